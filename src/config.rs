@@ -1,0 +1,177 @@
+//! Configuration: what was written becomes what is meant.
+//!
+//! [`written`](mod@written) mirrors `proxy.toml` and has no logic; `meaning` turns it into the [`Config`] below,
+//! already parsed and checked, and notes every problem with its place. Stages own the grammar of their rules
+//! (patterns, networks, host names) and never see the file.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::uri::Authority;
+use rustls::pki_types::CertificateDer;
+
+use crate::app::Apps;
+use crate::host::HostList;
+use crate::network::Networks;
+use crate::secret::Secret;
+
+mod meaning;
+mod problems;
+mod values;
+mod written;
+
+pub use meaning::{Overrides, from_environment, from_file, from_text};
+pub use problems::Problems;
+
+/// A configuration that has been checked as a whole.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where callers connect.
+    pub listen: Listen,
+    /// Where operators connect.
+    pub admin: Listen,
+    /// Threads that serve requests.
+    pub workers: NonZeroUsize,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Networks,
+    /// Where Box is.
+    pub hosts: BoxHosts,
+    /// Accounts at Box, in the order of their names.
+    pub identities: Vec<Identity>,
+    /// Who may call.
+    pub apps: Apps,
+    /// Towards Box.
+    pub upstream: Upstream,
+    /// Towards callers.
+    pub server: Server,
+    /// What is logged.
+    pub log: Log,
+    /// What is allowed but not advised, in words for operators.
+    pub warnings: Vec<String>,
+}
+
+/// Sockets and who may use them.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// At least one.
+    pub addresses: Vec<Address>,
+    /// Names that may stand in `Host`, besides localhost and IP literals. For callers the apps' own are included.
+    pub hosts: HostList,
+    /// Who may connect.
+    pub sources: Networks,
+}
+
+/// A socket to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// `unix:PATH`.
+    Unix(PathBuf),
+}
+
+/// The four places of Box.
+#[derive(Debug, Clone)]
+pub struct BoxHosts {
+    /// Host and, if not 443, port.
+    pub api: Authority,
+    /// Of upload operations.
+    pub upload: Authority,
+    /// Of downloads.
+    pub download: Authority,
+    /// An https URL.
+    pub token_url: String,
+    /// Trusted besides the platform's roots.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+}
+
+/// An account at Box and the app's credentials for it.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// As written; a label of metrics and access lines.
+    pub name: String,
+    /// Of the Box app.
+    pub client_id: String,
+    /// Of the Box app.
+    pub client_secret: Secret,
+    /// Whose token it is.
+    pub subject: Subject,
+}
+
+/// `box_subject_type` and `box_subject_id` of the Client Credentials Grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The service account of this enterprise id.
+    Enterprise(String),
+    /// The user with this id.
+    User(String),
+}
+
+/// How Box is spoken to.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// TCP, proxy tunnel and TLS together.
+    pub connect_timeout: Duration,
+    /// To the response's head.
+    pub response_timeout: Duration,
+    /// Without a byte moving in either direction while a body is under way.
+    pub body_timeout: Duration,
+    /// A pooled connection unused for so long is closed.
+    pub pool_idle_timeout: Duration,
+    /// Further tries after a failed first one.
+    pub retries: u32,
+    /// Bytes of a request body that are kept to be sent again.
+    pub replay_buffer: usize,
+    /// Whether HTTP/2 is offered to Box.
+    pub http2: bool,
+    /// The proxy on the way to Box.
+    pub proxy: Proxy,
+}
+
+/// The forward proxy on the way to Box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proxy {
+    /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or not.
+    Environment,
+    /// No proxy, whatever the environment says.
+    None,
+    /// `http://[user:password@]host:port`. May hold a password.
+    Url(Secret),
+}
+
+/// How callers are served.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// From the first byte of a request to the end of its head.
+    pub header_timeout: Duration,
+    /// An idle connection between requests.
+    pub keepalive_timeout: Duration,
+    /// Bytes of a request's head.
+    pub max_header_size: usize,
+    /// Between failing `/readyz` and closing the listeners.
+    pub drain_delay: Duration,
+    /// What is in flight may take so long to finish.
+    pub drain_timeout: Duration,
+}
+
+/// What is logged.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// The least severe that is shown.
+    pub level: tracing::Level,
+    /// Of access lines and messages.
+    pub format: LogFormat,
+    /// Whether each request gets a line on stdout.
+    pub access: bool,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value` for people; control bytes are escaped.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,213 @@
+//! Apps: who calls, and whether two apps can be told apart.
+
+use toml::de::{DeTable, DeValue};
+
+use super::super::problems::{Notes, Origin, Place, dotted, nearest};
+use super::super::values;
+use super::super::written::{self, Entry, kind};
+use super::reading::{self, Text};
+use super::{host_list, networks};
+use crate::app::{App, AsUser};
+use crate::host::HostList;
+use crate::operation::{Pattern, Rules};
+
+/// `[[app]]`, in the order of the file. `identities` are their names.
+pub(super) fn read(entry: Option<&Entry<'_>>, identities: &[String], notes: &mut Notes<'_>) -> Vec<App> {
+    let written = tables(entry, notes);
+    if written.is_empty() {
+        return Vec::from_iter(default_app(identities, notes));
+    }
+    let mut names: Vec<&str> = Vec::new();
+    let mut apps: Vec<(Origin, App)> = Vec::new();
+    for (origin, table) in written {
+        if let Some(name) = name_of(table) {
+            if names.contains(&name) {
+                notes.problem(&origin, format_args!("another app is named {name:?} too; a name stands for one app"));
+            }
+            names.push(name);
+        }
+        if let Some(app) = app(&origin, table, identities, notes) {
+            apps.push((origin, app));
+        }
+    }
+    compare(&apps, identities, notes);
+    apps.into_iter().map(|(_, app)| app).collect()
+}
+
+/// Each `[[app]]` with its place. Its key holds the name, so that a message is understood without counting.
+fn tables<'d>(entry: Option<&Entry<'d>>, notes: &mut Notes<'_>) -> Vec<(Origin, &'d DeTable<'d>)> {
+    let Some(entry) = entry else { return Vec::new() };
+    let DeValue::Array(items) = entry.value else {
+        notes.problem(
+            &entry.origin,
+            format_args!("expected tables [[app]], found {}; write [[app]] with two brackets", kind(entry.value)),
+        );
+        return Vec::new();
+    };
+    let mut tables = Vec::new();
+    for (number, item) in items.iter().enumerate() {
+        let place = Place::At(item.span().start);
+        match item.get_ref() {
+            DeValue::Table(table) => {
+                let key = match name_of(table).filter(|name| !name.is_empty()) {
+                    Some(name) => dotted("app", name),
+                    None => format!("app[{number}]"),
+                };
+                tables.push((Origin { place, key }, table));
+            }
+            other => {
+                let origin = Origin { place, key: format!("app[{number}]") };
+                notes.problem(&origin, format_args!("expected a table, found {}", kind(other)));
+            }
+        }
+    }
+    tables
+}
+
+fn name_of<'d>(table: &'d DeTable<'d>) -> Option<&'d str> {
+    table.iter().find(|(key, _)| *key.get_ref() == "name").and_then(|(_, value)| value.get_ref().as_str())
+}
+
+fn default_app(identities: &[String], notes: &mut Notes<'_>) -> Option<App> {
+    if identities.len() > 1 {
+        notes.problem(
+            &Origin::unwritten("app"),
+            format_args!(
+                "with several identities it must be said who uses which; write [[app]] with a name and identity = one of {}",
+                quoted(identities)
+            ),
+        );
+        return None;
+    }
+    Some(App {
+        name: "default".to_owned(),
+        path: String::new(),
+        identity: 0,
+        hosts: HostList::default(),
+        sources: None,
+        rules: Rules::new(vec![Pattern::everything()], Vec::new()),
+        as_user: AsUser::Only(Vec::new()),
+        forward_headers: Vec::new(),
+    })
+}
+
+/// `None` where something is wrong with it: comparing what is left of it with other apps would tell nothing.
+fn app<'d>(origin: &Origin, table: &'d DeTable<'d>, identities: &[String], notes: &mut Notes<'_>) -> Option<App> {
+    let before = notes.count();
+    let written = written::App::of(table, &origin.key, notes);
+    if written.name.is_none() {
+        notes.problem(&origin.below("name"), "is missing; each app has a name of its own");
+    }
+    let name = reading::parsed(
+        written.name.as_ref(),
+        "a name",
+        |text| values::app_name(text).map(|()| text.to_owned()),
+        notes,
+    );
+    let path = reading::parsed(written.path.as_ref(), "a path such as \"/intranet\"", values::app_path, notes);
+    let app = App {
+        name: name.unwrap_or_default(),
+        path: path.unwrap_or_default(),
+        identity: identity(written.identity.as_ref(), origin, identities, notes),
+        hosts: host_list(reading::list(written.hosts.as_ref(), "[\"intranet.example\"]", notes), notes),
+        sources: written.sources.as_ref().map(|sources| {
+            let items = reading::list(Some(sources), "[\"10.1.0.0/16\"]", notes);
+            let nobody = "an empty list: nobody could call this app; leave the key out to admit all of [listen] sources";
+            networks(&sources.origin, items.unwrap_or_default(), Some(nobody), notes)
+        }),
+        rules: Rules::new(
+            patterns(written.allow.as_ref(), notes).unwrap_or_else(|| vec![Pattern::everything()]),
+            patterns(written.deny.as_ref(), notes).unwrap_or_default(),
+        ),
+        as_user: as_user(written.as_user.as_ref(), notes),
+        forward_headers: reading::list(written.forward_headers.as_ref(), "[\"X-Rep-Hints\"]", notes)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|item| notes.take(&item.origin, values::forwarded_header(item.text)))
+            .collect(),
+    };
+    (notes.count() == before).then_some(app)
+}
+
+fn identity(entry: Option<&Entry<'_>>, app: &Origin, identities: &[String], notes: &mut Notes<'_>) -> usize {
+    let find = |text: &str| match identities.iter().position(|name| name == text) {
+        Some(place) => Ok(place),
+        None => Err(match nearest(text, identities.iter().map(String::as_str)) {
+            Some(name) => format!("no identity is named {text:?}; did you mean {name:?}? allowed: {}", quoted(identities)),
+            None => format!("no identity is named {text:?}; allowed: {}", quoted(identities)),
+        }),
+    };
+    if entry.is_none() && identities.len() > 1 {
+        notes.problem(
+            &app.below("identity"),
+            format_args!("is missing, and there are several; write one of {}", quoted(identities)),
+        );
+    }
+    reading::parsed(entry, "the name of an identity", find, notes).unwrap_or_default()
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+}
+
+fn patterns(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Option<Vec<Pattern>> {
+    let items = reading::list(entry, "[\"GET /2.0/**\"]", notes)?;
+    Some(items.iter().filter_map(|item| notes.take(&item.origin, Pattern::parse(item.text))).collect())
+}
+
+fn as_user(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> AsUser {
+    let items = reading::list(entry, "[\"11446498\"] or [\"*\"]", notes).unwrap_or_default();
+    if let [Text { text: "*", .. }] = items.as_slice() {
+        return AsUser::Any;
+    }
+    let user = |item: &Text<'_>| match item.text {
+        "*" => Err("\"*\" means any user and stands alone".to_owned()),
+        id => values::box_id(id).map(|()| id.to_owned()).map_err(|what| format!("{id:?}: {what}")),
+    };
+    AsUser::Only(items.iter().filter_map(|item| notes.take(&item.origin, user(item))).collect())
+}
+
+/// Each pair is looked at once, at the place of the later one.
+fn compare(apps: &[(Origin, App)], identities: &[String], notes: &mut Notes<'_>) {
+    for (number, (origin, app)) in apps.iter().enumerate() {
+        for (_, other) in apps.iter().take(number) {
+            if app.is_ambiguous_with(other) {
+                notes.problem(
+                    origin,
+                    format_args!(
+                        "some requests could mean both {:?} and {:?}; give one of them another path, or hosts or sources that only it has",
+                        other.name, app.name
+                    ),
+                );
+            } else if !app.is_separate_from(other) {
+                let differences = differences(other, app, identities);
+                if !differences.is_empty() {
+                    notes.warning(
+                        origin,
+                        format_args!(
+                            "{:?} and {:?} differ in {}, but nothing separates their callers: any program can choose a path and a Host; give each its own sources if they must not stand in for each other",
+                            other.name,
+                            app.name,
+                            differences.join(" and ")
+                        ),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn differences(a: &App, b: &App, identities: &[String]) -> Vec<String> {
+    let name = |app: &App| identities.get(app.identity).cloned().unwrap_or_default();
+    let mut differences = Vec::new();
+    if a.identity != b.identity {
+        differences.push(format!("identity ({:?}, {:?})", name(a), name(b)));
+    }
+    if a.as_user != b.as_user {
+        differences.push("as_user".to_owned());
+    }
+    if a.rules != b.rules {
+        differences.push("rules (allow, deny)".to_owned());
+    }
+    differences
+}

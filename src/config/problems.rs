@@ -1,0 +1,208 @@
+//! Problems: what is wrong in a configuration, where, and what to do about it. All of them, in one run.
+
+use std::fmt;
+use std::path::Path;
+
+/// Everything that is wrong with a configuration, in the order of the file.
+#[derive(Debug)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// How many.
+    #[expect(clippy::len_without_is_empty, reason = "there is at least one, or there would be a configuration")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// One after the other; each prints as one block.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Problem> {
+        self.0.iter()
+    }
+}
+
+/// One problem to a line.
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, problem) in self.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// `proxy.toml:12:5: listen.adress: unknown key; …`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem(String);
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a value was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// In the source as a whole: what is missing is nowhere.
+    Whole,
+    /// At this byte of the file.
+    At(usize),
+    /// Outside of the file: a flag, or an environment variable.
+    Outside(&'static str),
+}
+
+/// Where a value was written and under which key.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    /// The place.
+    pub(super) place: Place,
+    /// Dotted; empty for a flag.
+    pub(super) key: String,
+}
+
+impl Origin {
+    /// A key that is nowhere in the file.
+    pub(super) fn unwritten(key: &str) -> Self {
+        Self { place: Place::Whole, key: key.to_owned() }
+    }
+
+    /// A flag or an environment variable.
+    pub(super) fn outside(name: &'static str) -> Self {
+        Self { place: Place::Outside(name), key: String::new() }
+    }
+
+    /// A key below this one.
+    pub(super) fn below(&self, key: &str) -> Self {
+        Self { place: self.place, key: dotted(&self.key, key) }
+    }
+}
+
+/// `key` below `path`, quoted where TOML would need it.
+pub(super) fn dotted(path: &str, key: &str) -> String {
+    let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let key = if is_bare { key.to_owned() } else { format!("{key:?}") };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}
+
+/// Collects problems and warnings while a configuration is read.
+#[derive(Debug)]
+pub(super) struct Notes<'t> {
+    name: String,
+    text: &'t str,
+    problems: Vec<(Place, Problem)>,
+    warnings: Vec<(Place, String)>,
+}
+
+impl<'t> Notes<'t> {
+    /// For a source of this name and text.
+    pub(super) fn new(name: &Path, text: &'t str) -> Self {
+        Self { name: name.display().to_string(), text, problems: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// Notes a problem.
+    pub(super) fn problem(&mut self, origin: &Origin, what: impl fmt::Display) {
+        let problem = Problem(self.line(origin, &what));
+        self.problems.push((origin.place, problem));
+    }
+
+    /// Notes what is allowed but not advised.
+    pub(super) fn warning(&mut self, origin: &Origin, what: impl fmt::Display) {
+        let warning = self.line(origin, &what);
+        self.warnings.push((origin.place, warning));
+    }
+
+    /// The value, or a problem.
+    pub(super) fn take<T>(&mut self, origin: &Origin, value: Result<T, String>) -> Option<T> {
+        value.map_err(|what| self.problem(origin, what)).ok()
+    }
+
+    /// The warnings if there was no problem, else the problems.
+    pub(super) fn conclude(mut self) -> Result<Vec<String>, Problems> {
+        if self.problems.is_empty() {
+            self.warnings.sort_by_key(|(place, _)| *place);
+            Ok(self.warnings.into_iter().map(|(_, warning)| warning).collect())
+        } else {
+            self.problems.sort_by_key(|(place, _)| *place);
+            self.problems.dedup();
+            Err(Problems(self.problems.into_iter().map(|(_, problem)| problem).collect()))
+        }
+    }
+
+    fn line(&self, origin: &Origin, what: &dyn fmt::Display) -> String {
+        let place = match origin.place {
+            Place::Whole => self.name.clone(),
+            Place::At(offset) => {
+                let (line, column) = line_and_column(self.text, offset);
+                format!("{}:{line}:{column}", self.name)
+            }
+            Place::Outside(name) => name.to_owned(),
+        };
+        if origin.key.is_empty() { format!("{place}: {what}") } else { format!("{place}: {}: {what}", origin.key) }
+    }
+}
+
+/// Both from 1; the column in characters, as editors count.
+fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or(before).trim_start_matches('\u{feff}').chars().count() + 1;
+    (line, column)
+}
+
+/// The known word that was probably meant, if one is close.
+pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let word = word.to_ascii_lowercase();
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len().max(word.len()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_counts_characters() {
+        let text = "\u{feff}a = 1\r\nä = \"ö\" # x\n";
+        assert_eq!(line_and_column(text, text.find('a').unwrap()), (1, 1));
+        assert_eq!(line_and_column(text, text.find('#').unwrap()), (2, 9));
+        assert_eq!(line_and_column(text, 9999), (3, 1));
+    }
+
+    #[test]
+    fn problems_come_in_the_order_of_the_file_and_once() {
+        let mut notes = Notes::new(Path::new("p.toml"), "a\nb\n");
+        let at = |place, key: &str| Origin { place, key: key.to_owned() };
+        notes.problem(&Origin::outside("--listen"), "third");
+        notes.problem(&at(Place::At(2), "b"), "second");
+        notes.problem(&at(Place::At(0), "a"), "first");
+        notes.problem(&at(Place::At(0), "a"), "first");
+        let problems = notes.conclude().unwrap_err();
+        assert_eq!(problems.len(), 3);
+        assert_eq!(problems.to_string(), "p.toml:1:1: a: first\np.toml:2:1: b: second\n--listen: third");
+    }
+
+    #[test]
+    fn only_a_close_word_is_suggested() {
+        let known = ["address", "hosts", "sources"];
+        for (word, want) in [("adress", "address"), ("Hosts", "hosts"), ("hsots", "hosts"), ("source", "sources")] {
+            assert_eq!(nearest(word, known), Some(want), "{word}");
+        }
+        assert_eq!(nearest("port", known), None);
+        assert_eq!(nearest("", known), None);
+    }
+
+    #[test]
+    fn a_key_that_is_not_bare_is_quoted() {
+        assert_eq!(dotted("app", "a.b"), "app.\"a.b\"");
+        assert_eq!(dotted("", "a\n"), "\"a\\n\"");
+    }
+}

@@ -1,0 +1,182 @@
+//! Connecting to Box: name, TCP (happy eyeballs, RFC 8305), a forward proxy's tunnel, TLS.
+//!
+//! Certificates are always verified, against the platform's roots and `[box] ca_file`; there is no switch.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::Authority;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower_service::Service;
+use tracing::warn;
+
+use crate::config::Proxy;
+
+/// What the two client sides, reqwest's and hyper's, have in common.
+#[derive(Clone)]
+pub struct Trust {
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Trust {
+    /// The platform's roots and these.
+    ///
+    /// # Errors
+    /// An extra root that is no certificate authority, or no root at all: nothing could ever be verified.
+    pub fn new(extra: &[CertificateDer<'static>]) -> io::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        let native = rustls_native_certs::load_native_certs();
+        for error in &native.errors {
+            warn!("some of the platform's certificate roots cannot be read: {error}");
+        }
+        roots.add_parsable_certificates(native.certs);
+        for certificate in extra {
+            roots.add(certificate.clone()).map_err(|error| {
+                io::Error::other(format!("[box] ca_file holds a certificate that cannot be a root: {error}"))
+            })?;
+        }
+        if roots.is_empty() {
+            return Err(io::Error::other(
+                "the platform has no certificate roots (install ca-certificates) and [box] ca_file gives none",
+            ));
+        }
+        Ok(Self { roots: Arc::new(roots), provider: Arc::new(rustls::crypto::ring::default_provider()) })
+    }
+
+    /// A client's TLS settings that offer these protocols.
+    pub fn client_config(&self, alpn: &[&[u8]]) -> ClientConfig {
+        let builder = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("ring has the cipher suites of TLS 1.2 and 1.3");
+        let mut config = builder.with_root_certificates(self.roots.clone()).with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config
+    }
+}
+
+/// The proxy rules for all traffic to Box.
+pub fn proxy_matcher(proxy: &Proxy) -> Matcher {
+    match proxy {
+        Proxy::Environment => Matcher::from_env(),
+        Proxy::None => Matcher::builder().build(),
+        Proxy::Url(url) => Matcher::builder().all(url.expose().to_owned()).build(),
+    }
+}
+
+/// The client for the token endpoint: no redirects, since the form holds the secret.
+///
+/// # Errors
+/// The proxy's URL is none.
+pub fn token_client(trust: &Trust, proxy: &Proxy, connect_timeout: Duration) -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(trust.client_config(&[b"h2", b"http/1.1"]))
+        .https_only(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("boxgate/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(connect_timeout);
+    match proxy {
+        Proxy::Environment => builder,
+        Proxy::None => builder.no_proxy(),
+        Proxy::Url(url) => builder.no_proxy().proxy(reqwest::Proxy::all(url.expose())?),
+    }
+    .build()
+}
+
+/// Opens connections to Box.
+pub struct Connector {
+    tcp: HttpConnector,
+    proxies: Matcher,
+    tls: TlsConnector,
+    tls_http1: TlsConnector,
+    timeout: Duration,
+}
+
+/// A connection on which TLS is established.
+pub type Connection = TlsStream<TcpStream>;
+
+impl Connector {
+    /// `http2`: whether to offer it by ALPN.
+    pub fn new(trust: &Trust, proxies: Matcher, http2: bool, timeout: Duration) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        tcp.set_connect_timeout(Some(timeout));
+        let tls_http1 = TlsConnector::from(Arc::new(trust.client_config(&[b"http/1.1"])));
+        let tls = if http2 {
+            TlsConnector::from(Arc::new(trust.client_config(&[b"h2", b"http/1.1"])))
+        } else {
+            tls_http1.clone()
+        };
+        Self { tcp, proxies, tls, tls_http1, timeout }
+    }
+
+    /// Connects. The error's words name the authority and the cause.
+    pub async fn connect(
+        &self,
+        authority: &Authority,
+        server_name: &ServerName<'static>,
+        http1_only: bool,
+    ) -> Result<Connection, String> {
+        let tls = if http1_only { &self.tls_http1 } else { &self.tls };
+        let connecting = async {
+            let tcp = self.tcp(authority).await?;
+            tls.connect(server_name.clone(), tcp).await.map_err(|error| format!("TLS: {error}"))
+        };
+        match tokio::time::timeout(self.timeout, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(cause)) => Err(format!("cannot connect to {authority}: {cause}")),
+            Err(_) => Err(format!("cannot connect to {authority}: not established in {:?}", self.timeout)),
+        }
+    }
+
+    async fn tcp(&self, authority: &Authority) -> Result<TcpStream, String> {
+        let port = authority.port_u16().unwrap_or(443);
+        let uri = Uri::builder()
+            .scheme("https")
+            .authority(format!("{}:{port}", authority.host()))
+            .path_and_query("/")
+            .build()
+            .map_err(|error| error.to_string())?;
+        let mut tcp = self.tcp.clone();
+        let stream = match self.proxies.intercept(&uri) {
+            None => tcp.call(uri).await.map_err(|error| chain(&error))?,
+            Some(proxy) => {
+                let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
+                if let Some(credentials) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(credentials.clone());
+                }
+                let host = proxy.uri().host().unwrap_or_default().to_owned();
+                tunnel.call(uri).await.map_err(|error| format!("through the proxy {host}: {}", chain(&error)))?
+            }
+        };
+        Ok(stream.into_inner())
+    }
+}
+
+/// An error's words with those of its causes.
+pub fn chain(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !words.contains(&more) {
+            words.push_str(": ");
+            words.push_str(&more);
+        }
+        source = cause.source();
+    }
+    words
+}

@@ -1,0 +1,284 @@
+//! The Client Credentials Grant: one question to Box's token endpoint, and what its answers mean.
+//!
+//! `POST {token_url}` with a form (OpenAPI operation `post_oauth2_token`). Box answers every refusal with 400 and
+//! OAuth JSON; everything else that is not a well-formed 200 is a passing fault.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::config::{Identity, Subject};
+
+/// Tokens of the newer form have over 700 characters; no more than this is taken for one.
+const LONGEST_TOKEN: usize = 4096;
+const LARGEST_ANSWER: usize = 64 * 1024;
+/// For the whole question; connecting has its own, shorter limit.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks the token endpoint.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    client: reqwest::Client,
+    url: String,
+}
+
+/// A token as the endpoint gave it.
+pub struct Granted {
+    /// `Bearer …`, marked sensitive.
+    pub authorization: HeaderValue,
+    /// From when the question was sent.
+    pub lifetime: Duration,
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Box refuses the identity: asking again soon is useless.
+    Refused(Refused),
+    /// The network, the endpoint or its answer failed: asking again is right.
+    Passing {
+        /// For the log.
+        cause: String,
+        /// The endpoint's own wish.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// Box's refusal of an identity (schema `OAuth2Error`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Such as `invalid_grant`.
+    pub error: String,
+    /// Box's words.
+    pub description: String,
+}
+
+#[derive(Deserialize)]
+struct AccessToken {
+    access_token: Zeroizing<String>,
+    expires_in: f64,
+    token_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct OAuth2Error {
+    error: String,
+    #[serde(default)]
+    error_description: String,
+}
+
+impl Grant {
+    /// `client` must follow no redirect: the form holds the secret.
+    pub fn new(client: reqwest::Client, url: String) -> Self {
+        Self { client, url }
+    }
+
+    /// Asks once.
+    pub async fn ask(&self, identity: &Identity) -> Result<Granted, Fault> {
+        let (subject_type, subject_id) = match &identity.subject {
+            Subject::Enterprise(id) => ("enterprise", id),
+            Subject::User(id) => ("user", id),
+        };
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", identity.client_id.as_str()),
+            ("client_secret", identity.client_secret.expose()),
+            ("box_subject_type", subject_type),
+            ("box_subject_id", subject_id.as_str()),
+        ];
+        let sent = self.client.post(&self.url).form(&form).timeout(PATIENCE).send();
+        let mut answer = sent.await.map_err(|error| passing(describe(&error)))?;
+        let status = answer.status();
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
+        let json = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+            kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().contains("json"))
+        });
+        let mut body = Zeroizing::new(Vec::new());
+        while let Some(chunk) = answer.chunk().await.map_err(|error| passing(describe(&error)))? {
+            if body.len() + chunk.len() > LARGEST_ANSWER {
+                return Err(passing(format!("the token endpoint's answer ({status}) is larger than 64 KiB")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        match status.as_u16() {
+            200 => granted(&body),
+            400 | 401 => Err(Fault::Refused(refused(&body, json))),
+            300..=399 => Err(passing(format!(
+                "the token endpoint answers with a redirect ({status}), which is not followed; check [box] token_url"
+            ))),
+            _ => Err(Fault::Passing { cause: format!("the token endpoint answers {status}"), retry_after }),
+        }
+    }
+}
+
+fn passing(cause: String) -> Fault {
+    Fault::Passing { cause, retry_after: None }
+}
+
+/// reqwest's own words leave out the cause; its URL is known and could one day hold a secret.
+fn describe(error: &reqwest::Error) -> String {
+    let mut words = if error.is_timeout() {
+        "the token endpoint did not answer in time".to_owned()
+    } else if error.is_connect() {
+        "the token endpoint cannot be reached".to_owned()
+    } else {
+        "the exchange with the token endpoint failed".to_owned()
+    };
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    words
+}
+
+fn seconds(value: &HeaderValue) -> Option<Duration> {
+    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn granted(body: &[u8]) -> Result<Granted, Fault> {
+    // serde's own error could quote the body.
+    let answer: AccessToken = serde_json::from_slice(body)
+        .map_err(|_| passing("the token endpoint's 200 is not the JSON of a token".to_owned()))?;
+    let token = &answer.access_token;
+    if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(passing("the token endpoint's 200 holds no usable access_token".to_owned()));
+    }
+    if answer.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+        return Err(passing("the token endpoint's 200 holds a token that is not of type bearer".to_owned()));
+    }
+    // A day is more than Box ever gives (60 to 71 minutes); it bounds what arithmetic has to bear.
+    if !(answer.expires_in >= 1.0) {
+        return Err(passing("the token endpoint's 200 holds no usable expires_in".to_owned()));
+    }
+    let lifetime = Duration::from_secs_f64(answer.expires_in.min(86_400.0));
+    let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
+    let mut authorization = HeaderValue::from_str(&bearer)
+        .map_err(|_| passing("the token endpoint's 200 holds no usable access_token".to_owned()))?;
+    authorization.set_sensitive(true);
+    Ok(Granted { authorization, lifetime })
+}
+
+fn refused(body: &[u8], json: bool) -> Refused {
+    match serde_json::from_slice::<OAuth2Error>(body) {
+        Ok(answer) => Refused { error: printable(&answer.error), description: printable(&answer.error_description) },
+        Err(_) => Refused {
+            error: "unknown".to_owned(),
+            description: if json { "(no OAuth error in the body)" } else { "(the body is not JSON)" }.to_owned(),
+        },
+    }
+}
+
+/// Box's words are shown in the log and by `check`: short, and without control characters.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+impl Refused {
+    /// Which of Box's known causes it is, and where to mend it.
+    /// Source: Box guide "Client Credentials Grant" and the reports of its users.
+    pub fn advice(&self, identity: &Identity) -> String {
+        const REAUTHORIZE: &str = "Admin Console → Apps → Platform Apps Manager";
+        let description = self.description.to_lowercase();
+        let client = &identity.client_id;
+        match (self.error.as_str(), &identity.subject) {
+            ("invalid_client", _) => {
+                "client_id or client_secret is wrong, from another app, or has white space in it. Copy both again from \
+                 Developer Console → the app → Configuration → OAuth 2.0 Credentials (showing the secret needs 2FA)"
+                    .to_owned()
+            }
+            ("invalid_grant", Subject::Enterprise(id)) => format!(
+                "the enterprise id {id} is not the app's own, the secret belongs to another app or was rotated, or the \
+                 app is no longer authorized. The id: Developer Console → the app → General Settings, or Admin Console → \
+                 Account & Billing. Authorize again: {REAUTHORIZE}, client id {client}"
+            ),
+            ("invalid_grant", Subject::User(id)) => format!(
+                "a token for user {id} needs \"App + Enterprise Access\" and \"Generate user access tokens\" (Developer \
+                 Console → the app → Configuration), then a new authorization ({REAUTHORIZE}). The id must be an active \
+                 user's of the same enterprise (digits, Admin Console → Users, in the URL), not the service account's own"
+            ),
+            ("unauthorized_client", _) if description.contains("not authorized by the enterprise") => format!(
+                "the app was never authorized, or waits for authorization after a change: {REAUTHORIZE} → Add Platform \
+                 App, client id {client}, in the enterprise of the configuration. Free developer enterprises need it too"
+            ),
+            ("unauthorized_client", _) | ("invalid_request", _)
+                if description.contains("box_subject_type") || description.contains("grant type") =>
+            {
+                "the app was made with another authentication method, which cannot be changed: create a new app of type \
+                 \"Server Authentication (Client Credentials Grant)\" in the Developer Console"
+                    .to_owned()
+            }
+            ("invalid_request", _) if description.contains("user token") => format!(
+                "the app's access level excludes this user: set \"App + Enterprise Access\" (Developer Console → the app → \
+                 Configuration), then authorize again ({REAUTHORIZE})"
+            ),
+            ("invalid_request", _) => {
+                "the form did not arrive as a form; check [box] token_url and whatever stands between here and Box".to_owned()
+            }
+            ("insufficient_scope", _) => format!("the app lacks a scope or its authorization: {REAUTHORIZE}, client id {client}"),
+            _ => format!(
+                "not a cause that is known; check the app's type, access level and authorization \
+                 (Developer Console → the app → Configuration; {REAUTHORIZE})"
+            ),
+        }
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn identity(subject: Subject) -> Identity {
+        Identity {
+            name: "service".into(),
+            client_id: "cid".into(),
+            client_secret: Secret::new("s".into()),
+            subject,
+        }
+    }
+
+    #[test]
+    fn malformed_and_empty_answers_are_passing_faults() {
+        for body in [
+            "", "{}", "[]", "<html>", "null", r#"{"access_token":"","expires_in":3600}"#,
+            r#"{"access_token":"a"}"#, r#"{"access_token":"a","expires_in":0}"#,
+            r#"{"access_token":"a","expires_in":-5}"#, r#"{"access_token":"a b","expires_in":3600}"#,
+            r#"{"access_token":"a\r\nX: y","expires_in":3600}"#,
+            r#"{"access_token":"a","expires_in":3600,"token_type":"mac"}"#,
+        ] {
+            assert!(matches!(granted(body.as_bytes()), Err(Fault::Passing { .. })), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_token_keeps_its_lifetime_and_is_sensitive() {
+        let body = r#"{"access_token":"abc","expires_in":3751,"restricted_to":[],"token_type":"bearer","new":1}"#;
+        let granted = granted(body.as_bytes()).ok().unwrap();
+        assert_eq!(granted.lifetime, Duration::from_secs(3751));
+        assert!(granted.authorization.is_sensitive());
+        assert_eq!(granted.authorization, "Bearer abc");
+    }
+
+    #[test]
+    fn each_known_refusal_says_where_to_mend_it() {
+        let enterprise = identity(Subject::Enterprise("1".into()));
+        let user = identity(Subject::User("2".into()));
+        let of = |error: &str, description: &str, identity: &Identity| {
+            Refused { error: error.into(), description: description.into() }.advice(identity)
+        };
+        assert!(of("invalid_client", "The client credentials are invalid", &user).contains("client_secret"));
+        assert!(of("invalid_grant", "Grant credentials are invalid", &enterprise).contains("enterprise id 1"));
+        assert!(of("invalid_grant", "Grant credentials are invalid", &user).contains("Generate user access tokens"));
+        let never = of("unauthorized_client", "This app is not authorized by the enterprise admin", &enterprise);
+        assert!(never.contains("Platform Apps Manager") && never.contains("cid"));
+        let other = of("unauthorized_client", "The \"box_subject_type\" value is unauthorized for this client_id", &user);
+        assert!(other.contains("create a new app"));
+        assert!(of("invalid_request", "The grant type is unauthorized for this client_id", &user).contains("new app"));
+    }
+}

@@ -1,0 +1,194 @@
+//! Refusals: every answer that the gateway makes itself instead of Box's, in Box's error shape.
+//!
+//! The caller gets a status, a code, fixed words and the request id; the cause, which may tell of the inside, goes
+//! to the log alone. The match has no `_`: a new reason must choose its answer.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+/// Why a request got no answer from Box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A target or header that the gateway will not interpret; the words say which and what is allowed.
+    BadRequest(&'static str),
+    /// CONNECT or TRACE.
+    MethodNotAllowed,
+    /// A Host name that is not listed.
+    HostNotAllowed {
+        /// As the caller wrote it; it has the characters of a host name only.
+        host: String,
+        /// The key to add it to.
+        key: &'static str,
+    },
+    /// The peer's or the client's address is in none of the allowed networks.
+    SourceNotAllowed,
+    /// A web page's request; no page is allowed.
+    OriginNotAllowed,
+    /// The app's rules exclude the operation.
+    OperationNotAllowed,
+    /// `As-User` names a user that the app may not name.
+    AsUserNotAllowed,
+    /// No app serves this path, Host and source.
+    NoSuchApp,
+    /// An app does, but the path is none of Box's.
+    NotFound,
+    /// Box's token endpoint refused the identity; from memory while a pause lasts.
+    CredentialsRefused,
+    /// Box answered 401 to a fresh token.
+    UpstreamUnauthorized,
+    /// No connection to Box: name, TCP, proxy or TLS.
+    UpstreamUnreachable(String),
+    /// Box, or something in its place, broke HTTP or the connection before it answered.
+    UpstreamProtocolError(String),
+    /// No response head in time.
+    UpstreamTimeout,
+    /// No valid token, and none to be had at once.
+    TokenUnavailable {
+        /// Seconds until a retry makes sense, at least 1.
+        retry_after: u64,
+    },
+}
+
+/// Box's `ClientError` (OpenAPI document, schema `ClientError`).
+#[derive(Serialize)]
+struct ClientError<'a> {
+    r#type: &'static str,
+    status: u16,
+    code: &'static str,
+    message: String,
+    request_id: &'a str,
+    help_url: String,
+}
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+impl Refusal {
+    /// The status and the code of the contract.
+    pub fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::HostNotAllowed { .. } => (StatusCode::MISDIRECTED_REQUEST, "host_not_allowed"),
+            Self::SourceNotAllowed => (StatusCode::FORBIDDEN, "source_not_allowed"),
+            Self::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
+            Self::OperationNotAllowed => (StatusCode::FORBIDDEN, "operation_not_allowed"),
+            Self::AsUserNotAllowed => (StatusCode::FORBIDDEN, "as_user_not_allowed"),
+            Self::NoSuchApp => (StatusCode::NOT_FOUND, "no_such_app"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::CredentialsRefused => (StatusCode::BAD_GATEWAY, "credentials_refused"),
+            Self::UpstreamUnauthorized => (StatusCode::BAD_GATEWAY, "upstream_unauthorized"),
+            Self::UpstreamUnreachable(_) => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
+            Self::UpstreamProtocolError(_) => (StatusCode::BAD_GATEWAY, "upstream_protocol_error"),
+            Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
+            Self::TokenUnavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "token_unavailable"),
+        }
+    }
+
+    /// What the caller reads.
+    fn message(&self) -> String {
+        match self {
+            Self::BadRequest(what) => (*what).to_owned(),
+            Self::MethodNotAllowed => "The methods CONNECT and TRACE are not served here.".to_owned(),
+            Self::HostNotAllowed { host, key } => format!(
+                "The Host {host:?} is none of this gateway's names. If it should be, add it to {key} in proxy.toml; localhost and IP addresses always work."
+            ),
+            Self::SourceNotAllowed => {
+                "Your address is in none of the networks that may call here ([listen] sources, or sources of the app).".to_owned()
+            }
+            Self::OriginNotAllowed => {
+                "This request comes from a web page, and no page is allowed to use this gateway.".to_owned()
+            }
+            Self::OperationNotAllowed => "The rules of this app (allow, deny) exclude this operation.".to_owned(),
+            Self::AsUserNotAllowed => "The As-User header must name one of the users listed in as_user of this app.".to_owned(),
+            Self::NoSuchApp => "No app is configured for this path and Host.".to_owned(),
+            Self::NotFound => "This path is none of Box's: API paths begin with /2.0/.".to_owned(),
+            Self::CredentialsRefused => {
+                "Box refuses the credentials of this identity. The gateway's log says which of them and where to mend it.".to_owned()
+            }
+            Self::UpstreamUnauthorized => "Box answered 401 to a freshly obtained token.".to_owned(),
+            Self::UpstreamUnreachable(_) => "Box cannot be reached.".to_owned(),
+            Self::UpstreamProtocolError(_) => "The connection to Box broke before it answered.".to_owned(),
+            Self::UpstreamTimeout => "Box did not answer in time; what was asked may still be under way.".to_owned(),
+            Self::TokenUnavailable { .. } => "No valid access token at the moment; try again.".to_owned(),
+        }
+    }
+
+    /// The error type and details of RFC 9209 §2.3.
+    fn proxy_status(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) | Self::MethodNotAllowed => "boxgate; error=http_request_error",
+            Self::HostNotAllowed { .. }
+            | Self::SourceNotAllowed
+            | Self::OriginNotAllowed
+            | Self::OperationNotAllowed
+            | Self::AsUserNotAllowed => "boxgate; error=http_request_denied",
+            Self::NoSuchApp | Self::NotFound => "boxgate; error=destination_not_found",
+            Self::CredentialsRefused => "boxgate; error=proxy_configuration_error",
+            Self::UpstreamUnauthorized => "boxgate; error=proxy_configuration_error; received-status=401",
+            Self::UpstreamUnreachable(_) => "boxgate; error=destination_unavailable",
+            Self::UpstreamProtocolError(_) => "boxgate; error=http_protocol_error",
+            Self::UpstreamTimeout => "boxgate; error=http_response_timeout",
+            Self::TokenUnavailable { .. } => "boxgate; error=destination_unavailable",
+        }
+    }
+
+    /// Seconds for `Retry-After`: whole ones, since Box's SDKs parse a number (a date makes them throw).
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::TokenUnavailable { retry_after } => Some((*retry_after).max(1)),
+            Self::BadRequest(_)
+            | Self::MethodNotAllowed
+            | Self::HostNotAllowed { .. }
+            | Self::SourceNotAllowed
+            | Self::OriginNotAllowed
+            | Self::OperationNotAllowed
+            | Self::AsUserNotAllowed
+            | Self::NoSuchApp
+            | Self::NotFound
+            | Self::CredentialsRefused
+            | Self::UpstreamUnauthorized
+            | Self::UpstreamUnreachable(_)
+            | Self::UpstreamProtocolError(_)
+            | Self::UpstreamTimeout => None,
+        }
+    }
+
+    /// The answer to the caller.
+    pub fn response(&self, request_id: &str) -> Response<Bytes> {
+        let (status, code) = self.status_and_code();
+        let error = ClientError {
+            r#type: "error",
+            status: status.as_u16(),
+            code,
+            message: self.message(),
+            request_id,
+            help_url: format!("README.md#{code}"),
+        };
+        let body = serde_json::to_vec(&error).expect("strings and a number always serialize");
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(PROXY_STATUS, HeaderValue::from_static(self.proxy_status()));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The cause, for the log.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UpstreamUnreachable(cause) | Self::UpstreamProtocolError(cause) => f.write_str(cause),
+            other => f.write_str(&other.message()),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}

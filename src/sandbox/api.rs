@@ -1,0 +1,92 @@
+//! The API host: which operation a request is, and those that fit on one line.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    answer::{self, Answer, Refusal},
+    body::Received,
+    call::Call,
+    files, folders, shape,
+    shape::Page,
+};
+
+/// Answers everything of the API host but the token endpoint.
+pub(super) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answer, Refusal> {
+    let path = call.head.uri.path().strip_prefix("/2.0/").ok_or_else(Refusal::not_found)?;
+    let segments: Vec<&str> = path.split('/').collect();
+    let method = call.head.method.as_str();
+    match (method, segments.as_slice()) {
+        ("GET", ["users", "me"]) => user(call, &call.who),
+        ("GET", ["users", id]) => user(call, id),
+        ("GET", ["users"]) => users(call),
+        ("GET", ["search"]) => search(call),
+        ("GET", ["events"]) => Ok(events()),
+        ("GET", ["folders", id]) => folders::get(call, id),
+        ("GET", ["folders", id, "items"]) => folders::items(call, id),
+        ("POST", ["folders"]) => folders::create(call, &body.json().await?),
+        ("PUT", ["folders", id]) => folders::update(call, id, &body.json().await?),
+        ("DELETE", ["folders", id]) => folders::delete(call, id),
+        ("OPTIONS", ["files", "content"]) => files::check_new(call, &body.json().await?),
+        ("OPTIONS", ["files", id, "content"]) => files::check_version(call, id, &body.json().await?),
+        ("GET" | "HEAD", ["files", id, "content"]) => files::redirect(call, id),
+        ("GET", ["files", id]) => files::get(call, id),
+        ("PUT", ["files", id]) => files::update(call, id, &body.json().await?),
+        ("DELETE", ["files", id]) => files::delete(call, id),
+        ("POST", ["files", id, "copy"]) => files::copy(call, id, &body.json().await?),
+        ("GET", ["internal_files", id, "versions", version, "representations", name]) => {
+            files::representation(call, id, version, name)
+        }
+        (_, ["users" | "folders" | "files", _] | ["search" | "folders"]) => Err(Refusal::method_not_allowed()),
+        _ => Err(Refusal::not_found()),
+    }
+}
+
+fn user(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let user = call.world.users.full(id, call.fields().as_deref()).ok_or_else(|| Refusal::no_such_item(id))?;
+    Ok(answer::json(StatusCode::OK, &user))
+}
+
+fn users(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let page = page(call)?;
+    let all = call.world.users.managed(call.fields().as_deref());
+    let total_count = all.len();
+    let entries: Vec<Value> = all.into_iter().skip(page.offset).take(page.limit).collect();
+    let body = json!({ "total_count": total_count, "entries": entries, "limit": page.limit, "offset": page.offset });
+    Ok(answer::json(StatusCode::OK, &body))
+}
+
+fn search(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let text = call.query.get("query").ok_or_else(|| Refusal::parameter("query", "The query is missing"))?;
+    let page = page(call)?;
+    let fields = call.fields();
+    let store = call.world.store();
+    let found = store.search(text);
+    let shown = found.iter().skip(page.offset).take(page.limit);
+    let entries: Vec<Value> = shown
+        .map(|item| match &fields {
+            Some(fields) => shape::listed(call, &store, item, Some(fields)),
+            None => shape::item(call, &store, item),
+        })
+        .collect();
+    let body = json!({
+        "type": "search_results_items",
+        "total_count": found.len(),
+        "entries": entries,
+        "limit": page.limit,
+        "offset": page.offset,
+    });
+    Ok(answer::json(StatusCode::OK, &body))
+}
+
+/// Nothing ever happens here.
+fn events() -> Answer {
+    let body = json!({ "chunk_size": 0, "next_stream_position": 30_401_068_076_164_269_u64, "entries": [] });
+    answer::json(StatusCode::OK, &body)
+}
+
+/// `limit` and `offset`, within what Box allows.
+pub(super) fn page(call: &Call<'_>) -> Result<Page, Refusal> {
+    let limit = call.number("limit", 100)?.min(1000);
+    Ok(Page { limit, offset: call.number("offset", 0)? })
+}

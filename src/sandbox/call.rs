@@ -1,0 +1,43 @@
+//! A request that may be answered, with its query and path taken apart.
+
+use http::{HeaderName, request::Parts};
+
+use super::{answer::Refusal, form::Form, world::World};
+
+/// One request by a known user.
+pub(super) struct Call<'a> {
+    pub(super) world: &'a World,
+    pub(super) head: &'a Parts,
+    pub(super) query: Form,
+    /// The id of the user who asks.
+    pub(super) who: String,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(world: &'a World, head: &'a Parts, who: String) -> Self {
+        Self { world, head, query: Form::parse(head.uri.query().unwrap_or_default()), who }
+    }
+
+    /// The fields that the caller wants instead of the usual ones.
+    pub(super) fn fields(&self) -> Option<Vec<&str>> {
+        let fields = self.query.get("fields").filter(|fields| !fields.is_empty())?;
+        Some(fields.split(',').map(str::trim).collect())
+    }
+
+    pub(super) fn number(&self, name: &str, otherwise: usize) -> Result<usize, Refusal> {
+        match self.query.get(name) {
+            None | Some("") => Ok(otherwise),
+            Some(text) => text.parse().map_err(|_| Refusal::parameter(name, &format!("Invalid value '{text}'."))),
+        }
+    }
+
+    /// Whether an `If-Match` or `If-None-Match` header names this etag; `None` without the header.
+    pub(super) fn names_etag(&self, header: HeaderName, etag: u64) -> Option<bool> {
+        let value = self.head.headers.get(header)?.to_str().unwrap_or_default();
+        let etag = etag.to_string();
+        Some(value.split(',').any(|one| {
+            let one = one.trim();
+            one == "*" || one.trim_start_matches("W/").trim_matches('"') == etag
+        }))
+    }
+}

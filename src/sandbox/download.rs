@@ -1,0 +1,155 @@
+//! The download host: content, whole or in part, for pre-signed URLs and for tokens.
+
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{
+        ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE,
+    },
+    request::Parts,
+};
+
+use super::{
+    answer::{self, Answer, Refusal},
+    exchange::caller,
+    store::{FileVersion, Item},
+    world::World,
+};
+
+/// Answers everything of the download host.
+pub(super) fn answer(world: &World, head: &Parts) -> Result<Answer, Refusal> {
+    let segments: Vec<&str> = head.uri.path().trim_start_matches('/').split('/').collect();
+    let id = match segments.as_slice() {
+        ["d", "1", ticket, "download"] => world.ticketed(ticket).ok_or_else(Refusal::not_found)?,
+        ["api", "2.0", "files", id, "content"] | ["api", "2.0", "internal_files", id, ..] => {
+            caller(world, head)?;
+            (*id).to_owned()
+        }
+        _ => return Err(Refusal::not_found()),
+    };
+    if !matches!(head.method.as_str(), "GET" | "HEAD") {
+        return Err(Refusal::method_not_allowed());
+    }
+    let store = world.store();
+    let file = store.file(&id)?;
+    let version = file.version().ok_or_else(|| Refusal::no_such_item(&id))?;
+    Ok(content(file, version, &head.headers))
+}
+
+fn content(file: &Item, version: &FileVersion, asked: &HeaderMap) -> Answer {
+    let size = version.content.size();
+    let etag = format!("\"{}\"", version.sha1);
+    let wanted = match asked.get(RANGE).and_then(|value| value.to_str().ok()) {
+        // A range of something that has changed meanwhile would not fit what the caller has.
+        Some(range) if asked.get(IF_RANGE).is_none_or(|known| known.as_bytes() == etag.as_bytes()) => {
+            Wanted::parse(range, size)
+        }
+        _ => Wanted::All,
+    };
+    let mut answer = match wanted {
+        Wanted::All => Answer::new(version.content.part(0, size)),
+        Wanted::Part { first, last } => {
+            let mut answer = Answer::new(version.content.part(first, last - first + 1));
+            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+            set(&mut answer, CONTENT_RANGE, &format!("bytes {first}-{last}/{size}"));
+            answer
+        }
+        Wanted::Nothing => {
+            let mut answer = answer::empty(StatusCode::RANGE_NOT_SATISFIABLE);
+            set(&mut answer, CONTENT_RANGE, &format!("bytes */{size}"));
+            return answer;
+        }
+    };
+    set(&mut answer, CONTENT_TYPE, media_type(&file.name));
+    set(&mut answer, CONTENT_DISPOSITION, &disposition(&file.name));
+    set(&mut answer, ACCEPT_RANGES, "bytes");
+    set(&mut answer, ETAG, &etag);
+    answer
+}
+
+fn set(answer: &mut Answer, name: http::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+/// How much of a file a `Range` header asks for.
+#[derive(Debug, PartialEq)]
+enum Wanted {
+    All,
+    Part { first: u64, last: u64 },
+    Nothing,
+}
+
+impl Wanted {
+    /// One range of bytes; whatever else it says is ignored, as RFC 9110 (14.2) allows.
+    fn parse(header: &str, size: u64) -> Self {
+        let Some((first, last)) = header.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-')) else {
+            return Self::All;
+        };
+        let end = size.saturating_sub(1);
+        let range = match (first.parse::<u64>(), last.parse::<u64>()) {
+            (Ok(first), Ok(last)) if first <= last => (first, last.min(end)),
+            (Ok(first), Err(_)) if last.is_empty() => (first, end),
+            // The last so many bytes.
+            (Err(_), Ok(length)) if first.is_empty() => {
+                if length == 0 {
+                    return Self::Nothing;
+                }
+                (size.saturating_sub(length), end)
+            }
+            _ => return Self::All,
+        };
+        if range.0 >= size { Self::Nothing } else { Self::Part { first: range.0, last: range.1 } }
+    }
+}
+
+/// The name for old clients, and as RFC 6266 wants it.
+fn disposition(name: &str) -> String {
+    let plain: String =
+        name.chars().map(|letter| if letter.is_ascii_graphic() && letter != '"' || letter == ' ' { letter } else { '_' }).collect();
+    let mut encoded = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    format!("attachment;filename=\"{plain}\";filename*=UTF-8''{encoded}")
+}
+
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
+        Some("txt") => "text/plain",
+        Some("html") => "text/html",
+        Some("json") => "application/json",
+        Some("pdf") => "application/pdf",
+        Some("png") => "image/png",
+        Some("jpg" | "jpeg") => "image/jpeg",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_cut_to_what_there_is() {
+        assert_eq!(Wanted::parse("bytes=0-3", 10), Wanted::Part { first: 0, last: 3 });
+        assert_eq!(Wanted::parse("bytes=4-", 10), Wanted::Part { first: 4, last: 9 });
+        assert_eq!(Wanted::parse("bytes=-3", 10), Wanted::Part { first: 7, last: 9 });
+        assert_eq!(Wanted::parse("bytes=-30", 10), Wanted::Part { first: 0, last: 9 });
+        assert_eq!(Wanted::parse("bytes=5-99", 10), Wanted::Part { first: 5, last: 9 });
+        assert_eq!(Wanted::parse("bytes=10-", 10), Wanted::Nothing);
+        assert_eq!(Wanted::parse("bytes=-1", 0), Wanted::Nothing);
+        assert_eq!(Wanted::parse("bytes=0-0", 0), Wanted::Nothing);
+    }
+
+    #[test]
+    fn what_is_no_single_range_is_ignored() {
+        for header in ["bytes=3-1", "bytes=0-1,4-5", "lines=0-1", "bytes=-", "bytes=a-b"] {
+            assert_eq!(Wanted::parse(header, 10), Wanted::All, "{header}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The way of one request through the sandbox: noted, held, spoilt or answered.
+
+use std::{future::pending, sync::Arc};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, StatusCode,
+    header::{AUTHORIZATION, ORIGIN, RETRY_AFTER, TRAILER, TRANSFER_ENCODING},
+    request::Parts,
+};
+use hyper::body::Incoming;
+use serde_json::json;
+
+use super::{
+    Fault, Role,
+    answer::{self, Answer, Refusal, dress},
+    api,
+    body::{Body, Broken, Received},
+    call::Call,
+    download, ledger, oauth, upload,
+    world::World,
+};
+
+const CHECKSUM: HeaderName = HeaderName::from_static("x-checksum");
+
+/// Answers one request, or makes hyper drop it.
+pub(super) async fn serve(world: Arc<World>, role: Role, request: Request<Incoming>) -> Result<Answer, Broken> {
+    let (head, incoming) = request.into_parts();
+    if role == Role::Api && head.uri.path().starts_with("/oauth2/") {
+        return oauth::serve(&world, &head, incoming).await;
+    }
+    let target = ledger::target(&head);
+    let (record, mut in_flight) = world.ledger.arrived(role, &head);
+    let mut body = Received::new(incoming, &head, record);
+    world.control.released(&target).await;
+
+    let answer = match world.control.next_fault(&target) {
+        Some(fault) => spoilt(fault, &world, role, &head, &mut body).await,
+        None => Ok(usual(&world, role, &head, &mut body).await),
+    };
+    body.settle().await;
+    body.leave(head.version);
+    match answer {
+        Ok(answer) => Ok(dress(answer, &head.method).map(|body| body.guarded(in_flight))),
+        Err(broken) => {
+            in_flight.finish();
+            Err(broken)
+        }
+    }
+}
+
+/// The answer that Box would give.
+async fn usual(world: &World, role: Role, head: &Parts, body: &mut Received) -> Answer {
+    let answer = match role {
+        Role::Api => match caller(world, head) {
+            Ok(who) => api::answer(&Call::new(world, head, who), body).await,
+            Err(refusal) => Err(refusal),
+        },
+        Role::Upload => match caller(world, head) {
+            Ok(who) => upload::answer(&Call::new(world, head, who), body).await,
+            Err(refusal) => Err(refusal),
+        },
+        // Pre-signed URLs need no token, so this host looks for one itself.
+        Role::Download => download::answer(world, head),
+    };
+    answer.unwrap_or_else(|refusal| refusal.answer())
+}
+
+async fn spoilt(
+    fault: Fault,
+    world: &World,
+    role: Role,
+    head: &Parts,
+    body: &mut Received,
+) -> Result<Answer, Broken> {
+    match fault {
+        Fault::Status { status, headers, body } => Ok(answer::raw(status, headers, body)),
+        Fault::RateLimited { retry_after } => {
+            let mut answer = Refusal::usual(StatusCode::TOO_MANY_REQUESTS).answer();
+            answer.headers_mut().insert(RETRY_AFTER, retry_after.into());
+            Ok(answer)
+        }
+        Fault::CloseBeforeHead => Err(Broken),
+        Fault::BreakBodyAfter(length) => {
+            Ok(usual(world, role, head, body).await.map(|body| body.breaking_after(length)))
+        }
+        Fault::EarlyAnswer { status } => {
+            body.abandon();
+            Ok(Refusal::usual(status).answer())
+        }
+        Fault::Trailers => {
+            let trailers = HeaderMap::from_iter([(CHECKSUM, HeaderValue::from_static("sandbox"))]);
+            let mut answer = usual(world, role, head, body).await.map(|body| body.with_trailers(trailers));
+            answer.headers_mut().insert(TRAILER, HeaderValue::from_static("x-checksum"));
+            Ok(answer)
+        }
+        Fault::Hang => {
+            // hyper notices that an HTTP/1.1 caller left only when its request has been read.
+            body.settle().await;
+            pending().await
+        }
+        Fault::RawBody { mut headers, pieces } => {
+            // hyper frames the body itself.
+            headers.remove(TRANSFER_ENCODING);
+            let mut answer = Answer::new(Body::pieces(pieces));
+            *answer.headers_mut() = headers;
+            Ok(answer)
+        }
+        Fault::RefuseExpectation => {
+            body.abandon();
+            Ok(Refusal::usual(StatusCode::FORBIDDEN).answer())
+        }
+    }
+}
+
+/// Whose token this is, or whom it acts as.
+pub(super) fn caller(world: &World, head: &Parts) -> Result<String, Refusal> {
+    if let Some(origin) = head.headers.get(ORIGIN) {
+        return Err(Refusal::Error {
+            status: 403,
+            code: "cors_origin_not_whitelisted",
+            message: "Access denied - Did you forget to safelist your origin in the CORS config of your app?"
+                .to_owned(),
+            context: json!({ "origin": String::from_utf8_lossy(origin.as_bytes()) }),
+        });
+    }
+    if world.control.is_unauthorized(&ledger::target(head)) {
+        return Err(Refusal::Unauthorized);
+    }
+    let token = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
+    let subject = token.and_then(|token| world.tokens().subject(token)).ok_or(Refusal::Unauthorized)?;
+    match head.headers.get("as-user").map(|value| value.to_str().unwrap_or_default()) {
+        None => Ok(subject),
+        Some(user) if user == subject => Ok(subject),
+        // Only the service account may act as others.
+        Some(user) if world.users.is_service_account(&subject) && world.users.is_managed(user) => {
+            Ok(user.to_owned())
+        }
+        Some(_) => Err(Refusal::denied()),
+    }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}

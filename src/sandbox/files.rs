@@ -1,0 +1,118 @@
+//! The operations on files that the API host has.
+
+use http::{
+    HeaderValue, StatusCode,
+    header::{IF_MATCH, IF_NONE_MATCH, LOCATION},
+};
+use serde_json::{Value, json};
+
+use super::{
+    answer::{self, Answer, Refusal, random_text},
+    call::Call,
+    shape,
+    store::{Change, Item},
+};
+
+pub(super) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let store = call.world.store();
+    let file = store.file(id)?;
+    if call.names_etag(IF_NONE_MATCH, file.etag) == Some(true) {
+        return Ok(answer::empty(StatusCode::NOT_MODIFIED));
+    }
+    Ok(answer::json(StatusCode::OK, &shape::item(call, &store, file)))
+}
+
+pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
+    let mut store = call.world.store();
+    let key = matching(call, store.file(id)?)?;
+    store.update(key, change(body), &call.who)?;
+    let file = store.file(id)?;
+    Ok(answer::json(StatusCode::OK, &shape::item(call, &store, file)))
+}
+
+pub(super) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let mut store = call.world.store();
+    let key = matching(call, store.file(id)?)?;
+    store.remove(key, false)?;
+    Ok(answer::empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) fn copy(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
+    let parent = text(body, "/parent/id")?;
+    let mut store = call.world.store();
+    let file = store.file(id)?;
+    let name = body.pointer("/name").and_then(Value::as_str).unwrap_or(&file.name).to_owned();
+    let version = file.version().cloned().ok_or_else(|| Refusal::no_such_item(id))?;
+    let copy = store.create_file(parent, &name, &call.who, version.content, version.sha1)?.id;
+    let copy = store.file(&copy.to_string())?;
+    Ok(answer::json(StatusCode::CREATED, &shape::item(call, &store, copy)))
+}
+
+/// Box does not stream from this host: it sends callers to the download host.
+pub(super) fn redirect(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    call.world.store().file(id)?;
+    let mut answer = answer::empty(StatusCode::FOUND);
+    if let Ok(location) = HeaderValue::from_str(&call.world.ticket_url(id)) {
+        answer.headers_mut().insert(LOCATION, location);
+    }
+    Ok(answer)
+}
+
+/// The check before the upload of a new file.
+pub(super) fn check_new(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
+    let name = text(body, "/name")?;
+    let parent = body.pointer("/parent/id").and_then(Value::as_str).unwrap_or("0");
+    let store = call.world.store();
+    let parent = store.folder(parent)?.id;
+    store.vacant(parent, name, "file", None)?;
+    Ok(upload_url(call, "/api/2.0/files/content"))
+}
+
+/// The check before the upload of a new version.
+pub(super) fn check_version(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
+    let store = call.world.store();
+    let file = store.file(id)?;
+    if let (Some(name), Some(parent)) = (body.pointer("/name").and_then(Value::as_str), file.parent) {
+        store.vacant(parent, name, "file", Some(file.id))?;
+    }
+    Ok(upload_url(call, &format!("/api/2.0/files/{id}/content")))
+}
+
+/// The state of a thumbnail, which is always ready.
+pub(super) fn representation(call: &Call<'_>, id: &str, version: &str, name: &str) -> Result<Answer, Refusal> {
+    call.world.store().file(id)?;
+    let path = format!("api/2.0/internal_files/{id}/versions/{version}/representations/{name}/content");
+    let body = json!({
+        "representation": "jpg",
+        "status": { "state": "success" },
+        "content": { "url_template": format!("{}/{path}/{{+asset_path}}", call.world.urls.download) },
+    });
+    Ok(answer::json(StatusCode::OK, &body))
+}
+
+/// A text that the JSON must have.
+pub(super) fn text<'a>(body: &'a Value, pointer: &str) -> Result<&'a str, Refusal> {
+    let name = pointer.trim_start_matches('/').replace('/', ".");
+    body.pointer(pointer)
+        .and_then(Value::as_str)
+        .ok_or_else(|| Refusal::parameter(&name, &format!("'{name}' is required")))
+}
+
+/// What an update asks for.
+pub(super) fn change(body: &Value) -> Change {
+    let text = |pointer| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    Change { name: text("/name"), parent: text("/parent/id"), description: text("/description") }
+}
+
+/// The file's key, if the caller's `If-Match` allows to change it.
+pub(super) fn matching(call: &Call<'_>, file: &Item) -> Result<u64, Refusal> {
+    if call.names_etag(IF_MATCH, file.etag) == Some(false) {
+        return Err(Refusal::precondition_failed());
+    }
+    Ok(file.id)
+}
+
+fn upload_url(call: &Call<'_>, path: &str) -> Answer {
+    let url = format!("{}{path}?upload_session_id={}", call.world.urls.upload, random_text(16));
+    answer::json(StatusCode::OK, &json!({ "upload_url": url, "upload_token": null }))
+}

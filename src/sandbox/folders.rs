@@ -1,0 +1,93 @@
+//! The operations on folders.
+
+use http::{
+    StatusCode,
+    header::{IF_MATCH, IF_NONE_MATCH},
+};
+use serde_json::{Value, json};
+
+use super::{
+    answer::{self, Answer, Refusal},
+    api,
+    call::Call,
+    files::{change, text},
+    shape::{self, Page},
+};
+
+pub(super) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let store = call.world.store();
+    let folder = store.folder(id)?;
+    if call.names_etag(IF_NONE_MATCH, folder.etag) == Some(true) {
+        return Ok(answer::empty(StatusCode::NOT_MODIFIED));
+    }
+    Ok(answer::json(StatusCode::OK, &shape::item(call, &store, folder)))
+}
+
+pub(super) fn items(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let fields = call.fields();
+    let page = api::page(call)?;
+    let store = call.world.store();
+    let folder = store.folder(id)?;
+    let by_marker = call.query.get("usemarker") == Some("true") || call.query.get("marker").is_some();
+    let body = if by_marker {
+        let offset = position(call.query.get("marker").unwrap_or_default())?;
+        let next = offset.saturating_add(page.limit);
+        let mut list = shape::items(call, &store, folder, &Page { offset, ..page }, fields.as_deref());
+        let more = store.children(folder.id).len() > next;
+        json!({
+            "entries": list.get_mut("entries").map(Value::take),
+            "limit": page.limit,
+            "next_marker": more.then(|| marker(next)),
+        })
+    } else {
+        shape::items(call, &store, folder, &page, fields.as_deref())
+    };
+    Ok(answer::json(StatusCode::OK, &body))
+}
+
+pub(super) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
+    let name = text(body, "/name")?;
+    let parent = text(body, "/parent/id")?;
+    let mut store = call.world.store();
+    let id = store.create_folder(parent, name, &call.who)?.id;
+    let folder = store.folder(&id.to_string())?;
+    Ok(answer::json(StatusCode::CREATED, &shape::item(call, &store, folder)))
+}
+
+pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
+    let mut store = call.world.store();
+    let folder = store.folder(id)?;
+    if call.names_etag(IF_MATCH, folder.etag) == Some(false) {
+        return Err(Refusal::precondition_failed());
+    }
+    let key = folder.id;
+    store.update(key, change(body), &call.who)?;
+    let folder = store.folder(id)?;
+    Ok(answer::json(StatusCode::OK, &shape::item(call, &store, folder)))
+}
+
+pub(super) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let mut store = call.world.store();
+    let folder = store.folder(id)?;
+    if call.names_etag(IF_MATCH, folder.etag) == Some(false) {
+        return Err(Refusal::precondition_failed());
+    }
+    let key = folder.id;
+    store.remove(key, call.query.get("recursive") == Some("true"))?;
+    Ok(answer::empty(StatusCode::NO_CONTENT))
+}
+
+/// A marker is opaque to callers; here it is a position in disguise.
+fn marker(position: usize) -> String {
+    format!("JV9IRGZmieiBasejOG9y{position:x}")
+}
+
+fn position(marker: &str) -> Result<usize, Refusal> {
+    if marker.is_empty() {
+        return Ok(0);
+    }
+    marker
+        .strip_prefix("JV9IRGZmieiBasejOG9y")
+        .and_then(|hex| usize::from_str_radix(hex, 16).ok())
+        .ok_or_else(|| Refusal::parameter("marker", &format!("Invalid value '{marker}'.")))
+}

@@ -1,0 +1,178 @@
+//! An in-process Box over real sockets and TLS.
+//!
+//! It owns a make-believe Box: the token endpoint, the API, the upload and the download host, each on a port of its
+//! own with a certificate of a throw-away authority; a tree of files in memory; and handles by which a test sees what
+//! arrived and makes things go wrong. It answers as Box's documents and captures say Box does, errors included.
+//!
+//! It is not a Box to store anything in, and it leaves out what no proxy in front of it could tell: permissions
+//! between users (everybody sees one tree), trash, quotas, limits (ask for them with [`Fault::RateLimited`]),
+//! chunked uploads, zip downloads and the long poll. It knows nothing of the gateway.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! use boxgate::sandbox::{Content, Options, Sandbox};
+//!
+//! let sandbox = Sandbox::start(Options::default()).await?;
+//! let file = sandbox.add_file("0", "hello.txt", Content::Bytes("hello".into()));
+//! println!("{}/2.0/files/{file}", sandbox.api_url());
+//! # Ok(())
+//! # }
+//! ```
+
+mod server; // sockets, TLS, HTTP
+mod ca;
+mod role;
+mod exchange; // the way of one request
+mod ledger; // what arrived
+mod control; // what shall go wrong
+mod oauth; // the token endpoint
+mod tokens;
+mod api; // the API host
+mod users;
+mod folders;
+mod files;
+mod upload; // the upload host
+mod download; // the download host
+mod shape; // items in JSON
+mod store; // items
+mod content;
+mod world; // all the state
+mod call;
+mod form;
+mod body;
+mod answer;
+mod handle;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio_rustls::TlsAcceptor;
+
+pub use self::{
+    content::Content,
+    control::{Fault, Hold, TokenAnswer},
+    ledger::Seen,
+    role::Role,
+};
+use self::{ca::Authority, role::Each, server::Listening, world::World};
+
+/// The client id of [`Options::default`].
+pub const CLIENT_ID: &str = "sandbox-client";
+/// The client secret of [`Options::default`].
+pub const CLIENT_SECRET: &str = "sandbox-secret";
+/// The enterprise of [`Options::default`].
+pub const ENTERPRISE_ID: &str = "123456";
+/// The user of [`Options::default`].
+pub const USER_ID: &str = "789012";
+/// Users besides, whom the service account may act as.
+pub const MANAGED_USERS: [&str; 2] = ["11446498", "11446499"];
+
+/// Which versions of HTTP the sandbox speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protocols {
+    /// What the client likes better.
+    #[default]
+    Both,
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2 alone.
+    Http2,
+}
+
+/// What a sandbox is like.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which versions of HTTP it speaks.
+    pub protocols: Protocols,
+    /// How long its tokens live.
+    pub token_lifetime: Duration,
+    /// The client id of the one app it knows.
+    pub client_id: String,
+    /// That app's secret.
+    pub client_secret: String,
+    /// The enterprise whose service account the app can be.
+    pub enterprise_id: String,
+    /// A managed user that the app can be.
+    pub user_id: String,
+    /// How many requests [`Sandbox::seen`] goes back.
+    pub remembered: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            protocols: Protocols::Both,
+            token_lifetime: Duration::from_secs(3600),
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: CLIENT_SECRET.to_owned(),
+            enterprise_id: ENTERPRISE_ID.to_owned(),
+            user_id: USER_ID.to_owned(),
+            remembered: 1024,
+        }
+    }
+}
+
+/// A running sandbox. Dropping it closes its sockets and connections.
+pub struct Sandbox {
+    world: Arc<World>,
+    ca_pem: String,
+    tls: TlsAcceptor,
+    ports: Each<u16>,
+    /// Empty while a host is down.
+    listening: Each<Mutex<Option<Listening>>>,
+}
+
+impl Sandbox {
+    /// Binds three ports of 127.0.0.1 and serves them from tasks of the current tokio runtime.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let authority = Authority::new(options.protocols)?;
+        let (api, upload, download) = (server::bind(0)?, server::bind(0)?, server::bind(0)?);
+        let ports = Each {
+            api: api.local_addr()?.port(),
+            upload: upload.local_addr()?.port(),
+            download: download.local_addr()?.port(),
+        };
+        let url = |port: u16| format!("https://localhost:{port}");
+        let urls = Each { api: url(ports.api), upload: url(ports.upload), download: url(ports.download) };
+        let world = Arc::new(World::new(options, urls));
+        let tls = TlsAcceptor::from(authority.server);
+        let start = |listener, role| {
+            Mutex::new(Some(Listening::start(listener, role, tls.clone(), world.clone())))
+        };
+        let listening = Each {
+            api: start(api, Role::Api),
+            upload: start(upload, Role::Upload),
+            download: start(download, Role::Download),
+        };
+        Ok(Self { world, ca_pem: authority.pem, tls, ports, listening })
+    }
+
+    /// Closes a host's listener and all its connections; resolves when they are closed.
+    pub async fn go_down(&self, role: Role) {
+        let listening = lock(self.listening.of(role)).take();
+        if let Some(listening) = listening {
+            listening.stop().await;
+        }
+    }
+
+    /// Opens a host again, at the same port. Must be called inside a tokio runtime, which then serves it.
+    pub fn come_up(&self, role: Role) -> io::Result<()> {
+        let mut listening = lock(self.listening.of(role));
+        if listening.is_none() {
+            let listener = server::bind(*self.ports.of(role))?;
+            *listening = Some(Listening::start(listener, role, self.tls.clone(), self.world.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Locks, also after a panic elsewhere: every change under these locks is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

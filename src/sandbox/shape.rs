@@ -1,0 +1,152 @@
+//! Items as Box writes them in JSON.
+
+use jiff::{Timestamp, tz};
+use serde_json::{Map, Value, json};
+
+use super::{
+    call::Call,
+    store::{Item, Kind, Store},
+};
+
+/// The fields that Box adds whatever was asked for.
+const ALWAYS: [&str; 3] = ["type", "id", "etag"];
+
+/// A page of a folder's items in Box's order.
+pub(super) struct Page {
+    pub(super) offset: usize,
+    pub(super) limit: usize,
+}
+
+/// An item with all of Box's standard fields, or with those that the caller asks for.
+pub(super) fn item(call: &Call<'_>, store: &Store, item: &Item) -> Value {
+    let mut full = standard(call, store, item);
+    let Some(object) = full.as_object_mut() else { return full };
+    if item.version().is_none() {
+        object.insert("item_collection".to_owned(), items(call, store, item, &Page { offset: 0, limit: 100 }, None));
+    }
+    match call.fields() {
+        None => full,
+        Some(fields) => chosen(call, item, full, &fields),
+    }
+}
+
+/// An item in a list: its mini form, or the fields that the caller asks for.
+pub(super) fn listed(call: &Call<'_>, store: &Store, item: &Item, fields: Option<&[&str]>) -> Value {
+    match fields {
+        None => item.mini(),
+        Some(fields) => chosen(call, item, standard(call, store, item), fields),
+    }
+}
+
+/// A folder's items by offset.
+pub(super) fn items(call: &Call<'_>, store: &Store, folder: &Item, page: &Page, fields: Option<&[&str]>) -> Value {
+    let children = store.children(folder.id);
+    let shown = children.iter().skip(page.offset).take(page.limit);
+    json!({
+        "total_count": children.len(),
+        "entries": shown.map(|child| listed(call, store, child, fields)).collect::<Vec<_>>(),
+        "offset": page.offset,
+        "limit": page.limit,
+        "order": [{ "by": "type", "direction": "ASC" }, { "by": "name", "direction": "ASC" }],
+    })
+}
+
+/// `fields=` as Box takes it: only these, and always type, id and etag.
+pub(super) fn picked(full: Value, fields: &[&str]) -> Value {
+    let Value::Object(full) = full else { return full };
+    let wanted = |name: &str| ALWAYS.contains(&name) || fields.contains(&name);
+    Value::Object(full.into_iter().filter(|(name, _)| wanted(name)).collect())
+}
+
+fn chosen(call: &Call<'_>, item: &Item, mut full: Value, fields: &[&str]) -> Value {
+    if let Some(object) = full.as_object_mut() {
+        for field in fields {
+            if let Some(value) = extra(call, item, field) {
+                object.insert((*field).to_owned(), value);
+            }
+        }
+    }
+    picked(full, fields)
+}
+
+fn standard(call: &Call<'_>, store: &Store, item: &Item) -> Value {
+    let users = &call.world.users;
+    let above: Vec<Value> = store.ancestors(item).into_iter().map(Item::mini).collect();
+    let is_root = item.parent.is_none();
+    let created = (!is_root).then(|| stamp(item.created_at));
+    let modified = (!is_root).then(|| stamp(item.modified_at));
+    let mut shape = match item.mini() {
+        Value::Object(mini) => mini,
+        _ => Map::new(),
+    };
+    let more = json!({
+        "created_at": created,
+        "modified_at": modified,
+        "description": item.description,
+        "size": store.size(item),
+        "path_collection": { "total_count": above.len(), "entries": above },
+        "created_by": users.mini(&item.created_by),
+        "modified_by": users.mini(&item.modified_by),
+        "trashed_at": null,
+        "purged_at": null,
+        "content_created_at": created,
+        "content_modified_at": modified,
+        "owned_by": users.mini(&item.created_by),
+        "shared_link": null,
+        "parent": above.last(),
+        "item_status": "active",
+    });
+    if let Value::Object(more) = more {
+        shape.extend(more);
+    }
+    if item.version().is_none() {
+        shape.insert("folder_upload_email".to_owned(), Value::Null);
+    }
+    Value::Object(shape)
+}
+
+/// Fields that Box gives only to those who name them, among them all that carry URLs or tokens.
+fn extra(call: &Call<'_>, item: &Item, field: &str) -> Option<Value> {
+    let Kind::File(version) = &item.kind else { return None };
+    let (urls, id) = (&call.world.urls, item.id);
+    Some(match field {
+        "extension" => json!(item.name.rsplit_once('.').map_or("", |(_, extension)| extension)),
+        "version_number" => json!(version.number.to_string()),
+        "lock" => Value::Null,
+        "download_url" => json!(call.world.ticket_url(&id.to_string())),
+        "authenticated_download_url" => json!(format!("{}/api/2.0/files/{id}/content", urls.download)),
+        "expiring_embed_link" => embed_link(call),
+        "representations" => {
+            let path = format!("2.0/internal_files/{id}/versions/{}/representations/jpg_thumb_32x32", version.id);
+            json!({ "entries": [{
+                "representation": "jpg",
+                "properties": { "dimensions": "32x32", "paged": "false", "thumb": "true" },
+                "info": { "url": format!("{}/{path}", urls.api) },
+                "status": { "state": "success" },
+                "content": { "url_template": format!("{}/api/{path}/content/{{+asset_path}}", urls.download) },
+            }] })
+        }
+        _ => return None,
+    })
+}
+
+/// A preview session with a live token in it, in both places where Box has been seen to put one.
+fn embed_link(call: &Call<'_>) -> Value {
+    let (token, expires_in) = call.world.tokens().issue(&call.who);
+    json!({
+        "url": format!("https://app.box.com/preview/expiring_embed/{token}"),
+        "access_token": token,
+        "token": {
+            "access_token": token,
+            "expires_in": expires_in,
+            "token_type": "bearer",
+            "restricted_to": [],
+        },
+    })
+}
+
+/// A time as Box writes it: to the second, with California's offset.
+fn stamp(time: Timestamp) -> String {
+    let california = tz::TimeZone::fixed(tz::offset(-8));
+    time.to_zoned(california).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}

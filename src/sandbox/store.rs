@@ -1,0 +1,294 @@
+//! Folders and files: one tree, seen alike by every user of the sandbox.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{answer::Refusal, content::Content};
+
+const ROOT: u64 = 0;
+const FIRST_ID: u64 = 12_345_678_901;
+const LONGEST_NAME: usize = 255;
+
+/// One state of a file's content.
+#[derive(Debug, Clone)]
+pub(super) struct FileVersion {
+    pub(super) id: u64,
+    pub(super) number: u64,
+    pub(super) sha1: String,
+    pub(super) content: Content,
+}
+
+/// What tells files from folders.
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    Folder,
+    File(FileVersion),
+}
+
+/// A folder or a file.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    pub(super) id: u64,
+    pub(super) parent: Option<u64>,
+    pub(super) name: String,
+    pub(super) description: String,
+    pub(super) etag: u64,
+    pub(super) created_at: Timestamp,
+    pub(super) modified_at: Timestamp,
+    /// The ids of users.
+    pub(super) created_by: String,
+    pub(super) modified_by: String,
+    pub(super) kind: Kind,
+}
+
+impl Item {
+    pub(super) fn type_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Folder => "folder",
+            Kind::File(_) => "file",
+        }
+    }
+
+    pub(super) fn version(&self) -> Option<&FileVersion> {
+        match &self.kind {
+            Kind::Folder => None,
+            Kind::File(version) => Some(version),
+        }
+    }
+
+    /// What Box shows of an item inside of others.
+    pub(super) fn mini(&self) -> Value {
+        // The root has neither.
+        let etag = (self.id != ROOT).then(|| self.etag.to_string());
+        match &self.kind {
+            Kind::Folder => json!({
+                "type": "folder",
+                "id": self.id.to_string(),
+                "sequence_id": etag,
+                "etag": etag,
+                "name": self.name,
+            }),
+            Kind::File(version) => json!({
+                "type": "file",
+                "id": self.id.to_string(),
+                "file_version": { "type": "file_version", "id": version.id.to_string(), "sha1": version.sha1 },
+                "sequence_id": etag,
+                "etag": etag,
+                "sha1": version.sha1,
+                "name": self.name,
+            }),
+        }
+    }
+}
+
+/// What an update may change; `None` leaves it as it is.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    pub(super) name: Option<String>,
+    pub(super) parent: Option<String>,
+    pub(super) description: Option<String>,
+}
+
+/// Everything that is stored.
+pub(super) struct Store {
+    items: BTreeMap<u64, Item>,
+    next_id: u64,
+}
+
+impl Store {
+    pub(super) fn new(owner: &str) -> Self {
+        let mut store = Self { items: BTreeMap::new(), next_id: FIRST_ID };
+        let root = store.item(ROOT, None, "All Files", owner, Kind::Folder);
+        store.items.insert(ROOT, root);
+        store
+    }
+
+    pub(super) fn folder(&self, id: &str) -> Result<&Item, Refusal> {
+        self.find(id).filter(|item| item.version().is_none()).ok_or_else(|| Refusal::no_such_item(id))
+    }
+
+    pub(super) fn file(&self, id: &str) -> Result<&Item, Refusal> {
+        self.find(id).filter(|item| item.version().is_some()).ok_or_else(|| Refusal::no_such_item(id))
+    }
+
+    fn find(&self, id: &str) -> Option<&Item> {
+        self.items.get(&id.parse().ok()?)
+    }
+
+    /// Folders before files, each by name.
+    pub(super) fn children(&self, folder: u64) -> Vec<&Item> {
+        let mut children: Vec<&Item> = self.items.values().filter(|item| item.parent == Some(folder)).collect();
+        children.sort_by_key(|item| (item.version().is_some(), item.name.to_lowercase()));
+        children
+    }
+
+    /// The folders above an item, the root first.
+    pub(super) fn ancestors(&self, item: &Item) -> Vec<&Item> {
+        let mut above = Vec::new();
+        let mut parent = item.parent;
+        while let Some(folder) = parent.and_then(|id| self.items.get(&id)) {
+            above.push(folder);
+            parent = folder.parent;
+        }
+        above.reverse();
+        above
+    }
+
+    /// The bytes in a file or below a folder.
+    pub(super) fn size(&self, item: &Item) -> u64 {
+        match &item.kind {
+            Kind::File(version) => version.content.size(),
+            Kind::Folder => self.children(item.id).into_iter().map(|child| self.size(child)).sum(),
+        }
+    }
+
+    /// Everything but the root whose name contains this text.
+    pub(super) fn search(&self, text: &str) -> Vec<&Item> {
+        let text = text.to_lowercase();
+        let found = |item: &&Item| item.id != ROOT && item.name.to_lowercase().contains(&text);
+        self.items.values().filter(found).collect()
+    }
+
+    pub(super) fn create_folder(&mut self, parent: &str, name: &str, who: &str) -> Result<&Item, Refusal> {
+        self.create(parent, name, who, |_| Kind::Folder)
+    }
+
+    pub(super) fn create_file(
+        &mut self,
+        parent: &str,
+        name: &str,
+        who: &str,
+        content: Content,
+        sha1: String,
+    ) -> Result<&Item, Refusal> {
+        self.create(parent, name, who, |id| Kind::File(FileVersion { id, number: 1, sha1, content }))
+    }
+
+    /// Another content for the same file.
+    pub(super) fn new_version(
+        &mut self,
+        id: &str,
+        who: &str,
+        content: Content,
+        sha1: String,
+    ) -> Result<&Item, Refusal> {
+        let key = self.file(id)?.id;
+        let version_id = self.fresh_id();
+        let item = self.items.get_mut(&key).ok_or_else(|| Refusal::no_such_item(id))?;
+        if let Kind::File(version) = &mut item.kind {
+            *version = FileVersion { id: version_id, number: version.number + 1, sha1, content };
+        }
+        touch(item, who);
+        Ok(item)
+    }
+
+    pub(super) fn update(&mut self, id: u64, change: Change, who: &str) -> Result<&Item, Refusal> {
+        let item = self.items.get(&id).ok_or_else(|| Refusal::no_such_item(&id.to_string()))?;
+        let Some(old_parent) = item.parent else { return Err(Refusal::denied()) };
+        let parent = match &change.parent {
+            Some(parent) => self.folder(parent)?,
+            None => self.folder(&old_parent.to_string())?,
+        };
+        if parent.id == id || self.ancestors(parent).iter().any(|folder| folder.id == id) {
+            let message = "Moving a folder into one of its own subfolders is not possible";
+            return Err(Refusal::error(400, "cyclical_folder_structure", message));
+        }
+        let parent = parent.id;
+        let name = change.name.unwrap_or_else(|| item.name.clone());
+        self.vacant(parent, &name, item.type_name(), Some(id))?;
+        let item = self.items.get_mut(&id).ok_or_else(|| Refusal::no_such_item(&id.to_string()))?;
+        item.parent = Some(parent);
+        item.name = name;
+        if let Some(description) = change.description {
+            item.description = description;
+        }
+        touch(item, who);
+        Ok(item)
+    }
+
+    /// Removes an item and what is below it. Box's trash is not modelled.
+    pub(super) fn remove(&mut self, id: u64, recursive: bool) -> Result<(), Refusal> {
+        if id == ROOT {
+            return Err(Refusal::denied());
+        }
+        let below: Vec<u64> = self.children(id).into_iter().map(|child| child.id).collect();
+        if !below.is_empty() && !recursive {
+            let message = "Cannot delete - folder not empty";
+            return Err(Refusal::error(400, "folder_not_empty", message));
+        }
+        for child in below {
+            self.remove(child, true)?;
+        }
+        self.items.remove(&id);
+        Ok(())
+    }
+
+    /// Whether a name is good and free in a folder.
+    pub(super) fn vacant(
+        &self,
+        parent: u64,
+        name: &str,
+        type_name: &str,
+        except: Option<u64>,
+    ) -> Result<(), Refusal> {
+        if name.chars().count() > LONGEST_NAME {
+            return Err(Refusal::error(400, "item_name_too_long", "Item name too long"));
+        }
+        let bad = name.is_empty() || name == "." || name == ".." || name.contains(['/', '\\']) || name.trim() != name;
+        if bad {
+            return Err(Refusal::error(400, "item_name_invalid", "Item name invalid"));
+        }
+        let lower = name.to_lowercase();
+        let taken = |item: &&Item| item.name.to_lowercase() == lower && Some(item.id) != except;
+        match self.children(parent).into_iter().find(taken) {
+            None => Ok(()),
+            // One of Box's inconsistencies: the conflict of a folder is an array.
+            Some(item) if type_name == "folder" => Err(Refusal::name_in_use(json!([item.mini()]))),
+            Some(item) => Err(Refusal::name_in_use(item.mini())),
+        }
+    }
+
+    fn create(
+        &mut self,
+        parent: &str,
+        name: &str,
+        who: &str,
+        kind: impl FnOnce(u64) -> Kind,
+    ) -> Result<&Item, Refusal> {
+        let parent = self.folder(parent)?.id;
+        let id = self.fresh_id();
+        let version_id = self.fresh_id();
+        let item = self.item(id, Some(parent), name, who, kind(version_id));
+        self.vacant(parent, name, item.type_name(), None)?;
+        Ok(self.items.entry(id).or_insert(item))
+    }
+
+    fn item(&self, id: u64, parent: Option<u64>, name: &str, who: &str, kind: Kind) -> Item {
+        let now = Timestamp::now();
+        Item {
+            id,
+            parent,
+            name: name.to_owned(),
+            description: String::new(),
+            etag: 0,
+            created_at: now,
+            modified_at: now,
+            created_by: who.to_owned(),
+            modified_by: who.to_owned(),
+            kind,
+        }
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+fn touch(item: &mut Item, who: &str) {
+    item.etag += 1;
+    item.modified_at = Timestamp::now();
+    who.clone_into(&mut item.modified_by);
+}

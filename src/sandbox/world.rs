@@ -1,0 +1,75 @@
+//! All the state of one sandbox, shared by its connections and by the handle that tests hold.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    Options, answer::random_text, control::Control, ledger::Ledger, lock, role::Each, store::Store, tokens::Tokens,
+    users::Users,
+};
+
+/// How long a pre-signed URL works.
+const TICKET_LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// What everything in the sandbox can see.
+pub(super) struct World {
+    pub(super) options: Options,
+    /// Scheme and authority of each host.
+    pub(super) urls: Each<String>,
+    pub(super) users: Users,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) control: Control,
+    store: Mutex<Store>,
+    tokens: Mutex<Tokens>,
+    tickets: Mutex<HashMap<String, Ticket>>,
+}
+
+struct Ticket {
+    file: String,
+    expires: Instant,
+}
+
+impl World {
+    pub(super) fn new(options: Options, urls: Each<String>) -> Self {
+        let users = Users::new(&options);
+        Self {
+            urls,
+            ledger: Arc::new(Ledger::new(options.remembered)),
+            control: Control::default(),
+            store: Mutex::new(Store::new(users.service_account())),
+            tokens: Mutex::new(Tokens::new(options.token_lifetime)),
+            tickets: Mutex::default(),
+            users,
+            options,
+        }
+    }
+
+    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
+        lock(&self.store)
+    }
+
+    pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        lock(&self.tokens)
+    }
+
+    /// A pre-signed URL for this file's content.
+    pub(super) fn ticket_url(&self, file: &str) -> String {
+        let ticket = random_text(48);
+        let now = Instant::now();
+        let mut tickets = lock(&self.tickets);
+        tickets.retain(|_, ticket| ticket.expires > now);
+        let url = format!("{}/d/1/{ticket}/download", self.urls.download);
+        tickets.insert(ticket, Ticket { file: file.to_owned(), expires: now + TICKET_LIFE });
+        url
+    }
+
+    /// The file that a pre-signed URL is for.
+    pub(super) fn ticketed(&self, ticket: &str) -> Option<String> {
+        lock(&self.tickets).get(ticket).filter(|ticket| ticket.expires > Instant::now()).map(|ticket| ticket.file.clone())
+    }
+}
