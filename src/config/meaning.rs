@@ -3,25 +3,19 @@
 //! Reading never stops at a problem. A value that is wrong leaves its default behind, which nobody sees: the
 //! configuration comes out only where no problem was noted.
 
+use std::fmt;
 use std::fs;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use http::uri::Authority;
 use ipnet::IpNet;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use toml::de::{DeTable, DeValue};
-use tracing::Level;
 use zeroize::Zeroizing;
 
 use super::problems::{Notes, Origin, Place, Problems};
 use super::values;
-use super::written::{self, Entry};
-use super::{Address, BoxHosts, Config, Listen, Log, LogFormat, Proxy, Server, Upstream};
+use super::written::{self, Table};
+use super::{Address, Config, Listen};
 use crate::app::{App, Apps};
 use crate::host::HostList;
 use crate::network::Networks;
@@ -34,6 +28,10 @@ mod apps;
 mod identities;
 mod reading;
 mod secrets;
+mod settings;
+
+#[cfg(test)]
+mod tests;
 
 /// What flags and their environment variables say; it wins over the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,8 +54,11 @@ pub fn from_file(
         Ok(text) => from_text(&text, path, overrides, env),
         Err(error) => {
             let mut notes = Notes::new(path, "");
-            notes.problem(&Origin::unwritten(""), format_args!("the configuration file cannot be read: {error}"));
-            notes.conclude().and_then(|warnings| assemble_nothing(warnings))
+            notes.problem(
+                &Origin::unwritten(""),
+                format_args!("the configuration file cannot be read: {error}"),
+            );
+            Err(notes.into_problems())
         }
     }
 }
@@ -69,5 +70,222 @@ pub fn from_text(
     overrides: &Overrides,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Problems> {
-    todo!()
+    let mut notes = Notes::new(name, text);
+    let document = match DeTable::parse(text) {
+        Ok(document) => document,
+        Err(error) => {
+            let place = error.span().map_or(Place::Whole, |span| Place::At(span.start));
+            notes.problem(&Origin { place, key: String::new() }, error.message());
+            return Err(notes.into_problems());
+        }
+    };
+    let around = Surroundings { folder: name.parent().unwrap_or(Path::new("")), variable: env };
+    let written = written::File::of(document.get_ref(), "", &mut notes);
+    let identities = identities::from_table(written.identity.as_ref(), &around, &mut notes);
+    assemble(&written, identities, around.folder, overrides, notes)
+}
+
+/// Without a file: one identity from the environment, everything else at its default.
+pub fn from_environment(
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
+    let mut notes = Notes::new(Path::new("environment"), "");
+    let identities = identities::from_environment(env, &mut notes);
+    assemble(&written::File::default(), identities, Path::new(""), overrides, notes)
+}
+
+fn assemble(
+    written: &written::File<'_>,
+    identities: Identities,
+    folder: &Path,
+    overrides: &Overrides,
+    mut collected: Notes<'_>,
+) -> Result<Config, Problems> {
+    let notes = &mut collected;
+    let apps = apps::read(written.app.as_ref(), &identities.names, notes);
+    let callers = written::Listen::read(written.listen.as_ref(), notes);
+    let operators = written::Admin::read(written.admin.as_ref(), notes);
+    let workers = workers(reading::integer(callers.workers.as_ref(), 0..=1024, 0, notes));
+    let trusted_proxies = any_networks(callers.trusted_proxies.as_ref(), notes);
+    warn_of_everybody(callers.sources.as_ref(), notes);
+    let (listen, admin) = listens(&callers, &operators, overrides, &apps, notes);
+    let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
+    let upstream = settings::upstream(written.upstream.as_ref(), notes);
+    let server = settings::server(written.server.as_ref(), notes);
+    let log = settings::log(written.log.as_ref(), notes);
+    let warnings = collected.conclude()?;
+    Ok(Config {
+        listen,
+        admin,
+        workers,
+        trusted_proxies,
+        hosts,
+        identities: identities.read,
+        apps: Apps::new(apps),
+        upstream,
+        server,
+        log,
+        warnings,
+    })
+}
+
+/// 0 is one for each core.
+fn workers(number: u32) -> NonZeroUsize {
+    usize::try_from(number)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .or_else(|| std::thread::available_parallelism().ok())
+        .unwrap_or(NonZeroUsize::MIN)
+}
+
+fn listens(
+    callers: &written::Listen<'_>,
+    operators: &written::Admin<'_>,
+    overrides: &Overrides,
+    apps: &[App],
+    notes: &mut Notes<'_>,
+) -> (Listen, Listen) {
+    let at = |key, flag, port| Socket { key, flag, port };
+    let at_callers = at("listen.address", "--listen", 8080);
+    let at_operators = at("admin.address", "--admin", 8081);
+    let mut taken = addresses(callers.address.as_ref(), overrides.listen.as_deref(), &at_callers, notes);
+    let callers_count = taken.len();
+    taken.extend(addresses(operators.address.as_ref(), overrides.admin.as_deref(), &at_operators, notes));
+    for (number, (origin, address)) in taken.iter().enumerate() {
+        let is_chosen_when_bound = matches!(address, Address::Tcp(address) if address.port() == 0);
+        if !is_chosen_when_bound && taken.iter().take(number).any(|(_, earlier)| earlier == address) {
+            notes
+                .problem(origin, format_args!("{} is listed twice; each socket has its own", Shown(address)));
+        }
+    }
+    let mut taken = taken.into_iter().map(|(_, address)| address);
+    let caller_addresses = taken.by_ref().take(callers_count).collect();
+    let operator_addresses = taken.collect();
+
+    let mut hosts =
+        host_list(&reading::list(callers.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(), notes);
+    if !overrides.hosts.is_empty() {
+        let flag = |text| Text { origin: Origin::outside("--host"), text };
+        hosts = host_list(&overrides.hosts.iter().map(|text| flag(text.as_str())).collect::<Vec<_>>(), notes);
+    }
+    for name in apps.iter().flat_map(|app| app.hosts.names()) {
+        // It has passed the same test before.
+        let _ = hosts.add(name);
+    }
+    let listen =
+        Listen { addresses: caller_addresses, hosts, sources: sources(callers.sources.as_ref(), notes) };
+    let admin = Listen {
+        addresses: operator_addresses,
+        hosts: host_list(
+            &reading::list(operators.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(),
+            notes,
+        ),
+        sources: sources(operators.sources.as_ref(), notes),
+    };
+    (listen, admin)
+}
+
+/// What a list of names looks like.
+const A_HOST_LIST: &str = "[\"boxgate.internal\"]";
+
+/// Where addresses of one kind may be said, and their default.
+struct Socket {
+    key: &'static str,
+    flag: &'static str,
+    port: u16,
+}
+
+/// The addresses with the place of each. What the flag replaces is checked nevertheless.
+fn addresses(
+    entry: Option<&Entry<'_>>,
+    flag: Option<&str>,
+    socket: &Socket,
+    notes: &mut Notes<'_>,
+) -> Vec<(Origin, Address)> {
+    let items = reading::one_or_list(entry, &format!("\"127.0.0.1:{}\"", socket.port), notes);
+    if let Some(empty) = entry.filter(|entry| is_empty_list(entry)) {
+        notes.problem(&empty.origin, format_args!("an empty list; allowed: {}", values::AN_ADDRESS));
+    }
+    let mut read = |item: Text<'_>| {
+        let address = notes.take(&item.origin, values::address(item.text))?;
+        Some((item.origin, address))
+    };
+    let written: Option<Vec<_>> = items.map(|items| items.into_iter().filter_map(&mut read).collect());
+    match (flag, written) {
+        (Some(text), _) => Vec::from_iter(read(Text { origin: Origin::outside(socket.flag), text })),
+        (None, Some(addresses)) => addresses,
+        (None, None) => {
+            let address = Address::Tcp(([127, 0, 0, 1], socket.port).into());
+            vec![(Origin::unwritten(socket.key), address)]
+        }
+    }
+}
+
+fn is_empty_list(entry: &Entry<'_>) -> bool {
+    matches!(entry.value, DeValue::Array(items) if items.is_empty())
+}
+
+/// As it is written in the file.
+struct Shown<'a>(&'a Address);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Address::Tcp(address) => write!(f, "\"{address}\""),
+            Address::Unix(path) => write!(f, "{:?}", format!("unix:{}", path.display())),
+        }
+    }
+}
+
+/// Names for `Host`.
+fn host_list(items: &[Text<'_>], notes: &mut Notes<'_>) -> HostList {
+    let mut hosts = HostList::default();
+    for item in items {
+        notes.take(&item.origin, hosts.add(item.text));
+    }
+    hosts
+}
+
+/// Networks that may not be none; `nobody` says what an empty list would do.
+fn networks(entry: &Entry<'_>, nobody: &str, notes: &mut Notes<'_>) -> Networks {
+    if is_empty_list(entry) {
+        notes.problem(&entry.origin, format_args!("an empty list: {nobody}"));
+    }
+    any_networks(Some(entry), notes)
+}
+
+fn any_networks(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
+    let mut networks = Networks::default();
+    for item in reading::list(entry, "[\"loopback\", \"10.1.0.0/16\"]", notes).unwrap_or_default() {
+        notes.take(&item.origin, networks.add(item.text));
+    }
+    networks
+}
+
+fn sources(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
+    if let Some(entry) = entry {
+        let nobody = "nobody could connect; leave the key out for its default, [\"loopback\", \"private\"]";
+        return networks(entry, nobody, notes);
+    }
+    let mut networks = Networks::default();
+    for named in ["loopback", "private"] {
+        notes.take(&Origin::unwritten("sources"), networks.add(named));
+    }
+    networks
+}
+
+/// A caller shows no credential: where all addresses are let in, the port is as good as the account's password.
+fn warn_of_everybody(sources: Option<&Entry<'_>>, notes: &mut Notes<'_>) {
+    let Some(Entry { origin, value: DeValue::Array(items) }) = sources else { return };
+    let texts = || items.iter().filter_map(|item| item.get_ref().as_str());
+    let written: Vec<IpNet> = texts().filter_map(|text| text.parse().ok()).collect();
+    // Two halves are the whole too.
+    let is_everything = |networks: &Vec<IpNet>| networks.iter().any(|network| network.prefix_len() == 0);
+    if texts().any(|text| text == "any") || is_everything(&IpNet::aggregate(&written)) {
+        notes.warning(
+            origin,
+            "it contains every address: everybody who reaches the port acts as the account at Box; list the networks of your callers instead",
+        );
+    }
 }

@@ -9,7 +9,10 @@ pub struct Problems(Vec<Problem>);
 
 impl Problems {
     /// How many.
-    #[expect(clippy::len_without_is_empty, reason = "there is at least one, or there would be a configuration")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "there is at least one, or there would be a configuration"
+    )]
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -17,6 +20,13 @@ impl Problems {
     /// One after the other; each prints as one block.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Problem> {
         self.0.iter()
+    }
+}
+
+impl Problems {
+    /// A single one, of a source that cannot even be read.
+    pub(super) fn of_source(name: &Path, what: impl fmt::Display) -> Self {
+        Self(vec![Problem(format!("{}: {what}", name.display()))])
     }
 }
 
@@ -84,7 +94,8 @@ impl Origin {
 
 /// `key` below `path`, quoted where TOML would need it.
 pub(super) fn dotted(path: &str, key: &str) -> String {
-    let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let is_bare =
+        !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     let key = if is_bare { key.to_owned() } else { format!("{key:?}") };
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
@@ -121,16 +132,25 @@ impl<'t> Notes<'t> {
         value.map_err(|what| self.problem(origin, what)).ok()
     }
 
+    /// How many problems were noted up to here.
+    pub(super) fn count(&self) -> usize {
+        self.problems.len()
+    }
+
     /// The warnings if there was no problem, else the problems.
     pub(super) fn conclude(mut self) -> Result<Vec<String>, Problems> {
-        if self.problems.is_empty() {
-            self.warnings.sort_by_key(|(place, _)| *place);
-            Ok(self.warnings.into_iter().map(|(_, warning)| warning).collect())
-        } else {
-            self.problems.sort_by_key(|(place, _)| *place);
-            self.problems.dedup();
-            Err(Problems(self.problems.into_iter().map(|(_, problem)| problem).collect()))
+        if !self.problems.is_empty() {
+            return Err(self.into_problems());
         }
+        self.warnings.sort_by_key(|(place, _)| *place);
+        Ok(self.warnings.into_iter().map(|(_, warning)| warning).collect())
+    }
+
+    /// The problems, of which there is at least one.
+    pub(super) fn into_problems(mut self) -> Problems {
+        self.problems.sort_by_key(|(place, _)| *place);
+        self.problems.dedup();
+        Problems(self.problems.into_iter().map(|(_, problem)| problem).collect())
     }
 
     fn line(&self, origin: &Origin, what: &dyn fmt::Display) -> String {
@@ -142,7 +162,11 @@ impl<'t> Notes<'t> {
             }
             Place::Outside(name) => name.to_owned(),
         };
-        if origin.key.is_empty() { format!("{place}: {what}") } else { format!("{place}: {}: {what}", origin.key) }
+        if origin.key.is_empty() {
+            format!("{place}: {what}")
+        } else {
+            format!("{place}: {}: {what}", origin.key)
+        }
     }
 }
 
@@ -150,7 +174,8 @@ impl<'t> Notes<'t> {
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or(before).trim_start_matches('\u{feff}').chars().count() + 1;
+    let column =
+        before.rsplit('\n').next().unwrap_or(before).trim_start_matches('\u{feff}').chars().count() + 1;
     (line, column)
 }
 
@@ -193,7 +218,9 @@ mod tests {
     #[test]
     fn only_a_close_word_is_suggested() {
         let known = ["address", "hosts", "sources"];
-        for (word, want) in [("adress", "address"), ("Hosts", "hosts"), ("hsots", "hosts"), ("source", "sources")] {
+        for (word, want) in
+            [("adress", "address"), ("Hosts", "hosts"), ("hsots", "hosts"), ("source", "sources")]
+        {
             assert_eq!(nearest(word, known), Some(want), "{word}");
         }
         assert_eq!(nearest("port", known), None);

@@ -6,7 +6,7 @@ use http::HeaderName;
 
 mod places;
 
-pub(super) use places::{AN_ADDRESS, AN_ORIGIN, A_PROXY, A_TOKEN_URL, address, origin, proxy, token_url};
+pub(super) use places::{A_PROXY, A_TOKEN_URL, AN_ADDRESS, AN_ORIGIN, address, origin, proxy, token_url};
 
 /// What a duration looks like.
 pub(super) const A_DURATION: &str = "a duration such as \"250ms\", \"5s\", \"10m\" or \"2h\"";
@@ -131,16 +131,35 @@ pub(super) fn app_path(text: &str) -> Result<String, String> {
     }
     let first = rest.split('/').next().unwrap_or(rest);
     if RESERVED.iter().any(|reserved| first.eq_ignore_ascii_case(reserved)) {
-        return Err(format!("{text:?} would hide Box's own paths below \"/{first}\"; choose another; {allowed}"));
+        return Err(format!(
+            "{text:?} would hide Box's own paths below \"/{first}\"; choose another; {allowed}"
+        ));
     }
     Ok(text.to_owned())
 }
 
 /// Headers that the gateway sets or judges itself, or that belong to one connection (RFC 9110 §7.6.1).
 const OWN_HEADERS: [&str; 20] = [
-    "authorization", "cookie", "host", "origin", "referer", "via", "forwarded", "as-user", "content-length", "expect",
-    "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings", "x-request-id",
-    "traceparent", "tracestate",
+    "authorization",
+    "cookie",
+    "host",
+    "origin",
+    "referer",
+    "via",
+    "forwarded",
+    "as-user",
+    "content-length",
+    "expect",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
 ];
 /// The same, by how they begin.
 const OWN_PREFIXES: [&str; 4] = ["sec-", "proxy-", "x-forwarded-", "x-boxgate-"];
@@ -155,7 +174,9 @@ pub(super) fn forwarded_header(text: &str) -> Result<HeaderName, String> {
         return Err(format!("{text:?}: a name with \"_\" can pass for one with \"-\"; it is not forwarded"));
     }
     if OWN_HEADERS.contains(&lower) || OWN_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
-        return Err(format!("{text:?} is set, judged or dropped by the gateway itself; it cannot be forwarded"));
+        return Err(format!(
+            "{text:?} is set, judged or dropped by the gateway itself; it cannot be forwarded"
+        ));
     }
     Ok(name)
 }
@@ -166,10 +187,24 @@ mod tests {
 
     #[test]
     fn durations_have_a_unit() {
-        for (text, millis) in [("250ms", 250), ("5s", 5_000), ("10m", 600_000), ("2h", 7_200_000), ("0s", 0)] {
+        for (text, millis) in [("250ms", 250), ("5s", 5_000), ("10m", 600_000), ("2h", 7_200_000), ("0s", 0)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for bad in ["", "5", "s", "-1s", "+1s", "1.5s", "5 s", "5S", "1m30s", "5sec", "99999999999999999999s", "169h"] {
+        for bad in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "5 s",
+            "5S",
+            "1m30s",
+            "5sec",
+            "99999999999999999999s",
+            "169h",
+        ] {
             assert!(duration(bad).unwrap_err().contains("\"10m\""), "{bad}");
         }
         assert!(duration("5").unwrap_err().contains("no unit"));
@@ -180,7 +215,9 @@ mod tests {
         for (text, bytes) in [("512B", 512), ("64KiB", 65_536), ("50MiB", 52_428_800), ("1GiB", 1 << 30)] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for bad in ["", "1024", "KiB", "-1B", "1.5MiB", "1 KiB", "99999999999999999999B", "18446744073709551615GiB"] {
+        for bad in
+            ["", "1024", "KiB", "-1B", "1.5MiB", "1 KiB", "99999999999999999999B", "18446744073709551615GiB"]
+        {
             assert!(size(bad).is_err(), "{bad}");
         }
         assert!(size("64KB").unwrap_err().contains("did you mean \"64KiB\"?"));
@@ -218,8 +255,24 @@ mod tests {
         assert_eq!(app_path("/a/b-c.d_e~f").as_deref(), Ok("/a/b-c.d_e~f"));
         assert_eq!(app_path("/x/api").as_deref(), Ok("/x/api"));
         for bad in [
-            "", "a", "//", "/a//b", "/a/./b", "/../a", "/a b", "/a%20b", "/ä", "/a?b", "/a;b", "/2.0", "/2.0/x", "/api",
-            "/API/x", "/oauth2/token", "/_box", "/a//",
+            "",
+            "a",
+            "//",
+            "/a//b",
+            "/a/./b",
+            "/../a",
+            "/a b",
+            "/a%20b",
+            "/ä",
+            "/a?b",
+            "/a;b",
+            "/2.0",
+            "/2.0/x",
+            "/api",
+            "/API/x",
+            "/oauth2/token",
+            "/_box",
+            "/a//",
         ] {
             assert!(app_path(bad).is_err(), "{bad:?}");
         }
@@ -230,8 +283,22 @@ mod tests {
     fn headers_that_the_gateway_owns_are_not_forwarded() {
         assert_eq!(forwarded_header("X-Rep-Hints").unwrap(), "x-rep-hints");
         for bad in [
-            "", "a b", "X_Rep", "Authorization", "COOKIE", "Sec-Fetch-Site", "Proxy-Authorization", "As-User",
-            "X-Forwarded-For", "Forwarded", "Keep-Alive", "TE", "Trailer", "Content-Length", "Via", "ä",
+            "",
+            "a b",
+            "X_Rep",
+            "Authorization",
+            "COOKIE",
+            "Sec-Fetch-Site",
+            "Proxy-Authorization",
+            "As-User",
+            "X-Forwarded-For",
+            "Forwarded",
+            "Keep-Alive",
+            "TE",
+            "Trailer",
+            "Content-Length",
+            "Via",
+            "ä",
         ] {
             assert!(forwarded_header(bad).is_err(), "{bad:?}");
         }

@@ -16,6 +16,27 @@ pub(super) struct Entry<'d> {
     pub(super) value: &'d DeValue<'d>,
 }
 
+/// A table with known keys.
+pub(super) trait Table<'d>: Default {
+    /// As a file has it, for messages.
+    const HEADER: &'static str;
+
+    /// The entries of a table whose own key is `path`. Every key that is not known is a problem.
+    fn of(table: &'d DeTable<'d>, path: &str, notes: &mut Notes<'_>) -> Self;
+}
+
+/// The table's entries; none where it is not written or no table.
+pub(super) fn read<'d, T: Table<'d>>(entry: Option<&Entry<'d>>, notes: &mut Notes<'_>) -> T {
+    match entry {
+        None => T::default(),
+        Some(Entry { origin, value: DeValue::Table(table) }) => T::of(table, &origin.key, notes),
+        Some(Entry { origin, value }) => {
+            notes.problem(origin, format_args!("expected a table {}, found {}", T::HEADER, kind(value)));
+            T::default()
+        }
+    }
+}
+
 /// Declares for each table a struct with one field for each of its keys. A key that a later version will know is
 /// refused like any unknown one, since a rule that is not enforced must not be accepted, but said to be so.
 macro_rules! tables {
@@ -27,21 +48,10 @@ macro_rules! tables {
                 $(pub(super) $key: Option<Entry<'d>>,)*
             }
 
-            impl<'d> $name<'d> {
-                /// The table's entries; none where it is not written or no table.
-                pub(super) fn read(entry: Option<&Entry<'d>>, notes: &mut Notes<'_>) -> Self {
-                    match entry {
-                        None => Self::default(),
-                        Some(Entry { origin, value: DeValue::Table(table) }) => Self::of(table, &origin.key, notes),
-                        Some(Entry { origin, value }) => {
-                            notes.problem(origin, format_args!("expected a table {}, found {}", $header, kind(value)));
-                            Self::default()
-                        }
-                    }
-                }
+            impl<'d> Table<'d> for $name<'d> {
+                const HEADER: &'static str = $header;
 
-                /// The entries of a table whose own key is `path`.
-                pub(super) fn of(table: &'d DeTable<'d>, path: &str, notes: &mut Notes<'_>) -> Self {
+                fn of(table: &'d DeTable<'d>, path: &str, notes: &mut Notes<'_>) -> Self {
                     let mut written = Self::default();
                     for (key, value) in table {
                         let name: &str = key.get_ref();
@@ -61,7 +71,7 @@ macro_rules! tables {
         )*
 
         /// Every table with its keys.
-        const TABLES: &[(&str, &[&str])] = &[$(($header, &[$(stringify!($key)),*])),*];
+        pub(super) const TABLES: &[(&str, &[&str])] = &[$(($header, &[$(stringify!($key)),*])),*];
     };
 }
 

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{ALT_SVC, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, VARY, VIA, WWW_AUTHENTICATE},
+    header::{
+        ALT_SVC, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, VARY, VIA,
+        WWW_AUTHENTICATE,
+    },
 };
 use serde_json::{Value, json};
 
@@ -46,14 +49,16 @@ impl Refusal {
 
     /// 400 that names the parameter.
     pub(super) fn parameter(name: &str, message: &str) -> Self {
-        let context = json!({ "errors": [{ "reason": "invalid_parameter", "name": name, "message": message }] });
+        let context =
+            json!({ "errors": [{ "reason": "invalid_parameter", "name": name, "message": message }] });
         Self::Error { status: 400, code: "bad_request", message: "Bad Request".to_owned(), context }
     }
 
     /// An item that does not exist.
     pub(super) fn no_such_item(id: &str) -> Self {
         let message = format!("Invalid value '{id}'. Item with the given ID was not found");
-        let context = json!({ "errors": [{ "reason": "invalid_parameter", "name": "item", "message": message }] });
+        let context =
+            json!({ "errors": [{ "reason": "invalid_parameter", "name": "item", "message": message }] });
         Self::Error { status: 404, code: "not_found", message: "Not Found".to_owned(), context }
     }
 
@@ -165,7 +170,8 @@ fn json_type() -> HeaderMap {
 /// Adds Box's usual headers and a length, and takes the body away where there must be none.
 pub(super) fn dress(mut answer: Answer, method: &Method) -> Answer {
     let status = answer.status();
-    let length = answer.body().is_sized().then(|| answer.body().length());
+    let has_none = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let length = (answer.body().is_sized() && !has_none).then(|| answer.body().length());
     let headers = answer.headers_mut();
     for (name, value) in USUAL {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
@@ -173,13 +179,10 @@ pub(super) fn dress(mut answer: Answer, method: &Method) -> Answer {
     if let Ok(id) = HeaderValue::from_str(&format!("0{}", random_text(32))) {
         headers.entry(HeaderName::from_static("box-request-id")).or_insert(id);
     }
-    if let Some(length) = length
-        && status != StatusCode::NO_CONTENT
-        && status != StatusCode::NOT_MODIFIED
-    {
+    if let Some(length) = length {
         headers.entry(CONTENT_LENGTH).or_insert(length.into());
     }
-    if method == Method::HEAD {
+    if method == Method::HEAD || has_none {
         return answer.map(|_| Body::default());
     }
     answer

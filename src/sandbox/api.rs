@@ -37,13 +37,16 @@ pub(super) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answe
         ("GET", ["internal_files", id, "versions", version, "representations", name]) => {
             files::representation(call, id, version, name)
         }
-        (_, ["users" | "folders" | "files", _] | ["search" | "folders"]) => Err(Refusal::method_not_allowed()),
+        (_, ["users" | "folders" | "files", _] | ["search" | "folders"]) => {
+            Err(Refusal::method_not_allowed())
+        }
         _ => Err(Refusal::not_found()),
     }
 }
 
 fn user(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let user = call.world.users.full(id, call.fields().as_deref()).ok_or_else(|| Refusal::no_such_item(id))?;
+    let user =
+        call.world.users.full(id, call.fields().as_deref()).ok_or_else(|| Refusal::no_such_item(id))?;
     Ok(answer::json(StatusCode::OK, &user))
 }
 
@@ -52,7 +55,8 @@ fn users(call: &Call<'_>) -> Result<Answer, Refusal> {
     let all = call.world.users.managed(call.fields().as_deref());
     let total_count = all.len();
     let entries: Vec<Value> = all.into_iter().skip(page.offset).take(page.limit).collect();
-    let body = json!({ "total_count": total_count, "entries": entries, "limit": page.limit, "offset": page.offset });
+    let body =
+        json!({ "total_count": total_count, "entries": entries, "limit": page.limit, "offset": page.offset });
     Ok(answer::json(StatusCode::OK, &body))
 }
 

@@ -23,15 +23,17 @@ use super::{
     lock,
 };
 
-/// The largest piece of an answer handed to hyper at once; hyper asks for the next when the caller has read on.
+/// The largest piece of an answer handed to hyper at once; hyper asks for the next when the caller has read
+/// on.
 const PIECE: usize = 64 * 1024;
 static ZEROS: [u8; PIECE] = [0; PIECE];
 
-/// How long what was sent before a break gets to leave the process: hyper discards what it has not written yet.
+/// How long what was sent before a break gets to leave the process: hyper discards what it has not written
+/// yet.
 const BREAK_PAUSE: Duration = Duration::from_millis(25);
 
-/// How long an HTTP/1.1 request body stays unread after an early answer. Closing a socket with unread bytes resets
-/// the connection, and the reset can overtake the answer.
+/// How long an HTTP/1.1 request body stays unread after an early answer. Closing a socket with unread bytes
+/// resets the connection, and the reset can overtake the answer.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// The largest JSON body that the sandbox reads.
@@ -140,6 +142,7 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
         let mut limit = u64::MAX;
+        let mut is_cut = false;
         if let Some(cut) = &mut this.cut {
             if cut.left == 0 {
                 let pause = cut.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(BREAK_PAUSE)));
@@ -153,20 +156,25 @@ impl HttpBody for Body {
             Some(piece) => {
                 if let Some(cut) = &mut this.cut {
                     cut.left -= piece.len() as u64;
+                    // From here on it is the sandbox that breaks off, not its caller.
+                    is_cut = cut.left == 0;
                 }
                 Some(Ok(Frame::data(piece)))
             }
             None => this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
         };
         // hyper drops a body that says it has ended without asking once more.
-        if frame.is_none() || this.is_end_stream() {
+        if frame.is_none() || is_cut || this.is_end_stream() {
             this.finish();
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.cut.is_none() && self.trailers.is_none() && self.zeros == 0 && self.parts.iter().all(Bytes::is_empty)
+        self.cut.is_none()
+            && self.trailers.is_none()
+            && self.zeros == 0
+            && self.parts.iter().all(Bytes::is_empty)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -181,8 +189,8 @@ pub(super) struct BodyRecord {
     pub(super) beginning: BytesMut,
 }
 
-/// The body of a request. It is recorded while it is read and at no other time: HTTP/1.1's `100 Continue` goes out
-/// when it is first asked for, so nobody may ask before it is wanted.
+/// The body of a request. It is recorded while it is read and at no other time: HTTP/1.1's `100 Continue`
+/// goes out when it is first asked for, so nobody may ask before it is wanted.
 pub(super) struct Received {
     incoming: Incoming,
     record: Arc<Mutex<BodyRecord>>,
@@ -193,7 +201,11 @@ pub(super) struct Received {
 }
 
 impl Received {
-    pub(super) fn new(incoming: Incoming, head: &http::request::Parts, record: Arc<Mutex<BodyRecord>>) -> Self {
+    pub(super) fn new(
+        incoming: Incoming,
+        head: &http::request::Parts,
+        record: Arc<Mutex<BodyRecord>>,
+    ) -> Self {
         let expects_continue = head.headers.get(http::header::EXPECT).is_some();
         Self { incoming, record, begun: false, expects_continue, abandoned: false }
     }
@@ -201,7 +213,11 @@ impl Received {
     /// The whole body as JSON.
     pub(super) async fn json(&mut self) -> Result<Value, Refusal> {
         let bytes = self.collected(JSON_LIMIT).await?;
-        serde_json::from_slice(&bytes).map_err(|_| Refusal::bad_request("Entity body should be a correctly nested resource attribute name/value pair"))
+        serde_json::from_slice(&bytes).map_err(|_| {
+            Refusal::bad_request(
+                "Entity body should be a correctly nested resource attribute name/value pair",
+            )
+        })
     }
 
     /// The whole body, as long as it is not larger than `limit`.
@@ -224,8 +240,8 @@ impl Received {
         self.abandoned = true;
     }
 
-    /// Reads what nobody wanted, so that the connection can carry the next request; unless the caller waits to be
-    /// invited and has not been.
+    /// Reads what nobody wanted, so that the connection can carry the next request; unless the caller waits
+    /// to be invited and has not been.
     pub(super) async fn settle(&mut self) {
         let uninvited = self.expects_continue && !self.begun;
         if self.abandoned || uninvited {

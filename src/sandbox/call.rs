@@ -27,7 +27,9 @@ impl<'a> Call<'a> {
     pub(super) fn number(&self, name: &str, otherwise: usize) -> Result<usize, Refusal> {
         match self.query.get(name) {
             None | Some("") => Ok(otherwise),
-            Some(text) => text.parse().map_err(|_| Refusal::parameter(name, &format!("Invalid value '{text}'."))),
+            Some(text) => {
+                text.parse().map_err(|_| Refusal::parameter(name, &format!("Invalid value '{text}'.")))
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::body::Body;
 pub enum Content {
     /// These bytes, in memory.
     Bytes(Bytes),
-    /// So many zero bytes, which take no memory.
+    /// So many zero bytes, which take no memory. Beyond 1 MiB the SHA-1 shown is not that of the zeros.
     Zeros(u64),
 }
 
@@ -23,13 +23,13 @@ impl Content {
         }
     }
 
-    /// The hex SHA-1 that Box shows. Zeros beyond 64 MiB are not hashed, only their number is: their SHA-1 would
-    /// take longer than the test that wants them.
+    /// The hex SHA-1 that Box shows. Of more than 1 MiB of zeros only the number is hashed: summing up
+    /// gigabytes would take longer than the test that wants them.
     pub(super) fn sha1(&self) -> String {
         let mut hash = Sha1::new();
         match self {
             Self::Bytes(bytes) => hash.update(bytes),
-            Self::Zeros(length) if *length > KEPT_CONTENT => hash.update(&length.to_be_bytes()),
+            Self::Zeros(length) if *length > SUMMED_ZEROS => hash.update(&length.to_be_bytes()),
             Self::Zeros(length) => {
                 let zeros = [0_u8; 64 * 1024];
                 let mut left = *length;
@@ -59,6 +59,8 @@ impl Content {
 
 /// How much of an upload is kept; of a larger one only size and SHA-1 are, and it is served as zeros.
 pub(super) const KEPT_CONTENT: u64 = 64 * 1024 * 1024;
+
+const SUMMED_ZEROS: u64 = 1024 * 1024;
 
 /// SHA-1, Box's check sum of files.
 pub(super) struct Sha1(Context);

@@ -1,9 +1,6 @@
 //! The handles by which a test makes this Box slow, wrong or absent.
 
-use std::{
-    collections::VecDeque,
-    sync::Mutex,
-};
+use std::{collections::VecDeque, sync::Mutex};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -66,15 +63,16 @@ pub enum Fault {
     },
     /// The request is read and the connection dropped (HTTP/2: the stream reset) without an answer.
     CloseBeforeHead,
-    /// The usual answer, but the connection is dropped (HTTP/2: the stream reset) after so many bytes of the body.
+    /// The usual answer, but the connection is dropped (HTTP/2: the stream reset) after so many bytes of the
+    /// body, which must be fewer than it has.
     BreakBodyAfter(u64),
     /// An error in Box's shape before the request's body is read; it never is.
     EarlyAnswer {
         /// The status.
         status: StatusCode,
     },
-    /// The usual answer without a length, with `Trailer: x-checksum` and that trailer. An HTTP/1.1 caller gets it
-    /// only when it sent `TE: trailers`.
+    /// The usual answer without a length, with `Trailer: x-checksum` and that trailer. An HTTP/1.1 caller
+    /// gets it only when it sent `TE: trailers`.
     Trailers,
     /// No answer, until the caller goes away.
     Hang,

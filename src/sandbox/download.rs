@@ -2,9 +2,7 @@
 
 use http::{
     HeaderMap, HeaderValue, StatusCode,
-    header::{
-        ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE,
-    },
+    header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE},
     request::Parts,
 };
 
@@ -83,7 +81,9 @@ enum Wanted {
 impl Wanted {
     /// One range of bytes; whatever else it says is ignored, as RFC 9110 (14.2) allows.
     fn parse(header: &str, size: u64) -> Self {
-        let Some((first, last)) = header.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-')) else {
+        let Some((first, last)) =
+            header.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-'))
+        else {
             return Self::All;
         };
         let end = size.saturating_sub(1);
@@ -105,8 +105,10 @@ impl Wanted {
 
 /// The name for old clients, and as RFC 6266 wants it.
 fn disposition(name: &str) -> String {
-    let plain: String =
-        name.chars().map(|letter| if letter.is_ascii_graphic() && letter != '"' || letter == ' ' { letter } else { '_' }).collect();
+    let plain: String = name
+        .chars()
+        .map(|letter| if letter.is_ascii_graphic() && letter != '"' || letter == ' ' { letter } else { '_' })
+        .collect();
     let mut encoded = String::new();
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

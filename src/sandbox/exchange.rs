@@ -23,7 +23,11 @@ use super::{
 const CHECKSUM: HeaderName = HeaderName::from_static("x-checksum");
 
 /// Answers one request, or makes hyper drop it.
-pub(super) async fn serve(world: Arc<World>, role: Role, request: Request<Incoming>) -> Result<Answer, Broken> {
+pub(super) async fn serve(
+    world: Arc<World>,
+    role: Role,
+    request: Request<Incoming>,
+) -> Result<Answer, Broken> {
     let (head, incoming) = request.into_parts();
     if role == Role::Api && head.uri.path().starts_with("/oauth2/") {
         return oauth::serve(&world, &head, incoming).await;

@@ -79,7 +79,12 @@ pub(super) fn check_version(call: &Call<'_>, id: &str, body: &Value) -> Result<A
 }
 
 /// The state of a thumbnail, which is always ready.
-pub(super) fn representation(call: &Call<'_>, id: &str, version: &str, name: &str) -> Result<Answer, Refusal> {
+pub(super) fn representation(
+    call: &Call<'_>,
+    id: &str,
+    version: &str,
+    name: &str,
+) -> Result<Answer, Refusal> {
     call.world.store().file(id)?;
     let path = format!("api/2.0/internal_files/{id}/versions/{version}/representations/{name}/content");
     let body = json!({

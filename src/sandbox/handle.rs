@@ -152,8 +152,8 @@ impl Sandbox {
         self.world.control.hold_tokens()
     }
 
-    /// Requests with this prefix are taken and counted, but their bodies are not read and they are not answered
-    /// while the hold lives.
+    /// Requests with this prefix are taken and counted, but their bodies are not read and they are not
+    /// answered while the hold lives.
     pub fn hold_replies(&self, path_prefix: &str) -> Hold {
         self.world.control.hold(path_prefix)
     }
@@ -183,8 +183,8 @@ impl Sandbox {
         self.world.tokens().set_lifetime(lifetime);
     }
 
-    /// The next requests with this prefix fail so, one fault each, in this order. Of several scripts that a request
-    /// fits, the oldest that is not used up counts.
+    /// The next requests with this prefix fail so, one fault each, in this order. Of several scripts that a
+    /// request fits, the oldest that is not used up counts.
     pub fn script(&self, path_prefix: &str, faults: Vec<Fault>) {
         self.world.control.script(path_prefix, faults);
     }

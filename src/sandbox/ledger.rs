@@ -9,12 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Version, request::Parts};
 use tokio::sync::watch;
 
-use super::{
-    Role,
-    body::BodyRecord,
-    lock,
-    role::Each,
-};
+use super::{Role, body::BodyRecord, lock, role::Each};
 
 /// How much of a request's body is kept.
 pub(super) const KEPT_BODY: usize = 64 * 1024;
@@ -158,7 +153,8 @@ impl Ledger {
         }
     }
 
-    /// A call has come in. It is written down before it is counted, so whoever waited for the count can read it.
+    /// A call has come in. It is written down before it is counted, so whoever waited for the count can read
+    /// it.
     pub(super) fn arrived(self: &Arc<Self>, role: Role, head: &Parts) -> (Arc<Mutex<BodyRecord>>, InFlight) {
         let record = self.requests.write(role, head);
         self.in_flight.add();

@@ -1,12 +1,14 @@
 //! An in-process Box over real sockets and TLS.
 //!
-//! It owns a make-believe Box: the token endpoint, the API, the upload and the download host, each on a port of its
-//! own with a certificate of a throw-away authority; a tree of files in memory; and handles by which a test sees what
-//! arrived and makes things go wrong. It answers as Box's documents and captures say Box does, errors included.
+//! It owns a make-believe Box: the token endpoint, the API, the upload and the download host, each on a port
+//! of its own with a certificate of a throw-away authority; a tree of files in memory; and handles by which a
+//! test sees what arrived and makes things go wrong. It answers as Box's documents and captures say Box does,
+//! errors included.
 //!
-//! It is not a Box to store anything in, and it leaves out what no proxy in front of it could tell: permissions
-//! between users (everybody sees one tree), trash, quotas, limits (ask for them with [`Fault::RateLimited`]),
-//! chunked uploads, zip downloads and the long poll. It knows nothing of the gateway.
+//! It is not a Box to store anything in, and it leaves out what no proxy in front of it could tell:
+//! permissions between users (everybody sees one tree), trash, quotas, limits (ask for them with
+//! [`Fault::RateLimited`]), chunked uploads, zip downloads and the long poll. It knows nothing of the
+//! gateway.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -54,13 +56,13 @@ use std::{
 
 use tokio_rustls::TlsAcceptor;
 
+use self::{ca::Authority, role::Each, server::Listening, world::World};
 pub use self::{
     content::Content,
     control::{Fault, Hold, TokenAnswer},
     ledger::Seen,
     role::Role,
 };
-use self::{ca::Authority, role::Each, server::Listening, world::World};
 
 /// The client id of [`Options::default`].
 pub const CLIENT_ID: &str = "sandbox-client";
@@ -142,9 +144,8 @@ impl Sandbox {
         let urls = Each { api: url(ports.api), upload: url(ports.upload), download: url(ports.download) };
         let world = Arc::new(World::new(options, urls));
         let tls = TlsAcceptor::from(authority.server);
-        let start = |listener, role| {
-            Mutex::new(Some(Listening::start(listener, role, tls.clone(), world.clone())))
-        };
+        let start =
+            |listener, role| Mutex::new(Some(Listening::start(listener, role, tls.clone(), world.clone())));
         let listening = Each {
             api: start(api, Role::Api),
             upload: start(upload, Role::Upload),

@@ -89,7 +89,8 @@ async fn scripted(world: &World, head: &Parts, form: &Form) -> Result<Answer, Br
 
 /// Looks at every field in the order in which Box complains.
 fn granted(world: &World, head: &Parts, form: &Form) -> Result<Value, OauthError> {
-    let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type =
+        head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(BAD_GRANT_TYPE);
@@ -115,15 +116,19 @@ fn granted(world: &World, head: &Parts, form: &Form) -> Result<Value, OauthError
         _ => return Err(BAD_SUBJECT_TYPE),
     };
     let (token, expires_in) = world.tokens().issue(subject);
-    Ok(json!({ "access_token": token, "expires_in": expires_in, "restricted_to": [], "token_type": "bearer" }))
+    Ok(
+        json!({ "access_token": token, "expires_in": expires_in, "restricted_to": [], "token_type": "bearer" }),
+    )
 }
 
 /// A narrower token for the same user. The scopes are stated, not enforced.
 fn exchanged(world: &World, form: &Form) -> Result<Value, OauthError> {
-    let Some(scopes) = form.get("scope").filter(|_| form.get("subject_token_type") == Some(ACCESS_TOKEN)) else {
+    let Some(scopes) = form.get("scope").filter(|_| form.get("subject_token_type") == Some(ACCESS_TOKEN))
+    else {
         return Err(("invalid_request", "Missing or invalid parameter"));
     };
-    let subject = form.get("subject_token").and_then(|token| world.tokens().subject(token)).ok_or(INVALID_GRANT)?;
+    let subject =
+        form.get("subject_token").and_then(|token| world.tokens().subject(token)).ok_or(INVALID_GRANT)?;
     let object = form.get("resource").map(|resource| resource_object(world, resource)).transpose()?;
     let restricted_to: Vec<Value> = scopes
         .split_ascii_whitespace()

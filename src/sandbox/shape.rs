@@ -22,7 +22,10 @@ pub(super) fn item(call: &Call<'_>, store: &Store, item: &Item) -> Value {
     let mut full = standard(call, store, item);
     let Some(object) = full.as_object_mut() else { return full };
     if item.version().is_none() {
-        object.insert("item_collection".to_owned(), items(call, store, item, &Page { offset: 0, limit: 100 }, None));
+        object.insert(
+            "item_collection".to_owned(),
+            items(call, store, item, &Page { offset: 0, limit: 100 }, None),
+        );
     }
     match call.fields() {
         None => full,
@@ -39,7 +42,13 @@ pub(super) fn listed(call: &Call<'_>, store: &Store, item: &Item, fields: Option
 }
 
 /// A folder's items by offset.
-pub(super) fn items(call: &Call<'_>, store: &Store, folder: &Item, page: &Page, fields: Option<&[&str]>) -> Value {
+pub(super) fn items(
+    call: &Call<'_>,
+    store: &Store,
+    folder: &Item,
+    page: &Page,
+    fields: Option<&[&str]>,
+) -> Value {
     let children = store.children(folder.id);
     let shown = children.iter().skip(page.offset).take(page.limit);
     json!({
@@ -117,7 +126,8 @@ fn extra(call: &Call<'_>, item: &Item, field: &str) -> Option<Value> {
         "authenticated_download_url" => json!(format!("{}/api/2.0/files/{id}/content", urls.download)),
         "expiring_embed_link" => embed_link(call),
         "representations" => {
-            let path = format!("2.0/internal_files/{id}/versions/{}/representations/jpg_thumb_32x32", version.id);
+            let path =
+                format!("2.0/internal_files/{id}/versions/{}/representations/jpg_thumb_32x32", version.id);
             json!({ "entries": [{
                 "representation": "jpg",
                 "properties": { "dimensions": "32x32", "paged": "false", "thumb": "true" },
@@ -148,5 +158,5 @@ fn embed_link(call: &Call<'_>) -> Value {
 /// A time as Box writes it: to the second, with California's offset.
 fn stamp(time: Timestamp) -> String {
     let california = tz::TimeZone::fixed(tz::offset(-8));
-    time.to_zoned(california).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    time.to_zoned_datetime(california).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }

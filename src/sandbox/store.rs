@@ -119,7 +119,8 @@ impl Store {
 
     /// Folders before files, each by name.
     pub(super) fn children(&self, folder: u64) -> Vec<&Item> {
-        let mut children: Vec<&Item> = self.items.values().filter(|item| item.parent == Some(folder)).collect();
+        let mut children: Vec<&Item> =
+            self.items.values().filter(|item| item.parent == Some(folder)).collect();
         children.sort_by_key(|item| (item.version().is_some(), item.name.to_lowercase()));
         children
     }
@@ -236,7 +237,11 @@ impl Store {
         if name.chars().count() > LONGEST_NAME {
             return Err(Refusal::error(400, "item_name_too_long", "Item name too long"));
         }
-        let bad = name.is_empty() || name == "." || name == ".." || name.contains(['/', '\\']) || name.trim() != name;
+        let bad = name.is_empty()
+            || name == "."
+            || name == ".."
+            || name.contains(['/', '\\'])
+            || name.trim() != name;
         if bad {
             return Err(Refusal::error(400, "item_name_invalid", "Item name invalid"));
         }

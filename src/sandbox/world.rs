@@ -9,8 +9,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Options, answer::random_text, control::Control, ledger::Ledger, lock, role::Each, store::Store, tokens::Tokens,
-    users::Users,
+    Options, answer::random_text, control::Control, ledger::Ledger, lock, role::Each, store::Store,
+    tokens::Tokens, users::Users,
 };
 
 /// How long a pre-signed URL works.
@@ -70,6 +70,9 @@ impl World {
 
     /// The file that a pre-signed URL is for.
     pub(super) fn ticketed(&self, ticket: &str) -> Option<String> {
-        lock(&self.tickets).get(ticket).filter(|ticket| ticket.expires > Instant::now()).map(|ticket| ticket.file.clone())
+        lock(&self.tickets)
+            .get(ticket)
+            .filter(|ticket| ticket.expires > Instant::now())
+            .map(|ticket| ticket.file.clone())
     }
 }

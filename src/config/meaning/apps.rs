@@ -4,9 +4,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::super::problems::{Notes, Origin, Place, dotted, nearest};
 use super::super::values;
-use super::super::written::{self, Entry, kind};
+use super::super::written::{self, Entry, Table, kind};
 use super::reading::{self, Text};
-use super::{host_list, networks};
+use super::{A_HOST_LIST, host_list, networks};
 use crate::app::{App, AsUser};
 use crate::host::HostList;
 use crate::operation::{Pattern, Rules};
@@ -22,7 +22,10 @@ pub(super) fn read(entry: Option<&Entry<'_>>, identities: &[String], notes: &mut
     for (origin, table) in written {
         if let Some(name) = name_of(table) {
             if names.contains(&name) {
-                notes.problem(&origin, format_args!("another app is named {name:?} too; a name stands for one app"));
+                notes.problem(
+                    &origin,
+                    format_args!("another app is named {name:?} too; a name stands for one app"),
+                );
             }
             names.push(name);
         }
@@ -40,7 +43,10 @@ fn tables<'d>(entry: Option<&Entry<'d>>, notes: &mut Notes<'_>) -> Vec<(Origin, 
     let DeValue::Array(items) = entry.value else {
         notes.problem(
             &entry.origin,
-            format_args!("expected tables [[app]], found {}; write [[app]] with two brackets", kind(entry.value)),
+            format_args!(
+                "expected tables [[app]], found {}; write [[app]] with two brackets",
+                kind(entry.value)
+            ),
         );
         return Vec::new();
     };
@@ -92,7 +98,12 @@ fn default_app(identities: &[String], notes: &mut Notes<'_>) -> Option<App> {
 }
 
 /// `None` where something is wrong with it: comparing what is left of it with other apps would tell nothing.
-fn app<'d>(origin: &Origin, table: &'d DeTable<'d>, identities: &[String], notes: &mut Notes<'_>) -> Option<App> {
+fn app<'d>(
+    origin: &Origin,
+    table: &'d DeTable<'d>,
+    identities: &[String],
+    notes: &mut Notes<'_>,
+) -> Option<App> {
     let before = notes.count();
     let written = written::App::of(table, &origin.key, notes);
     if written.name.is_none() {
@@ -104,16 +115,22 @@ fn app<'d>(origin: &Origin, table: &'d DeTable<'d>, identities: &[String], notes
         |text| values::app_name(text).map(|()| text.to_owned()),
         notes,
     );
-    let path = reading::parsed(written.path.as_ref(), "a path such as \"/intranet\"", values::app_path, notes);
+    let path =
+        reading::parsed(written.path.as_ref(), "a path such as \"/intranet\"", values::app_path, notes);
     let app = App {
         name: name.unwrap_or_default(),
         path: path.unwrap_or_default(),
         identity: identity(written.identity.as_ref(), origin, identities, notes),
-        hosts: host_list(reading::list(written.hosts.as_ref(), "[\"intranet.example\"]", notes), notes),
+        hosts: host_list(
+            &reading::list(written.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(),
+            notes,
+        ),
         sources: written.sources.as_ref().map(|sources| {
-            let items = reading::list(Some(sources), "[\"10.1.0.0/16\"]", notes);
-            let nobody = "an empty list: nobody could call this app; leave the key out to admit all of [listen] sources";
-            networks(&sources.origin, items.unwrap_or_default(), Some(nobody), notes)
+            networks(
+                sources,
+                "nobody could call this app; leave the key out to admit all of [listen] sources",
+                notes,
+            )
         }),
         rules: Rules::new(
             patterns(written.allow.as_ref(), notes).unwrap_or_else(|| vec![Pattern::everything()]),
@@ -133,10 +150,17 @@ fn identity(entry: Option<&Entry<'_>>, app: &Origin, identities: &[String], note
     let find = |text: &str| match identities.iter().position(|name| name == text) {
         Some(place) => Ok(place),
         None => Err(match nearest(text, identities.iter().map(String::as_str)) {
-            Some(name) => format!("no identity is named {text:?}; did you mean {name:?}? allowed: {}", quoted(identities)),
+            Some(name) => format!(
+                "no identity is named {text:?}; did you mean {name:?}? allowed: {}",
+                quoted(identities)
+            ),
             None => format!("no identity is named {text:?}; allowed: {}", quoted(identities)),
         }),
     };
+    if identities.is_empty() {
+        // That there is none has been reported; every app would only repeat it.
+        return 0;
+    }
     if entry.is_none() && identities.len() > 1 {
         notes.problem(
             &app.below("identity"),

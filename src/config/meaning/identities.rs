@@ -25,11 +25,17 @@ pub(super) fn from_table(
 ) -> Identities {
     let mut identities = Identities::default();
     let Some(entry) = entry else {
-        notes.problem(&Origin::unwritten("identity"), "there must be at least one; write [identity.service] and its keys");
+        notes.problem(
+            &Origin::unwritten("identity"),
+            "there must be at least one; write [identity.service] and its keys",
+        );
         return identities;
     };
     let DeValue::Table(table) = entry.value else {
-        notes.problem(&entry.origin, format_args!("expected tables [identity.NAME], found {}", kind(entry.value)));
+        notes.problem(
+            &entry.origin,
+            format_args!("expected tables [identity.NAME], found {}", kind(entry.value)),
+        );
         return identities;
     };
     if table.is_empty() {
@@ -42,7 +48,12 @@ pub(super) fn from_table(
         let named = Origin { place: Place::At(name.span().start), key: key.clone() };
         notes.take(&named, values::identity_name(name.get_ref()));
         let origin = Origin { place: Place::At(value.span().start), key };
-        identities.read.extend(identity(name.get_ref(), &Entry { origin, value: value.get_ref() }, around, notes));
+        identities.read.extend(identity(
+            name.get_ref(),
+            &Entry { origin, value: value.get_ref() },
+            around,
+            notes,
+        ));
         identities.names.push(name.get_ref().to_string());
     }
     identities
@@ -57,11 +68,14 @@ fn identity(
     if !matches!(entry.value, DeValue::Table(_)) {
         notes.problem(
             &entry.origin,
-            format_args!("expected a table, found {}; an identity has a name: [identity.NAME]", kind(entry.value)),
+            format_args!(
+                "expected a table, found {}; an identity has a name: [identity.NAME]",
+                kind(entry.value)
+            ),
         );
         return None;
     }
-    let written = written::Identity::read(Some(entry), notes);
+    let written: written::Identity<'_> = written::read(Some(entry), notes);
     let client_id = required(&written.client_id, entry, "client_id", "BOX_CLIENT_ID", notes)
         .and_then(|entry| plain(entry, values::credential, around, notes));
     let client_secret = required(&written.client_secret, entry, "client_secret", "BOX_CLIENT_SECRET", notes)
@@ -80,11 +94,17 @@ fn identity(
             // Both are read nevertheless, so that their own problems are not left for the next run.
             plain(enterprise, values::box_id, around, notes);
             plain(user, values::box_id, around, notes);
-            notes.problem(&user.origin, "stands beside enterprise_id; an identity has exactly one of the two");
+            notes
+                .problem(&user.origin, "stands beside enterprise_id; an identity has exactly one of the two");
             None
         }
     };
-    Some(Identity { name: name.to_owned(), client_id: client_id?, client_secret: client_secret?, subject: subject? })
+    Some(Identity {
+        name: name.to_owned(),
+        client_id: client_id?,
+        client_secret: client_secret?,
+        subject: subject?,
+    })
 }
 
 fn required<'e, 'd>(
@@ -111,7 +131,10 @@ fn plain(
     notes: &mut Notes<'_>,
 ) -> Option<String> {
     if let DeValue::Integer(number) = entry.value {
-        notes.problem(&entry.origin, format_args!("expected a string, found the integer {number}; put it in quotes"));
+        notes.problem(
+            &entry.origin,
+            format_args!("expected a string, found the integer {number}; put it in quotes"),
+        );
         return None;
     }
     let found = secrets::referred(entry, around, notes)?;
@@ -124,7 +147,10 @@ fn plain(
 }
 
 /// `BOX_CLIENT_ID`, `BOX_CLIENT_SECRET` and one of `BOX_ENTERPRISE_ID`, `BOX_USER_ID`: one identity, "service".
-pub(super) fn from_environment(variable: &dyn Fn(&str) -> Option<String>, notes: &mut Notes<'_>) -> Identities {
+pub(super) fn from_environment(
+    variable: &dyn Fn(&str) -> Option<String>,
+    notes: &mut Notes<'_>,
+) -> Identities {
     let set = |name| variable(name).map(Zeroizing::new).filter(|text| !text.is_empty());
     let client_id = set("BOX_CLIENT_ID");
     let client_secret = set("BOX_CLIENT_SECRET");
@@ -152,7 +178,10 @@ pub(super) fn from_environment(variable: &dyn Fn(&str) -> Option<String>, notes:
     if !missing.is_empty() {
         notes.problem(
             &Origin::outside("environment"),
-            format_args!("not set: {}; set what is missing, or give a configuration file: --config proxy.toml", missing.join(", ")),
+            format_args!(
+                "not set: {}; set what is missing, or give a configuration file: --config proxy.toml",
+                missing.join(", ")
+            ),
         );
     }
     let mut check = |name, checked| notes.take(&Origin::outside(name), checked);

@@ -41,7 +41,11 @@ pub(super) fn parsed<T>(
 }
 
 /// A list of strings; `None` where the key is not written.
-pub(super) fn list<'d>(entry: Option<&Entry<'d>>, example: &str, notes: &mut Notes<'_>) -> Option<Vec<Text<'d>>> {
+pub(super) fn list<'d>(
+    entry: Option<&Entry<'d>>,
+    example: &str,
+    notes: &mut Notes<'_>,
+) -> Option<Vec<Text<'d>>> {
     let entry = entry?;
     let DeValue::Array(items) = entry.value else {
         let hint = match entry.value {
@@ -70,7 +74,9 @@ pub(super) fn one_or_list<'d>(
     notes: &mut Notes<'_>,
 ) -> Option<Vec<Text<'d>>> {
     match entry {
-        Some(Entry { origin, value: DeValue::String(text) }) => Some(vec![Text { origin: origin.clone(), text }]),
+        Some(Entry { origin, value: DeValue::String(text) }) => {
+            Some(vec![Text { origin: origin.clone(), text }])
+        }
         entry => list(entry, &format!("[{example}], or {example} alone"), notes),
     }
 }
@@ -150,7 +156,9 @@ pub(super) fn choice<T: Copy>(
     let choose = |text: &str| match choices.iter().find(|(word, _)| *word == text) {
         Some((_, choice)) => Ok(*choice),
         None => Err(match nearest(text, words()) {
-            Some(word) => format!("{text:?} is none of its values; did you mean \"{word}\"? allowed: {allowed}"),
+            Some(word) => {
+                format!("{text:?} is none of its values; did you mean \"{word}\"? allowed: {allowed}")
+            }
             None => format!("{text:?} is none of its values; allowed: {allowed}"),
         }),
     };

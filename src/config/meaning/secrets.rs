@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::super::problems::Notes;
 use super::super::values;
-use super::super::written::{Entry, Reference, kind};
+use super::super::written::{Entry, Reference, Table, kind};
 use crate::secret::Secret;
 
 /// What a configuration refers to.
@@ -46,7 +46,11 @@ pub(super) fn secret(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut N
 }
 
 /// A string, or what `{ env = … }` or `{ file = … }` refers to.
-pub(super) fn referred(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> Option<Referred> {
+pub(super) fn referred(
+    entry: &Entry<'_>,
+    around: &Surroundings<'_>,
+    notes: &mut Notes<'_>,
+) -> Option<Referred> {
     match entry.value {
         DeValue::String(text) => Some(Referred { text: Zeroizing::new(text.to_string()), is_literal: true }),
         DeValue::Table(table) => {
@@ -74,7 +78,9 @@ fn of_variable(entry: &Entry<'_>, around: &Surroundings<'_>) -> Result<Zeroizing
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !is_name {
-        return Err("expected the bare name of an environment variable such as \"BOX_CLIENT_SECRET\"".to_owned());
+        return Err(
+            "expected the bare name of an environment variable such as \"BOX_CLIENT_SECRET\"".to_owned()
+        );
     }
     match (around.variable)(name).map(Zeroizing::new) {
         None => Err(format!("the environment variable {name} is not set, or is not UTF-8")),

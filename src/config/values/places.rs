@@ -6,18 +6,20 @@ use std::path::PathBuf;
 use http::Uri;
 use http::uri::Authority;
 
-use crate::config::Address;
+use crate::config::{Address, Proxy};
 use crate::host::{self, Host};
 use crate::secret::Secret;
 
 /// What an address looks like.
-pub(in crate::config) const AN_ADDRESS: &str = "\"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/run/boxgate.sock\"";
+pub(in crate::config) const AN_ADDRESS: &str =
+    "\"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/run/boxgate.sock\"";
 /// What an origin looks like.
 pub(in crate::config) const AN_ORIGIN: &str = "\"https://HOST\" or \"https://HOST:PORT\"";
 /// What the token endpoint's URL looks like.
 pub(in crate::config) const A_TOKEN_URL: &str = "a URL such as \"https://api.box.com/oauth2/token\"";
 /// What the proxy's key may say.
-pub(in crate::config) const A_PROXY: &str = "\"environment\", \"none\" or \"http://[USER:PASSWORD@]HOST:PORT\"";
+pub(in crate::config) const A_PROXY: &str =
+    "\"environment\", \"none\" or \"http://[USER:PASSWORD@]HOST:PORT\"";
 
 /// The most that a socket's path may have on every platform (`sun_path` with its final NUL).
 const LONGEST_SOCKET_PATH: usize = 103;
@@ -28,7 +30,9 @@ pub(in crate::config) fn address(text: &str) -> Result<Address, String> {
         return match path.len() {
             0 => Err(format!("{text:?} has no path; allowed: {AN_ADDRESS}")),
             ..=LONGEST_SOCKET_PATH if !path.contains('\0') => Ok(Address::Unix(PathBuf::from(path))),
-            _ => Err(format!("{text:?}: the path of a socket has at most {LONGEST_SOCKET_PATH} bytes and no NUL")),
+            _ => Err(format!(
+                "{text:?}: the path of a socket has at most {LONGEST_SOCKET_PATH} bytes and no NUL"
+            )),
         };
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -42,13 +46,15 @@ pub(in crate::config) fn address(text: &str) -> Result<Address, String> {
         ("" | "*", Some(port)) => Err(format!(
             "{text:?} has no IP address; write \"127.0.0.1:{port}\" for this host alone, or \"[::]:{port}\" for all interfaces"
         )),
-        _ if port_number(text).is_some() => Err(format!("{text:?} is a port alone; write \"127.0.0.1:{text}\"")),
+        _ if port_number(text).is_some() => {
+            Err(format!("{text:?} is a port alone; write \"127.0.0.1:{text}\""))
+        }
         _ if text.parse::<IpAddr>().is_ok() || text.eq_ignore_ascii_case("localhost") => {
             Err(format!("{text:?} has no port; allowed: {AN_ADDRESS}"))
         }
-        (_, Some(_)) => {
-            Err(format!("{text:?}: names are not resolved, except localhost; give an IP address: {AN_ADDRESS}"))
-        }
+        (_, Some(_)) => Err(format!(
+            "{text:?}: names are not resolved, except localhost; give an IP address: {AN_ADDRESS}"
+        )),
         _ => Err(format!("{text:?} is not an address; allowed: {AN_ADDRESS}")),
     }
 }
@@ -60,11 +66,12 @@ fn port_number(text: &str) -> Option<u16> {
 /// One of Box's hosts: `https://host[:port]` as an authority, lower case and without the port 443.
 pub(in crate::config) fn origin(text: &str) -> Result<Authority, String> {
     let rest = after_https(text, AN_ORIGIN)?;
-    if let Some(bare) = rest.strip_suffix('/').filter(|bare| !bare.contains(['/', '?', '#', '@'])) {
-        return Err(format!("{text:?} ends with a slash; write \"https://{bare}\""));
+    if rest.contains('@') {
+        return Err(format!("no user or password belongs in this URL; allowed: {AN_ORIGIN}"));
     }
-    if rest.contains(['/', '?', '#', '@']) {
-        return Err(format!("{text:?}: no path, query or user belongs here; allowed: {AN_ORIGIN}"));
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['/', '?', '#']) {
+        return Err(format!("{text:?}: no path or query belongs here; allowed: {AN_ORIGIN}"));
     }
     authority(rest).ok_or_else(|| format!("{text:?}: {rest:?} is not a host; allowed: {AN_ORIGIN}"))
 }
@@ -88,7 +95,9 @@ fn after_https<'t>(text: &'t str, allowed: &str) -> Result<&'t str, String> {
     match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => Ok(rest),
         // An operator who writes a password here has it in the log otherwise.
-        _ if text.contains('@') => Err(format!("no user or password belongs in this URL; allowed: {allowed}")),
+        _ if text.contains('@') => {
+            Err(format!("no user or password belongs in this URL; allowed: {allowed}"))
+        }
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => {
             Err(format!("{text:?}: boxgate speaks to Box over TLS only; allowed: {allowed}"))
         }
@@ -111,13 +120,23 @@ fn authority(text: &str) -> Option<Authority> {
     }
 }
 
-/// A forward proxy. The error does not show the URL: a password may stand in it.
-pub(in crate::config) fn proxy(text: &str) -> Result<Secret, String> {
+/// The way to Box. The error does not show the value: a password may stand in it.
+pub(in crate::config) fn proxy(text: &str) -> Result<Proxy, String> {
+    match text {
+        "environment" => Ok(Proxy::Environment),
+        "none" => Ok(Proxy::None),
+        url => proxy_url(url).map(Proxy::Url),
+    }
+}
+
+fn proxy_url(text: &str) -> Result<Secret, String> {
     let bad = |why: &str| format!("{why}; allowed: {A_PROXY}");
     let rest = match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
-            return Err(bad("a proxy that is itself reached over TLS is not supported; Box's own TLS passes through an http:// proxy end to end"));
+            return Err(bad(
+                "a proxy that is itself reached over TLS is not supported; Box's own TLS passes through an http:// proxy end to end",
+            ));
         }
         Some((scheme, _)) if scheme.to_ascii_lowercase().starts_with("socks") => {
             return Err(bad("SOCKS proxies are not supported"));
@@ -129,12 +148,14 @@ pub(in crate::config) fn proxy(text: &str) -> Result<Secret, String> {
         Some((user, host)) => (Some(user), host),
         None => (None, rest),
     };
-    if user.is_some_and(|user| user.is_empty() || user.bytes().any(|b| b <= b' ' || b >= 0x7f || b"/?#@[]\\".contains(&b))) {
+    if user.is_some_and(|user| {
+        user.is_empty() || user.bytes().any(|b| b <= b' ' || b >= 0x7f || b"/?#@[]\\".contains(&b))
+    }) {
         return Err(bad("a character of the user or password must be percent-encoded, such as @ as %40"));
     }
-    match authority(host) {
-        Some(_) => Ok(Secret::new(format!("http://{rest}"))),
-        None => Err(bad("the URL has no valid host and port, or a path")),
+    match host::parse(host) {
+        Some((_, Some(1..))) => Ok(Secret::new(format!("http://{rest}"))),
+        _ => Err(bad("the URL has no valid host and port, or it has a path")),
     }
 }
 
@@ -150,8 +171,19 @@ mod tests {
         assert_eq!(address("localhost:8080"), tcp("127.0.0.1:8080"));
         assert_eq!(address("unix:/run/b.sock"), Ok(Address::Unix("/run/b.sock".into())));
         for bad in [
-            "", "127.0.0.1", "::1", "::1:x", "localhost", "localhost:", "localhost:+1", "example.com:80",
-            "127.0.0.1:99999", "http://127.0.0.1:80", "unix:", "unix:/\0", &format!("unix:/{}", "x".repeat(200)),
+            "",
+            "127.0.0.1",
+            "::1",
+            "::1:x",
+            "localhost",
+            "localhost:",
+            "localhost:+1",
+            "example.com:80",
+            "127.0.0.1:99999",
+            "http://127.0.0.1:80",
+            "unix:",
+            "unix:/\0",
+            &format!("unix:/{}", "x".repeat(200)),
         ] {
             assert!(address(bad).is_err(), "{bad:?}");
         }
@@ -168,20 +200,37 @@ mod tests {
         is("https://127.0.0.1:8443", "127.0.0.1:8443");
         is("https://[::1]:8443", "[::1]:8443");
         for bad in [
-            "", "https://", "api.box.com", "ftp://a", "https://a/b", "https://a?b", "https://a#b", "https://u@a",
-            "https://a b", "https://a:0", "https://a:99999", "https://*.a",
+            "",
+            "https://",
+            "api.box.com",
+            "ftp://a",
+            "https://a/b",
+            "https://a?b",
+            "https://a#b",
+            "https://u@a",
+            "https://a b",
+            "https://a//",
+            "https://a:0",
+            "https://a:99999",
+            "https://*.a",
         ] {
             assert!(origin(bad).is_err(), "{bad:?}");
         }
         assert!(origin("http://api.box.com").unwrap_err().contains("over TLS only"));
-        assert!(origin("https://a.example/").unwrap_err().contains("write \"https://a.example\""));
+        is("https://a.example/", "a.example");
+        assert!(!origin("https://u:hunter2@a").unwrap_err().contains("hunter2"));
     }
 
     #[test]
     fn the_token_url_has_a_path() {
-        assert_eq!(token_url("https://API.box.com/oauth2/token").as_deref(), Ok("https://api.box.com/oauth2/token"));
+        assert_eq!(
+            token_url("https://API.box.com/oauth2/token").as_deref(),
+            Ok("https://api.box.com/oauth2/token")
+        );
         assert_eq!(token_url("https://127.0.0.1:1/t?x=1").as_deref(), Ok("https://127.0.0.1:1/t?x=1"));
-        for bad in ["", "https://a", "http://a/b", "https://a/b#c", "https://a/b c", "https:///b", "https://u:p@a/b"] {
+        for bad in
+            ["", "https://a", "http://a/b", "https://a/b#c", "https://a/b c", "https:///b", "https://u:p@a/b"]
+        {
             assert!(token_url(bad).is_err(), "{bad:?}");
         }
         assert!(!token_url("https://u:hunter2@a/b").unwrap_err().contains("hunter2"));
@@ -190,11 +239,21 @@ mod tests {
 
     #[test]
     fn a_proxy_is_never_shown() {
-        assert_eq!(proxy("http://u:p%40@proxy.example:3128/").unwrap().expose(), "http://u:p%40@proxy.example:3128");
-        assert_eq!(proxy("HTTP://[::1]:3128").unwrap().expose(), "http://[::1]:3128");
+        let is = |text, want: &str| assert_eq!(proxy(text), Ok(Proxy::Url(Secret::new(want.to_owned()))));
+        is("http://u:p%40@proxy.example:3128/", "http://u:p%40@proxy.example:3128");
+        is("HTTP://[::1]:3128", "http://[::1]:3128");
+        assert_eq!(proxy("environment"), Ok(Proxy::Environment));
+        assert_eq!(proxy("none"), Ok(Proxy::None));
+        assert!(proxy("http://proxy").unwrap_err().contains("host and port"));
         for bad in [
-            "https://u:hunter2@proxy:1", "socks5://u:hunter2@proxy:1", "u:hunter2@proxy:1", "http://u:hunter2@proxy/x",
-            "http://u:hunter2@", "http://u:hunter2/@proxy:1", "http://u:hunter2@proxy:x", "http://u:hunter2@a@proxy:1",
+            "https://u:hunter2@proxy:1",
+            "socks5://u:hunter2@proxy:1",
+            "u:hunter2@proxy:1",
+            "http://u:hunter2@proxy/x",
+            "http://u:hunter2@",
+            "http://u:hunter2/@proxy:1",
+            "http://u:hunter2@proxy:x",
+            "http://u:hunter2@a@proxy:1",
         ] {
             assert!(!proxy(bad).unwrap_err().contains("hunter2"), "{bad:?}");
         }

@@ -1,0 +1,146 @@
+//! Settings: the tables that say where Box is, how it is spoken to, how callers are served and what is logged.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use http::uri::Authority;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use toml::de::DeValue;
+use tracing::Level;
+
+use super::super::problems::Notes;
+use super::super::values;
+use super::super::written::{self, Entry, kind};
+use super::super::{BoxHosts, Log, LogFormat, Proxy, Server, Upstream};
+use super::reading;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// `[box]`.
+pub(super) fn box_hosts(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut Notes<'_>) -> BoxHosts {
+    let written: written::BoxTable<'_> = written::read(entry, notes);
+    let mut host = |entry: &Option<Entry<'_>>, default| {
+        reading::parsed(entry.as_ref(), values::AN_ORIGIN, values::origin, notes)
+            .unwrap_or_else(|| Authority::from_static(default))
+    };
+    BoxHosts {
+        api: host(&written.api, "api.box.com"),
+        upload: host(&written.upload, "upload.box.com"),
+        download: host(&written.download, "dl.boxcloud.com"),
+        token_url: reading::parsed(written.token_url.as_ref(), values::A_TOKEN_URL, values::token_url, notes)
+            .unwrap_or_else(|| "https://api.box.com/oauth2/token".to_owned()),
+        extra_roots: reading::parsed(
+            written.ca_file.as_ref(),
+            "the path of a PEM file",
+            |path| certificates(&folder.join(path)),
+            notes,
+        )
+        .unwrap_or_default(),
+    }
+}
+
+/// Certificates that TLS will take as roots. Nothing of the file is shown: it may be a key by mistake.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let shown = path.display();
+    let pem = fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| format!("{shown} is damaged PEM"))?;
+    if certificates.is_empty() {
+        return Err(format!(
+            "{shown} has no certificate in it; allowed: PEM, \"-----BEGIN CERTIFICATE-----\""
+        ));
+    }
+    let mut roots = RootCertStore::empty();
+    for (number, certificate) in certificates.iter().enumerate() {
+        roots
+            .add(certificate.clone())
+            .map_err(|error| format!("{shown}: certificate {} cannot be a root: {error}", number + 1))?;
+    }
+    Ok(certificates)
+}
+
+/// `[upstream]`.
+pub(super) fn upstream(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Upstream {
+    let written: written::Upstream<'_> = written::read(entry, notes);
+    let mut timeout = |entry: &Option<Entry<'_>>, seconds| {
+        reading::timeout(entry.as_ref(), Duration::from_secs(seconds), notes)
+    };
+    Upstream {
+        connect_timeout: timeout(&written.connect_timeout, 5),
+        response_timeout: timeout(&written.response_timeout, 60),
+        body_timeout: timeout(&written.body_timeout, 60),
+        pool_idle_timeout: timeout(&written.pool_idle_timeout, 90),
+        retries: reading::integer(written.retries.as_ref(), 0..=10, 2, notes),
+        replay_buffer: reading::size(
+            written.replay_buffer.as_ref(),
+            0..=16 * MIB,
+            "up to 16MiB",
+            64 * KIB,
+            notes,
+        ),
+        http2: reading::boolean(written.http2.as_ref(), true, notes),
+        proxy: proxy(written.proxy.as_ref(), notes),
+    }
+}
+
+/// The value is never shown: a URL may hold a password.
+fn proxy(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Proxy {
+    let Some(entry) = entry else { return Proxy::Environment };
+    let DeValue::String(text) = entry.value else {
+        notes.problem(
+            &entry.origin,
+            format_args!("expected {}, found {}", values::A_PROXY, kind(entry.value)),
+        );
+        return Proxy::Environment;
+    };
+    let proxy = notes.take(&entry.origin, values::proxy(text)).unwrap_or(Proxy::Environment);
+    if matches!(&proxy, Proxy::Url(url) if url.expose().contains('@')) {
+        notes.warning(
+            &entry.origin,
+            "a password stands in the configuration file itself; set HTTPS_PROXY and write \"environment\"",
+        );
+    }
+    proxy
+}
+
+/// `[server]`.
+pub(super) fn server(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Server {
+    let written: written::Server<'_> = written::read(entry, notes);
+    let seconds = Duration::from_secs;
+    Server {
+        header_timeout: reading::timeout(written.header_timeout.as_ref(), seconds(10), notes),
+        keepalive_timeout: reading::timeout(written.keepalive_timeout.as_ref(), seconds(75), notes),
+        max_header_size: reading::size(
+            written.max_header_size.as_ref(),
+            8 * KIB..=MIB,
+            "from 8KiB to 1MiB",
+            32 * KIB,
+            notes,
+        ),
+        drain_delay: reading::duration(written.drain_delay.as_ref(), Duration::ZERO, notes),
+        drain_timeout: reading::duration(written.drain_timeout.as_ref(), seconds(30), notes),
+    }
+}
+
+/// `[log]`.
+pub(super) fn log(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Log {
+    let written: written::Log<'_> = written::read(entry, notes);
+    let levels = [
+        ("error", Level::ERROR),
+        ("warn", Level::WARN),
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("trace", Level::TRACE),
+    ];
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    Log {
+        level: reading::choice(written.level.as_ref(), &levels, Level::INFO, notes),
+        format: reading::choice(written.format.as_ref(), &formats, LogFormat::Text, notes),
+        access: reading::boolean(written.access.as_ref(), true, notes),
+    }
+}
