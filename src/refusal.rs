@@ -44,6 +44,8 @@ pub enum Refusal {
     UpstreamUnreachable(String),
     /// Box, or something in its place, broke HTTP or the connection before it answered.
     UpstreamProtocolError(String),
+    /// The caller's body stalled for longer than `body_timeout`.
+    RequestTimeout,
     /// No response head in time.
     UpstreamTimeout,
     /// No valid token, and none to be had at once.
@@ -83,6 +85,7 @@ impl Refusal {
             Self::UpstreamUnauthorized => (StatusCode::BAD_GATEWAY, "upstream_unauthorized"),
             Self::UpstreamUnreachable(_) => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
             Self::UpstreamProtocolError(_) => (StatusCode::BAD_GATEWAY, "upstream_protocol_error"),
+            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
             Self::TokenUnavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "token_unavailable"),
         }
@@ -112,6 +115,7 @@ impl Refusal {
             Self::UpstreamUnauthorized => "Box answered 401 to a freshly obtained token.".to_owned(),
             Self::UpstreamUnreachable(_) => "Box cannot be reached.".to_owned(),
             Self::UpstreamProtocolError(_) => "The connection to Box broke before it answered.".to_owned(),
+            Self::RequestTimeout => "The request's body did not arrive in time.".to_owned(),
             Self::UpstreamTimeout => "Box did not answer in time; what was asked may still be under way.".to_owned(),
             Self::TokenUnavailable { .. } => "No valid access token at the moment; try again.".to_owned(),
         }
@@ -120,7 +124,7 @@ impl Refusal {
     /// The error type and details of RFC 9209 §2.3.
     fn proxy_status(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::MethodNotAllowed => "boxgate; error=http_request_error",
+            Self::BadRequest(_) | Self::MethodNotAllowed | Self::RequestTimeout => "boxgate; error=http_request_error",
             Self::HostNotAllowed { .. }
             | Self::SourceNotAllowed
             | Self::OriginNotAllowed
@@ -153,6 +157,7 @@ impl Refusal {
             | Self::UpstreamUnauthorized
             | Self::UpstreamUnreachable(_)
             | Self::UpstreamProtocolError(_)
+            | Self::RequestTimeout
             | Self::UpstreamTimeout => None,
         }
     }

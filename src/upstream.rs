@@ -91,7 +91,8 @@ pub struct Lease(Leased);
 
 enum Leased {
     Http1 { origin: Rc<Origin>, sender: http1::SendRequest<Attempt> },
-    Http2(StreamSlot),
+    /// Held for its `Drop` alone.
+    Http2(#[expect(dead_code, reason = "dropping it frees the stream")] StreamSlot),
 }
 
 struct StreamSlot(Rc<Http2>);

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::problems::{Notes, Origin, Place, Problems};
 use super::values;
-use super::written::{self, Table};
+use super::written::{self, Entry, Table};
 use super::{Address, Config, Listen};
 use crate::app::{App, Apps};
 use crate::host::HostList;
@@ -104,8 +104,8 @@ fn assemble(
 ) -> Result<Config, Problems> {
     let notes = &mut collected;
     let apps = apps::read(written.app.as_ref(), &identities.names, notes);
-    let callers = written::Listen::read(written.listen.as_ref(), notes);
-    let operators = written::Admin::read(written.admin.as_ref(), notes);
+    let callers: written::Listen<'_> = written::read(written.listen.as_ref(), notes);
+    let operators: written::Admin<'_> = written::read(written.admin.as_ref(), notes);
     let workers = workers(reading::integer(callers.workers.as_ref(), 0..=1024, 0, notes));
     let trusted_proxies = any_networks(callers.trusted_proxies.as_ref(), notes);
     warn_of_everybody(callers.sources.as_ref(), notes);

@@ -23,13 +23,6 @@ impl Problems {
     }
 }
 
-impl Problems {
-    /// A single one, of a source that cannot even be read.
-    pub(super) fn of_source(name: &Path, what: impl fmt::Display) -> Self {
-        Self(vec![Problem(format!("{}: {what}", name.display()))])
-    }
-}
-
 /// One problem to a line.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -125,7 +125,7 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
 
 fn unknown(key: &str, known: &[&str], later: &[&str]) -> String {
     let allowed = known.iter().map(|key| bare(key)).collect::<Vec<_>>().join(", ");
-    if later.iter().any(|later| *later == key) {
+    if later.contains(&key) {
         return format!("is not available in this version; allowed here: {allowed}");
     }
     if let Some(nearest) = nearest(key, known.iter().map(|key| bare(key))) {

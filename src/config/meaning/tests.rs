@@ -1,6 +1,8 @@
 use super::*;
 use crate::config::{Proxy, Subject};
 
+mod refusals;
+
 const IDENTITY: &str = "[identity.service]\nclient_id = \"id\"\nclient_secret = { env = \"BOX_CLIENT_SECRET\" }\nenterprise_id = \"1\"\n";
 const SECRET: &str = "hunter2hunter2";
 

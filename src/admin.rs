@@ -1,0 +1,135 @@
+//! The operators' listener: `/healthz`, `/readyz`, `/metrics`. A scrape or a probe now and then, so plain hyper on
+//! the accepting thread.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tracing::debug;
+
+use crate::admit;
+use crate::headers;
+use crate::listen::Listener;
+use crate::metrics::IdentityState;
+use crate::refusal::Refusal;
+use crate::server::Overview;
+use crate::worker::Peer;
+
+/// Serves one listener; never returns.
+pub async fn serve(listener: Listener, overview: Arc<Overview>) {
+    loop {
+        let (accepted, peer) = listener.accept().await;
+        let overview = overview.clone();
+        tokio::spawn(async move {
+            let served = match accepted.into_tcp_or_unix() {
+                Ok(Ok(tcp)) => connection(TokioIo::new(tcp), peer, overview).await,
+                Ok(Err(unix)) => connection(TokioIo::new(unix), peer, overview).await,
+                Err(_) => Ok(()),
+            };
+            if let Err(error) = served {
+                debug!("an operator's connection ended: {error}");
+            }
+        });
+    }
+}
+
+async fn connection<S>(socket: S, peer: Peer, overview: Arc<Overview>) -> hyper::Result<()>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin,
+{
+    let service = service_fn(move |request| {
+        let answer = answer(&overview, peer, &request);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(10))
+        .serve_connection(socket, service)
+        .await
+}
+
+fn answer(overview: &Overview, peer: Peer, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let mut response = match page(overview, peer, request) {
+        Ok(response) => response,
+        Err(refusal) => {
+            let id = headers::request_id(request.headers());
+            refusal.response(id.to_str().unwrap_or_default())
+        }
+    };
+    headers::guard(response.headers_mut());
+    response.map(Full::new)
+}
+
+fn page(overview: &Overview, peer: Peer, request: &Request<Incoming>) -> Result<Response<Bytes>, Refusal> {
+    let admin = &overview.shared.config.admin;
+    if !admin.sources.contains(peer.address) {
+        return Err(Refusal::SourceNotAllowed);
+    }
+    let (host, text) = admit::authority(request.uri(), request.headers())?;
+    if !admin.hosts.admits(host) {
+        return Err(Refusal::HostNotAllowed { host: text.to_owned(), key: "hosts of [admin]" });
+    }
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut response = Refusal::MethodNotAllowed.response("");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Ok(response);
+    }
+    match request.uri().path() {
+        "/healthz" => Ok(text_page(StatusCode::OK, "ok\n".to_owned())),
+        "/readyz" => Ok(readiness(overview)),
+        "/metrics" => Ok(metrics(overview)),
+        _ => Ok(text_page(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics\n".to_owned())),
+    }
+}
+
+fn readiness(overview: &Overview) -> Response<Bytes> {
+    let mut reasons = String::new();
+    if overview.draining.load(Ordering::Relaxed) {
+        reasons.push_str("draining\n");
+    }
+    for tokens in &overview.shared.tokens {
+        if let Some(why) = tokens.why_not_ready() {
+            reasons.push_str(&format!("identity {}: {why}\n", tokens.name()));
+        }
+    }
+    if reasons.is_empty() {
+        text_page(StatusCode::OK, "ready\n".to_owned())
+    } else {
+        text_page(StatusCode::SERVICE_UNAVAILABLE, reasons)
+    }
+}
+
+fn metrics(overview: &Overview) -> Response<Bytes> {
+    let shared = &overview.shared;
+    let apps: Vec<String> = shared.config.apps.iter().map(|app| app.name.clone()).collect();
+    let identities: Vec<IdentityState<'_>> = shared
+        .tokens
+        .iter()
+        .map(|tokens| IdentityState {
+            name: tokens.name(),
+            expires_in: tokens.expires_in(),
+            refreshes: tokens.outcomes(),
+        })
+        .collect();
+    let text = overview.metrics.render(&apps, &identities, shared.access.lost());
+    let mut response = text_page(StatusCode::OK, text);
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn text_page(status: StatusCode, text: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

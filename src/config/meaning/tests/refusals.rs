@@ -1,0 +1,82 @@
+//! What is refused, and in which words.
+
+use super::*;
+
+#[test]
+fn a_secret_file_holds_the_secret_and_one_line_break_at_most() {
+    let folder =
+        std::env::temp_dir().join(format!("boxgate-secret-{}-{}", std::process::id(), fastrand::u64(..)));
+    fs::create_dir(&folder).unwrap();
+    let text = "[identity.a]\nclient_id = \"id\"\nuser_id = \"7\"\nclient_secret = { file = \"secret\" }\n";
+    let load = || from_text(text, &folder.join("p.toml"), &Overrides::default(), &env);
+    assert!(load().unwrap_err().to_string().contains("cannot be read"));
+    for good in [SECRET.to_owned(), format!("{SECRET}\n"), format!("{SECRET}\r\n")] {
+        fs::write(folder.join("secret"), &good).unwrap();
+        let config = load().unwrap();
+        assert_eq!(
+            (config.identities[0].client_secret.expose(), config.warnings.len()),
+            (SECRET, 0),
+            "{good:?}"
+        );
+    }
+    for bad in [&b"\n"[..], b"", b"hunter2\n\n", b" hunter2", b"hunter2\xff", b"hun\nter2", &[b'h'; 70_000]] {
+        fs::write(folder.join("secret"), bad).unwrap();
+        let problems = load().unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems}");
+        assert!(
+            !problems.to_string().contains("hunter2") && !problems.to_string().contains("hhhh"),
+            "{problems}"
+        );
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn what_is_missing_or_not_one_of_two_is_named() {
+    let problems = read(
+        "[identity.a]\n[identity.b]\nclient_id = 5\nclient_secret = 5\nenterprise_id = 6\nuser_id = \"x@y\"\n",
+    );
+    let problems = problems.unwrap_err().to_string();
+    for part in [
+        "p.toml:1:1: identity.a.client_id: is missing",
+        "p.toml:1:1: identity.a.client_secret: is missing",
+        "p.toml:1:1: identity.a: one of enterprise_id",
+        "p.toml:3:13: identity.b.client_id: expected a string, found the integer 5",
+        "p.toml:4:17: identity.b.client_secret: expected a string",
+        "p.toml:5:17: identity.b.enterprise_id: expected a string, found the integer 6; put it in quotes",
+        "p.toml:6:11: identity.b.user_id: \"x@y\": an e-mail address was given; it takes an id, not a login",
+        "p.toml:6:11: identity.b.user_id: stands beside enterprise_id",
+    ] {
+        assert!(problems.contains(part), "{part} is not in\n{problems}");
+    }
+}
+
+#[test]
+fn an_app_says_which_of_several_identities_it_uses() {
+    let second = IDENTITY.replace("service", "people");
+    let message = only_message(&second);
+    assert!(message.starts_with("p.toml: app: with several identities"), "{message}");
+    let message = only_message(&format!("{second}[[app]]\nname = \"a\"\n"));
+    assert!(
+        message.contains("app.a.identity: is missing") && message.contains("\"people\", \"service\""),
+        "{message}"
+    );
+    let message = only_message(&format!("{second}[[app]]\nname = \"a\"\nidentity = \"poeple\"\n"));
+    assert!(message.contains("no identity is named \"poeple\"; did you mean \"people\"?"), "{message}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_told_in_words() {
+    for (text, words) in [
+        ("[server]\nheader_timeout = 5\n", "expected a duration such as \"250ms\""),
+        ("[listen]\nhosts = \"a\"\n", "found the string \"a\"; write [\"a\"]"),
+        ("[app]\nname = \"a\"\n", "write [[app]] with two brackets"),
+        ("[[log]]\n", "expected a table [log], found a list"),
+        ("[[app]]\npath = \"/x\"\n", "app[0].name: is missing"),
+        ("[log]\naccess = \"yes\"\n", "expected true or false, found the string \"yes\""),
+        ("[[app]]\nname = \"a\"\nas_user = [\"*\", \"1\"]\n", "stands alone"),
+        ("[server]\nretries = 1\n", "it belongs under [upstream]"),
+    ] {
+        assert!(only_message(text).contains(words), "{}", only_message(text));
+    }
+}

@@ -1,0 +1,253 @@
+//! The record of one request. It writes itself when it is dropped, also when the caller hangs up halfway: one access
+//! line, one place that counts.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use jiff::Timestamp;
+
+use crate::config::LogFormat;
+use crate::headers;
+use crate::metrics::{self, AnsweredBy, Labels};
+use crate::upload::Progress;
+use crate::worker::Worker;
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The whole answer was handed on.
+    Complete,
+    /// The caller hung up.
+    CallerLeft,
+    /// Box broke off its answer.
+    BoxBroke,
+}
+
+/// One request under way.
+pub struct Exchange {
+    worker: Rc<Worker>,
+    started: Instant,
+    method: Method,
+    uri: Uri,
+    client: IpAddr,
+    request_id: HeaderValue,
+    trace_id: Option<String>,
+    /// Places in the configuration.
+    app: Option<usize>,
+    identity: Option<usize>,
+    /// Logged in place of the path, where the URL itself is a credential.
+    template: Option<&'static str>,
+    upload: Option<Rc<Progress>>,
+    bytes_out: u64,
+    status: Option<StatusCode>,
+    answered_by: AnsweredBy,
+    code: Option<&'static str>,
+    box_time: Option<Duration>,
+    waited: Duration,
+    attempts: u32,
+    end: End,
+}
+
+impl Exchange {
+    /// Begins the record of a request that has just come.
+    pub fn begin(worker: Rc<Worker>, method: Method, uri: Uri, headers: &HeaderMap, client: IpAddr) -> Self {
+        Self {
+            started: worker.clock().mono(),
+            method,
+            uri,
+            client,
+            request_id: headers::request_id(headers),
+            trace_id: worker.access().format().and_then(|_| headers::trace_id(headers)).map(str::to_owned),
+            app: None,
+            identity: None,
+            template: None,
+            upload: None,
+            bytes_out: 0,
+            status: None,
+            answered_by: AnsweredBy::Gateway,
+            code: None,
+            box_time: None,
+            waited: Duration::ZERO,
+            attempts: 0,
+            end: End::CallerLeft,
+            worker,
+        }
+    }
+
+    /// Returned to the caller as `X-Request-Id`.
+    pub fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
+    /// The same as text.
+    pub fn request_id_text(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+
+    /// The client behind trusted proxies.
+    pub fn set_client(&mut self, client: IpAddr) {
+        self.client = client;
+    }
+
+    /// The app was chosen.
+    pub fn set_app(&mut self, app: usize, identity: usize) {
+        (self.app, self.identity) = (Some(app), Some(identity));
+    }
+
+    /// The path must not be logged; this stands for it.
+    pub fn set_template(&mut self, template: &'static str) {
+        self.template = Some(template);
+    }
+
+    /// Where the bytes of the request's body are counted.
+    pub fn set_upload(&mut self, upload: Option<&Rc<Progress>>) {
+        self.upload = upload.cloned();
+    }
+
+    /// Time was spent on waiting for a token.
+    pub fn waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
+    /// The request is sent to Box.
+    pub fn attempt(&mut self) {
+        self.attempts += 1;
+    }
+
+    /// Box answered, so long after the request was last sent.
+    pub fn box_answered(&mut self, status: StatusCode, after: Duration) {
+        self.status = Some(status);
+        self.answered_by = AnsweredBy::Box;
+        self.box_time = Some(after);
+    }
+
+    /// The gateway answers itself.
+    pub fn gateway_answered(&mut self, status: StatusCode, code: Option<&'static str>) {
+        self.status = Some(status);
+        self.answered_by = AnsweredBy::Gateway;
+        self.code = code;
+    }
+
+    /// Bytes of the answer's body were handed on.
+    pub fn sent(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    /// How it ended; the caller's leaving is what holds without a word.
+    pub fn ended(&mut self, end: End) {
+        self.end = end;
+    }
+
+    fn fields(&self, total: Duration) -> [Field<'_>; 17] {
+        let worker = &self.worker;
+        let text = |text: &'static str| Some(Value::Text(text));
+        let by = self.answered_by.as_str();
+        [
+            ("request_id", Some(Value::Text(self.request_id_text()))),
+            ("trace_id", self.trace_id.as_deref().map(Value::Text)),
+            ("client", Some(Value::Owned(self.client.to_string()))),
+            ("app", self.app.and_then(|app| worker.app_name(app)).map(Value::Text)),
+            ("identity", self.identity.and_then(|identity| worker.identity_name(identity)).map(Value::Text)),
+            ("method", Some(Value::Text(self.method.as_str()))),
+            ("path", Some(Value::Text(self.template.unwrap_or(self.uri.path())))),
+            ("status", Some(Value::Number(u64::from(metrics::status(self.status))))),
+            ("answered_by", text(by)),
+            ("code", self.code.map(Value::Text)),
+            ("end", text(match self.end {
+                End::Complete => "complete",
+                End::CallerLeft => "caller_left",
+                End::BoxBroke => "box_broke",
+            })),
+            ("bytes_in", Some(Value::Number(self.upload.as_ref().map_or(0, |upload| upload.bytes())))),
+            ("bytes_out", Some(Value::Number(self.bytes_out))),
+            ("duration_ms", Some(Value::Millis(total))),
+            ("box_ms", self.box_time.map(Value::Millis)),
+            ("wait_ms", Some(Value::Millis(self.waited))),
+            ("attempts", Some(Value::Number(u64::from(self.attempts)))),
+        ]
+    }
+}
+
+type Field<'a> = (&'static str, Option<Value<'a>>);
+
+enum Value<'a> {
+    Text(&'a str),
+    Owned(String),
+    Number(u64),
+    Millis(Duration),
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let total = self.worker.clock().mono().saturating_duration_since(self.started);
+        let labels = Labels::new(self.app, &self.method, metrics::status(self.status), self.answered_by);
+        self.worker.tally().request(labels, total, self.box_time);
+        match self.worker.access().format() {
+            None => {}
+            Some(LogFormat::Text) => self.worker.access().write(text_line(&self.fields(total))),
+            Some(LogFormat::Json) => self.worker.access().write(json_line(&self.fields(total))),
+        }
+    }
+}
+
+/// `time access key=value …`; writing to a `String` cannot fail.
+fn text_line(fields: &[Field<'_>]) -> String {
+    let mut line = format!("{:.3} access", Timestamp::now());
+    for (key, value) in fields {
+        let _ = match value {
+            None => Ok(()),
+            Some(Value::Text(text)) => write!(line, " {key}={}", Escaped(text)),
+            Some(Value::Owned(text)) => write!(line, " {key}={}", Escaped(text)),
+            Some(Value::Number(number)) => write!(line, " {key}={number}"),
+            Some(Value::Millis(time)) => write!(line, " {key}={:.3}", time.as_secs_f64() * 1e3),
+        };
+    }
+    line.push('\n');
+    line
+}
+
+fn json_line(fields: &[Field<'_>]) -> String {
+    let mut line = format!("{{\"time\":\"{:.3}\",\"kind\":\"access\"", Timestamp::now());
+    for (key, value) in fields {
+        let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
+        let _ = match value {
+            None => Ok(()),
+            Some(Value::Text(text)) => write!(line, ",\"{key}\":{}", quoted(text)),
+            Some(Value::Owned(text)) => write!(line, ",\"{key}\":{}", quoted(text)),
+            Some(Value::Number(number)) => write!(line, ",\"{key}\":{number}"),
+            Some(Value::Millis(time)) => write!(line, ",\"{key}\":{:.3}", time.as_secs_f64() * 1e3),
+        };
+    }
+    line.push_str("}\n");
+    line
+}
+
+/// A value that cannot break out of its field: white space, quotes and control bytes are escaped.
+struct Escaped<'a>(&'a str);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.0.is_empty() && self.0.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+            f.write_str(self.0)
+        } else {
+            write!(f, "\"{}\"", self.0.escape_debug())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_cannot_forge_a_field_or_a_line() {
+        let line = text_line(&[("path", Some(Value::Text("/a status=200\n\x1b[31m\"")))]);
+        assert_eq!(line.matches('\n').count(), 1);
+        assert!(line.ends_with(" path=\"/a status=200\\n\\u{1b}[31m\\\"\"\n"), "{line}");
+        let json = json_line(&[("path", Some(Value::Text("a\"\n")))]);
+        assert!(json.ends_with(",\"path\":\"a\\\"\\n\"}\n"), "{json}");
+    }
+}

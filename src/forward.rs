@@ -1,0 +1,210 @@
+//! Forwarding: the request goes to Box, again where that is safe, and with a fresh token where Box says 401.
+//!
+//! What was never carried may be sent again whatever it asks. What may have been carried is sent again only for
+//! GET, HEAD and OPTIONS: a second DELETE or POST could do harm and is billed. Answers of Box are never retried:
+//! the SDKs do that themselves, five times.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::exchange::Exchange;
+use crate::refusal::Refusal;
+use crate::token::{Rejected, Token};
+use crate::upload::{Progress, Upload};
+use crate::upstream::{Lease, Origin, SendError};
+use crate::worker::Worker;
+
+/// Box works on moves and deletions of large folders for up to 600 s (OpenAPI, `PUT` and `DELETE /folders/{id}`).
+const LONG_ANSWER: Duration = Duration::from_secs(660);
+
+/// A request as it goes to Box, but for its token.
+pub struct Outbound {
+    /// The pool of the host.
+    pub origin: Rc<Origin>,
+    /// As the caller sent it.
+    pub method: Method,
+    /// Path and query.
+    pub target: Uri,
+    /// Sorted by [`crate::headers`].
+    pub fields: HeaderMap,
+    /// The body.
+    pub upload: Upload,
+    /// Whose token goes along; `None`: none does.
+    pub identity: Option<usize>,
+    /// The operation may take Box minutes.
+    pub long: bool,
+}
+
+impl Outbound {
+    /// Whether Box holds this operation's answer for minutes.
+    pub fn is_long(method: &Method, path: &str) -> bool {
+        (method == Method::PUT || method == Method::DELETE)
+            && path.strip_prefix("/2.0/folders/").is_some_and(|id| !id.trim_end_matches('/').contains('/'))
+    }
+
+    fn request(&self, token: Option<&Token>) -> Request<crate::upload::Attempt> {
+        let mut request = Request::new(self.upload.attempt());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = self.fields.clone();
+        if let Some(token) = token {
+            request.headers_mut().insert(AUTHORIZATION, token.authorization().clone());
+        }
+        if let Some(invitation) = self.upload.invitation().cloned() {
+            hyper::ext::on_informational(&mut request, move |interim| {
+                if interim.status() == StatusCode::CONTINUE {
+                    invitation.open();
+                }
+            });
+        }
+        request
+    }
+}
+
+/// Sends the request; the answer's head, or why there is none.
+pub async fn send(
+    worker: &Worker,
+    exchange: &mut Exchange,
+    outbound: &Outbound,
+) -> Result<(Response<Incoming>, Lease), Refusal> {
+    let retries = worker.config().upstream.retries;
+    let mut failures = 0;
+    let mut replayed = false;
+    loop {
+        let token = match outbound.identity {
+            None => None,
+            Some(identity) => Some(current_token(worker, exchange, identity).await?),
+        };
+        exchange.attempt();
+        let sent = Instant::now();
+        let http1_only = outbound.upload.invitation().is_some();
+        let request = outbound.request(token.as_deref());
+        let answering = worker.upstream().send(&outbound.origin, request, http1_only);
+        match in_time(worker, outbound, answering).await? {
+            Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
+                drop((response, lease));
+                let (Some(identity), Some(token)) = (outbound.identity, token) else {
+                    return Err(Refusal::UpstreamUnauthorized);
+                };
+                unauthorized(worker, identity, &token, &outbound.upload, replayed)?;
+                replayed = true;
+            }
+            Ok((response, lease)) => {
+                exchange.box_answered(response.status(), sent.elapsed());
+                return Ok((response, lease));
+            }
+            Err(error) => {
+                let repeatable = error.unsent || is_safe(&outbound.method);
+                if failures >= retries || !repeatable || !outbound.upload.can_be_sent() {
+                    return Err(refusal(error));
+                }
+                failures += 1;
+                warn!(request_id = exchange.request_id_text(), again = failures, "sent again: {}", error.cause);
+                let pause = Duration::from_millis(50 << failures.min(6));
+                tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+            }
+        }
+        worker.tally().retried();
+    }
+}
+
+async fn current_token(
+    worker: &Worker,
+    exchange: &mut Exchange,
+    identity: usize,
+) -> Result<std::sync::Arc<Token>, Refusal> {
+    let tokens = worker.tokens(identity).ok_or(Refusal::TokenUnavailable { retry_after: 1 })?;
+    if let Some(token) = tokens.at_hand() {
+        return Ok(token);
+    }
+    let began = Instant::now();
+    let token = tokens.current().await;
+    exchange.waited(began.elapsed());
+    token
+}
+
+/// Contract: one fresh token and one replay, then the request fails alone.
+fn unauthorized(
+    worker: &Worker,
+    identity: usize,
+    token: &Token,
+    upload: &Upload,
+    replayed: bool,
+) -> Result<(), Refusal> {
+    if replayed {
+        return Err(Refusal::UpstreamUnauthorized);
+    }
+    let rejected = worker.tokens(identity).map_or(Rejected::Spared, |tokens| tokens.reject(token));
+    match rejected {
+        Rejected::Spared => Err(Refusal::UpstreamUnauthorized),
+        Rejected::Retired if upload.can_be_sent() => Ok(()),
+        Rejected::Retired => Err(Refusal::TokenUnavailable { retry_after: 1 }),
+    }
+}
+
+/// RFC 9110 §9.2.1. OPTIONS is a check at Box.
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn refusal(error: SendError) -> Refusal {
+    if error.unreachable {
+        Refusal::UpstreamUnreachable(error.cause)
+    } else {
+        Refusal::UpstreamProtocolError(error.cause)
+    }
+}
+
+/// Waits for the head: `body_timeout` from the last movement while the request's body is under way, then
+/// `response_timeout` from its end.
+async fn in_time<T>(worker: &Worker, outbound: &Outbound, answering: impl Future<Output = T>) -> Result<T, Refusal> {
+    let limits = &worker.config().upstream;
+    let response_timeout = if outbound.long { limits.response_timeout.max(LONG_ANSWER) } else { limits.response_timeout };
+    let progress = outbound.upload.progress();
+    let began = Instant::now();
+    let deadline = |progress: Option<&Rc<Progress>>| match progress {
+        None => began + response_timeout,
+        Some(progress) if progress.is_complete() => progress.moved().max(began) + response_timeout,
+        // Until something moved, Box may be waiting for nothing but its own decision.
+        Some(progress) => progress.moved().max(began) + limits.body_timeout,
+    };
+    let mut answering = std::pin::pin!(answering);
+    let mut timer = std::pin::pin!(tokio::time::sleep_until(deadline(progress)));
+    loop {
+        tokio::select! {
+            biased;
+            answered = &mut answering => return Ok(answered),
+            () = &mut timer => {
+                let until = deadline(progress);
+                if until > Instant::now() {
+                    timer.as_mut().reset(until);
+                    continue;
+                }
+                return Err(match progress {
+                    Some(progress) if !progress.is_complete() && progress.is_starved() => Refusal::RequestTimeout,
+                    _ => Refusal::UpstreamTimeout,
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_themselves_take_minutes() {
+        assert!(Outbound::is_long(&Method::PUT, "/2.0/folders/1"));
+        assert!(Outbound::is_long(&Method::DELETE, "/2.0/folders/1/"));
+        assert!(!Outbound::is_long(&Method::GET, "/2.0/folders/1"));
+        assert!(!Outbound::is_long(&Method::PUT, "/2.0/folders/1/metadata"));
+        assert!(!Outbound::is_long(&Method::PUT, "/2.0/files/1"));
+    }
+}

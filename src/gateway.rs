@@ -1,0 +1,167 @@
+//! The path of a request, on one screen.
+//!
+//! [`serve`] cannot fail: it alone turns a refusal into an answer. [`answer`] is the way itself; each stage stands
+//! in the module of its name and hands on what the next one needs.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tracing::{error, warn};
+
+use crate::admit;
+use crate::download::Answer;
+use crate::exchange::Exchange;
+use crate::forward::{self, Outbound};
+use crate::headers::{self, AS_USER, BodyFields, REQUEST_ID};
+use crate::operation::Operation;
+use crate::page;
+use crate::refusal::Refusal;
+use crate::route::{self, Destination, Role, Route};
+use crate::target;
+use crate::upload::Upload;
+use crate::worker::{Peer, Worker};
+
+/// Answers one request.
+pub async fn serve(
+    worker: Rc<Worker>,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    let method = request.method().clone();
+    let mut exchange =
+        Exchange::begin(worker.clone(), method.clone(), request.uri().clone(), request.headers(), peer.address);
+    let request_id = exchange.request_id().clone();
+    let mut response = match answer(&worker, peer, request, &mut exchange).await {
+        Ok(Answered::Box(response, lease, upload)) => {
+            let body_timeout = worker.config().upstream.body_timeout;
+            response.map(|body| Answer::streamed(body, lease, exchange, upload, body_timeout))
+        }
+        Ok(Answered::Gateway(response)) => {
+            exchange.gateway_answered(response.status(), None);
+            response.map(|body| Answer::own(body, &method, exchange))
+        }
+        Err(refusal) => refuse(&refusal, exchange).map(|(body, exchange)| Answer::own(body, &method, exchange)),
+    };
+    response.headers_mut().insert(REQUEST_ID, request_id);
+    Ok(response)
+}
+
+/// Who answers.
+enum Answered {
+    Box(Response<Incoming>, crate::upstream::Lease, Option<Rc<crate::upload::Progress>>),
+    Gateway(Response<Bytes>),
+}
+
+async fn answer(
+    worker: &Rc<Worker>,
+    peer: Peer,
+    request: Request<Incoming>,
+    exchange: &mut Exchange,
+) -> Result<Answered, Refusal> {
+    let config = worker.config();
+    let (head, body) = request.into_parts();
+
+    let admitted = admit::check(worker, peer, &head)?; // may this caller speak to us?
+    exchange.set_client(admitted.client);
+    let path = head.uri.path();
+    let (place, app, path) = config.apps.choose(path, admitted.host, admitted.client)?; // which app is calling?
+    exchange.set_app(place, app.identity);
+    page::check(&head.method, &head.headers, peer.open)?; // is it a web page?
+    let to = match route::find(&head.method, path)? {
+        // where at Box?
+        Route::Box(destination) => destination,
+        Route::PlaceholderToken => return Ok(Answered::Gateway(placeholder_token())),
+        Route::Revoke => return Ok(Answered::Gateway(empty())),
+    };
+    if to.presigned {
+        exchange.set_template("/2.0/zip_downloads/*/content");
+    }
+    app.rules.check(Operation { method: &head.method, path: to.path })?; // may this app do this?
+    if let Some(user) = head.headers.get(AS_USER) {
+        let user = user.to_str().map_err(|_| Refusal::AsUserNotAllowed)?;
+        if !app.as_user.permits(user) {
+            return Err(Refusal::AsUserNotAllowed); // as whom?
+        }
+    }
+
+    let expects = admit::expects_continue(&head) && !hyper::body::Body::is_end_stream(&body);
+    let upload = Upload::new(body, config.upstream.replay_buffer, expects);
+    exchange.set_upload(upload.progress());
+    let body = BodyFields { has_body: upload.progress().is_some(), length: admit::length_to_say(&head), expects };
+    let target = box_target(&to, head.uri.query())?;
+    let for_box = headers::to_box(head.headers, &app.forward_headers, body);
+    worker.tally().fields_dropped(for_box.dropped);
+    let authority = match to.role {
+        Role::Api => &config.hosts.api,
+        Role::Upload => &config.hosts.upload,
+        Role::Download => &config.hosts.download,
+    };
+    let outbound = Outbound {
+        origin: worker.upstream().origin(authority).ok_or(Refusal::NotFound)?.clone(),
+        long: Outbound::is_long(&head.method, to.path),
+        method: head.method,
+        target,
+        fields: for_box.fields,
+        upload,
+        identity: (!to.presigned).then_some(app.identity),
+    };
+    let (mut response, lease) = forward::send(worker, exchange, &outbound).await?; // Box
+    headers::from_box(response.headers_mut()); // what may come back?
+    Ok(Answered::Box(response, lease, outbound.upload.progress().cloned()))
+}
+
+/// Path and query for Box; the path byte for byte as it was judged.
+fn box_target(to: &Destination<'_>, query: Option<&str>) -> Result<http::Uri, Refusal> {
+    let prefix = if to.under_api { "/api" } else { "" };
+    let cleaned = query.and_then(target::without_access_token);
+    let query = cleaned.as_deref().or(query).filter(|query| !query.is_empty());
+    let mut text = String::with_capacity(prefix.len() + to.path.len() + query.map_or(0, |query| query.len() + 1));
+    text.push_str(prefix);
+    text.push_str(to.path);
+    if let Some(query) = query {
+        text.push('?');
+        text.push_str(query);
+    }
+    http::uri::PathAndQuery::from_maybe_shared(Bytes::from(text))
+        .map(http::Uri::from)
+        .map_err(|_| Refusal::BadRequest("The request target is not one that can be sent on."))
+}
+
+fn refuse(refusal: &Refusal, mut exchange: Exchange) -> Response<(Bytes, Exchange)> {
+    let (status, code) = refusal.status_and_code();
+    let request_id = exchange.request_id_text();
+    match refusal {
+        Refusal::CredentialsRefused => error!(request_id, code, "{refusal}"),
+        _ if status.is_server_error() => warn!(request_id, code, "{refusal}"),
+        _ => {}
+    }
+    let mut response = refusal.response(request_id);
+    headers::guard(response.headers_mut());
+    exchange.gateway_answered(status, Some(code));
+    response.map(|body| (body, exchange))
+}
+
+/// What an SDK that brings its own credentials gets for them: a token that means nothing, since the gateway replaces
+/// whatever the caller sends.
+fn placeholder_token() -> Response<Bytes> {
+    let body = br#"{"access_token":"boxgate-placeholder-not-a-token","expires_in":3600,"restricted_to":[],"token_type":"bearer"}"#;
+    let mut response = own(Bytes::from_static(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn empty() -> Response<Bytes> {
+    own(Bytes::new())
+}
+
+fn own(body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::OK;
+    headers::guard(response.headers_mut());
+    response.headers_mut().insert("proxy-status", HeaderValue::from_static("boxgate"));
+    response
+}

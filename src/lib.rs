@@ -1,0 +1,41 @@
+//! boxgate: an authenticating reverse proxy in front of the Box API. This is the map.
+
+// The path of a request, on one screen, and the stages in its order.
+pub mod gateway;
+pub mod admit; // may this caller speak to us?
+pub mod target; // can the target be read in one way only?
+pub mod app; // which app is calling?
+pub mod page; // is it a web page?
+pub mod route; // where at Box?
+pub mod operation; // may this app do this?
+pub mod headers; // which fields pass, in both directions?
+pub mod upload; // the request's body
+pub mod token; // with what authority?
+pub mod grant; // the question to the token endpoint
+pub mod forward; // again, and with a fresh token
+pub mod upstream; // the pool of connections to Box
+pub mod connect; // name, TCP, proxy, TLS
+pub mod download; // the answer's body
+pub mod refusal; // what the gateway answers itself
+pub mod exchange; // the record of a request
+
+// The shell: starting, serving, stopping.
+pub mod config;
+pub mod server;
+pub mod listen;
+pub mod connection;
+pub mod worker;
+pub mod admin;
+pub mod access;
+pub mod log;
+pub mod check;
+
+// Ground.
+pub mod host;
+pub mod network;
+pub mod secret;
+pub mod clock;
+pub mod metrics;
+
+// A Box to try against.
+pub mod sandbox;

@@ -1,0 +1,146 @@
+//! Listening: sockets for callers and operators, and the accept loop, which survives running out of descriptors.
+//!
+//! One bound socket for each address, accepted on one thread and handed to the worker with the fewest connections:
+//! long-lived connections stay balanced, and a second instance on the same address fails as it should (with
+//! `SO_REUSEPORT` it would take half of the traffic instead).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tracing::warn;
+
+use crate::config::Address;
+use crate::network::unmapped;
+use crate::worker::Peer;
+
+const BACKLOG: u32 = 4096;
+
+/// A bound socket.
+pub enum Listener {
+    /// TCP, and whether it is reachable beyond loopback.
+    Tcp(TcpListener, bool),
+    /// Unix; the file is removed at the end.
+    Unix(UnixListener, UnixFile),
+}
+
+/// Removes the socket's file when it is dropped.
+pub struct UnixFile(PathBuf);
+
+impl Drop for UnixFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A connection that was accepted, not yet tied to a runtime.
+pub enum Accepted {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// Unix.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Listener {
+    /// Binds.
+    ///
+    /// # Errors
+    /// The address is in use, is not this machine's, or may not be bound; the words name it.
+    pub async fn bind(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => {
+                let bound = bind_tcp(*address).map_err(|error| named(&address.to_string(), &error))?;
+                Ok(Self::Tcp(bound, !address.ip().is_loopback()))
+            }
+            Address::Unix(path) => {
+                let bound = bind_unix(path).await;
+                bound.map_err(|error| named(&format!("unix:{}", path.display()), &error))
+            }
+        }
+    }
+
+    /// Where it is bound, as configuration writes it.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Tcp(listener, _) => listener.local_addr().map(|address| address.to_string()).unwrap_or_default(),
+            Self::Unix(_, file) => format!("unix:{}", file.0.display()),
+        }
+    }
+
+    /// The next connection. Errors of single connections are passed over; without descriptors it waits.
+    pub async fn accept(&self) -> (Accepted, Peer) {
+        let mut told = false;
+        loop {
+            let accepted = match self {
+                Self::Tcp(listener, open) => listener.accept().await.and_then(|(stream, peer)| {
+                    let _ = stream.set_nodelay(true);
+                    Ok((Accepted::Tcp(stream.into_std()?), Peer { address: unmapped(peer.ip()), open: *open }))
+                }),
+                Self::Unix(listener, _) => listener.accept().await.and_then(|(stream, _)| {
+                    // Only this machine's processes can open the file.
+                    let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), open: false };
+                    Ok((Accepted::Unix(stream.into_std()?), peer))
+                }),
+            };
+            match accepted {
+                Ok(accepted) => return accepted,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    if !told {
+                        warn!("connections cannot be accepted at {} for now: {error}", self.address());
+                        told = true;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Accepted {
+    /// Ties the connection to the current runtime.
+    pub fn into_tcp_or_unix(self) -> io::Result<Result<TcpStream, UnixStream>> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Ok),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Err),
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for old connections; two listeners on one address still fail.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn bind_unix(path: &Path) -> io::Result<Listener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            // A file without a listener was left by a crash.
+            if UnixStream::connect(path).await.is_ok() {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }
+    .map(|listener| Listener::Unix(listener, UnixFile(path.to_owned())))
+}
+
+fn named(address: &str, error: &io::Error) -> io::Error {
+    let words = match error.kind() {
+        io::ErrorKind::AddrInUse => format!("cannot listen on {address}: address in use (is another instance running?)"),
+        _ => format!("cannot listen on {address}: {error}"),
+    };
+    io::Error::new(error.kind(), words)
+}

@@ -1,0 +1,239 @@
+//! The program: what was asked for, configuration, bind, say where we listen, wait, drain.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use boxgate::access::AccessLog;
+use boxgate::clock::Clock;
+use boxgate::config::{self, Config, Overrides, Problems};
+use boxgate::sandbox::{Options, Sandbox};
+use boxgate::server::{self, Stop};
+use boxgate::{check, log};
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// Of a configuration that cannot be used, so that a service manager need not restart into it.
+const BAD_CONFIGURATION: u8 = 2;
+const DEFAULT_FILE: &str = "proxy.toml";
+
+/// An authenticating reverse proxy in front of the Box API.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway (the default)
+    Run(Run),
+    /// Validate the configuration; unless offline, also get a token for every identity and ask Box who it is
+    Check {
+        /// The configuration file [default: proxy.toml, or the environment where there is none]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Call nobody
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Run an in-process Box with the gateway in front: no Box account, no file
+    Sandbox {
+        /// Where callers connect
+        #[arg(long, value_name = "ADDR", env = "BOXGATE_LISTEN", default_value = "127.0.0.1:8080")]
+        listen: String,
+        /// Where operators connect
+        #[arg(long, value_name = "ADDR", env = "BOXGATE_ADMIN", default_value = "127.0.0.1:8081")]
+        admin: String,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// The configuration file [default: proxy.toml; without one, BOX_CLIENT_ID, BOX_CLIENT_SECRET and one of
+    /// BOX_ENTERPRISE_ID, BOX_USER_ID]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where callers connect, in place of [listen] address
+    #[arg(long, value_name = "ADDR", env = "BOXGATE_LISTEN")]
+    listen: Option<String>,
+    /// Where operators connect, in place of [admin] address
+    #[arg(long, value_name = "ADDR", env = "BOXGATE_ADMIN")]
+    admin: Option<String>,
+    /// A name that callers may put in Host, in place of [listen] hosts; may be repeated
+    #[arg(long = "host", value_name = "NAME", env = "BOXGATE_HOSTS", value_delimiter = ',')]
+    hosts: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(Run { config, listen, admin, hosts }) => {
+            let overrides = Overrides { listen, admin, hosts: hosts.into_iter().filter(|host| !host.is_empty()).collect() };
+            match configuration(config.as_deref(), &overrides) {
+                Ok(config) => concluded(run(config)),
+                Err(problems) => bad_configuration(&problems),
+            }
+        }
+        Command::Check { config, offline } => match configuration(config.as_deref(), &Overrides::default()) {
+            Ok(config) => concluded(checked(&config, offline)),
+            Err(problems) => bad_configuration(&problems),
+        },
+        Command::Sandbox { listen, admin } => sandbox(&listen, &admin),
+    }
+}
+
+/// The given file, else the default one, else the environment.
+fn configuration(file: Option<&Path>, overrides: &Overrides) -> Result<Config, Problems> {
+    let env = |name: &str| std::env::var(name).ok();
+    let default = Path::new(DEFAULT_FILE);
+    match file {
+        Some(file) => config::from_file(file, overrides, &env),
+        None if default.exists() => config::from_file(default, overrides, &env),
+        None => config::from_environment(overrides, &env),
+    }
+}
+
+fn bad_configuration(problems: &Problems) -> ExitCode {
+    eprintln!("{problems}");
+    ExitCode::from(BAD_CONFIGURATION)
+}
+
+fn concluded(result: io::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("boxgate: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn checked(config: &Config, offline: bool) -> io::Result<ExitCode> {
+    for warning in &config.warnings {
+        println!("warning: {warning}");
+    }
+    println!("the configuration is well formed");
+    if offline || check::run(config, |line| println!("{line}"))? {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn run(config: Config) -> io::Result<ExitCode> {
+    runtime()?.block_on(serve(config, |_| Ok(())))
+}
+
+/// Serves until a signal. `ready` is told where callers connect.
+async fn serve(config: Config, ready: impl FnOnce(&[String]) -> io::Result<()>) -> io::Result<ExitCode> {
+    log::init(&config.log);
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        warn!("the limit of open files cannot be raised: {error}");
+    }
+    let stop = stop_on_signals()?;
+    let out: Option<Box<dyn Write + Send>> = match config.log.access {
+        true => Some(Box::new(io::stdout())),
+        false => None,
+    };
+    let (access, writer) = AccessLog::new(out, config.log.format)?;
+    let bound = server::bind(config).await?;
+    info!(callers = bound.addresses().join(" "), operators = bound.admin_addresses().join(" "), "boxgate listens");
+    ready(&bound.addresses())?;
+    bound.run(Clock::real(), access, stop).await?;
+    writer.finish();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first signal drains, the second ends at once.
+fn stop_on_signals() -> io::Result<watch::Receiver<Stop>> {
+    let (sender, receiver) = watch::channel(Stop::No);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        for stop in [Stop::Drain, Stop::Now] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            sender.send_replace(stop);
+        }
+        // Nothing more to say, but the receivers must not take silence for an order.
+        std::future::pending::<()>().await;
+    });
+    Ok(receiver)
+}
+
+fn sandbox(listen: &str, admin: &str) -> ExitCode {
+    let folder = std::env::temp_dir().join(format!("boxgate-sandbox-{}", std::process::id()));
+    let served = runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let sandbox = Sandbox::start(Options::default()).await?;
+            std::fs::create_dir_all(&folder)?;
+            std::fs::write(folder.join("ca.pem"), sandbox.ca_pem())?;
+            let overrides =
+                Overrides { listen: Some(listen.to_owned()), admin: Some(admin.to_owned()), hosts: Vec::new() };
+            let secret = |name: &str| (name == "SANDBOX_SECRET").then(|| sandbox.client_secret().to_owned());
+            let name = folder.join("sandbox.toml");
+            match config::from_text(&sandbox_file(&sandbox), &name, &overrides, &secret) {
+                Ok(config) => serve(config, introduce).await,
+                Err(problems) => Ok(bad_configuration(&problems)),
+            }
+        })
+    });
+    let _ = std::fs::remove_dir_all(&folder);
+    concluded(served)
+}
+
+fn sandbox_file(sandbox: &Sandbox) -> String {
+    format!(
+        r#"[box]
+api       = "{}"
+upload    = "{}"
+download  = "{}"
+token_url = "{}"
+ca_file   = "ca.pem"
+
+[identity.service]
+client_id     = "{}"
+client_secret = {{ env = "SANDBOX_SECRET" }}
+enterprise_id = "{}"
+
+[upstream]
+proxy = "none"
+"#,
+        sandbox.api_url(),
+        sandbox.upload_url(),
+        sandbox.download_url(),
+        sandbox.token_url(),
+        sandbox.client_id(),
+        sandbox.enterprise_id(),
+    )
+}
+
+/// On stdout, before the access lines.
+fn introduce(addresses: &[String]) -> io::Result<()> {
+    let address = addresses.first().map(String::as_str).unwrap_or_default();
+    let mut out = io::stdout().lock();
+    match address.strip_prefix("unix:") {
+        Some(path) => writeln!(
+            out,
+            "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n"
+        )?,
+        None => writeln!(
+            out,
+            "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n"
+        )?,
+    }
+    out.flush()
+}

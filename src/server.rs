@@ -1,0 +1,256 @@
+//! Starting and stopping: one accepting thread (the caller's), a current-thread runtime for each worker, the tasks
+//! that renew tokens. `upstream.rs` holds the figures behind this choice.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::access::AccessLog;
+use crate::admin;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::connect::{Connector, Trust, proxy_matcher, token_client};
+use crate::connection::{self, Connections};
+use crate::grant::Grant;
+use crate::listen::{Accepted, Listener};
+use crate::metrics::Metrics;
+use crate::token::Tokens;
+use crate::upstream::Upstream;
+use crate::worker::{Peer, Shared, Worker};
+
+/// Idle connections to Box are looked over this often.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Sockets that are bound, with nobody served yet.
+pub struct Bound {
+    callers: Vec<Listener>,
+    operators: Vec<Listener>,
+    config: Config,
+}
+
+/// How far stopping has come; whoever runs a [`Bound`] moves it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not yet.
+    No,
+    /// Finish what is in flight, within `drain_delay` and `drain_timeout`.
+    Drain,
+    /// At once.
+    Now,
+}
+
+/// What operators may look at.
+pub struct Overview {
+    /// Shared with the workers.
+    pub shared: Arc<Shared>,
+    /// Of all workers.
+    pub metrics: Metrics,
+    /// Set once stopping has begun.
+    pub draining: AtomicBool,
+}
+
+struct WorkerThread {
+    connections: mpsc::UnboundedSender<(Accepted, Peer)>,
+    open: Arc<AtomicUsize>,
+    thread: JoinHandle<()>,
+}
+
+/// Binds every address of the configuration.
+///
+/// # Errors
+/// An address cannot be bound; nothing stays bound then.
+pub async fn bind(config: Config) -> io::Result<Bound> {
+    let mut callers = Vec::new();
+    for address in &config.listen.addresses {
+        callers.push(Listener::bind(address).await?);
+    }
+    let mut operators = Vec::new();
+    for address in &config.admin.addresses {
+        operators.push(Listener::bind(address).await?);
+    }
+    Ok(Bound { callers, operators, config })
+}
+
+impl Bound {
+    /// Where callers connect.
+    pub fn addresses(&self) -> Vec<String> {
+        self.callers.iter().map(Listener::address).collect()
+    }
+
+    /// Where operators connect.
+    pub fn admin_addresses(&self) -> Vec<String> {
+        self.operators.iter().map(Listener::address).collect()
+    }
+
+    /// Serves until it is told to stop. Runs on the current runtime, which accepts, renews tokens and answers
+    /// operators.
+    ///
+    /// # Errors
+    /// No certificate roots, a proxy URL that is none, or a thread that cannot be started.
+    pub async fn run(self, clock: Clock, access: AccessLog, mut stop: watch::Receiver<Stop>) -> io::Result<()> {
+        let Self { callers, operators, config } = self;
+        let trust = Trust::new(&config.hosts.extra_roots)?;
+        let client = token_client(&trust, &config.upstream.proxy, config.upstream.connect_timeout)
+            .map_err(|error| io::Error::other(format!("[upstream] proxy: {error}")))?;
+        let grant = Arc::new(Grant::new(client, config.hosts.token_url.clone()));
+        let tokens: Vec<Arc<Tokens>> =
+            config.identities.iter().map(|identity| Tokens::new(identity.clone(), clock.clone())).collect();
+        let (drain_delay, drain_timeout) = (config.server.drain_delay, config.server.drain_timeout);
+        let count = config.workers.get();
+        let shared = Arc::new(Shared { config, tokens: tokens.clone(), clock, access });
+
+        let mut tasks = JoinSet::new();
+        for tokens in tokens {
+            let grant = grant.clone();
+            tasks.spawn(async move { tokens.renew_forever(&grant).await });
+        }
+        let (drain, draining) = watch::channel(Stop::No);
+        let mut metrics = Metrics::default();
+        let mut workers = Vec::with_capacity(count);
+        for number in 0..count {
+            let tally = metrics.add_worker();
+            let (shared, trust, draining) = (shared.clone(), trust.clone(), draining.clone());
+            workers.push(WorkerThread::start(number, draining, move || {
+                let upstream = &shared.config.upstream;
+                let proxies = proxy_matcher(&upstream.proxy);
+                let connector = Connector::new(&trust, proxies, upstream.http2, upstream.connect_timeout);
+                let hosts = &shared.config.hosts;
+                let authorities = [&hosts.api, &hosts.upload, &hosts.download].into_iter();
+                let upstream = Upstream::new(connector, upstream.pool_idle_timeout, authorities);
+                Worker::new(shared, upstream, tally())
+            })?);
+        }
+        let overview = Arc::new(Overview { shared, metrics, draining: AtomicBool::new(false) });
+        for listener in operators {
+            tasks.spawn(admin::serve(listener, overview.clone()));
+        }
+
+        let workers = Arc::new(workers);
+        let mut accepting = JoinSet::new();
+        for listener in callers {
+            accepting.spawn(hand_out(listener, workers.clone()));
+        }
+        wait_for(&mut stop, Stop::Drain).await;
+        overview.draining.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        info!(?drain_delay, ?drain_timeout, "draining");
+        tokio::select! {
+            () = tokio::time::sleep(drain_delay) => {}
+            () = wait_for(&mut stop, Stop::Now) => {}
+        }
+        // The listeners close here.
+        accepting.shutdown().await;
+        drain.send_replace(Stop::Drain);
+        let finished = async {
+            while workers.iter().any(|worker| worker.open.load(Ordering::Acquire) > 0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = finished => info!(after = ?began.elapsed(), "drained"),
+            () = tokio::time::sleep(drain_timeout) => {
+                warn!(open = overview.metrics.connections(), "drain_timeout has passed; what is still in flight is cut off");
+            }
+            () = wait_for(&mut stop, Stop::Now) => warn!("told again to stop; what is in flight is cut off"),
+        }
+        drain.send_replace(Stop::Now);
+        tasks.shutdown().await;
+        drop(overview);
+        for worker in Arc::into_inner(workers).into_iter().flatten() {
+            let _ = worker.thread.join();
+        }
+        Ok(())
+    }
+}
+
+/// Returns once stopping has come so far, or nobody can say any more.
+async fn wait_for(stop: &mut watch::Receiver<Stop>, far: Stop) {
+    let _ = stop.wait_for(|stop| *stop >= far).await;
+}
+
+async fn hand_out(listener: Listener, workers: Arc<Vec<WorkerThread>>) {
+    loop {
+        let accepted = listener.accept().await;
+        let least = workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed));
+        if let Some(worker) = least {
+            worker.open.fetch_add(1, Ordering::AcqRel);
+            if worker.connections.send(accepted).is_err() {
+                worker.open.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+}
+
+impl WorkerThread {
+    fn start(
+        number: usize,
+        draining: watch::Receiver<Stop>,
+        make: impl FnOnce() -> Worker + Send + 'static,
+    ) -> io::Result<Self> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let open = Arc::new(AtomicUsize::new(0));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let counted = open.clone();
+        let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            let tasks = LocalSet::new();
+            let serving = work(Rc::new(make()), receiver, counted, draining);
+            tasks.block_on(&runtime, serving);
+            // Dropped inside the runtime: what is cut off may still hold timers and sockets.
+            let _inside = runtime.enter();
+            drop(tasks);
+        })?;
+        Ok(Self { connections: sender, open, thread })
+    }
+}
+
+/// A connection's place among the open ones.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+async fn work(
+    worker: Rc<Worker>,
+    mut accepted: mpsc::UnboundedReceiver<(Accepted, Peer)>,
+    counted: Arc<AtomicUsize>,
+    mut draining: watch::Receiver<Stop>,
+) {
+    let connections = Rc::new(Connections::default());
+    let mut sweep = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            biased;
+            Some((socket, peer)) = accepted.recv() => {
+                let (worker, connections, open) = (worker.clone(), connections.clone(), Open(counted.clone()));
+                tokio::task::spawn_local(async move {
+                    let _open = open;
+                    match socket.into_tcp_or_unix() {
+                        Ok(Ok(tcp)) => connection::serve(worker, &connections, tcp, peer).await,
+                        Ok(Err(unix)) => connection::serve(worker, &connections, unix, peer).await,
+                        Err(error) => warn!("an accepted connection cannot be served: {error}"),
+                    }
+                });
+            }
+            changed = draining.changed() => {
+                let stop = if changed.is_ok() { *draining.borrow() } else { Stop::Now };
+                match stop {
+                    Stop::No => {}
+                    Stop::Drain => connections.drain(),
+                    Stop::Now => return,
+                }
+            }
+            _ = sweep.tick() => worker.upstream().sweep(),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What one worker thread holds: the gateway's shared parts, its own connections to Box and its own counters.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::access::AccessLog;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::Tally;
+use crate::network::{Networks, unmapped};
+use crate::token::Tokens;
+use crate::upstream::Upstream;
+
+/// What all workers share; nothing in it changes but through its own atomics.
+pub struct Shared {
+    /// As checked.
+    pub config: Config,
+    /// By the identities' places.
+    pub tokens: Vec<Arc<Tokens>>,
+    /// The time.
+    pub clock: Clock,
+    /// Where access lines go.
+    pub access: AccessLog,
+}
+
+/// One worker's own.
+pub struct Worker {
+    shared: Arc<Shared>,
+    upstream: Upstream,
+    tally: Tally,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// The TCP peer, unmapped; on a Unix socket the loopback address.
+    pub address: IpAddr,
+    /// The listener is plain HTTP beyond loopback.
+    pub open: bool,
+}
+
+impl Worker {
+    /// Assembles a worker.
+    pub fn new(shared: Arc<Shared>, upstream: Upstream, tally: Tally) -> Self {
+        Self { shared, upstream, tally }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The tokens of an identity.
+    pub fn tokens(&self, identity: usize) -> Option<&Arc<Tokens>> {
+        self.shared.tokens.get(identity)
+    }
+
+    /// This worker's way to Box.
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// This worker's counters.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Where access lines go.
+    pub fn access(&self) -> &AccessLog {
+        &self.shared.access
+    }
+
+    /// An app's name by its place.
+    pub fn app_name(&self, app: usize) -> Option<&str> {
+        self.config().apps.iter().nth(app).map(|app| app.name.as_str())
+    }
+
+    /// An identity's name by its place.
+    pub fn identity_name(&self, identity: usize) -> Option<&str> {
+        self.config().identities.get(identity).map(|identity| identity.name.as_str())
+    }
+
+    /// The client behind trusted proxies.
+    pub fn client(&self, peer: IpAddr, forwarded_for: impl DoubleEndedIterator<Item = IpAddr>) -> IpAddr {
+        client_behind(&self.config().trusted_proxies, peer, forwarded_for)
+    }
+}
+
+/// Goes back along `X-Forwarded-For` as long as the last hop is trusted: what stands left of an untrusted one can be
+/// invented.
+fn client_behind(
+    trusted: &Networks,
+    peer: IpAddr,
+    forwarded_for: impl DoubleEndedIterator<Item = IpAddr>,
+) -> IpAddr {
+    let mut client = peer;
+    for hop in forwarded_for.rev() {
+        if !trusted.contains(client) {
+            break;
+        }
+        client = unmapped(hop);
+    }
+    client
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_trusted_proxies_say_is_believed() {
+        let mut trusted = Networks::default();
+        trusted.add("10.0.0.0/8").unwrap();
+        let of = |peer: &str, hops: &[&str]| {
+            let hops: Vec<IpAddr> = hops.iter().map(|hop| hop.parse().unwrap()).collect();
+            client_behind(&trusted, peer.parse().unwrap(), hops.into_iter()).to_string()
+        };
+        assert_eq!(of("192.0.2.1", &["1.1.1.1"]), "192.0.2.1");
+        assert_eq!(of("10.0.0.1", &["1.1.1.1", "203.0.113.5"]), "203.0.113.5");
+        assert_eq!(of("10.0.0.1", &["1.1.1.1", "203.0.113.5", "10.0.0.2"]), "203.0.113.5");
+        assert_eq!(of("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(of("10.0.0.1", &["::ffff:203.0.113.5"]), "203.0.113.5");
+    }
+}
