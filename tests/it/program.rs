@@ -1,0 +1,8 @@
+//! The program as its user meets it: the real binary as a child process, in front of a sandbox of Box.
+
+mod harness; // the child, its Box and a plain client
+mod command; // flags, files, exit codes
+mod life; // starting, draining, stopping
+mod secrets; // what must never show
+mod access; // access lines
+mod resources; // sockets, descriptors, memory

@@ -1,0 +1,134 @@
+//! Access lines: one for each request, with nothing in it that the caller could forge or must not show.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use serde_json::Value;
+
+use super::harness::{FakeBox, Program, receive, request, send, wait};
+
+const ME: &str = "/2.0/users/me";
+
+/// Six requests of the kinds that end differently, `it-1` to `it-6`; the lines on stdout after the end.
+fn lines_of_six_requests(format: &str) -> Vec<String> {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, &format!("[log]\nformat = \"{format}\"")).ready();
+    let id = |number: u32| format!("X-Request-Id: it-{number}\r\n");
+    let get = |number, target: &str, more: &str| {
+        let answer = request(&program.callers, "GET", target, &(id(number) + more));
+        assert_eq!(answer.header("x-request-id"), Some(format!("it-{number}").as_str()));
+        answer.status
+    };
+    assert_eq!(get(1, &format!("{ME}?fields=hidden-query"), ""), 200);
+    assert_eq!(get(2, "/favicon.ico?hidden-query", ""), 404);
+    assert_eq!(get(3, ME, "Host: elsewhere.example\r\n"), 421);
+    assert_eq!(get(4, "/2.0/files/1%22%20status=200?hidden-query", ""), 404);
+    let body = format!("{}Content-Length: 5\r\n", id(5));
+    let mut stream = send(&program.callers, "POST", "/2.0/folders", &body);
+    stream.write_all(b"{\"a\"}").unwrap();
+    assert_eq!(receive(stream).status, 400);
+
+    let calls = at.calls();
+    let hold = at.hold_replies(ME);
+    let leaving = send(&program.callers, "GET", ME, &id(6));
+    wait(at.wait_for_calls(calls + 1));
+    drop(leaving);
+    program.out.wait_for(&["it-6"]);
+    wait(at.wait_for_cancelled(1));
+    drop(hold);
+
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    let lines = program.out.all();
+    assert_eq!(lines.len(), 6, "{lines:#?}");
+    assert!(!program.out.text().contains("hidden-query"), "{lines:#?}");
+    for line in &lines {
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
+    lines
+}
+
+#[test]
+fn every_request_has_one_text_line() {
+    let lines = lines_of_six_requests("text");
+    let of = |number: u32| {
+        let mark = format!(" request_id=it-{number} ");
+        let found: Vec<_> = lines.iter().filter(|line| line.contains(&mark)).collect();
+        assert_eq!(found.len(), 1, "{mark}: {lines:#?}");
+        found[0]
+    };
+    let has = |number, parts: &[&str]| {
+        for part in parts {
+            assert!(of(number).contains(part), "{part} in {}", of(number));
+        }
+    };
+    has(1, &[" access ", " app=default ", " identity=service ", " method=GET ", " path=/2.0/users/me "]);
+    has(1, &[" status=200 ", " answered_by=box ", " end=complete ", " attempts=1"]);
+    has(2, &[" path=/favicon.ico ", " status=404 ", " answered_by=gateway ", " code=not_found "]);
+    has(3, &[" status=421 ", " code=host_not_allowed "]);
+    has(4, &[" status=404 ", " answered_by=box "]);
+    has(5, &[" method=POST ", " status=400 ", " bytes_in=5 "]);
+    has(6, &[" status=499 ", " end=caller_left "]);
+}
+
+#[test]
+fn every_request_has_one_json_line() {
+    let lines: Vec<Value> =
+        lines_of_six_requests("json").iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (number, status) in [(1, 200), (2, 404), (3, 421), (4, 404), (5, 400), (6, 499)] {
+        let found: Vec<_> =
+            lines.iter().filter(|line| line["request_id"] == format!("it-{number}")).collect();
+        assert_eq!(found.len(), 1, "it-{number}: {lines:#?}");
+        assert_eq!(found[0]["kind"], "access");
+        assert_eq!(found[0]["status"], status);
+        assert!(found[0]["duration_ms"].is_number());
+        assert!(!found[0]["path"].as_str().unwrap().contains('?'));
+        assert_eq!(found[0]["end"], if status == 499 { "caller_left" } else { "complete" });
+    }
+}
+
+#[test]
+fn a_target_cannot_forge_a_line() {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, "").ready();
+    let forged = "x\x0b status=200\rfake access status=200";
+    let targets: [&[u8]; 5] = [
+        b"/2.0/a\x1b[31m",
+        b"/2.0/a\rfake access status=200",
+        b"/2.0/a\nfake access status=200",
+        b"/2.0/a\"\xc3\xa9{}|\\",
+        b"/2.0/a\xff\x00",
+    ];
+    for target in targets {
+        let mut stream = TcpStream::connect(&program.callers).unwrap();
+        let head = [b"GET ", target, b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"].concat();
+        stream.write_all(&head).unwrap();
+        let status = receive(stream).status;
+        assert!(status >= 400, "{status} to {target:?}");
+    }
+    let mut stream = TcpStream::connect(&program.callers).unwrap();
+    let head = format!(
+        "GET {ME} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Request-Id: {forged}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    assert!(receive(stream).status >= 200);
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    for line in program.out.all() {
+        assert!(!line.contains(char::is_control) && !line.starts_with("fake"), "{line:?}");
+        assert_eq!(line.matches(" status=").count(), 1, "{line:?}");
+    }
+    for line in program.err.all() {
+        assert!(!line.contains(char::is_control) && !line.starts_with("fake"), "{line:?}");
+    }
+}
+
+#[test]
+fn without_access_lines_stdout_is_empty() {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, "[log]\naccess = false").ready();
+    assert_eq!(program.get(ME).status, 200);
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    assert_eq!(program.out.all(), Vec::<String>::new());
+}

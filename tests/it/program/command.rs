@@ -1,0 +1,159 @@
+//! The command line: what it says and with which code it ends.
+
+use std::net::TcpListener;
+use std::process::Output;
+
+use boxgate::sandbox::Role;
+
+use super::harness::{FakeBox, Folder, Program, boxgate, command, request, write_file};
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn help_and_version_are_told_and_end_well() {
+    let folder = Folder::new();
+    let help = boxgate(&folder, &["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    for word in ["run", "check", "sandbox", "--config", "--listen", "--admin", "--host"] {
+        assert!(out(&help).contains(word), "{word} in {}", out(&help));
+    }
+    let version = boxgate(&folder, &["--version"]);
+    assert_eq!(version.status.code(), Some(0));
+    assert_eq!(out(&version).trim(), format!("boxgate {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn an_unknown_flag_is_a_bad_configuration() {
+    let output = boxgate(&Folder::new(), &["--lisen", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("--lisen"), "{}", err(&output));
+}
+
+#[test]
+fn a_bad_file_ends_with_every_problem_in_its_place_before_anything_is_bound_or_called() {
+    let (at, folder) = (FakeBox::start(), Folder::new());
+    // Had it tried to bind, it would say that the address is in use.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("address = \"{}\"\nhost = [\"a.internal\"]", taken.local_addr().unwrap());
+    let file = write_file(&folder, &at, &listen, "[server]\ndrain_delay = \"soon\"");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let line = |start: &str| 1 + text.lines().position(|line| line.starts_with(start)).unwrap();
+
+    let output = boxgate(&folder, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = err(&output);
+    let (host, delay) = (line("host ="), line("drain_delay ="));
+    let problem = format!("proxy.toml:{host}:1: listen.host: unknown key; did you mean \"hosts\"?");
+    assert!(said.contains(&problem), "{said}");
+    assert!(said.contains(&format!("proxy.toml:{delay}:15: server.drain_delay: ")), "{said}");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(out(&output).is_empty());
+    assert_eq!(at.connections(Role::Api), 0);
+}
+
+#[test]
+fn a_missing_file_is_a_bad_configuration() {
+    let output = boxgate(&Folder::new(), &["run", "--config", "nowhere.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("nowhere.toml"), "{}", err(&output));
+}
+
+#[test]
+fn without_a_file_every_missing_variable_is_named() {
+    let folder = Folder::new();
+    let output = boxgate(&folder, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    for name in ["BOX_CLIENT_ID", "BOX_CLIENT_SECRET", "BOX_ENTERPRISE_ID", "BOX_USER_ID"] {
+        assert!(err(&output).contains(name), "{name} in {}", err(&output));
+    }
+    let mut some = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+    let output = some.env("BOX_CLIENT_ID", "id").env("BOX_USER_ID", "1").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = err(&output);
+    assert!(said.contains("BOX_CLIENT_SECRET") && !said.contains("BOX_CLIENT_ID"), "{said}");
+}
+
+#[test]
+fn check_offline_judges_the_file_and_calls_nobody() {
+    let (at, folder) = (FakeBox::start(), Folder::new());
+    write_file(&folder, &at, "", "");
+    let good = boxgate(&folder, &["check", "--offline"]);
+    assert_eq!(good.status.code(), Some(0), "{}", err(&good));
+    write_file(&folder, &at, "", "[server]\ndrain_timeout = 3");
+    let bad = boxgate(&folder, &["check", "--offline", "--config", "proxy.toml"]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(err(&bad).contains("server.drain_timeout"), "{}", err(&bad));
+    assert_eq!(at.connections(Role::Api), 0);
+}
+
+#[test]
+fn check_says_who_the_identity_is() {
+    let (at, folder) = (FakeBox::start(), Folder::new());
+    write_file(&folder, &at, "", "");
+    let output = boxgate(&folder, &["check"]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+    let said = out(&output);
+    let identity = said.lines().find(|line| line.contains("identity service: ok")).unwrap();
+    assert!(identity.contains('@'), "a login in {said}");
+}
+
+#[test]
+fn check_says_where_a_wrong_secret_is_mended_and_does_not_show_it() {
+    let (at, folder) = (FakeBox::start(), Folder::new());
+    write_file(&folder, &at, "", "");
+    folder.write("secret", "wrong-canary-secret");
+    let output = boxgate(&folder, &["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = out(&output) + &err(&output);
+    assert!(said.contains("identity service: failed") && said.contains("Developer Console"), "{said}");
+    assert!(!said.contains("wrong-canary-secret"), "{said}");
+}
+
+#[test]
+fn the_sandboxs_own_curl_line_works() {
+    let folder = Folder::new();
+    let mut sandbox = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+    sandbox.args(["sandbox", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let mut program = Program::spawn(folder, sandbox);
+    let line = program.out.wait_for(&["  curl "]);
+    assert!(program.out.text().contains(&format!("http://{}", program.callers)));
+    let curl = command("sh", &program.folder).args(["-c", line.trim()]).output().unwrap();
+    assert!(curl.status.success(), "{}", err(&curl));
+    let me: serde_json::Value = serde_json::from_slice(&curl.stdout).unwrap();
+    assert!(me["login"].is_string(), "{me}");
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    assert_eq!(std::fs::read_dir(&*program.folder).unwrap().count(), 0, "its temporary files are gone");
+}
+
+#[test]
+fn a_second_instance_on_the_same_address_fails_and_the_first_goes_on() {
+    let at = FakeBox::start();
+    let first = Program::start(&at, "");
+    let folder = Folder::new();
+    write_file(&folder, &at, &format!("address = \"{}\"", first.callers), "");
+    let second = boxgate(&folder, &[]);
+    assert_eq!(second.status.code(), Some(1));
+    let said = err(&second);
+    assert!(said.contains("address in use") && said.contains(&first.callers), "{said}");
+    assert_eq!(first.get("/2.0/users/me").status, 200);
+}
+
+#[test]
+fn a_flag_and_a_variable_win_over_the_file() {
+    let (at, folder) = (FakeBox::start(), Folder::new());
+    // An address that cannot be bound here.
+    write_file(&folder, &at, "address = \"192.0.2.1:1\"", "");
+    let mut run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+    run.args(["--listen", "127.0.0.1:0"]).env("BOXGATE_HOSTS", "one.internal,two.internal");
+    let program = Program::spawn(folder, run);
+    let to =
+        |host: &str| request(&program.callers, "GET", "/2.0/users/me", &format!("Host: {host}\r\n")).status;
+    assert_eq!([to("one.internal"), to("two.internal"), to("three.internal")], [200, 200, 421]);
+}

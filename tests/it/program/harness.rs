@@ -1,0 +1,344 @@
+//! A child process whose lines can be waited for, a Box in front of which it stands, and a plain client.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use boxgate::sandbox::{Options, Role, Sandbox};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+/// How long anything may take on a busy machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder of one test, removed at its end.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("boxgate-it-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(super) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Deref for Folder {
+    type Target = Path;
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A sandbox on a thread of its own, so that tests may block.
+pub(super) struct FakeBox {
+    sandbox: Arc<Sandbox>,
+    runtime: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FakeBox {
+    pub(super) fn start() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub(super) fn with(options: Options) -> Self {
+        let (started, starting) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                let sandbox = Arc::new(Sandbox::start(options).await.unwrap());
+                started.send((sandbox, Handle::current())).unwrap();
+                let _ = stopped.await;
+            });
+        });
+        let (sandbox, runtime) = starting.recv_timeout(PATIENCE).unwrap();
+        Self { sandbox, runtime, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Opens a host again, at the same port.
+    pub(super) fn comes_up(&self, role: Role) {
+        let _inside = self.runtime.enter();
+        self.sandbox.come_up(role).unwrap();
+    }
+
+    /// Tables of a configuration that leads here; its secret and CA are written beside it.
+    pub(super) fn tables(&self, folder: &Folder) -> String {
+        folder.write("ca.pem", self.ca_pem());
+        folder.write("secret", self.client_secret());
+        format!(
+            "[box]\napi = {:?}\nupload = {:?}\ndownload = {:?}\ntoken_url = {:?}\nca_file = \"ca.pem\"\n\n\
+             [identity.service]\nclient_id = {:?}\nclient_secret = {{ file = \"secret\" }}\n\
+             enterprise_id = {:?}\n\n[upstream]\nproxy = \"none\"\n",
+            self.api_url(),
+            self.upload_url(),
+            self.download_url(),
+            self.token_url(),
+            self.client_id(),
+            self.enterprise_id()
+        )
+    }
+}
+
+impl Deref for FakeBox {
+    type Target = Sandbox;
+    fn deref(&self) -> &Sandbox {
+        &self.sandbox
+    }
+}
+
+impl Drop for FakeBox {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Waits for what a sandbox promises.
+pub(super) fn wait<T>(what: impl Future<Output = T>) -> T {
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, what).await }).expect("it comes in time")
+}
+
+/// Asks again and again until it holds; for what nobody tells.
+pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let pause = Duration::from_millis(20);
+    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
+        if holds() {
+            return;
+        }
+        thread::sleep(pause);
+    }
+    panic!("never came: {what}");
+}
+
+/// The lines of a stream so far, and whether it has ended.
+#[derive(Clone, Default)]
+pub(super) struct Lines(Arc<(Mutex<(Vec<String>, bool)>, Condvar)>);
+
+impl Lines {
+    fn of(stream: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let (noted, mut stream) = (lines.clone(), BufReader::new(stream));
+        thread::spawn(move || {
+            let mut line = Vec::new();
+            while stream.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned();
+                line.clear();
+                noted.change(|(lines, _)| lines.push(text));
+            }
+            noted.change(|(_, ended)| *ended = true);
+        });
+        lines
+    }
+
+    fn change(&self, change: impl FnOnce(&mut (Vec<String>, bool))) {
+        change(&mut self.0.0.lock().unwrap());
+        self.0.1.notify_all();
+    }
+
+    /// The first line with all of these parts; waits for it.
+    pub(super) fn wait_for(&self, parts: &[&str]) -> String {
+        let find = |lines: &[String]| {
+            lines.iter().find(|line| parts.iter().all(|part| line.contains(part))).cloned()
+        };
+        self.wait_while(|lines, ended| find(lines).is_none() && !ended);
+        let lines = self.all();
+        find(&lines).unwrap_or_else(|| panic!("no line with {parts:?} in:\n{}", lines.join("\n")))
+    }
+
+    fn wait_for_end(&self) {
+        let ended = self.wait_while(|_, ended| !ended);
+        assert!(ended, "the program goes on:\n{}", self.text());
+    }
+
+    /// Whether it has ceased to hold in time.
+    fn wait_while(&self, holds: impl Fn(&[String], bool) -> bool) -> bool {
+        let state = self.0.0.lock().unwrap();
+        let waited = self.0.1.wait_timeout_while(state, PATIENCE, |(lines, ended)| holds(lines, *ended));
+        !waited.unwrap().1.timed_out()
+    }
+
+    pub(super) fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().0.clone()
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.all().join("\n")
+    }
+}
+
+/// Of the surroundings it sees nothing but where programs and temporary files are.
+pub(super) fn command(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder).env_clear().env("TMPDIR", folder).stdin(Stdio::null());
+    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command
+}
+
+/// Runs boxgate to its end.
+pub(super) fn boxgate(folder: &Path, arguments: &[&str]) -> Output {
+    command(env!("CARGO_BIN_EXE_boxgate"), folder).args(arguments).output().unwrap()
+}
+
+/// A running boxgate; killed when dropped.
+pub(super) struct Program {
+    child: Child,
+    pub(super) out: Lines,
+    pub(super) err: Lines,
+    /// Where callers connect.
+    pub(super) callers: String,
+    /// Where operators connect.
+    pub(super) operators: String,
+    pub(super) folder: Folder,
+}
+
+impl Program {
+    /// In front of this Box, with more tables in its file; returns when it listens.
+    pub(super) fn start(at: &FakeBox, more: &str) -> Self {
+        Self::listening(at, "address = \"127.0.0.1:0\"", more)
+    }
+
+    /// The same with these keys under `[listen]`.
+    pub(super) fn listening(at: &FakeBox, listen: &str, more: &str) -> Self {
+        let folder = Folder::new();
+        write_file(&folder, at, listen, more);
+        let command = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+        Self::spawn(folder, command)
+    }
+
+    /// Any command that becomes boxgate; returns when it listens.
+    pub(super) fn spawn(folder: Folder, mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = Lines::of(child.stdout.take().unwrap());
+        let err = Lines::of(child.stderr.take().unwrap());
+        let mut program = Self { child, out, err, callers: String::new(), operators: String::new(), folder };
+        let line = program.err.wait_for(&["boxgate listens"]);
+        program.callers = addresses(&line, "callers");
+        program.operators = addresses(&line, "operators");
+        program
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn terminate(&self) {
+        let sent = Command::new("kill").arg("-TERM").arg(self.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end; all its lines are there then.
+    pub(super) fn exited(&mut self) -> ExitStatus {
+        self.out.wait_for_end();
+        self.err.wait_for_end();
+        self.child.wait().unwrap()
+    }
+
+    pub(super) fn get(&self, target: &str) -> Answer {
+        request(&self.callers, "GET", target, "")
+    }
+
+    pub(super) fn admin(&self, target: &str) -> Answer {
+        request(&self.operators, "GET", target, "")
+    }
+
+    /// Waits for the first token.
+    pub(super) fn ready(self) -> Self {
+        until("ready", || self.admin("/readyz").status == 200);
+        self
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `key="…"` of the text form, `"key":"…"` of the JSON form.
+fn addresses(line: &str, key: &str) -> String {
+    let after = [format!("{key}=\""), format!("\"{key}\":\"")]
+        .into_iter()
+        .find_map(|mark| line.split_once(mark.as_str()).map(|(_, after)| after))
+        .unwrap_or_else(|| panic!("no {key} in {line}"));
+    after.split('"').next().unwrap_or_default().to_owned()
+}
+
+/// Writes `proxy.toml`.
+pub(super) fn write_file(folder: &Folder, at: &FakeBox, listen: &str, more: &str) -> PathBuf {
+    let mut text = at.tables(folder);
+    write!(text, "\n[listen]\n{listen}\n\n[admin]\naddress = \"127.0.0.1:0\"\n\n{more}\n").unwrap();
+    folder.write("proxy.toml", &text)
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+impl Answer {
+    fn read(mut stream: impl Read) -> Self {
+        let mut bytes = Vec::new();
+        let ended = stream.read_to_end(&mut bytes);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no answer: {ended:?} {text:?}"));
+        Self { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        fields.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
+}
+
+/// Sends a request on a connection of its own. Each of `fields` ends with a line break.
+pub(super) fn send(address: &str, method: &str, target: &str, fields: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE * 4)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE * 4)).unwrap();
+    let host = if fields.to_ascii_lowercase().contains("host:") { "" } else { "Host: localhost\r\n" };
+    let head = format!("{method} {target} HTTP/1.1\r\n{host}Connection: close\r\n{fields}\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+/// Reads what a request was answered with.
+pub(super) fn receive(stream: TcpStream) -> Answer {
+    Answer::read(stream)
+}
+
+pub(super) fn request(address: &str, method: &str, target: &str, fields: &str) -> Answer {
+    receive(send(address, method, target, fields))
+}

@@ -1,0 +1,141 @@
+//! Starting without Box, draining, stopping.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::thread;
+
+use boxgate::sandbox::Role;
+
+use super::harness::{FakeBox, PATIENCE, Program, receive, send, until, wait};
+
+const ME: &str = "/2.0/users/me";
+
+#[test]
+fn what_is_in_flight_at_sigterm_finishes_while_nothing_new_is_taken() {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, "[server]\ndrain_delay = \"300ms\"").ready();
+    let hold = at.hold_replies(ME);
+    let in_flight = send(&program.callers, "GET", ME, "");
+    wait(at.wait_for_calls(1));
+
+    program.terminate();
+    program.err.wait_for(&["draining"]);
+    let readiness = program.admin("/readyz");
+    assert_eq!(readiness.status, 503);
+    assert!(readiness.body.contains("draining"), "{}", readiness.body);
+    until("new connections are refused", || TcpStream::connect(&program.callers).is_err());
+    assert_eq!(program.admin("/healthz").status, 200, "it lives until the last request is done");
+
+    drop(hold);
+    let answer = receive(in_flight);
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.contains("\"login\""), "{}", answer.body);
+    assert_eq!(program.exited().code(), Some(0));
+    program.out.wait_for(&["status=200", "end=complete"]);
+}
+
+#[test]
+fn accepting_goes_on_for_the_delay() {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, "[server]\ndrain_delay = \"10m\"").ready();
+    program.terminate();
+    program.err.wait_for(&["draining"]);
+    assert_eq!(program.admin("/readyz").status, 503);
+    assert_eq!(program.get(ME).status, 200);
+    program.terminate();
+    program.exited();
+}
+
+#[test]
+fn a_connection_between_requests_does_not_hold_up_the_end() {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, "[server]\ndrain_timeout = \"10m\"").ready();
+    let mut kept = TcpStream::connect(&program.callers).unwrap();
+    kept.set_read_timeout(Some(PATIENCE)).unwrap();
+    kept.write_all(format!("GET {ME} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+    program.out.wait_for(&["status=200", "end=complete"]);
+    program.terminate();
+    // The answer, then the end of the connection.
+    assert_eq!(receive(kept).status, 200);
+    assert_eq!(program.exited().code(), Some(0));
+}
+
+#[test]
+fn a_connection_that_never_spoke_does_not_hold_up_the_end() {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, "[server]\ndrain_timeout = \"10m\"").ready();
+    let silent = TcpStream::connect(&program.callers).unwrap();
+    // Accepted one after the other.
+    assert_eq!(program.get(ME).status, 200);
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    drop(silent);
+}
+
+#[test]
+fn a_second_sigterm_ends_at_once() {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, "[server]\ndrain_timeout = \"10m\"").ready();
+    let _hold = at.hold_replies(ME);
+    let hanging = send(&program.callers, "GET", ME, "");
+    wait(at.wait_for_calls(1));
+    program.terminate();
+    program.err.wait_for(&["draining"]);
+    program.terminate();
+    assert!(program.exited().code().is_some(), "it ends by itself, not by the signal");
+    program.out.wait_for(&["status=499", "end=caller_left"]);
+    drop(hanging);
+}
+
+#[test]
+fn what_outlasts_the_drain_timeout_is_cut_off() {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, "[server]\ndrain_timeout = \"200ms\"").ready();
+    let _hold = at.hold_replies(ME);
+    let hanging = send(&program.callers, "GET", ME, "");
+    wait(at.wait_for_calls(1));
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    program.err.wait_for(&["drain_timeout has passed"]);
+    drop(hanging);
+}
+
+#[test]
+fn it_starts_without_box_says_so_and_recovers_by_itself() {
+    let at = FakeBox::start();
+    wait(at.go_down(Role::Api));
+    let program = Program::start(&at, "");
+    let warning = program.err.wait_for(&["no new token"]);
+    assert!(warning.contains("WARN") && warning.contains("service"), "{warning}");
+    assert_eq!(program.admin("/healthz").status, 200);
+    let readiness = program.admin("/readyz");
+    assert_eq!(readiness.status, 503);
+    assert!(readiness.body.contains("identity service:"), "{}", readiness.body);
+
+    let refused = program.get(ME);
+    assert_eq!(refused.status, 503);
+    assert!(refused.body.contains("\"token_unavailable\""), "{}", refused.body);
+    let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&after));
+
+    at.comes_up(Role::Api);
+    until("ready", || program.admin("/readyz").status == 200);
+    assert_eq!(program.get(ME).status, 200);
+}
+
+#[test]
+fn first_requests_wait_for_the_first_token_and_share_one_question() {
+    let at = FakeBox::start();
+    let hold = at.hold_token_replies();
+    let program = Program::start(&at, "");
+    wait(at.wait_for_token_requests(1));
+    let requests: Vec<_> = (0..8)
+        .map(|_| {
+            let stream = send(&program.callers, "GET", ME, "");
+            thread::spawn(move || receive(stream).status)
+        })
+        .collect();
+    drop(hold);
+    assert!(requests.into_iter().all(|request| request.join().unwrap() == 200));
+    assert_eq!(at.token_requests(), 1);
+}

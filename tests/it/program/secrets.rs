@@ -1,0 +1,123 @@
+//! The canary: no secret and no token shows anywhere, whatever goes wrong.
+
+use boxgate::sandbox::{Content, Fault, Options, TokenAnswer};
+
+use super::harness::{Answer, FakeBox, Program, request};
+
+const SECRET: &str = "canary-client-secret-7c1f";
+const UNUSABLE: &str = "canary-unusable-token-93ab";
+const CALLERS: &str = "caller-canary";
+const ME: &str = "/2.0/users/me";
+
+#[test]
+fn no_secret_shows_in_text_logs() {
+    no_secret_shows("text");
+}
+
+#[test]
+fn no_secret_shows_in_json_logs() {
+    no_secret_shows("json");
+}
+
+fn no_secret_shows(format: &str) {
+    let at = FakeBox::with(Options { client_secret: SECRET.to_owned(), ..Options::default() });
+    let file = at.add_file("0", "a.txt", Content::Bytes("twelve bytes".into()));
+    let log = format!("[log]\nlevel = \"trace\"\nformat = \"{format}\"");
+    let mut program = Program::start(&at, &log).ready();
+    let shown = Shown::default().everything_goes_wrong(&at, &program, &file);
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+
+    let mut never = vec![SECRET.to_owned(), UNUSABLE.to_owned(), CALLERS.to_owned()];
+    let tokens = at.seen().into_iter().filter_map(|seen| {
+        let value = seen.headers.get("authorization")?.to_str().unwrap().to_owned();
+        value.strip_prefix("Bearer ").map(str::to_owned)
+    });
+    never.extend(tokens);
+    never.sort_unstable();
+    never.dedup();
+    assert!(never.len() >= 3 + 3, "at least three tokens were used");
+    let places = [("stdout", program.out.text()), ("stderr", program.err.text()), ("answers", shown.0)];
+    for (place, text) in &places {
+        for secret in &never {
+            let line = text.lines().find(|line| line.contains(secret.as_str()));
+            assert_eq!(line, None, "{secret} in {place}");
+        }
+    }
+    for seen in at.seen().iter().chain(&at.token_seen()) {
+        assert!(!format!("{seen:?}").contains(CALLERS), "{seen:?}");
+    }
+}
+
+/// Everything that callers and operators got to see.
+#[derive(Default)]
+struct Shown(String);
+
+impl Shown {
+    fn note(&mut self, answer: Answer) -> u16 {
+        self.0 += &format!("{}\n{}\n", answer.head, answer.body);
+        answer.status
+    }
+
+    fn operators(&mut self, program: &Program) {
+        for page in ["/metrics", "/readyz", "/healthz", "/"] {
+            self.note(program.admin(page));
+        }
+    }
+
+    fn everything_goes_wrong(mut self, at: &FakeBox, program: &Program, file: &str) -> Self {
+        let credentials = "Authorization: Bearer caller-canary\r\nCookie: z=caller-canary\r\n";
+        let to = &program.callers;
+
+        // A caller's own credentials.
+        let target = format!("{ME}?fields=login&access_token=caller-canary");
+        assert_eq!(self.note(request(to, "GET", &target, credentials)), 200);
+        assert_eq!(at.last_seen().unwrap().target, format!("{ME}?fields=login"));
+        assert_eq!(self.note(request(to, "GET", &format!("{ME}?access_token=caller-canary"), "")), 200);
+        self.note(program.get(&format!("/2.0/files/{file}/content")));
+        let grant = "Content-Length: 0\r\nAuthorization: Basic caller-canary\r\n";
+        assert_eq!(self.note(request(to, "POST", "/oauth2/token", grant)), 200);
+
+        // Refused before Box.
+        let elsewhere = format!("Host: elsewhere.example\r\n{credentials}");
+        assert_eq!(self.note(request(to, "GET", &target, &elsewhere)), 421);
+        assert_eq!(
+            self.note(request(to, "GET", "/favicon.ico?access_token=caller-canary", credentials)),
+            404
+        );
+        assert_eq!(
+            self.note(request(to, "GET", "/2.0/%2e%2e/x?access_token=caller-canary", credentials)),
+            400
+        );
+
+        // Box breaks off before and within its answer.
+        let closed = vec![Fault::CloseBeforeHead; 3];
+        at.script(ME, closed);
+        assert_eq!(self.note(request(to, "GET", &target, credentials)), 502);
+        at.clear_faults();
+        let content = format!("/api/2.0/files/{file}/content");
+        at.script(&content, vec![Fault::BreakBodyAfter(3)]);
+        self.note(program.get(&content));
+
+        // 401 to a token that has expired, and to every token.
+        at.expire_tokens();
+        assert_eq!(self.note(program.get(ME)), 200);
+        at.always_unauthorized(ME);
+        assert_eq!(self.note(request(to, "GET", &target, credentials)), 502);
+        at.clear_faults();
+        self.operators(program);
+
+        // The token endpoint gives what is no token, then refuses.
+        let body = format!("{{\"access_token\":\"{UNUSABLE}\",\"expires_in\":0}}");
+        let unusable = TokenAnswer::Body { status: 200, body, content_type: "application/json".to_owned() };
+        at.token_script(vec![unusable]);
+        at.token_always(Some(TokenAnswer::refuse("invalid_client", "The client credentials are invalid")));
+        at.expire_tokens();
+        assert_eq!(self.note(program.get(ME)), 503);
+        self.operators(program);
+        program.err.wait_for(&["Box refuses this identity"]);
+        assert_eq!(self.note(request(to, "GET", &target, credentials)), 502);
+        self.operators(program);
+        self
+    }
+}
