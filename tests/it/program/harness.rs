@@ -1,7 +1,5 @@
 //! A child process whose lines can be waited for, a Box in front of which it stands, and a plain client.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
-
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -139,7 +137,19 @@ pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// The lines of a stream so far, and whether it has ended.
 #[derive(Clone, Default)]
-pub(super) struct Lines(Arc<(Mutex<(Vec<String>, bool)>, Condvar)>);
+pub(super) struct Lines(Arc<Noted>);
+
+#[derive(Default)]
+struct Noted {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: Vec<String>,
+    ended: bool,
+}
 
 impl Lines {
     fn of(stream: impl Read + Send + 'static) -> Self {
@@ -150,16 +160,16 @@ impl Lines {
             while stream.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
                 let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned();
                 line.clear();
-                noted.change(|(lines, _)| lines.push(text));
+                noted.change(|state| state.lines.push(text));
             }
-            noted.change(|(_, ended)| *ended = true);
+            noted.change(|state| state.ended = true);
         });
         lines
     }
 
-    fn change(&self, change: impl FnOnce(&mut (Vec<String>, bool))) {
-        change(&mut self.0.0.lock().unwrap());
-        self.0.1.notify_all();
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.0.state.lock().unwrap());
+        self.0.changed.notify_all();
     }
 
     /// The first line with all of these parts; waits for it.
@@ -179,13 +189,14 @@ impl Lines {
 
     /// Whether it has ceased to hold in time.
     fn wait_while(&self, holds: impl Fn(&[String], bool) -> bool) -> bool {
-        let state = self.0.0.lock().unwrap();
-        let waited = self.0.1.wait_timeout_while(state, PATIENCE, |(lines, ended)| holds(lines, *ended));
+        let state = self.0.state.lock().unwrap();
+        let waited =
+            self.0.changed.wait_timeout_while(state, PATIENCE, |state| holds(&state.lines, state.ended));
         !waited.unwrap().1.timed_out()
     }
 
     pub(super) fn all(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().0.clone()
+        self.0.state.lock().unwrap().lines.clone()
     }
 
     pub(super) fn text(&self) -> String {
@@ -242,6 +253,19 @@ impl Program {
         program.callers = addresses(&line, "callers");
         program.operators = addresses(&line, "operators");
         program
+    }
+
+    /// Nobody reads its lines once it listens: both pipes are closed.
+    pub(super) fn unheard(at: &FakeBox) -> Self {
+        let folder = Folder::new();
+        write_file(&folder, at, "address = \"127.0.0.1:0\"", "");
+        let mut command = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let line = lines.find_map(|line| line.ok().filter(|line| line.contains("boxgate listens"))).unwrap();
+        let (callers, operators) = (addresses(&line, "callers"), addresses(&line, "operators"));
+        Self { child, out: Lines::default(), err: Lines::default(), callers, operators, folder }
     }
 
     pub(super) fn id(&self) -> u32 {

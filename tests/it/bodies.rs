@@ -1,0 +1,165 @@
+use std::time::Duration;
+
+use boxgate::sandbox::{Content, Fault, Options, Protocols};
+use boxgate::server::Stop;
+use http::StatusCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::bench::{Bench, in_time, refusal, until};
+
+async fn http1() -> Bench {
+    Bench::of(Options { protocols: Protocols::Http1, ..Options::default() }, "").await
+}
+
+#[tokio::test]
+async fn an_upload_goes_to_the_upload_host_byte_for_byte() {
+    let bench = Bench::start().await;
+    let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let head = "--b\r\nContent-Disposition: form-data; name=\"attributes\"\r\n\r\n{\"name\":\"f.bin\",\"parent\":{\"id\":\"0\"}}\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f.bin\"\r\n\r\n";
+    let body = [head.as_bytes(), &content, b"\r\n--b--\r\n"].concat();
+    let length = body.len() as u64;
+    let upload = bench.client.post(bench.url("/2.0/files/content")).body(body);
+    let answer = upload.header("content-type", "multipart/form-data; boundary=b").send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    let seen = bench.sandbox.last_seen().unwrap();
+    assert_eq!((seen.target.as_str(), seen.body_bytes), ("/api/2.0/files/content", length));
+    let stored: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    let id = stored["entries"][0]["id"].as_str().unwrap();
+    let back = bench.get(&format!("/api/2.0/files/{id}/content")).await.bytes().await.unwrap();
+    assert!(back == content);
+}
+
+#[tokio::test]
+async fn a_broken_answer_of_box_is_never_a_clean_end() {
+    for protocols in [Protocols::Http1, Protocols::Http2] {
+        let bench = Bench::of(Options { protocols, ..Options::default() }, "").await;
+        let file = bench.sandbox.add_file("0", "z", Content::Zeros(1 << 20));
+        bench.sandbox.script("/api/2.0/files/", vec![Fault::BreakBodyAfter(100_000)]);
+        let answer = bench.get(&format!("/api/2.0/files/{file}/content")).await;
+        assert_eq!(answer.status(), 200);
+        assert!(answer.bytes().await.is_err(), "{protocols:?}");
+    }
+}
+
+#[tokio::test]
+async fn when_the_caller_goes_the_request_to_box_is_cancelled() {
+    for protocols in [Protocols::Http1, Protocols::Http2] {
+        let bench = Bench::of(Options { protocols, ..Options::default() }, "").await;
+        bench.until_ready().await;
+        let _held = bench.sandbox.hold_replies("/2.0/users/me");
+        let mut socket = bench.connect().await;
+        socket.write_all(b"GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        in_time(bench.sandbox.wait_for_calls(1)).await;
+        drop(socket);
+        in_time(bench.sandbox.wait_for_cancelled(1)).await;
+        let left = "boxgate_requests_total{app=\"default\",method=\"GET\",status=\"499\",answered_by=\"gateway\"}";
+        until(|| async { bench.metric(left).await == 1.0 }).await;
+    }
+}
+
+#[tokio::test]
+async fn an_early_answer_reaches_a_caller_that_is_still_uploading() {
+    for protocols in [Protocols::Http1, Protocols::Http2] {
+        let bench = Bench::of(Options { protocols, ..Options::default() }, "").await;
+        bench.sandbox.script("/api/2.0/files/content", vec![Fault::EarlyAnswer { status: StatusCode::FORBIDDEN }]);
+        let mut socket = bench.connect().await;
+        let head = format!("POST /2.0/files/content HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", 1_u64 << 32);
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0_u8; 12];
+        in_time(socket.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 403", "{protocols:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_caller_is_not_invited_to_send_what_box_refuses() {
+    let bench = http1().await;
+    bench.until_ready().await;
+    bench.sandbox.script("/api/2.0/files/content", vec![Fault::RefuseExpectation]);
+    let mut socket = bench.connect().await;
+    let head = "POST /2.0/files/content HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0_u8; 12];
+    in_time(socket.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 403");
+    assert_eq!(bench.sandbox.last_seen().unwrap().body_bytes, 0);
+}
+
+#[tokio::test]
+async fn boxs_invitation_is_passed_on() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let mut socket = bench.connect().await;
+    let body = r#"{"name":"invited","parent":{"id":"0"}}"#;
+    let head = format!(
+        "POST /2.0/folders HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut interim = [0_u8; 25];
+    in_time(socket.read_exact(&mut interim)).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    socket.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = [0_u8; 12];
+    in_time(socket.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 201");
+    let seen = bench.sandbox.last_seen().unwrap();
+    assert_eq!((seen.version, &seen.headers["expect"]), (http::Version::HTTP_11, &http::HeaderValue::from_static("100-continue")));
+}
+
+#[tokio::test]
+async fn trailers_pass_where_both_sides_announced_them() {
+    let bench = http1().await;
+    bench.until_ready().await;
+    bench.sandbox.script("/2.0/users/me", vec![Fault::Trailers]);
+    let answer = bench
+        .raw("GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n")
+        .await;
+    assert!(answer.to_lowercase().contains("trailer: x-checksum"), "{answer}");
+    assert!(answer.trim_end().to_lowercase().ends_with("x-checksum: sandbox"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_slow_head_is_answered_with_a_timeout() {
+    let bench = Bench::with("[upstream]\nproxy = \"none\"\nresponse_timeout = \"200ms\"").await;
+    bench.until_ready().await;
+    let _held = bench.sandbox.hold_replies("/2.0/users/me");
+    assert_eq!(refusal(bench.get("/2.0/users/me").await).await, (504, "upstream_timeout".into()));
+    in_time(bench.sandbox.wait_for_cancelled(1)).await;
+}
+
+#[tokio::test]
+async fn slow_heads_and_idle_connections_of_callers_end() {
+    let bench = Bench::with("[server]\nheader_timeout = \"100ms\"\nkeepalive_timeout = \"100ms\"").await;
+    assert_eq!(bench.raw("GET /2.0/users").await, "", "a head that does not come");
+    assert_eq!(bench.raw("").await, "", "a connection that says nothing");
+    let answer = bench.raw("GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "then it idles and is closed: {answer}");
+}
+
+#[tokio::test]
+async fn a_drain_lets_finish_what_is_in_flight() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let held = bench.sandbox.hold_replies("/2.0/users/me");
+    let request = bench.client.get(bench.url("/2.0/users/me"));
+    let answering = tokio::spawn(request.send());
+    in_time(bench.sandbox.wait_for_calls(1)).await;
+    bench.stop(Stop::Drain);
+    until(|| async { bench.admin("/readyz").await.1.contains("draining") }).await;
+    drop(held);
+    assert_eq!(in_time(answering).await.unwrap().unwrap().status(), 200);
+    bench.stopped().await;
+}
+
+#[tokio::test]
+async fn at_once_means_at_once() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let _held = bench.sandbox.hold_replies("/2.0/users/me");
+    let answering = tokio::spawn(bench.client.get(bench.url("/2.0/users/me")).send());
+    in_time(bench.sandbox.wait_for_calls(1)).await;
+    bench.stop(Stop::Now);
+    assert!(in_time(answering).await.unwrap().is_err());
+    tokio::time::timeout(Duration::from_secs(10), bench.stopped()).await.unwrap();
+}

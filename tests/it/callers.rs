@@ -1,0 +1,102 @@
+use crate::bench::{Bench, refusal};
+
+async fn with_header(bench: &Bench, name: &str, value: &str, path: &str) -> (u16, String) {
+    let answer = bench.client.get(bench.url(path)).header(name, value).send().await.unwrap();
+    match answer.status().as_u16() {
+        200 => (200, String::new()),
+        _ => refusal(answer).await,
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_host_name_is_refused_before_box_is_touched() {
+    let bench = Bench::with("[listen]\naddress = \"127.0.0.1:0\"\nhosts = [\"gate.internal\"]").await;
+    for host in ["evil.example", "gate.internal.evil.example", "127.0.0.1.evil.example"] {
+        let (status, code) = with_header(&bench, "host", host, "/2.0/users/me").await;
+        assert_eq!((status, code.as_str()), (421, "host_not_allowed"), "{host}");
+    }
+    for host in ["gate.internal", "GATE.internal:8080", "localhost", "127.0.0.1:1", "[::1]"] {
+        assert_eq!(with_header(&bench, "host", host, "/2.0/users/me").await.0, 200, "{host}");
+    }
+    let answer = bench.client.get(format!("http://{}/metrics", bench.admin)).header("host", "evil.example");
+    assert_eq!(answer.send().await.unwrap().status(), 421);
+    assert_eq!(bench.sandbox.calls(), 5);
+}
+
+#[tokio::test]
+async fn sources_are_judged_for_the_listener_and_for_apps() {
+    let bench = Bench::with(
+        "[listen]\naddress = \"127.0.0.1:0\"\nsources = [\"10.0.0.0/8\"]",
+    )
+    .await;
+    assert_eq!(refusal(bench.get("/2.0/users/me").await).await, (403, "source_not_allowed".into()));
+
+    let apps = r#"
+[listen]
+address = "127.0.0.1:0"
+trusted_proxies = ["loopback"]
+
+[[app]]
+name = "far"
+path = "/far"
+sources = ["203.0.113.0/24"]
+
+[[app]]
+name = "near"
+path = "/near"
+"#;
+    let bench = Bench::with(apps).await;
+    assert_eq!(refusal(bench.get("/far/2.0/users/me").await).await, (403, "source_not_allowed".into()));
+    let forwarded = |value: &'static str| with_header(&bench, "x-forwarded-for", value, "/far/2.0/users/me");
+    assert_eq!(forwarded("203.0.113.9").await.0, 200);
+    assert_eq!(forwarded("203.0.113.9, 198.51.100.1").await.0, 403, "the last untrusted hop is the client");
+    assert_eq!(bench.get("/near/2.0/users/me").await.status(), 200);
+    assert_eq!(refusal(bench.get("/2.0/users/me").await).await, (404, "no_such_app".into()));
+    assert_eq!(bench.sandbox.last_seen().unwrap().target, "/2.0/users/me", "the app's path is taken off");
+}
+
+#[tokio::test]
+async fn rules_speak_of_operations_in_every_spelling_of_the_url() {
+    let bench = Bench::with(
+        "[[app]]\nname = \"a\"\nallow = [\"GET /2.0/**\", \"POST /2.0/files/content\"]\ndeny = [\"GET /2.0/users\"]",
+    )
+    .await;
+    let refused = (403, "operation_not_allowed".to_owned());
+    for path in ["/2.0/users", "/2.0/Users", "/2.0/users/", "/2.0/users;a=b", "/2.0/u%73ers", "/api/2.0/users"] {
+        assert_eq!(refusal(bench.get(path).await).await, refused, "{path}");
+    }
+    assert_eq!(refusal(bench.client.delete(bench.url("/2.0/files/1")).send().await.unwrap()).await, refused);
+    assert_eq!(bench.client.head(bench.url("/2.0/users/me")).send().await.unwrap().status(), 200);
+    assert_eq!(bench.sandbox.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_web_page_can_do_nothing() {
+    let bench = Bench::start().await;
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("sec-fetch-site", "same-origin"),
+    ] {
+        let refused = with_header(&bench, name, value, "/2.0/users/me").await;
+        assert_eq!(refused, (403, "origin_not_allowed".into()), "{name}: {value}");
+    }
+    assert_eq!(with_header(&bench, "sec-fetch-site", "none", "/2.0/users/me").await.0, 200);
+    assert_eq!(bench.sandbox.calls(), 1);
+}
+
+#[tokio::test]
+async fn as_user_names_only_whom_the_app_may_name() {
+    let bench = Bench::with("[[app]]\nname = \"a\"\nas_user = [\"11446498\"]").await;
+    assert_eq!(with_header(&bench, "as-user", "11446498", "/2.0/users/me").await.0, 200);
+    assert_eq!(bench.sandbox.last_seen().unwrap().headers["as-user"], "11446498");
+    let refused = (403, "as_user_not_allowed".to_owned());
+    assert_eq!(with_header(&bench, "as-user", "11446499", "/2.0/users/me").await, refused);
+    let twice = "GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\nAs-User: 11446498\r\nAs-User: 1\r\nConnection: close\r\n\r\n";
+    assert!(bench.raw(twice).await.starts_with("HTTP/1.1 400 "));
+    let none = Bench::start().await;
+    assert_eq!(with_header(&none, "as-user", "11446498", "/2.0/users/me").await, refused);
+    assert_eq!(none.sandbox.calls(), 0);
+}

@@ -1,0 +1,17 @@
+//! Tests over real sockets: a sandbox Box, the real gateway, a caller. One binary, one module for each theme.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test that fails stops, and nobody reads its documentation elsewhere"
+)]
+
+mod bench;
+mod bodies; // uploads, downloads, early answers, hang-ups
+mod callers; // hosts, sources, apps, pages
+mod program; // the binary as a process
+mod tokens; // single flight, 401s, refusals, back-off
+mod wire; // targets, headers, routing, protocols

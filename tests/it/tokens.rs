@@ -1,0 +1,169 @@
+use std::time::Duration;
+
+use boxgate::sandbox::{Fault, Role, TokenAnswer};
+
+use crate::bench::{Bench, in_time, refusal, until};
+
+#[tokio::test]
+async fn two_hundred_first_requests_share_one_token_call() {
+    let bench = Bench::start().await;
+    bench.sandbox.expire_tokens();
+    let held = bench.sandbox.hold_token_replies();
+    bench.clock.advance(Duration::from_secs(7200));
+    let answering = bench.gets("/2.0/users/me", 200);
+    let before = bench.sandbox.token_requests();
+    let releasing = async {
+        in_time(bench.sandbox.wait_for_token_requests(1)).await;
+        until(|| async { bench.metric("boxgate_connections").await >= 200.0 }).await;
+        drop(held);
+    };
+    let (answers, ()) = tokio::join!(answering, releasing);
+    assert!(answers.iter().all(|answer| answer.status() == 200));
+    assert!(bench.sandbox.token_requests() <= before + 1);
+}
+
+#[tokio::test]
+async fn a_retired_token_is_replaced_and_the_request_replayed_once() {
+    let bench = Bench::start().await;
+    assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
+    let before = bench.sandbox.token_requests();
+    bench.sandbox.expire_tokens();
+    let answers = bench.gets("/2.0/users/me", 20).await;
+    assert!(answers.iter().all(|answer| answer.status() == 200));
+    assert_eq!(bench.sandbox.token_requests(), before + 1, "twenty 401s retired one token once");
+}
+
+#[tokio::test]
+async fn a_path_that_always_says_401_makes_no_token_storm() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    bench.sandbox.always_unauthorized("/2.0/users/me");
+    let before = bench.sandbox.token_requests();
+    for _ in 0..10 {
+        assert_eq!(refusal(bench.get("/2.0/users/me").await).await, (502, "upstream_unauthorized".into()));
+    }
+    assert_eq!(bench.sandbox.token_requests(), before + 3, "three forced renewals in 30 s at most");
+    assert_eq!(bench.get("/2.0/folders/0").await.status(), 200, "other paths go on");
+    bench.clock.advance(Duration::from_secs(30));
+    assert_eq!(refusal(bench.get("/2.0/users/me").await).await.0, 502);
+    assert_eq!(bench.sandbox.token_requests(), before + 4);
+}
+
+#[tokio::test]
+async fn a_small_body_is_replayed_after_a_401_and_a_large_one_asks_to_come_again() {
+    let bench = Bench::start().await;
+    assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
+    bench.sandbox.expire_tokens();
+    let body = r#"{"name":"replayed","parent":{"id":"0"}}"#;
+    let answer = bench.client.post(bench.url("/2.0/folders")).body(body).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    bench.sandbox.expire_tokens();
+    let large = vec![b' '; 1 << 20];
+    let answer = bench.client.post(bench.url("/2.0/folders")).body(large).send().await.unwrap();
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert_eq!(refusal(answer).await, (503, "token_unavailable".into()));
+    assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
+}
+
+#[tokio::test]
+async fn the_old_token_serves_while_the_endpoint_is_down_and_then_503_says_when() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    bench.sandbox.token_always(Some(TokenAnswer::Status(500)));
+    let before = bench.sandbox.token_requests();
+    bench.clock.advance(Duration::from_secs(3400));
+    in_time(bench.sandbox.wait_for_token_requests(before + 1)).await;
+    assert_eq!(bench.get("/2.0/users/me").await.status(), 200, "renewal failed, the token is still good");
+    bench.clock.advance(Duration::from_secs(300));
+    until(|| async { bench.get("/2.0/users/me").await.status() == 503 }).await;
+    let answer = bench.get("/2.0/users/me").await;
+    let seconds: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&seconds));
+    assert_eq!(refusal(answer).await.1, "token_unavailable");
+    let (status, why) = bench.admin("/readyz").await;
+    assert!(status == 503 && why.contains("identity service") && why.contains("500"), "{why}");
+    bench.sandbox.token_always(None);
+    bench.clock.advance(Duration::from_secs(120));
+    bench.until_ready().await;
+    assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
+}
+
+#[tokio::test]
+async fn malformed_and_empty_answers_of_the_endpoint_are_passing_faults() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let body = |status: u16, body: &str| TokenAnswer::Body {
+        status,
+        body: body.to_owned(),
+        content_type: "application/json".to_owned(),
+    };
+    let answers =
+        vec![body(200, ""), body(200, "{}"), body(200, "<html>"), body(302, ""), TokenAnswer::Close, body(429, "")];
+    let count = answers.len();
+    bench.sandbox.token_script(answers);
+    let before = bench.sandbox.token_requests();
+    bench.clock.advance(Duration::from_secs(3700));
+    for nth in 1..=count {
+        in_time(bench.sandbox.wait_for_token_requests(before + nth)).await;
+        until(|| async { bench.get("/2.0/users/me").await.status() == 503 }).await;
+        bench.clock.advance(Duration::from_secs(60));
+    }
+    bench.until_ready().await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_answered_from_memory_and_mends_itself() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    bench.sandbox.token_always(Some(TokenAnswer::refuse("invalid_grant", "Grant credentials are invalid")));
+    let before = bench.sandbox.token_requests();
+    bench.clock.advance(Duration::from_secs(3700));
+    in_time(bench.sandbox.wait_for_token_requests(before + 1)).await;
+    until(|| async { bench.get("/2.0/users/me").await.status() == 502 }).await;
+    for _ in 0..20 {
+        assert_eq!(refusal(bench.get("/2.0/users/me").await).await, (502, "credentials_refused".into()));
+    }
+    assert_eq!(bench.sandbox.token_requests(), before + 1, "from memory");
+    bench.sandbox.token_always(None);
+    bench.clock.advance(Duration::from_secs(600));
+    bench.until_ready().await;
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_in_the_background_before_its_end() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let before = bench.sandbox.token_requests();
+    bench.clock.advance(Duration::from_secs(3301));
+    in_time(bench.sandbox.wait_for_token_requests(before + 1)).await;
+    assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
+}
+
+#[tokio::test]
+async fn no_box_at_start_is_said_and_mended() {
+    let sandbox = boxgate::sandbox::Sandbox::start(Default::default()).await.unwrap();
+    sandbox.go_down(Role::Api).await;
+    let bench = Bench::before(sandbox, "").await;
+    until(|| async { bench.admin("/readyz").await.1.contains("cannot be reached") }).await;
+    assert_eq!(refusal(bench.get("/2.0/users/me").await).await, (503, "token_unavailable".into()));
+    bench.sandbox.come_up(Role::Api).unwrap();
+    bench.clock.advance(Duration::from_secs(60));
+    bench.until_ready().await;
+    assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_was_never_carried_is_sent_again_and_a_broken_post_is_not() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    bench.sandbox.script("/2.0/users/me", vec![Fault::CloseBeforeHead]);
+    assert_eq!(bench.get("/2.0/users/me").await.status(), 200, "a GET is sent again");
+    let before = bench.sandbox.calls();
+    bench.sandbox.script("/2.0/folders", vec![Fault::CloseBeforeHead]);
+    let body = r#"{"name":"once","parent":{"id":"0"}}"#;
+    let answer = bench.client.post(bench.url("/2.0/folders")).body(body).send().await.unwrap();
+    assert_eq!(refusal(answer).await, (502, "upstream_protocol_error".into()));
+    assert_eq!(bench.sandbox.calls(), before + 1, "a POST that may have been carried is not");
+    bench.sandbox.go_down(Role::Api).await;
+    assert_eq!(refusal(bench.get("/2.0/users/me").await).await, (502, "upstream_unreachable".into()));
+}

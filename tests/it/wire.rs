@@ -1,0 +1,139 @@
+use boxgate::sandbox::{Content, Fault, Options, Protocols, Role};
+use http::{HeaderName, HeaderValue, Version};
+
+use crate::bench::{Bench, refusal};
+
+fn request(line: &str, headers: &str) -> String {
+    format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n")
+}
+
+#[tokio::test]
+async fn a_target_that_can_be_read_in_two_ways_is_refused() {
+    let bench = Bench::start().await;
+    for target in [
+        "/2.0/files/..%2f1", "/2.0/files/%2e%2e/x", "/2.0/../x", "/2.0/files//1", "/2.0/files/1%00", "/2.0/a%5cb",
+        "/2.0/a\\b", "//evil.example/2.0/users/me", "http://evil.example/2.0/users/me", "*", "/2.0/%",
+    ] {
+        let answer = bench.raw(&request(&format!("GET {target}"), "")).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"bad_request\""), "{target}: {answer}");
+    }
+    let own = bench.raw(&request("GET http://localhost/2.0/users/me", "")).await;
+    assert!(own.starts_with("HTTP/1.1 200 "), "absolute form to its own authority: {own}");
+    assert_eq!(bench.sandbox.calls(), 1);
+}
+
+#[tokio::test]
+async fn requests_that_smuggle_or_switch_protocols_are_refused() {
+    let bench = Bench::start().await;
+    let both = "POST /2.0/folders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n";
+    assert!(bench.raw(both).await.starts_with("HTTP/1.1 400 "));
+    let hosts = "GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\nHost: other\r\nConnection: close\r\n\r\n";
+    assert!(bench.raw(hosts).await.starts_with("HTTP/1.1 400 "));
+    let none = "GET /2.0/users/me HTTP/1.1\r\nConnection: close\r\n\r\n";
+    assert!(bench.raw(none).await.starts_with("HTTP/1.1 400 "));
+    assert!(bench.raw(&request("CONNECT localhost:443", "")).await.starts_with("HTTP/1.1 405 "));
+    assert!(bench.raw(&request("TRACE /2.0/users/me", "")).await.starts_with("HTTP/1.1 405 "));
+    let websocket = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n";
+    assert!(bench.raw(&request("GET /2.0/users/me", websocket)).await.starts_with("HTTP/1.1 400 "));
+    assert_eq!(bench.sandbox.calls(), 0);
+    let h2c = "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
+    assert!(bench.raw(&request("GET /2.0/users/me", h2c)).await.starts_with("HTTP/1.1 200 "));
+    assert!(bench.sandbox.last_seen().unwrap().headers.get("upgrade").is_none());
+}
+
+#[tokio::test]
+async fn the_callers_credentials_never_reach_box_and_boxs_never_reach_the_caller() {
+    let bench = Bench::start().await;
+    let set = |name: &'static str, value: &'static str| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    let mut fault = Fault::json(&serde_json::json!({"ok": true}));
+    for (name, value) in [set("set-cookie", "box=1"), set("alt-svc", "h3=\":443\""), set("access-control-allow-origin", "*")] {
+        fault = fault.with_header(name, value);
+    }
+    bench.sandbox.script("/2.0/users/me", vec![fault]);
+    let answer = bench
+        .client
+        .get(bench.url("/2.0/users/me?access_token=canary&fields=id"))
+        .header("authorization", "Bearer canary")
+        .header("cookie", "a=canary")
+        .header("x-custom", "1")
+        .header("x-forwarded-for", "192.0.2.1")
+        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+        .header("x-request-id", "mine-1")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    let headers = answer.headers().clone();
+    for gone in ["set-cookie", "alt-svc", "strict-transport-security", "access-control-allow-origin"] {
+        assert!(headers.get(gone).is_none(), "{gone}");
+    }
+    assert_eq!(headers["x-request-id"], "mine-1");
+    assert_eq!(headers["cache-control"], "private, no-store");
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+    assert_eq!(headers["content-security-policy"], "sandbox; default-src 'none'");
+    assert!(headers.get_all("vary").iter().any(|vary| vary == "Origin"));
+    let seen = bench.sandbox.last_seen().unwrap();
+    assert_eq!(seen.target, "/2.0/users/me?fields=id");
+    let shown = format!("{:?}", seen.headers);
+    assert!(!shown.contains("canary") && !shown.contains("x-custom") && !shown.contains("x-forwarded-for"), "{shown}");
+    assert_eq!(seen.headers["traceparent"], "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    assert!(bench.metric("boxgate_request_headers_dropped_total").await >= 4.0);
+}
+
+#[tokio::test]
+async fn oauth_paths_are_answered_by_the_gateway_alone() {
+    let bench = Bench::start().await;
+    let post = |path: &str| bench.client.post(bench.url(path)).body("grant_type=x&client_id=y").send();
+    let answer = post("/oauth2/token").await.unwrap();
+    let token: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(token["token_type"], "bearer");
+    let revoked = post("/oauth2/revoke").await.unwrap();
+    assert_eq!((revoked.status().as_u16(), revoked.bytes().await.unwrap().len()), (200, 0));
+    assert_eq!(refusal(bench.get("/oauth2/authorize").await).await.0, 403);
+    assert_eq!(refusal(bench.get("/favicon.ico").await).await, (404, "not_found".into()));
+    assert_eq!((bench.sandbox.calls(), bench.sandbox.token_seen().len()), (0, bench.sandbox.token_requests()));
+}
+
+#[tokio::test]
+async fn http_1_and_http_2_are_spoken_on_both_sides() {
+    for (protocols, more, version) in [
+        (Protocols::Both, "", Version::HTTP_2),
+        (Protocols::Http1, "", Version::HTTP_11),
+        (Protocols::Http2, "", Version::HTTP_2),
+        (Protocols::Both, "[upstream]\nproxy = \"none\"\nhttp2 = false", Version::HTTP_11),
+    ] {
+        let bench = Bench::of(Options { protocols, ..Options::default() }, more).await;
+        let answers = bench.gets("/2.0/users/me", 20).await;
+        assert!(answers.iter().all(|answer| answer.status() == 200));
+        assert_eq!(bench.sandbox.last_seen().unwrap().version, version);
+        let h2c = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
+        let h2c = h2c.tls_backend_preconfigured(crate::bench::no_tls()).build().unwrap();
+        let answer = h2c.get(bench.url("/2.0/users/me")).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.version()), (200, Version::HTTP_2));
+    }
+}
+
+#[tokio::test]
+async fn connections_to_box_are_reused() {
+    let bench = Bench::of(Options { protocols: Protocols::Http1, ..Options::default() }, "").await;
+    bench.until_ready().await;
+    let before = bench.sandbox.connections(Role::Api);
+    for _ in 0..20 {
+        assert_eq!(bench.get("/2.0/users/me").await.bytes().await.unwrap().len(), 470);
+    }
+    assert!(bench.sandbox.connections(Role::Api) - before <= 2, "one for each worker at most");
+}
+
+#[tokio::test]
+async fn a_download_is_boxs_redirect_and_ranges_pass_through() {
+    let bench = Bench::start().await;
+    let file = bench.sandbox.add_file("0", "a.txt", Content::Bytes("0123456789".into()));
+    let answer = bench.get(&format!("/2.0/files/{file}/content")).await;
+    assert_eq!(answer.status(), 302);
+    assert!(answer.headers()["location"].to_str().unwrap().starts_with(&bench.sandbox.download_url()));
+    let direct = bench.url(&format!("/api/2.0/files/{file}/content"));
+    let answer = bench.client.get(direct).header("range", "bytes=2-4").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["content-range"].clone()), (206, HeaderValue::from_static("bytes 2-4/10")));
+    assert_eq!(answer.text().await.unwrap(), "234");
+    assert_eq!(bench.sandbox.last_seen().unwrap().role, Role::Download);
+}
