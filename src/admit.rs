@@ -31,7 +31,7 @@ pub fn check<'a>(worker: &Worker, peer: Peer, head: &'a Parts) -> Result<Admitte
         return Err(Refusal::MethodNotAllowed);
     }
     target::check(&head.uri)?;
-    headers::check_framing(&head.headers)?;
+    headers::check_single(&head.headers)?;
     headers::check_upgrade(&head.headers)?;
     let host = authority(&head.uri, &head.headers)?;
     if !listen.hosts.admits(host.0) {
@@ -50,7 +50,9 @@ pub fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<(Host<'a>, 
     let authority = uri.authority().map(http::uri::Authority::as_str);
     let text = match (authority, field) {
         (Some(authority), Some(field)) if !authority.eq_ignore_ascii_case(field) => {
-            return Err(Refusal::BadRequest("The request target names another authority than the Host header."));
+            return Err(Refusal::BadRequest(
+                "The request target names another authority than the Host header.",
+            ));
         }
         (Some(authority), _) => authority,
         (None, Some(field)) => field,
@@ -83,7 +85,10 @@ fn client(worker: &Worker, peer: Peer, headers: &HeaderMap) -> IpAddr {
 /// Whether the caller waits for an invitation (RFC 9110 §10.1.1); HTTP/2 callers do not.
 pub fn expects_continue(head: &Parts) -> bool {
     head.version == Version::HTTP_11
-        && head.headers.get(EXPECT).is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        && head
+            .headers
+            .get(EXPECT)
+            .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The body's length, where the caller said it: Box may answer 411 to a request without.

@@ -66,7 +66,8 @@ impl App {
         self.path == other.path
             && self.hosts.is_empty() == other.hosts.is_empty()
             && self.sources.is_none() == other.sources.is_none()
-            && (self.hosts.is_empty() || self.hosts.names().any(|name| other.hosts.names().any(|b| b == name)))
+            && (self.hosts.is_empty()
+                || self.hosts.names().any(|name| other.hosts.names().any(|b| b == name)))
             && !self.is_separate_from(other)
     }
 
@@ -153,7 +154,8 @@ mod tests {
             app("deep", "/a/b", &[], &[]),
             app("a", "/a", &[], &[]),
         ]);
-        let is = |path, host, client, want: &str| assert_eq!(chosen(&apps, path, host, client).unwrap(), want);
+        let is =
+            |path, host, client, want: &str| assert_eq!(chosen(&apps, path, host, client).unwrap(), want);
         is("/2.0/x", "localhost", "127.0.0.1", "root /2.0/x");
         is("/2.0/x", "localhost", "10.1.1.1", "ten /2.0/x");
         is("/2.0/x", "Named.Test", "10.1.1.1", "named /2.0/x");

@@ -11,10 +11,11 @@ use crate::upstream::Upstream;
 
 /// Checks every identity; a line for each goes to `say`. Whether all is well.
 pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
-    let prepared = Trust::new(&config.hosts.extra_roots).map_err(|error| error.to_string()).and_then(|trust| {
-        let client = token_client(&trust, &config.upstream.proxy, config.upstream.connect_timeout);
-        client.map(|client| (trust, client)).map_err(|error| format!("[upstream] proxy: {error}"))
-    });
+    let prepared =
+        Trust::new(&config.hosts.extra_roots).map_err(|error| error.to_string()).and_then(|trust| {
+            let client = token_client(&trust, &config.upstream.proxy, config.upstream.connect_timeout);
+            client.map(|client| (trust, client)).map_err(|error| format!("[upstream] proxy: {error}"))
+        });
     let (trust, client) = match prepared {
         Ok(prepared) => prepared,
         Err(cause) => {
@@ -74,23 +75,31 @@ async fn who_am_i(
         let body = body.await.map_err(|error| error.to_string())?.to_bytes();
         Ok::<_, String>((head, body))
     };
-    let (head, body) =
-        tokio::time::timeout(limit, answering).await.map_err(|_| format!("Box did not answer in {limit:?}"))??;
+    let (head, body) = tokio::time::timeout(limit, answering)
+        .await
+        .map_err(|_| format!("Box did not answer in {limit:?}"))??;
     if !head.status.is_success() {
         let why = head.headers.get(WWW_AUTHENTICATE).and_then(|why| why.to_str().ok()).unwrap_or_default();
         return Err(match head.status.as_u16() {
-            401 => format!("Box answers 401 to a token it has just given: the user or the app may be deactivated {why}"),
-            403 => format!("Box answers 403 to GET /2.0/users/me: a scope or an IP rule of the enterprise is in the way {why}"),
+            401 => format!(
+                "Box answers 401 to a token it has just given: the user or the app may be deactivated {why}"
+            ),
+            403 => format!(
+                "Box answers 403 to GET /2.0/users/me: a scope or an IP rule of the enterprise is in the way {why}"
+            ),
             status => format!("Box answers {status} to GET /2.0/users/me"),
         });
     }
-    let me: serde_json::Value = serde_json::from_slice(&body).map_err(|_| "Box's answer is not JSON".to_owned())?;
-    let text = |pointer: &str| me.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or("?").to_owned();
+    let me: serde_json::Value =
+        serde_json::from_slice(&body).map_err(|_| "Box's answer is not JSON".to_owned())?;
+    let text =
+        |pointer: &str| me.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or("?").to_owned();
     let (login, id, enterprise) = (text("/login"), text("/id"), text("/enterprise/id"));
-    if let Subject::Enterprise(expected) = &identity.subject {
-        if enterprise != "?" && enterprise != *expected {
-            return Err(format!("the token is of enterprise {enterprise}, the file says {expected}"));
-        }
+    if let Subject::Enterprise(expected) = &identity.subject
+        && enterprise != "?"
+        && enterprise != *expected
+    {
+        return Err(format!("the token is of enterprise {enterprise}, the file says {expected}"));
     }
     Ok(format!(
         "{login} (id {id}). It sees only what is its own or shared with that login; invite it to folders as a collaborator"

@@ -57,7 +57,9 @@ impl Clock {
 
     /// The machine's clocks plus what [`Clock::advance`] adds.
     pub fn adjustable() -> Self {
-        Self { turned: Some(Arc::new(Turned { by_nanos: AtomicU64::new(0), changed: watch::Sender::new(()) })) }
+        Self {
+            turned: Some(Arc::new(Turned { by_nanos: AtomicU64::new(0), changed: watch::Sender::new(()) })),
+        }
     }
 
     /// Moves both clocks ahead and wakes whoever sleeps by this clock. Does nothing to the real clock.
@@ -124,7 +126,8 @@ mod tests {
         let end = now.after(Duration::from_secs(10));
         assert!(!end.has_come(now));
         let slept = Moment { mono: now.mono, wall: now.wall + Duration::from_secs(11) };
-        let set_back = Moment { mono: now.mono + Duration::from_secs(11), wall: now.wall - Duration::from_secs(60) };
+        let set_back =
+            Moment { mono: now.mono + Duration::from_secs(11), wall: now.wall - Duration::from_secs(60) };
         assert!(end.has_come(slept) && end.has_come(set_back));
         assert_eq!(end.left(slept), Duration::ZERO);
     }

@@ -79,7 +79,11 @@ pub fn proxy_matcher(proxy: &Proxy) -> Matcher {
 ///
 /// # Errors
 /// The proxy's URL is none.
-pub fn token_client(trust: &Trust, proxy: &Proxy, connect_timeout: Duration) -> reqwest::Result<reqwest::Client> {
+pub fn token_client(
+    trust: &Trust,
+    proxy: &Proxy,
+    connect_timeout: Duration,
+) -> reqwest::Result<reqwest::Client> {
     let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(trust.client_config(&[b"h2", b"http/1.1"]))
         .https_only(true)
@@ -159,7 +163,10 @@ impl Connector {
                     tunnel = tunnel.with_auth(credentials.clone());
                 }
                 let host = proxy.uri().host().unwrap_or_default().to_owned();
-                tunnel.call(uri).await.map_err(|error| format!("through the proxy {host}: {}", chain(&error)))?
+                tunnel
+                    .call(uri)
+                    .await
+                    .map_err(|error| format!("through the proxy {host}: {}", chain(&error)))?
             }
         };
         Ok(stream.into_inner())

@@ -74,6 +74,19 @@ struct Control {
     busy: Cell<u32>,
 }
 
+impl Control {
+    async fn told_to_drain(&self) {
+        std::future::poll_fn(|cx| {
+            if self.draining.get() {
+                return Poll::Ready(());
+            }
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
 struct Busy(Rc<Control>);
 
 impl Busy {
@@ -95,7 +108,15 @@ pub async fn serve<S: Socket>(worker: Rc<Worker>, connections: &Connections, mut
     let control = connections.register();
     let server = &worker.config().server;
     let first = tokio::time::timeout(server.keepalive_timeout, sniff(&mut socket, server.header_timeout));
-    let Ok(Ok(prefix)) = first.await else { return };
+    let prefix = tokio::select! {
+        biased;
+        first = first => match first {
+            Ok(Ok(prefix)) => prefix,
+            _ => return,
+        },
+        // A connection that has said nothing has nothing in flight.
+        () = control.told_to_drain() => return,
+    };
     let is_http2 = prefix == PREFACE;
     let watched = Watched::new(socket, prefix, is_http2, control.clone(), &worker);
     let service = service_fn({
@@ -298,9 +319,10 @@ impl<S: Socket> Read for Watched<S> {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending if this.is_overdue(cx) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing came from the caller in time")))
-            }
+            Poll::Pending if this.is_overdue(cx) => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "nothing came from the caller in time",
+            ))),
             Poll::Pending => Poll::Pending,
         }
     }

@@ -156,11 +156,14 @@ impl Exchange {
             ("status", Some(Value::Number(u64::from(metrics::status(self.status))))),
             ("answered_by", text(by)),
             ("code", self.code.map(Value::Text)),
-            ("end", text(match self.end {
-                End::Complete => "complete",
-                End::CallerLeft => "caller_left",
-                End::BoxBroke => "box_broke",
-            })),
+            (
+                "end",
+                text(match self.end {
+                    End::Complete => "complete",
+                    End::CallerLeft => "caller_left",
+                    End::BoxBroke => "box_broke",
+                }),
+            ),
             ("bytes_in", Some(Value::Number(self.upload.as_ref().map_or(0, |upload| upload.bytes())))),
             ("bytes_out", Some(Value::Number(self.bytes_out))),
             ("duration_ms", Some(Value::Millis(total))),

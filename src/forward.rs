@@ -105,7 +105,12 @@ pub async fn send(
                     return Err(refusal(error));
                 }
                 failures += 1;
-                warn!(request_id = exchange.request_id_text(), again = failures, "sent again: {}", error.cause);
+                warn!(
+                    request_id = exchange.request_id_text(),
+                    again = failures,
+                    "sent again: {}",
+                    error.cause
+                );
                 let pause = Duration::from_millis(50 << failures.min(6));
                 tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
             }
@@ -163,9 +168,14 @@ fn refusal(error: SendError) -> Refusal {
 
 /// Waits for the head: `body_timeout` from the last movement while the request's body is under way, then
 /// `response_timeout` from its end.
-async fn in_time<T>(worker: &Worker, outbound: &Outbound, answering: impl Future<Output = T>) -> Result<T, Refusal> {
+async fn in_time<T>(
+    worker: &Worker,
+    outbound: &Outbound,
+    answering: impl Future<Output = T>,
+) -> Result<T, Refusal> {
     let limits = &worker.config().upstream;
-    let response_timeout = if outbound.long { limits.response_timeout.max(LONG_ANSWER) } else { limits.response_timeout };
+    let response_timeout =
+        if outbound.long { limits.response_timeout.max(LONG_ANSWER) } else { limits.response_timeout };
     let progress = outbound.upload.progress();
     let began = Instant::now();
     let deadline = |progress: Option<&Rc<Progress>>| match progress {

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tracing::{error, warn};
@@ -32,8 +32,16 @@ pub async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
     let method = request.method().clone();
-    let mut exchange =
-        Exchange::begin(worker.clone(), method.clone(), request.uri().clone(), request.headers(), peer.address);
+    // Where a proxy in front of us heeded a Content-Length beside it, the bytes behind the body are not a request
+    // (RFC 9112 §6.3); hyper has dropped that field, so every such connection ends.
+    let ends = request.headers().contains_key(TRANSFER_ENCODING);
+    let mut exchange = Exchange::begin(
+        worker.clone(),
+        method.clone(),
+        request.uri().clone(),
+        request.headers(),
+        peer.address,
+    );
     let request_id = exchange.request_id().clone();
     let mut response = match answer(&worker, peer, request, &mut exchange).await {
         Ok(Answered::Box(response, lease, upload)) => {
@@ -44,9 +52,14 @@ pub async fn serve(
             exchange.gateway_answered(response.status(), None);
             response.map(|body| Answer::own(body, &method, exchange))
         }
-        Err(refusal) => refuse(&refusal, exchange).map(|(body, exchange)| Answer::own(body, &method, exchange)),
+        Err(refusal) => {
+            refuse(&refusal, exchange).map(|(body, exchange)| Answer::own(body, &method, exchange))
+        }
     };
     response.headers_mut().insert(REQUEST_ID, request_id);
+    if ends {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response)
 }
 
@@ -91,7 +104,8 @@ async fn answer(
     let expects = admit::expects_continue(&head) && !hyper::body::Body::is_end_stream(&body);
     let upload = Upload::new(body, config.upstream.replay_buffer, expects);
     exchange.set_upload(upload.progress());
-    let body = BodyFields { has_body: upload.progress().is_some(), length: admit::length_to_say(&head), expects };
+    let body =
+        BodyFields { has_body: upload.progress().is_some(), length: admit::length_to_say(&head), expects };
     let target = box_target(&to, head.uri.query())?;
     let for_box = headers::to_box(head.headers, &app.forward_headers, body);
     worker.tally().fields_dropped(for_box.dropped);
@@ -119,7 +133,8 @@ fn box_target(to: &Destination<'_>, query: Option<&str>) -> Result<http::Uri, Re
     let prefix = if to.under_api { "/api" } else { "" };
     let cleaned = query.and_then(target::without_access_token);
     let query = cleaned.as_deref().or(query).filter(|query| !query.is_empty());
-    let mut text = String::with_capacity(prefix.len() + to.path.len() + query.map_or(0, |query| query.len() + 1));
+    let mut text =
+        String::with_capacity(prefix.len() + to.path.len() + query.map_or(0, |query| query.len() + 1));
     text.push_str(prefix);
     text.push_str(to.path);
     if let Some(query) = query {

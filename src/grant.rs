@@ -93,9 +93,10 @@ impl Grant {
         let mut answer = sent.await.map_err(|error| passing(describe(&error)))?;
         let status = answer.status();
         let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
-        let json = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| {
-            kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().contains("json"))
-        });
+        let json = answer
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().contains("json")));
         let mut body = Zeroizing::new(Vec::new());
         while let Some(chunk) = answer.chunk().await.map_err(|error| passing(describe(&error)))? {
             if body.len() + chunk.len() > LARGEST_ANSWER {
@@ -152,7 +153,7 @@ fn granted(body: &[u8]) -> Result<Granted, Fault> {
         return Err(passing("the token endpoint's 200 holds a token that is not of type bearer".to_owned()));
     }
     // A day is more than Box ever gives (60 to 71 minutes); it bounds what arithmetic has to bear.
-    if !(answer.expires_in >= 1.0) {
+    if answer.expires_in.is_nan() || answer.expires_in < 1.0 {
         return Err(passing("the token endpoint's 200 holds no usable expires_in".to_owned()));
     }
     let lifetime = Duration::from_secs_f64(answer.expires_in.min(86_400.0));
@@ -165,10 +166,13 @@ fn granted(body: &[u8]) -> Result<Granted, Fault> {
 
 fn refused(body: &[u8], json: bool) -> Refused {
     match serde_json::from_slice::<OAuth2Error>(body) {
-        Ok(answer) => Refused { error: printable(&answer.error), description: printable(&answer.error_description) },
+        Ok(answer) => {
+            Refused { error: printable(&answer.error), description: printable(&answer.error_description) }
+        }
         Err(_) => Refused {
             error: "unknown".to_owned(),
-            description: if json { "(no OAuth error in the body)" } else { "(the body is not JSON)" }.to_owned(),
+            description: if json { "(no OAuth error in the body)" } else { "(the body is not JSON)" }
+                .to_owned(),
         },
     }
 }
@@ -228,7 +232,6 @@ impl Refused {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,9 +249,16 @@ mod tests {
     #[test]
     fn malformed_and_empty_answers_are_passing_faults() {
         for body in [
-            "", "{}", "[]", "<html>", "null", r#"{"access_token":"","expires_in":3600}"#,
-            r#"{"access_token":"a"}"#, r#"{"access_token":"a","expires_in":0}"#,
-            r#"{"access_token":"a","expires_in":-5}"#, r#"{"access_token":"a b","expires_in":3600}"#,
+            "",
+            "{}",
+            "[]",
+            "<html>",
+            "null",
+            r#"{"access_token":"","expires_in":3600}"#,
+            r#"{"access_token":"a"}"#,
+            r#"{"access_token":"a","expires_in":0}"#,
+            r#"{"access_token":"a","expires_in":-5}"#,
+            r#"{"access_token":"a b","expires_in":3600}"#,
             r#"{"access_token":"a\r\nX: y","expires_in":3600}"#,
             r#"{"access_token":"a","expires_in":3600,"token_type":"mac"}"#,
         ] {
@@ -258,7 +268,8 @@ mod tests {
 
     #[test]
     fn a_token_keeps_its_lifetime_and_is_sensitive() {
-        let body = r#"{"access_token":"abc","expires_in":3751,"restricted_to":[],"token_type":"bearer","new":1}"#;
+        let body =
+            r#"{"access_token":"abc","expires_in":3751,"restricted_to":[],"token_type":"bearer","new":1}"#;
         let granted = granted(body.as_bytes()).ok().unwrap();
         assert_eq!(granted.lifetime, Duration::from_secs(3751));
         assert!(granted.authorization.is_sensitive());
@@ -273,12 +284,25 @@ mod tests {
             Refused { error: error.into(), description: description.into() }.advice(identity)
         };
         assert!(of("invalid_client", "The client credentials are invalid", &user).contains("client_secret"));
-        assert!(of("invalid_grant", "Grant credentials are invalid", &enterprise).contains("enterprise id 1"));
-        assert!(of("invalid_grant", "Grant credentials are invalid", &user).contains("Generate user access tokens"));
-        let never = of("unauthorized_client", "This app is not authorized by the enterprise admin", &enterprise);
+        assert!(
+            of("invalid_grant", "Grant credentials are invalid", &enterprise).contains("enterprise id 1")
+        );
+        assert!(
+            of("invalid_grant", "Grant credentials are invalid", &user)
+                .contains("Generate user access tokens")
+        );
+        let never =
+            of("unauthorized_client", "This app is not authorized by the enterprise admin", &enterprise);
         assert!(never.contains("Platform Apps Manager") && never.contains("cid"));
-        let other = of("unauthorized_client", "The \"box_subject_type\" value is unauthorized for this client_id", &user);
+        let other = of(
+            "unauthorized_client",
+            "The \"box_subject_type\" value is unauthorized for this client_id",
+            &user,
+        );
         assert!(other.contains("create a new app"));
-        assert!(of("invalid_request", "The grant type is unauthorized for this client_id", &user).contains("new app"));
+        assert!(
+            of("invalid_request", "The grant type is unauthorized for this client_id", &user)
+                .contains("new app")
+        );
     }
 }

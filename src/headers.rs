@@ -5,12 +5,12 @@
 //! host, or act on the gateway's own origin, stays behind.
 
 use http::header::{
-    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, ALT_SVC, AUTHORIZATION, CACHE_CONTROL, CONNECTION,
-    CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
-    CONTENT_SECURITY_POLICY_REPORT_ONLY, CONTENT_TYPE, COOKIE, EXPECT, EXPIRES, HOST, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, REFRESH,
-    SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VARY, VIA,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, ALT_SVC, AUTHORIZATION, CACHE_CONTROL,
+    CONNECTION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, CONTENT_TYPE, COOKIE, EXPECT, EXPIRES,
+    HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VARY, VIA, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -65,9 +65,12 @@ pub struct ForBox {
 pub fn to_box(mut from: HeaderMap, also: &[HeaderName], body: BodyFields) -> ForBox {
     let nominated = from.remove(CONNECTION);
     let is_nominated = |name: &HeaderName| {
-        nominated.as_ref().is_some_and(|list| tokens(list).any(|token| token.eq_ignore_ascii_case(name.as_str())))
+        nominated
+            .as_ref()
+            .is_some_and(|list| tokens(list).any(|token| token.eq_ignore_ascii_case(name.as_str())))
     };
-    let trailers_announced = from.get(TE).is_some_and(|te| tokens(te).any(|t| t.eq_ignore_ascii_case("trailers")));
+    let trailers_announced =
+        from.get(TE).is_some_and(|te| tokens(te).any(|t| t.eq_ignore_ascii_case("trailers")));
     let mut fields = HeaderMap::with_capacity(from.len() + 4);
     let mut dropped = 0;
     let mut passing = false;
@@ -126,12 +129,10 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
     value.to_str().unwrap_or_default().split(',').map(str::trim)
 }
 
-/// Refuses fields that must be single and are not, and a body framed in two ways (request smuggling, RFC 9112 §6.3).
-pub fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Refuses fields that must be single and are not. A body framed in two ways is hyper's to judge (it heeds
+/// `Transfer-Encoding` alone, RFC 9112 §6.3); towards Box every body is framed anew.
+pub fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
     let many = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
-    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
-        return Err(Refusal::BadRequest("Content-Length and Transfer-Encoding must not stand together."));
-    }
     if many(&HOST) {
         return Err(Refusal::BadRequest("The Host header stands more than once."));
     }
@@ -143,7 +144,8 @@ pub fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// Refuses a WebSocket upgrade; other upgrades, such as the JDK's `h2c`, are ignored.
 pub fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
-    let is_websocket = |value: &HeaderValue| tokens(value).any(|token| token.eq_ignore_ascii_case("websocket"));
+    let is_websocket =
+        |value: &HeaderValue| tokens(value).any(|token| token.eq_ignore_ascii_case("websocket"));
     match headers.get(UPGRADE) {
         Some(upgrade) if is_websocket(upgrade) => {
             Err(Refusal::BadRequest("WebSocket upgrades are not served; Box's API has none."))
@@ -185,7 +187,9 @@ pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
 
 /// Whether a credential of the caller's own is among the fields; it never reaches Box.
 pub fn has_credential(headers: &HeaderMap) -> bool {
-    headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE) || headers.contains_key(PROXY_AUTHORIZATION)
+    headers.contains_key(AUTHORIZATION)
+        || headers.contains_key(COOKIE)
+        || headers.contains_key(PROXY_AUTHORIZATION)
 }
 
 /// Fields of Box that stay behind.
@@ -196,7 +200,14 @@ fn stays_behind(name: &HeaderName) -> bool {
         // Would bind the caller to Box's host, or act on the gateway's origin.
         SET_COOKIE | STRICT_TRANSPORT_SECURITY | ALT_SVC | REFRESH => true,
         // Replaced by the gateway's own.
-        CACHE_CONTROL | EXPIRES | PRAGMA | AGE | VARY | VIA | X_CONTENT_TYPE_OPTIONS | CONTENT_SECURITY_POLICY
+        CACHE_CONTROL
+        | EXPIRES
+        | PRAGMA
+        | AGE
+        | VARY
+        | VIA
+        | X_CONTENT_TYPE_OPTIONS
+        | CONTENT_SECURITY_POLICY
         | CONTENT_SECURITY_POLICY_REPORT_ONLY => true,
         _ => {
             let name = name.as_str();
@@ -280,11 +291,24 @@ mod tests {
     #[test]
     fn only_the_list_passes_to_box() {
         let from = map(&[
-            ("authorization", "Bearer x"), ("cookie", "a=b"), ("x-forwarded-for", "1.2.3.4"), ("as_user", "1"),
-            ("x-http-method-override", "DELETE"), ("origin", "https://a"), ("referer", "https://a/b"),
-            ("sec-fetch-mode", "cors"), ("x-custom", "1"), ("content-type", "text/plain"), ("if-match", "1"),
-            ("x-rep-hints", "[jpg?dimensions=32x32]"), ("x-allowed", "yes"), ("host", "gate"), ("accept", "a"),
-            ("accept", "b"), ("connection", "keep-alive, X-File-Name"), ("x-file-name", "n"),
+            ("authorization", "Bearer x"),
+            ("cookie", "a=b"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("as_user", "1"),
+            ("x-http-method-override", "DELETE"),
+            ("origin", "https://a"),
+            ("referer", "https://a/b"),
+            ("sec-fetch-mode", "cors"),
+            ("x-custom", "1"),
+            ("content-type", "text/plain"),
+            ("if-match", "1"),
+            ("x-rep-hints", "[jpg?dimensions=32x32]"),
+            ("x-allowed", "yes"),
+            ("host", "gate"),
+            ("accept", "a"),
+            ("accept", "b"),
+            ("connection", "keep-alive, X-File-Name"),
+            ("x-file-name", "n"),
         ]);
         let also = [HeaderName::from_static("x-allowed")];
         let to = to_box(from, &also, NO_BODY);
@@ -300,19 +324,39 @@ mod tests {
         let from = map(&[("te", "trailers, deflate"), ("connection", "te"), ("trailer", "x-sum")]);
         let body = BodyFields { has_body: true, length: None, expects: false };
         let to = to_box(from, &[], body).fields;
-        assert_eq!((to.get("te").unwrap(), to.get("trailer").unwrap()), (&"trailers", &"x-sum"));
+        assert_eq!(
+            (to.get("te").unwrap(), to.get("trailer").unwrap()),
+            (&HeaderValue::from_static("trailers"), &HeaderValue::from_static("x-sum"))
+        );
     }
 
     #[test]
     fn what_binds_to_box_or_acts_on_our_origin_stays_behind() {
         let mut headers = map(&[
-            ("set-cookie", "a=b"), ("set-cookie", "c=d"), ("strict-transport-security", "max-age=1"),
-            ("alt-svc", "h3"), ("access-control-allow-origin", "*"), ("cache-control", "public"), ("vary", "Accept-Encoding"),
-            ("clear-site-data", "\"*\""), ("etag", "\"1\""), ("box-request-id", "r"), ("via", "1.1 google"),
-            ("connection", "x-hop"), ("x-hop", "1"), ("content-security-policy", "script-src *"),
+            ("set-cookie", "a=b"),
+            ("set-cookie", "c=d"),
+            ("strict-transport-security", "max-age=1"),
+            ("alt-svc", "h3"),
+            ("access-control-allow-origin", "*"),
+            ("cache-control", "public"),
+            ("vary", "Accept-Encoding"),
+            ("clear-site-data", "\"*\""),
+            ("etag", "\"1\""),
+            ("box-request-id", "r"),
+            ("via", "1.1 google"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("content-security-policy", "script-src *"),
         ]);
         from_box(&mut headers);
-        for gone in ["set-cookie", "strict-transport-security", "alt-svc", "access-control-allow-origin", "clear-site-data", "x-hop"] {
+        for gone in [
+            "set-cookie",
+            "strict-transport-security",
+            "alt-svc",
+            "access-control-allow-origin",
+            "clear-site-data",
+            "x-hop",
+        ] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
         assert_eq!(headers.get("cache-control").unwrap(), "private, no-store");
@@ -326,7 +370,9 @@ mod tests {
     #[test]
     fn request_ids_are_kept_or_made() {
         assert_eq!(request_id(&map(&[("x-request-id", "abc-1.2_Z")])), "abc-1.2_Z");
-        for bad in ["", "a b", "<script>", "0123456789012345678901234567890123456789012345678901234567890123456789"] {
+        for bad in
+            ["", "a b", "<script>", "0123456789012345678901234567890123456789012345678901234567890123456789"]
+        {
             let made = request_id(&map(&[("x-request-id", bad)]));
             assert!(made.len() == 32 && made != bad, "{bad}");
         }

@@ -120,8 +120,24 @@ mod tests {
         assert_eq!(parse("[::1]:8080"), Some((Host::Ip("::1".parse().unwrap()), Some(8080))));
         assert_eq!(parse("127.0.0.1"), Some((Host::Ip("127.0.0.1".parse().unwrap()), None)));
         for bad in [
-            "", ":80", "a b", "user@host", "host:80x", "host:99999", "[::1", "[::1]x", "a..b", "a/b", "::1",
-            "host:+80", "hö.example", ".", "[127.0.0.1]", "a\\b", "a%2e", "*.example.com",
+            "",
+            ":80",
+            "a b",
+            "user@host",
+            "host:80x",
+            "host:99999",
+            "[::1",
+            "[::1]x",
+            "a..b",
+            "a/b",
+            "::1",
+            "host:+80",
+            "hö.example",
+            ".",
+            "[127.0.0.1]",
+            "a\\b",
+            "a%2e",
+            "*.example.com",
         ] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
@@ -131,10 +147,13 @@ mod tests {
     fn only_listed_names_localhost_and_ip_literals_are_admitted() {
         let mut list = HostList::default();
         list.add("Gate.Internal").unwrap();
-        for good in ["gate.internal", "GATE.INTERNAL.:80", "localhost:1", "a.localhost", "10.1.2.3", "[::1]"] {
+        for good in ["gate.internal", "GATE.INTERNAL.:80", "localhost:1", "a.localhost", "10.1.2.3", "[::1]"]
+        {
             assert!(list.admits(parse(good).unwrap().0), "{good}");
         }
-        for bad in ["evil.example", "gate.internal.evil.example", "x.gate.internal", "localhost.evil", "0x7f.1"] {
+        for bad in
+            ["evil.example", "gate.internal.evil.example", "x.gate.internal", "localhost.evil", "0x7f.1"]
+        {
             assert!(!list.admits(parse(bad).unwrap().0), "{bad}");
         }
     }

@@ -64,7 +64,9 @@ impl Listener {
     /// Where it is bound, as configuration writes it.
     pub fn address(&self) -> String {
         match self {
-            Self::Tcp(listener, _) => listener.local_addr().map(|address| address.to_string()).unwrap_or_default(),
+            Self::Tcp(listener, _) => {
+                listener.local_addr().map(|address| address.to_string()).unwrap_or_default()
+            }
             Self::Unix(_, file) => format!("unix:{}", file.0.display()),
         }
     }
@@ -76,7 +78,10 @@ impl Listener {
             let accepted = match self {
                 Self::Tcp(listener, open) => listener.accept().await.and_then(|(stream, peer)| {
                     let _ = stream.set_nodelay(true);
-                    Ok((Accepted::Tcp(stream.into_std()?), Peer { address: unmapped(peer.ip()), open: *open }))
+                    Ok((
+                        Accepted::Tcp(stream.into_std()?),
+                        Peer { address: unmapped(peer.ip()), open: *open },
+                    ))
                 }),
                 Self::Unix(listener, _) => listener.accept().await.and_then(|(stream, _)| {
                     // Only this machine's processes can open the file.
@@ -139,7 +144,9 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
 
 fn named(address: &str, error: &io::Error) -> io::Error {
     let words = match error.kind() {
-        io::ErrorKind::AddrInUse => format!("cannot listen on {address}: address in use (is another instance running?)"),
+        io::ErrorKind::AddrInUse => {
+            format!("cannot listen on {address}: address in use (is another instance running?)")
+        }
         _ => format!("cannot listen on {address}: {error}"),
     };
     io::Error::new(error.kind(), words)

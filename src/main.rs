@@ -76,7 +76,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(Run { config, listen, admin, hosts }) => {
-            let overrides = Overrides { listen, admin, hosts: hosts.into_iter().filter(|host| !host.is_empty()).collect() };
+            let overrides = Overrides {
+                listen,
+                admin,
+                hosts: hosts.into_iter().filter(|host| !host.is_empty()).collect(),
+            };
             match configuration(config.as_deref(), &overrides) {
                 Ok(config) => concluded(run(config)),
                 Err(problems) => bad_configuration(&problems),
@@ -149,7 +153,11 @@ async fn serve(config: Config, ready: impl FnOnce(&[String]) -> io::Result<()>) 
     };
     let (access, writer) = AccessLog::new(out, config.log.format)?;
     let bound = server::bind(config).await?;
-    info!(callers = bound.addresses().join(" "), operators = bound.admin_addresses().join(" "), "boxgate listens");
+    info!(
+        callers = bound.addresses().join(" "),
+        operators = bound.admin_addresses().join(" "),
+        "boxgate listens"
+    );
     ready(&bound.addresses())?;
     bound.run(Clock::real(), access, stop).await?;
     writer.finish();
@@ -181,8 +189,11 @@ fn sandbox(listen: &str, admin: &str) -> ExitCode {
             let sandbox = Sandbox::start(Options::default()).await?;
             std::fs::create_dir_all(&folder)?;
             std::fs::write(folder.join("ca.pem"), sandbox.ca_pem())?;
-            let overrides =
-                Overrides { listen: Some(listen.to_owned()), admin: Some(admin.to_owned()), hosts: Vec::new() };
+            let overrides = Overrides {
+                listen: Some(listen.to_owned()),
+                admin: Some(admin.to_owned()),
+                hosts: Vec::new(),
+            };
             let secret = |name: &str| (name == "SANDBOX_SECRET").then(|| sandbox.client_secret().to_owned());
             let name = folder.join("sandbox.toml");
             match config::from_text(&sandbox_file(&sandbox), &name, &overrides, &secret) {

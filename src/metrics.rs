@@ -180,22 +180,42 @@ impl Metrics {
             for (labels, series) in series.iter() {
                 *requests.entry(*labels).or_default() += series.count.load(Ordering::Relaxed);
                 total.entry(labels.app).or_default().add(&series.buckets, &series.count, &series.nanos);
-                upstream.entry(labels.app).or_default().add(&series.box_buckets, &series.box_count, &series.box_nanos);
+                upstream.entry(labels.app).or_default().add(
+                    &series.box_buckets,
+                    &series.box_count,
+                    &series.box_nanos,
+                );
             }
         }
-        let name = |app: &Option<u16>| app.and_then(|app| apps.get(usize::from(app))).map_or("", String::as_str);
+        let name =
+            |app: &Option<u16>| app.and_then(|app| apps.get(usize::from(app))).map_or("", String::as_str);
         let mut text = Text(String::with_capacity(4096));
         text.head("build_info", "gauge", "The running version.");
         text.line("build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1.0);
-        text.head("requests_total", "counter", "Requests by app, method, status (499: the caller left) and who answered.");
+        text.head(
+            "requests_total",
+            "counter",
+            "Requests by app, method, status (499: the caller left) and who answered.",
+        );
         for (labels, count) in &requests {
             let method = METHODS.get(usize::from(labels.method)).copied().unwrap_or("other");
             let (app, status, by) = (name(&labels.app), labels.status, labels.answered_by.as_str());
-            let labels = format!("app=\"{app}\",method=\"{method}\",status=\"{status}\",answered_by=\"{by}\"");
+            let labels =
+                format!("app=\"{app}\",method=\"{method}\",status=\"{status}\",answered_by=\"{by}\"");
             text.line("requests_total", &labels, *count as f64);
         }
-        text.histogram("request_duration_seconds", "From a request's head to its answer's end.", &total, name);
-        text.histogram("upstream_duration_seconds", "From sending to Box to the head of its answer.", &upstream, name);
+        text.histogram(
+            "request_duration_seconds",
+            "From a request's head to its answer's end.",
+            &total,
+            name,
+        );
+        text.histogram(
+            "upstream_duration_seconds",
+            "From sending to Box to the head of its answer.",
+            &upstream,
+            name,
+        );
         text.head("token_refreshes_total", "counter", "Questions to the token endpoint.");
         for identity in identities {
             let (obtained, failed) = identity.refreshes;
@@ -207,13 +227,27 @@ impl Metrics {
         text.head("token_expires_in_seconds", "gauge", "Until the current token's end; 0 without one.");
         for identity in identities {
             let labels = format!("identity=\"{}\"", identity.name);
-            text.line("token_expires_in_seconds", &labels, identity.expires_in.unwrap_or_default().as_secs_f64());
+            text.line(
+                "token_expires_in_seconds",
+                &labels,
+                identity.expires_in.unwrap_or_default().as_secs_f64(),
+            );
         }
         text.simple("retries_total", "counter", "Requests sent to Box again.", self.sum(|w| &w.retries));
         let dropped = self.sum(|w| &w.dropped_fields);
-        text.simple("request_headers_dropped_total", "counter", "Header fields of callers that did not pass to Box.", dropped);
+        text.simple(
+            "request_headers_dropped_total",
+            "counter",
+            "Header fields of callers that did not pass to Box.",
+            dropped,
+        );
         text.simple("connections", "gauge", "Open connections of callers.", self.connections());
-        text.simple("access_lines_lost_total", "counter", "Access lines that stdout did not take in time.", lines_lost);
+        text.simple(
+            "access_lines_lost_total",
+            "counter",
+            "Access lines that stdout did not take in time.",
+            lines_lost,
+        );
         text.0
     }
 }
@@ -267,7 +301,8 @@ impl Text {
                 below += count;
                 let _ = writeln!(self.0, "boxgate_{name}_bucket{{app=\"{app}\",le=\"{bound}\"}} {below}");
             }
-            let _ = writeln!(self.0, "boxgate_{name}_bucket{{app=\"{app}\",le=\"+Inf\"}} {}", histogram.count);
+            let _ =
+                writeln!(self.0, "boxgate_{name}_bucket{{app=\"{app}\",le=\"+Inf\"}} {}", histogram.count);
             let seconds = Duration::from_nanos(histogram.nanos).as_secs_f64();
             let _ = writeln!(self.0, "boxgate_{name}_sum{{app=\"{app}\"}} {seconds}");
             let _ = writeln!(self.0, "boxgate_{name}_count{{app=\"{app}\"}} {}", histogram.count);
@@ -295,7 +330,9 @@ mod tests {
         first.request(labels, Duration::from_millis(7), Some(Duration::from_millis(3)));
         second.request(labels, Duration::from_secs(3600), None);
         let text = metrics.render(&["a".into()], &[], 0);
-        assert!(text.contains("boxgate_requests_total{app=\"a\",method=\"GET\",status=\"200\",answered_by=\"box\"} 2\n"));
+        assert!(text.contains(
+            "boxgate_requests_total{app=\"a\",method=\"GET\",status=\"200\",answered_by=\"box\"} 2\n"
+        ));
         assert!(text.contains("boxgate_request_duration_seconds_bucket{app=\"a\",le=\"0.01\"} 1\n"));
         assert!(text.contains("boxgate_request_duration_seconds_bucket{app=\"a\",le=\"+Inf\"} 2\n"));
         assert!(text.contains("boxgate_upstream_duration_seconds_count{app=\"a\"} 1\n"));

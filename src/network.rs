@@ -24,7 +24,8 @@ impl Networks {
             "private" => PRIVATE,
             "any" => ANY,
             _ => {
-                let network = entry.parse::<IpNet>().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from));
+                let network =
+                    entry.parse::<IpNet>().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from));
                 let network = network.ok_or_else(|| {
                     format!("{entry:?}: allowed are a CIDR such as \"10.1.0.0/16\", an address, \"loopback\", \"private\" or \"any\"")
                 })?;
@@ -108,7 +109,8 @@ mod tests {
 
     #[test]
     fn overlap_is_symmetric() {
-        let (wide, narrow, other) = (networks(&["10.0.0.0/8"]), networks(&["10.1.0.0/16"]), networks(&["any"]));
+        let (wide, narrow, other) =
+            (networks(&["10.0.0.0/8"]), networks(&["10.1.0.0/16"]), networks(&["any"]));
         assert!(wide.overlaps(&narrow) && narrow.overlaps(&wide) && other.overlaps(&narrow));
         assert!(!narrow.overlaps(&networks(&["10.2.0.0/16", "fd00::/8"])));
     }

@@ -124,7 +124,9 @@ impl Refusal {
     /// The error type and details of RFC 9209 §2.3.
     fn proxy_status(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::MethodNotAllowed | Self::RequestTimeout => "boxgate; error=http_request_error",
+            Self::BadRequest(_) | Self::MethodNotAllowed | Self::RequestTimeout => {
+                "boxgate; error=http_request_error"
+            }
             Self::HostNotAllowed { .. }
             | Self::SourceNotAllowed
             | Self::OriginNotAllowed

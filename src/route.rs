@@ -44,14 +44,12 @@ pub struct Destination<'p> {
 
 /// Finds the route. `path` is what is left of the request's below the app's own, checked by [`crate::target`].
 pub fn find<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, Refusal> {
-    if let Some(rest) = path.strip_prefix("/oauth2") {
-        if rest.is_empty() || rest.starts_with('/') {
-            return match (rest, method == Method::POST) {
-                ("/token", true) => Ok(Route::PlaceholderToken),
-                ("/revoke", true) => Ok(Route::Revoke),
-                _ => Err(Refusal::OperationNotAllowed),
-            };
-        }
+    if let Some(rest) = path.strip_prefix("/oauth2").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return match (rest, method == Method::POST) {
+            ("/token", true) => Ok(Route::PlaceholderToken),
+            ("/revoke", true) => Ok(Route::Revoke),
+            _ => Err(Refusal::OperationNotAllowed),
+        };
     }
     let (operation, came_under_api) = match path.strip_prefix("/api") {
         Some(rest) => (rest, true),
@@ -71,8 +69,12 @@ fn host(method: &Method, below: &str, came_under_api: bool) -> (Role, bool, bool
         (Some("files"), Some("upload_sessions"), ..) => (Role::Upload, true, false),
         (Some("files"), Some(_), Some("upload_sessions"), _) => (Role::Upload, true, false),
         (Some("files"), Some("content"), None, _) if method == Method::POST => (Role::Upload, true, false),
-        (Some("files"), Some(_), Some("content"), None) if method == Method::POST => (Role::Upload, true, false),
-        (Some("files"), Some(_), Some("content"), None) if reads && came_under_api => (Role::Download, true, false),
+        (Some("files"), Some(_), Some("content"), None) if method == Method::POST => {
+            (Role::Upload, true, false)
+        }
+        (Some("files"), Some(_), Some("content"), None) if reads && came_under_api => {
+            (Role::Download, true, false)
+        }
         (Some("internal_files"), ..) if came_under_api => (Role::Download, true, false),
         (Some("zip_downloads"), Some(_), Some("content"), None) if reads && !came_under_api => {
             (Role::Download, false, true)
@@ -114,8 +116,16 @@ mod tests {
             ("POST", "/2.0/files/upload_sessions", "Upload /api/2.0/files/upload_sessions"),
             ("POST", "/2.0/files/1/upload_sessions", "Upload /api/2.0/files/1/upload_sessions"),
             ("PUT", "/2.0/files/upload_sessions/A1", "Upload /api/2.0/files/upload_sessions/A1"),
-            ("GET", "/api/2.0/files/upload_sessions/A1/parts", "Upload /api/2.0/files/upload_sessions/A1/parts"),
-            ("POST", "/2.0/files/upload_sessions/A1/commit", "Upload /api/2.0/files/upload_sessions/A1/commit"),
+            (
+                "GET",
+                "/api/2.0/files/upload_sessions/A1/parts",
+                "Upload /api/2.0/files/upload_sessions/A1/parts",
+            ),
+            (
+                "POST",
+                "/2.0/files/upload_sessions/A1/commit",
+                "Upload /api/2.0/files/upload_sessions/A1/commit",
+            ),
             ("GET", "/api/2.0/files/1/content", "Download /api/2.0/files/1/content"),
             ("HEAD", "/api/2.0/files/1/content", "Download /api/2.0/files/1/content"),
             ("GET", "/api/2.0/internal_files/1/x", "Download /api/2.0/internal_files/1/x"),

@@ -95,7 +95,12 @@ impl Bound {
     ///
     /// # Errors
     /// No certificate roots, a proxy URL that is none, or a thread that cannot be started.
-    pub async fn run(self, clock: Clock, access: AccessLog, mut stop: watch::Receiver<Stop>) -> io::Result<()> {
+    pub async fn run(
+        self,
+        clock: Clock,
+        access: AccessLog,
+        mut stop: watch::Receiver<Stop>,
+    ) -> io::Result<()> {
         let Self { callers, operators, config } = self;
         let trust = Trust::new(&config.hosts.extra_roots)?;
         let client = token_client(&trust, &config.upstream.proxy, config.upstream.connect_timeout)

@@ -149,7 +149,7 @@ impl Tokens {
     pub fn reject(&self, token: &Token) -> Rejected {
         let mut forced = self.forced.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.current.load();
-        if !current.as_ref().is_some_and(|current| current.number == token.number) {
+        if current.as_ref().is_none_or(|current| current.number != token.number) {
             return Rejected::Retired;
         }
         let now = self.clock.mono();
@@ -163,7 +163,10 @@ impl Tokens {
         // Only this very token: should the task have stored a newer one in between, that one stays.
         self.current.compare_and_swap(&*current, None);
         self.missed.notify_one();
-        info!(identity = self.name(), "Box answered 401 to the current token; it is retired and a fresh one is asked for");
+        info!(
+            identity = self.name(),
+            "Box answered 401 to the current token; it is retired and a fresh one is asked for"
+        );
         Rejected::Retired
     }
 
@@ -319,7 +322,7 @@ mod tests {
     fn forced_renewals_are_bounded_in_a_window() {
         let clock = Clock::adjustable();
         let tokens = tokens(&clock);
-        let mut reject = || {
+        let reject = || {
             tokens.store(granted("Bearer x", 3600), clock.now());
             tokens.reject(&tokens.at_hand().unwrap())
         };

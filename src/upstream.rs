@@ -60,8 +60,11 @@ pub struct Origin {
     /// What ALPN said last; `None` before the first connection.
     speaks_http2: Cell<Option<bool>>,
     /// A connection under way that others wait for: the first one, or the next HTTP/2 one.
-    shared: RefCell<Option<watch::Receiver<Option<Result<(), SendError>>>>>,
+    shared: RefCell<Option<Outcome>>,
 }
+
+/// `None` while the connection is under way.
+type Outcome = watch::Receiver<Option<Result<(), SendError>>>;
 
 struct Idle {
     sender: http1::SendRequest<Attempt>,
@@ -90,7 +93,10 @@ pub struct SendError {
 pub struct Lease(Leased);
 
 enum Leased {
-    Http1 { origin: Rc<Origin>, sender: http1::SendRequest<Attempt> },
+    Http1 {
+        origin: Rc<Origin>,
+        sender: http1::SendRequest<Attempt>,
+    },
     /// Held for its `Drop` alone.
     Http2(#[expect(dead_code, reason = "dropping it frees the stream")] StreamSlot),
 }
@@ -107,10 +113,10 @@ impl Drop for StreamSlot {
 impl Lease {
     /// The answer was read to its end: the connection may carry the next request.
     pub fn done(self) {
-        if let Leased::Http1 { origin, sender } = self.0 {
-            if !sender.is_closed() {
-                origin.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
-            }
+        if let Leased::Http1 { origin, sender } = self.0
+            && !sender.is_closed()
+        {
+            origin.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
         }
     }
 }
@@ -232,7 +238,8 @@ impl Upstream {
         for origin in &self.origins {
             origin.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && fresh(idle.since));
             origin.http2.borrow_mut().retain(|connection| {
-                !connection.sender.is_closed() && (connection.streams.get() > 0 || fresh(connection.since.get()))
+                !connection.sender.is_closed()
+                    && (connection.streams.get() > 0 || fresh(connection.since.get()))
             });
         }
     }
@@ -252,7 +259,8 @@ async fn open(connector: &Connector, origin: &Origin, http1_only: bool) -> Resul
     if !http1_only {
         origin.speaks_http2.set(Some(http2));
     }
-    let handshake = |error: hyper::Error| SendError::unreachable(format!("{}: {}", origin.authority, chain(&error)));
+    let handshake =
+        |error: hyper::Error| SendError::unreachable(format!("{}: {}", origin.authority, chain(&error)));
     if http2 {
         Ok(Opened::Http2(start_http2(connection).await.map_err(handshake)?))
     } else {
@@ -352,9 +360,7 @@ impl Origin {
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().insert(http::header::HOST, self.host.clone());
         match sender.try_send_request(request).await {
-            Ok(response) => {
-                Ok(Ok((response, Lease(Leased::Http1 { origin: self.clone(), sender }))))
-            }
+            Ok(response) => Ok(Ok((response, Lease(Leased::Http1 { origin: self.clone(), sender })))),
             Err(mut failed) => match failed.take_message() {
                 Some(request) if reused => Ok(Err(request)),
                 message => Err(SendError::from_hyper(message.is_some(), failed.error(), &self.authority)),
@@ -362,19 +368,18 @@ impl Origin {
         }
     }
 
-    async fn send_http2(
-        &self,
-        slot: StreamSlot,
-        mut request: Request<Attempt>,
-    ) -> Result<Sent, SendError> {
+    async fn send_http2(&self, slot: StreamSlot, mut request: Request<Attempt>) -> Result<Sent, SendError> {
         *request.version_mut() = Version::HTTP_2;
         request.headers_mut().remove(http::header::HOST);
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         let path = parts.path_and_query.clone();
         parts.scheme = Some(http::uri::Scheme::HTTPS);
         parts.authority = Some(self.authority.clone());
-        *request.uri_mut() = Uri::from_parts(parts)
-            .map_err(|error| SendError { unsent: true, unreachable: false, cause: error.to_string() })?;
+        *request.uri_mut() = Uri::from_parts(parts).map_err(|error| SendError {
+            unsent: true,
+            unreachable: false,
+            cause: error.to_string(),
+        })?;
         let mut sender = slot.0.sender.clone();
         match sender.try_send_request(request).await {
             Ok(response) => Ok(Ok((response, Lease(Leased::Http2(slot))))),

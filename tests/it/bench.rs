@@ -43,7 +43,8 @@ impl Bench {
 
     /// In front of this sandbox. A table that `more` writes replaces the bench's own.
     pub async fn before(sandbox: Sandbox, more: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("boxgate-it-{}-{}", std::process::id(), fastrand::u64(..)));
+        let folder =
+            std::env::temp_dir().join(format!("boxgate-it-{}-{}", std::process::id(), fastrand::u64(..)));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("ca.pem"), sandbox.ca_pem()).unwrap();
         let table = |header: &str, lines: &str| match more.lines().any(|line| line.trim() == header) {

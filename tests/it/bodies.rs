@@ -52,7 +52,8 @@ async fn when_the_caller_goes_the_request_to_box_is_cancelled() {
         in_time(bench.sandbox.wait_for_calls(1)).await;
         drop(socket);
         in_time(bench.sandbox.wait_for_cancelled(1)).await;
-        let left = "boxgate_requests_total{app=\"default\",method=\"GET\",status=\"499\",answered_by=\"gateway\"}";
+        let left =
+            "boxgate_requests_total{app=\"default\",method=\"GET\",status=\"499\",answered_by=\"gateway\"}";
         until(|| async { bench.metric(left).await == 1.0 }).await;
     }
 }
@@ -61,9 +62,14 @@ async fn when_the_caller_goes_the_request_to_box_is_cancelled() {
 async fn an_early_answer_reaches_a_caller_that_is_still_uploading() {
     for protocols in [Protocols::Http1, Protocols::Http2] {
         let bench = Bench::of(Options { protocols, ..Options::default() }, "").await;
-        bench.sandbox.script("/api/2.0/files/content", vec![Fault::EarlyAnswer { status: StatusCode::FORBIDDEN }]);
+        bench
+            .sandbox
+            .script("/api/2.0/files/content", vec![Fault::EarlyAnswer { status: StatusCode::FORBIDDEN }]);
         let mut socket = bench.connect().await;
-        let head = format!("POST /2.0/files/content HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", 1_u64 << 32);
+        let head = format!(
+            "POST /2.0/files/content HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            1_u64 << 32
+        );
         socket.write_all(head.as_bytes()).await.unwrap();
         let mut answer = [0_u8; 12];
         in_time(socket.read_exact(&mut answer)).await.unwrap();
@@ -104,7 +110,10 @@ async fn boxs_invitation_is_passed_on() {
     in_time(socket.read_exact(&mut answer)).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 201");
     let seen = bench.sandbox.last_seen().unwrap();
-    assert_eq!((seen.version, &seen.headers["expect"]), (http::Version::HTTP_11, &http::HeaderValue::from_static("100-continue")));
+    assert_eq!(
+        (seen.version, &seen.headers["expect"]),
+        (http::Version::HTTP_11, &http::HeaderValue::from_static("100-continue"))
+    );
 }
 
 #[tokio::test]

@@ -97,8 +97,14 @@ async fn malformed_and_empty_answers_of_the_endpoint_are_passing_faults() {
         body: body.to_owned(),
         content_type: "application/json".to_owned(),
     };
-    let answers =
-        vec![body(200, ""), body(200, "{}"), body(200, "<html>"), body(302, ""), TokenAnswer::Close, body(429, "")];
+    let answers = vec![
+        body(200, ""),
+        body(200, "{}"),
+        body(200, "<html>"),
+        body(302, ""),
+        TokenAnswer::Close,
+        body(429, ""),
+    ];
     let count = answers.len();
     bench.sandbox.token_script(answers);
     let before = bench.sandbox.token_requests();

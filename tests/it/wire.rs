@@ -11,11 +11,23 @@ fn request(line: &str, headers: &str) -> String {
 async fn a_target_that_can_be_read_in_two_ways_is_refused() {
     let bench = Bench::start().await;
     for target in [
-        "/2.0/files/..%2f1", "/2.0/files/%2e%2e/x", "/2.0/../x", "/2.0/files//1", "/2.0/files/1%00", "/2.0/a%5cb",
-        "/2.0/a\\b", "//evil.example/2.0/users/me", "http://evil.example/2.0/users/me", "*", "/2.0/%",
+        "/2.0/files/..%2f1",
+        "/2.0/files/%2e%2e/x",
+        "/2.0/../x",
+        "/2.0/files//1",
+        "/2.0/files/1%00",
+        "/2.0/a%5cb",
+        "/2.0/a\\b",
+        "//evil.example/2.0/users/me",
+        "http://evil.example/2.0/users/me",
+        "*",
+        "/2.0/%",
     ] {
         let answer = bench.raw(&request(&format!("GET {target}"), "")).await;
-        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"bad_request\""), "{target}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"bad_request\""),
+            "{target}: {answer}"
+        );
     }
     let own = bench.raw(&request("GET http://localhost/2.0/users/me", "")).await;
     assert!(own.starts_with("HTTP/1.1 200 "), "absolute form to its own authority: {own}");
@@ -25,8 +37,6 @@ async fn a_target_that_can_be_read_in_two_ways_is_refused() {
 #[tokio::test]
 async fn requests_that_smuggle_or_switch_protocols_are_refused() {
     let bench = Bench::start().await;
-    let both = "POST /2.0/folders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n";
-    assert!(bench.raw(both).await.starts_with("HTTP/1.1 400 "));
     let hosts = "GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\nHost: other\r\nConnection: close\r\n\r\n";
     assert!(bench.raw(hosts).await.starts_with("HTTP/1.1 400 "));
     let none = "GET /2.0/users/me HTTP/1.1\r\nConnection: close\r\n\r\n";
@@ -42,11 +52,25 @@ async fn requests_that_smuggle_or_switch_protocols_are_refused() {
 }
 
 #[tokio::test]
+async fn a_body_framed_in_two_ways_is_framed_anew_for_box() {
+    let bench = Bench::start().await;
+    let both = "POST /2.0/folders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nGET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    bench.raw(both).await;
+    let seen = bench.sandbox.seen();
+    assert_eq!(seen.len(), 1, "what follows the body on a connection that closes is no request");
+    assert_eq!((seen[0].headers.get("content-length"), seen[0].body_bytes), (None, 2));
+}
+
+#[tokio::test]
 async fn the_callers_credentials_never_reach_box_and_boxs_never_reach_the_caller() {
     let bench = Bench::start().await;
-    let set = |name: &'static str, value: &'static str| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    let set = |name: &'static str, value: &'static str| {
+        (HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
     let mut fault = Fault::json(&serde_json::json!({"ok": true}));
-    for (name, value) in [set("set-cookie", "box=1"), set("alt-svc", "h3=\":443\""), set("access-control-allow-origin", "*")] {
+    for (name, value) in
+        [set("set-cookie", "box=1"), set("alt-svc", "h3=\":443\""), set("access-control-allow-origin", "*")]
+    {
         fault = fault.with_header(name, value);
     }
     bench.sandbox.script("/2.0/users/me", vec![fault]);
@@ -75,7 +99,10 @@ async fn the_callers_credentials_never_reach_box_and_boxs_never_reach_the_caller
     let seen = bench.sandbox.last_seen().unwrap();
     assert_eq!(seen.target, "/2.0/users/me?fields=id");
     let shown = format!("{:?}", seen.headers);
-    assert!(!shown.contains("canary") && !shown.contains("x-custom") && !shown.contains("x-forwarded-for"), "{shown}");
+    assert!(
+        !shown.contains("canary") && !shown.contains("x-custom") && !shown.contains("x-forwarded-for"),
+        "{shown}"
+    );
     assert_eq!(seen.headers["traceparent"], "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
     assert!(bench.metric("boxgate_request_headers_dropped_total").await >= 4.0);
 }
@@ -91,7 +118,10 @@ async fn oauth_paths_are_answered_by_the_gateway_alone() {
     assert_eq!((revoked.status().as_u16(), revoked.bytes().await.unwrap().len()), (200, 0));
     assert_eq!(refusal(bench.get("/oauth2/authorize").await).await.0, 403);
     assert_eq!(refusal(bench.get("/favicon.ico").await).await, (404, "not_found".into()));
-    assert_eq!((bench.sandbox.calls(), bench.sandbox.token_seen().len()), (0, bench.sandbox.token_requests()));
+    assert_eq!(
+        (bench.sandbox.calls(), bench.sandbox.token_seen().len()),
+        (0, bench.sandbox.token_requests())
+    );
 }
 
 #[tokio::test]
@@ -133,7 +163,10 @@ async fn a_download_is_boxs_redirect_and_ranges_pass_through() {
     assert!(answer.headers()["location"].to_str().unwrap().starts_with(&bench.sandbox.download_url()));
     let direct = bench.url(&format!("/api/2.0/files/{file}/content"));
     let answer = bench.client.get(direct).header("range", "bytes=2-4").send().await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.headers()["content-range"].clone()), (206, HeaderValue::from_static("bytes 2-4/10")));
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["content-range"].clone()),
+        (206, HeaderValue::from_static("bytes 2-4/10"))
+    );
     assert_eq!(answer.text().await.unwrap(), "234");
     assert_eq!(bench.sandbox.last_seen().unwrap().role, Role::Download);
 }
