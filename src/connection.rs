@@ -12,6 +12,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use http_body::{Body, Frame, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, Sleep};
 use tracing::debug;
 
 use crate::connect::chain;
+use crate::download::Answer;
 use crate::gateway;
 use crate::upstream::LocalExecutor;
 use crate::worker::{Peer, Worker};
@@ -70,8 +72,10 @@ impl Connections {
 struct Control {
     draining: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    /// Requests under way.
+    /// Requests under way, until their answers' last byte was taken.
     busy: Cell<u32>,
+    /// Requests so far.
+    served: Cell<u64>,
 }
 
 impl Control {
@@ -92,6 +96,7 @@ struct Busy(Rc<Control>);
 impl Busy {
     fn new(control: Rc<Control>) -> Self {
         control.busy.set(control.busy.get() + 1);
+        control.served.set(control.served.get() + 1);
         Self(control)
     }
 }
@@ -99,6 +104,32 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.busy.set(self.0.busy.get() - 1);
+    }
+}
+
+/// A body that keeps its connection busy.
+struct Guarded {
+    body: Answer,
+    _busy: Busy,
+}
+
+impl Body for Guarded {
+    type Data = <Answer as Body>::Data;
+    type Error = <Answer as Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -124,11 +155,7 @@ pub async fn serve<S: Socket>(worker: Rc<Worker>, connections: &Connections, mut
         move |request| {
             let busy = Busy::new(control.clone());
             let answering = gateway::serve(worker.clone(), peer, request);
-            async move {
-                let answer = answering.await;
-                drop(busy);
-                answer
-            }
+            async move { answering.await.map(|answer| answer.map(|body| Guarded { body, _busy: busy })) }
         }
     });
     let ended = if is_http2 {
@@ -210,6 +237,7 @@ struct Watched<S> {
     idle_since: Instant,
     head_since: Option<Instant>,
     was_busy: bool,
+    served: u64,
     read_timer: Option<Pin<Box<Sleep>>>,
     write_timer: Option<Pin<Box<Sleep>>>,
     write_blocked: Option<Instant>,
@@ -231,6 +259,7 @@ impl<S: Socket> Watched<S> {
             idle_since: now,
             head_since: Some(now),
             was_busy: false,
+            served: 0,
             read_timer: None,
             write_timer: None,
             write_blocked: None,
@@ -253,9 +282,11 @@ impl<S: Socket> Watched<S> {
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             let busy = self.control.busy.get() > 0;
-            if busy {
+            let served = self.control.served.get();
+            if std::mem::replace(&mut self.served, served) != served || busy {
                 (self.was_busy, self.head_since) = (true, None);
-            } else if self.was_busy {
+            }
+            if !busy && self.was_busy {
                 (self.was_busy, self.idle_since) = (false, Instant::now());
             }
             let deadline = match self.head_since {

@@ -146,12 +146,10 @@ pub fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
 pub fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
     let is_websocket =
         |value: &HeaderValue| tokens(value).any(|token| token.eq_ignore_ascii_case("websocket"));
-    match headers.get(UPGRADE) {
-        Some(upgrade) if is_websocket(upgrade) => {
-            Err(Refusal::BadRequest("WebSocket upgrades are not served; Box's API has none."))
-        }
-        _ => Ok(()),
+    if headers.get_all(UPGRADE).iter().any(is_websocket) {
+        return Err(Refusal::BadRequest("WebSocket upgrades are not served; Box's API has none."));
     }
+    Ok(())
 }
 
 /// The caller's id of the request if it has the form that is kept, else a new one.

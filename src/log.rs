@@ -22,7 +22,9 @@ pub fn init(log: &Log) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .with_target(false);
+        .with_target(false)
+        // What cannot be written on stderr cannot be complained of on stderr either: that would end the worker.
+        .log_internal_errors(false);
     // A second call, as in tests, changes nothing.
     let _ = match log.format {
         LogFormat::Text => subscriber.try_init(),

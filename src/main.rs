@@ -168,6 +168,12 @@ async fn serve(config: Config, ready: impl FnOnce(&[String]) -> io::Result<()>) 
 fn stop_on_signals() -> io::Result<watch::Receiver<Stop>> {
     let (sender, receiver) = watch::channel(Stop::No);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            warn!("SIGHUP: the configuration is not read again in this version; restart to change it");
+        }
+    });
     tokio::spawn(async move {
         for stop in [Stop::Drain, Stop::Now] {
             tokio::select! {

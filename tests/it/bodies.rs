@@ -172,3 +172,20 @@ async fn at_once_means_at_once() {
     assert!(in_time(answering).await.unwrap().is_err());
     tokio::time::timeout(Duration::from_secs(10), bench.stopped()).await.unwrap();
 }
+
+/// Time is what this is about, so time must pass.
+#[tokio::test]
+async fn a_download_outlasts_the_keepalive_timeout() {
+    for protocols in [Protocols::Http1, Protocols::Http2] {
+        let more = "[server]\nkeepalive_timeout = \"100ms\"\nheader_timeout = \"100ms\"";
+        let bench = Bench::of(Options { protocols, ..Options::default() }, more).await;
+        let file = bench.sandbox.add_file("0", "z", Content::Zeros(32 << 20));
+        let mut answer = bench.get(&format!("/api/2.0/files/{file}/content")).await;
+        let mut length = answer.chunk().await.unwrap().unwrap().len();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        while let Some(chunk) = answer.chunk().await.unwrap() {
+            length += chunk.len();
+        }
+        assert_eq!(length, 32 << 20, "{protocols:?}");
+    }
+}

@@ -7,7 +7,8 @@
     reason = "what fails here fails the test"
 )]
 
-mod harness; // the child, its Box and a plain client
+mod harness; // the child and its Box
+mod client; // a plain client
 mod command; // flags, files, exit codes
 mod life; // starting, draining, stopping
 mod secrets; // what must never show

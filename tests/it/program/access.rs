@@ -5,7 +5,8 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use super::harness::{FakeBox, Program, receive, request, send, wait};
+use super::client::{receive, request, send};
+use super::harness::{FakeBox, Program, wait};
 
 const ME: &str = "/2.0/users/me";
 

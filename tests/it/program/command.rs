@@ -5,7 +5,8 @@ use std::process::Output;
 
 use boxgate::sandbox::Role;
 
-use super::harness::{FakeBox, Folder, Program, boxgate, command, request, write_file};
+use super::client::request;
+use super::harness::{FakeBox, Folder, Program, boxgate, command, write_file};
 
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -6,7 +6,8 @@ use std::thread;
 
 use boxgate::sandbox::{Fault, Role};
 
-use super::harness::{FakeBox, PATIENCE, Program, receive, send, until, wait};
+use super::client::{receive, send};
+use super::harness::{FakeBox, PATIENCE, Program, until, wait};
 
 const ME: &str = "/2.0/users/me";
 

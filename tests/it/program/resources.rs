@@ -6,7 +6,8 @@ use std::os::unix::net::UnixListener;
 
 use boxgate::sandbox::{Content, Fault};
 
-use super::harness::{FakeBox, Folder, Program, command, receive, send, write_file};
+use super::client::{receive, send};
+use super::harness::{FakeBox, Folder, Program, boxgate, command, write_file};
 
 const ME: &str = "/2.0/users/me";
 const GIB: u64 = 1 << 30;
@@ -43,7 +44,7 @@ fn a_socket_file_with_a_listener_is_left_alone() {
     let first = Program::listening(&at, &address, "");
     let folder = Folder::new();
     write_file(&folder, &at, &address, "");
-    let second = super::harness::boxgate(&folder, &[]);
+    let second = boxgate(&folder, &[]);
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&second.stderr).contains("address in use"), "{second:?}");
     assert!(path.exists());
