@@ -222,7 +222,8 @@ impl Upstream {
         origin: &Rc<Origin>,
         http1_only: bool,
     ) -> Result<Option<http1::SendRequest<Attempt>>, SendError> {
-        Ok(match open(&self.connector, origin, http1_only).await? {
+        // Boxed: a handshake is rare and its state large, and the whole of a request's state is moved for each one.
+        Ok(match Box::pin(open(&self.connector, origin, http1_only)).await? {
             Opened::Http1(sender) => Some(sender),
             Opened::Http2(connection) => {
                 origin.http2.borrow_mut().push(connection);
