@@ -17,6 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Of a configuration that cannot be used, so that a service manager need not restart into it.
 const BAD_CONFIGURATION: u8 = 2;
 const DEFAULT_FILE: &str = "proxy.toml";
