@@ -12,7 +12,9 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use http::Request;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -76,6 +78,8 @@ struct Control {
     busy: Cell<u32>,
     /// Requests so far.
     served: Cell<u64>,
+    /// The latest of them has a body, of which something may be left unread.
+    has_body: Cell<bool>,
 }
 
 impl Control {
@@ -152,7 +156,8 @@ pub async fn serve<S: Socket>(worker: Rc<Worker>, connections: &Connections, mut
     let watched = Watched::new(socket, prefix, is_http2, control.clone(), &worker);
     let service = service_fn({
         let (worker, control) = (worker.clone(), control.clone());
-        move |request| {
+        move |request: Request<Incoming>| {
+            control.has_body.set(!request.body().is_end_stream());
             let busy = Busy::new(control.clone());
             let answering = gateway::serve(worker.clone(), peer, request);
             async move { answering.await.map(|answer| answer.map(|body| Guarded { body, _busy: busy })) }
@@ -388,7 +393,7 @@ impl<S: Socket> Write for Watched<S> {
         if this.linger.is_none() {
             ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
         }
-        if this.is_http2 {
+        if this.is_http2 || !this.control.has_body.get() {
             return Poll::Ready(Ok(()));
         }
         let timer = this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));

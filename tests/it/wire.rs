@@ -1,5 +1,6 @@
 use boxgate::sandbox::{Content, Fault, Options, Protocols, Role};
 use http::{HeaderName, HeaderValue, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bench::{Bench, refusal};
 
@@ -169,4 +170,42 @@ async fn a_download_is_boxs_redirect_and_ranges_pass_through() {
     );
     assert_eq!(answer.text().await.unwrap(), "234");
     assert_eq!(bench.sandbox.last_seen().unwrap().role, Role::Download);
+}
+
+/// A forward proxy that knows CONNECT alone; the targets it was asked for.
+async fn connect_proxy() -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = std::sync::Arc::<std::sync::Mutex<Vec<String>>>::default();
+    let noted = asked.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut caller, _) = listener.accept().await.unwrap();
+            let noted = noted.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(caller.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap();
+                let target = head.split(' ').nth(1).unwrap().to_owned();
+                let credentials = head.to_lowercase().contains("proxy-authorization: basic dtpw\r\n");
+                noted.lock().unwrap().push(format!("{target} {credentials}"));
+                let mut box_side = tokio::net::TcpStream::connect(&target).await.unwrap();
+                caller.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut caller, &mut box_side).await;
+            });
+        }
+    });
+    (address.to_string(), asked)
+}
+
+#[tokio::test]
+async fn a_forward_proxy_carries_tokens_and_requests_alike() {
+    let (proxy, asked) = connect_proxy().await;
+    let bench = Bench::with(&format!("[upstream]\nproxy = \"http://u:p@{proxy}\"")).await;
+    assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
+    let api = bench.sandbox.api_url().replace("https://", "");
+    let asked = asked.lock().unwrap().clone();
+    assert_eq!(asked, vec![format!("{api} true"); 2], "once for the token, once for the request");
 }
