@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::headers::AS_USER;
 use crate::host::{Host, HostList};
 use crate::network::Networks;
 use crate::operation::Rules;
@@ -40,8 +41,17 @@ pub enum AsUser {
 }
 
 impl AsUser {
+    /// Refuses a request that names a user whom the app may not name.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match headers.get(AS_USER).map(HeaderValue::to_str) {
+            None => Ok(()),
+            Some(Ok(user)) if self.permits(user) => Ok(()),
+            Some(_) => Err(Refusal::AsUserNotAllowed),
+        }
+    }
+
     /// Whether the header's value is one of the users. An id is digits (Box guide "As-User").
-    pub fn permits(&self, user: &str) -> bool {
+    fn permits(&self, user: &str) -> bool {
         match self {
             Self::Only(users) => users.iter().any(|allowed| allowed == user),
             Self::Any => !user.is_empty() && user.bytes().all(|b| b.is_ascii_digit()),

@@ -8,15 +8,17 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use tracing::{error, warn};
 
 use crate::admit;
+use crate::app::App;
 use crate::download::Answer;
 use crate::exchange::Exchange;
 use crate::forward::{self, Outbound};
-use crate::headers::{self, AS_USER, BodyFields, REQUEST_ID};
+use crate::headers::{self, BodyFields, REQUEST_ID};
 use crate::operation::Operation;
 use crate::page;
 use crate::refusal::Refusal;
@@ -94,38 +96,45 @@ async fn answer(
         exchange.set_template("/2.0/zip_downloads/*/content");
     }
     app.rules.check(Operation { method: &head.method, path: to.path })?; // may this app do this?
-    if let Some(user) = head.headers.get(AS_USER) {
-        let user = user.to_str().map_err(|_| Refusal::AsUserNotAllowed)?;
-        if !app.as_user.permits(user) {
-            return Err(Refusal::AsUserNotAllowed); // as whom?
-        }
-    }
+    app.as_user.check(&head.headers)?; // as whom?
 
-    let expects = admit::expects_continue(&head) && !hyper::body::Body::is_end_stream(&body);
+    let outbound = outbound(worker, exchange, app, &to, &head, body)?;
+    let (mut response, lease) = forward::send(worker, exchange, &outbound).await?; // Box
+    headers::from_box(response.headers_mut()); // what may come back?
+    Ok(Answered::Box(response, lease, outbound.upload.progress().cloned()))
+}
+
+/// What goes to Box, but for the token.
+fn outbound(
+    worker: &Worker,
+    exchange: &mut Exchange,
+    app: &App,
+    to: &Destination<'_>,
+    head: &Parts,
+    body: Incoming,
+) -> Result<Outbound, Refusal> {
+    let config = worker.config();
+    let expects = admit::expects_continue(head) && !body.is_end_stream();
     let upload = Upload::new(body, config.upstream.replay_buffer, expects);
     exchange.set_upload(upload.progress());
-    let body =
-        BodyFields { has_body: upload.progress().is_some(), length: admit::length_to_say(&head), expects };
-    let target = box_target(&to, head.uri.query())?;
-    let for_box = headers::to_box(head.headers, &app.forward_headers, body);
+    let framing =
+        BodyFields { has_body: upload.progress().is_some(), length: admit::length_to_say(head), expects };
+    let for_box = headers::to_box(&head.headers, &app.forward_headers, framing);
     worker.tally().fields_dropped(for_box.dropped);
     let authority = match to.role {
         Role::Api => &config.hosts.api,
         Role::Upload => &config.hosts.upload,
         Role::Download => &config.hosts.download,
     };
-    let outbound = Outbound {
+    Ok(Outbound {
         origin: worker.upstream().origin(authority).ok_or(Refusal::NotFound)?.clone(),
-        long: Outbound::is_long(&head.method, to.path),
-        method: head.method,
-        target,
+        method: head.method.clone(),
+        target: box_target(to, head.uri.query())?,
         fields: for_box.fields,
         upload,
         identity: (!to.presigned).then_some(app.identity),
-    };
-    let (mut response, lease) = forward::send(worker, exchange, &outbound).await?; // Box
-    headers::from_box(response.headers_mut()); // what may come back?
-    Ok(Answered::Box(response, lease, outbound.upload.progress().cloned()))
+        long: Outbound::is_long(&head.method, to.path),
+    })
 }
 
 /// Path and query for Box; the path byte for byte as it was judged.

@@ -5,12 +5,12 @@
 //! host, or act on the gateway's own origin, stays behind.
 
 use http::header::{
-    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, ALT_SVC, AUTHORIZATION, CACHE_CONTROL,
-    CONNECTION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, CONTENT_TYPE, COOKIE, EXPECT, EXPIRES,
-    HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VARY, VIA, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, ALT_SVC, CACHE_CONTROL, CONNECTION,
+    CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, CONTENT_TYPE, EXPECT, EXPIRES, HOST,
+    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, PROXY_AUTHENTICATE,
+    RANGE, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    USER_AGENT, VARY, VIA, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -62,43 +62,30 @@ pub struct ForBox {
 }
 
 /// Sorts a caller's fields. `also`: the app's `forward_headers`.
-pub fn to_box(mut from: HeaderMap, also: &[HeaderName], body: BodyFields) -> ForBox {
-    let nominated = from.remove(CONNECTION);
+pub fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) -> ForBox {
+    let nominated = from.get_all(CONNECTION);
     let is_nominated = |name: &HeaderName| {
-        nominated
-            .as_ref()
-            .is_some_and(|list| tokens(list).any(|token| token.eq_ignore_ascii_case(name.as_str())))
+        nominated.iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case(name.as_str()))
     };
     let trailers_announced =
         from.get(TE).is_some_and(|te| tokens(te).any(|t| t.eq_ignore_ascii_case("trailers")));
     let mut fields = HeaderMap::with_capacity(from.len() + 4);
     let mut dropped = 0;
-    let mut passing = false;
-    let mut last: Option<HeaderName> = None;
-    if let Some(via) = from.get(VIA) {
-        fields.insert(VIA, with_pseudonym(via));
-    } else {
-        fields.insert(VIA, PSEUDONYM);
-    }
-    let trailer = from.remove(TRAILER).filter(|_| body.has_body);
-    for (name, value) in from.drain() {
-        // A repeated field comes with its name on the first value only.
-        if let Some(name) = name {
-            passing = (passes_to_box(&name) || also.contains(&name)) && !is_nominated(&name);
-            if !passing && !is_of_this_hop(&name) {
-                dropped += 1;
+    fields.insert(VIA, from.get(VIA).map_or(PSEUDONYM, with_pseudonym));
+    for name in from.keys() {
+        if (passes_to_box(name) || also.contains(name)) && !is_nominated(name) {
+            for value in from.get_all(name) {
+                fields.append(name.clone(), value.clone());
             }
-            last = Some(name);
-        }
-        if let (true, Some(name)) = (passing, &last) {
-            fields.append(name.clone(), value);
+        } else if !is_of_this_hop(name) {
+            dropped += 1;
         }
     }
     if trailers_announced {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
-    if let Some(trailer) = trailer {
-        fields.insert(TRAILER, trailer);
+    if let Some(trailer) = from.get(TRAILER).filter(|_| body.has_body) {
+        fields.insert(TRAILER, trailer.clone());
     }
     if body.expects {
         fields.insert(EXPECT, HeaderValue::from_static("100-continue"));
@@ -183,13 +170,6 @@ pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
     (fits && trace.bytes().any(|b| b != b'0')).then_some(trace)
 }
 
-/// Whether a credential of the caller's own is among the fields; it never reaches Box.
-pub fn has_credential(headers: &HeaderMap) -> bool {
-    headers.contains_key(AUTHORIZATION)
-        || headers.contains_key(COOKIE)
-        || headers.contains_key(PROXY_AUTHORIZATION)
-}
-
 /// Fields of Box that stay behind.
 fn stays_behind(name: &HeaderName) -> bool {
     match *name {
@@ -235,13 +215,9 @@ fn stays_behind(name: &HeaderName) -> bool {
 
 /// Turns Box's fields into the caller's, in place.
 pub fn from_box(headers: &mut HeaderMap) {
-    let nominated = headers.remove(CONNECTION);
-    if let Some(nominated) = nominated {
-        for token in tokens(&nominated) {
-            if !token.is_empty() {
-                headers.remove(token);
-            }
-        }
+    let nominated: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+    for token in nominated.iter().flat_map(tokens).filter(|token| !token.is_empty()) {
+        headers.remove(token);
     }
     let vary = headers.remove(VARY);
     let via = headers.remove(VIA);
@@ -305,11 +281,12 @@ mod tests {
             ("host", "gate"),
             ("accept", "a"),
             ("accept", "b"),
-            ("connection", "keep-alive, X-File-Name"),
+            ("connection", "keep-alive"),
+            ("connection", "X-File-Name"),
             ("x-file-name", "n"),
         ]);
         let also = [HeaderName::from_static("x-allowed")];
-        let to = to_box(from, &also, NO_BODY);
+        let to = to_box(&from, &also, NO_BODY);
         let mut names: Vec<_> = to.fields.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["accept", "content-type", "if-match", "via", "x-allowed", "x-rep-hints"]);
@@ -321,7 +298,7 @@ mod tests {
     fn trailers_pass_where_both_sides_announce_them() {
         let from = map(&[("te", "trailers, deflate"), ("connection", "te"), ("trailer", "x-sum")]);
         let body = BodyFields { has_body: true, length: None, expects: false };
-        let to = to_box(from, &[], body).fields;
+        let to = to_box(&from, &[], body).fields;
         assert_eq!(
             (to.get("te").unwrap(), to.get("trailer").unwrap()),
             (&HeaderValue::from_static("trailers"), &HeaderValue::from_static("x-sum"))

@@ -57,11 +57,6 @@ impl Networks {
     pub fn overlaps(&self, other: &Self) -> bool {
         self.0.iter().any(|a| other.0.iter().any(|b| a.contains(b) || b.contains(a)))
     }
-
-    /// Whether addresses beyond loopback are in the set.
-    pub fn reach_beyond_loopback(&self) -> bool {
-        self.0.iter().any(|network| !network.addr().is_loopback())
-    }
 }
 
 /// `::ffff:10.1.2.3` is `10.1.2.3` (RFC 4291 §2.5.5.2): a dual-stack socket must not escape an IPv4 rule.

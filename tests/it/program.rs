@@ -1,12 +1,5 @@
 //! The program as its user meets it: the real binary as a child process, in front of a sandbox of Box.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "what fails here fails the test"
-)]
-
 mod harness; // the child and its Box
 mod client; // a plain client
 mod command; // flags, files, exit codes
