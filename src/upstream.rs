@@ -13,8 +13,8 @@
 //! | **the same, each connection a task of its worker** | 19.3 | 20.2 |
 //! | the last with HTTP/2 to Box | 18.9 | 20.1 |
 //!
-//! The rows below nginx are bare forwarders. The whole gateway over HTTP/2, in another run: nginx 21.2 and 22.5,
-//! boxgate 21.0 and 21.3; a GiB of 1 MiB downloads costs it 1.2 s of CPU (nginx 1.0), with `http2 = false` 1.0 to 1.2.
+//! The rows below nginx are bare forwarders. The whole gateway over HTTP/2, in another run: nginx 21.2 and 22.2,
+//! boxgate 20.4 and 21.3; a GiB of 1 MiB downloads costs it 1.2 s of CPU (nginx 1.0), with `http2 = false` 1.0 to 1.2.
 //!
 //! A connection that is a task of its own also notices at once that Box has closed it, so that a request rarely
 //! picks a dead one.
