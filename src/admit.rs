@@ -17,8 +17,12 @@ use crate::worker::{Peer, Worker};
 pub struct Admitted<'a> {
     /// Its `Host`, or HTTP/2's `:authority`.
     pub host: Host<'a>,
+    /// The same with its port, as the caller wrote it.
+    pub authority: &'a str,
     /// The caller behind trusted proxies.
     pub client: IpAddr,
+    /// Whether the caller used https; a trusted proxy may have ended it.
+    pub secure: bool,
 }
 
 /// Judges source, method, target, framing and Host, in this order.
@@ -37,7 +41,20 @@ pub fn check<'a>(worker: &Worker, peer: Peer, head: &'a Parts) -> Result<Admitte
     if !listen.hosts.admits(host.0) {
         return Err(Refusal::HostNotAllowed { host: host.1.to_owned(), key: "hosts of [listen]" });
     }
-    Ok(Admitted { host: host.0, client: client(worker, peer, &head.headers) })
+    Ok(Admitted {
+        host: host.0,
+        authority: host.1,
+        client: client(worker, peer, &head.headers),
+        secure: is_secure(worker, peer, &head.headers),
+    })
+}
+
+fn is_secure(worker: &Worker, peer: Peer, headers: &HeaderMap) -> bool {
+    let trusted = worker.config().trusted_proxies.contains(peer.address);
+    match headers.get("x-forwarded-proto").filter(|_| trusted).map(|scheme| scheme.as_bytes()) {
+        Some(scheme) => scheme.to_ascii_lowercase().starts_with(b"https"),
+        None => peer.secure,
+    }
 }
 
 /// The one authority that the request names; the second is the caller's spelling.

@@ -29,6 +29,8 @@ pub struct App {
     pub as_user: AsUser,
     /// Request headers that pass to Box besides the built-in list.
     pub forward_headers: Vec<HeaderName>,
+    /// Whether the gateway goes where a download is redirected to.
+    pub follow_downloads: bool,
 }
 
 /// Whom an app's `As-User` header may name.
@@ -147,6 +149,7 @@ mod tests {
             rules: Rules::new(vec![Pattern::everything()], vec![]),
             as_user: AsUser::Only(vec![]),
             forward_headers: vec![],
+            follow_downloads: true,
         }
     }
 

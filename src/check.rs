@@ -69,7 +69,7 @@ async fn who_am_i(
     let origin = pool.origin(&config.hosts.api).ok_or("[box] api is no host name")?;
     let limit = config.upstream.response_timeout;
     let answering = async {
-        let (response, _lease) = pool.send(origin, request, false).await.map_err(|error| error.cause)?;
+        let (response, _lease) = pool.send(&origin, request, false).await.map_err(|error| error.cause)?;
         let (head, body) = response.into_parts();
         let body = http_body_util::BodyExt::collect(http_body_util::Limited::new(body, 64 * 1024));
         let body = body.await.map_err(|error| error.to_string())?.to_bytes();

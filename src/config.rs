@@ -128,6 +128,10 @@ pub struct Upstream {
     pub http2: bool,
     /// The proxy on the way to Box.
     pub proxy: Proxy,
+    /// Whether the gateway goes where a download is redirected to; an app may choose otherwise.
+    pub follow_downloads: bool,
+    /// Whether Box's URLs in answers point back at the gateway.
+    pub rewrite_urls: bool,
 }
 
 /// The forward proxy on the way to Box.

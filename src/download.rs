@@ -16,8 +16,12 @@ use tracing::warn;
 
 use crate::connect::chain;
 use crate::exchange::{End, Exchange};
+use crate::forward::LONG_ANSWER;
+use crate::rewrite::Looked;
+use crate::route::{Access, Destination};
 use crate::upload::Progress;
 use crate::upstream::Lease;
+use crate::worker::Worker;
 
 /// What the caller gets; the record of the request ends with it.
 pub enum Answer {
@@ -32,16 +36,99 @@ pub enum Answer {
     Streamed(Streamed),
 }
 
+/// Where the bytes of Box's answer come from.
+pub enum Source {
+    /// The connection.
+    Whole {
+        /// Box's body.
+        incoming: Incoming,
+        /// Its connection's place; `None` once it was given back.
+        lease: Option<Lease>,
+    },
+    /// The same, looked into.
+    Looked(Looked),
+}
+
+impl Source {
+    /// As Box sends it.
+    pub fn whole(incoming: Incoming, lease: Lease) -> Self {
+        Self::Whole { incoming, lease: Some(lease) }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self {
+            Self::Whole { incoming, lease } => {
+                let polled = Pin::new(&mut *incoming).poll_frame(cx);
+                let ended = matches!(polled, Poll::Ready(None)) || incoming.is_end_stream();
+                if let Some(lease) = lease.take_if(|_| ended) {
+                    lease.done();
+                }
+                polled
+            }
+            Self::Looked(looked) => looked.poll(cx),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Whole { incoming, .. } => incoming.is_end_stream(),
+            Self::Looked(looked) => looked.ahead.is_empty() && looked.rest.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole { incoming, .. } => incoming.size_hint(),
+            Self::Looked(looked) => looked.size_hint(),
+        }
+    }
+}
+
+/// How an answer of Box is streamed.
+pub struct Stream {
+    /// A request body may still be under way while the answer is; its bytes count as movement.
+    upload: Option<Rc<Progress>>,
+    body_timeout: Duration,
+    /// A long poll: a drain does not wait for it.
+    poll_of: Option<Rc<Worker>>,
+}
+
+impl Stream {
+    /// For the answer from there.
+    pub fn new(worker: &Rc<Worker>, to: &Destination<'_>, upload: Option<&Rc<Progress>>) -> Self {
+        let body_timeout = worker.config().upstream.body_timeout;
+        let upload = upload.cloned();
+        match to.access {
+            Access::Realtime => {
+                let poll_of = Some(worker.clone());
+                Self { upload, body_timeout: body_timeout.max(LONG_ANSWER), poll_of }
+            }
+            Access::Token | Access::Presigned => Self { upload, body_timeout, poll_of: None },
+        }
+    }
+
+    /// `None`: a drain has begun, and nobody waits for this.
+    pub async fn unless_stopping<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        match &self.poll_of {
+            None => Some(future.await),
+            Some(worker) => tokio::select! {
+                biased;
+                done = future => Some(done),
+                () = worker.stopping() => None,
+            },
+        }
+    }
+}
+
 /// A body of Box under way.
 pub struct Streamed {
-    incoming: Incoming,
-    lease: Option<Lease>,
+    source: Source,
     exchange: Exchange,
-    /// A request body may still be under way while the answer is; its bytes count as movement.
     upload: Option<Rc<Progress>>,
     body_timeout: Duration,
     moved: Instant,
     stalled: Option<Pin<Box<Sleep>>>,
+    stopping: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 /// Why a body ends before its end. The caller sees a broken connection.
@@ -51,6 +138,8 @@ pub enum Broken {
     Box(hyper::Error),
     /// Nothing moved for too long.
     Stalled,
+    /// The gateway is stopping.
+    Stopping,
 }
 
 impl fmt::Display for Broken {
@@ -58,6 +147,7 @@ impl fmt::Display for Broken {
         match self {
             Self::Box(error) => write!(f, "Box broke off its answer: {}", chain(error)),
             Self::Stalled => f.write_str("Box's answer stalled for longer than [upstream] body_timeout"),
+            Self::Stopping => f.write_str("a long poll is not waited for while draining"),
         }
     }
 }
@@ -75,22 +165,15 @@ impl Answer {
     }
 
     /// Box's answer.
-    pub fn streamed(
-        incoming: Incoming,
-        lease: Lease,
-        exchange: Exchange,
-        upload: Option<Rc<Progress>>,
-        body_timeout: Duration,
-    ) -> Self {
-        let mut streamed = Streamed {
-            incoming,
-            lease: Some(lease),
-            exchange,
-            upload,
-            body_timeout,
-            moved: Instant::now(),
-            stalled: None,
-        };
+    pub fn streamed(source: Source, exchange: Exchange, stream: Stream) -> Self {
+        let Stream { upload, body_timeout, poll_of } = stream;
+        let stopping = poll_of.map(|worker| {
+            let stopping: Pin<Box<dyn Future<Output = ()>>> =
+                Box::pin(async move { worker.stopping().await });
+            stopping
+        });
+        let (moved, stalled) = (Instant::now(), None);
+        let mut streamed = Streamed { source, exchange, upload, body_timeout, moved, stalled, stopping };
         streamed.finish_at_end();
         Self::Streamed(streamed)
     }
@@ -98,25 +181,31 @@ impl Answer {
 
 impl Streamed {
     fn finish_at_end(&mut self) {
-        if self.incoming.is_end_stream() {
+        if self.source.is_end() {
             self.finish();
         }
     }
 
     fn finish(&mut self) {
         self.exchange.ended(End::Complete);
-        if let Some(lease) = self.lease.take() {
+        if let Source::Whole { lease, .. } = &mut self.source
+            && let Some(lease) = lease.take()
+        {
             lease.done();
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let broken = match Pin::new(&mut self.incoming).poll_frame(cx) {
+        let broken = match self.source.poll(cx) {
             Poll::Pending => {
-                if !self.has_stalled(cx) {
+                if self.has_stalled(cx) {
+                    Broken::Stalled
+                } else if self.stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(cx).is_ready())
+                {
+                    Broken::Stopping
+                } else {
                     return Poll::Pending;
                 }
-                Broken::Stalled
             }
             Poll::Ready(None) => {
                 self.finish();
@@ -168,14 +257,14 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own { body, .. } => body.as_ref().is_none_or(Bytes::is_empty),
-            Self::Streamed(streamed) => streamed.incoming.is_end_stream(),
+            Self::Streamed(streamed) => streamed.source.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own { body, .. } => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Streamed(streamed) => streamed.incoming.size_hint(),
+            Self::Streamed(streamed) => streamed.source.size_hint(),
         }
     }
 }

@@ -39,7 +39,7 @@ pub struct Exchange {
     app: Option<usize>,
     identity: Option<usize>,
     /// Logged in place of the path, where the URL itself is a credential.
-    template: Option<&'static str>,
+    template: Option<String>,
     upload: Option<Rc<Progress>>,
     bytes_out: u64,
     status: Option<StatusCode>,
@@ -98,8 +98,8 @@ impl Exchange {
     }
 
     /// The path must not be logged; this stands for it.
-    pub fn set_template(&mut self, template: &'static str) {
-        self.template = Some(template);
+    pub fn set_template(&mut self, template: Option<String>) {
+        self.template = template;
     }
 
     /// Where the bytes of the request's body are counted.
@@ -152,7 +152,7 @@ impl Exchange {
             ("app", self.app.and_then(|app| worker.app_name(app)).map(Value::Text)),
             ("identity", self.identity.and_then(|identity| worker.identity_name(identity)).map(Value::Text)),
             ("method", Some(Value::Text(self.method.as_str()))),
-            ("path", Some(Value::Text(self.template.unwrap_or(self.uri.path())))),
+            ("path", Some(Value::Text(self.template.as_deref().unwrap_or(self.uri.path())))),
             ("status", Some(Value::Number(u64::from(metrics::status(self.status))))),
             ("answered_by", text(by)),
             ("code", self.code.map(Value::Text)),

@@ -20,8 +20,9 @@ use crate::upload::{Progress, Upload};
 use crate::upstream::{Lease, Origin, SendError};
 use crate::worker::Worker;
 
-/// Box works on moves and deletions of large folders for up to 600 s (OpenAPI, `PUT` and `DELETE /folders/{id}`).
-const LONG_ANSWER: Duration = Duration::from_secs(660);
+/// Box works on moves and deletions of large folders for up to 600 s (OpenAPI, `PUT` and `DELETE /folders/{id}`) and
+/// holds a long poll for 610 s (guide "User events").
+pub const LONG_ANSWER: Duration = Duration::from_secs(660);
 
 /// A request as it goes to Box, but for its token.
 pub struct Outbound {
@@ -88,7 +89,7 @@ pub async fn send(
         let answering = worker.upstream().send(&outbound.origin, request, http1_only);
         match in_time(worker, outbound, answering).await? {
             Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
-                drop((response, lease));
+                lease.done_after(response.into_body());
                 let (Some(identity), Some(token)) = (outbound.identity, token) else {
                     return Err(Refusal::UpstreamUnauthorized);
                 };

@@ -9,22 +9,26 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use tracing::{error, warn};
 
 use crate::admit;
 use crate::app::App;
-use crate::download::Answer;
+use crate::download::{Answer, Source, Stream};
 use crate::exchange::Exchange;
 use crate::forward::{self, Outbound};
 use crate::headers::{self, BodyFields, REQUEST_ID};
+use crate::json_edit::Node;
 use crate::operation::Operation;
 use crate::page;
+use crate::redirect;
 use crate::refusal::Refusal;
-use crate::route::{self, Destination, Role, Route};
+use crate::rewrite::{self, Base, Rewriter};
+use crate::route::{self, Access, Destination, Route};
 use crate::target;
 use crate::upload::Upload;
+use crate::upstream::Lease;
 use crate::worker::{Peer, Worker};
 
 /// Answers one request.
@@ -46,10 +50,7 @@ pub async fn serve(
     );
     let request_id = exchange.request_id().clone();
     let mut response = match answer(&worker, peer, request, &mut exchange).await {
-        Ok(Answered::Box(response, lease, upload)) => {
-            let body_timeout = worker.config().upstream.body_timeout;
-            response.map(|body| Answer::streamed(body, lease, exchange, upload, body_timeout))
-        }
+        Ok(Answered::Box(response, stream)) => response.map(|body| Answer::streamed(body, exchange, stream)),
         Ok(Answered::Gateway(response)) => {
             exchange.gateway_answered(response.status(), None);
             response.map(|body| Answer::own(body, &method, exchange))
@@ -67,7 +68,7 @@ pub async fn serve(
 
 /// Who answers.
 enum Answered {
-    Box(Response<Incoming>, crate::upstream::Lease, Option<Rc<crate::upload::Progress>>),
+    Box(Response<Source>, Stream),
     Gateway(Response<Bytes>),
 }
 
@@ -86,22 +87,47 @@ async fn answer(
     let (place, app, path) = config.apps.choose(path, admitted.host, admitted.client)?; // which app is calling?
     exchange.set_app(place, app.identity);
     page::check(&head.method, &head.headers, peer.open)?; // is it a web page?
-    let to = match route::find(&head.method, path)? {
+    let to = match route::find(&head.method, path, &config.hosts)? {
         // where at Box?
         Route::Box(destination) => destination,
         Route::PlaceholderToken => return Ok(Answered::Gateway(placeholder_token())),
-        Route::Revoke => return Ok(Answered::Gateway(empty())),
+        Route::Revoke => return Ok(Answered::Gateway(revoked())),
     };
-    if to.presigned {
-        exchange.set_template("/2.0/zip_downloads/*/content");
-    }
-    app.rules.check(Operation { method: &head.method, path: to.path })?; // may this app do this?
+    exchange.set_template(to.template());
+    let operation = Operation { method: &head.method, path: to.operation };
+    app.rules.check(operation)?; // may this app do this?
     app.as_user.check(&head.headers)?; // as whom?
 
-    let outbound = outbound(worker, exchange, app, &to, &head, body)?;
-    let (mut response, lease) = forward::send(worker, exchange, &outbound).await?; // Box
+    let places = rewrite::places(operation); // what of the answer is not for the caller as it is?
+    let outbound = outbound(worker, exchange, app, &to, places.is_some(), &head, body)?;
+    let stream = Stream::new(worker, &to, outbound.upload.progress());
+    let sent = stream.unless_stopping(forward::send(worker, exchange, &outbound)).await; // Box
+    let Some(mut answered) = sent.transpose()? else { return Ok(Answered::Gateway(reconnect())) };
+    if redirect::is_wanted(app.follow_downloads, &head.method, &head.headers) {
+        answered = redirect::follow(worker, exchange, &outbound, answered).await?;
+    }
+    let base = Base { secure: admitted.secure, authority: admitted.authority, path: &app.path };
+    let mut response = look(worker, &head.method, answered, places, base).await?;
     headers::from_box(response.headers_mut()); // what may come back?
-    Ok(Answered::Box(response, lease, outbound.upload.progress().cloned()))
+    Ok(Answered::Box(response, stream))
+}
+
+/// Looks into an answer where something in it is not for the caller as it is.
+async fn look(
+    worker: &Rc<Worker>,
+    method: &Method,
+    (response, lease): (Response<Incoming>, Lease),
+    places: Option<&'static Node>,
+    base: Base<'_>,
+) -> Result<Response<Source>, Refusal> {
+    let Some(places) = places.filter(|_| rewrite::is_json(response.status(), response.headers())) else {
+        return Ok(response.map(|body| Source::whole(body, lease)));
+    };
+    let rewriter = Rewriter::new(places, worker.clone(), base);
+    // Boxed: few answers are looked into, and the whole of a request's state is moved for each one.
+    let looking = Box::pin(rewrite::look(method, response, lease, rewriter));
+    let looked = tokio::time::timeout(worker.config().upstream.response_timeout, looking).await;
+    Ok(looked.map_err(|_| Refusal::UpstreamTimeout)??.map(Source::Looked))
 }
 
 /// What goes to Box, but for the token.
@@ -110,6 +136,7 @@ fn outbound(
     exchange: &mut Exchange,
     app: &App,
     to: &Destination<'_>,
+    looked_into: bool,
     head: &Parts,
     body: Incoming,
 ) -> Result<Outbound, Refusal> {
@@ -119,21 +146,19 @@ fn outbound(
     exchange.set_upload(upload.progress());
     let framing =
         BodyFields { has_body: upload.progress().is_some(), length: admit::length_to_say(head), expects };
-    let for_box = headers::to_box(&head.headers, &app.forward_headers, framing);
+    let mut for_box = headers::to_box(&head.headers, &app.forward_headers, framing);
     worker.tally().fields_dropped(for_box.dropped);
-    let authority = match to.role {
-        Role::Api => &config.hosts.api,
-        Role::Upload => &config.hosts.upload,
-        Role::Download => &config.hosts.download,
-    };
+    if looked_into {
+        headers::ask_for_plain(&mut for_box.fields);
+    }
     Ok(Outbound {
-        origin: worker.upstream().origin(authority).ok_or(Refusal::NotFound)?.clone(),
+        origin: worker.upstream().origin(&to.authority).ok_or(Refusal::NotFound)?,
         method: head.method.clone(),
         target: box_target(to, head.uri.query())?,
         fields: for_box.fields,
         upload,
-        identity: (!to.presigned).then_some(app.identity),
-        long: Outbound::is_long(&head.method, to.path),
+        identity: (to.access == Access::Token).then_some(app.identity),
+        long: to.access == Access::Realtime || Outbound::is_long(&head.method, to.operation),
     })
 }
 
@@ -169,23 +194,30 @@ fn refuse(refusal: &Refusal, mut exchange: Exchange) -> Response<(Bytes, Exchang
     response.map(|body| (body, exchange))
 }
 
-/// What an SDK that brings its own credentials gets for them: a token that means nothing, since the gateway replaces
-/// whatever the caller sends.
+/// What an SDK that brings its own credentials gets for them: tokens that mean nothing, since the gateway replaces
+/// whatever the caller sends. The grants of people's logins want a refresh token too.
 fn placeholder_token() -> Response<Bytes> {
-    let body = br#"{"access_token":"boxgate-placeholder-not-a-token","expires_in":3600,"restricted_to":[],"token_type":"bearer"}"#;
-    let mut response = own(Bytes::from_static(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    json(
+        br#"{"access_token":"boxgate-placeholder-not-a-token","refresh_token":"boxgate-placeholder-not-a-token","expires_in":3600,"restricted_to":[],"token_type":"bearer"}"#,
+    )
 }
 
-fn empty() -> Response<Bytes> {
-    own(Bytes::new())
+/// What Box's realtime server says to one who shall ask for a new URL (Box guide "User events").
+fn reconnect() -> Response<Bytes> {
+    json(br#"{"version":1,"message":"reconnect"}"#)
 }
 
-fn own(body: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(body);
+/// The Python SDK of the previous generation cannot read an empty answer.
+fn revoked() -> Response<Bytes> {
+    json(b"{}")
+}
+
+fn json(body: &'static [u8]) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(body));
     *response.status_mut() = StatusCode::OK;
-    headers::guard(response.headers_mut());
-    response.headers_mut().insert("proxy-status", HeaderValue::from_static("boxgate"));
+    let headers = response.headers_mut();
+    headers::guard(headers);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert("proxy-status", HeaderValue::from_static("boxgate"));
     response
 }

@@ -50,7 +50,10 @@ fn is_of_this_hop(name: &HeaderName) -> bool {
     matches!(
         *name,
         CONNECTION | HOST | CONTENT_LENGTH | TRANSFER_ENCODING | TE | TRAILER | UPGRADE | EXPECT | VIA
-    ) || matches!(name.as_str(), "keep-alive" | "http2-settings" | "x-request-id" | "proxy-connection")
+    ) || matches!(
+        name.as_str(),
+        "keep-alive" | "http2-settings" | "x-request-id" | "x-boxgate-redirect" | "proxy-connection"
+    )
 }
 
 /// The fields for Box, and how many of the caller's were dropped.
@@ -94,6 +97,13 @@ pub fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) -> ForBox
         fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     ForBox { fields, dropped }
+}
+
+/// Asks for the whole answer in plain bytes: it is going to be looked into.
+pub fn ask_for_plain(fields: &mut HeaderMap) {
+    fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    fields.remove(RANGE);
+    fields.remove(IF_RANGE);
 }
 
 /// What the body says of the fields that frame it.

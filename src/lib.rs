@@ -7,14 +7,18 @@ pub mod target; // can the target be read in one way only?
 pub mod app; // which app is calling?
 pub mod page; // is it a web page?
 pub mod route; // where at Box?
+pub mod box_host; // which hosts are Box's?
 pub mod operation; // may this app do this?
 pub mod headers; // which fields pass, in both directions?
 pub mod upload; // the request's body
 pub mod token; // with what authority?
 pub mod grant; // the question to the token endpoint
 pub mod forward; // again, and with a fresh token
+pub mod redirect; // on to where Box keeps the content
 pub mod upstream; // the pool of connections to Box
 pub mod connect; // name, TCP, proxy, TLS
+pub mod rewrite; // URLs and tokens in the answer
+pub mod json_edit; // how they are found
 pub mod download; // the answer's body
 pub mod refusal; // what the gateway answers itself
 pub mod exchange; // the record of a request

@@ -80,12 +80,12 @@ impl Listener {
                     let _ = stream.set_nodelay(true);
                     Ok((
                         Accepted::Tcp(stream.into_std()?),
-                        Peer { address: unmapped(peer.ip()), open: *open },
+                        Peer { address: unmapped(peer.ip()), open: *open, secure: false },
                     ))
                 }),
                 Self::Unix(listener, _) => listener.accept().await.and_then(|(stream, _)| {
                     // Only this machine's processes can open the file.
-                    let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), open: false };
+                    let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), open: false, secure: false };
                     Ok((Accepted::Unix(stream.into_std()?), peer))
                 }),
             };

@@ -139,6 +139,18 @@ fn segments_of(path: &str) -> std::str::Split<'_, char> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
 
+/// The path in lower case, without percent-encoding, `;parameters` and slashes at the end: what Box could take any
+/// spelling of it for.
+pub fn plain_path(path: &str) -> Cow<'_, str> {
+    let path = path.trim_end_matches('/');
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/._-".contains(&byte);
+    if path.bytes().all(is_plain) {
+        return Cow::Borrowed(path);
+    }
+    let segments: Vec<String> = path.split('/').map(|segment| plain(segment).to_ascii_lowercase()).collect();
+    Cow::Owned(segments.join("/"))
+}
+
 /// A segment without percent-encoding and `;parameters`.
 fn plain(segment: &str) -> Cow<'_, str> {
     match percent_decode_str(segment).decode_utf8_lossy() {

@@ -1,22 +1,19 @@
-//! Routes: where at Box? By path and method to the API, upload or download host.
+//! Routes: where at Box? By path and method to the API, upload or download host; `/_box/HOST/…` names the host.
 //!
 //! Source: Box's OpenAPI documents (`servers` of the operations) and the paths that Box's clients use beside them.
 //! API and download hosts serve `/2.0/…`, upload hosts `/api/2.0/…`, the download hosts some of that too.
 
 use http::Method;
+use http::uri::Authority;
 
+use crate::box_host;
+use crate::config::BoxHosts;
+use crate::operation::plain_path;
 use crate::refusal::Refusal;
 
-/// Which of Box's hosts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// `api.box.com`
-    Api,
-    /// `upload.box.com`
-    Upload,
-    /// `dl.boxcloud.com`
-    Download,
-}
+/// A pre-signed URL does not tell whose content it is.
+const ANY_CONTENT: &str = "/2.0/files/*/content";
+const EVENTS: &str = "/2.0/events";
 
 /// What a path below an app's own means.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,20 +27,43 @@ pub enum Route<'p> {
 }
 
 /// A place at Box.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination<'p> {
     /// The host.
-    pub role: Role,
-    /// Whether the path is sent with `/api` in front of its `/2.0`.
+    pub authority: Authority,
+    /// Whether the path is sent with `/api` in front.
     pub under_api: bool,
-    /// The operation's path, `/2.0/…`, a part of what the caller sent.
+    /// What is sent but for that: a part of what the caller sent.
     pub path: &'p str,
-    /// The URL itself is the credential: no token goes along, and the path is not logged.
-    pub presigned: bool,
+    /// What rules speak of, `/2.0/…`.
+    pub operation: &'p str,
+    /// What shows Box who asks.
+    pub access: Access,
+}
+
+/// What shows Box who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The gateway's token.
+    Token,
+    /// The URL itself: no token goes along, and the path is not logged.
+    Presigned,
+    /// The same for the long poll, which hangs for minutes.
+    Realtime,
+}
+
+impl Destination<'_> {
+    /// What stands in the log for a path that is a credential.
+    pub fn template(&self) -> Option<String> {
+        (self.access != Access::Token).then(|| match self.operation {
+            ANY_CONTENT | EVENTS => format!("/_box/{}/*", self.authority),
+            _ => format!("/_box/{}/2.0/zip_downloads/*/content", self.authority),
+        })
+    }
 }
 
 /// Finds the route. `path` is what is left of the request's below the app's own, checked by [`crate::target`].
-pub fn find<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, Refusal> {
+pub fn find<'p>(method: &Method, path: &'p str, hosts: &BoxHosts) -> Result<Route<'p>, Refusal> {
     if let Some(rest) = path.strip_prefix("/oauth2").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
         return match (rest, method == Method::POST) {
             ("/token", true) => Ok(Route::PlaceholderToken),
@@ -51,50 +71,134 @@ pub fn find<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, Refusal> {
             _ => Err(Refusal::OperationNotAllowed),
         };
     }
-    let (operation, came_under_api) = match path.strip_prefix("/api") {
-        Some(rest) => (rest, true),
-        None => (path, false),
-    };
-    let below = operation.strip_prefix("/2.0/").filter(|below| !below.is_empty()).ok_or(Refusal::NotFound)?;
-    let (role, under_api, presigned) = host(method, below, came_under_api);
-    Ok(Route::Box(Destination { role, under_api, path: operation, presigned }))
+    if let Some(named) = path.strip_prefix("/_box/") {
+        return at_named_host(method, named, hosts).map(Route::Box);
+    }
+    let (operation, came_under_api) = without_api(path);
+    let below = below_version(operation).ok_or(Refusal::NotFound)?;
+    Ok(Route::Box(match host(method, below, came_under_api) {
+        Host::Api => Destination::with_token(&hosts.api, operation, false),
+        Host::Upload => Destination::with_token(&hosts.upload, operation, true),
+        Host::Download => Destination::with_token(&hosts.download, operation, true),
+        Host::Zip => Destination::without_token(&hosts.download, operation, operation, Access::Presigned),
+    }))
 }
 
-fn host(method: &Method, below: &str, came_under_api: bool) -> (Role, bool, bool) {
-    let reads = method == Method::GET || method == Method::HEAD;
+impl<'p> Destination<'p> {
+    fn with_token(authority: &Authority, operation: &'p str, under_api: bool) -> Self {
+        let (path, access) = (operation, Access::Token);
+        Self { authority: authority.clone(), under_api, path, operation, access }
+    }
+
+    fn without_token(authority: &Authority, path: &'p str, operation: &'p str, access: Access) -> Self {
+        Self { authority: authority.clone(), under_api: false, path, operation, access }
+    }
+}
+
+/// `HOST/PATH` of a rewritten URL.
+fn at_named_host<'p>(method: &Method, named: &'p str, hosts: &BoxHosts) -> Result<Destination<'p>, Refusal> {
+    let (name, path) = named.split_at(named.find('/').ok_or(Refusal::NotFound)?);
+    let host = box_host::find(hosts, name).ok_or(Refusal::NotFound)?;
+    let authority = &host.authority;
+    let (operation, under_api) = without_api(path);
+    let below = below_version(operation);
+    let with_token = match below {
+        Some(_) if under_api => host.upload || host.download,
+        Some(below) => host.api && !(host.download && is_zip(below)),
+        None => false,
+    };
+    if with_token {
+        return Ok(Destination::with_token(authority, operation, under_api));
+    }
+    // The long poll of a Box that is reached by configured names alone has no host of its own.
+    let realtime = host.realtime || host.configured && path == "/subscribe";
+    if !(realtime || host.download) {
+        return Err(Refusal::NotFound);
+    }
+    // Nothing can be changed by a URL that is its own credential.
+    if !is_read(method) {
+        return Err(Refusal::OperationNotAllowed);
+    }
+    Ok(if realtime {
+        Destination::without_token(authority, path, EVENTS, Access::Realtime)
+    } else if below.is_some_and(is_zip) {
+        Destination::without_token(authority, path, path, Access::Presigned)
+    } else {
+        Destination::without_token(authority, path, ANY_CONTENT, Access::Presigned)
+    })
+}
+
+fn without_api(path: &str) -> (&str, bool) {
+    match path.strip_prefix("/api") {
+        Some(rest) if rest.starts_with('/') => (rest, true),
+        _ => (path, false),
+    }
+}
+
+fn below_version(path: &str) -> Option<&str> {
+    path.strip_prefix("/2.0/").filter(|below| !below.is_empty())
+}
+
+fn is_zip(below: &str) -> bool {
+    let below = plain_path(below);
     let mut segments = below.split('/');
     let mut next = || segments.next();
-    let [first, second, third, fourth] = [next(), next(), next(), next()];
-    match (first, second, third, fourth) {
-        (Some("files"), Some("upload_sessions"), ..) => (Role::Upload, true, false),
-        (Some("files"), Some(_), Some("upload_sessions"), _) => (Role::Upload, true, false),
-        (Some("files"), Some("content"), None, _) if method == Method::POST => (Role::Upload, true, false),
-        (Some("files"), Some(_), Some("content"), None) if method == Method::POST => {
-            (Role::Upload, true, false)
+    matches!([next(), next(), next(), next()], [Some("zip_downloads"), Some(_), Some("content"), None])
+}
+
+fn is_read(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+enum Host {
+    Api,
+    Upload,
+    Download,
+    /// A zip archive of the download host; its URL is the credential.
+    Zip,
+}
+
+fn host(method: &Method, below: &str, came_under_api: bool) -> Host {
+    let posts = method == Method::POST;
+    let mut segments = below.split('/');
+    let mut next = || segments.next();
+    match [next(), next(), next(), next()] {
+        [Some("files"), Some("upload_sessions"), ..] => Host::Upload,
+        [Some("files"), Some(_), Some("upload_sessions"), _] => Host::Upload,
+        [Some("files"), Some("content"), None, _] if posts => Host::Upload,
+        [Some("files"), Some(_), Some("content"), None] if posts => Host::Upload,
+        [Some("files"), Some(_), Some("content"), None] if is_read(method) && came_under_api => {
+            Host::Download
         }
-        (Some("files"), Some(_), Some("content"), None) if reads && came_under_api => {
-            (Role::Download, true, false)
-        }
-        (Some("internal_files"), ..) if came_under_api => (Role::Download, true, false),
-        (Some("zip_downloads"), Some(_), Some("content"), None) if reads && !came_under_api => {
-            (Role::Download, false, true)
-        }
-        _ if came_under_api => (Role::Upload, true, false),
-        _ => (Role::Api, false, false),
+        [Some("internal_files"), ..] if came_under_api => Host::Download,
+        _ if came_under_api => Host::Upload,
+        _ if is_read(method) && is_zip(below) => Host::Zip,
+        _ => Host::Api,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::box_host::tests::hosts;
 
     fn at(method: &str, path: &str) -> String {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        match find(&method, path) {
+        match find(&method, path, &hosts()) {
             Ok(Route::Box(to)) => {
                 let prefix = if to.under_api { "/api" } else { "" };
-                let presigned = if to.presigned { " presigned" } else { "" };
-                format!("{:?} {prefix}{}{presigned}", to.role, to.path)
+                let access = match to.access {
+                    Access::Token => "",
+                    Access::Presigned => " presigned",
+                    Access::Realtime => " realtime",
+                };
+                let host = match to.authority.as_str() {
+                    "api.box.com" => "Api",
+                    "upload.box.com" => "Upload",
+                    "localhost:7443" => "Download",
+                    other => other,
+                };
+                format!("{host} {prefix}{}{access}", to.path)
             }
             Ok(other) => format!("{other:?}"),
             Err(refusal) => refusal.status_and_code().1.to_owned(),
@@ -151,5 +255,68 @@ mod tests {
         ] {
             assert_eq!(at(method, path), want, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn a_named_host_serves_what_is_its_own() {
+        for (method, path, want) in [
+            ("GET", "/_box/api.box.com/2.0/internal_files/1/x", "Api /2.0/internal_files/1/x"),
+            ("GET", "/_box/api.box.com/2.0/zip_downloads/1/content", "Api /2.0/zip_downloads/1/content"),
+            (
+                "PUT",
+                "/_box/upload.app.box.com/api/2.0/files/upload_sessions/A",
+                "upload.app.box.com /api/2.0/files/upload_sessions/A",
+            ),
+            (
+                "GET",
+                "/_box/dl.boxcloud.com/api/2.0/files/1/content",
+                "dl.boxcloud.com /api/2.0/files/1/content",
+            ),
+            (
+                "GET",
+                "/_box/public.boxcloud.com/d/1/a!b/download",
+                "public.boxcloud.com /d/1/a!b/download presigned",
+            ),
+            (
+                "HEAD",
+                "/_box/dl.boxcloud.com/2.0/zip_downloads/1/content",
+                "dl.boxcloud.com /2.0/zip_downloads/1/content presigned",
+            ),
+            ("GET", "/_box/dl.boxcloud.com/2.0/files/1", "dl.boxcloud.com /2.0/files/1 presigned"),
+            ("POST", "/_box/dl.boxcloud.com/d/1/a/download", "operation_not_allowed"),
+            (
+                "GET",
+                "/_box/2.realtime.services.box.net/subscribe",
+                "2.realtime.services.box.net /subscribe realtime",
+            ),
+            ("POST", "/_box/2.realtime.services.box.net/subscribe", "operation_not_allowed"),
+            ("GET", "/_box/localhost:7443/subscribe", "Download /subscribe realtime"),
+            ("GET", "/_box/api.box.com/oauth2/token", "not_found"),
+            ("POST", "/_box/api.box.com/oauth2/token", "not_found"),
+            ("GET", "/_box/api.box.com/api/2.0/users/me", "not_found"),
+            ("GET", "/_box/upload.app.box.com/2.0/users/me", "not_found"),
+            ("GET", "/_box/evil.example/2.0/users/me", "not_found"),
+            ("GET", "/_box/app.box.com/2.0/users/me", "not_found"),
+            ("GET", "/_box/api.box.com", "not_found"),
+            ("GET", "/_box/", "not_found"),
+            ("GET", "/_box", "not_found"),
+            ("GET", "/api/_box/api.box.com/2.0/users/me", "not_found"),
+        ] {
+            assert_eq!(at(method, path), want, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn urls_that_are_credentials_are_logged_as_templates() {
+        let of = |path| match find(&Method::GET, path, &hosts()) {
+            Ok(Route::Box(to)) => to.template(),
+            _ => None,
+        };
+        assert_eq!(of("/2.0/files/1").as_deref(), None);
+        assert_eq!(
+            of("/2.0/zip_downloads/x/content").as_deref(),
+            Some("/_box/localhost:7443/2.0/zip_downloads/*/content")
+        );
+        assert_eq!(of("/_box/dl.boxcloud.com/d/1/x/download").as_deref(), Some("/_box/dl.boxcloud.com/*"));
     }
 }

@@ -251,7 +251,10 @@ async fn work(
                 let stop = if changed.is_ok() { *draining.borrow() } else { Stop::Now };
                 match stop {
                     Stop::No => {}
-                    Stop::Drain => connections.drain(),
+                    Stop::Drain => {
+                        connections.drain();
+                        worker.stop();
+                    }
                     Stop::Now => return,
                 }
             }

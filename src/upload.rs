@@ -78,7 +78,7 @@ impl Upload {
     /// `keep`: bytes that are kept to be sent again. `expects`: the caller waits for an invitation.
     pub fn new(incoming: Incoming, keep: usize, expects: bool) -> Self {
         if incoming.is_end_stream() {
-            return Self { source: None, progress: None, invitation: None };
+            return Self::none();
         }
         let progress = Rc::new(Progress {
             bytes: Cell::new(0),
@@ -100,6 +100,11 @@ impl Upload {
             progress: Some(progress),
             invitation: expects.then(Arc::default),
         }
+    }
+
+    /// No body.
+    pub fn none() -> Self {
+        Self { source: None, progress: None, invitation: None }
     }
 
     /// `None` where the request has no body.

@@ -27,8 +27,11 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Uri, Version};
+use http_body::Body;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -49,6 +52,13 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 const PING_AFTER: Duration = Duration::from_secs(20);
 /// … and given up without one in this time.
 const PING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pools of hosts that Box's answers named; beyond, the one unused for longest goes.
+const MOST_NAMED: usize = 64;
+/// A body that nobody wants is read to its end up to this size, for the sake of its connection …
+const WORTH_READING: usize = 64 * 1024;
+/// … and in this time.
+const READING: Duration = Duration::from_secs(5);
 
 /// Connections that one request tries, most of them dead ones of the pool.
 const MOST_CONNECTIONS: usize = 64;
@@ -122,13 +132,39 @@ impl Lease {
             origin.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
         }
     }
+
+    /// Nobody wants the answer's body.
+    pub fn done_after(self, mut body: Incoming) {
+        if body.is_end_stream() {
+            return self.done();
+        }
+        tokio::task::spawn_local(async move {
+            let reading = async {
+                let mut read = 0;
+                while read <= WORTH_READING {
+                    match body.frame().await {
+                        None => return true,
+                        Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                        Some(Err(_)) => return false,
+                    }
+                }
+                false
+            };
+            if tokio::time::timeout(READING, reading).await == Ok(true) {
+                self.done();
+            }
+        });
+    }
 }
 
 /// This worker's way to Box.
 pub struct Upstream {
     connector: Rc<Connector>,
     idle_timeout: Duration,
+    /// Of the configured authorities.
     origins: Vec<Rc<Origin>>,
+    /// Of others that Box's answers named; the most recently used is last.
+    named: RefCell<Vec<Rc<Origin>>>,
 }
 
 impl Upstream {
@@ -144,12 +180,25 @@ impl Upstream {
                 origins.extend(Origin::new(authority.clone()).map(Rc::new));
             }
         }
-        Self { connector: Rc::new(connector), idle_timeout, origins }
+        Self { connector: Rc::new(connector), idle_timeout, origins, named: RefCell::default() }
     }
 
-    /// The pool of a configured authority.
-    pub fn origin(&self, authority: &Authority) -> Option<&Rc<Origin>> {
-        self.origins.iter().find(|origin| origin.authority == *authority)
+    /// The pool of an authority that is known to be Box's. `None`: it is no host name.
+    pub fn origin(&self, authority: &Authority) -> Option<Rc<Origin>> {
+        let is = |origin: &&Rc<Origin>| origin.authority == *authority;
+        if let Some(origin) = self.origins.iter().find(is) {
+            return Some(origin.clone());
+        }
+        let mut named = self.named.borrow_mut();
+        let origin = match named.iter().position(|origin| origin.authority == *authority) {
+            Some(place) => named.remove(place),
+            None => Rc::new(Origin::new(authority.clone())?),
+        };
+        if named.len() >= MOST_NAMED {
+            named.remove(0);
+        }
+        named.push(origin.clone());
+        Some(origin)
     }
 
     /// Sends a request whose URI is path and query alone. `http1_only`: for what HTTP/2 cannot say in hyper, an
@@ -239,7 +288,7 @@ impl Upstream {
     pub fn sweep(&self) {
         let now = Instant::now();
         let fresh = |since: Instant| now.duration_since(since) < self.idle_timeout;
-        for origin in &self.origins {
+        for origin in self.origins.iter().chain(self.named.borrow().iter()) {
             origin.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && fresh(idle.since));
             origin.http2.borrow_mut().retain(|connection| {
                 !connection.sender.is_closed()
@@ -319,6 +368,11 @@ async fn start_http2(connection: Connection) -> hyper::Result<Rc<Http2>> {
 type Sent = Result<(Response<Incoming>, Lease), Request<Attempt>>;
 
 impl Origin {
+    /// Host and, if not 443, port.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     fn new(authority: Authority) -> Option<Self> {
         let bare = authority.host().trim_start_matches('[').trim_end_matches(']');
         Some(Self {

@@ -1,7 +1,10 @@
 //! What one worker thread holds: the gateway's shared parts, its own connections to Box and its own counters.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use tokio::sync::Notify;
 
 use crate::access::AccessLog;
 use crate::clock::Clock;
@@ -28,6 +31,8 @@ pub struct Worker {
     shared: Arc<Shared>,
     upstream: Upstream,
     tally: Tally,
+    stopping: Cell<bool>,
+    told_to_stop: Notify,
 }
 
 /// Who is at the other end of a connection.
@@ -37,12 +42,28 @@ pub struct Peer {
     pub address: IpAddr,
     /// The listener is plain HTTP beyond loopback.
     pub open: bool,
+    /// The connection is TLS.
+    pub secure: bool,
 }
 
 impl Worker {
     /// Assembles a worker.
     pub fn new(shared: Arc<Shared>, upstream: Upstream, tally: Tally) -> Self {
-        Self { shared, upstream, tally }
+        Self { shared, upstream, tally, stopping: Cell::new(false), told_to_stop: Notify::new() }
+    }
+
+    /// Ends what a drain does not wait for.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        self.told_to_stop.notify_waiters();
+    }
+
+    /// Returns once a drain has begun.
+    pub async fn stopping(&self) {
+        let told = self.told_to_stop.notified();
+        if !self.stopping.get() {
+            told.await;
+        }
     }
 
     /// The configuration.

@@ -103,7 +103,8 @@ fn assemble(
     mut collected: Notes<'_>,
 ) -> Result<Config, Problems> {
     let notes = &mut collected;
-    let apps = apps::read(written.app.as_ref(), &identities.names, notes);
+    let upstream = settings::upstream(written.upstream.as_ref(), notes);
+    let apps = apps::read(written.app.as_ref(), &identities.names, upstream.follow_downloads, notes);
     let callers: written::Listen<'_> = written::read(written.listen.as_ref(), notes);
     let operators: written::Admin<'_> = written::read(written.admin.as_ref(), notes);
     let workers = workers(reading::integer(callers.workers.as_ref(), 0..=1024, 0, notes));
@@ -111,7 +112,6 @@ fn assemble(
     warn_of_everybody(callers.sources.as_ref(), notes);
     let (listen, admin) = listens(&callers, &operators, overrides, &apps, notes);
     let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
-    let upstream = settings::upstream(written.upstream.as_ref(), notes);
     let server = settings::server(written.server.as_ref(), notes);
     let log = settings::log(written.log.as_ref(), notes);
     let warnings = collected.conclude()?;

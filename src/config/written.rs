@@ -92,13 +92,14 @@ tables! {
     "[identity.NAME]" Identity { client_id, client_secret, enterprise_id, user_id } later { downscope }
 
     /// Who calls.
-    "[[app]]" App { name, path, identity, hosts, sources, allow, deny, as_user, forward_headers }
-        later { origins, require_header, follow_downloads }
+    "[[app]]" App { name, path, identity, hosts, sources, allow, deny, as_user, forward_headers, follow_downloads }
+        later { origins, require_header }
 
     /// How Box is spoken to.
     "[upstream]" Upstream {
-        connect_timeout, response_timeout, body_timeout, pool_idle_timeout, retries, replay_buffer, proxy, http2
-    } later { max_pause, follow_downloads, rewrite_urls }
+        connect_timeout, response_timeout, body_timeout, pool_idle_timeout, retries, replay_buffer, proxy, http2,
+        follow_downloads, rewrite_urls
+    } later { max_pause }
 
     /// How callers are served.
     "[server]" Server { header_timeout, keepalive_timeout, max_header_size, drain_delay, drain_timeout } later {}

@@ -11,11 +11,16 @@ use crate::app::{App, AsUser};
 use crate::host::HostList;
 use crate::operation::{Pattern, Rules};
 
-/// `[[app]]`, in the order of the file. `identities` are their names.
-pub(super) fn read(entry: Option<&Entry<'_>>, identities: &[String], notes: &mut Notes<'_>) -> Vec<App> {
+/// `[[app]]`, in the order of the file. `identities` are their names, `follow` is `[upstream] follow_downloads`.
+pub(super) fn read(
+    entry: Option<&Entry<'_>>,
+    identities: &[String],
+    follow: bool,
+    notes: &mut Notes<'_>,
+) -> Vec<App> {
     let written = tables(entry, notes);
     if written.is_empty() {
-        return Vec::from_iter(default_app(identities, notes));
+        return Vec::from_iter(default_app(identities, follow, notes));
     }
     let mut names: Vec<&str> = Vec::new();
     let mut apps: Vec<(Origin, App)> = Vec::new();
@@ -29,7 +34,7 @@ pub(super) fn read(entry: Option<&Entry<'_>>, identities: &[String], notes: &mut
             }
             names.push(name);
         }
-        if let Some(app) = app(&origin, table, identities, notes) {
+        if let Some(app) = app(&origin, table, identities, follow, notes) {
             apps.push((origin, app));
         }
     }
@@ -74,7 +79,7 @@ fn name_of<'d>(table: &'d DeTable<'d>) -> Option<&'d str> {
     table.iter().find(|(key, _)| *key.get_ref() == "name").and_then(|(_, value)| value.get_ref().as_str())
 }
 
-fn default_app(identities: &[String], notes: &mut Notes<'_>) -> Option<App> {
+fn default_app(identities: &[String], follow: bool, notes: &mut Notes<'_>) -> Option<App> {
     if identities.len() > 1 {
         notes.problem(
             &Origin::unwritten("app"),
@@ -94,6 +99,7 @@ fn default_app(identities: &[String], notes: &mut Notes<'_>) -> Option<App> {
         rules: Rules::new(vec![Pattern::everything()], Vec::new()),
         as_user: AsUser::Only(Vec::new()),
         forward_headers: Vec::new(),
+        follow_downloads: follow,
     })
 }
 
@@ -102,6 +108,7 @@ fn app<'d>(
     origin: &Origin,
     table: &'d DeTable<'d>,
     identities: &[String],
+    follow: bool,
     notes: &mut Notes<'_>,
 ) -> Option<App> {
     let before = notes.count();
@@ -142,6 +149,7 @@ fn app<'d>(
             .iter()
             .filter_map(|item| notes.take(&item.origin, values::forwarded_header(item.text)))
             .collect(),
+        follow_downloads: reading::boolean(written.follow_downloads.as_ref(), follow, notes),
     };
     (notes.count() == before).then_some(app)
 }

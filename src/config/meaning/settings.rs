@@ -85,6 +85,8 @@ pub(super) fn upstream(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Upst
         ),
         http2: reading::boolean(written.http2.as_ref(), true, notes),
         proxy: proxy(written.proxy.as_ref(), notes),
+        follow_downloads: reading::boolean(written.follow_downloads.as_ref(), true, notes),
+        rewrite_urls: reading::boolean(written.rewrite_urls.as_ref(), true, notes),
     }
 }
 
