@@ -78,6 +78,7 @@ fn clients() -> PathBuf {
 }
 
 async fn run(program: &Path, script: &str, steps: &[&str]) {
+    let modules = clients().join("node/node_modules");
     let bench = Bench::start().await;
     let said = std::env::temp_dir().join(format!("boxgate-it-{}-{script}", std::process::id()));
     let out = File::create(&said).unwrap();
@@ -85,7 +86,7 @@ async fn run(program: &Path, script: &str, steps: &[&str]) {
     command
         .arg(root().join("tests/clients").join(script))
         .args([bench.url("").as_str(), "--only", &steps.join(",")])
-        .env("NODE_PATH", clients().join("node/node_modules"))
+        .env("NODE_PATH", modules)
         // What a developer's machine may have set for other hosts.
         .env("NO_PROXY", "*")
         .env("PYTHONDONTWRITEBYTECODE", "1")
