@@ -12,6 +12,8 @@
 mod bench;
 mod bodies; // uploads, downloads, early answers, hang-ups
 mod callers; // hosts, sources, apps, pages
+mod clients; // Box's own SDKs
+mod operations; // every operation of Box's documents
 mod program; // the binary as a process
 mod tokens; // single flight, 401s, refusals, back-off
 mod wire; // targets, headers, routing, protocols
