@@ -101,7 +101,9 @@ pub fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) -> ForBox
 
 /// Asks for the whole answer in plain bytes: it is going to be looked into.
 pub fn ask_for_plain(fields: &mut HeaderMap) {
-    fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if fields.contains_key(ACCEPT_ENCODING) {
+        fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
     fields.remove(RANGE);
     fields.remove(IF_RANGE);
 }

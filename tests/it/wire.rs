@@ -116,7 +116,7 @@ async fn oauth_paths_are_answered_by_the_gateway_alone() {
     let token: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
     assert_eq!(token["token_type"], "bearer");
     let revoked = post("/oauth2/revoke").await.unwrap();
-    assert_eq!((revoked.status().as_u16(), revoked.bytes().await.unwrap().len()), (200, 0));
+    assert_eq!((revoked.status().as_u16(), revoked.text().await.unwrap().as_str()), (200, "{}"));
     assert_eq!(refusal(bench.get("/oauth2/authorize").await).await.0, 403);
     assert_eq!(refusal(bench.get("/favicon.ico").await).await, (404, "not_found".into()));
     assert_eq!(
@@ -156,12 +156,9 @@ async fn connections_to_box_are_reused() {
 }
 
 #[tokio::test]
-async fn a_download_is_boxs_redirect_and_ranges_pass_through() {
+async fn the_download_host_is_reached_with_a_token_and_ranges_pass_through() {
     let bench = Bench::start().await;
     let file = bench.sandbox.add_file("0", "a.txt", Content::Bytes("0123456789".into()));
-    let answer = bench.get(&format!("/2.0/files/{file}/content")).await;
-    assert_eq!(answer.status(), 302);
-    assert!(answer.headers()["location"].to_str().unwrap().starts_with(&bench.sandbox.download_url()));
     let direct = bench.url(&format!("/api/2.0/files/{file}/content"));
     let answer = bench.client.get(direct).header("range", "bytes=2-4").send().await.unwrap();
     assert_eq!(
