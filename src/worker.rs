@@ -37,6 +37,10 @@ pub struct Peer {
     pub address: IpAddr,
     /// The listener is plain HTTP beyond loopback.
     pub open: bool,
+    /// The connection is TLS.
+    pub secure: bool,
+    /// Callers of this listener need a certificate, and this one has shown none.
+    pub uncertified: bool,
 }
 
 impl Worker {
