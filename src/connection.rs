@@ -139,26 +139,21 @@ impl Body for Guarded {
     }
 }
 
-/// Serves a plain connection to its end.
-pub async fn serve<S: Socket>(worker: Rc<Worker>, connections: &Connections, socket: S, peer: Peer) {
-    let _counted = worker.tally().connection();
-    let control = connections.register();
-    talk(worker, control, socket, peer, false).await;
-}
-
-/// Serves a connection to its end after a handshake.
+/// Shakes hands, then serves the connection to its end. Handshake and session are on the heap, each for as long as it
+/// lives: moved from one state of a future to the next, a session would take its room several times over.
 pub async fn serve_tls(worker: Rc<Worker>, connections: &Connections, tcp: TcpStream, mut peer: Peer) {
     let Some(tls) = worker.config().tls.clone() else { return };
-    let _counted = worker.tally().connection();
+    let counted = worker.tally().connection();
     let control = connections.register();
     let limit = worker.config().server.header_timeout;
     let shaken = tokio::select! {
         biased;
-        shaken = tokio::time::timeout(limit, tls.handshake(tcp)) => shaken,
+        shaken = tokio::time::timeout(limit, Box::pin(tls.handshake(tcp))) => shaken,
+        // Nothing is in flight yet.
         () = control.told_to_drain() => return,
     };
     let socket = match shaken {
-        Ok(Ok(socket)) => socket,
+        Ok(Ok(socket)) => Box::new(socket),
         Ok(Err(failure)) => {
             debug!(peer = %peer.address, "a TLS handshake failed: {}", failure.cause);
             tokio::select! {
@@ -172,14 +167,24 @@ pub async fn serve_tls(worker: Rc<Worker>, connections: &Connections, tcp: TcpSt
             return;
         }
     };
+    // The connection is counted and told to drain as any other from here on.
+    drop((counted, control));
     let (_, session) = socket.get_ref();
     peer.uncertified = tls.wants_certificates() && session.peer_certificates().is_none();
-    let is_http2 = session.alpn_protocol() == Some(b"h2");
-    talk(worker, control, socket, peer, is_http2).await;
+    let agreed = session.alpn_protocol() == Some(b"h2");
+    serve(worker, connections, socket, peer, agreed).await;
 }
 
-/// HTTP to its end. `agreed`: the handshake settled on HTTP/2; otherwise the first bytes tell.
-async fn talk<S: Socket>(worker: Rc<Worker>, control: Rc<Control>, mut socket: S, peer: Peer, agreed: bool) {
+/// Serves a connection to its end. `agreed`: a handshake settled on HTTP/2; otherwise the first bytes tell.
+pub async fn serve<S: Socket>(
+    worker: Rc<Worker>,
+    connections: &Connections,
+    mut socket: S,
+    peer: Peer,
+    agreed: bool,
+) {
+    let _counted = worker.tally().connection();
+    let control = connections.register();
     let server = &worker.config().server;
     let prefix = if agreed {
         Vec::new()

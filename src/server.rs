@@ -245,8 +245,8 @@ async fn work(
                         Ok(Ok(tcp)) if peer.secure => {
                             Box::pin(connection::serve_tls(worker, &connections, tcp, peer)).await;
                         }
-                        Ok(Ok(tcp)) => connection::serve(worker, &connections, tcp, peer).await,
-                        Ok(Err(unix)) => connection::serve(worker, &connections, unix, peer).await,
+                        Ok(Ok(tcp)) => connection::serve(worker, &connections, tcp, peer, false).await,
+                        Ok(Err(unix)) => connection::serve(worker, &connections, unix, peer, false).await,
                         Err(error) => warn!("an accepted connection cannot be served: {error}"),
                     }
                 });
