@@ -120,7 +120,8 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
             refreshes: tokens.outcomes(),
         })
         .collect();
-    let text = overview.metrics.render(&apps, &identities, shared.access.lost());
+    let reloads = shared.config.tls.as_ref().map(|tls| tls.reloads()).unwrap_or_default();
+    let text = overview.metrics.render(&apps, &identities, shared.access.lost(), reloads);
     let mut response = text_page(StatusCode::OK, text);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);

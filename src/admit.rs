@@ -25,11 +25,14 @@ pub struct Admitted<'a> {
     pub secure: bool,
 }
 
-/// Judges source, method, target, framing and Host, in this order.
+/// Judges source, client certificate, method, target, framing and Host, in this order.
 pub fn check<'a>(worker: &Worker, peer: Peer, head: &'a Parts) -> Result<Admitted<'a>, Refusal> {
     let listen = &worker.config().listen;
     if !listen.sources.contains(peer.address) {
         return Err(Refusal::SourceNotAllowed);
+    }
+    if peer.uncertified {
+        return Err(Refusal::CertificateMissing);
     }
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Refusal::MethodNotAllowed);

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Authority;
@@ -16,6 +17,7 @@ use crate::app::Apps;
 use crate::host::HostList;
 use crate::network::Networks;
 use crate::secret::Secret;
+use crate::tls::Tls;
 
 mod meaning;
 mod problems;
@@ -34,6 +36,8 @@ pub struct Config {
     pub admin: Listen,
     /// Threads that serve requests.
     pub workers: NonZeroUsize,
+    /// Of the TCP addresses where callers connect.
+    pub tls: Option<Arc<Tls>>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Networks,
     /// Where Box is.

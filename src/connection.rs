@@ -1,4 +1,5 @@
-//! One caller's connection: HTTP/1.1 or HTTP/2 with prior knowledge, told apart by the first bytes (RFC 9113 §3.4).
+//! One caller's connection: HTTP/1.1 or HTTP/2, told apart by ALPN where TLS settled it, else by the first bytes
+//! (prior knowledge, RFC 9113 §3.3).
 //!
 //! [`Watched`] sees every byte and keeps the times that hyper does not: a head must arrive within `header_timeout` of
 //! its first byte, an idle connection ends after `keepalive_timeout`, a caller that stops reading is given up after
@@ -20,6 +21,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tracing::debug;
 
@@ -35,7 +37,7 @@ const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(5);
 
-/// TCP or Unix.
+/// TCP, Unix or TLS.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {}
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket for S {}
 
@@ -137,22 +139,68 @@ impl Body for Guarded {
     }
 }
 
-/// Serves a connection to its end.
-pub async fn serve<S: Socket>(worker: Rc<Worker>, connections: &Connections, mut socket: S, peer: Peer) {
+/// Shakes hands, then serves the connection to its end. Handshake and session are on the heap, each for as long as it
+/// lives: moved from one state of a future to the next, a session would take its room several times over.
+pub async fn serve_tls(worker: Rc<Worker>, connections: &Connections, tcp: TcpStream, mut peer: Peer) {
+    let Some(tls) = worker.config().tls.clone() else { return };
+    let counted = worker.tally().connection();
+    let control = connections.register();
+    let limit = worker.config().server.header_timeout;
+    let shaken = tokio::select! {
+        biased;
+        shaken = tokio::time::timeout(limit, Box::pin(tls.handshake(tcp))) => shaken,
+        // Nothing is in flight yet.
+        () = control.told_to_drain() => return,
+    };
+    let socket = match shaken {
+        Ok(Ok(socket)) => Box::new(socket),
+        Ok(Err(failure)) => {
+            debug!(peer = %peer.address, "a TLS handshake failed: {}", failure.cause);
+            tokio::select! {
+                _ = tokio::time::timeout(LINGER, failure.read_away()) => {}
+                () = control.told_to_drain() => {}
+            }
+            return;
+        }
+        Err(_) => {
+            debug!(peer = %peer.address, "a TLS handshake failed: it was not finished in {limit:?}");
+            return;
+        }
+    };
+    // The connection is counted and told to drain as any other from here on.
+    drop((counted, control));
+    let (_, session) = socket.get_ref();
+    peer.uncertified = tls.wants_certificates() && session.peer_certificates().is_none();
+    let agreed = session.alpn_protocol() == Some(b"h2");
+    serve(worker, connections, socket, peer, agreed).await;
+}
+
+/// Serves a connection to its end. `agreed`: a handshake settled on HTTP/2; otherwise the first bytes tell.
+pub async fn serve<S: Socket>(
+    worker: Rc<Worker>,
+    connections: &Connections,
+    mut socket: S,
+    peer: Peer,
+    agreed: bool,
+) {
     let _counted = worker.tally().connection();
     let control = connections.register();
     let server = &worker.config().server;
-    let first = tokio::time::timeout(server.keepalive_timeout, sniff(&mut socket, server.header_timeout));
-    let prefix = tokio::select! {
-        biased;
-        first = first => match first {
-            Ok(Ok(prefix)) => prefix,
-            _ => return,
-        },
-        // A connection that has said nothing has nothing in flight.
-        () = control.told_to_drain() => return,
+    let prefix = if agreed {
+        Vec::new()
+    } else {
+        let first = tokio::time::timeout(server.keepalive_timeout, sniff(&mut socket, server.header_timeout));
+        tokio::select! {
+            biased;
+            first = first => match first {
+                Ok(Ok(prefix)) => prefix,
+                _ => return,
+            },
+            // A connection that has said nothing has nothing in flight.
+            () = control.told_to_drain() => return,
+        }
     };
-    let is_http2 = prefix == PREFACE;
+    let is_http2 = agreed || prefix == PREFACE;
     let watched = Watched::new(socket, prefix, is_http2, control.clone(), &worker);
     let service = service_fn({
         let (worker, control) = (worker.clone(), control.clone());

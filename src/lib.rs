@@ -27,6 +27,7 @@ pub mod exchange; // the record of a request
 pub mod config;
 pub mod server;
 pub mod listen;
+pub mod tls; // towards callers
 pub mod connection;
 pub mod worker;
 pub mod admin;

@@ -20,8 +20,15 @@ const BACKLOG: u32 = 4096;
 
 /// A bound socket.
 pub enum Listener {
-    /// TCP, and whether it is reachable beyond loopback.
-    Tcp(TcpListener, bool),
+    /// TCP.
+    Tcp {
+        /// The socket.
+        socket: TcpListener,
+        /// It is plain HTTP beyond loopback.
+        open: bool,
+        /// TLS is spoken there.
+        secure: bool,
+    },
     /// Unix; the file is removed at the end.
     Unix(UnixListener, UnixFile),
 }
@@ -44,15 +51,15 @@ pub enum Accepted {
 }
 
 impl Listener {
-    /// Binds.
+    /// Binds. `secure`: TLS is spoken there; a Unix socket stays plain.
     ///
     /// # Errors
     /// The address is in use, is not this machine's, or may not be bound; the words name it.
-    pub async fn bind(address: &Address) -> io::Result<Self> {
+    pub async fn bind(address: &Address, secure: bool) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => {
-                let bound = bind_tcp(*address).map_err(|error| named(&address.to_string(), &error))?;
-                Ok(Self::Tcp(bound, !address.ip().is_loopback()))
+                let socket = bind_tcp(*address).map_err(|error| named(&address.to_string(), &error))?;
+                Ok(Self::Tcp { socket, open: !secure && !address.ip().is_loopback(), secure })
             }
             Address::Unix(path) => {
                 let bound = bind_unix(path).await;
@@ -61,11 +68,12 @@ impl Listener {
         }
     }
 
-    /// Where it is bound, as configuration writes it.
+    /// Where it is bound, as configuration writes it; with `https://` in front where TLS is spoken.
     pub fn address(&self) -> String {
         match self {
-            Self::Tcp(listener, _) => {
-                listener.local_addr().map(|address| address.to_string()).unwrap_or_default()
+            Self::Tcp { socket, secure, .. } => {
+                let scheme = if *secure { "https://" } else { "" };
+                socket.local_addr().map(|address| format!("{scheme}{address}")).unwrap_or_default()
             }
             Self::Unix(_, file) => format!("unix:{}", file.0.display()),
         }
@@ -76,16 +84,16 @@ impl Listener {
         let mut told = false;
         loop {
             let accepted = match self {
-                Self::Tcp(listener, open) => listener.accept().await.and_then(|(stream, peer)| {
+                Self::Tcp { socket, open, secure } => socket.accept().await.and_then(|(stream, peer)| {
                     let _ = stream.set_nodelay(true);
-                    Ok((
-                        Accepted::Tcp(stream.into_std()?),
-                        Peer { address: unmapped(peer.ip()), open: *open, secure: false },
-                    ))
+                    let address = unmapped(peer.ip());
+                    let peer = Peer { address, open: *open, secure: *secure, uncertified: false };
+                    Ok((Accepted::Tcp(stream.into_std()?), peer))
                 }),
                 Self::Unix(listener, _) => listener.accept().await.and_then(|(stream, _)| {
                     // Only this machine's processes can open the file.
-                    let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), open: false, secure: false };
+                    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                    let peer = Peer { address, open: false, secure: false, uncertified: false };
                     Ok((Accepted::Unix(stream.into_std()?), peer))
                 }),
             };

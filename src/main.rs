@@ -5,17 +5,19 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use boxgate::access::AccessLog;
 use boxgate::clock::Clock;
 use boxgate::config::{self, Config, Overrides, Problems};
 use boxgate::sandbox::{Options, Sandbox};
 use boxgate::server::{self, Stop};
+use boxgate::tls::Tls;
 use boxgate::{check, log};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -149,7 +151,7 @@ async fn serve(config: Config, ready: impl FnOnce(&[String]) -> io::Result<()>) 
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!("the limit of open files cannot be raised: {error}");
     }
-    let stop = stop_on_signals()?;
+    let stop = stop_on_signals(config.tls.clone())?;
     let out: Option<Box<dyn Write + Send>> = match config.log.access {
         true => Some(Box::new(io::stdout())),
         false => None,
@@ -167,14 +169,14 @@ async fn serve(config: Config, ready: impl FnOnce(&[String]) -> io::Result<()>) 
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first signal drains, the second ends at once.
-fn stop_on_signals() -> io::Result<watch::Receiver<Stop>> {
+/// The first signal drains, the second ends at once. SIGHUP reads the files of `tls` again.
+fn stop_on_signals(tls: Option<Arc<Tls>>) -> io::Result<watch::Receiver<Stop>> {
     let (sender, receiver) = watch::channel(Stop::No);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            warn!("SIGHUP: the configuration is not read again in this version; restart to change it");
+            reload(tls.clone()).await;
         }
     });
     tokio::spawn(async move {
@@ -189,6 +191,32 @@ fn stop_on_signals() -> io::Result<watch::Receiver<Stop>> {
         std::future::pending::<()>().await;
     });
     Ok(receiver)
+}
+
+/// Off the thread that accepts: files may be slow.
+async fn reload(tls: Option<Arc<Tls>>) {
+    let Some(tls) = tls else {
+        warn!(
+            "SIGHUP: nothing was read again; the configuration file and the secrets take effect at a restart"
+        );
+        return;
+    };
+    match tokio::task::spawn_blocking(move || tls.reload()).await {
+        Ok(Ok(advice)) => {
+            if let Some(advice) = advice {
+                warn!("{advice}");
+            }
+            warn!(
+                "SIGHUP: cert, key and client_ca of [listen] tls were read again and hold for new connections; the configuration file and the secrets take effect at a restart"
+            );
+        }
+        Ok(Err(faults)) => {
+            for fault in faults {
+                error!("SIGHUP: [listen] tls stays as it was: {fault}");
+            }
+        }
+        Err(error) => error!("SIGHUP: [listen] tls stays as it was: {error}"),
+    }
 }
 
 fn sandbox(listen: &str, admin: &str) -> ExitCode {

@@ -171,7 +171,14 @@ impl Metrics {
     }
 
     /// The exposition (Prometheus text format 0.0.4). `apps`: their names by place.
-    pub fn render(&self, apps: &[String], identities: &[IdentityState<'_>], lines_lost: u64) -> String {
+    /// `reloads`: how often files were taken over on SIGHUP, and refused.
+    pub fn render(
+        &self,
+        apps: &[String],
+        identities: &[IdentityState<'_>],
+        lines_lost: u64,
+        reloads: (u64, u64),
+    ) -> String {
         let mut requests: BTreeMap<Labels, u64> = BTreeMap::new();
         let mut total: BTreeMap<Option<u16>, Histogram> = BTreeMap::new();
         let mut upstream: BTreeMap<Option<u16>, Histogram> = BTreeMap::new();
@@ -242,6 +249,10 @@ impl Metrics {
             dropped,
         );
         text.simple("connections", "gauge", "Open connections of callers.", self.connections());
+        text.head("config_reloads_total", "counter", "SIGHUPs on which files were read again.");
+        for (result, count) in [("ok", reloads.0), ("failed", reloads.1)] {
+            text.line("config_reloads_total", &format!("result=\"{result}\""), count as f64);
+        }
         text.simple(
             "access_lines_lost_total",
             "counter",
@@ -329,7 +340,7 @@ mod tests {
         let labels = Labels::new(Some(0), &Method::GET, 200, AnsweredBy::Box);
         first.request(labels, Duration::from_millis(7), Some(Duration::from_millis(3)));
         second.request(labels, Duration::from_secs(3600), None);
-        let text = metrics.render(&["a".into()], &[], 0);
+        let text = metrics.render(&["a".into()], &[], 0, (2, 1));
         assert!(text.contains(
             "boxgate_requests_total{app=\"a\",method=\"GET\",status=\"200\",answered_by=\"box\"} 2\n"
         ));

@@ -26,6 +26,8 @@ pub enum Refusal {
     },
     /// The peer's or the client's address is in none of the allowed networks.
     SourceNotAllowed,
+    /// The listener asks for client certificates, and the caller has shown none.
+    CertificateMissing,
     /// A web page's request; no page is allowed.
     OriginNotAllowed,
     /// The app's rules exclude the operation.
@@ -76,6 +78,7 @@ impl Refusal {
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::HostNotAllowed { .. } => (StatusCode::MISDIRECTED_REQUEST, "host_not_allowed"),
             Self::SourceNotAllowed => (StatusCode::FORBIDDEN, "source_not_allowed"),
+            Self::CertificateMissing => (StatusCode::FORBIDDEN, "caller_not_allowed"),
             Self::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
             Self::OperationNotAllowed => (StatusCode::FORBIDDEN, "operation_not_allowed"),
             Self::AsUserNotAllowed => (StatusCode::FORBIDDEN, "as_user_not_allowed"),
@@ -101,6 +104,9 @@ impl Refusal {
             ),
             Self::SourceNotAllowed => {
                 "Your address is in none of the networks that may call here ([listen] sources, or sources of the app).".to_owned()
+            }
+            Self::CertificateMissing => {
+                "Callers need a client certificate here, signed by the authority of [listen] tls.client_ca; this connection has shown none.".to_owned()
             }
             Self::OriginNotAllowed => {
                 "This request comes from a web page, and no page is allowed to use this gateway.".to_owned()
@@ -129,6 +135,7 @@ impl Refusal {
             }
             Self::HostNotAllowed { .. }
             | Self::SourceNotAllowed
+            | Self::CertificateMissing
             | Self::OriginNotAllowed
             | Self::OperationNotAllowed
             | Self::AsUserNotAllowed => "boxgate; error=http_request_denied",
@@ -150,6 +157,7 @@ impl Refusal {
             | Self::MethodNotAllowed
             | Self::HostNotAllowed { .. }
             | Self::SourceNotAllowed
+            | Self::CertificateMissing
             | Self::OriginNotAllowed
             | Self::OperationNotAllowed
             | Self::AsUserNotAllowed

@@ -70,17 +70,17 @@ struct WorkerThread {
 pub async fn bind(config: Config) -> io::Result<Bound> {
     let mut callers = Vec::new();
     for address in &config.listen.addresses {
-        callers.push(Listener::bind(address).await?);
+        callers.push(Listener::bind(address, config.tls.is_some()).await?);
     }
     let mut operators = Vec::new();
     for address in &config.admin.addresses {
-        operators.push(Listener::bind(address).await?);
+        operators.push(Listener::bind(address, false).await?);
     }
     Ok(Bound { callers, operators, config })
 }
 
 impl Bound {
-    /// Where callers connect.
+    /// Where callers connect; with `https://` in front where TLS is spoken.
     pub fn addresses(&self) -> Vec<String> {
         self.callers.iter().map(Listener::address).collect()
     }
@@ -241,8 +241,12 @@ async fn work(
                 tokio::task::spawn_local(async move {
                     let _open = open;
                     match socket.into_tcp_or_unix() {
-                        Ok(Ok(tcp)) => connection::serve(worker, &connections, tcp, peer).await,
-                        Ok(Err(unix)) => connection::serve(worker, &connections, unix, peer).await,
+                        // On the heap: a plain connection has no room for a TLS session.
+                        Ok(Ok(tcp)) if peer.secure => {
+                            Box::pin(connection::serve_tls(worker, &connections, tcp, peer)).await;
+                        }
+                        Ok(Ok(tcp)) => connection::serve(worker, &connections, tcp, peer, false).await,
+                        Ok(Err(unix)) => connection::serve(worker, &connections, unix, peer, false).await,
                         Err(error) => warn!("an accepted connection cannot be served: {error}"),
                     }
                 });

@@ -44,6 +44,8 @@ pub struct Peer {
     pub open: bool,
     /// The connection is TLS.
     pub secure: bool,
+    /// Callers of this listener need a certificate, and this one has shown none.
+    pub uncertified: bool,
 }
 
 impl Worker {

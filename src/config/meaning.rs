@@ -26,6 +26,7 @@ use self::secrets::Surroundings;
 
 mod apps;
 mod identities;
+mod listen_tls;
 mod reading;
 mod secrets;
 mod settings;
@@ -110,7 +111,13 @@ fn assemble(
     let workers = workers(reading::integer(callers.workers.as_ref(), 0..=1024, 0, notes));
     let trusted_proxies = any_networks(callers.trusted_proxies.as_ref(), notes);
     warn_of_everybody(callers.sources.as_ref(), notes);
+    let tls = listen_tls::read(callers.tls.as_ref(), folder, notes);
     let (listen, admin) = listens(&callers, &operators, overrides, &apps, notes);
+    if let Some(Entry { origin, .. }) = &callers.tls
+        && listen.addresses.iter().all(|address| matches!(address, Address::Unix(_)))
+    {
+        notes.warning(origin, "it does nothing: no address of [listen] is TCP, and Unix sockets stay plain");
+    }
     let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
     let server = settings::server(written.server.as_ref(), notes);
     let log = settings::log(written.log.as_ref(), notes);
@@ -119,6 +126,7 @@ fn assemble(
         listen,
         admin,
         workers,
+        tls,
         trusted_proxies,
         hosts,
         identities: identities.read,

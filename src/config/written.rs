@@ -80,7 +80,10 @@ tables! {
     "" File { listen, admin, r#box, identity, app, upstream, server, log } later { limit, limits, budget, state }
 
     /// Where callers connect.
-    "[listen]" Listen { address, hosts, sources, trusted_proxies, workers } later { tls }
+    "[listen]" Listen { address, hosts, sources, trusted_proxies, workers, tls } later {}
+
+    /// TLS towards callers.
+    "{ cert = \"PATH\", key = \"PATH\" }" Tls { cert, key, client_ca } later {}
 
     /// Where operators connect.
     "[admin]" Admin { address, hosts, sources } later { tls }

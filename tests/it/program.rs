@@ -3,7 +3,9 @@
 mod harness; // the child and its Box
 mod client; // a plain client
 mod command; // flags, files, exit codes
+mod certificates; // authorities and what they sign
 mod life; // starting, draining, stopping
+mod tls; // TLS towards callers
 mod secrets; // what must never show
 mod access; // access lines
 mod resources; // sockets, descriptors, memory

@@ -1,13 +1,10 @@
 //! Settings: the tables that say where Box is, how it is spoken to, how callers are served and what is logged.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use http::uri::Authority;
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use toml::de::DeValue;
 use tracing::Level;
 
@@ -16,6 +13,7 @@ use super::super::values;
 use super::super::written::{self, Entry, kind};
 use super::super::{BoxHosts, Log, LogFormat, Proxy, Server, Upstream};
 use super::reading;
+use crate::tls;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -36,32 +34,17 @@ pub(super) fn box_hosts(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut No
         extra_roots: reading::parsed(
             written.ca_file.as_ref(),
             "the path of a PEM file",
-            |path| certificates(&folder.join(path)),
+            |path| roots(&folder.join(path)),
             notes,
         )
         .unwrap_or_default(),
     }
 }
 
-/// Certificates that TLS will take as roots. Nothing of the file is shown: it may be a key by mistake.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let shown = path.display();
-    let pem = fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    let certificates = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| format!("{shown} is damaged PEM"))?;
-    if certificates.is_empty() {
-        return Err(format!(
-            "{shown} has no certificate in it; allowed: PEM, \"-----BEGIN CERTIFICATE-----\""
-        ));
-    }
-    let mut roots = RootCertStore::empty();
-    for (number, certificate) in certificates.iter().enumerate() {
-        roots
-            .add(certificate.clone())
-            .map_err(|error| format!("{shown}: certificate {} cannot be a root: {error}", number + 1))?;
-    }
-    Ok(certificates)
+/// Certificates that TLS will take as roots.
+fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    tls::authorities(path)?;
+    tls::certificates(path)
 }
 
 /// `[upstream]`.

@@ -96,7 +96,7 @@ fn a_syntax_error_has_its_place_and_shows_no_value() {
 
 #[test]
 fn a_key_of_a_later_version_is_refused_as_such() {
-    for text in ["[state]\ndir = \"x\"\n", "[listen]\ntls = {}\n", "[[app]]\nname = \"a\"\norigins = []\n"] {
+    for text in ["[state]\ndir = \"x\"\n", "[admin]\ntls = {}\n", "[[app]]\nname = \"a\"\norigins = []\n"] {
         assert!(only_message(text).contains("is not available in this version"), "{text}");
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn read(mut stream: impl Read) -> Self {
+    pub(super) fn read(mut stream: impl Read) -> Self {
         let mut bytes = Vec::new();
         let ended = stream.read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes).into_owned();

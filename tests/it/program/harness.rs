@@ -223,7 +223,7 @@ pub(super) struct Program {
     child: Child,
     pub(super) out: Lines,
     pub(super) err: Lines,
-    /// Where callers connect.
+    /// Where callers connect, as the program says it.
     pub(super) callers: String,
     /// Where operators connect.
     pub(super) operators: String,
@@ -274,7 +274,15 @@ impl Program {
     }
 
     pub(super) fn terminate(&self) {
-        let sent = Command::new("kill").arg("-TERM").arg(self.id().to_string()).status().unwrap();
+        self.signal("-TERM");
+    }
+
+    pub(super) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").arg(signal).arg(self.id().to_string()).status().unwrap();
         assert!(sent.success());
     }
 

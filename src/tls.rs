@@ -1,0 +1,307 @@
+//! TLS towards callers: certificate, key and client authority from their files, the handshake, and taking the files
+//! over again while connections go on.
+//!
+//! Files are read into parts that are each checked on their own, so that all of their faults come out at once. No
+//! message shows what is in a file: it may be a key by mistake.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls::{AlertDescription, CertificateError, Error, RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use zeroize::Zeroizing;
+
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const A_CERTIFICATE: &str = "PEM, \"-----BEGIN CERTIFICATE-----\"";
+const A_KEY: &str = "PEM of PKCS#8, PKCS#1 or SEC1 without a passphrase, \"-----BEGIN PRIVATE KEY-----\"";
+
+/// A caller that speaks HTTP where TLS is spoken learns so, as from nginx.
+const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Cache-Control: private, no-store\r\nX-Content-Type-Options: nosniff\r\nProxy-Status: boxgate; error=http_request_error\r\n\
+    Connection: close\r\n\r\n\
+    This port speaks TLS: the URL must begin with https://\n";
+
+/// Where the parts stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The certificate, then those that lead from it towards its root.
+    pub cert: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// Who signs the callers' certificates, where they need one.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The TLS of the callers' TCP listeners.
+pub struct Tls {
+    files: Files,
+    current: ArcSwap<ServerConfig>,
+    reloads: [AtomicU64; 2],
+}
+
+/// Only where its files are.
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.files.fmt(f)
+    }
+}
+
+/// A handshake that came to nothing, and the socket, whose caller may still have something under way.
+pub struct Failure {
+    /// In words.
+    pub cause: String,
+    /// Nothing more is written to it.
+    pub socket: TcpStream,
+}
+
+impl Tls {
+    /// With the settings that these files gave.
+    pub fn new(files: Files, settings: ServerConfig) -> Self {
+        Self { files, current: ArcSwap::from_pointee(settings), reloads: Default::default() }
+    }
+
+    /// Whether callers need a certificate.
+    pub fn wants_certificates(&self) -> bool {
+        self.files.client_ca.is_some()
+    }
+
+    /// Reads the files again for new connections; what is advised against comes back in words.
+    ///
+    /// # Errors
+    /// What is wrong with each file; nothing has changed then.
+    pub fn reload(&self) -> Result<Option<String>, Vec<String>> {
+        let loaded = self.load();
+        let [taken, refused] = &self.reloads;
+        if loaded.is_ok() { taken } else { refused }.fetch_add(1, Ordering::Relaxed);
+        let (settings, advice) = loaded?;
+        self.current.store(Arc::new(settings));
+        Ok(advice)
+    }
+
+    /// How often the files were read again: taken over, and refused.
+    pub fn reloads(&self) -> (u64, u64) {
+        let [taken, refused] = &self.reloads;
+        (taken.load(Ordering::Relaxed), refused.load(Ordering::Relaxed))
+    }
+
+    fn load(&self) -> Result<(ServerConfig, Option<String>), Vec<String>> {
+        let mut faults = Vec::new();
+        let mut note = |fault: String| faults.push(fault);
+        let chain = chain(&self.files.cert).map_err(&mut note).ok();
+        let key = key(&self.files.key).map_err(&mut note).ok();
+        let authorities = self.files.client_ca.as_deref().map(authorities).transpose();
+        let authorities = authorities.map_err(&mut note).ok();
+        let settings = match (chain, key, authorities) {
+            (Some(chain), Some(key), Some(authorities)) => {
+                let advice =
+                    out_of_date(&chain).map(|words| format!("{}: {words}", self.files.cert.display()));
+                settings(&self.files, chain, key, authorities)
+                    .map_err(note)
+                    .ok()
+                    .map(|settings| (settings, advice))
+            }
+            _ => None,
+        };
+        settings.ok_or(faults)
+    }
+
+    /// Shakes hands with the settings of this moment.
+    ///
+    /// # Errors
+    /// It came to nothing. Where plain HTTP was spoken, that has been said to the caller.
+    pub async fn handshake(&self, mut socket: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
+        let mut first = [0];
+        match socket.peek(&mut first).await {
+            // A handshake begins with 22, a method with a letter.
+            Ok(1) if first.iter().all(u8::is_ascii_alphabetic) => {
+                let _ = socket.write_all(PLAIN_HTTP.as_bytes()).await;
+                let _ = socket.shutdown().await;
+                return Err(Failure { cause: "the caller spoke plain HTTP".to_owned(), socket });
+            }
+            _ => {}
+        }
+        let shaking = TlsAcceptor::from(self.current.load_full()).accept(socket).into_fallible();
+        match shaking.await {
+            Ok(socket) => Ok(socket),
+            Err((error, mut socket)) => {
+                let _ = socket.shutdown().await;
+                Err(Failure { cause: words(&error), socket })
+            }
+        }
+    }
+}
+
+impl Failure {
+    /// Reads to the end what the caller still sends: closing before would answer it with a reset, which can overtake
+    /// the alert that says why.
+    pub async fn read_away(mut self) {
+        let mut scrap = [0; 1024];
+        while self.socket.read(&mut scrap).await.is_ok_and(|count| count > 0) {}
+    }
+}
+
+/// rustls's words where they say enough.
+fn words(error: &io::Error) -> String {
+    let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) else {
+        return match error.kind() {
+            io::ErrorKind::UnexpectedEof => "the caller closed the connection in the middle of it".to_owned(),
+            _ => error.to_string(),
+        };
+    };
+    match cause {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the caller's certificate is signed by none of [listen] tls.client_ca".to_owned()
+        }
+        Error::InvalidCertificate(why) => format!("the caller's certificate does not hold: {why}"),
+        Error::AlertReceived(
+            alert @ (AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown),
+        ) => format!("the caller does not trust the certificate of [listen] tls.cert ({alert:?})"),
+        Error::InvalidMessage(_) => "what the caller spoke is not TLS".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// The certificates of a PEM file, of which there is at least one.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let shown = path.display();
+    let pem = fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| format!("{shown} is damaged PEM"))?;
+    if certificates.is_empty() {
+        return Err(format!("{shown} has no certificate in it; allowed: {A_CERTIFICATE}"));
+    }
+    Ok(certificates)
+}
+
+/// The certificates of a PEM file as roots.
+pub fn authorities(path: &Path) -> Result<RootCertStore, String> {
+    let shown = path.display();
+    let mut roots = RootCertStore::empty();
+    for (number, certificate) in certificates(path)?.into_iter().enumerate() {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("{shown}: certificate {} cannot be a root: {error}", number + 1))?;
+    }
+    Ok(roots)
+}
+
+/// A server's certificate and those that lead from it towards its root.
+pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain = certificates(path)?;
+    for (number, certificate) in chain.iter().enumerate() {
+        ParsedCertificate::try_from(certificate).map_err(|error| {
+            format!("{}: certificate {} cannot be used: {error}", path.display(), number + 1)
+        })?;
+    }
+    Ok(chain)
+}
+
+/// A private key.
+pub fn key(path: &Path) -> Result<Arc<dyn SigningKey>, String> {
+    let shown = path.display();
+    let pem = fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let pem = Zeroizing::new(pem);
+    let der = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+        _ if pem.windows(9).any(|word| word == b"ENCRYPTED") => format!(
+            "{shown} is encrypted with a passphrase; write the key without one: openssl pkey -in OLD -out NEW"
+        ),
+        pem::Error::NoItemsFound => format!("{shown} has no private key in it; allowed: {A_KEY}"),
+        _ => format!("{shown} is damaged PEM; allowed: {A_KEY}"),
+    })?;
+    provider().key_provider.load_private_key(der).map_err(|_| {
+        format!("{shown}: the private key cannot be used; allowed: RSA of 2048 to 8192 bits, ECDSA P-256 or P-384, Ed25519")
+    })
+}
+
+/// What a listener needs, from the parts that these files gave. With `authorities`, callers may show a certificate, and
+/// one of anybody else ends the handshake.
+///
+/// # Errors
+/// The key is not the certificate's.
+pub fn settings(
+    files: &Files,
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<dyn SigningKey>,
+    authorities: Option<RootCertStore>,
+) -> Result<ServerConfig, String> {
+    let certified = CertifiedKey::new(chain, key);
+    certified.keys_match().map_err(|_| {
+        format!(
+            "{} is not the key of the certificate in {}; give the one that it was issued for, and let the server's own certificate stand first",
+            files.key.display(),
+            files.cert.display()
+        )
+    })?;
+    let failed = |error: &dyn fmt::Display| format!("TLS cannot be set up: {error}");
+    let provider = provider();
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(&error))?;
+    let wants_certificates = authorities.is_some();
+    let builder = match authorities {
+        None => builder.with_no_client_auth(),
+        Some(roots) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                // A caller without one gets its refusal by HTTP, which says what is missing.
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| failed(&error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut settings = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    settings.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
+    if wants_certificates {
+        // A resumed session would not be asked for its certificate again, though it may have expired meanwhile.
+        settings.session_storage = Arc::new(NoServerSessionStorage {});
+        settings.send_tls13_tickets = 0;
+    } else {
+        settings.ticketer = ring::Ticketer::new().map_err(|error| failed(&error))?;
+    }
+    Ok(settings)
+}
+
+/// Whether callers will refuse a certificate by its dates.
+pub fn out_of_date(chain: &[CertificateDer<'static>]) -> Option<String> {
+    let leaf = chain.first()?;
+    let mut roots = RootCertStore::empty();
+    roots.add(leaf.clone()).ok()?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().ok()?;
+    // Dates are judged before names and signatures.
+    let name = ServerName::try_from("localhost").ok()?;
+    match verifier.verify_server_cert(leaf, &[], &name, &[], UnixTime::now()) {
+        Err(Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => Some("the certificate has expired; callers will refuse it until it is renewed".to_owned()),
+        Err(Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        )) => Some(
+            "the certificate is not valid yet; callers will refuse it, unless this clock is wrong".to_owned(),
+        ),
+        _ => None,
+    }
+}
