@@ -90,7 +90,7 @@ pub(super) fn representation(
     let body = json!({
         "representation": "jpg",
         "status": { "state": "success" },
-        "content": { "url_template": format!("{}/{path}/{{+asset_path}}", call.world.urls.download) },
+        "content": { "url_template": format!("{}/{path}/{{+asset_path}}", call.world.hosts.download) },
     });
     Ok(answer::json(StatusCode::OK, &body))
 }
@@ -118,6 +118,7 @@ pub(super) fn matching(call: &Call<'_>, file: &Item) -> Result<u64, Refusal> {
 }
 
 fn upload_url(call: &Call<'_>, path: &str) -> Answer {
-    let url = format!("{}{path}?upload_session_id={}", call.world.urls.upload, random_text(16));
-    answer::json(StatusCode::OK, &json!({ "upload_url": url, "upload_token": null }))
+    let url = format!("{}{path}?upload_session_id={}", call.world.hosts.preflight, random_text(16));
+    let (token, _) = call.world.tokens().issue(&call.who);
+    answer::json(StatusCode::OK, &json!({ "upload_url": url, "upload_token": token }))
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Content, Fault, Hold, Role, Sandbox, Seen, TokenAnswer};
+use super::{Content, Fault, Hold, Role, Sandbox, Seen, TokenAnswer, lock};
 
 /// Where it is and who may use it.
 impl Sandbox {
-    /// Scheme and authority of the API host.
+    /// Scheme and authority of the API host: always where it really is, whatever [`Names`](super::Names).
     pub fn api_url(&self) -> String {
         self.world.urls.api.clone()
     }
@@ -19,6 +19,11 @@ impl Sandbox {
     /// Scheme and authority of the download host.
     pub fn download_url(&self) -> String {
         self.world.urls.download.clone()
+    }
+
+    /// The proxy for CONNECT that leads from Box's names to here, and nowhere else.
+    pub fn proxy_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.proxy_port)
     }
 
     /// The token endpoint.
@@ -137,6 +142,11 @@ impl Sandbox {
     /// Resolves once so many calls were [`Self::cancelled`].
     pub async fn wait_for_cancelled(&self, count: usize) {
         self.world.ledger.cancelled.at_least(count).await;
+    }
+
+    /// The targets that [`Self::proxy_url`] was asked for, allowed or not, oldest first.
+    pub fn tunnelled(&self) -> Vec<String> {
+        lock(&self.world.tunnelled).clone()
     }
 
     /// How many connections a host has accepted.

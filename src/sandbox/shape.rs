@@ -117,7 +117,7 @@ fn standard(call: &Call<'_>, store: &Store, item: &Item) -> Value {
 /// Fields that Box gives only to those who name them, among them all that carry URLs or tokens.
 fn extra(call: &Call<'_>, item: &Item, field: &str) -> Option<Value> {
     let Kind::File(version) = &item.kind else { return None };
-    let (urls, id) = (&call.world.urls, item.id);
+    let (urls, id) = (&call.world.hosts, item.id);
     Some(match field {
         "extension" => json!(item.name.rsplit_once('.').map_or("", |(_, extension)| extension)),
         "version_number" => json!(version.number.to_string()),

@@ -9,8 +9,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Options, answer::random_text, control::Control, ledger::Ledger, lock, role::Each, store::Store,
-    tokens::Tokens, users::Users,
+    Options, answer::random_text, control::Control, ledger::Ledger, lock, names::Hosts, role::Each,
+    store::Store, tokens::Tokens, users::Users,
 };
 
 /// How long a pre-signed URL works.
@@ -19,14 +19,18 @@ const TICKET_LIFE: Duration = Duration::from_secs(15 * 60);
 /// What everything in the sandbox can see.
 pub(super) struct World {
     pub(super) options: Options,
-    /// Scheme and authority of each host.
+    /// Scheme and authority of each host, where it really is.
     pub(super) urls: Each<String>,
+    /// The same as answers say it.
+    pub(super) hosts: Hosts,
     pub(super) users: Users,
     pub(super) ledger: Arc<Ledger>,
     pub(super) control: Control,
     store: Mutex<Store>,
     tokens: Mutex<Tokens>,
     tickets: Mutex<HashMap<String, Ticket>>,
+    /// The targets of CONNECT.
+    pub(super) tunnelled: Mutex<Vec<String>>,
 }
 
 struct Ticket {
@@ -38,12 +42,14 @@ impl World {
     pub(super) fn new(options: Options, urls: Each<String>) -> Self {
         let users = Users::new(&options);
         Self {
+            hosts: Hosts::new(options.names, &urls),
             urls,
             ledger: Arc::new(Ledger::new(options.remembered)),
             control: Control::default(),
             store: Mutex::new(Store::new(users.service_account())),
             tokens: Mutex::new(Tokens::new(options.token_lifetime)),
             tickets: Mutex::default(),
+            tunnelled: Mutex::default(),
             users,
             options,
         }
@@ -63,7 +69,7 @@ impl World {
         let now = Instant::now();
         let mut tickets = lock(&self.tickets);
         tickets.retain(|_, ticket| ticket.expires > now);
-        let url = format!("{}/d/1/{ticket}/download", self.urls.download);
+        let url = format!("{}/d/1/{ticket}/download", self.hosts.presigned);
         tickets.insert(ticket, Ticket { file: file.to_owned(), expires: now + TICKET_LIFE });
         url
     }

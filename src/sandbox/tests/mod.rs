@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod faults;
+mod names;
 
 use std::{io, sync::Arc};
 
