@@ -7,7 +7,7 @@ use super::{
     answer::{self, Answer, Refusal},
     body::Received,
     call::Call,
-    files, folders, shape,
+    events, files, folders, shape,
     shape::Page,
 };
 
@@ -21,7 +21,8 @@ pub(super) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answe
         ("GET", ["users", id]) => user(call, id),
         ("GET", ["users"]) => users(call),
         ("GET", ["search"]) => search(call),
-        ("GET", ["events"]) => Ok(events()),
+        ("GET", ["events"]) => events::get(call),
+        ("OPTIONS", ["events"]) => Ok(events::server(call)),
         ("GET", ["folders", id]) => folders::get(call, id),
         ("GET", ["folders", id, "items"]) => folders::items(call, id),
         ("POST", ["folders"]) => folders::create(call, &body.json().await?),
@@ -81,12 +82,6 @@ fn search(call: &Call<'_>) -> Result<Answer, Refusal> {
         "offset": page.offset,
     });
     Ok(answer::json(StatusCode::OK, &body))
-}
-
-/// Nothing ever happens here.
-fn events() -> Answer {
-    let body = json!({ "chunk_size": 0, "next_stream_position": 30_401_068_076_164_269_u64, "entries": [] });
-    answer::json(StatusCode::OK, &body)
 }
 
 /// `limit` and `offset`, within what Box allows.

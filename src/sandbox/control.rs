@@ -1,6 +1,12 @@
 //! The handles by which a test makes this Box slow, wrong or absent.
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -132,6 +138,21 @@ impl Gate {
     }
 }
 
+/// So many more times.
+#[derive(Default)]
+pub(super) struct Countdown(AtomicUsize);
+
+impl Countdown {
+    pub(super) fn set(&self, count: usize) {
+        self.0.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether this is one of them.
+    pub(super) fn take(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
 /// What is to be done with which requests; every list is worked off in order.
 #[derive(Default)]
 pub(super) struct Control {
@@ -141,6 +162,7 @@ pub(super) struct Control {
     unauthorized: Mutex<Vec<String>>,
     token_script: Mutex<VecDeque<TokenAnswer>>,
     token_always: Mutex<Option<TokenAnswer>>,
+    pub(super) commits_held: Countdown,
 }
 
 impl Control {
@@ -199,6 +221,7 @@ impl Control {
         lock(&self.unauthorized).clear();
         lock(&self.token_script).clear();
         self.token_always(None);
+        self.commits_held.set(0);
     }
 }
 

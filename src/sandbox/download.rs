@@ -1,4 +1,5 @@
-//! The download host: content, whole or in part, for pre-signed URLs and for tokens.
+//! The download host: content, whole or in part, for pre-signed URLs and for tokens. The long poll has found
+//! shelter here.
 
 use http::{
     HeaderMap, HeaderValue, StatusCode,
@@ -8,14 +9,18 @@ use http::{
 
 use super::{
     answer::{self, Answer, Refusal},
+    events,
     exchange::caller,
     store::{FileVersion, Item},
     world::World,
 };
 
 /// Answers everything of the download host.
-pub(super) fn answer(world: &World, head: &Parts) -> Result<Answer, Refusal> {
+pub(super) async fn answer(world: &World, head: &Parts) -> Result<Answer, Refusal> {
     let segments: Vec<&str> = head.uri.path().trim_start_matches('/').split('/').collect();
+    if segments == ["subscribe"] {
+        return events::subscribe(world, head.uri.query().unwrap_or_default()).await;
+    }
     let id = match segments.as_slice() {
         ["d", "1", ticket, "download"] => world.ticketed(ticket).ok_or_else(Refusal::not_found)?,
         ["api", "2.0", "files", id, "content"] | ["api", "2.0", "internal_files", id, ..] => {

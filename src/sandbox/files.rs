@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     answer::{self, Answer, Refusal, random_text},
     call::Call,
+    events::Kind,
     shape,
     store::{Change, Item},
 };
@@ -27,12 +28,16 @@ pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
     let key = matching(call, store.file(id)?)?;
     store.update(key, change(body), &call.who)?;
     let file = store.file(id)?;
+    if let Some(kind) = moved(body) {
+        call.happened(kind, &store, file);
+    }
     Ok(answer::json(StatusCode::OK, &shape::item(call, &store, file)))
 }
 
 pub(super) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let mut store = call.world.store();
     let key = matching(call, store.file(id)?)?;
+    call.happened(Kind::Trash, &store, store.file(id)?);
     store.remove(key, false)?;
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
@@ -45,6 +50,7 @@ pub(super) fn copy(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Re
     let version = file.version().cloned().ok_or_else(|| Refusal::no_such_item(id))?;
     let copy = store.create_file(parent, &name, &call.who, version.content, version.sha1)?.id;
     let copy = store.file(&copy.to_string())?;
+    call.happened(Kind::Copy, &store, copy);
     Ok(answer::json(StatusCode::CREATED, &shape::item(call, &store, copy)))
 }
 
@@ -107,6 +113,15 @@ pub(super) fn text<'a>(body: &'a Value, pointer: &str) -> Result<&'a str, Refusa
 pub(super) fn change(body: &Value) -> Change {
     let text = |pointer| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     Change { name: text("/name"), parent: text("/parent/id"), description: text("/description") }
+}
+
+/// What an update is in the stream of events; none, where neither name nor place change.
+pub(super) fn moved(body: &Value) -> Option<Kind> {
+    let is_there = |pointer| body.pointer(pointer).is_some();
+    if is_there("/parent/id") {
+        return Some(Kind::Move);
+    }
+    is_there("/name").then_some(Kind::Rename)
 }
 
 /// The file's key, if the caller's `If-Match` allows to change it.

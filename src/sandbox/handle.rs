@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Content, Fault, Hold, Role, Sandbox, Seen, TokenAnswer, lock};
+use super::{Content, Fault, Hold, Role, Sandbox, Seen, TokenAnswer, events::Kind, lock};
 
 /// Where it is and who may use it.
 impl Sandbox {
@@ -65,9 +65,14 @@ impl Sandbox {
     /// Where the folder does not exist or the name is bad or taken.
     pub fn add_file(&self, parent: &str, name: &str, content: Content) -> String {
         let sha1 = content.sha1();
+        let who = self.world.users.service_account();
         let mut store = self.world.store();
-        let file = store.create_file(parent, name, self.world.users.service_account(), content, sha1);
-        file.expect("the caller chose a free name in a folder that exists").id.to_string()
+        let file = store.create_file(parent, name, who, content, sha1);
+        let id = file.expect("the caller chose a free name in a folder that exists").id.to_string();
+        if let Ok(file) = store.file(&id) {
+            self.world.happened(Kind::Upload, who, &store, file);
+        }
+        id
     }
 
     /// Adds a folder of the service account's and gives its id.
@@ -75,9 +80,14 @@ impl Sandbox {
     /// # Panics
     /// Where the parent does not exist or the name is bad or taken.
     pub fn add_folder(&self, parent: &str, name: &str) -> String {
+        let who = self.world.users.service_account();
         let mut store = self.world.store();
-        let folder = store.create_folder(parent, name, self.world.users.service_account());
-        folder.expect("the caller chose a free name in a folder that exists").id.to_string()
+        let folder = store.create_folder(parent, name, who);
+        let id = folder.expect("the caller chose a free name in a folder that exists").id.to_string();
+        if let Ok(folder) = store.folder(&id) {
+            self.world.happened(Kind::Create, who, &store, folder);
+        }
+        id
     }
 }
 
@@ -199,7 +209,12 @@ impl Sandbox {
         self.world.control.script(path_prefix, faults);
     }
 
-    /// Forgets scripts and [`Self::always_unauthorized`]; holds stay.
+    /// The next so many commits of upload sessions are answered 202 with `Retry-After: 1`: not ready yet.
+    pub fn hold_commits(&self, count: usize) {
+        self.world.control.commits_held.set(count);
+    }
+
+    /// Forgets all of these but holds and [`Self::expire_tokens`].
     pub fn clear_faults(&self) {
         self.world.control.clear();
     }

@@ -36,7 +36,9 @@ mod users;
 mod folders;
 mod files;
 mod upload; // the upload host
+mod sessions; // in parts
 mod download; // the download host
+mod events; // what happened, and the long poll
 mod shape; // items in JSON
 mod store; // items
 mod content;
@@ -107,6 +109,10 @@ pub struct Options {
     pub enterprise_id: String,
     /// A managed user that the app can be.
     pub user_id: String,
+    /// How large parts of an upload are.
+    pub part_size: u64,
+    /// How large an upload in parts must be.
+    pub smallest_session: u64,
     /// How many requests [`Sandbox::seen`] goes back.
     pub remembered: usize,
 }
@@ -121,6 +127,8 @@ impl Default for Options {
             client_secret: CLIENT_SECRET.to_owned(),
             enterprise_id: ENTERPRISE_ID.to_owned(),
             user_id: USER_ID.to_owned(),
+            part_size: 8 * 1024 * 1024,
+            smallest_session: 20_000_000,
             remembered: 1024,
         }
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     call::Call,
     store::{Item, Kind, Store},
+    world::World,
 };
 
 /// The fields that Box adds whatever was asked for.
@@ -19,7 +20,7 @@ pub(super) struct Page {
 
 /// An item with all of Box's standard fields, or with those that the caller asks for.
 pub(super) fn item(call: &Call<'_>, store: &Store, item: &Item) -> Value {
-    let mut full = standard(call, store, item);
+    let mut full = standard(call.world, store, item);
     let Some(object) = full.as_object_mut() else { return full };
     if item.version().is_none() {
         object.insert(
@@ -37,7 +38,7 @@ pub(super) fn item(call: &Call<'_>, store: &Store, item: &Item) -> Value {
 pub(super) fn listed(call: &Call<'_>, store: &Store, item: &Item, fields: Option<&[&str]>) -> Value {
     match fields {
         None => item.mini(),
-        Some(fields) => chosen(call, item, standard(call, store, item), fields),
+        Some(fields) => chosen(call, item, standard(call.world, store, item), fields),
     }
 }
 
@@ -78,8 +79,9 @@ fn chosen(call: &Call<'_>, item: &Item, mut full: Value, fields: &[&str]) -> Val
     picked(full, fields)
 }
 
-fn standard(call: &Call<'_>, store: &Store, item: &Item) -> Value {
-    let users = &call.world.users;
+/// What everybody sees of an item.
+pub(super) fn standard(world: &World, store: &Store, item: &Item) -> Value {
+    let users = &world.users;
     let above: Vec<Value> = store.ancestors(item).into_iter().map(Item::mini).collect();
     let is_root = item.parent.is_none();
     let created = (!is_root).then(|| stamp(item.created_at));
@@ -156,7 +158,7 @@ fn embed_link(call: &Call<'_>) -> Value {
 }
 
 /// A time as Box writes it: to the second, with California's offset.
-fn stamp(time: Timestamp) -> String {
+pub(super) fn stamp(time: Timestamp) -> String {
     let california = tz::TimeZone::fixed(tz::offset(-8));
     time.to_zoned_datetime(california).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }

@@ -9,8 +9,19 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Options, answer::random_text, control::Control, ledger::Ledger, lock, names::Hosts, role::Each,
-    store::Store, tokens::Tokens, users::Users,
+    Options,
+    answer::random_text,
+    control::Control,
+    events::{Events, Kind},
+    ledger::Ledger,
+    lock,
+    names::Hosts,
+    role::Each,
+    sessions::Sessions,
+    shape,
+    store::{Item, Store},
+    tokens::Tokens,
+    users::Users,
 };
 
 /// How long a pre-signed URL works.
@@ -26,6 +37,8 @@ pub(super) struct World {
     pub(super) users: Users,
     pub(super) ledger: Arc<Ledger>,
     pub(super) control: Control,
+    pub(super) events: Events,
+    pub(super) sessions: Sessions,
     store: Mutex<Store>,
     tokens: Mutex<Tokens>,
     tickets: Mutex<HashMap<String, Ticket>>,
@@ -46,6 +59,8 @@ impl World {
             urls,
             ledger: Arc::new(Ledger::new(options.remembered)),
             control: Control::default(),
+            events: Events::default(),
+            sessions: Sessions::default(),
             store: Mutex::new(Store::new(users.service_account())),
             tokens: Mutex::new(Tokens::new(options.token_lifetime)),
             tickets: Mutex::default(),
@@ -61,6 +76,11 @@ impl World {
 
     pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {
         lock(&self.tokens)
+    }
+
+    /// Something that this user did to an item.
+    pub(super) fn happened(&self, kind: Kind, who: &str, store: &Store, item: &Item) {
+        self.events.add(kind, self.users.mini(who), shape::standard(self, store, item));
     }
 
     /// A pre-signed URL for this file's content.

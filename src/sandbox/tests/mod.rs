@@ -1,8 +1,10 @@
 //! The sandbox as its clients see it: over real sockets.
 
 mod behaviour;
+mod events;
 mod faults;
 mod names;
+mod sessions;
 
 use std::{io, sync::Arc};
 
