@@ -380,4 +380,31 @@ mod tests {
             assert_eq!(Range::parse(header), None, "{header}");
         }
     }
+
+    #[test]
+    fn bytes_are_kept_up_to_a_limit() {
+        for (size, kept, are_kept) in
+            [(10, 0, true), (KEPT_CONTENT + 1, 0, false), (10, KEPT_PARTS + 1, false)]
+        {
+            let mut session = Session {
+                target: Target::Version { file: String::new(), name: None },
+                who: String::new(),
+                size,
+                part_size: 5,
+                expires: Timestamp::now(),
+                parts: BTreeMap::new(),
+                hash: Sha1::new(),
+                summed: 0,
+                is_over: false,
+            };
+            for (offset, bytes) in [(5, "56789"), (0, "01234")] {
+                let part = Part { id: String::new(), size: 5, sha1: String::new(), bytes: bytes.into() };
+                session.parts.insert(offset, part);
+                session.sum_up(kept);
+            }
+            // Kept or not, they are summed up, in the order of the file.
+            assert_eq!(session.hash.clone().finish(), "87acec17cd9dcd20a716cc2cf67417b71c8a7016");
+            assert_eq!(matches!(session.content(), Content::Bytes(bytes) if bytes == "0123456789"), are_kept);
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! Uploads in parts.
 
-use bytes::Bytes;
 use serde_json::json;
 
 use super::{super::content::Sha1, *};
@@ -145,25 +144,4 @@ async fn a_session_lives_on_the_host_that_it_named() {
     let bench = Bench { client, ..bench };
     assert_eq!(bench.get(named).await.status(), 200);
     assert_eq!(bench.get(&format!("https://upload.box.com{path}")).await.status(), 404);
-}
-
-#[tokio::test]
-async fn a_large_file_in_parts_keeps_its_sum_but_not_its_bytes() {
-    const PART: usize = 32 << 20;
-    let bench = Bench::with(Options { part_size: PART as u64, ..Options::default() }).await;
-    let session = bench.begin("big", 3 * PART as u64).await;
-    let url = session["session_endpoints"]["upload_part"].as_str().unwrap();
-    let (mut parts, mut whole) = (Vec::new(), Sha1::new());
-    let bytes = Bytes::from(vec![7; PART]);
-    for offset in [0, PART, 2 * PART] {
-        whole.update(&bytes);
-        let range = format!("bytes {offset}-{}/{}", offset + PART - 1, 3 * PART);
-        let put = bench.request("PUT", url).header("content-range", range).header("digest", digest(&bytes));
-        parts.push(json(put.body(bytes.clone()).send().await.unwrap()).await["part"].clone());
-    }
-    let request = bench.request("POST", &format!("{url}/commit"));
-    let request = request.header("digest", format!("sha={}", whole.clone().finish_base64()));
-    let made = json(request.body(json!({ "parts": parts }).to_string()).send().await.unwrap()).await;
-    let file = &made["entries"][0];
-    assert_eq!((&file["size"], &file["sha1"]), (&json!(3 * PART), &json!(whole.finish())));
 }
