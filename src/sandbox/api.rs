@@ -7,8 +7,9 @@ use super::{
     answer::{self, Answer, Refusal},
     body::Received,
     call::Call,
-    events, files, folders, shape,
+    events, files, folders, representations, shape,
     shape::Page,
+    thumbnails, zip,
 };
 
 /// Answers everything of the API host but the token endpoint.
@@ -31,12 +32,15 @@ pub(super) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answe
         ("OPTIONS", ["files", "content"]) => files::check_new(call, &body.json().await?),
         ("OPTIONS", ["files", id, "content"]) => files::check_version(call, id, &body.json().await?),
         ("GET" | "HEAD", ["files", id, "content"]) => files::redirect(call, id),
+        ("GET", ["files", id, "thumbnail.png" | "thumbnail.jpg"]) => thumbnails::get(call, id),
+        ("POST", ["zip_downloads"]) => zip::create(call, &body.json().await?),
+        ("GET", ["zip_downloads", id, "status"]) => zip::status(call, id),
         ("GET", ["files", id]) => files::get(call, id),
         ("PUT", ["files", id]) => files::update(call, id, &body.json().await?),
         ("DELETE", ["files", id]) => files::delete(call, id),
         ("POST", ["files", id, "copy"]) => files::copy(call, id, &body.json().await?),
         ("GET", ["internal_files", id, "versions", version, "representations", name]) => {
-            files::representation(call, id, version, name)
+            representations::info(call, id, version, name)
         }
         (_, ["users" | "folders" | "files", _] | ["search" | "folders"]) => {
             Err(Refusal::method_not_allowed())

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::sync::watch;
 
-use super::{answer::Refusal, lock};
+use super::{Thumbnail, answer::Refusal, lock};
 
 /// How the token endpoint answers one call.
 #[derive(Debug, Clone)]
@@ -163,6 +163,10 @@ pub(super) struct Control {
     token_script: Mutex<VecDeque<TokenAnswer>>,
     token_always: Mutex<Option<TokenAnswer>>,
     pub(super) commits_held: Countdown,
+    pub(super) downloads_pending: Countdown,
+    thumbnail: Mutex<Thumbnail>,
+    download_target: Mutex<Option<String>>,
+    hops: AtomicUsize,
 }
 
 impl Control {
@@ -216,12 +220,40 @@ impl Control {
         lock(&self.token_always).clone().unwrap_or(TokenAnswer::Normal)
     }
 
+    pub(super) fn thumbnail(&self) -> Thumbnail {
+        *lock(&self.thumbnail)
+    }
+
+    pub(super) fn set_thumbnail(&self, thumbnail: Thumbnail) {
+        *lock(&self.thumbnail) = thumbnail;
+    }
+
+    pub(super) fn download_target(&self) -> Option<String> {
+        lock(&self.download_target).clone()
+    }
+
+    pub(super) fn set_download_target(&self, url: Option<String>) {
+        *lock(&self.download_target) = url;
+    }
+
+    pub(super) fn hops(&self) -> usize {
+        self.hops.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_hops(&self, hops: usize) {
+        self.hops.store(hops, Ordering::Relaxed);
+    }
+
     pub(super) fn clear(&self) {
         lock(&self.scripts).clear();
         lock(&self.unauthorized).clear();
         lock(&self.token_script).clear();
         self.token_always(None);
         self.commits_held.set(0);
+        self.downloads_pending.set(0);
+        self.set_thumbnail(Thumbnail::Ready);
+        self.set_download_target(None);
+        self.set_hops(0);
     }
 }
 

@@ -57,8 +57,13 @@ pub(super) fn copy(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Re
 /// Box does not stream from this host: it sends callers to the download host.
 pub(super) fn redirect(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     call.world.store().file(id)?;
+    let control = &call.world.control;
+    if control.downloads_pending.take() {
+        return Ok(answer::later());
+    }
     let mut answer = answer::empty(StatusCode::FOUND);
-    if let Ok(location) = HeaderValue::from_str(&call.world.ticket_url(id)) {
+    let target = control.download_target().unwrap_or_else(|| call.world.ticket_url(id));
+    if let Ok(location) = HeaderValue::from_str(&target) {
         answer.headers_mut().insert(LOCATION, location);
     }
     Ok(answer)
@@ -82,23 +87,6 @@ pub(super) fn check_version(call: &Call<'_>, id: &str, body: &Value) -> Result<A
         store.vacant(parent, name, "file", Some(file.id))?;
     }
     Ok(upload_url(call, &format!("/api/2.0/files/{id}/content")))
-}
-
-/// The state of a thumbnail, which is always ready.
-pub(super) fn representation(
-    call: &Call<'_>,
-    id: &str,
-    version: &str,
-    name: &str,
-) -> Result<Answer, Refusal> {
-    call.world.store().file(id)?;
-    let path = format!("api/2.0/internal_files/{id}/versions/{version}/representations/{name}/content");
-    let body = json!({
-        "representation": "jpg",
-        "status": { "state": "success" },
-        "content": { "url_template": format!("{}/{path}/{{+asset_path}}", call.world.hosts.download) },
-    });
-    Ok(answer::json(StatusCode::OK, &body))
 }
 
 /// A text that the JSON must have.

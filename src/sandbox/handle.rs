@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Content, Fault, Hold, Role, Sandbox, Seen, TokenAnswer, events::Kind, lock};
+use super::{Content, Fault, Hold, Role, Sandbox, Seen, Thumbnail, TokenAnswer, events::Kind, lock};
 
 /// Where it is and who may use it.
 impl Sandbox {
@@ -212,6 +212,27 @@ impl Sandbox {
     /// The next so many commits of upload sessions are answered 202 with `Retry-After: 1`: not ready yet.
     pub fn hold_commits(&self, count: usize) {
         self.world.control.commits_held.set(count);
+    }
+
+    /// The next so many `GET /files/ID/content` are answered 202 with `Retry-After: 1`: not ready yet.
+    pub fn downloads_pending(&self, count: usize) {
+        self.world.control.downloads_pending.set(count);
+    }
+
+    /// `GET /files/ID/content` leads to this URL, whatever it is; `None` for a good pre-signed one.
+    pub fn redirect_downloads_to(&self, url: Option<String>) {
+        self.world.control.set_download_target(url);
+    }
+
+    /// Pre-signed URLs lead through so many further 302s before they give the content. Every other `Location`
+    /// is relative.
+    pub fn download_hops(&self, count: usize) {
+        self.world.control.set_hops(count);
+    }
+
+    /// How far thumbnails are.
+    pub fn thumbnails(&self, thumbnail: Thumbnail) {
+        self.world.control.set_thumbnail(thumbnail);
     }
 
     /// Forgets all of these but holds and [`Self::expire_tokens`].

@@ -39,6 +39,10 @@ mod upload; // the upload host
 mod sessions; // in parts
 mod download; // the download host
 mod events; // what happened, and the long poll
+mod thumbnails;
+mod representations;
+mod zip;
+mod archive; // the format of zips
 mod shape; // items in JSON
 mod store; // items
 mod content;
@@ -67,6 +71,7 @@ pub use self::{
     ledger::Seen,
     names::Names,
     role::Role,
+    thumbnails::Thumbnail,
 };
 
 /// The client id of [`Options::default`].

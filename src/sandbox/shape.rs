@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     call::Call,
+    representations,
     store::{Item, Kind, Store},
     world::World,
 };
@@ -127,17 +128,7 @@ fn extra(call: &Call<'_>, item: &Item, field: &str) -> Option<Value> {
         "download_url" => json!(call.world.ticket_url(&id.to_string())),
         "authenticated_download_url" => json!(format!("{}/api/2.0/files/{id}/content", urls.download)),
         "expiring_embed_link" => embed_link(call),
-        "representations" => {
-            let path =
-                format!("2.0/internal_files/{id}/versions/{}/representations/jpg_thumb_32x32", version.id);
-            json!({ "entries": [{
-                "representation": "jpg",
-                "properties": { "dimensions": "32x32", "paged": "false", "thumb": "true" },
-                "info": { "url": format!("{}/{path}", urls.api) },
-                "status": { "state": "success" },
-                "content": { "url_template": format!("{}/api/{path}/content/{{+asset_path}}", urls.download) },
-            }] })
-        }
+        "representations" => representations::all(call, id, version.id),
         _ => return None,
     })
 }

@@ -22,6 +22,7 @@ use super::{
     store::{Item, Store},
     tokens::Tokens,
     users::Users,
+    zip::Zips,
 };
 
 /// How long a pre-signed URL works.
@@ -39,6 +40,7 @@ pub(super) struct World {
     pub(super) control: Control,
     pub(super) events: Events,
     pub(super) sessions: Sessions,
+    pub(super) zips: Zips,
     store: Mutex<Store>,
     tokens: Mutex<Tokens>,
     tickets: Mutex<HashMap<String, Ticket>>,
@@ -61,6 +63,7 @@ impl World {
             control: Control::default(),
             events: Events::default(),
             sessions: Sessions::default(),
+            zips: Zips::default(),
             store: Mutex::new(Store::new(users.service_account())),
             tokens: Mutex::new(Tokens::new(options.token_lifetime)),
             tickets: Mutex::default(),
