@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     answer::{self, Answer, Refusal, random_text},
     call::Call,
+    events::Kind,
     shape,
     store::{Change, Item},
 };
@@ -27,12 +28,16 @@ pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
     let key = matching(call, store.file(id)?)?;
     store.update(key, change(body), &call.who)?;
     let file = store.file(id)?;
+    if let Some(kind) = moved(body) {
+        call.happened(kind, &store, file);
+    }
     Ok(answer::json(StatusCode::OK, &shape::item(call, &store, file)))
 }
 
 pub(super) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let mut store = call.world.store();
     let key = matching(call, store.file(id)?)?;
+    call.happened(Kind::Trash, &store, store.file(id)?);
     store.remove(key, false)?;
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
@@ -45,14 +50,20 @@ pub(super) fn copy(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Re
     let version = file.version().cloned().ok_or_else(|| Refusal::no_such_item(id))?;
     let copy = store.create_file(parent, &name, &call.who, version.content, version.sha1)?.id;
     let copy = store.file(&copy.to_string())?;
+    call.happened(Kind::Copy, &store, copy);
     Ok(answer::json(StatusCode::CREATED, &shape::item(call, &store, copy)))
 }
 
 /// Box does not stream from this host: it sends callers to the download host.
 pub(super) fn redirect(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     call.world.store().file(id)?;
+    let control = &call.world.control;
+    if control.downloads_pending.take() {
+        return Ok(answer::later());
+    }
     let mut answer = answer::empty(StatusCode::FOUND);
-    if let Ok(location) = HeaderValue::from_str(&call.world.ticket_url(id)) {
+    let target = control.download_target().unwrap_or_else(|| call.world.ticket_url(id));
+    if let Ok(location) = HeaderValue::from_str(&target) {
         answer.headers_mut().insert(LOCATION, location);
     }
     Ok(answer)
@@ -78,23 +89,6 @@ pub(super) fn check_version(call: &Call<'_>, id: &str, body: &Value) -> Result<A
     Ok(upload_url(call, &format!("/api/2.0/files/{id}/content")))
 }
 
-/// The state of a thumbnail, which is always ready.
-pub(super) fn representation(
-    call: &Call<'_>,
-    id: &str,
-    version: &str,
-    name: &str,
-) -> Result<Answer, Refusal> {
-    call.world.store().file(id)?;
-    let path = format!("api/2.0/internal_files/{id}/versions/{version}/representations/{name}/content");
-    let body = json!({
-        "representation": "jpg",
-        "status": { "state": "success" },
-        "content": { "url_template": format!("{}/{path}/{{+asset_path}}", call.world.urls.download) },
-    });
-    Ok(answer::json(StatusCode::OK, &body))
-}
-
 /// A text that the JSON must have.
 pub(super) fn text<'a>(body: &'a Value, pointer: &str) -> Result<&'a str, Refusal> {
     let name = pointer.trim_start_matches('/').replace('/', ".");
@@ -109,6 +103,15 @@ pub(super) fn change(body: &Value) -> Change {
     Change { name: text("/name"), parent: text("/parent/id"), description: text("/description") }
 }
 
+/// What an update is in the stream of events; none, where neither name nor place change.
+pub(super) fn moved(body: &Value) -> Option<Kind> {
+    let is_there = |pointer| body.pointer(pointer).is_some();
+    if is_there("/parent/id") {
+        return Some(Kind::Move);
+    }
+    is_there("/name").then_some(Kind::Rename)
+}
+
 /// The file's key, if the caller's `If-Match` allows to change it.
 pub(super) fn matching(call: &Call<'_>, file: &Item) -> Result<u64, Refusal> {
     if call.names_etag(IF_MATCH, file.etag) == Some(false) {
@@ -118,6 +121,7 @@ pub(super) fn matching(call: &Call<'_>, file: &Item) -> Result<u64, Refusal> {
 }
 
 fn upload_url(call: &Call<'_>, path: &str) -> Answer {
-    let url = format!("{}{path}?upload_session_id={}", call.world.urls.upload, random_text(16));
-    answer::json(StatusCode::OK, &json!({ "upload_url": url, "upload_token": null }))
+    let url = format!("{}{path}?upload_session_id={}", call.world.hosts.preflight, random_text(16));
+    let (token, _) = call.world.tokens().issue(&call.who);
+    answer::json(StatusCode::OK, &json!({ "upload_url": url, "upload_token": token }))
 }

@@ -10,7 +10,8 @@ use super::{
     answer::{self, Answer, Refusal},
     api,
     call::Call,
-    files::{change, text},
+    events::Kind,
+    files::{change, moved, text},
     shape::{self, Page},
 };
 
@@ -51,6 +52,7 @@ pub(super) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
     let mut store = call.world.store();
     let id = store.create_folder(parent, name, &call.who)?.id;
     let folder = store.folder(&id.to_string())?;
+    call.happened(Kind::Create, &store, folder);
     Ok(answer::json(StatusCode::CREATED, &shape::item(call, &store, folder)))
 }
 
@@ -63,6 +65,9 @@ pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
     let key = folder.id;
     store.update(key, change(body), &call.who)?;
     let folder = store.folder(id)?;
+    if let Some(kind) = moved(body) {
+        call.happened(kind, &store, folder);
+    }
     Ok(answer::json(StatusCode::OK, &shape::item(call, &store, folder)))
 }
 
@@ -73,7 +78,9 @@ pub(super) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
         return Err(Refusal::precondition_failed());
     }
     let key = folder.id;
+    let trashed = shape::standard(call.world, &store, folder);
     store.remove(key, call.query.get("recursive") == Some("true"))?;
+    call.world.events.add(Kind::Trash, call.world.users.mini(&call.who), trashed);
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 

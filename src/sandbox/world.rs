@@ -9,8 +9,20 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Options, answer::random_text, control::Control, ledger::Ledger, lock, role::Each, store::Store,
-    tokens::Tokens, users::Users,
+    Options,
+    answer::random_text,
+    control::Control,
+    events::{Events, Kind},
+    ledger::Ledger,
+    lock,
+    names::Hosts,
+    role::Each,
+    sessions::Sessions,
+    shape,
+    store::{Item, Store},
+    tokens::Tokens,
+    users::Users,
+    zip::Zips,
 };
 
 /// How long a pre-signed URL works.
@@ -19,14 +31,21 @@ const TICKET_LIFE: Duration = Duration::from_secs(15 * 60);
 /// What everything in the sandbox can see.
 pub(super) struct World {
     pub(super) options: Options,
-    /// Scheme and authority of each host.
+    /// Scheme and authority of each host, where it really is.
     pub(super) urls: Each<String>,
+    /// The same as answers say it.
+    pub(super) hosts: Hosts,
     pub(super) users: Users,
     pub(super) ledger: Arc<Ledger>,
     pub(super) control: Control,
+    pub(super) events: Events,
+    pub(super) sessions: Sessions,
+    pub(super) zips: Zips,
     store: Mutex<Store>,
     tokens: Mutex<Tokens>,
     tickets: Mutex<HashMap<String, Ticket>>,
+    /// The targets of CONNECT.
+    pub(super) tunnelled: Mutex<Vec<String>>,
 }
 
 struct Ticket {
@@ -38,12 +57,17 @@ impl World {
     pub(super) fn new(options: Options, urls: Each<String>) -> Self {
         let users = Users::new(&options);
         Self {
+            hosts: Hosts::new(options.names, &urls),
             urls,
             ledger: Arc::new(Ledger::new(options.remembered)),
             control: Control::default(),
+            events: Events::default(),
+            sessions: Sessions::default(),
+            zips: Zips::default(),
             store: Mutex::new(Store::new(users.service_account())),
             tokens: Mutex::new(Tokens::new(options.token_lifetime)),
             tickets: Mutex::default(),
+            tunnelled: Mutex::default(),
             users,
             options,
         }
@@ -57,13 +81,18 @@ impl World {
         lock(&self.tokens)
     }
 
+    /// Something that this user did to an item.
+    pub(super) fn happened(&self, kind: Kind, who: &str, store: &Store, item: &Item) {
+        self.events.add(kind, self.users.mini(who), shape::standard(self, store, item));
+    }
+
     /// A pre-signed URL for this file's content.
     pub(super) fn ticket_url(&self, file: &str) -> String {
         let ticket = random_text(48);
         let now = Instant::now();
         let mut tickets = lock(&self.tickets);
         tickets.retain(|_, ticket| ticket.expires > now);
-        let url = format!("{}/d/1/{ticket}/download", self.urls.download);
+        let url = format!("{}/d/1/{ticket}/download", self.hosts.presigned);
         tickets.insert(ticket, Ticket { file: file.to_owned(), expires: now + TICKET_LIFE });
         url
     }

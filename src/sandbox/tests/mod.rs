@@ -1,7 +1,12 @@
 //! The sandbox as its clients see it: over real sockets.
 
 mod behaviour;
+mod downloads;
+mod events;
 mod faults;
+mod names;
+mod sessions;
+mod zip;
 
 use std::{io, sync::Arc};
 
