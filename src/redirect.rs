@@ -66,8 +66,13 @@ pub async fn follow(
 ) -> Result<(Response<Incoming>, Lease), Refusal> {
     let (mut response, mut lease) = answered;
     let mut from = (outbound.origin.authority().clone(), outbound.target.clone());
-    for _ in 0..=MOST_HOPS {
-        let Some(to) = target(worker, exchange, &response, &from) else { return Ok((response, lease)) };
+    let mut hops = 0;
+    while let Some(to) = target(worker, exchange, &response, &from) {
+        hops += 1;
+        if hops > MOST_HOPS {
+            let cause = format!("a download was redirected more than {MOST_HOPS} times");
+            return Err(Refusal::UpstreamProtocolError(cause));
+        }
         lease.done_after(response.into_body());
         let next = Outbound {
             origin: worker.upstream().origin(&to.0).ok_or(Refusal::NotFound)?,
@@ -81,7 +86,7 @@ pub async fn follow(
         (response, lease) = forward::send(worker, exchange, &next).await?;
         from = to;
     }
-    Err(Refusal::UpstreamProtocolError(format!("a download was redirected more than {MOST_HOPS} times")))
+    Ok((response, lease))
 }
 
 fn kept(fields: &HeaderMap) -> HeaderMap {
