@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::config::LogFormat;
 use crate::headers;
 use crate::metrics::{self, AnsweredBy, Labels};
+use crate::route;
 use crate::upload::Progress;
 use crate::worker::Worker;
 
@@ -57,13 +58,12 @@ impl Exchange {
         Self {
             started: worker.clock().mono(),
             method,
-            uri,
             client,
             request_id: headers::request_id(headers),
             trace_id: worker.access().format().and_then(|_| headers::trace_id(headers)).map(str::to_owned),
             app: None,
             identity: None,
-            template: None,
+            template: route::template(uri.path()),
             upload: None,
             bytes_out: 0,
             status: None,
@@ -73,6 +73,7 @@ impl Exchange {
             waited: Duration::ZERO,
             attempts: 0,
             end: End::CallerLeft,
+            uri,
             worker,
         }
     }
@@ -97,7 +98,7 @@ impl Exchange {
         (self.app, self.identity) = (Some(app), Some(identity));
     }
 
-    /// The path must not be logged; this stands for it.
+    /// Where the path leads is known: what stands for it in the log, `None` for itself.
     pub fn set_template(&mut self, template: Option<String>) {
         self.template = template;
     }
