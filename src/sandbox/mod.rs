@@ -43,6 +43,13 @@ mod thumbnails;
 mod representations;
 mod zip;
 mod archive; // the format of zips
+mod shared; // links, and what they lead to
+mod web_links;
+mod comments;
+mod collaborations;
+mod webhooks;
+mod shelf; // where these three are kept
+mod metadata;
 mod shape; // items in JSON
 mod store; // items
 mod content;
