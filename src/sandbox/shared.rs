@@ -1,6 +1,6 @@
 //! Shared links, and what they lead to.
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, StatusCode, header::IF_NONE_MATCH};
 use serde_json::{Value, json};
 
 use super::{
@@ -29,6 +29,33 @@ impl SharedLink {
         format!("https://app.box.com/s/{}", self.id)
     }
 
+    fn new() -> Self {
+        Self {
+            id: random_text(32).to_ascii_lowercase(),
+            access: "open".to_owned(),
+            password: None,
+            can_download: true,
+            unshared_at: Value::Null,
+        }
+    }
+
+    /// What is not mentioned stays.
+    fn changed(mut self, wanted: &Value) -> Self {
+        if let Some(access) = wanted.get("access").and_then(Value::as_str) {
+            access.clone_into(&mut self.access);
+        }
+        if let Some(password) = wanted.get("password") {
+            self.password = password.as_str().map(str::to_owned);
+        }
+        if let Some(can_download) = wanted.pointer("/permissions/can_download").and_then(Value::as_bool) {
+            self.can_download = can_download;
+        }
+        if let Some(unshared_at) = wanted.get("unshared_at") {
+            self.unshared_at = unshared_at.clone();
+        }
+        self
+    }
+
     pub(super) fn shape(&self, item: &Item) -> Value {
         let download_url = item.version().map(|_| {
             let extension = item.name.rsplit_once('.').map_or("", |(_, extension)| extension);
@@ -55,20 +82,8 @@ impl SharedLink {
 pub(super) fn update(call: &Call<'_>, store: &mut Store, key: u64, body: &Value) {
     let (Some(wanted), Some(item)) = (body.get("shared_link"), store.get_mut(key)) else { return };
     let kind = if wanted.is_null() { Kind::Unshare } else { Kind::Share };
-    item.shared_link = (!wanted.is_null()).then(|| {
-        let old = item.shared_link.take();
-        let text = |name: &str| wanted.get(name).and_then(Value::as_str).map(str::to_owned);
-        SharedLink {
-            id: old.as_ref().map_or_else(|| random_text(32).to_ascii_lowercase(), |old| old.id.clone()),
-            access: text("access").unwrap_or_else(|| old.map_or("open".to_owned(), |old| old.access)),
-            password: text("password"),
-            can_download: wanted
-                .pointer("/permissions/can_download")
-                .and_then(Value::as_bool)
-                .unwrap_or(true),
-            unshared_at: wanted.get("unshared_at").cloned().unwrap_or_default(),
-        }
-    });
+    let old = item.shared_link.take();
+    item.shared_link = (!wanted.is_null()).then(|| old.unwrap_or_else(SharedLink::new).changed(wanted));
     if let Some(item) = store.get(key) {
         call.happened(kind, store, item);
     }
@@ -88,6 +103,9 @@ pub(super) fn get(call: &Call<'_>) -> Result<Answer, Refusal> {
     if link.password.as_deref().is_some_and(|password| header.get("shared_link_password") != Some(password)) {
         let message = "The shared link password is missing or wrong";
         return Err(Refusal::error(403, "incorrect_shared_item_password", message));
+    }
+    if call.names_etag(IF_NONE_MATCH, item.etag) == Some(true) {
+        return Ok(answer::empty(StatusCode::NOT_MODIFIED));
     }
     Ok(answer::json(StatusCode::OK, &shape::item(call, &store, item)))
 }

@@ -9,6 +9,8 @@ use super::{answer::Refusal, content::Content, shared::SharedLink};
 
 const ROOT: u64 = 0;
 const FIRST_ID: u64 = 12_345_678_901;
+/// As many as Box keeps for an enterprise.
+const KEPT_VERSIONS: usize = 100;
 const LONGEST_NAME: usize = 255;
 
 /// One state of a file's content.
@@ -249,6 +251,9 @@ impl Store {
         if let Kind::File(version) = &mut item.kind {
             let new = FileVersion::new(version_id, version.number + 1, sha1, content, who);
             item.history.push(std::mem::replace(version, new));
+            if item.history.len() > KEPT_VERSIONS {
+                item.history.remove(0);
+            }
         }
         touch(item, who);
         Ok(item)

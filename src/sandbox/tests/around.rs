@@ -45,6 +45,10 @@ async fn shared_links_come_lead_to_items_and_go() {
     assert_eq!((&open["access"], &open["download_url"]), (&json!("open"), &Value::Null));
     let found = json(through(format!("shared_link={}", open["url"].as_str().unwrap())).await).await;
     assert_eq!((&found["type"], found["item_collection"].is_object()), (&json!("folder"), true));
+    let body = json!({ "shared_link": { "permissions": { "can_download": false } } });
+    let changed = bench.made("PUT", &file, body, 200).await["shared_link"].clone();
+    assert_eq!((&changed["url"], &changed["access"]), (&link["url"], &json!("company")));
+    assert_eq!(changed["effective_permission"], "can_preview");
     let gone = bench.made("PUT", &file, json!({ "shared_link": null }), 200).await;
     assert_eq!(gone["shared_link"], Value::Null);
     assert_eq!(through(format!("shared_link={url}")).await.status(), 404);
@@ -194,7 +198,7 @@ async fn old_versions_can_be_listed_and_fetched() {
 async fn web_links_keep_their_urls() {
     let bench = Bench::start().await;
     let folder = bench.sandbox.add_folder("0", "Folder");
-    // Boxs own address, but as data.
+    // Box's own address, but as data.
     let address = "https://api.box.com/2.0/files/1";
     let body = json!({ "url": address, "parent": { "id": folder }, "description": "d" });
     let made = bench.made("POST", "/2.0/web_links", body, 200).await;
