@@ -24,7 +24,7 @@ use super::{
 pub(super) async fn answer(world: &World, head: &Parts) -> Result<Answer, Refusal> {
     let segments: Vec<&str> = head.uri.path().trim_start_matches('/').split('/').collect();
     if segments == ["subscribe"] {
-        return events::subscribe(world, head.uri.query().unwrap_or_default()).await;
+        return events::subscribe(world, head.uri.query().unwrap_or_default(), events::PATIENCE).await;
     }
     if !matches!(head.method.as_str(), "GET" | "HEAD") {
         return Err(Refusal::method_not_allowed());
