@@ -13,6 +13,7 @@ use super::{
     events::Kind,
     files::{change, moved, text},
     shape::{self, Page},
+    shared,
 };
 
 pub(super) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
@@ -68,6 +69,8 @@ pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
     if let Some(kind) = moved(body) {
         call.happened(kind, &store, folder);
     }
+    shared::update(call, &mut store, key, body);
+    let folder = store.folder(id)?;
     Ok(answer::json(StatusCode::OK, &shape::item(call, &store, folder)))
 }
 
