@@ -13,6 +13,7 @@ use crate::config::LogFormat;
 use crate::cors::Reader;
 use crate::headers;
 use crate::metrics::{self, AnsweredBy, Labels};
+use crate::route;
 use crate::upload::Progress;
 use crate::worker::Worker;
 
@@ -61,13 +62,12 @@ impl Exchange {
         Self {
             started: worker.clock().mono(),
             method,
-            uri,
             client,
             request_id: headers::request_id(headers),
             trace_id: worker.access().format().and_then(|_| headers::trace_id(headers)).map(str::to_owned),
             app: None,
             identity: None,
-            template: None,
+            template: route::template(uri.path()),
             untold: false,
             reader: Reader::NoPage,
             upload: None,
@@ -79,6 +79,7 @@ impl Exchange {
             waited: Duration::ZERO,
             attempts: 0,
             end: End::CallerLeft,
+            uri,
             worker,
         }
     }
@@ -103,7 +104,7 @@ impl Exchange {
         (self.app, self.identity) = (Some(app), Some(identity));
     }
 
-    /// The path must not be logged; this stands for it.
+    /// Where the path leads is known: what stands for it in the log, `None` for itself.
     pub fn set_template(&mut self, template: Option<String>) {
         self.template = template;
     }

@@ -116,8 +116,9 @@ async fn answer(
     let stream = Stream::new(worker, &to, outbound.upload.progress());
     let sent = stream.unless_stopping(forward::send(worker, exchange, &outbound)).await; // Box
     let Some(mut answered) = sent.transpose()? else { return Ok(Answered::Gateway(reconnect())) };
-    if redirect::is_wanted(app.follow_downloads, &head.method, &head.headers) {
-        answered = redirect::follow(worker, exchange, &outbound, answered).await?;
+    if answered.0.status().is_redirection() && redirect::is_wanted(app.follow_downloads, &head) {
+        // Boxed, as few are: the whole of a request's state is moved for each one.
+        answered = Box::pin(redirect::follow(worker, exchange, &outbound, answered)).await?;
     }
     let base = Base { secure: admitted.secure, authority: admitted.authority, path: &app.path };
     let mut response = look(worker, &head.method, answered, places, base).await?;
@@ -137,10 +138,9 @@ async fn look(
         return Ok(response.map(|body| Source::whole(body, lease)));
     };
     let rewriter = Rewriter::new(places, worker.clone(), base);
-    // Boxed: few answers are looked into, and the whole of a request's state is moved for each one.
     let looking = Box::pin(rewrite::look(method, response, lease, rewriter));
     let looked = tokio::time::timeout(worker.config().upstream.response_timeout, looking).await;
-    Ok(looked.map_err(|_| Refusal::UpstreamTimeout)??.map(Source::Looked))
+    Ok(looked.map_err(|_| Refusal::UpstreamTimeout)??.map(|looked| Source::Looked(Box::new(looked))))
 }
 
 /// What goes to Box, but for the token.

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
-        ALT_SVC, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, VARY, VIA,
-        WWW_AUTHENTICATE,
+        ALT_SVC, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
+        STRICT_TRANSPORT_SECURITY, VARY, VIA, WWW_AUTHENTICATE,
     },
 };
 use serde_json::{Value, json};
@@ -147,6 +147,19 @@ impl Refusal {
 pub(super) fn empty(status: StatusCode) -> Answer {
     let mut answer = Answer::default();
     *answer.status_mut() = status;
+    answer
+}
+
+/// Not ready: the same again in a second.
+pub(super) fn later() -> Answer {
+    let mut answer = empty(StatusCode::ACCEPTED);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+/// The last answer on its connection, where the protocol has a way to say so.
+pub(super) fn closing(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 

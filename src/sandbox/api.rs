@@ -7,8 +7,9 @@ use super::{
     answer::{self, Answer, Refusal},
     body::Received,
     call::Call,
-    files, folders, shape,
+    collaborations, comments, events, files, folders, metadata, representations, shape,
     shape::Page,
+    shared, thumbnails, web_links, webhooks, zip,
 };
 
 /// Answers everything of the API host but the token endpoint.
@@ -21,7 +22,8 @@ pub(super) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answe
         ("GET", ["users", id]) => user(call, id),
         ("GET", ["users"]) => users(call),
         ("GET", ["search"]) => search(call),
-        ("GET", ["events"]) => Ok(events()),
+        ("GET", ["events"]) => events::get(call),
+        ("OPTIONS", ["events"]) => Ok(events::server(call)),
         ("GET", ["folders", id]) => folders::get(call, id),
         ("GET", ["folders", id, "items"]) => folders::items(call, id),
         ("POST", ["folders"]) => folders::create(call, &body.json().await?),
@@ -30,12 +32,36 @@ pub(super) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answe
         ("OPTIONS", ["files", "content"]) => files::check_new(call, &body.json().await?),
         ("OPTIONS", ["files", id, "content"]) => files::check_version(call, id, &body.json().await?),
         ("GET" | "HEAD", ["files", id, "content"]) => files::redirect(call, id),
+        ("GET", ["files", id, "thumbnail.png" | "thumbnail.jpg"]) => thumbnails::get(call, id),
+        ("POST", ["zip_downloads"]) => zip::create(call, &body.json().await?),
+        ("GET", ["zip_downloads", id, "status"]) => zip::status(call, id),
+        ("GET", ["files", id, "versions"]) => files::versions(call, id),
+        ("GET", ["files", id, "comments"]) => comments::of_file(call, id),
+        ("GET", ["files", id, "collaborations"]) => {
+            collaborations::of_item(call, call.world.store().file(id)?)
+        }
+        ("GET", ["folders", id, "collaborations"]) => {
+            collaborations::of_item(call, call.world.store().folder(id)?)
+        }
+        (_, ["files", id, "metadata", rest @ ..]) => {
+            let item = format!("file_{}", call.world.store().file(id)?.id);
+            metadata::answer(call, item, rest, body).await
+        }
+        (_, ["folders", id, "metadata", rest @ ..]) => {
+            let item = format!("folder_{}", call.world.store().folder(id)?.id);
+            metadata::answer(call, item, rest, body).await
+        }
+        (_, ["comments", rest @ ..]) => comments::answer(call, rest, body).await,
+        (_, ["collaborations", rest @ ..]) => collaborations::answer(call, rest, body).await,
+        (_, ["webhooks", rest @ ..]) => webhooks::answer(call, rest, body).await,
+        (_, ["web_links", rest @ ..]) => web_links::answer(call, rest, body).await,
+        ("GET", ["shared_items"]) => shared::get(call),
         ("GET", ["files", id]) => files::get(call, id),
         ("PUT", ["files", id]) => files::update(call, id, &body.json().await?),
         ("DELETE", ["files", id]) => files::delete(call, id),
         ("POST", ["files", id, "copy"]) => files::copy(call, id, &body.json().await?),
         ("GET", ["internal_files", id, "versions", version, "representations", name]) => {
-            files::representation(call, id, version, name)
+            representations::info(call, id, version, name)
         }
         (_, ["users" | "folders" | "files", _] | ["search" | "folders"]) => {
             Err(Refusal::method_not_allowed())
@@ -81,12 +107,6 @@ fn search(call: &Call<'_>) -> Result<Answer, Refusal> {
         "offset": page.offset,
     });
     Ok(answer::json(StatusCode::OK, &body))
-}
-
-/// Nothing ever happens here.
-fn events() -> Answer {
-    let body = json!({ "chunk_size": 0, "next_stream_position": 30_401_068_076_164_269_u64, "entries": [] });
-    answer::json(StatusCode::OK, &body)
 }
 
 /// `limit` and `offset`, within what Box allows.

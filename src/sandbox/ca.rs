@@ -8,9 +8,9 @@ use rcgen::{
 };
 use rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer};
 
-use super::Protocols;
+use super::{Protocols, names::BOX_NAMES};
 
-/// The names under which a sandbox can be reached.
+/// The names under which a sandbox can be reached without a proxy.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// The authority's own certificate, for clients to trust, and what the listeners need.
@@ -29,7 +29,7 @@ impl Authority {
         let issuer = Issuer::new(ca_params, ca_key);
 
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(io::Error::other)?;
-        let mut params = parameters(&NAMES, "Boxgate sandbox")?;
+        let mut params = parameters(&[&NAMES[..], &BOX_NAMES[..]].concat(), "Boxgate sandbox")?;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

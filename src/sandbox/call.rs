@@ -2,7 +2,13 @@
 
 use http::{HeaderName, request::Parts};
 
-use super::{answer::Refusal, form::Form, world::World};
+use super::{
+    answer::Refusal,
+    events::Kind,
+    form::Form,
+    store::{Item, Store},
+    world::World,
+};
 
 /// One request by a known user.
 pub(super) struct Call<'a> {
@@ -22,6 +28,16 @@ impl<'a> Call<'a> {
     pub(super) fn fields(&self) -> Option<Vec<&str>> {
         let fields = self.query.get("fields").filter(|fields| !fields.is_empty())?;
         Some(fields.split(',').map(str::trim).collect())
+    }
+
+    /// Something that the caller did to an item.
+    pub(super) fn happened(&self, kind: Kind, store: &Store, item: &Item) {
+        self.world.happened(kind, &self.who, store, item);
+    }
+
+    /// A yes or no; Python clients write it with a capital.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.query.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     pub(super) fn number(&self, name: &str, otherwise: usize) -> Result<usize, Refusal> {

@@ -63,6 +63,7 @@ pub(super) const KEPT_CONTENT: u64 = 64 * 1024 * 1024;
 const SUMMED_ZEROS: u64 = 1024 * 1024;
 
 /// SHA-1, Box's check sum of files.
+#[derive(Clone)]
 pub(super) struct Sha1(Context);
 
 impl Sha1 {
@@ -76,5 +77,39 @@ impl Sha1 {
 
     pub(super) fn finish(self) -> String {
         self.0.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// As `Digest` headers have it.
+    pub(super) fn finish_base64(self) -> String {
+        base64(self.0.finish().as_ref())
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for at in 0..4 {
+            let letter = LETTERS.get((bits >> (18 - 6 * at) & 63) as usize).copied();
+            text.push(if at <= group.len() { char::from(letter.unwrap_or(b'=')) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_pads_what_is_no_multiple_of_three() {
+        for (plain, encoded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
+            assert_eq!(base64(plain.as_bytes()), encoded);
+        }
+        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
     }
 }

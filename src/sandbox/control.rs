@@ -1,12 +1,18 @@
 //! The handles by which a test makes this Box slow, wrong or absent.
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::sync::watch;
 
-use super::{answer::Refusal, lock};
+use super::{Thumbnail, answer::Refusal, lock};
 
 /// How the token endpoint answers one call.
 #[derive(Debug, Clone)]
@@ -132,6 +138,21 @@ impl Gate {
     }
 }
 
+/// So many more times.
+#[derive(Default)]
+pub(super) struct Countdown(AtomicUsize);
+
+impl Countdown {
+    pub(super) fn set(&self, count: usize) {
+        self.0.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether this is one of them.
+    pub(super) fn take(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
 /// What is to be done with which requests; every list is worked off in order.
 #[derive(Default)]
 pub(super) struct Control {
@@ -141,6 +162,11 @@ pub(super) struct Control {
     unauthorized: Mutex<Vec<String>>,
     token_script: Mutex<VecDeque<TokenAnswer>>,
     token_always: Mutex<Option<TokenAnswer>>,
+    pub(super) commits_held: Countdown,
+    pub(super) downloads_pending: Countdown,
+    thumbnail: Mutex<Thumbnail>,
+    download_target: Mutex<Option<String>>,
+    hops: AtomicUsize,
 }
 
 impl Control {
@@ -194,11 +220,40 @@ impl Control {
         lock(&self.token_always).clone().unwrap_or(TokenAnswer::Normal)
     }
 
+    pub(super) fn thumbnail(&self) -> Thumbnail {
+        *lock(&self.thumbnail)
+    }
+
+    pub(super) fn set_thumbnail(&self, thumbnail: Thumbnail) {
+        *lock(&self.thumbnail) = thumbnail;
+    }
+
+    pub(super) fn download_target(&self) -> Option<String> {
+        lock(&self.download_target).clone()
+    }
+
+    pub(super) fn set_download_target(&self, url: Option<String>) {
+        *lock(&self.download_target) = url;
+    }
+
+    pub(super) fn hops(&self) -> usize {
+        self.hops.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_hops(&self, hops: usize) {
+        self.hops.store(hops, Ordering::Relaxed);
+    }
+
     pub(super) fn clear(&self) {
         lock(&self.scripts).clear();
         lock(&self.unauthorized).clear();
         lock(&self.token_script).clear();
         self.token_always(None);
+        self.commits_held.set(0);
+        self.downloads_pending.set(0);
+        self.set_thumbnail(Thumbnail::Ready);
+        self.set_download_target(None);
+        self.set_hops(0);
     }
 }
 

@@ -1,41 +1,89 @@
-//! The download host: content, whole or in part, for pre-signed URLs and for tokens.
+//! The download host: content, whole or in part, for pre-signed URLs and for tokens. The long poll has found
+//! shelter here.
 
 use http::{
     HeaderMap, HeaderValue, StatusCode,
-    header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE},
+    header::{
+        ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH,
+        IF_RANGE, LOCATION, RANGE,
+    },
     request::Parts,
 };
 
 use super::{
     answer::{self, Answer, Refusal},
+    events,
     exchange::caller,
     store::{FileVersion, Item},
+    thumbnails,
     world::World,
+    zip,
 };
 
 /// Answers everything of the download host.
-pub(super) fn answer(world: &World, head: &Parts) -> Result<Answer, Refusal> {
+pub(super) async fn answer(world: &World, head: &Parts) -> Result<Answer, Refusal> {
     let segments: Vec<&str> = head.uri.path().trim_start_matches('/').split('/').collect();
-    let id = match segments.as_slice() {
-        ["d", "1", ticket, "download"] => world.ticketed(ticket).ok_or_else(Refusal::not_found)?,
-        ["api", "2.0", "files", id, "content"] | ["api", "2.0", "internal_files", id, ..] => {
-            caller(world, head)?;
-            (*id).to_owned()
-        }
-        _ => return Err(Refusal::not_found()),
-    };
+    if segments == ["subscribe"] {
+        return events::subscribe(world, head.uri.query().unwrap_or_default(), events::PATIENCE).await;
+    }
     if !matches!(head.method.as_str(), "GET" | "HEAD") {
         return Err(Refusal::method_not_allowed());
     }
+    let (id, version) = match segments.as_slice() {
+        ["placeholder", "1.png"] => return Ok(thumbnails::picture()),
+        ["2.0", "zip_downloads", id, "content"] => return zip::content(world, id),
+        ["d", "1", ticket, ..] => {
+            let known = world.ticketed(ticket).ok_or_else(Refusal::not_found)?;
+            if let Some(hop) = next_hop(world, &segments)? {
+                return Ok(hop);
+            }
+            known
+        }
+        ["api", "2.0", "files", id, "content"] | ["api", "2.0", "internal_files", id, ..] => {
+            caller(world, head)?;
+            ((*id).to_owned(), None)
+        }
+        _ => return Err(Refusal::not_found()),
+    };
     let store = world.store();
     let file = store.file(&id)?;
-    let version = file.version().ok_or_else(|| Refusal::no_such_item(&id))?;
+    let version = file.version_or_newest(version).ok_or_else(|| Refusal::no_such_item(&id))?;
     Ok(content(file, version, &head.headers))
 }
 
+/// From `/d/1/TICKET/download` by way of `/d/1/TICKET/hop/1` and so on; `None` at the end of the way.
+fn next_hop(world: &World, segments: &[&str]) -> Result<Option<Answer>, Refusal> {
+    let (ticket, hop) = match segments {
+        ["d", "1", ticket, "download"] => (ticket, 0),
+        ["d", "1", ticket, "hop", hop] => (ticket, hop.parse().map_err(|_| Refusal::not_found())?),
+        _ => return Err(Refusal::not_found()),
+    };
+    if hop >= world.control.hops() {
+        return Ok(None);
+    }
+    let next = format!("/d/1/{ticket}/hop/{}", hop + 1);
+    let is_relative = hop % 2 == 0;
+    let mut answer = answer::empty(StatusCode::FOUND);
+    set(&mut answer, LOCATION, &if is_relative { next } else { world.hosts.presigned.clone() + &next });
+    Ok(Some(answer))
+}
+
+/// As RFC 9110 (13.2.2) orders the conditions.
 fn content(file: &Item, version: &FileVersion, asked: &HeaderMap) -> Answer {
     let size = version.content.size();
     let etag = format!("\"{}\"", version.sha1);
+    let names_it = |header| {
+        let value = asked.get(header)?.to_str().unwrap_or_default();
+        Some(value.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == etag))
+    };
+    if names_it(IF_MATCH) == Some(false) {
+        return answer::empty(StatusCode::PRECONDITION_FAILED);
+    }
+    if names_it(IF_NONE_MATCH) == Some(true) {
+        let mut answer = answer::empty(StatusCode::NOT_MODIFIED);
+        set(&mut answer, ETAG, &etag);
+        return answer;
+    }
     let wanted = match asked.get(RANGE).and_then(|value| value.to_str().ok()) {
         // A range of something that has changed meanwhile would not fit what the caller has.
         Some(range) if asked.get(IF_RANGE).is_none_or(|known| known.as_bytes() == etag.as_bytes()) => {
@@ -104,7 +152,7 @@ impl Wanted {
 }
 
 /// The name for old clients, and as RFC 6266 wants it.
-fn disposition(name: &str) -> String {
+pub(super) fn disposition(name: &str) -> String {
     let plain: String = name
         .chars()
         .map(|letter| if letter.is_ascii_graphic() && letter != '"' || letter == ' ' { letter } else { '_' })

@@ -64,7 +64,7 @@ async fn usual(world: &World, role: Role, head: &Parts, body: &mut Received) -> 
             Err(refusal) => Err(refusal),
         },
         // Pre-signed URLs need no token, so this host looks for one itself.
-        Role::Download => download::answer(world, head),
+        Role::Download => download::answer(world, head).await,
     };
     answer.unwrap_or_else(|refusal| refusal.answer())
 }

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 
 use super::{
     answer::{self, Answer, Refusal, random_text},
+    api,
     call::Call,
-    shape,
-    store::{Change, Item},
+    events::Kind,
+    shape, shared,
+    store::{Change, FileVersion, Item},
 };
 
 pub(super) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
@@ -27,12 +29,18 @@ pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
     let key = matching(call, store.file(id)?)?;
     store.update(key, change(body), &call.who)?;
     let file = store.file(id)?;
+    if let Some(kind) = moved(body) {
+        call.happened(kind, &store, file);
+    }
+    shared::update(call, &mut store, key, body);
+    let file = store.file(id)?;
     Ok(answer::json(StatusCode::OK, &shape::item(call, &store, file)))
 }
 
 pub(super) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let mut store = call.world.store();
     let key = matching(call, store.file(id)?)?;
+    call.happened(Kind::Trash, &store, store.file(id)?);
     store.remove(key, false)?;
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
@@ -45,17 +53,61 @@ pub(super) fn copy(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Re
     let version = file.version().cloned().ok_or_else(|| Refusal::no_such_item(id))?;
     let copy = store.create_file(parent, &name, &call.who, version.content, version.sha1)?.id;
     let copy = store.file(&copy.to_string())?;
+    call.happened(Kind::Copy, &store, copy);
     Ok(answer::json(StatusCode::CREATED, &shape::item(call, &store, copy)))
 }
 
 /// Box does not stream from this host: it sends callers to the download host.
 pub(super) fn redirect(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     call.world.store().file(id)?;
+    let control = &call.world.control;
+    if control.downloads_pending.take() {
+        return Ok(answer::later());
+    }
     let mut answer = answer::empty(StatusCode::FOUND);
-    if let Ok(location) = HeaderValue::from_str(&call.world.ticket_url(id)) {
+    let version = call.query.get("version").and_then(|version| version.parse().ok());
+    let target = control.download_target().unwrap_or_else(|| call.world.ticket_url(id, version));
+    if let Ok(location) = HeaderValue::from_str(&target) {
         answer.headers_mut().insert(LOCATION, location);
     }
     Ok(answer)
+}
+
+/// What the file was before, newest first.
+pub(super) fn versions(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let page = api::page(call)?;
+    let store = call.world.store();
+    let file = store.file(id)?;
+    let shape = |version: &FileVersion| {
+        let created = shape::stamp(version.created_at);
+        let full = json!({
+            "type": "file_version",
+            "id": version.id.to_string(),
+            "sha1": version.sha1,
+            "name": file.name,
+            "size": version.content.size(),
+            "created_at": created,
+            "modified_at": created,
+            "modified_by": call.world.users.mini(&version.created_by),
+            "trashed_at": null,
+            "trashed_by": null,
+            "restored_at": null,
+            "restored_by": null,
+            "purged_at": null,
+            "version_number": version.number.to_string(),
+            "uploader_display_name": call.world.users.mini(&version.created_by).get("name"),
+        });
+        call.fields().map_or_else(|| full.clone(), |fields| shape::picked(full.clone(), &fields))
+    };
+    let shown = file.history.iter().rev().skip(page.offset).take(page.limit);
+    let body = json!({
+        "total_count": file.history.len(),
+        "limit": page.limit,
+        "offset": page.offset,
+        "order": [{ "by": "created_at", "direction": "DESC" }],
+        "entries": shown.map(shape).collect::<Vec<_>>(),
+    });
+    Ok(answer::json(StatusCode::OK, &body))
 }
 
 /// The check before the upload of a new file.
@@ -78,23 +130,6 @@ pub(super) fn check_version(call: &Call<'_>, id: &str, body: &Value) -> Result<A
     Ok(upload_url(call, &format!("/api/2.0/files/{id}/content")))
 }
 
-/// The state of a thumbnail, which is always ready.
-pub(super) fn representation(
-    call: &Call<'_>,
-    id: &str,
-    version: &str,
-    name: &str,
-) -> Result<Answer, Refusal> {
-    call.world.store().file(id)?;
-    let path = format!("api/2.0/internal_files/{id}/versions/{version}/representations/{name}/content");
-    let body = json!({
-        "representation": "jpg",
-        "status": { "state": "success" },
-        "content": { "url_template": format!("{}/{path}/{{+asset_path}}", call.world.urls.download) },
-    });
-    Ok(answer::json(StatusCode::OK, &body))
-}
-
 /// A text that the JSON must have.
 pub(super) fn text<'a>(body: &'a Value, pointer: &str) -> Result<&'a str, Refusal> {
     let name = pointer.trim_start_matches('/').replace('/', ".");
@@ -106,7 +141,16 @@ pub(super) fn text<'a>(body: &'a Value, pointer: &str) -> Result<&'a str, Refusa
 /// What an update asks for.
 pub(super) fn change(body: &Value) -> Change {
     let text = |pointer| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    Change { name: text("/name"), parent: text("/parent/id"), description: text("/description") }
+    Change { name: text("/name"), parent: text("/parent/id"), description: text("/description"), url: None }
+}
+
+/// What an update is in the stream of events; none, where neither name nor place change.
+pub(super) fn moved(body: &Value) -> Option<Kind> {
+    let is_there = |pointer| body.pointer(pointer).is_some();
+    if is_there("/parent/id") {
+        return Some(Kind::Move);
+    }
+    is_there("/name").then_some(Kind::Rename)
 }
 
 /// The file's key, if the caller's `If-Match` allows to change it.
@@ -118,6 +162,7 @@ pub(super) fn matching(call: &Call<'_>, file: &Item) -> Result<u64, Refusal> {
 }
 
 fn upload_url(call: &Call<'_>, path: &str) -> Answer {
-    let url = format!("{}{path}?upload_session_id={}", call.world.urls.upload, random_text(16));
-    answer::json(StatusCode::OK, &json!({ "upload_url": url, "upload_token": null }))
+    let url = format!("{}{path}?upload_session_id={}", call.world.hosts.preflight, random_text(16));
+    let (token, _) = call.world.tokens().issue(&call.who);
+    answer::json(StatusCode::OK, &json!({ "upload_url": url, "upload_token": token }))
 }

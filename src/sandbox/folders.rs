@@ -10,8 +10,10 @@ use super::{
     answer::{self, Answer, Refusal},
     api,
     call::Call,
-    files::{change, text},
+    events::Kind,
+    files::{change, moved, text},
     shape::{self, Page},
+    shared,
 };
 
 pub(super) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
@@ -28,7 +30,7 @@ pub(super) fn items(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let page = api::page(call)?;
     let store = call.world.store();
     let folder = store.folder(id)?;
-    let by_marker = call.query.get("usemarker") == Some("true") || call.query.get("marker").is_some();
+    let by_marker = call.flag("usemarker") || call.query.get("marker").is_some();
     let body = if by_marker {
         let offset = position(call.query.get("marker").unwrap_or_default())?;
         let next = offset.saturating_add(page.limit);
@@ -51,6 +53,7 @@ pub(super) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
     let mut store = call.world.store();
     let id = store.create_folder(parent, name, &call.who)?.id;
     let folder = store.folder(&id.to_string())?;
+    call.happened(Kind::Create, &store, folder);
     Ok(answer::json(StatusCode::CREATED, &shape::item(call, &store, folder)))
 }
 
@@ -63,6 +66,11 @@ pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
     let key = folder.id;
     store.update(key, change(body), &call.who)?;
     let folder = store.folder(id)?;
+    if let Some(kind) = moved(body) {
+        call.happened(kind, &store, folder);
+    }
+    shared::update(call, &mut store, key, body);
+    let folder = store.folder(id)?;
     Ok(answer::json(StatusCode::OK, &shape::item(call, &store, folder)))
 }
 
@@ -73,7 +81,9 @@ pub(super) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
         return Err(Refusal::precondition_failed());
     }
     let key = folder.id;
-    store.remove(key, call.query.get("recursive") == Some("true"))?;
+    let trashed = shape::standard(call.world, &store, folder);
+    store.remove(key, call.flag("recursive"))?;
+    call.world.events.add(Kind::Trash, call.world.users.mini(&call.who), trashed);
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 

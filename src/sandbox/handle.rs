@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Content, Fault, Hold, Role, Sandbox, Seen, TokenAnswer};
+use super::{Content, Fault, Hold, Role, Sandbox, Seen, Thumbnail, TokenAnswer, events::Kind, lock};
 
 /// Where it is and who may use it.
 impl Sandbox {
-    /// Scheme and authority of the API host.
+    /// Scheme and authority of the API host: always where it really is, whatever [`Names`](super::Names).
     pub fn api_url(&self) -> String {
         self.world.urls.api.clone()
     }
@@ -19,6 +19,11 @@ impl Sandbox {
     /// Scheme and authority of the download host.
     pub fn download_url(&self) -> String {
         self.world.urls.download.clone()
+    }
+
+    /// The proxy for CONNECT that leads from Box's names to here, and nowhere else.
+    pub fn proxy_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.proxy_port)
     }
 
     /// The token endpoint.
@@ -60,9 +65,14 @@ impl Sandbox {
     /// Where the folder does not exist or the name is bad or taken.
     pub fn add_file(&self, parent: &str, name: &str, content: Content) -> String {
         let sha1 = content.sha1();
+        let who = self.world.users.service_account();
         let mut store = self.world.store();
-        let file = store.create_file(parent, name, self.world.users.service_account(), content, sha1);
-        file.expect("the caller chose a free name in a folder that exists").id.to_string()
+        let file = store.create_file(parent, name, who, content, sha1);
+        let id = file.expect("the caller chose a free name in a folder that exists").id.to_string();
+        if let Ok(file) = store.file(&id) {
+            self.world.happened(Kind::Upload, who, &store, file);
+        }
+        id
     }
 
     /// Adds a folder of the service account's and gives its id.
@@ -70,9 +80,14 @@ impl Sandbox {
     /// # Panics
     /// Where the parent does not exist or the name is bad or taken.
     pub fn add_folder(&self, parent: &str, name: &str) -> String {
+        let who = self.world.users.service_account();
         let mut store = self.world.store();
-        let folder = store.create_folder(parent, name, self.world.users.service_account());
-        folder.expect("the caller chose a free name in a folder that exists").id.to_string()
+        let folder = store.create_folder(parent, name, who);
+        let id = folder.expect("the caller chose a free name in a folder that exists").id.to_string();
+        if let Ok(folder) = store.folder(&id) {
+            self.world.happened(Kind::Create, who, &store, folder);
+        }
+        id
     }
 }
 
@@ -139,6 +154,11 @@ impl Sandbox {
         self.world.ledger.cancelled.at_least(count).await;
     }
 
+    /// The targets that [`Self::proxy_url`] was asked for, allowed or not, oldest first.
+    pub fn tunnelled(&self) -> Vec<String> {
+        lock(&self.world.tunnelled).clone()
+    }
+
     /// How many connections a host has accepted.
     pub fn connections(&self, role: Role) -> usize {
         self.world.ledger.connections.of(role).get()
@@ -189,7 +209,34 @@ impl Sandbox {
         self.world.control.script(path_prefix, faults);
     }
 
-    /// Forgets scripts and [`Self::always_unauthorized`]; holds stay.
+    /// The next so many commits of upload sessions are answered 202 with `Retry-After: 1`: not ready yet.
+    pub fn hold_commits(&self, count: usize) {
+        self.world.control.commits_held.set(count);
+    }
+
+    /// The next so many `GET /files/ID/content` are answered 202 with `Retry-After: 1`: not ready yet.
+    pub fn downloads_pending(&self, count: usize) {
+        self.world.control.downloads_pending.set(count);
+    }
+
+    /// `GET /files/ID/content` leads to this URL, whatever it is; `None` for a good pre-signed one.
+    pub fn redirect_downloads_to(&self, url: Option<String>) {
+        self.world.control.set_download_target(url);
+    }
+
+    /// Pre-signed URLs lead through so many further 302s before they give the content. Every other `Location`
+    /// is relative.
+    pub fn download_hops(&self, count: usize) {
+        self.world.control.set_hops(count);
+    }
+
+    /// How far thumbnails are.
+    pub fn thumbnails(&self, thumbnail: Thumbnail) {
+        self.world.control.set_thumbnail(thumbnail);
+    }
+
+    /// Forgets scripts, [`Self::always_unauthorized`], and all that was said of commits, downloads and thumbnails;
+    /// holds stay.
     pub fn clear_faults(&self) {
         self.world.control.clear();
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Version, request::Parts};
+use http::{HeaderMap, Method, Version, header::HOST, request::Parts};
 use tokio::sync::watch;
 
 use super::{Role, body::BodyRecord, lock, role::Each};
@@ -21,6 +21,8 @@ pub struct Seen {
     pub role: Role,
     /// Its method.
     pub method: Method,
+    /// `:authority`, or the `Host` header: by which name it was sent.
+    pub authority: String,
     /// Path and query, byte for byte.
     pub target: String,
     /// All its headers.
@@ -66,6 +68,7 @@ impl Counter {
 struct Entry {
     role: Role,
     method: Method,
+    authority: String,
     target: String,
     headers: HeaderMap,
     version: Version,
@@ -78,6 +81,7 @@ impl Entry {
         Seen {
             role: self.role,
             method: self.method.clone(),
+            authority: self.authority.clone(),
             target: self.target.clone(),
             headers: self.headers.clone(),
             version: self.version,
@@ -108,6 +112,7 @@ impl Log {
         entries.push_back(Entry {
             role,
             method: head.method.clone(),
+            authority: authority(head).to_owned(),
             target: target(head),
             headers: head.headers.clone(),
             version: head.version,
@@ -166,6 +171,12 @@ impl Ledger {
 /// Path and query as received.
 pub(super) fn target(head: &Parts) -> String {
     head.uri.path_and_query().map_or_else(|| head.uri.path().to_owned(), ToString::to_string)
+}
+
+/// The name by which a request was sent, with the port if it says one.
+pub(super) fn authority(head: &Parts) -> &str {
+    let named = head.uri.authority().map(http::uri::Authority::as_str);
+    named.or_else(|| head.headers.get(HOST)?.to_str().ok()).unwrap_or_default()
 }
 
 /// One request under way. Dropped before it finished, it counts as cancelled: its caller went away.

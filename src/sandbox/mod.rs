@@ -1,14 +1,20 @@
 //! An in-process Box over real sockets and TLS.
 //!
 //! It owns a make-believe Box: the token endpoint, the API, the upload and the download host, each on a port
-//! of its own with a certificate of a throw-away authority; a tree of files in memory; and handles by which a
-//! test sees what arrived and makes things go wrong. It answers as Box's documents and captures say Box does,
-//! errors included.
+//! of its own with a certificate of a throw-away authority; a tree of files in memory, and what hangs on them
+//! (versions, shared links, comments, collaborations, metadata, webhooks); and handles by which a test sees
+//! what arrived and makes things go wrong. It answers as Box's documents and captures say Box does, errors
+//! included: uploads in one piece and in parts, redirected downloads, thumbnails, representations, zips,
+//! events and the long poll, which has found shelter on the download host.
+//!
+//! URLs in its answers lead to its own ports, or carry Box's names ([`Options::names`]); from those the proxy
+//! at [`Sandbox::proxy_url`] leads here, and nowhere else.
 //!
 //! It is not a Box to store anything in, and it leaves out what no proxy in front of it could tell:
-//! permissions between users (everybody sees one tree), trash, quotas, limits (ask for them with
-//! [`Fault::RateLimited`]), chunked uploads, zip downloads and the long poll. It knows nothing of the
-//! gateway.
+//! permissions between users (everybody sees one tree, collaborations and shared links or not), the pages
+//! behind shared links, trash, quotas, limits (ask for them with [`Fault::RateLimited`]), templates of
+//! metadata (all are taken for existing), the calling of webhooks, enterprise events. A representation of a
+//! file is the file itself. It knows nothing of the gateway.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -24,6 +30,8 @@
 mod server; // sockets, TLS, HTTP
 mod ca;
 mod role;
+mod names; // what URLs in answers call the hosts
+mod tunnel; // from those names to here
 mod exchange; // the way of one request
 mod ledger; // what arrived
 mod control; // what shall go wrong
@@ -34,7 +42,20 @@ mod users;
 mod folders;
 mod files;
 mod upload; // the upload host
+mod sessions; // in parts
 mod download; // the download host
+mod events; // what happened, and the long poll
+mod thumbnails;
+mod representations;
+mod zip;
+mod archive; // the format of zips
+mod shared; // links, and what they lead to
+mod web_links;
+mod comments;
+mod collaborations;
+mod webhooks;
+mod shelf; // where these three are kept
+mod metadata;
 mod shape; // items in JSON
 mod store; // items
 mod content;
@@ -61,7 +82,9 @@ pub use self::{
     content::Content,
     control::{Fault, Hold, TokenAnswer},
     ledger::Seen,
+    names::Names,
     role::Role,
+    thumbnails::Thumbnail,
 };
 
 /// The client id of [`Options::default`].
@@ -92,6 +115,8 @@ pub enum Protocols {
 pub struct Options {
     /// Which versions of HTTP it speaks.
     pub protocols: Protocols,
+    /// By which names URLs in its answers call it.
+    pub names: Names,
     /// How long its tokens live.
     pub token_lifetime: Duration,
     /// The client id of the one app it knows.
@@ -102,6 +127,10 @@ pub struct Options {
     pub enterprise_id: String,
     /// A managed user that the app can be.
     pub user_id: String,
+    /// How large parts of an upload are.
+    pub part_size: u64,
+    /// How large an upload in parts must be.
+    pub smallest_session: u64,
     /// How many requests [`Sandbox::seen`] goes back.
     pub remembered: usize,
 }
@@ -110,11 +139,14 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             protocols: Protocols::Both,
+            names: Names::Local,
             token_lifetime: Duration::from_secs(3600),
             client_id: CLIENT_ID.to_owned(),
             client_secret: CLIENT_SECRET.to_owned(),
             enterprise_id: ENTERPRISE_ID.to_owned(),
             user_id: USER_ID.to_owned(),
+            part_size: 8 * 1024 * 1024,
+            smallest_session: 20_000_000,
             remembered: 1024,
         }
     }
@@ -128,10 +160,12 @@ pub struct Sandbox {
     ports: Each<u16>,
     /// Empty while a host is down.
     listening: Each<Mutex<Option<Listening>>>,
+    proxy_port: u16,
+    _proxy: Listening,
 }
 
 impl Sandbox {
-    /// Binds three ports of 127.0.0.1 and serves them from tasks of the current tokio runtime.
+    /// Binds four ports of 127.0.0.1, the fourth for the proxy, and serves them from tasks of the current tokio runtime.
     pub async fn start(options: Options) -> io::Result<Self> {
         let authority = Authority::new(options.protocols)?;
         let (api, upload, download) = (server::bind(0)?, server::bind(0)?, server::bind(0)?);
@@ -151,7 +185,13 @@ impl Sandbox {
             upload: start(upload, Role::Upload),
             download: start(download, Role::Download),
         };
-        Ok(Self { world, ca_pem: authority.pem, tls, ports, listening })
+        let proxy = server::bind(0)?;
+        let proxy_port = proxy.local_addr()?.port();
+        let proxy = Listening::serving(proxy, {
+            let (ports, world) = (ports.clone(), world.clone());
+            move |stream| tunnel::serve(stream, ports.clone(), world.clone())
+        });
+        Ok(Self { world, ca_pem: authority.pem, tls, ports, listening, proxy_port, _proxy: proxy })
     }
 
     /// Closes a host's listener and all its connections; resolves when they are closed.

@@ -47,10 +47,24 @@ pub(super) struct Listening {
 }
 
 impl Listening {
+    /// A host of Box's.
     pub(super) fn start(listener: TcpListener, role: Role, tls: TlsAcceptor, world: Arc<World>) -> Self {
+        Self::serving(listener, move |stream| {
+            world.ledger.connections.of(role).add();
+            connection(stream, role, tls.clone(), world.clone())
+        })
+    }
+
+    /// Whatever `serve` makes of connections.
+    pub(super) fn serving<F>(
+        listener: TcpListener,
+        serve: impl FnMut(TcpStream) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(accept(listener, role, tls, world, stopped));
-        Self { stop, task }
+        Self { stop, task: tokio::spawn(accept(listener, serve, stopped)) }
     }
 
     /// Resolves when the socket and every connection are closed.
@@ -61,13 +75,13 @@ impl Listening {
     }
 }
 
-async fn accept(
+async fn accept<F>(
     listener: TcpListener,
-    role: Role,
-    tls: TlsAcceptor,
-    world: Arc<World>,
+    mut serve: impl FnMut(TcpStream) -> F,
     mut stopped: watch::Receiver<bool>,
-) {
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -76,8 +90,7 @@ async fn accept(
             _ = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    world.ledger.connections.of(role).add();
-                    connections.spawn(connection(stream, role, tls.clone(), world.clone()));
+                    connections.spawn(serve(stream));
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },

@@ -5,7 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     call::Call,
+    representations,
     store::{Item, Kind, Store},
+    world::World,
 };
 
 /// The fields that Box adds whatever was asked for.
@@ -19,9 +21,9 @@ pub(super) struct Page {
 
 /// An item with all of Box's standard fields, or with those that the caller asks for.
 pub(super) fn item(call: &Call<'_>, store: &Store, item: &Item) -> Value {
-    let mut full = standard(call, store, item);
+    let mut full = standard(call.world, store, item);
     let Some(object) = full.as_object_mut() else { return full };
-    if item.version().is_none() {
+    if item.is_folder() {
         object.insert(
             "item_collection".to_owned(),
             items(call, store, item, &Page { offset: 0, limit: 100 }, None),
@@ -37,7 +39,7 @@ pub(super) fn item(call: &Call<'_>, store: &Store, item: &Item) -> Value {
 pub(super) fn listed(call: &Call<'_>, store: &Store, item: &Item, fields: Option<&[&str]>) -> Value {
     match fields {
         None => item.mini(),
-        Some(fields) => chosen(call, item, standard(call, store, item), fields),
+        Some(fields) => chosen(call, item, standard(call.world, store, item), fields),
     }
 }
 
@@ -78,8 +80,9 @@ fn chosen(call: &Call<'_>, item: &Item, mut full: Value, fields: &[&str]) -> Val
     picked(full, fields)
 }
 
-fn standard(call: &Call<'_>, store: &Store, item: &Item) -> Value {
-    let users = &call.world.users;
+/// What everybody sees of an item.
+pub(super) fn standard(world: &World, store: &Store, item: &Item) -> Value {
+    let users = &world.users;
     let above: Vec<Value> = store.ancestors(item).into_iter().map(Item::mini).collect();
     let is_root = item.parent.is_none();
     let created = (!is_root).then(|| stamp(item.created_at));
@@ -101,15 +104,20 @@ fn standard(call: &Call<'_>, store: &Store, item: &Item) -> Value {
         "content_created_at": created,
         "content_modified_at": modified,
         "owned_by": users.mini(&item.created_by),
-        "shared_link": null,
+        "shared_link": item.shared_link.as_ref().map(|link| link.shape(item)),
         "parent": above.last(),
         "item_status": "active",
     });
     if let Value::Object(more) = more {
         shape.extend(more);
     }
-    if item.version().is_none() {
+    if item.is_folder() {
         shape.insert("folder_upload_email".to_owned(), Value::Null);
+    }
+    if matches!(item.kind, Kind::WebLink(_)) {
+        shape.retain(|name, _| {
+            !["size", "content_created_at", "content_modified_at"].contains(&name.as_str())
+        });
     }
     Value::Object(shape)
 }
@@ -117,25 +125,15 @@ fn standard(call: &Call<'_>, store: &Store, item: &Item) -> Value {
 /// Fields that Box gives only to those who name them, among them all that carry URLs or tokens.
 fn extra(call: &Call<'_>, item: &Item, field: &str) -> Option<Value> {
     let Kind::File(version) = &item.kind else { return None };
-    let (urls, id) = (&call.world.urls, item.id);
+    let (urls, id) = (&call.world.hosts, item.id);
     Some(match field {
         "extension" => json!(item.name.rsplit_once('.').map_or("", |(_, extension)| extension)),
         "version_number" => json!(version.number.to_string()),
         "lock" => Value::Null,
-        "download_url" => json!(call.world.ticket_url(&id.to_string())),
+        "download_url" => json!(call.world.ticket_url(&id.to_string(), None)),
         "authenticated_download_url" => json!(format!("{}/api/2.0/files/{id}/content", urls.download)),
         "expiring_embed_link" => embed_link(call),
-        "representations" => {
-            let path =
-                format!("2.0/internal_files/{id}/versions/{}/representations/jpg_thumb_32x32", version.id);
-            json!({ "entries": [{
-                "representation": "jpg",
-                "properties": { "dimensions": "32x32", "paged": "false", "thumb": "true" },
-                "info": { "url": format!("{}/{path}", urls.api) },
-                "status": { "state": "success" },
-                "content": { "url_template": format!("{}/api/{path}/content/{{+asset_path}}", urls.download) },
-            }] })
-        }
+        "representations" => representations::all(call, id, version.id),
         _ => return None,
     })
 }
@@ -156,7 +154,7 @@ fn embed_link(call: &Call<'_>) -> Value {
 }
 
 /// A time as Box writes it: to the second, with California's offset.
-fn stamp(time: Timestamp) -> String {
+pub(super) fn stamp(time: Timestamp) -> String {
     let california = tz::TimeZone::fixed(tz::offset(-8));
     time.to_zoned_datetime(california).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }

@@ -1,4 +1,5 @@
-//! The upload host: a multipart form with the attributes before the file.
+//! The upload host: which operation a request is, and files in one piece: a multipart form with the
+//! attributes before the file.
 
 use bytes::BytesMut;
 use http::{HeaderName, StatusCode, header::CONTENT_TYPE};
@@ -11,8 +12,9 @@ use super::{
     body::Received,
     call::Call,
     content::{Content, KEPT_CONTENT, Sha1},
+    events::Kind,
     files::{change, matching, text},
-    shape,
+    sessions, shape,
 };
 
 /// The hex SHA-1 of the file, in spite of its name.
@@ -33,9 +35,21 @@ pub(super) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answe
     let path = call.head.uri.path().strip_prefix("/api/2.0/").ok_or_else(Refusal::not_found)?;
     let segments: Vec<&str> = path.split('/').collect();
     match (call.head.method.as_str(), segments.as_slice()) {
+        ("POST", ["files", "upload_sessions"]) => sessions::create(call, &body.json().await?),
+        ("POST", ["files", id, "upload_sessions"]) => sessions::create_version(call, id, &body.json().await?),
+        ("GET", ["files", "upload_sessions", id]) => sessions::status(call, id),
+        ("PUT", ["files", "upload_sessions", id]) => sessions::part(call, id, body).await,
+        ("DELETE", ["files", "upload_sessions", id]) => sessions::abort(call, id),
+        ("GET", ["files", "upload_sessions", id, "parts"]) => sessions::parts(call, id),
+        ("POST", ["files", "upload_sessions", id, "commit"]) => {
+            sessions::commit(call, id, &body.json().await?)
+        }
+        ("POST", ["files", "upload_sessions", id, "log"]) => sessions::log(call, id),
         ("POST", ["files", "content"]) => new_file(call, body).await,
         ("POST", ["files", id, "content"]) => new_version(call, id, body).await,
-        (_, ["files", "content"] | ["files", _, "content"]) => Err(Refusal::method_not_allowed()),
+        (_, ["files", "content"] | ["files", _, "content"] | ["files", "upload_sessions", ..]) => {
+            Err(Refusal::method_not_allowed())
+        }
         _ => Err(Refusal::not_found()),
     }
 }
@@ -46,7 +60,9 @@ async fn new_file(call: &Call<'_>, body: &mut Received) -> Result<Answer, Refusa
     let parent = text(&form.attributes, "/parent/id")?;
     let mut store = call.world.store();
     let id = store.create_file(parent, name, &call.who, form.content, form.sha1)?.id;
-    let file = shape::item(call, &store, store.file(&id.to_string())?);
+    let file = store.file(&id.to_string())?;
+    call.happened(Kind::Upload, &store, file);
+    let file = shape::item(call, &store, file);
     Ok(answer::json(StatusCode::CREATED, &json!({ "total_count": 1, "entries": [file] })))
 }
 
@@ -60,7 +76,9 @@ async fn new_version(call: &Call<'_>, id: &str, body: &mut Received) -> Result<A
         store.update(key, change(&form.attributes), &call.who)?;
     }
     store.new_version(id, &call.who, form.content, form.sha1)?;
-    let file = shape::item(call, &store, store.file(id)?);
+    let file = store.file(id)?;
+    call.happened(Kind::Upload, &store, file);
+    let file = shape::item(call, &store, file);
     Ok(answer::json(StatusCode::CREATED, &json!({ "total_count": 1, "entries": [file] })))
 }
 

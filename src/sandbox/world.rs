@@ -9,8 +9,22 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Options, answer::random_text, control::Control, ledger::Ledger, lock, role::Each, store::Store,
-    tokens::Tokens, users::Users,
+    Options,
+    answer::random_text,
+    control::Control,
+    events::{Events, Kind},
+    ledger::Ledger,
+    lock,
+    metadata::Metadata,
+    names::Hosts,
+    role::Each,
+    sessions::Sessions,
+    shape,
+    shelf::Shelf,
+    store::{Item, Store},
+    tokens::Tokens,
+    users::Users,
+    zip::Zips,
 };
 
 /// How long a pre-signed URL works.
@@ -19,18 +33,30 @@ const TICKET_LIFE: Duration = Duration::from_secs(15 * 60);
 /// What everything in the sandbox can see.
 pub(super) struct World {
     pub(super) options: Options,
-    /// Scheme and authority of each host.
+    /// Scheme and authority of each host, where it really is.
     pub(super) urls: Each<String>,
+    /// The same as answers say it.
+    pub(super) hosts: Hosts,
     pub(super) users: Users,
     pub(super) ledger: Arc<Ledger>,
     pub(super) control: Control,
+    pub(super) events: Events,
+    pub(super) sessions: Sessions,
+    pub(super) zips: Zips,
+    pub(super) comments: Shelf,
+    pub(super) collaborations: Shelf,
+    pub(super) webhooks: Shelf,
+    pub(super) metadata: Metadata,
     store: Mutex<Store>,
     tokens: Mutex<Tokens>,
     tickets: Mutex<HashMap<String, Ticket>>,
+    /// The targets of CONNECT.
+    pub(super) tunnelled: Mutex<Vec<String>>,
 }
 
 struct Ticket {
     file: String,
+    version: Option<u64>,
     expires: Instant,
 }
 
@@ -38,12 +64,21 @@ impl World {
     pub(super) fn new(options: Options, urls: Each<String>) -> Self {
         let users = Users::new(&options);
         Self {
+            hosts: Hosts::new(options.names, &urls),
             urls,
             ledger: Arc::new(Ledger::new(options.remembered)),
             control: Control::default(),
+            events: Events::default(),
+            sessions: Sessions::default(),
+            zips: Zips::default(),
+            comments: Shelf::default(),
+            collaborations: Shelf::default(),
+            webhooks: Shelf::default(),
+            metadata: Metadata::default(),
             store: Mutex::new(Store::new(users.service_account())),
             tokens: Mutex::new(Tokens::new(options.token_lifetime)),
             tickets: Mutex::default(),
+            tunnelled: Mutex::default(),
             users,
             options,
         }
@@ -57,22 +92,27 @@ impl World {
         lock(&self.tokens)
     }
 
-    /// A pre-signed URL for this file's content.
-    pub(super) fn ticket_url(&self, file: &str) -> String {
+    /// Something that this user did to an item.
+    pub(super) fn happened(&self, kind: Kind, who: &str, store: &Store, item: &Item) {
+        self.events.add(kind, self.users.mini(who), shape::standard(self, store, item));
+    }
+
+    /// A pre-signed URL for this file's content, or for that of an older version.
+    pub(super) fn ticket_url(&self, file: &str, version: Option<u64>) -> String {
         let ticket = random_text(48);
         let now = Instant::now();
         let mut tickets = lock(&self.tickets);
         tickets.retain(|_, ticket| ticket.expires > now);
-        let url = format!("{}/d/1/{ticket}/download", self.urls.download);
-        tickets.insert(ticket, Ticket { file: file.to_owned(), expires: now + TICKET_LIFE });
+        let url = format!("{}/d/1/{ticket}/download", self.hosts.presigned);
+        tickets.insert(ticket, Ticket { file: file.to_owned(), version, expires: now + TICKET_LIFE });
         url
     }
 
-    /// The file that a pre-signed URL is for.
-    pub(super) fn ticketed(&self, ticket: &str) -> Option<String> {
+    /// The file that a pre-signed URL is for, and the version.
+    pub(super) fn ticketed(&self, ticket: &str) -> Option<(String, Option<u64>)> {
         lock(&self.tickets)
             .get(ticket)
             .filter(|ticket| ticket.expires > Instant::now())
-            .map(|ticket| ticket.file.clone())
+            .map(|ticket| (ticket.file.clone(), ticket.version))
     }
 }

@@ -13,7 +13,10 @@ mod bench;
 mod bodies; // uploads, downloads, early answers, hang-ups
 mod callers; // hosts, sources, apps, pages
 mod clients; // Box's own SDKs
+mod downloads; // redirects, ranges, pre-signed URLs
 mod operations; // every operation of Box's documents
 mod program; // the binary as a process
+mod rewriting; // URLs and tokens in answers
+mod sessions; // uploads in parts, the long poll
 mod tokens; // single flight, 401s, refusals, back-off
 mod wire; // targets, headers, routing, protocols

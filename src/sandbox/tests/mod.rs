@@ -1,7 +1,13 @@
 //! The sandbox as its clients see it: over real sockets.
 
+mod around;
 mod behaviour;
+mod downloads;
+mod events;
 mod faults;
+mod names;
+mod sessions;
+mod zip;
 
 use std::{io, sync::Arc};
 

@@ -133,3 +133,30 @@ fn without_access_lines_stdout_is_empty() {
     assert_eq!(program.exited().code(), Some(0));
     assert_eq!(program.out.all(), Vec::<String>::new());
 }
+
+/// A pre-signed URL is a credential: neither the access line nor a warning shows more of it than its host.
+#[test]
+fn paths_that_are_credentials_are_not_logged() {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, "").ready();
+    let host = at.download_url();
+    let host = host.strip_prefix("https://").unwrap();
+    for (path, more) in [
+        (format!("/_box/{host}/d/1/SECRET/download"), ""),
+        (format!("/_box/{host}/d/1/SECRET//download"), ""),
+        (format!("/_box/{host}/subscribe?channel=SECRET"), ""),
+        (format!("/_box/{host}/2.0/zip_downloads/SECRET/content"), ""),
+        ("/2.0/zip_downloads/SECRET/content".to_owned(), ""),
+        ("/2.0/zip_downloads/SECRET/content".to_owned(), "Host: elsewhere.example\r\n"),
+        ("/_box/evil.example/d/1/SECRET".to_owned(), ""),
+    ] {
+        request(&program.callers, "GET", &path, more);
+    }
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    let lines = program.out.all();
+    assert_eq!(lines.len(), 7, "{lines:#?}");
+    assert!(lines[0].contains(&format!(" path=/_box/{host}/* ")), "{lines:#?}");
+    assert!(lines[3].contains(&format!(" path=/_box/{host}/2.0/zip_downloads/*/content ")), "{lines:#?}");
+    assert!(!program.out.text().contains("SECRET") && !program.err.text().contains("SECRET"), "{lines:#?}");
+}
