@@ -15,6 +15,7 @@ mod callers; // hosts, sources, apps, pages
 mod clients; // Box's own SDKs
 mod downloads; // redirects, ranges, pre-signed URLs
 mod operations; // every operation of Box's documents
+mod pages; // what web pages may do
 mod program; // the binary as a process
 mod rewriting; // URLs and tokens in answers
 mod sessions; // uploads in parts, the long poll
