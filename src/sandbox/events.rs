@@ -22,8 +22,8 @@ use super::{
 /// How many events are remembered.
 const REMEMBERED: usize = 1000;
 
-/// Positions begin like Box's.
-const FIRST_POSITION: u64 = 30_401_068_076_164_269;
+/// Positions begin like Box's, and stay where a JavaScript client can count (2^53).
+const FIRST_POSITION: u64 = 1_348_790_499_819;
 
 /// After so long the long poll says `reconnect`.
 pub(super) const PATIENCE: Duration = Duration::from_secs(610);

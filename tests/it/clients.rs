@@ -22,7 +22,7 @@ async fn the_python_sdk_3_works_through_the_gateway() {
 
 #[tokio::test]
 async fn the_node_sdk_works_through_the_gateway() {
-    run(Path::new("node"), "node_workflow.js", 26).await;
+    run(Path::new("node"), "node_workflow.js", 27).await;
 }
 
 fn root() -> &'static Path {
