@@ -2,6 +2,7 @@
 //! admit the page's origin where a page calls.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -38,6 +39,8 @@ pub struct App {
     pub forward_headers: Vec<HeaderName>,
     /// Whether the gateway goes where a download is redirected to.
     pub follow_downloads: bool,
+    /// So many of its requests may be in flight at once; `None`: any number.
+    pub max_in_flight: Option<NonZeroU32>,
 }
 
 /// Whom an app's `As-User` header may name.
@@ -176,6 +179,7 @@ mod tests {
             as_user: AsUser::Only(vec![]),
             forward_headers: vec![],
             follow_downloads: true,
+            max_in_flight: None,
         }
     }
 

@@ -14,7 +14,9 @@ use http::uri::Authority;
 use rustls::pki_types::CertificateDer;
 
 use crate::app::Apps;
+use crate::budget::Budget;
 use crate::host::HostList;
+use crate::limit::Limit;
 use crate::network::Networks;
 use crate::secret::Secret;
 use crate::tls::Tls;
@@ -46,6 +48,14 @@ pub struct Config {
     pub identities: Vec<Identity>,
     /// Who may call.
     pub apps: Apps,
+    /// How often callers may ask, as configured; Box's own limits are not among them.
+    pub limits: Vec<Limit>,
+    /// Whether Box's published limits are kept to.
+    pub box_defaults: bool,
+    /// How often callers may ask in a day or a month.
+    pub budgets: Vec<Budget>,
+    /// What outlives the process or is shared with others.
+    pub state: State,
     /// Towards Box.
     pub upstream: Upstream,
     /// Towards callers.
@@ -113,6 +123,17 @@ pub enum Subject {
     User(String),
 }
 
+/// Where counts are kept.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Budgets survive a restart here. It may not exist yet.
+    pub dir: PathBuf,
+    /// A URL, `redis://`, `rediss://` or `redis+unix://`: what is shared by all replicas. May hold a password.
+    pub redis: Option<Secret>,
+    /// Before every key in it.
+    pub redis_prefix: String,
+}
+
 /// How Box is spoken to.
 #[derive(Debug, Clone)]
 pub struct Upstream {
@@ -128,6 +149,8 @@ pub struct Upstream {
     pub retries: u32,
     /// Bytes of a request body that are kept to be sent again.
     pub replay_buffer: usize,
+    /// The longest that a `Retry-After` of Box can hold other requests back.
+    pub max_pause: Duration,
     /// Whether HTTP/2 is offered to Box.
     pub http2: bool,
     /// The proxy on the way to Box.

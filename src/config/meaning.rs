@@ -26,10 +26,13 @@ use self::secrets::Surroundings;
 
 mod apps;
 mod identities;
+mod limits;
 mod listen_tls;
+mod named;
 mod reading;
 mod secrets;
 mod settings;
+mod state;
 
 #[cfg(test)]
 mod tests;
@@ -83,7 +86,7 @@ pub fn from_text(
     let around = Surroundings { folder: name.parent().unwrap_or(Path::new("")), variable: env };
     let written = written::File::of(document.get_ref(), "", &mut notes);
     let identities = identities::from_table(written.identity.as_ref(), &around, &mut notes);
-    assemble(&written, identities, around.folder, overrides, notes)
+    assemble(&written, identities, &around, overrides, notes)
 }
 
 /// Without a file: one identity from the environment, everything else at its default.
@@ -92,18 +95,20 @@ pub fn from_environment(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Problems> {
     let mut notes = Notes::new(Path::new("environment"), "");
+    let around = Surroundings { folder: Path::new(""), variable: env };
     let identities = identities::from_environment(env, &mut notes);
-    assemble(&written::File::default(), identities, Path::new(""), overrides, notes)
+    assemble(&written::File::default(), identities, &around, overrides, notes)
 }
 
 fn assemble(
     written: &written::File<'_>,
     identities: Identities,
-    folder: &Path,
+    around: &Surroundings<'_>,
     overrides: &Overrides,
     mut collected: Notes<'_>,
 ) -> Result<Config, Problems> {
     let notes = &mut collected;
+    let folder = around.folder;
     let upstream = settings::upstream(written.upstream.as_ref(), notes);
     let apps::Apps { apps, pages } =
         apps::read(written.app.as_ref(), &identities.names, upstream.follow_downloads, notes);
@@ -123,6 +128,10 @@ fn assemble(
     let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
     let server = settings::server(written.server.as_ref(), notes);
     let log = settings::log(written.log.as_ref(), notes);
+    let limits = limits::read(written.limit.as_ref(), notes);
+    let box_defaults = limits::box_defaults(written.limits.as_ref(), notes);
+    let budgets = limits::budgets(written.budget.as_ref(), notes);
+    let state = state::read(written.state.as_ref(), around, notes);
     let warnings = collected.conclude()?;
     Ok(Config {
         listen,
@@ -133,6 +142,10 @@ fn assemble(
         hosts,
         identities: identities.read,
         apps: Apps::new(apps),
+        limits,
+        box_defaults,
+        budgets,
+        state,
         upstream,
         server,
         log,

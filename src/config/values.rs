@@ -5,8 +5,12 @@ use std::time::Duration;
 use http::HeaderName;
 
 mod places;
+mod rates;
 
-pub(super) use places::{A_PROXY, A_TOKEN_URL, AN_ADDRESS, AN_ORIGIN, address, origin, proxy, token_url};
+pub(super) use places::{
+    A_PROXY, A_TOKEN_URL, AN_ADDRESS, AN_ORIGIN, address, origin, proxy, redis_url, token_url,
+};
+pub(super) use rates::{A_RATE, budget_name, limit_name, rate, redis_prefix, selector};
 
 /// What a duration looks like.
 pub(super) const A_DURATION: &str = "a duration such as \"250ms\", \"5s\", \"10m\" or \"2h\"";

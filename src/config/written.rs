@@ -77,7 +77,7 @@ macro_rules! tables {
 
 tables! {
     /// The whole file.
-    "" File { listen, admin, r#box, identity, app, upstream, server, log } later { limit, limits, budget, state }
+    "" File { listen, admin, r#box, identity, app, limit, limits, budget, state, upstream, server, log } later {}
 
     /// Where callers connect.
     "[listen]" Listen { address, hosts, sources, trusted_proxies, workers, tls } later {}
@@ -97,14 +97,26 @@ tables! {
     /// Who calls.
     "[[app]]" App {
         name, path, identity, hosts, sources, origins, allow, deny, as_user, require_header, forward_headers,
-        follow_downloads
+        follow_downloads, max_in_flight
     } later {}
+
+    /// How often callers may ask.
+    "[[limit]]" Limit { name, key, on, rate, burst, wait, enforce } later {}
+
+    /// Box's own limits.
+    "[limits]" Limits { box_defaults } later {}
+
+    /// How often callers may ask in a day or a month.
+    "[[budget]]" Budget { name, key, calls, per, when_spent, enforce } later {}
+
+    /// Where counts are kept.
+    "[state]" State { dir, redis, redis_prefix } later {}
 
     /// How Box is spoken to.
     "[upstream]" Upstream {
         connect_timeout, response_timeout, body_timeout, pool_idle_timeout, retries, replay_buffer, proxy, http2,
-        follow_downloads, rewrite_urls
-    } later { max_pause }
+        max_pause, follow_downloads, rewrite_urls
+    } later {}
 
     /// How callers are served.
     "[server]" Server { header_timeout, keepalive_timeout, max_header_size, drain_delay, drain_timeout } later {}

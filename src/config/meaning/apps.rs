@@ -1,12 +1,14 @@
 //! Apps: who calls, and whether two apps can be told apart.
 
-use toml::de::{DeTable, DeValue};
+use std::num::NonZeroU32;
 
-use super::super::problems::{Notes, Origin, Place, dotted, nearest};
+use toml::de::DeTable;
+
+use super::super::problems::{Notes, Origin, nearest};
 use super::super::values;
-use super::super::written::{self, Entry, Table, kind};
+use super::super::written::{self, Entry, Table};
 use super::reading::{self, Text};
-use super::{A_HOST_LIST, host_list, networks};
+use super::{A_HOST_LIST, host_list, named, networks};
 use crate::app::{App, AsUser};
 use crate::host::HostList;
 use crate::operation::{Pattern, Rules};
@@ -35,67 +37,20 @@ pub(super) fn read(
     follow: bool,
     notes: &mut Notes<'_>,
 ) -> Apps {
-    let written = tables(entry, notes);
+    let written = named::tables(entry, "app", notes);
     if written.is_empty() {
         let apps = Vec::from_iter(default_app(identities, follow, notes));
         return Apps { apps, pages: Vec::new() };
     }
     let mut pages = Vec::new();
-    let mut names: Vec<&str> = Vec::new();
     let mut apps: Vec<(Origin, App)> = Vec::new();
     for (origin, table) in written {
-        if let Some(name) = name_of(table) {
-            if names.contains(&name) {
-                notes.problem(
-                    &origin,
-                    format_args!("another app is named {name:?} too; a name stands for one app"),
-                );
-            }
-            names.push(name);
-        }
         if let Some(app) = app(&origin, table, identities, follow, &mut pages, notes) {
             apps.push((origin, app));
         }
     }
     compare(&apps, identities, notes);
     Apps { apps: apps.into_iter().map(|(_, app)| app).collect(), pages }
-}
-
-/// Each `[[app]]` with its place. Its key holds the name, so that a message is understood without counting.
-fn tables<'d>(entry: Option<&Entry<'d>>, notes: &mut Notes<'_>) -> Vec<(Origin, &'d DeTable<'d>)> {
-    let Some(entry) = entry else { return Vec::new() };
-    let DeValue::Array(items) = entry.value else {
-        notes.problem(
-            &entry.origin,
-            format_args!(
-                "expected tables [[app]], found {}; write [[app]] with two brackets",
-                kind(entry.value)
-            ),
-        );
-        return Vec::new();
-    };
-    let mut tables = Vec::new();
-    for (number, item) in items.iter().enumerate() {
-        let place = Place::At(item.span().start);
-        match item.get_ref() {
-            DeValue::Table(table) => {
-                let key = match name_of(table).filter(|name| !name.is_empty()) {
-                    Some(name) => dotted("app", name),
-                    None => format!("app[{number}]"),
-                };
-                tables.push((Origin { place, key }, table));
-            }
-            other => {
-                let origin = Origin { place, key: format!("app[{number}]") };
-                notes.problem(&origin, format_args!("expected a table, found {}", kind(other)));
-            }
-        }
-    }
-    tables
-}
-
-fn name_of<'d>(table: &'d DeTable<'d>) -> Option<&'d str> {
-    table.iter().find(|(key, _)| *key.get_ref() == "name").and_then(|(_, value)| value.get_ref().as_str())
 }
 
 fn default_app(identities: &[String], follow: bool, notes: &mut Notes<'_>) -> Option<App> {
@@ -121,6 +76,7 @@ fn default_app(identities: &[String], follow: bool, notes: &mut Notes<'_>) -> Op
         as_user: AsUser::Only(Vec::new()),
         forward_headers: Vec::new(),
         follow_downloads: follow,
+        max_in_flight: None,
     })
 }
 
@@ -179,6 +135,10 @@ fn app<'d>(
             .filter_map(|item| notes.take(&item.origin, values::forwarded_header(item.text)))
             .collect(),
         follow_downloads: reading::boolean(written.follow_downloads.as_ref(), follow, notes),
+        max_in_flight: written
+            .max_in_flight
+            .as_ref()
+            .and_then(|entry| NonZeroU32::new(reading::integer(Some(entry), 1..=1_000_000, 1, notes))),
     };
     (notes.count() == before).then_some(app)
 }

@@ -95,6 +95,21 @@ pub(super) fn timeout(entry: Option<&Entry<'_>>, default: Duration, notes: &mut 
     parsed(entry, values::A_DURATION, positive, notes).unwrap_or(default)
 }
 
+/// A duration; `range` in words is part of the message.
+pub(super) fn duration_within(
+    entry: Option<&Entry<'_>>,
+    range: RangeInclusive<Duration>,
+    in_words: &str,
+    default: Duration,
+    notes: &mut Notes<'_>,
+) -> Duration {
+    let within = |text: &str| match values::duration(text)? {
+        duration if range.contains(&duration) => Ok(duration),
+        _ => Err(format!("{text:?} is out of range; allowed: {in_words}")),
+    };
+    parsed(entry, values::A_DURATION, within, notes).unwrap_or(default)
+}
+
 /// A number of bytes; `range` in words is part of the message.
 pub(super) fn size(
     entry: Option<&Entry<'_>>,
@@ -111,17 +126,18 @@ pub(super) fn size(
 }
 
 /// An integer.
-pub(super) fn integer(
+pub(super) fn integer<T: Copy + PartialOrd + TryFrom<u64> + fmt::Display>(
     entry: Option<&Entry<'_>>,
-    range: RangeInclusive<u32>,
-    default: u32,
+    range: RangeInclusive<T>,
+    default: T,
     notes: &mut Notes<'_>,
-) -> u32 {
+) -> T {
     let Some(entry) = entry else { return default };
     let number = match entry.value {
-        DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix()).ok(),
+        DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
         _ => None,
     };
+    let number = number.and_then(|number| T::try_from(number).ok());
     number.filter(|number| range.contains(number)).unwrap_or_else(|| {
         let (least, most) = (range.start(), range.end());
         notes.problem(

@@ -66,6 +66,13 @@ pub(super) fn upstream(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Upst
             64 * KIB,
             notes,
         ),
+        max_pause: reading::duration_within(
+            written.max_pause.as_ref(),
+            Duration::from_secs(1)..=Duration::from_secs(60 * 60),
+            "from 1s to 1h",
+            Duration::from_secs(5 * 60),
+            notes,
+        ),
         http2: reading::boolean(written.http2.as_ref(), true, notes),
         proxy: proxy(written.proxy.as_ref(), notes),
         follow_downloads: reading::boolean(written.follow_downloads.as_ref(), true, notes),

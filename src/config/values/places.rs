@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use http::Uri;
 use http::uri::Authority;
+use url::Url;
 
 use crate::config::{Address, Proxy};
 use crate::host::{self, Host};
@@ -20,6 +21,9 @@ pub(in crate::config) const A_TOKEN_URL: &str = "a URL such as \"https://api.box
 /// What the proxy's key may say.
 pub(in crate::config) const A_PROXY: &str =
     "\"environment\", \"none\" or \"http://[USER:PASSWORD@]HOST:PORT\"";
+
+/// What Redis' URL looks like.
+const A_REDIS: &str = "\"redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]\", the same with \"rediss://\" for TLS, or \"redis+unix:///PATH\"";
 
 /// The most that a socket's path may have on every platform (`sun_path` with its final NUL).
 const LONGEST_SOCKET_PATH: usize = 103;
@@ -159,6 +163,48 @@ fn proxy_url(text: &str) -> Result<Secret, String> {
     }
 }
 
+/// Where Redis is. The error does not show the value: a password may stand in it.
+pub(in crate::config) fn redis_url(text: &str) -> Result<(), String> {
+    let bad = |why: &str| Err(format!("{why}; allowed: {A_REDIS}"));
+    // A password that is not encoded ends the URL's authority where it should not.
+    let encode = "in a user or password / ? # @ : and % must be percent-encoded, such as @ as %40";
+    let Ok(url) = Url::parse(text) else {
+        return bad(&format!("the value is not a URL; {encode}"));
+    };
+    let is_socket = match url.scheme() {
+        "redis" | "rediss" => false,
+        "redis+unix" => true,
+        "unix" => return bad("a socket's URL begins with redis+unix://"),
+        _ => return bad("the URL's scheme is none of Redis"),
+    };
+    if url.fragment().is_some() {
+        return bad(&format!("the URL has a #, and TLS that is not checked is not supported; {encode}"));
+    }
+    if is_socket {
+        return match url.has_host() || url.path().len() < 2 || !url.path().starts_with('/') {
+            true => bad("the URL has no absolute path of a socket; three slashes stand before it"),
+            false => database(url.query_pairs().find(|(key, _)| key == "db").map(|(_, db)| db).as_deref()),
+        };
+    }
+    let rest = &url[url::Position::BeforePath..];
+    if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) || rest.contains('@') {
+        return bad(&format!("the URL has no valid host and port; {encode}"));
+    }
+    if !url.username().is_empty() && url.password().is_none() {
+        return bad("the URL has a user without a password; a password alone is \":PASSWORD@\"");
+    }
+    database(Some(url.path().trim_matches('/')).filter(|path| !path.is_empty()))
+}
+
+fn database(number: Option<&str>) -> Result<(), String> {
+    match number
+        .is_none_or(|number| number.bytes().all(|b| b.is_ascii_digit()) && number.parse::<i64>().is_ok())
+    {
+        true => Ok(()),
+        false => Err(format!("the URL's database is not a number; allowed: {A_REDIS}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,5 +304,46 @@ mod tests {
             assert!(!proxy(bad).unwrap_err().contains("hunter2"), "{bad:?}");
         }
         assert!(proxy("https://proxy:1").unwrap_err().contains("over TLS is not supported"));
+    }
+
+    #[test]
+    fn redis_has_a_url_that_is_never_shown() {
+        for good in [
+            "redis://127.0.0.1",
+            "redis://[::1]:6379/",
+            "REDISS://redis.example:6380/15",
+            "redis://:p%40%2F@redis.example/0",
+            "redis://user:pa$$word@redis.example?protocol=resp3",
+            "redis+unix:///run/redis.sock",
+            "redis+unix:///run/redis.sock?db=2&pass=x",
+        ] {
+            assert_eq!(redis_url(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "hunter2",
+            "hunter2.example:6379",
+            "http://hunter2",
+            "unix:///hunter2",
+            "redis:hunter2",
+            "redis:///hunter2",
+            "redis://:hunter2@",
+            "redis://hunter2@redis.example",
+            "redis://:hunter2@redis.example:0",
+            "redis://:hunter2@redis.example:x",
+            "redis://:hunter2@redis.example/x",
+            "redis://:hunter2@redis.example/0/1",
+            "redis://:hunter2/@redis.example",
+            "redis://:1/hunter2@redis.example",
+            "redis://u:1?hunter2@redis.example",
+            "redis://:hunter2#@redis.example",
+            "rediss://:hunter2@redis.example/#insecure",
+            "redis+unix://hunter2/redis.sock",
+            "redis+unix:hunter2",
+            "redis+unix:///",
+            "redis+unix:///run/hunter2?db=x",
+        ] {
+            let error = redis_url(bad).unwrap_err();
+            assert!(!error.contains("hunter2") && error.contains(A_REDIS), "{bad}: {error}");
+        }
     }
 }

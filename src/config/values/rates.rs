@@ -1,0 +1,182 @@
+//! Rates: what limits and budgets are made of.
+
+use std::time::Duration;
+
+use crate::class::Class;
+use crate::config::problems::nearest;
+use crate::limit::Selector;
+use crate::operation::Pattern;
+
+/// What a rate looks like.
+pub(in crate::config) const A_RATE: &str =
+    "a rate such as \"10/s\", \"1000/min\", \"5000/h\" or \"100000/day\"";
+
+/// So many in so much time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) struct Rate {
+    /// At least 1, and no more than the period has nanoseconds.
+    count: u64,
+    period: Duration,
+}
+
+impl Rate {
+    /// Between two, in whole nanoseconds: rounded up, so that no more pass than were said.
+    pub(in crate::config) fn interval(&self) -> Duration {
+        Duration::from_nanos(nanos(self.period).div_ceil(self.count))
+    }
+
+    /// Whole ones in a second; it may be 0.
+    pub(in crate::config) fn in_a_second(&self) -> u64 {
+        self.count / self.period.as_secs()
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    duration.as_secs() * 1_000_000_000
+}
+
+/// A whole number, a slash and a unit: `s`, `min`, `h` or `day`.
+pub(in crate::config) fn rate(text: &str) -> Result<Rate, String> {
+    let bad = |why: &str| format!("{text:?} {why}; allowed: {A_RATE}");
+    let not_a_rate = || format!("{text:?} is not {A_RATE}");
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let Some((count, unit)) = text.split_once('/') else {
+        return Err(if is_number(text) { bad("has no unit") } else { not_a_rate() });
+    };
+    let seconds = match unit {
+        "s" => 1,
+        "min" => 60,
+        "h" => 60 * 60,
+        "day" => 24 * 60 * 60,
+        _ => 0,
+    };
+    if seconds == 0 || !is_number(count) {
+        // nginx writes 10r/s, TOML 1_000.
+        let count: String = count.trim().trim_end_matches('r').split('_').collect();
+        let meant = meant(unit.trim()).filter(|_| is_number(&count));
+        return Err(match meant {
+            Some(unit) => bad(&format!("is no rate; did you mean \"{count}/{unit}\"?")),
+            None => not_a_rate(),
+        });
+    }
+    let period = Duration::from_secs(seconds);
+    match count.parse() {
+        Ok(0) => Err(bad("lets nothing pass; it must be at least 1")),
+        Ok(count) if count <= nanos(period) => Ok(Rate { count, period }),
+        _ => Err(bad("is more than 1000000000 in a second")),
+    }
+}
+
+fn meant(unit: &str) -> Option<&'static str> {
+    Some(match unit.to_ascii_lowercase().as_str() {
+        "s" | "sec" | "secs" | "second" | "seconds" => "s",
+        "m" | "min" | "mins" | "minute" | "minutes" => "min",
+        "h" | "hr" | "hrs" | "hour" | "hours" => "h",
+        "d" | "day" | "days" => "day",
+        _ => return None,
+    })
+}
+
+/// A name of a limit: it stands in header fields and metrics. Those of Box's own limits begin with `box-`.
+pub(in crate::config) fn limit_name(text: &str) -> Result<(), String> {
+    budget_name(text)?;
+    match text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("box-")) {
+        true => Err(format!("{text:?}: names that begin with \"box-\" are those of Box's own limits")),
+        false => Ok(()),
+    }
+}
+
+/// A name of a budget: it stands in answers and metrics.
+pub(in crate::config) fn budget_name(text: &str) -> Result<(), String> {
+    super::identity_name(text)
+}
+
+/// What a limit is about: a class, or, where there is a space, a pattern.
+pub(in crate::config) fn selector(text: &str) -> Result<Selector, String> {
+    if text.contains(' ') {
+        return Pattern::parse(text).map(Selector::Pattern);
+    }
+    if let Some(class) = Class::ALL.into_iter().find(|class| class.as_str() == text) {
+        return Ok(Selector::Class(class));
+    }
+    let words = || Class::ALL.iter().map(|class| class.as_str());
+    let quoted: Vec<String> = words().map(|word| format!("\"{word}\"")).collect();
+    let allowed = format!("allowed: {}, or a pattern such as \"POST /2.0/sign_requests\"", quoted.join(", "));
+    Err(match nearest(text, words()) {
+        Some(word) => format!("{text:?} is no class of requests; did you mean \"{word}\"? {allowed}"),
+        None if text.starts_with('/') => {
+            format!("{text:?} has no method; did you mean {:?}? {allowed}", format!("* {text}"))
+        }
+        None => format!("{text:?} is no class of requests; {allowed}"),
+    })
+}
+
+/// What stands before every key in Redis. Braces would choose a node of a cluster.
+pub(in crate::config) fn redis_prefix(text: &str) -> Result<(), String> {
+    let fits = |b: u8| b.is_ascii_graphic() && !matches!(b, b'{' | b'}');
+    if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(());
+    }
+    Err(format!(
+        "{text:?} cannot stand before keys; allowed: 1 to 64 of ASCII without white space and braces"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_intervals() {
+        for (text, nanos) in [
+            ("10/s", 100_000_000),
+            ("1000/min", 60_000_000),
+            ("5000/h", 720_000_000),
+            ("100000/day", 864_000_000),
+            ("1/day", 86_400_000_000_000),
+            ("3/s", 333_333_334),
+            ("1000000000/s", 1),
+            ("60000000000/min", 1),
+        ] {
+            assert_eq!(rate(text).unwrap().interval(), Duration::from_nanos(nanos), "{text}");
+        }
+    }
+
+    #[test]
+    fn slips_in_rates_are_guessed() {
+        for (text, meant) in [
+            ("10/sec", "10/s"),
+            ("10/S", "10/s"),
+            ("10/second", "10/s"),
+            ("10 / s", "10/s"),
+            ("10r/s", "10/s"),
+            ("10/m", "10/min"),
+            ("1_000/min", "1000/min"),
+            ("10/minute", "10/min"),
+            ("10/hour", "10/h"),
+            ("10/d", "10/day"),
+            ("10/Days", "10/day"),
+        ] {
+            assert!(rate(text).unwrap_err().contains(&format!("did you mean \"{meant}\"?")), "{text}");
+        }
+        for (text, why) in [
+            ("10", "has no unit"),
+            ("0/s", "it must be at least 1"),
+            ("1000000001/s", "more than 1000000000 in a second"),
+            ("99999999999999999999/s", "more than 1000000000 in a second"),
+            ("", "is not a rate"),
+            ("/s", "is not a rate"),
+            ("ten/s", "is not a rate"),
+            ("-1/s", "is not a rate"),
+            ("+1/s", "is not a rate"),
+            ("1.5/s", "is not a rate"),
+            ("10/", "is not a rate"),
+            ("10/2s", "is not a rate"),
+            ("10/month", "is not a rate"),
+            ("10/s/s", "is not a rate"),
+        ] {
+            let error = rate(text).unwrap_err();
+            assert!(error.contains(why) && error.contains("\"1000/min\""), "{error}");
+        }
+    }
+}
