@@ -1,0 +1,5 @@
+//! Web pages in a real browser: what a page can do at the gateway, and what it cannot.
+
+mod chromium; // the browser
+mod site; // pages of other origins
+mod hostile; // what no page may do
