@@ -3,3 +3,5 @@
 mod chromium; // the browser
 mod site; // pages of other origins
 mod hostile; // what no page may do
+mod allowed; // what a listed page can do
+mod address_bar; // what a person opens

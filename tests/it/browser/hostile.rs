@@ -30,14 +30,14 @@ enum From {
 async fn a_page_of_another_port_does_nothing_at_a_gateway_on_loopback() {
     let bench = Bench::start().await;
     let gate = bench.url("");
-    Table { bench: &bench, gate, from: From::Site("127.0.0.1") }.run().await;
+    Table::from_site(&bench, gate, "127.0.0.1").run().await;
 }
 
 #[tokio::test]
 async fn a_page_of_another_site_does_nothing_at_a_gateway_on_loopback() {
     let bench = Bench::start().await;
     let gate = bench.url("").replace("127.0.0.1", "localhost");
-    Table { bench: &bench, gate, from: From::Site("evil.example") }.run().await;
+    Table::from_site(&bench, gate, "evil.example").run().await;
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn a_page_does_nothing_at_a_gateway_with_tls() {
     );
     let bench = Bench::with(&tls).await;
     let gate = bench.address.replace("127.0.0.1", "localhost");
-    Table { bench: &bench, gate, from: From::Site("127.0.0.1") }.run().await;
+    Table::from_site(&bench, gate, "127.0.0.1").run().await;
 }
 
 /// Browsers send no Fetch Metadata there.
@@ -59,7 +59,7 @@ async fn a_page_does_nothing_at_a_gateway_with_tls() {
 async fn a_page_does_nothing_at_a_gateway_with_a_name_and_no_tls() {
     let bench = Bench::with(NAMED).await;
     let gate = format!("http://gate.internal:{}", port(&bench));
-    Table { bench: &bench, gate, from: From::Site("evil.example") }.run().await;
+    Table::from_site(&bench, gate, "evil.example").run().await;
 }
 
 #[tokio::test]
@@ -73,14 +73,19 @@ fn port(bench: &Bench) -> &str {
     bench.address.rsplit(':').next().unwrap()
 }
 
-struct Table<'a> {
+pub(super) struct Table<'a> {
     bench: &'a Bench,
     gate: String,
     from: From,
 }
 
-impl Table<'_> {
-    async fn run(self) {
+impl<'a> Table<'a> {
+    pub(super) fn from_site(bench: &'a Bench, gate: String, host: &'static str) -> Self {
+        Self { bench, gate, from: From::Site(host) }
+    }
+
+    /// Every attempt, one after the other.
+    pub(super) async fn run(self) {
         let Self { bench, gate, from } = self;
         let sandbox = &bench.sandbox;
         let file = sandbox.add_file("0", "canary.png", Content::Bytes(CONTENT.into()));
