@@ -1,4 +1,5 @@
-//! Apps: which app is calling? Chosen by the longest path, then by `Host`, then by source address.
+//! Apps: which app is calling? Chosen by the longest path, then by `Host`, then by source address, among those that
+//! admit the page's origin where a page calls.
 
 use std::net::IpAddr;
 
@@ -8,6 +9,8 @@ use crate::headers::AS_USER;
 use crate::host::{Host, HostList};
 use crate::network::Networks;
 use crate::operation::Rules;
+use crate::origin::OriginList;
+use crate::page::Claim;
 use crate::refusal::Refusal;
 
 /// One app of the configuration.
@@ -23,6 +26,10 @@ pub struct App {
     pub hosts: HostList,
     /// Only callers from here; `None`: any.
     pub sources: Option<Networks>,
+    /// The pages that may call; none: no page.
+    pub origins: OriginList,
+    /// A header that every request but a preflight must carry, with any value.
+    pub require_header: Option<HeaderName>,
     /// What it may do.
     pub rules: Rules,
     /// Whom its `As-User` may name.
@@ -68,12 +75,21 @@ impl App {
         path.strip_prefix(self.path.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// Refuses a request without the header that this app requires.
+    pub fn check_header(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match &self.require_header {
+            Some(name) if !headers.contains_key(name) => Err(Refusal::HeaderMissing(name.clone())),
+            _ => Ok(()),
+        }
+    }
+
     /// Sorts before all apps that must be asked later.
     fn rank(&self) -> impl Ord + use<> {
         (std::cmp::Reverse(self.path.len()), self.hosts.is_empty(), self.sources.is_none())
     }
 
-    /// Whether some request could mean either, with nothing in the order of choice between them.
+    /// Whether some request could mean either, with nothing in the order of choice between them. Origins are not
+    /// looked at: a request without one could mean both.
     pub fn is_ambiguous_with(&self, other: &Self) -> bool {
         self.path == other.path
             && self.hosts.is_empty() == other.hosts.is_empty()
@@ -106,12 +122,13 @@ impl Apps {
     }
 
     /// The app that a request means, its place, and the path below the app's own. `client` is the caller's
-    /// address behind trusted proxies.
+    /// address behind trusted proxies. The refusal names what alone was in the way.
     pub fn choose<'p>(
         &self,
         path: &'p str,
         host: Host<'_>,
         client: IpAddr,
+        claim: Claim<'_>,
     ) -> Result<(usize, &App, &'p str), Refusal> {
         let mut refusal = Refusal::NoSuchApp;
         for (place, app) in self.0.iter().enumerate() {
@@ -120,7 +137,13 @@ impl Apps {
                 continue;
             }
             if app.sources.as_ref().is_some_and(|sources| !sources.contains(client)) {
-                refusal = Refusal::SourceNotAllowed;
+                if refusal == Refusal::NoSuchApp {
+                    refusal = Refusal::SourceNotAllowed;
+                }
+                continue;
+            }
+            if !claim.fits(&app.origins) {
+                refusal = Refusal::OriginNotAllowed;
                 continue;
             }
             return Ok((place, app, rest));
@@ -134,6 +157,7 @@ mod tests {
     use super::*;
     use crate::host;
     use crate::operation::Pattern;
+    use crate::origin::{self, Origin};
 
     fn app(name: &str, path: &str, hosts: &[&str], sources: &[&str]) -> App {
         let mut list = HostList::default();
@@ -146,6 +170,8 @@ mod tests {
             identity: 0,
             hosts: list,
             sources: (!sources.is_empty()).then_some(networks),
+            origins: OriginList::default(),
+            require_header: None,
             rules: Rules::new(vec![Pattern::everything()], vec![]),
             as_user: AsUser::Only(vec![]),
             forward_headers: vec![],
@@ -154,8 +180,55 @@ mod tests {
     }
 
     fn chosen(apps: &Apps, path: &str, host: &str, client: &str) -> Result<String, Refusal> {
+        chosen_by(Claim::Nothing, apps, path, host, client)
+    }
+
+    fn chosen_by(
+        claim: Claim<'_>,
+        apps: &Apps,
+        path: &str,
+        host: &str,
+        client: &str,
+    ) -> Result<String, Refusal> {
         let host = host::parse(host).unwrap().0;
-        apps.choose(path, host, client.parse().unwrap()).map(|(_, app, rest)| format!("{} {rest}", app.name))
+        let chosen = apps.choose(path, host, client.parse().unwrap(), claim);
+        chosen.map(|(_, app, rest)| format!("{} {rest}", app.name))
+    }
+
+    fn for_pages(mut app: App, origins: &[&str]) -> App {
+        app.origins = OriginList::new(origins.iter().map(|o| origin::Pattern::parse(o).unwrap()).collect());
+        app
+    }
+
+    #[test]
+    fn a_page_means_the_longest_path_that_admits_its_origin() {
+        let apps = Apps::new(vec![
+            for_pages(app("root", "", &[], &[]), &["https://a.example", "https://b.example"]),
+            for_pages(app("named", "", &["named.test"], &[]), &["https://b.example"]),
+            for_pages(app("deep", "/x", &[], &[]), &["https://b.example"]),
+            app("closed", "/closed", &[], &["10.0.0.0/8"]),
+        ]);
+        let of = |origin, path, host, client| {
+            let claim = Origin::parse(origin).map_or(Claim::Unusable, Claim::Of);
+            chosen_by(claim, &apps, path, host, client)
+        };
+        let is = |origin, path, host, want: &str| {
+            assert_eq!(of(origin, path, host, "127.0.0.1").as_deref(), Ok(want), "{origin} {host} {path}");
+        };
+        is("https://a.example", "/2.0/x", "localhost", "root /2.0/x");
+        is("https://a.example", "/2.0/x", "named.test", "root /2.0/x");
+        is("https://b.example", "/2.0/x", "named.test", "named /2.0/x");
+        is("https://b.example", "/x/2.0/x", "localhost", "deep /2.0/x");
+        is("https://a.example", "/x/2.0/x", "localhost", "root /x/2.0/x");
+        let refused = |origin, path, client| of(origin, path, "localhost", client).unwrap_err();
+        assert_eq!(refused("https://c.example", "/2.0/x", "127.0.0.1"), Refusal::OriginNotAllowed);
+        assert_eq!(refused("null", "/2.0/x", "127.0.0.1"), Refusal::OriginNotAllowed);
+        assert_eq!(refused("https://c.example", "/closed/2.0/x", "10.0.0.1"), Refusal::OriginNotAllowed);
+        let closed = Apps::new(vec![app("closed", "/closed", &[], &["10.0.0.0/8"])]);
+        let of = |path, client| chosen_by(Claim::Unusable, &closed, path, "localhost", client).unwrap_err();
+        assert_eq!(of("/closed/x", "127.0.0.1"), Refusal::SourceNotAllowed);
+        assert_eq!(of("/closed/x", "10.0.0.1"), Refusal::OriginNotAllowed);
+        assert_eq!(of("/x", "10.0.0.1"), Refusal::NoSuchApp);
     }
 
     #[test]

@@ -45,8 +45,8 @@ pub enum Source {
         /// Its connection's place; `None` once it was given back.
         lease: Option<Lease>,
     },
-    /// The same, looked into.
-    Looked(Looked),
+    /// The same, looked into; boxed since few are.
+    Looked(Box<Looked>),
 }
 
 impl Source {

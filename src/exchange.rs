@@ -10,8 +10,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use jiff::Timestamp;
 
 use crate::config::LogFormat;
+use crate::cors::Reader;
 use crate::headers;
 use crate::metrics::{self, AnsweredBy, Labels};
+use crate::route;
 use crate::upload::Progress;
 use crate::worker::Worker;
 
@@ -40,6 +42,9 @@ pub struct Exchange {
     identity: Option<usize>,
     /// Logged in place of the path, where the URL itself is a credential.
     template: Option<String>,
+    /// A page wrote the path, and nobody has admitted the page: it would have the log to write to.
+    untold: bool,
+    reader: Reader,
     upload: Option<Rc<Progress>>,
     bytes_out: u64,
     status: Option<StatusCode>,
@@ -57,13 +62,14 @@ impl Exchange {
         Self {
             started: worker.clock().mono(),
             method,
-            uri,
             client,
             request_id: headers::request_id(headers),
             trace_id: worker.access().format().and_then(|_| headers::trace_id(headers)).map(str::to_owned),
             app: None,
             identity: None,
-            template: None,
+            template: route::template(uri.path()),
+            untold: false,
+            reader: Reader::NoPage,
             upload: None,
             bytes_out: 0,
             status: None,
@@ -73,6 +79,7 @@ impl Exchange {
             waited: Duration::ZERO,
             attempts: 0,
             end: End::CallerLeft,
+            uri,
             worker,
         }
     }
@@ -97,9 +104,24 @@ impl Exchange {
         (self.app, self.identity) = (Some(app), Some(identity));
     }
 
-    /// The path must not be logged; this stands for it.
+    /// Where the path leads is known: what stands for it in the log, `None` for itself.
     pub fn set_template(&mut self, template: Option<String>) {
         self.template = template;
+    }
+
+    /// A page sent the request: its path is not logged unless the page is admitted.
+    pub fn is_of_a_page(&mut self) {
+        self.untold = true;
+    }
+
+    /// It was judged who may read the answer.
+    pub fn admit(&mut self, reader: Reader) {
+        (self.untold, self.reader) = (false, reader);
+    }
+
+    /// Who may read the answer.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
     }
 
     /// Where the bytes of the request's body are counted.
@@ -145,6 +167,7 @@ impl Exchange {
         let worker = &self.worker;
         let text = |text: &'static str| Some(Value::Text(text));
         let by = self.answered_by.as_str();
+        let path = if self.untold { "-" } else { self.template.as_deref().unwrap_or(self.uri.path()) };
         [
             ("request_id", Some(Value::Text(self.request_id_text()))),
             ("trace_id", self.trace_id.as_deref().map(Value::Text)),
@@ -152,7 +175,7 @@ impl Exchange {
             ("app", self.app.and_then(|app| worker.app_name(app)).map(Value::Text)),
             ("identity", self.identity.and_then(|identity| worker.identity_name(identity)).map(Value::Text)),
             ("method", Some(Value::Text(self.method.as_str()))),
-            ("path", Some(Value::Text(self.template.as_deref().unwrap_or(self.uri.path())))),
+            ("path", Some(Value::Text(path))),
             ("status", Some(Value::Number(u64::from(metrics::status(self.status))))),
             ("answered_by", text(by)),
             ("code", self.code.map(Value::Text)),

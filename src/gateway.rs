@@ -15,13 +15,14 @@ use tracing::{error, warn};
 
 use crate::admit;
 use crate::app::App;
+use crate::cors;
 use crate::download::{Answer, Source, Stream};
 use crate::exchange::Exchange;
 use crate::forward::{self, Outbound};
 use crate::headers::{self, BodyFields, REQUEST_ID};
 use crate::json_edit::Node;
 use crate::operation::Operation;
-use crate::page;
+use crate::page::Page;
 use crate::redirect;
 use crate::refusal::Refusal;
 use crate::rewrite::{self, Base, Rewriter};
@@ -49,7 +50,9 @@ pub async fn serve(
         peer.address,
     );
     let request_id = exchange.request_id().clone();
-    let mut response = match answer(&worker, peer, request, &mut exchange).await {
+    let answered = answer(&worker, peer, request, &mut exchange).await;
+    let reader = exchange.reader();
+    let mut response = match answered {
         Ok(Answered::Box(response, stream)) => response.map(|body| Answer::streamed(body, exchange, stream)),
         Ok(Answered::Gateway(response)) => {
             exchange.gateway_answered(response.status(), None);
@@ -60,6 +63,7 @@ pub async fn serve(
         }
     };
     response.headers_mut().insert(REQUEST_ID, request_id);
+    cors::mark(response.headers_mut(), reader);
     if ends {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -80,13 +84,22 @@ async fn answer(
 ) -> Result<Answered, Refusal> {
     let config = worker.config();
     let (head, body) = request.into_parts();
+    let page = Page::of(&head.method, &head.headers, peer.open);
+    if page.is_one() {
+        exchange.is_of_a_page();
+    }
 
     let admitted = admit::check(worker, peer, &head)?; // may this caller speak to us?
     exchange.set_client(admitted.client);
     let path = head.uri.path();
-    let (place, app, path) = config.apps.choose(path, admitted.host, admitted.client)?; // which app is calling?
+    let claim = page.claim(&admitted);
+    let (place, app, path) = config.apps.choose(path, admitted.host, admitted.client, claim)?; // which app is calling?
     exchange.set_app(place, app.identity);
-    page::check(&head.method, &head.headers, peer.open)?; // is it a web page?
+    exchange.admit(page.check(&head.headers, &app.origins, &admitted)?); // is it a web page, and one that may call?
+    if cors::is_preflight(&head) {
+        return Ok(Answered::Gateway(cors::preflight(app, &head.headers)));
+    }
+    app.check_header(&head.headers)?;
     let to = match route::find(&head.method, path, &config.hosts)? {
         // where at Box?
         Route::Box(destination) => destination,
@@ -103,8 +116,9 @@ async fn answer(
     let stream = Stream::new(worker, &to, outbound.upload.progress());
     let sent = stream.unless_stopping(forward::send(worker, exchange, &outbound)).await; // Box
     let Some(mut answered) = sent.transpose()? else { return Ok(Answered::Gateway(reconnect())) };
-    if redirect::is_wanted(app.follow_downloads, &head.method, &head.headers) {
-        answered = redirect::follow(worker, exchange, &outbound, answered).await?;
+    if answered.0.status().is_redirection() && redirect::is_wanted(app.follow_downloads, &head) {
+        // Boxed, as few are: the whole of a request's state is moved for each one.
+        answered = Box::pin(redirect::follow(worker, exchange, &outbound, answered)).await?;
     }
     let base = Base { secure: admitted.secure, authority: admitted.authority, path: &app.path };
     let mut response = look(worker, &head.method, answered, places, base).await?;
@@ -124,10 +138,9 @@ async fn look(
         return Ok(response.map(|body| Source::whole(body, lease)));
     };
     let rewriter = Rewriter::new(places, worker.clone(), base);
-    // Boxed: few answers are looked into, and the whole of a request's state is moved for each one.
     let looking = Box::pin(rewrite::look(method, response, lease, rewriter));
     let looked = tokio::time::timeout(worker.config().upstream.response_timeout, looking).await;
-    Ok(looked.map_err(|_| Refusal::UpstreamTimeout)??.map(Source::Looked))
+    Ok(looked.map_err(|_| Refusal::UpstreamTimeout)??.map(|looked| Source::Looked(Box::new(looked))))
 }
 
 /// What goes to Box, but for the token.
@@ -190,6 +203,9 @@ fn refuse(refusal: &Refusal, mut exchange: Exchange) -> Response<(Bytes, Exchang
     }
     let mut response = refusal.response(request_id);
     headers::guard(response.headers_mut());
+    if *refusal == Refusal::OriginNotAllowed {
+        cors::mark_refused(response.headers_mut());
+    }
     exchange.gateway_answered(status, Some(code));
     response.map(|body| (body, exchange))
 }

@@ -20,6 +20,8 @@ use crate::refusal::Refusal;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The user on whose behalf Box is asked to act.
 pub const AS_USER: HeaderName = HeaderName::from_static("as-user");
+/// Whose pages may hold an answer (Fetch §3.7).
+pub const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const PSEUDONYM: HeaderValue = HeaderValue::from_static("1.1 boxgate");
 
@@ -254,10 +256,7 @@ pub fn guard(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     headers.insert(VARY, HeaderValue::from_static("Origin"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(
-        HeaderName::from_static("cross-origin-resource-policy"),
-        HeaderValue::from_static("same-origin"),
-    );
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ pub mod gateway;
 pub mod admit; // may this caller speak to us?
 pub mod target; // can the target be read in one way only?
 pub mod app; // which app is calling?
-pub mod page; // is it a web page?
+pub mod page; // is it a web page, and one that may call?
+pub mod cors; // what may that page read?
 pub mod route; // where at Box?
 pub mod box_host; // which hosts are Box's?
 pub mod operation; // may this app do this?
@@ -37,6 +38,7 @@ pub mod check;
 
 // Ground.
 pub mod host;
+pub mod origin;
 pub mod network;
 pub mod secret;
 pub mod clock;

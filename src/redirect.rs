@@ -9,6 +9,7 @@ use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_RANGE, IF_UNMODIFIED_SINCE, LOCATION, RANGE, USER_AGENT, VIA,
 };
+use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -48,9 +49,9 @@ const KEPT: [HeaderName; 13] = [
 ];
 
 /// Whether this request's redirects are followed. `setting`: the app's.
-pub fn is_wanted(setting: bool, method: &Method, headers: &HeaderMap) -> bool {
-    let reads = method == Method::GET || method == Method::HEAD;
-    let passes = headers.get(REDIRECT).is_some_and(|wish| wish.as_bytes().eq_ignore_ascii_case(b"pass"));
+pub fn is_wanted(setting: bool, head: &Parts) -> bool {
+    let reads = head.method == Method::GET || head.method == Method::HEAD;
+    let passes = head.headers.get(REDIRECT).is_some_and(|wish| wish.as_bytes().eq_ignore_ascii_case(b"pass"));
     setting && reads && !passes
 }
 
@@ -66,8 +67,13 @@ pub async fn follow(
 ) -> Result<(Response<Incoming>, Lease), Refusal> {
     let (mut response, mut lease) = answered;
     let mut from = (outbound.origin.authority().clone(), outbound.target.clone());
-    for _ in 0..=MOST_HOPS {
-        let Some(to) = target(worker, exchange, &response, &from) else { return Ok((response, lease)) };
+    let mut hops = 0;
+    while let Some(to) = target(worker, exchange, &response, &from) {
+        hops += 1;
+        if hops > MOST_HOPS {
+            let cause = format!("a download was redirected more than {MOST_HOPS} times");
+            return Err(Refusal::UpstreamProtocolError(cause));
+        }
         lease.done_after(response.into_body());
         let next = Outbound {
             origin: worker.upstream().origin(&to.0).ok_or(Refusal::NotFound)?,
@@ -81,7 +87,7 @@ pub async fn follow(
         (response, lease) = forward::send(worker, exchange, &next).await?;
         from = to;
     }
-    Err(Refusal::UpstreamProtocolError(format!("a download was redirected more than {MOST_HOPS} times")))
+    Ok((response, lease))
 }
 
 fn kept(fields: &HeaderMap) -> HeaderMap {

@@ -28,7 +28,9 @@ pub enum Refusal {
     SourceNotAllowed,
     /// The listener asks for client certificates, and the caller has shown none.
     CertificateMissing,
-    /// A web page's request; no page is allowed.
+    /// The app requires this header, and the request does not carry it.
+    HeaderMissing(HeaderName),
+    /// A web page's request, of an origin that the app does not list.
     OriginNotAllowed,
     /// The app's rules exclude the operation.
     OperationNotAllowed,
@@ -78,7 +80,9 @@ impl Refusal {
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::HostNotAllowed { .. } => (StatusCode::MISDIRECTED_REQUEST, "host_not_allowed"),
             Self::SourceNotAllowed => (StatusCode::FORBIDDEN, "source_not_allowed"),
-            Self::CertificateMissing => (StatusCode::FORBIDDEN, "caller_not_allowed"),
+            Self::CertificateMissing | Self::HeaderMissing(_) => {
+                (StatusCode::FORBIDDEN, "caller_not_allowed")
+            }
             Self::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
             Self::OperationNotAllowed => (StatusCode::FORBIDDEN, "operation_not_allowed"),
             Self::AsUserNotAllowed => (StatusCode::FORBIDDEN, "as_user_not_allowed"),
@@ -108,8 +112,11 @@ impl Refusal {
             Self::CertificateMissing => {
                 "Callers need a client certificate here, signed by the authority of [listen] tls.client_ca; this connection has shown none.".to_owned()
             }
+            Self::HeaderMissing(name) => format!(
+                "Requests here must carry the header {name}, with any value (require_header of the app)."
+            ),
             Self::OriginNotAllowed => {
-                "This request comes from a web page, and no page is allowed to use this gateway.".to_owned()
+                "This request comes from a web page whose origin is not listed in origins of an app here; scheme, host and port count.".to_owned()
             }
             Self::OperationNotAllowed => "The rules of this app (allow, deny) exclude this operation.".to_owned(),
             Self::AsUserNotAllowed => "The As-User header must name one of the users listed in as_user of this app.".to_owned(),
@@ -136,6 +143,7 @@ impl Refusal {
             Self::HostNotAllowed { .. }
             | Self::SourceNotAllowed
             | Self::CertificateMissing
+            | Self::HeaderMissing(_)
             | Self::OriginNotAllowed
             | Self::OperationNotAllowed
             | Self::AsUserNotAllowed => "boxgate; error=http_request_denied",
@@ -158,6 +166,7 @@ impl Refusal {
             | Self::HostNotAllowed { .. }
             | Self::SourceNotAllowed
             | Self::CertificateMissing
+            | Self::HeaderMissing(_)
             | Self::OriginNotAllowed
             | Self::OperationNotAllowed
             | Self::AsUserNotAllowed

@@ -62,6 +62,16 @@ impl Destination<'_> {
     }
 }
 
+/// What stands in the log for a path that may be a credential, before it is known whose.
+pub fn template(path: &str) -> Option<String> {
+    if let Some(at) = path.find("/_box/") {
+        let (app, named) = path.split_at(at);
+        let host = named.split('/').nth(2).unwrap_or_default();
+        return Some(format!("{app}/_box/{host}/*"));
+    }
+    path.contains("/zip_downloads/").then(|| "*/zip_downloads/*".to_owned())
+}
+
 /// Finds the route. `path` is what is left of the request's below the app's own, checked by [`crate::target`].
 pub fn find<'p>(method: &Method, path: &'p str, hosts: &BoxHosts) -> Result<Route<'p>, Refusal> {
     if let Some(rest) = path.strip_prefix("/oauth2").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
@@ -318,5 +328,12 @@ mod tests {
             Some("/_box/localhost:7443/2.0/zip_downloads/*/content")
         );
         assert_eq!(of("/_box/dl.boxcloud.com/d/1/x/download").as_deref(), Some("/_box/dl.boxcloud.com/*"));
+        assert_eq!(
+            template("/app/_box/dl.boxcloud.com/d/1//x").as_deref(),
+            Some("/app/_box/dl.boxcloud.com/*")
+        );
+        assert_eq!(template("/app/_box/x").as_deref(), Some("/app/_box/x/*"));
+        assert_eq!(template("/app/2.0/zip_downloads/x/content").as_deref(), Some("*/zip_downloads/*"));
+        assert_eq!(template("/2.0/files/1"), None);
     }
 }

@@ -105,7 +105,8 @@ fn assemble(
 ) -> Result<Config, Problems> {
     let notes = &mut collected;
     let upstream = settings::upstream(written.upstream.as_ref(), notes);
-    let apps = apps::read(written.app.as_ref(), &identities.names, upstream.follow_downloads, notes);
+    let apps::Apps { apps, pages } =
+        apps::read(written.app.as_ref(), &identities.names, upstream.follow_downloads, notes);
     let callers: written::Listen<'_> = written::read(written.listen.as_ref(), notes);
     let operators: written::Admin<'_> = written::read(written.admin.as_ref(), notes);
     let workers = workers(reading::integer(callers.workers.as_ref(), 0..=1024, 0, notes));
@@ -118,6 +119,7 @@ fn assemble(
     {
         notes.warning(origin, "it does nothing: no address of [listen] is TCP, and Unix sockets stay plain");
     }
+    judge_pages(&pages, &listen, callers.tls.is_some(), notes);
     let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
     let server = settings::server(written.server.as_ref(), notes);
     let log = settings::log(written.log.as_ref(), notes);
@@ -136,6 +138,44 @@ fn assemble(
         log,
         warnings,
     })
+}
+
+/// Origins where pages cannot use them safely, or not at all. `secure`: TLS is spoken on TCP.
+fn judge_pages(pages: &[apps::Pages], listen: &Listen, secure: bool, notes: &mut Notes<'_>) {
+    let sockets = || {
+        listen.addresses.iter().filter_map(|address| match address {
+            Address::Tcp(address) => Some(address),
+            Address::Unix(_) => None,
+        })
+    };
+    let open = sockets().find(|address| !secure && !address.ip().is_loopback());
+    // What a caller can be known to write in Host; further names are judged with the request.
+    let mut own: Vec<String> = Vec::new();
+    for address in sockets().filter(|address| address.port() != 0) {
+        own.push(address.to_string());
+        let names = ["localhost"].into_iter().chain(listen.hosts.names());
+        own.extend(names.map(|name| format!("{name}:{}", address.port())));
+    }
+    for page in pages {
+        if let Some(address) = open {
+            notes.warning(
+                &page.origin,
+                format_args!(
+                    "{address} is plain HTTP beyond loopback: browsers block such requests from https pages, and anybody on the way can read and change what pages send; pages need TLS ([listen] tls)"
+                ),
+            );
+        }
+        for (origin, pattern) in &page.patterns {
+            if let Some(authority) = own.iter().find(|authority| pattern.is_own(authority, secure)) {
+                notes.problem(
+                    origin,
+                    format_args!(
+                        "the gateway itself is at {authority}: its own origin is never allowed, since what Box keeps is shown there"
+                    ),
+                );
+            }
+        }
+    }
 }
 
 /// 0 is one for each core.

@@ -181,6 +181,35 @@ pub(super) fn forwarded_header(text: &str) -> Result<HeaderName, String> {
     Ok(name)
 }
 
+/// Headers that a browser sets itself or lets any page set (Fetch §2.2.2), or that say something else already.
+const USUAL_HEADERS: [&str; 11] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "content-language",
+    "content-type",
+    "date",
+    "dnt",
+    "range",
+    "user-agent",
+    "save-data",
+];
+
+/// A request header that an app requires. Its use is that no page of a foreign origin can send it.
+pub(super) fn required_header(text: &str) -> Result<HeaderName, String> {
+    let name = HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_| format!("{text:?} is not a header name; allowed: one such as \"X-Box-Gateway\""))?;
+    let lower = name.as_str();
+    let is_own = OWN_HEADERS.contains(&lower) || OWN_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
+    if is_own || USUAL_HEADERS.contains(&lower) || lower.starts_with("access-control-") {
+        return Err(format!(
+            "{text:?} is a header that browsers or clients send by themselves; allowed: a name of your own such as \"X-Box-Gateway\""
+        ));
+    }
+    Ok(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

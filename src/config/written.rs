@@ -95,8 +95,10 @@ tables! {
     "[identity.NAME]" Identity { client_id, client_secret, enterprise_id, user_id } later { downscope }
 
     /// Who calls.
-    "[[app]]" App { name, path, identity, hosts, sources, allow, deny, as_user, forward_headers, follow_downloads }
-        later { origins, require_header }
+    "[[app]]" App {
+        name, path, identity, hosts, sources, origins, allow, deny, as_user, require_header, forward_headers,
+        follow_downloads
+    } later {}
 
     /// How Box is spoken to.
     "[upstream]" Upstream {

@@ -7,9 +7,9 @@ use super::{
     answer::{self, Answer, Refusal},
     body::Received,
     call::Call,
-    events, files, folders, representations, shape,
+    collaborations, comments, events, files, folders, metadata, representations, shape,
     shape::Page,
-    thumbnails, zip,
+    shared, thumbnails, web_links, webhooks, zip,
 };
 
 /// Answers everything of the API host but the token endpoint.
@@ -35,6 +35,27 @@ pub(super) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answe
         ("GET", ["files", id, "thumbnail.png" | "thumbnail.jpg"]) => thumbnails::get(call, id),
         ("POST", ["zip_downloads"]) => zip::create(call, &body.json().await?),
         ("GET", ["zip_downloads", id, "status"]) => zip::status(call, id),
+        ("GET", ["files", id, "versions"]) => files::versions(call, id),
+        ("GET", ["files", id, "comments"]) => comments::of_file(call, id),
+        ("GET", ["files", id, "collaborations"]) => {
+            collaborations::of_item(call, call.world.store().file(id)?)
+        }
+        ("GET", ["folders", id, "collaborations"]) => {
+            collaborations::of_item(call, call.world.store().folder(id)?)
+        }
+        (_, ["files", id, "metadata", rest @ ..]) => {
+            let item = format!("file_{}", call.world.store().file(id)?.id);
+            metadata::answer(call, item, rest, body).await
+        }
+        (_, ["folders", id, "metadata", rest @ ..]) => {
+            let item = format!("folder_{}", call.world.store().folder(id)?.id);
+            metadata::answer(call, item, rest, body).await
+        }
+        (_, ["comments", rest @ ..]) => comments::answer(call, rest, body).await,
+        (_, ["collaborations", rest @ ..]) => collaborations::answer(call, rest, body).await,
+        (_, ["webhooks", rest @ ..]) => webhooks::answer(call, rest, body).await,
+        (_, ["web_links", rest @ ..]) => web_links::answer(call, rest, body).await,
+        ("GET", ["shared_items"]) => shared::get(call),
         ("GET", ["files", id]) => files::get(call, id),
         ("PUT", ["files", id]) => files::update(call, id, &body.json().await?),
         ("DELETE", ["files", id]) => files::delete(call, id),

@@ -35,6 +35,11 @@ impl<'a> Call<'a> {
         self.world.happened(kind, &self.who, store, item);
     }
 
+    /// A yes or no; Python clients write it with a capital.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.query.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
     pub(super) fn number(&self, name: &str, otherwise: usize) -> Result<usize, Refusal> {
         match self.query.get(name) {
             None | Some("") => Ok(otherwise),

@@ -24,30 +24,30 @@ use super::{
 pub(super) async fn answer(world: &World, head: &Parts) -> Result<Answer, Refusal> {
     let segments: Vec<&str> = head.uri.path().trim_start_matches('/').split('/').collect();
     if segments == ["subscribe"] {
-        return events::subscribe(world, head.uri.query().unwrap_or_default()).await;
+        return events::subscribe(world, head.uri.query().unwrap_or_default(), events::PATIENCE).await;
     }
     if !matches!(head.method.as_str(), "GET" | "HEAD") {
         return Err(Refusal::method_not_allowed());
     }
-    let id = match segments.as_slice() {
+    let (id, version) = match segments.as_slice() {
         ["placeholder", "1.png"] => return Ok(thumbnails::picture()),
         ["2.0", "zip_downloads", id, "content"] => return zip::content(world, id),
         ["d", "1", ticket, ..] => {
-            let file = world.ticketed(ticket).ok_or_else(Refusal::not_found)?;
+            let known = world.ticketed(ticket).ok_or_else(Refusal::not_found)?;
             if let Some(hop) = next_hop(world, &segments)? {
                 return Ok(hop);
             }
-            file
+            known
         }
         ["api", "2.0", "files", id, "content"] | ["api", "2.0", "internal_files", id, ..] => {
             caller(world, head)?;
-            (*id).to_owned()
+            ((*id).to_owned(), None)
         }
         _ => return Err(Refusal::not_found()),
     };
     let store = world.store();
     let file = store.file(&id)?;
-    let version = file.version().ok_or_else(|| Refusal::no_such_item(&id))?;
+    let version = file.version_or_newest(version).ok_or_else(|| Refusal::no_such_item(&id))?;
     Ok(content(file, version, &head.headers))
 }
 

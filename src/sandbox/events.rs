@@ -22,11 +22,11 @@ use super::{
 /// How many events are remembered.
 const REMEMBERED: usize = 1000;
 
-/// Positions begin like Box's.
-const FIRST_POSITION: u64 = 30_401_068_076_164_269;
+/// Positions begin like Box's, and stay where a JavaScript client can count (2^53).
+const FIRST_POSITION: u64 = 1_348_790_499_819;
 
 /// After so long the long poll says `reconnect`.
-const PATIENCE: Duration = Duration::from_secs(610);
+pub(super) const PATIENCE: Duration = Duration::from_secs(610);
 
 /// What Box calls a thing that happens.
 #[derive(Debug, Clone, Copy)]
@@ -144,13 +144,13 @@ pub(super) fn server(call: &Call<'_>) -> Answer {
 }
 
 /// The long poll: an answer when something has happened since the channel last told.
-pub(super) async fn subscribe(world: &World, query: &str) -> Result<Answer, Refusal> {
+pub(super) async fn subscribe(world: &World, query: &str, patience: Duration) -> Result<Answer, Refusal> {
     let query = Form::parse(query);
     let channel = query.get("channel").unwrap_or_default();
     let channels = &world.events.channels;
     let known = lock(channels).get(channel).copied().ok_or_else(Refusal::not_found)?;
     let mut news = world.events.next.subscribe();
-    let news = tokio::time::timeout(PATIENCE, news.wait_for(|next| *next > known)).await;
+    let news = tokio::time::timeout(patience, news.wait_for(|next| *next > known)).await;
     // The sender lives as long as the world.
     let news = news.ok().and_then(Result::ok).map(|next| *next);
     if let Some(next) = news {

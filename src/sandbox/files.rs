@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::{
     answer::{self, Answer, Refusal, random_text},
+    api,
     call::Call,
     events::Kind,
-    shape,
-    store::{Change, Item},
+    shape, shared,
+    store::{Change, FileVersion, Item},
 };
 
 pub(super) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
@@ -31,6 +32,8 @@ pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
     if let Some(kind) = moved(body) {
         call.happened(kind, &store, file);
     }
+    shared::update(call, &mut store, key, body);
+    let file = store.file(id)?;
     Ok(answer::json(StatusCode::OK, &shape::item(call, &store, file)))
 }
 
@@ -62,11 +65,49 @@ pub(super) fn redirect(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
         return Ok(answer::later());
     }
     let mut answer = answer::empty(StatusCode::FOUND);
-    let target = control.download_target().unwrap_or_else(|| call.world.ticket_url(id));
+    let version = call.query.get("version").and_then(|version| version.parse().ok());
+    let target = control.download_target().unwrap_or_else(|| call.world.ticket_url(id, version));
     if let Ok(location) = HeaderValue::from_str(&target) {
         answer.headers_mut().insert(LOCATION, location);
     }
     Ok(answer)
+}
+
+/// What the file was before, newest first.
+pub(super) fn versions(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let page = api::page(call)?;
+    let store = call.world.store();
+    let file = store.file(id)?;
+    let shape = |version: &FileVersion| {
+        let created = shape::stamp(version.created_at);
+        let full = json!({
+            "type": "file_version",
+            "id": version.id.to_string(),
+            "sha1": version.sha1,
+            "name": file.name,
+            "size": version.content.size(),
+            "created_at": created,
+            "modified_at": created,
+            "modified_by": call.world.users.mini(&version.created_by),
+            "trashed_at": null,
+            "trashed_by": null,
+            "restored_at": null,
+            "restored_by": null,
+            "purged_at": null,
+            "version_number": version.number.to_string(),
+            "uploader_display_name": call.world.users.mini(&version.created_by).get("name"),
+        });
+        call.fields().map_or_else(|| full.clone(), |fields| shape::picked(full.clone(), &fields))
+    };
+    let shown = file.history.iter().rev().skip(page.offset).take(page.limit);
+    let body = json!({
+        "total_count": file.history.len(),
+        "limit": page.limit,
+        "offset": page.offset,
+        "order": [{ "by": "created_at", "direction": "DESC" }],
+        "entries": shown.map(shape).collect::<Vec<_>>(),
+    });
+    Ok(answer::json(StatusCode::OK, &body))
 }
 
 /// The check before the upload of a new file.
@@ -100,7 +141,7 @@ pub(super) fn text<'a>(body: &'a Value, pointer: &str) -> Result<&'a str, Refusa
 /// What an update asks for.
 pub(super) fn change(body: &Value) -> Change {
     let text = |pointer| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    Change { name: text("/name"), parent: text("/parent/id"), description: text("/description") }
+    Change { name: text("/name"), parent: text("/parent/id"), description: text("/description"), url: None }
 }
 
 /// What an update is in the stream of events; none, where neither name nor place change.

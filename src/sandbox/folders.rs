@@ -13,6 +13,7 @@ use super::{
     events::Kind,
     files::{change, moved, text},
     shape::{self, Page},
+    shared,
 };
 
 pub(super) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
@@ -29,7 +30,7 @@ pub(super) fn items(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let page = api::page(call)?;
     let store = call.world.store();
     let folder = store.folder(id)?;
-    let by_marker = call.query.get("usemarker") == Some("true") || call.query.get("marker").is_some();
+    let by_marker = call.flag("usemarker") || call.query.get("marker").is_some();
     let body = if by_marker {
         let offset = position(call.query.get("marker").unwrap_or_default())?;
         let next = offset.saturating_add(page.limit);
@@ -68,6 +69,8 @@ pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
     if let Some(kind) = moved(body) {
         call.happened(kind, &store, folder);
     }
+    shared::update(call, &mut store, key, body);
+    let folder = store.folder(id)?;
     Ok(answer::json(StatusCode::OK, &shape::item(call, &store, folder)))
 }
 
@@ -79,7 +82,7 @@ pub(super) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     }
     let key = folder.id;
     let trashed = shape::standard(call.world, &store, folder);
-    store.remove(key, call.query.get("recursive") == Some("true"))?;
+    store.remove(key, call.flag("recursive"))?;
     call.world.events.add(Kind::Trash, call.world.users.mini(&call.who), trashed);
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }

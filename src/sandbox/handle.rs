@@ -235,7 +235,8 @@ impl Sandbox {
         self.world.control.set_thumbnail(thumbnail);
     }
 
-    /// Forgets all of these but holds and [`Self::expire_tokens`].
+    /// Forgets scripts, [`Self::always_unauthorized`], and all that was said of commits, downloads and thumbnails;
+    /// holds stay.
     pub fn clear_faults(&self) {
         self.world.control.clear();
     }

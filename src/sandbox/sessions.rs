@@ -317,7 +317,9 @@ fn all_listed(session: &Session, listed: &[Value]) -> bool {
 /// Whether `Digest` names this sum.
 fn promised(call: &Call<'_>, hash: &Sha1) -> Result<(), Refusal> {
     let promised = call.head.headers.get(DIGEST).map(HeaderValue::as_bytes).unwrap_or_default();
-    if promised == format!("sha={}", hash.clone().finish_base64()).as_bytes() {
+    // The name of an algorithm is the same in capitals (RFC 3230 §4.1.1).
+    let sum = promised.get(..4).filter(|name| name.eq_ignore_ascii_case(b"sha=")).and(promised.get(4..));
+    if sum == Some(hash.clone().finish_base64().as_bytes()) {
         return Ok(());
     }
     Err(Refusal::error(400, "bad_digest", "The specified digest did not match what was received"))

@@ -23,7 +23,7 @@ pub(super) struct Page {
 pub(super) fn item(call: &Call<'_>, store: &Store, item: &Item) -> Value {
     let mut full = standard(call.world, store, item);
     let Some(object) = full.as_object_mut() else { return full };
-    if item.version().is_none() {
+    if item.is_folder() {
         object.insert(
             "item_collection".to_owned(),
             items(call, store, item, &Page { offset: 0, limit: 100 }, None),
@@ -104,15 +104,20 @@ pub(super) fn standard(world: &World, store: &Store, item: &Item) -> Value {
         "content_created_at": created,
         "content_modified_at": modified,
         "owned_by": users.mini(&item.created_by),
-        "shared_link": null,
+        "shared_link": item.shared_link.as_ref().map(|link| link.shape(item)),
         "parent": above.last(),
         "item_status": "active",
     });
     if let Value::Object(more) = more {
         shape.extend(more);
     }
-    if item.version().is_none() {
+    if item.is_folder() {
         shape.insert("folder_upload_email".to_owned(), Value::Null);
+    }
+    if matches!(item.kind, Kind::WebLink(_)) {
+        shape.retain(|name, _| {
+            !["size", "content_created_at", "content_modified_at"].contains(&name.as_str())
+        });
     }
     Value::Object(shape)
 }
@@ -125,7 +130,7 @@ fn extra(call: &Call<'_>, item: &Item, field: &str) -> Option<Value> {
         "extension" => json!(item.name.rsplit_once('.').map_or("", |(_, extension)| extension)),
         "version_number" => json!(version.number.to_string()),
         "lock" => Value::Null,
-        "download_url" => json!(call.world.ticket_url(&id.to_string())),
+        "download_url" => json!(call.world.ticket_url(&id.to_string(), None)),
         "authenticated_download_url" => json!(format!("{}/api/2.0/files/{id}/content", urls.download)),
         "expiring_embed_link" => embed_link(call),
         "representations" => representations::all(call, id, version.id),

@@ -1,14 +1,16 @@
-//! Folders and files: one tree, seen alike by every user of the sandbox.
+//! Folders, files and web links: one tree, seen alike by every user of the sandbox.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{answer::Refusal, content::Content};
+use super::{answer::Refusal, content::Content, shared::SharedLink};
 
 const ROOT: u64 = 0;
 const FIRST_ID: u64 = 12_345_678_901;
+/// As many as Box keeps for an enterprise.
+const KEPT_VERSIONS: usize = 100;
 const LONGEST_NAME: usize = 255;
 
 /// One state of a file's content.
@@ -18,16 +20,27 @@ pub(super) struct FileVersion {
     pub(super) number: u64,
     pub(super) sha1: String,
     pub(super) content: Content,
+    pub(super) created_at: Timestamp,
+    /// The id of a user.
+    pub(super) created_by: String,
 }
 
-/// What tells files from folders.
+impl FileVersion {
+    fn new(id: u64, number: u64, sha1: String, content: Content, who: &str) -> Self {
+        Self { id, number, sha1, content, created_at: Timestamp::now(), created_by: who.to_owned() }
+    }
+}
+
+/// What tells files from folders and from web links.
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
     Folder,
     File(FileVersion),
+    /// With its URL.
+    WebLink(String),
 }
 
-/// A folder or a file.
+/// A folder, a file or a web link.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
     pub(super) id: u64,
@@ -41,6 +54,9 @@ pub(super) struct Item {
     pub(super) created_by: String,
     pub(super) modified_by: String,
     pub(super) kind: Kind,
+    /// What a file was before, oldest first.
+    pub(super) history: Vec<FileVersion>,
+    pub(super) shared_link: Option<SharedLink>,
 }
 
 impl Item {
@@ -48,14 +64,25 @@ impl Item {
         match self.kind {
             Kind::Folder => "folder",
             Kind::File(_) => "file",
+            Kind::WebLink(_) => "web_link",
         }
     }
 
     pub(super) fn version(&self) -> Option<&FileVersion> {
         match &self.kind {
-            Kind::Folder => None,
             Kind::File(version) => Some(version),
+            Kind::Folder | Kind::WebLink(_) => None,
         }
+    }
+
+    pub(super) fn is_folder(&self) -> bool {
+        matches!(self.kind, Kind::Folder)
+    }
+
+    /// The version of this id, or the newest where there is none such.
+    pub(super) fn version_or_newest(&self, id: Option<u64>) -> Option<&FileVersion> {
+        let old = self.history.iter().find(|version| Some(version.id) == id);
+        old.or_else(|| self.version())
     }
 
     /// What Box shows of an item inside of others.
@@ -79,6 +106,14 @@ impl Item {
                 "sha1": version.sha1,
                 "name": self.name,
             }),
+            Kind::WebLink(url) => json!({
+                "type": "web_link",
+                "id": self.id.to_string(),
+                "sequence_id": etag,
+                "etag": etag,
+                "name": self.name,
+                "url": url,
+            }),
         }
     }
 }
@@ -89,6 +124,8 @@ pub(super) struct Change {
     pub(super) name: Option<String>,
     pub(super) parent: Option<String>,
     pub(super) description: Option<String>,
+    /// Of a web link.
+    pub(super) url: Option<String>,
 }
 
 /// Everything that is stored.
@@ -106,22 +143,44 @@ impl Store {
     }
 
     pub(super) fn folder(&self, id: &str) -> Result<&Item, Refusal> {
-        self.find(id).filter(|item| item.version().is_none()).ok_or_else(|| Refusal::no_such_item(id))
+        self.find(id).filter(|item| item.is_folder()).ok_or_else(|| Refusal::no_such_item(id))
     }
 
     pub(super) fn file(&self, id: &str) -> Result<&Item, Refusal> {
         self.find(id).filter(|item| item.version().is_some()).ok_or_else(|| Refusal::no_such_item(id))
     }
 
+    pub(super) fn web_link(&self, id: &str) -> Result<&Item, Refusal> {
+        let is_link = |item: &&Item| matches!(item.kind, Kind::WebLink(_));
+        self.find(id).filter(is_link).ok_or_else(|| Refusal::no_such_item(id))
+    }
+
+    pub(super) fn get(&self, key: u64) -> Option<&Item> {
+        self.items.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut Item> {
+        self.items.get_mut(&key)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Item> {
+        self.items.values()
+    }
+
     fn find(&self, id: &str) -> Option<&Item> {
         self.items.get(&id.parse().ok()?)
     }
 
-    /// Folders before files, each by name.
+    /// Folders before files before web links, each by name.
     pub(super) fn children(&self, folder: u64) -> Vec<&Item> {
         let mut children: Vec<&Item> =
             self.items.values().filter(|item| item.parent == Some(folder)).collect();
-        children.sort_by_key(|item| (item.version().is_some(), item.name.to_lowercase()));
+        let rank = |item: &Item| match item.kind {
+            Kind::Folder => 0,
+            Kind::File(_) => 1,
+            Kind::WebLink(_) => 2,
+        };
+        children.sort_by_key(|item| (rank(item), item.name.to_lowercase()));
         children
     }
 
@@ -141,6 +200,7 @@ impl Store {
     pub(super) fn size(&self, item: &Item) -> u64 {
         match &item.kind {
             Kind::File(version) => version.content.size(),
+            Kind::WebLink(_) => 0,
             Kind::Folder => self.children(item.id).into_iter().map(|child| self.size(child)).sum(),
         }
     }
@@ -164,7 +224,17 @@ impl Store {
         content: Content,
         sha1: String,
     ) -> Result<&Item, Refusal> {
-        self.create(parent, name, who, |id| Kind::File(FileVersion { id, number: 1, sha1, content }))
+        self.create(parent, name, who, |id| Kind::File(FileVersion::new(id, 1, sha1, content, who)))
+    }
+
+    pub(super) fn create_web_link(
+        &mut self,
+        parent: &str,
+        name: &str,
+        who: &str,
+        url: &str,
+    ) -> Result<&Item, Refusal> {
+        self.create(parent, name, who, |_| Kind::WebLink(url.to_owned()))
     }
 
     /// Another content for the same file.
@@ -179,7 +249,11 @@ impl Store {
         let version_id = self.fresh_id();
         let item = self.items.get_mut(&key).ok_or_else(|| Refusal::no_such_item(id))?;
         if let Kind::File(version) = &mut item.kind {
-            *version = FileVersion { id: version_id, number: version.number + 1, sha1, content };
+            let new = FileVersion::new(version_id, version.number + 1, sha1, content, who);
+            item.history.push(std::mem::replace(version, new));
+            if item.history.len() > KEPT_VERSIONS {
+                item.history.remove(0);
+            }
         }
         touch(item, who);
         Ok(item)
@@ -204,6 +278,9 @@ impl Store {
         item.name = name;
         if let Some(description) = change.description {
             item.description = description;
+        }
+        if let (Kind::WebLink(url), Some(changed)) = (&mut item.kind, change.url) {
+            *url = changed;
         }
         touch(item, who);
         Ok(item)
@@ -283,6 +360,8 @@ impl Store {
             created_by: who.to_owned(),
             modified_by: who.to_owned(),
             kind,
+            history: Vec::new(),
+            shared_link: None,
         }
     }
 

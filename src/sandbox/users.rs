@@ -69,6 +69,11 @@ impl Users {
         )
     }
 
+    pub(super) fn by_login(&self, login: &str) -> Option<Value> {
+        let user = self.all.iter().find(|user| user.login.eq_ignore_ascii_case(login))?;
+        Some(self.mini(&user.id))
+    }
+
     pub(super) fn full(&self, id: &str, fields: Option<&[&str]>) -> Option<Value> {
         self.find(id).map(|user| self.shaped(user, fields))
     }

@@ -15,10 +15,12 @@ use super::{
     events::{Events, Kind},
     ledger::Ledger,
     lock,
+    metadata::Metadata,
     names::Hosts,
     role::Each,
     sessions::Sessions,
     shape,
+    shelf::Shelf,
     store::{Item, Store},
     tokens::Tokens,
     users::Users,
@@ -41,6 +43,10 @@ pub(super) struct World {
     pub(super) events: Events,
     pub(super) sessions: Sessions,
     pub(super) zips: Zips,
+    pub(super) comments: Shelf,
+    pub(super) collaborations: Shelf,
+    pub(super) webhooks: Shelf,
+    pub(super) metadata: Metadata,
     store: Mutex<Store>,
     tokens: Mutex<Tokens>,
     tickets: Mutex<HashMap<String, Ticket>>,
@@ -50,6 +56,7 @@ pub(super) struct World {
 
 struct Ticket {
     file: String,
+    version: Option<u64>,
     expires: Instant,
 }
 
@@ -64,6 +71,10 @@ impl World {
             events: Events::default(),
             sessions: Sessions::default(),
             zips: Zips::default(),
+            comments: Shelf::default(),
+            collaborations: Shelf::default(),
+            webhooks: Shelf::default(),
+            metadata: Metadata::default(),
             store: Mutex::new(Store::new(users.service_account())),
             tokens: Mutex::new(Tokens::new(options.token_lifetime)),
             tickets: Mutex::default(),
@@ -86,22 +97,22 @@ impl World {
         self.events.add(kind, self.users.mini(who), shape::standard(self, store, item));
     }
 
-    /// A pre-signed URL for this file's content.
-    pub(super) fn ticket_url(&self, file: &str) -> String {
+    /// A pre-signed URL for this file's content, or for that of an older version.
+    pub(super) fn ticket_url(&self, file: &str, version: Option<u64>) -> String {
         let ticket = random_text(48);
         let now = Instant::now();
         let mut tickets = lock(&self.tickets);
         tickets.retain(|_, ticket| ticket.expires > now);
         let url = format!("{}/d/1/{ticket}/download", self.hosts.presigned);
-        tickets.insert(ticket, Ticket { file: file.to_owned(), expires: now + TICKET_LIFE });
+        tickets.insert(ticket, Ticket { file: file.to_owned(), version, expires: now + TICKET_LIFE });
         url
     }
 
-    /// The file that a pre-signed URL is for.
-    pub(super) fn ticketed(&self, ticket: &str) -> Option<String> {
+    /// The file that a pre-signed URL is for, and the version.
+    pub(super) fn ticketed(&self, ticket: &str) -> Option<(String, Option<u64>)> {
         lock(&self.tickets)
             .get(ticket)
             .filter(|ticket| ticket.expires > Instant::now())
-            .map(|ticket| ticket.file.clone())
+            .map(|ticket| (ticket.file.clone(), ticket.version))
     }
 }

@@ -105,6 +105,8 @@ pub(super) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
         "expires_at": shape::stamp(Timestamp::now() + LIFE),
         "name_conflicts": name_conflicts,
     });
+    // Never both locks in this order: the download takes them in the other.
+    drop(store);
     lock(&call.world.zips.0).insert(id, zip);
     Ok(answer::json(StatusCode::ACCEPTED, &body))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use boxgate::access::AccessLog;
 use boxgate::clock::Clock;
 use boxgate::config::{self, LogFormat, Overrides};
-use boxgate::sandbox::{Options, Sandbox};
+use boxgate::sandbox::{Names, Options, Sandbox};
 use boxgate::server::{self, Stop};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -41,6 +41,16 @@ impl Bench {
         Self::before(sandbox, more).await
     }
 
+    /// With a sandbox that answers with Box's own names, and a gateway that finds them as it would find the real ones:
+    /// nothing but the forward proxy leads to the sandbox. `upstream`: more lines of that table.
+    pub async fn with_boxs_names(options: Options, upstream: &str, more: &str) -> Self {
+        let sandbox = Sandbox::start(Options { names: Names::Box, ..options }).await.unwrap();
+        let proxy = sandbox.proxy_url();
+        let tables =
+            format!("[box]\nca_file = \"ca.pem\"\n[upstream]\nproxy = \"{proxy}\"\n{upstream}\n{more}");
+        Self::before(sandbox, &tables).await
+    }
+
     /// In front of this sandbox. A table that `more` writes replaces the bench's own.
     pub async fn before(sandbox: Sandbox, more: &str) -> Self {
         let folder =
@@ -52,14 +62,7 @@ impl Bench {
             false => format!("{header}\n{lines}\n"),
         };
         let text = format!(
-            r#"{listen}{admin}{upstream}
-[box]
-api       = "{api}"
-upload    = "{upload}"
-download  = "{download}"
-token_url = "{token_url}"
-ca_file   = "ca.pem"
-
+            r#"{listen}{admin}{upstream}{hosts}
 [identity.service]
 client_id     = "{id}"
 client_secret = {{ env = "SECRET" }}
@@ -70,10 +73,16 @@ enterprise_id = "{enterprise}"
             listen = table("[listen]", "address = \"127.0.0.1:0\"\nworkers = 2"),
             admin = table("[admin]", "address = \"127.0.0.1:0\""),
             upstream = table("[upstream]", "proxy = \"none\""),
-            api = sandbox.api_url(),
-            upload = sandbox.upload_url(),
-            download = sandbox.download_url(),
-            token_url = sandbox.token_url(),
+            hosts = table(
+                "[box]",
+                &format!(
+                    "api = \"{}\"\nupload = \"{}\"\ndownload = \"{}\"\ntoken_url = \"{}\"\nca_file = \"ca.pem\"",
+                    sandbox.api_url(),
+                    sandbox.upload_url(),
+                    sandbox.download_url(),
+                    sandbox.token_url(),
+                )
+            ),
             id = sandbox.client_id(),
             enterprise = sandbox.enterprise_id(),
         );
@@ -166,6 +175,11 @@ pub fn no_tls() -> rustls::ClientConfig {
         .unwrap()
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth()
+}
+
+/// The body as JSON.
+pub async fn json(answer: reqwest::Response) -> serde_json::Value {
+    serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
 }
 
 /// Asks again until it holds; for what no event tells.

@@ -14,7 +14,11 @@ mod bodies; // uploads, downloads, early answers, hang-ups
 mod browser; // web pages, in Chromium
 mod callers; // hosts, sources, apps, pages
 mod clients; // Box's own SDKs
+mod downloads; // redirects, ranges, pre-signed URLs
 mod operations; // every operation of Box's documents
+mod pages; // what web pages may do
 mod program; // the binary as a process
+mod rewriting; // URLs and tokens in answers
+mod sessions; // uploads in parts, the long poll
 mod tokens; // single flight, 401s, refusals, back-off
 mod wire; // targets, headers, routing, protocols

@@ -10,6 +10,23 @@ use super::{A_HOST_LIST, host_list, networks};
 use crate::app::{App, AsUser};
 use crate::host::HostList;
 use crate::operation::{Pattern, Rules};
+use crate::origin::{self, OriginList};
+
+/// All apps, and the places of the origins that they list.
+#[derive(Debug, Default)]
+pub(super) struct Apps {
+    pub(super) apps: Vec<App>,
+    pub(super) pages: Vec<Pages>,
+}
+
+/// An app's `origins` that are not empty.
+#[derive(Debug)]
+pub(super) struct Pages {
+    /// Of the key.
+    pub(super) origin: Origin,
+    /// Each with its place.
+    pub(super) patterns: Vec<(Origin, origin::Pattern)>,
+}
 
 /// `[[app]]`, in the order of the file. `identities` are their names, `follow` is `[upstream] follow_downloads`.
 pub(super) fn read(
@@ -17,11 +34,13 @@ pub(super) fn read(
     identities: &[String],
     follow: bool,
     notes: &mut Notes<'_>,
-) -> Vec<App> {
+) -> Apps {
     let written = tables(entry, notes);
     if written.is_empty() {
-        return Vec::from_iter(default_app(identities, follow, notes));
+        let apps = Vec::from_iter(default_app(identities, follow, notes));
+        return Apps { apps, pages: Vec::new() };
     }
+    let mut pages = Vec::new();
     let mut names: Vec<&str> = Vec::new();
     let mut apps: Vec<(Origin, App)> = Vec::new();
     for (origin, table) in written {
@@ -34,12 +53,12 @@ pub(super) fn read(
             }
             names.push(name);
         }
-        if let Some(app) = app(&origin, table, identities, follow, notes) {
+        if let Some(app) = app(&origin, table, identities, follow, &mut pages, notes) {
             apps.push((origin, app));
         }
     }
     compare(&apps, identities, notes);
-    apps.into_iter().map(|(_, app)| app).collect()
+    Apps { apps: apps.into_iter().map(|(_, app)| app).collect(), pages }
 }
 
 /// Each `[[app]]` with its place. Its key holds the name, so that a message is understood without counting.
@@ -96,6 +115,8 @@ fn default_app(identities: &[String], follow: bool, notes: &mut Notes<'_>) -> Op
         identity: 0,
         hosts: HostList::default(),
         sources: None,
+        origins: OriginList::default(),
+        require_header: None,
         rules: Rules::new(vec![Pattern::everything()], Vec::new()),
         as_user: AsUser::Only(Vec::new()),
         forward_headers: Vec::new(),
@@ -109,6 +130,7 @@ fn app<'d>(
     table: &'d DeTable<'d>,
     identities: &[String],
     follow: bool,
+    pages: &mut Vec<Pages>,
     notes: &mut Notes<'_>,
 ) -> Option<App> {
     let before = notes.count();
@@ -139,6 +161,13 @@ fn app<'d>(
                 notes,
             )
         }),
+        origins: origins(written.origins.as_ref(), pages, notes),
+        require_header: reading::parsed(
+            written.require_header.as_ref(),
+            "the name of a header such as \"X-Box-Gateway\"",
+            values::required_header,
+            notes,
+        ),
         rules: Rules::new(
             patterns(written.allow.as_ref(), notes).unwrap_or_else(|| vec![Pattern::everything()]),
             patterns(written.deny.as_ref(), notes).unwrap_or_default(),
@@ -187,6 +216,21 @@ fn patterns(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Option<Vec<Patt
     Some(items.iter().filter_map(|item| notes.take(&item.origin, Pattern::parse(item.text))).collect())
 }
 
+fn origins(entry: Option<&Entry<'_>>, pages: &mut Vec<Pages>, notes: &mut Notes<'_>) -> OriginList {
+    let items = reading::list(entry, "[\"https://intranet.example.com\"]", notes).unwrap_or_default();
+    let mut patterns: Vec<(Origin, origin::Pattern)> = Vec::new();
+    for item in items {
+        if let Some(pattern) = notes.take(&item.origin, origin::Pattern::parse(item.text)) {
+            patterns.push((item.origin, pattern));
+        }
+    }
+    let list = OriginList::new(patterns.iter().map(|(_, pattern)| pattern.clone()).collect());
+    if let Some(entry) = entry.filter(|_| !list.is_empty()) {
+        pages.push(Pages { origin: entry.origin.clone(), patterns });
+    }
+    list
+}
+
 fn as_user(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> AsUser {
     let items = reading::list(entry, "[\"11446498\"] or [\"*\"]", notes).unwrap_or_default();
     if let [Text { text: "*", .. }] = items.as_slice() {
@@ -207,8 +251,13 @@ fn compare(apps: &[(Origin, App)], identities: &[String], notes: &mut Notes<'_>)
                 notes.problem(
                     origin,
                     format_args!(
-                        "some requests could mean both {:?} and {:?}; give one of them another path, or hosts or sources that only it has",
-                        other.name, app.name
+                        "some requests could mean both {:?} and {:?}{}; give one of them another path, or hosts or sources that only it has",
+                        other.name,
+                        app.name,
+                        match app.origins == other.origins {
+                            true => "",
+                            false => ", since not every request has an Origin",
+                        }
                     ),
                 );
             } else if !app.is_separate_from(other) {

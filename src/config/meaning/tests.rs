@@ -96,7 +96,7 @@ fn a_syntax_error_has_its_place_and_shows_no_value() {
 
 #[test]
 fn a_key_of_a_later_version_is_refused_as_such() {
-    for text in ["[state]\ndir = \"x\"\n", "[admin]\ntls = {}\n", "[[app]]\nname = \"a\"\norigins = []\n"] {
+    for text in ["[state]\ndir = \"x\"\n", "[admin]\ntls = {}\n", "[upstream]\nmax_pause = \"5m\"\n"] {
         assert!(only_message(text).contains("is not available in this version"), "{text}");
     }
 }
@@ -157,6 +157,74 @@ fn apps_that_cannot_be_told_apart_are_refused() {
     assert_eq!(config.warnings.len(), 1);
     assert!(config.warnings[0].contains("\"one\" and \"two\" differ in as_user"), "{:?}", config.warnings);
     assert_eq!(config.listen.hosts.names().collect::<Vec<_>>(), ["a.example", "b.example"]);
+}
+
+#[test]
+fn origins_are_listed_for_each_app() {
+    let app = |lines: &str| format!("[[app]]\nname = \"a\"\n{lines}\n");
+    let config = with_identity(&app(
+        "origins = [\"https://a.example\", \"https://*.b.example\"]\nrequire_header = \"X-Box-Gateway\"",
+    ));
+    let config = config.unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let read = config.apps.iter().next().unwrap();
+    for origin in ["https://a.example", "https://x.b.example"] {
+        assert!(read.origins.admits(crate::origin::Origin::parse(origin).unwrap()), "{origin}");
+    }
+    assert_eq!(read.require_header.as_ref().unwrap().as_str(), "x-box-gateway");
+
+    let message = only_message(&app("origins = [\"https://a.example\", \"https://*.com\"]"));
+    assert!(message.starts_with("p.toml:7:33: app.a.origins: \"https://*.com\": anybody"), "{message}");
+    for header in ["Accept", "Content-Type", "Origin", "Sec-Fetch-Site", "Host", "Cookie", "a b", ""] {
+        let message = only_message(&app(&format!("require_header = \"{header}\"")));
+        assert!(message.starts_with("p.toml:7:18: app.a.require_header: "), "{message}");
+    }
+}
+
+#[test]
+fn origins_do_not_tell_apps_apart() {
+    let app = |name, origin| {
+        format!("[[app]]\nname = \"{name}\"\npath = \"/x\"\norigins = [\"https://{origin}.example\"]\n")
+    };
+    let message = only_message(&(app("one", "a") + &app("two", "b")));
+    assert!(message.contains("\"one\" and \"two\", since not every request has an Origin"), "{message}");
+}
+
+#[test]
+fn pages_need_tls_beyond_loopback() {
+    let listen = |address| {
+        format!("[listen]\naddress = {address}\n[[app]]\nname = \"a\"\norigins = [\"https://a.example\"]\n")
+    };
+    for address in ["\"0.0.0.0:8080\"", "[\"127.0.0.1:8080\", \"10.1.2.3:8080\"]", "\"[::]:8080\""] {
+        let warnings = with_identity(&listen(address)).unwrap().warnings;
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with("p.toml:9:11: app.a.origins: "), "{warnings:?}");
+        assert!(warnings[0].contains("pages need TLS"), "{warnings:?}");
+    }
+    for address in ["\"127.0.0.1:8080\"", "\"[::1]:8080\"", "\"unix:/run/boxgate.sock\""] {
+        assert!(with_identity(&listen(address)).unwrap().warnings.is_empty(), "{address}");
+    }
+}
+
+#[test]
+fn the_gateways_own_origin_cannot_be_listed() {
+    let with = |origin: &str| {
+        format!(
+            "[listen]\nhosts = [\"gate.internal\"]\n[[app]]\nname = \"a\"\nhosts = [\"app.internal\"]\norigins = [\"{origin}\"]\n"
+        )
+    };
+    for own in [
+        "http://localhost:8080",
+        "http://127.0.0.1:8080",
+        "http://gate.internal:8080",
+        "http://App.internal:8080",
+    ] {
+        let message = only_message(&with(own));
+        assert!(message.contains("its own origin is never allowed"), "{message}");
+    }
+    for other in ["http://localhost:3000", "https://gate.internal", "https://localhost:8080"] {
+        assert!(with_identity(&with(other)).is_ok(), "{other}");
+    }
 }
 
 #[test]

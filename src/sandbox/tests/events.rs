@@ -1,8 +1,11 @@
 //! What happened, and the long poll.
 
+use std::time::Duration;
+
+use http_body_util::BodyExt;
 use serde_json::json;
 
-use super::*;
+use super::{super::events, *};
 
 #[tokio::test]
 async fn the_stream_tells_what_happened() {
@@ -63,4 +66,14 @@ async fn the_long_poll_waits_for_news_without_a_token() {
 
     let unknown = format!("{}/subscribe?channel=x&stream_type=all", bench.sandbox.download_url());
     assert_eq!(bench.client.get(&unknown).send().await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn the_long_poll_has_an_end() {
+    let bench = Bench::start().await;
+    let server = json(bench.send("OPTIONS", "/2.0/events", json!({})).await).await;
+    let (_, query) = server["entries"][0]["url"].as_str().unwrap().split_once('?').unwrap();
+    let answer = events::subscribe(&bench.sandbox.world, query, Duration::ZERO).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, r#"{"message":"reconnect","version":1}"#);
 }

@@ -133,3 +133,56 @@ fn without_access_lines_stdout_is_empty() {
     assert_eq!(program.exited().code(), Some(0));
     assert_eq!(program.out.all(), Vec::<String>::new());
 }
+
+/// A pre-signed URL is a credential: neither the access line nor a warning shows more of it than its host.
+#[test]
+fn paths_that_are_credentials_are_not_logged() {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, "").ready();
+    let host = at.download_url();
+    let host = host.strip_prefix("https://").unwrap();
+    for (path, more) in [
+        (format!("/_box/{host}/d/1/SECRET/download"), ""),
+        (format!("/_box/{host}/d/1/SECRET//download"), ""),
+        (format!("/_box/{host}/subscribe?channel=SECRET"), ""),
+        (format!("/_box/{host}/2.0/zip_downloads/SECRET/content"), ""),
+        ("/2.0/zip_downloads/SECRET/content".to_owned(), ""),
+        ("/2.0/zip_downloads/SECRET/content".to_owned(), "Host: elsewhere.example\r\n"),
+        ("/_box/evil.example/d/1/SECRET".to_owned(), ""),
+    ] {
+        request(&program.callers, "GET", &path, more);
+    }
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    let lines = program.out.all();
+    assert_eq!(lines.len(), 7, "{lines:#?}");
+    assert!(lines[0].contains(&format!(" path=/_box/{host}/* ")), "{lines:#?}");
+    assert!(lines[3].contains(&format!(" path=/_box/{host}/2.0/zip_downloads/*/content ")), "{lines:#?}");
+    assert!(!program.out.text().contains("SECRET") && !program.err.text().contains("SECRET"), "{lines:#?}");
+}
+
+/// A page whose origin nobody allows cannot write into the log, whatever stops it first.
+#[test]
+fn the_path_of_a_page_that_is_refused_is_not_logged() {
+    let at = FakeBox::start();
+    let app = "[[app]]\nname = \"a\"\npath = \"/a\"\norigins = [\"https://page.example\"]";
+    let mut program = Program::start(&at, app).ready();
+    for (path, more, status) in [
+        ("/a/2.0/TEXT", "Origin: https://evil.example\r\n", 403),
+        ("/a/2.0/TEXT", "Origin: null\r\n", 403),
+        ("/a/2.0/TEXT", "Sec-Fetch-Site: cross-site\r\n", 403),
+        ("/TEXT", "Sec-Fetch-Site: cross-site\r\n", 404),
+        ("/a/2.0/..%2fTEXT", "Origin: https://evil.example\r\n", 400),
+        ("/a/2.0/TEXT", "Origin: https://evil.example\r\nHost: elsewhere.example\r\n", 421),
+        ("/a/2.0/known", "Origin: https://page.example\r\n", 404),
+    ] {
+        assert_eq!(request(&program.callers, "GET", path, more).status, status, "{path} {more}");
+    }
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    let lines = program.out.all();
+    assert_eq!(lines.len(), 7, "{lines:#?}");
+    assert!(lines[..6].iter().all(|line| line.contains(" path=- ")), "{lines:#?}");
+    assert!(lines[6].contains(" path=/a/2.0/known "), "{lines:#?}");
+    assert!(!program.out.text().contains("TEXT") && !program.err.text().contains("TEXT"), "{lines:#?}");
+}

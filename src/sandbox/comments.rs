@@ -1,0 +1,100 @@
+//! Comments on files, and replies to comments.
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    answer::{self, Answer, Refusal},
+    api,
+    body::Received,
+    call::Call,
+    events::Kind,
+    files::text,
+    shape,
+};
+
+/// Everything under `/comments`.
+pub(super) async fn answer(
+    call: &Call<'_>,
+    segments: &[&str],
+    body: &mut Received,
+) -> Result<Answer, Refusal> {
+    let shelf = &call.world.comments;
+    match (call.head.method.as_str(), segments) {
+        ("POST", []) => create(call, &body.json().await?),
+        ("GET", [id]) => Ok(answer::json(StatusCode::OK, &shown(call, shelf.get(id)?))),
+        ("PUT", [id]) => {
+            shelf.change(id, &body.json().await?, &["message"])?;
+            let modified = json!({ "modified_at": shape::stamp(Timestamp::now()) });
+            let comment = shelf.change(id, &modified, &["modified_at"])?;
+            Ok(answer::json(StatusCode::OK, &shown(call, comment)))
+        }
+        ("DELETE", [id]) => {
+            let owner = shelf.owner(id)?;
+            shelf.remove(id)?;
+            let store = call.world.store();
+            // The file may be gone by now.
+            if let Ok(file) = store.file(&owner) {
+                call.happened(Kind::CommentDelete, &store, file);
+            }
+            Ok(answer::empty(StatusCode::NO_CONTENT))
+        }
+        (_, [] | [_]) => Err(Refusal::method_not_allowed()),
+        _ => Err(Refusal::not_found()),
+    }
+}
+
+/// The comments on a file.
+pub(super) fn of_file(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    call.world.store().file(id)?;
+    let page = api::page(call)?;
+    let all = call.world.comments.of(id);
+    let total_count = all.len();
+    let shown = all.into_iter().skip(page.offset).take(page.limit).map(|comment| shown(call, comment));
+    let body = json!({
+        "total_count": total_count,
+        "limit": page.limit,
+        "offset": page.offset,
+        "entries": shown.collect::<Vec<_>>(),
+    });
+    Ok(answer::json(StatusCode::OK, &body))
+}
+
+fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
+    let message =
+        text(body, "/message").or_else(|refusal| text(body, "/tagged_message").map_err(|_| refusal))?;
+    let (kind, id) = (text(body, "/item/type")?, text(body, "/item/id")?);
+    let (file, is_reply) = match kind {
+        "file" => (id.to_owned(), false),
+        // A reply hangs on the same file.
+        "comment" => (call.world.comments.owner(id)?, true),
+        _ => return Err(Refusal::parameter("item.type", &format!("Invalid value '{kind}'."))),
+    };
+    let store = call.world.store();
+    let item = store.file(&file)?;
+    let now = shape::stamp(Timestamp::now());
+    let comment = call.world.comments.add(&file, |new| {
+        json!({
+            "type": "comment",
+            "id": new,
+            "is_reply_comment": is_reply,
+            "message": message,
+            "created_by": call.world.users.mini(&call.who),
+            "created_at": now,
+            "modified_at": now,
+            "item": { "type": kind, "id": id },
+        })
+    });
+    call.happened(Kind::Comment, &store, item);
+    Ok(answer::json(StatusCode::CREATED, &shown(call, comment)))
+}
+
+fn shown(call: &Call<'_>, mut comment: Value) -> Value {
+    let Some(fields) = call.fields() else { return comment };
+    if let Some(object) = comment.as_object_mut() {
+        let message = object.get("message").cloned().unwrap_or_default();
+        object.insert("tagged_message".to_owned(), message);
+    }
+    shape::picked(comment, &fields)
+}
