@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 /// Where the page is, unless it is told otherwise or the port is taken.
-pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
+pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -48,23 +48,21 @@ impl Demo {
         Ok(Self { listener, address })
     }
 
-    /// The page's URL.
+    /// The page's URL, without a slash at the end: its origin.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        base_url(self.address)
     }
 
     /// The lines of `proxy.toml` that let the page in.
     pub fn app(&self) -> String {
-        let mut origins = vec![self.url()];
-        if self.address.ip().is_loopback() {
-            origins.push(format!("http://localhost:{}", self.address.port()));
-        }
-        format!("[[app]]\nname = \"page\"\norigins = {origins:?}\n")
+        let page = self.url();
+        let local = format!("http://localhost:{}", self.address.port());
+        format!("[[app]]\nname = \"page\"\norigins = [\n  \"{page}\",\n  \"{local}\",\n]\n")
     }
 
-    /// Serves the page, which calls the gateway at this base URL, from a task of the current runtime.
-    pub fn serve(self, gateway: &str) {
-        let files = Arc::new(Files::new(&self, gateway));
+    /// Serves the page, which calls the gateway at this address, from a task of the current runtime.
+    pub fn serve(self, gateway: SocketAddr) {
+        let files = Arc::new(Files::new(&self, &base_url(gateway)));
         tokio::spawn(async move {
             loop {
                 match self.listener.accept().await {
@@ -148,6 +146,14 @@ impl Files {
         }
         answer
     }
+}
+
+/// As a browser of this machine reaches it.
+fn base_url(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    format!("http://{address}")
 }
 
 fn escaped(text: &str) -> String {

@@ -277,7 +277,7 @@ proxy = "none"
     )
 }
 
-/// On stdout, before the access lines. The page is served from here on, unless it could not reach the gateway.
+/// On stdout, before the access lines. The page is served from here on; a browser does not reach Unix sockets.
 fn introduce(addresses: &[String], page: Demo) -> io::Result<()> {
     let address = addresses.first().map(String::as_str).unwrap_or_default();
     let mut out = io::stdout().lock();
@@ -286,14 +286,14 @@ fn introduce(addresses: &[String], page: Demo) -> io::Result<()> {
             out,
             "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n"
         )?,
-        None => {
-            writeln!(
-                out,
-                "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n\nor open {}/ in a browser.\n",
-                page.url()
-            )?;
-            page.serve(&format!("http://{address}"));
-        }
+        None => writeln!(
+            out,
+            "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n"
+        )?,
+    }
+    if let Ok(gateway) = address.parse() {
+        writeln!(out, "or open {}/ in a browser.\n", page.url())?;
+        page.serve(gateway);
     }
     out.flush()
 }

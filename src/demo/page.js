@@ -29,8 +29,8 @@ const size = (bytes) => {
   return `${bytes < 10 && unit ? bytes.toFixed(1) : Math.round(bytes)} ${units[unit]}`;
 };
 
-const date = (text) =>
-  text ? new Date(text).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }) : "";
+const clock = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
+const date = (text) => (text ? clock.format(new Date(text)) : "");
 
 // ---- The gateway -------------------------------------------------------------------------------------------------
 

@@ -17,14 +17,14 @@ addEventListener("message", async ({ data: { gateway, image, folder } }) => {
     });
     picture.src = image;
     const read = await loaded;
-    says("image", read, read ? "the picture was shown" : "the picture was not delivered");
+    says("image", read, read ? "The picture was shown." : "The picture was not delivered.");
   }
 
   try {
     // No preflight stands before this one, and nothing can be read of its answer.
     const body = JSON.stringify(folder);
     await fetch(gateway + "/2.0/folders", { method: "POST", mode: "no-cors", body });
-    says("post", false, "sent; the answer cannot be read");
+    says("post", false, "Sent; the answer cannot be read.");
   } catch (error) {
     says("post", false, String(error.message || error));
   }

@@ -17,26 +17,22 @@ const LOOPBACK: &str = "[listen]\naddress = \"127.0.0.1:0\"";
 const NAMED: &str = "[listen]\naddress = \"0.0.0.0:0\"\nhosts = [\"gate.internal\"]";
 
 #[tokio::test]
-#[ignore = "until origins can be listed"]
 async fn an_allowed_page_uses_a_gateway_on_loopback() {
     allowed(LOOPBACK, "http://127.0.0.1", "127.0.0.1").await;
 }
 
 #[tokio::test]
-#[ignore = "until origins can be listed"]
 async fn an_allowed_page_uses_a_gateway_with_tls() {
     allowed(&tls(), "https://localhost", "pages.example").await;
 }
 
 /// Without Fetch Metadata: images are known by their `Referer` alone.
 #[tokio::test]
-#[ignore = "until origins can be listed"]
 async fn an_allowed_page_uses_a_gateway_with_a_name_and_no_tls() {
     allowed(NAMED, "http://gate.internal", "pages.example").await;
 }
 
 #[tokio::test]
-#[ignore = "until origins can be listed"]
 async fn another_page_does_nothing_where_one_is_allowed() {
     let site = Site::start().await;
     for (listen, gate) in [(LOOPBACK, "http://127.0.0.1"), (NAMED, "http://gate.internal")] {
