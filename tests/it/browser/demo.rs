@@ -103,15 +103,13 @@ async fn the_page_uploads_and_downloads_with_progress() {
 
 #[tokio::test]
 async fn the_page_shows_that_a_stranger_gets_nothing() {
-    let (bench, page) = with_page().await;
+    let (bench, mut page) = with_page().await;
     let picture = Content::Zeros(1_000_000);
     bench.sandbox.add_file("0", "picture.png", picture);
-    page.run("location.reload()").await;
-    let again =
-        "new Promise((done) => document.readyState === 'complete' ? done() : addEventListener('load', done))";
-    while page.try_run(again).await.is_none() {}
+    let url = page.run("location.href").await;
+    page.go(url.as_str().unwrap()).await;
     page.run(UNTIL).await;
-    page.run("until(() => $('#rows tr')); $('#try').click()").await;
+    page.run("until(() => $('#rows tr')).then(() => $('#try').click())").await;
     page.run("until(() => $('#verdict').textContent || $('#notice').checkVisibility())").await;
     let marks = "['here', 'there'].map((of) => \
                  [...document.querySelectorAll(`#tries-${of} .mark`)].map((mark) => mark.textContent))";
