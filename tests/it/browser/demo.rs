@@ -127,8 +127,8 @@ async fn the_page_counts_down_to_when_it_may_ask_again() {
     let folder = bench.sandbox.add_folder("0", "Limited");
     bench.sandbox.script(&format!("/2.0/folders/{folder}"), vec![Fault::RateLimited { retry_after: 1 }]);
     page.run(&format!("location.hash = '#folder-{folder}'")).await;
-    page.run("until(() => $('#notice').checkVisibility())").await;
-    let said = page.run("[$('#notice strong').textContent, $('#again').textContent]").await;
+    let texts = "[$('#notice strong').textContent, $('#again').textContent]";
+    let said = page.run(&format!("until(() => $('#notice').checkVisibility() && {texts})")).await;
     assert_eq!(said, json!(["Too many requests", "Try again in 1 s"]));
     page.run("until(() => !$('#again').disabled).then(() => $('#again').click())").await;
     let crumbs = page.run("until(() => $('#crumbs').innerText.includes('Limited'))").await;
