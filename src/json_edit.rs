@@ -299,6 +299,8 @@ impl Editor {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     static URL: Node = Node { keys: &[], items: None, string: Some(Edit::Url) };
@@ -386,6 +388,58 @@ mod tests {
         let want = format!(r#"{{"url":"https:{long}","token":"","entries":[{{"url":"<https:a>"}}]}}"#);
         for size in [1000, 4096, text.len()] {
             assert_eq!(edited(&text, size).0, want);
+        }
+    }
+
+    fn random(rng: &mut fastrand::Rng, depth: u32) -> Value {
+        let text = |rng: &mut fastrand::Rng| {
+            let parts = ["https:", "a", "\"", "\\", "é", "{", "]", ",", ":", "\n", "url", "\u{1f600}"];
+            (0..rng.usize(0..5)).map(|_| parts[rng.usize(0..parts.len())]).collect::<String>()
+        };
+        match rng.u32(0..if depth > 4 { 4 } else { 8 }) {
+            0 => Value::Null,
+            1 => rng.i64(..).into(),
+            2 | 3 => text(rng).into(),
+            4 | 5 => (0..rng.usize(0..4)).map(|_| random(rng, depth + 1)).collect(),
+            _ => {
+                let keys = ["url", "token", "entries", "x", "urls", "u\"rl"];
+                let entry = |rng: &mut fastrand::Rng| {
+                    (keys[rng.usize(0..keys.len())].to_owned(), random(rng, depth + 1))
+                };
+                Value::Object((0..rng.usize(0..5)).map(|_| entry(rng)).collect())
+            }
+        }
+    }
+
+    /// What [`ROOT`] asks for, by another way.
+    fn edit_tree(value: &mut Value, entries: bool) {
+        let Value::Object(object) = value else { return };
+        if let Some(Value::String(url)) = object.get_mut("url")
+            && url.starts_with("https:")
+        {
+            *url = format!("<{url}>");
+        }
+        if let Some(Value::String(token)) = object.get_mut("token") {
+            token.clear();
+        }
+        if let Some(Value::Array(items)) = object.get_mut("entries").filter(|_| entries) {
+            items.iter_mut().for_each(|item| edit_tree(item, false));
+        }
+    }
+
+    #[test]
+    fn random_texts_are_edited_as_a_parser_would_read_them() {
+        let seed = fastrand::u64(..);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for _ in 0..3000 {
+            let mut tree = random(&mut rng, 0);
+            let text = match rng.bool() {
+                true => serde_json::to_string(&tree).unwrap(),
+                false => serde_json::to_string_pretty(&tree).unwrap(),
+            };
+            let (have, _) = edited(&text, rng.usize(1..40));
+            edit_tree(&mut tree, true);
+            assert_eq!(serde_json::from_str::<Value>(&have).unwrap(), tree, "seed {seed}: {text}");
         }
     }
 }

@@ -10,6 +10,9 @@ pub mod cors; // what may that page read?
 pub mod route; // where at Box?
 pub mod box_host; // which hosts are Box's?
 pub mod operation; // may this app do this?
+pub mod class; // of which class is it?
+pub mod limit; // how often?
+pub mod budget; // how often in a month?
 pub mod headers; // which fields pass, in both directions?
 pub mod upload; // the request's body
 pub mod token; // with what authority?

@@ -117,7 +117,7 @@ impl Pattern {
     }
 
     /// Whether the operation is meant in any spelling that Box could take for it.
-    fn matches_any_spelling(&self, operation: Operation<'_>) -> bool {
+    pub fn matches_any_spelling(&self, operation: Operation<'_>) -> bool {
         self.covers(operation.method)
             && (self.everything
                 || matches(

@@ -232,9 +232,9 @@ fn in_a_browser(text: &str) -> Option<(String, String, u16)> {
     }
 }
 
-/// Text near an origin: parts of listed ones and of hostile ones, in any order.
-fn near_an_origin() -> impl Strategy<Value = String> {
-    let part = prop_oneof![
+/// A part of a listed origin, or of what is none.
+fn part() -> impl Strategy<Value = &'static str> {
+    prop_oneof![
         Just("https://"),
         Just("http://"),
         Just("HTTPS://"),
@@ -268,8 +268,21 @@ fn near_an_origin() -> impl Strategy<Value = String> {
         Just("null"),
         Just("_"),
         Just("-"),
-    ];
-    prop::collection::vec(part, 0..7).prop_map(|parts| parts.concat())
+    ]
+}
+
+/// Parts in any order.
+fn near_an_origin() -> impl Strategy<Value = String> {
+    prop::collection::vec(part(), 0..7).prop_map(|parts| parts.concat())
+}
+
+/// An admitted origin with something in its midst.
+fn beside_an_origin() -> impl Strategy<Value = String> {
+    let admitted = prop_oneof![Just("https://a.example"), Just("https://x.a.example:8443")];
+    (admitted, any::<prop::sample::Index>(), part(), 0..3_usize).prop_map(|(origin, at, part, taken)| {
+        let at = at.index(origin.len());
+        format!("{}{part}{}", &origin[..at], &origin[(at + taken).min(origin.len())..])
+    })
 }
 
 proptest! {
@@ -278,7 +291,7 @@ proptest! {
     /// Whatever is admitted is, to a browser, the listed origin or below it.
     #[test]
     fn nothing_that_a_browser_counts_as_outside_is_admitted(
-        origin in prop_oneof![near_an_origin(), near_an_origin().prop_map(|rest| format!("https://{rest}")), any::<String>()],
+        origin in prop_oneof![beside_an_origin(), near_an_origin(), near_an_origin().prop_map(|rest| format!("https://{rest}")), any::<String>()],
     ) {
         if admits("https://a.example", &origin) {
             prop_assert_eq!(in_a_browser(&origin), Some(("https".into(), "a.example".into(), 443)));
