@@ -49,3 +49,4 @@ pub mod metrics;
 
 // A Box to try against.
 pub mod sandbox;
+pub mod demo; // its page

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use std::sync::Arc;
 use boxgate::access::AccessLog;
 use boxgate::clock::Clock;
 use boxgate::config::{self, Config, Overrides, Problems};
+use boxgate::demo::Demo;
 use boxgate::sandbox::{Options, Sandbox};
 use boxgate::server::{self, Stop};
 use boxgate::tls::Tls;
-use boxgate::{check, log};
+use boxgate::{check, demo, log};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -57,6 +59,9 @@ enum Command {
         /// Where operators connect
         #[arg(long, value_name = "ADDR", env = "BOXGATE_ADMIN", default_value = "127.0.0.1:8081")]
         admin: String,
+        /// Where the page is that shows the sandbox in a browser
+        #[arg(long, value_name = "ADDR", env = "BOXGATE_PAGE", default_value_t = demo::ADDRESS)]
+        page: SocketAddr,
     },
 }
 
@@ -95,7 +100,7 @@ fn main() -> ExitCode {
             Ok(config) => concluded(checked(&config, offline)),
             Err(problems) => bad_configuration(&problems),
         },
-        Command::Sandbox { listen, admin } => sandbox(&listen, &admin),
+        Command::Sandbox { listen, admin, page } => sandbox(&listen, &admin, page),
     }
 }
 
@@ -219,11 +224,12 @@ async fn reload(tls: Option<Arc<Tls>>) {
     }
 }
 
-fn sandbox(listen: &str, admin: &str) -> ExitCode {
+fn sandbox(listen: &str, admin: &str, page: SocketAddr) -> ExitCode {
     let folder = std::env::temp_dir().join(format!("boxgate-sandbox-{}", std::process::id()));
     let served = runtime().and_then(|runtime| {
         runtime.block_on(async {
             let sandbox = Sandbox::start(Options::default()).await?;
+            let page = Demo::bind(page).await?;
             std::fs::create_dir_all(&folder)?;
             std::fs::write(folder.join("ca.pem"), sandbox.ca_pem())?;
             let overrides = Overrides {
@@ -233,8 +239,8 @@ fn sandbox(listen: &str, admin: &str) -> ExitCode {
             };
             let secret = |name: &str| (name == "SANDBOX_SECRET").then(|| sandbox.client_secret().to_owned());
             let name = folder.join("sandbox.toml");
-            match config::from_text(&sandbox_file(&sandbox), &name, &overrides, &secret) {
-                Ok(config) => serve(config, introduce).await,
+            match config::from_text(&sandbox_file(&sandbox, &page), &name, &overrides, &secret) {
+                Ok(config) => serve(config, |addresses| introduce(addresses, page)).await,
                 Err(problems) => Ok(bad_configuration(&problems)),
             }
         })
@@ -243,7 +249,7 @@ fn sandbox(listen: &str, admin: &str) -> ExitCode {
     concluded(served)
 }
 
-fn sandbox_file(sandbox: &Sandbox) -> String {
+fn sandbox_file(sandbox: &Sandbox, page: &Demo) -> String {
     format!(
         r#"[box]
 api       = "{}"
@@ -259,18 +265,20 @@ enterprise_id = "{}"
 
 [upstream]
 proxy = "none"
-"#,
+
+{}"#,
         sandbox.api_url(),
         sandbox.upload_url(),
         sandbox.download_url(),
         sandbox.token_url(),
         sandbox.client_id(),
         sandbox.enterprise_id(),
+        page.app(),
     )
 }
 
-/// On stdout, before the access lines.
-fn introduce(addresses: &[String]) -> io::Result<()> {
+/// On stdout, before the access lines. The page is served from here on; a browser does not reach Unix sockets.
+fn introduce(addresses: &[String], page: Demo) -> io::Result<()> {
     let address = addresses.first().map(String::as_str).unwrap_or_default();
     let mut out = io::stdout().lock();
     match address.strip_prefix("unix:") {
@@ -282,6 +290,10 @@ fn introduce(addresses: &[String]) -> io::Result<()> {
             out,
             "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n"
         )?,
+    }
+    if let Ok(gateway) = address.parse() {
+        writeln!(out, "or open {}/ in a browser.\n", page.url())?;
+        page.serve(gateway);
     }
     out.flush()
 }

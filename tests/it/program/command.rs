@@ -120,7 +120,7 @@ fn check_says_where_a_wrong_secret_is_mended_and_does_not_show_it() {
 fn the_sandboxs_own_curl_line_works() {
     let folder = Folder::new();
     let mut sandbox = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
-    sandbox.args(["sandbox", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    sandbox.args(["sandbox", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--page", "127.0.0.1:0"]);
     let mut program = Program::spawn(folder, sandbox);
     let line = program.out.wait_for(&["  curl "]);
     assert!(program.out.text().contains(&format!("http://{}", program.callers)));
@@ -128,6 +128,14 @@ fn the_sandboxs_own_curl_line_works() {
     assert!(curl.status.success(), "{}", err(&curl));
     let me: serde_json::Value = serde_json::from_slice(&curl.stdout).unwrap();
     assert!(me["login"].is_string(), "{me}");
+    let line = program.out.wait_for(&["in a browser."]);
+    let page = line.split_once("http://").unwrap().1.split_once('/').unwrap().0;
+    let page = request(page, "GET", "/", "");
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains(&format!("content=\"http://{}\"", program.callers)), "{}", page.body);
+    assert!(
+        page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'"))
+    );
     program.terminate();
     assert_eq!(program.exited().code(), Some(0));
     assert_eq!(std::fs::read_dir(&*program.folder).unwrap().count(), 0, "its temporary files are gone");

@@ -1,0 +1,8 @@
+//! Web pages in a real browser: what a page can do at the gateway, and what it cannot.
+
+mod chromium; // the browser
+mod site; // pages of other origins
+mod hostile; // what no page may do
+mod allowed; // what a listed page can do
+mod address_bar; // what a person opens
+mod demo; // the page of the sandbox
