@@ -69,6 +69,8 @@ struct Source {
     kept_bytes: usize,
     limit: usize,
     trailers: bool,
+    /// Taken ahead of their time.
+    early_trailers: Option<Frame<Bytes>>,
     /// Only the latest attempt may take from the caller.
     attempt: u32,
     progress: Rc<Progress>,
@@ -92,6 +94,7 @@ impl Upload {
             kept_bytes: 0,
             limit: keep,
             trailers: false,
+            early_trailers: None,
             attempt: 0,
             progress: progress.clone(),
         };
@@ -115,6 +118,32 @@ impl Upload {
     /// The gate that Box's interim answer opens; `None` where the caller expects none.
     pub fn invitation(&self) -> Option<&Arc<Invitation>> {
         self.invitation.as_ref()
+    }
+
+    /// Returns when the caller has gone. hyper does not see the end of a connection whose request body nobody polls,
+    /// so some of the body is read ahead while the request waits, up to what is kept anyway.
+    pub async fn caller_left(&self) {
+        let source = match &self.source {
+            // Polling would invite the body.
+            Some(source) if self.invitation.is_none() => source,
+            // hyper sees it.
+            _ => return std::future::pending().await,
+        };
+        std::future::poll_fn(|cx| {
+            let mut source = source.borrow_mut();
+            while source.kept_bytes < source.limit && !source.progress.complete.get() {
+                match std::task::ready!(source.read(cx)) {
+                    None => {}
+                    Some(Err(_)) => return Poll::Ready(()),
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(piece) => source.keep_ahead(piece),
+                        Err(trailers) => source.early_trailers = Some(trailers),
+                    },
+                }
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Whether everything taken from the caller so far is still at hand.
@@ -235,6 +264,9 @@ impl Body for Attempt {
             sending.next += 1;
             return Poll::Ready(Some(Ok(Frame::data(piece.clone()))));
         }
+        if let Some(trailers) = source.early_trailers.take() {
+            return Poll::Ready(Some(Ok(trailers)));
+        }
         let polled = source.poll(cx);
         if matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_data()) {
             sending.next += 1;
@@ -248,7 +280,7 @@ impl Body for Attempt {
             Some(sending) => {
                 let source = sending.source.borrow();
                 let all_sent = source.kept.as_ref().is_none_or(|kept| sending.next >= kept.len());
-                all_sent && source.incoming.is_end_stream()
+                all_sent && source.early_trailers.is_none() && source.incoming.is_end_stream()
             }
         }
     }
@@ -266,6 +298,16 @@ impl Body for Attempt {
 
 impl Source {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let polled = self.read(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(piece) = frame.data_ref()
+        {
+            self.keep(piece.clone());
+        }
+        polled
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.progress.starved.set(polled.is_pending());
         let Poll::Ready(frame) = polled else { return Poll::Pending };
@@ -278,7 +320,7 @@ impl Source {
             Some(Err(error)) => Some(Err(UploadError::Caller(error))),
             Some(Ok(frame)) => {
                 match frame.data_ref() {
-                    Some(piece) => self.keep(piece.clone()),
+                    Some(piece) => self.progress.bytes.set(self.progress.bytes.get() + piece.len() as u64),
                     None => self.trailers = true,
                 }
                 self.progress.complete.set(self.incoming.is_end_stream());
@@ -288,8 +330,15 @@ impl Source {
         Poll::Ready(frame)
     }
 
+    /// Nothing of it was sent yet, so it is kept whatever its size.
+    fn keep_ahead(&mut self, piece: Bytes) {
+        self.kept_bytes = self.kept_bytes.saturating_add(piece.len());
+        if let Some(kept) = &mut self.kept {
+            kept.push(piece);
+        }
+    }
+
     fn keep(&mut self, piece: Bytes) {
-        self.progress.bytes.set(self.progress.bytes.get() + piece.len() as u64);
         self.kept_bytes = self.kept_bytes.saturating_add(piece.len());
         if self.kept_bytes > self.limit {
             self.kept = None;
