@@ -4,10 +4,12 @@
 //! to the log alone. The match has no `_`: a new reason must choose its answer.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use jiff::Timestamp;
 use serde::Serialize;
 
 /// Why a request got no answer from Box.
@@ -36,6 +38,24 @@ pub enum Refusal {
     OperationNotAllowed,
     /// `As-User` names a user that the app may not name.
     AsUserNotAllowed,
+    /// A limit has nothing left for it.
+    RateLimitExceeded {
+        /// The limit's name, or what stands in its place for a pause.
+        limit: Arc<str>,
+        /// Seconds until a retry makes sense, at least 1.
+        retry_after: u64,
+        /// `RateLimit` and `RateLimit-Policy`; a pause has none.
+        fields: Option<Box<(String, String)>>,
+    },
+    /// A budget of calls is used up.
+    BudgetSpent {
+        /// Its name.
+        budget: Arc<str>,
+        /// When it begins anew.
+        until: Timestamp,
+    },
+    /// Too much in flight; the name of what bounds it.
+    Overloaded(Arc<str>),
     /// No app serves this path, Host and source.
     NoSuchApp,
     /// An app does, but the path is none of Box's.
@@ -70,6 +90,9 @@ struct ClientError<'a> {
     help_url: String,
 }
 
+/// draft-ietf-httpapi-ratelimit-headers-10.
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 impl Refusal {
@@ -86,6 +109,9 @@ impl Refusal {
             Self::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
             Self::OperationNotAllowed => (StatusCode::FORBIDDEN, "operation_not_allowed"),
             Self::AsUserNotAllowed => (StatusCode::FORBIDDEN, "as_user_not_allowed"),
+            Self::RateLimitExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
+            Self::BudgetSpent { .. } => (StatusCode::FORBIDDEN, "budget_spent"),
+            Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::NoSuchApp => (StatusCode::NOT_FOUND, "no_such_app"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::CredentialsRefused => (StatusCode::BAD_GATEWAY, "credentials_refused"),
@@ -120,6 +146,13 @@ impl Refusal {
             }
             Self::OperationNotAllowed => "The rules of this app (allow, deny) exclude this operation.".to_owned(),
             Self::AsUserNotAllowed => "The As-User header must name one of the users listed in as_user of this app.".to_owned(),
+            Self::RateLimitExceeded { limit, retry_after, .. } => {
+                format!("The limit {limit:?} has no call left for this request; try again in {retry_after} s.")
+            }
+            Self::BudgetSpent { budget, until } => {
+                format!("The budget {budget:?} of calls is used up until {until} ([[budget]] in proxy.toml).")
+            }
+            Self::Overloaded(what) => format!("Too many requests are under way ({what}); try again."),
             Self::NoSuchApp => "No app is configured for this path and Host.".to_owned(),
             Self::NotFound => "This path is none of Box's: API paths begin with /2.0/.".to_owned(),
             Self::CredentialsRefused => {
@@ -147,6 +180,8 @@ impl Refusal {
             | Self::OriginNotAllowed
             | Self::OperationNotAllowed
             | Self::AsUserNotAllowed => "boxgate; error=http_request_denied",
+            Self::RateLimitExceeded { .. } | Self::BudgetSpent { .. } => "boxgate; error=http_request_denied",
+            Self::Overloaded(_) => "boxgate; error=connection_limit_reached",
             Self::NoSuchApp | Self::NotFound => "boxgate; error=destination_not_found",
             Self::CredentialsRefused => "boxgate; error=proxy_configuration_error",
             Self::UpstreamUnauthorized => "boxgate; error=proxy_configuration_error; received-status=401",
@@ -160,7 +195,10 @@ impl Refusal {
     /// Seconds for `Retry-After`: whole ones, since Box's SDKs parse a number (a date makes them throw).
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::TokenUnavailable { retry_after } => Some((*retry_after).max(1)),
+            Self::TokenUnavailable { retry_after } | Self::RateLimitExceeded { retry_after, .. } => {
+                Some((*retry_after).max(1))
+            }
+            Self::Overloaded(_) => Some(1),
             Self::BadRequest(_)
             | Self::MethodNotAllowed
             | Self::HostNotAllowed { .. }
@@ -170,6 +208,7 @@ impl Refusal {
             | Self::OriginNotAllowed
             | Self::OperationNotAllowed
             | Self::AsUserNotAllowed
+            | Self::BudgetSpent { .. }
             | Self::NoSuchApp
             | Self::NotFound
             | Self::CredentialsRefused
@@ -198,6 +237,13 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(PROXY_STATUS, HeaderValue::from_static(self.proxy_status()));
+        if let Self::RateLimitExceeded { fields: Some(fields), .. } = self {
+            for (name, value) in [(RATE_LIMIT, &fields.0), (RATE_LIMIT_POLICY, &fields.1)] {
+                if let Ok(value) = HeaderValue::from_str(value) {
+                    headers.insert(name, value);
+                }
+            }
+        }
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
