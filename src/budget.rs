@@ -8,9 +8,11 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 pub mod book;
+pub mod keeper;
 
 pub mod ledger;
 pub mod period;
+pub mod store;
 
 /// One `[[budget]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

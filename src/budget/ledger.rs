@@ -404,7 +404,7 @@ fn is_mark(used: u64, calls: u64) -> bool {
         return false;
     }
     if used / 2 >= calls {
-        return used % calls == 0 && (used / calls).is_power_of_two();
+        return used.is_multiple_of(calls) && (used / calls).is_power_of_two();
     }
     let tenths = |used: u64| u128::from(used) * 10 / u128::from(calls);
     let (before, now) = (tenths(used - 1), tenths(used));
