@@ -1,7 +1,18 @@
 //! Budgets: so many calls of Box's API in a calendar day or month (UTC), as a Box plan licenses them.
+//!
+//! [`book`] holds all counts by name, [`ledger`] is what the workers ask before each call, [`store`] is the file and
+//! [`keeper`] the thread that writes it. What was spent is counted by app, identity and class also where no budget
+//! is configured, so that "who spent our calls this month" has an answer.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+
+pub mod book;
+pub mod keeper;
+
+pub mod ledger;
+pub mod period;
+pub mod store;
 
 /// One `[[budget]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +32,7 @@ pub struct Budget {
 }
 
 /// What has a count of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
     /// The identity of the configuration.
     Identity,
@@ -31,8 +42,24 @@ pub enum Key {
     Global,
 }
 
+impl Key {
+    /// As in configuration and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::App => "app",
+            Self::Global => "global",
+        }
+    }
+
+    /// From the name.
+    fn named(name: &str) -> Option<Self> {
+        [Self::Identity, Self::App, Self::Global].into_iter().find(|key| key.as_str() == name)
+    }
+}
+
 /// A period of the calendar, in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Period {
     /// From midnight to midnight.
     Day,

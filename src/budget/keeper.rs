@@ -1,0 +1,105 @@
+//! The thread that writes the counts down, off the path of requests: when something has changed, about once a
+//! second, and at the end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::Period;
+use super::book::Book;
+use super::period::timestamp;
+use super::store::{OpenError, Store};
+use crate::clock::Clock;
+
+/// Under a second by more than a commit takes, so that a kill loses the last second at most.
+const EVERY: Duration = Duration::from_millis(900);
+
+/// The thread. Dropping it writes once more, and waits for that.
+pub struct Keeper {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Opens the file in the state folder, and begins to write down what is counted in the book that is returned.
+/// `needed`: a budget is configured. Without one, a file that cannot be had is a warning, and the counts of who
+/// spent what live as long as the process.
+///
+/// # Errors
+/// A budget is configured, and the file cannot be had; in words for operators.
+pub fn start(folder: &Path, needed: bool, clock: Clock) -> Result<(Arc<Book>, Keeper), OpenError> {
+    let now = timestamp(clock.wall());
+    let store = match Store::open(folder, now) {
+        Ok(store) => Some(store),
+        Err(why) if needed => return Err(why),
+        Err(why) => {
+            warn!("who spends Box calls is counted until the next restart only: {why}");
+            None
+        }
+    };
+    let since = store.as_ref().map_or(now, Store::since);
+    let book = Arc::new(Book::new(since, store.iter().flat_map(Store::entries)));
+    book.file.in_memory.store(store.is_none(), Ordering::Relaxed);
+    book.file.set_aside.store(store.as_ref().map_or(0, Store::set_aside), Ordering::Relaxed);
+    let (stop, stopped) = mpsc::channel::<()>();
+    let mut keeping = Keeping { store, book: book.clone(), clock };
+    let thread = thread::Builder::new().name("budgets".to_owned()).spawn(move || {
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(EVERY) {
+            keeping.keep();
+        }
+        keeping.keep();
+    });
+    let thread = thread.map_err(OpenError::Thread)?;
+    Ok((book, Keeper { stop: Some(stop), thread: Some(thread) }))
+}
+
+impl Keeper {
+    /// Writes once more, and returns when that is safe on the disk. After the workers have ended.
+    pub fn stop(self) {}
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Keeping {
+    store: Option<Store>,
+    book: Arc<Book>,
+    clock: Clock,
+}
+
+impl Keeping {
+    fn keep(&mut self) {
+        let now = timestamp(self.clock.wall());
+        self.book.forget([Period::Day.at(now), Period::Month.at(now)]);
+        let Some(store) = &mut self.store else { return };
+        let written = store.write(&self.book.entries(), now);
+        let file = &self.book.file;
+        file.set_aside.store(store.set_aside(), Ordering::Relaxed);
+        let failed_before = file.failing.swap(written.is_err(), Ordering::Relaxed);
+        match written {
+            Ok(()) if failed_before => info!("counts of calls are written down again"),
+            Ok(()) => {}
+            Err(why) => {
+                file.failed_writes.fetch_add(1, Ordering::Relaxed);
+                if !failed_before {
+                    error!(
+                        "counts of calls cannot be written down; counting goes on, and so do the tries, but a restart now would lose what is not written: {why}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

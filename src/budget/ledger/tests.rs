@@ -1,0 +1,318 @@
+use super::*;
+
+use std::num::NonZeroU64;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+const CLASS: Class = Class::General;
+
+fn at(text: &str) -> SystemTime {
+    text.parse::<Timestamp>().unwrap().try_into().unwrap()
+}
+
+fn noon() -> SystemTime {
+    at("2026-11-25T12:00:00Z")
+}
+
+fn budget(name: &str, key: Key, calls: u64, per: Period) -> Budget {
+    let calls = NonZeroU64::new(calls).unwrap();
+    Budget { name: name.into(), key, calls, per, when_spent: WhenSpent::Reject, enforce: true }
+}
+
+fn book() -> Arc<Book> {
+    Arc::new(Book::new(Timestamp::UNIX_EPOCH, []))
+}
+
+fn over(book: &Arc<Book>, budgets: Vec<Budget>, apps: &[&str]) -> Ledger {
+    let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
+    Ledger::new(budgets, names(apps), names(&["service", "other"]), book.clone(), noon())
+}
+
+fn ledger(budgets: Vec<Budget>) -> Ledger {
+    over(&book(), budgets, &["a", "b"])
+}
+
+fn used(ledger: &Ledger, name: &str, value: &str, now: SystemTime) -> u64 {
+    let snapshot = ledger.snapshot(now);
+    snapshot.budgets.iter().find(|state| &*state.name == name && &*state.value == value).unwrap().used
+}
+
+#[test]
+fn a_spent_budget_refuses_until_its_period_ends() {
+    let ledger = ledger(vec![budget("plan", Key::Global, 2, Period::Month)]);
+    ledger.try_spend(0, 0, CLASS, noon()).unwrap();
+    ledger.try_spend(1, 1, CLASS, noon()).unwrap();
+    let refused = ledger.try_spend(0, 0, CLASS, noon()).unwrap_err();
+    assert_eq!(refused.to_string(), "the budget \"plan\" is spent until 2026-12-01T00:00:00Z");
+    let state = &ledger.snapshot(noon()).budgets[0];
+    assert_eq!((state.used, state.refused, state.calls), (2, 1, 2));
+    ledger.try_spend(0, 0, CLASS, at("2026-11-30T23:59:59.9Z")).unwrap_err();
+    ledger.try_spend(0, 0, CLASS, at("2026-12-01T00:00:00Z")).unwrap();
+    assert_eq!(used(&ledger, "plan", "", at("2026-12-01T00:00:00Z")), 1);
+}
+
+#[test]
+fn every_key_value_has_its_own_count() {
+    let ledger = ledger(vec![
+        budget("apps", Key::App, 1, Period::Day),
+        budget("accounts", Key::Identity, 2, Period::Day),
+    ]);
+    ledger.try_spend(0, 0, CLASS, noon()).unwrap();
+    assert_eq!(&*ledger.try_spend(0, 1, CLASS, noon()).unwrap_err().name, "apps");
+    ledger.try_spend(1, 0, CLASS, noon()).unwrap();
+    let used = |name, value| used(&ledger, name, value, noon());
+    assert_eq!((used("apps", "a"), used("apps", "b")), (1, 1));
+    assert_eq!((used("accounts", "service"), used("accounts", "other")), (2, 0));
+}
+
+#[test]
+fn all_budgets_are_charged_or_none() {
+    let ledger = ledger(vec![
+        budget("month", Key::Global, 100, Period::Month),
+        budget("app", Key::App, 1, Period::Day),
+        Budget { enforce: false, ..budget("shadow", Key::Global, 1, Period::Month) },
+    ]);
+    ledger.try_spend(0, 0, CLASS, noon()).unwrap();
+    for _ in 0..5 {
+        let refused = ledger.try_spend(0, 0, CLASS, noon()).unwrap_err();
+        assert_eq!((&*refused.name, refused.until.to_string().as_str()), ("app", "2026-11-26T00:00:00Z"));
+    }
+    let snapshot = ledger.snapshot(noon());
+    let seen: Vec<(u64, u64)> = snapshot.budgets.iter().map(|state| (state.used, state.refused)).collect();
+    assert_eq!(seen, [(1, 0), (1, 5), (0, 0), (1, 0)]);
+    assert_eq!(snapshot.spent.iter().map(|row| row.calls).sum::<u64>(), 1);
+}
+
+#[test]
+fn warnings_and_shadows_let_calls_pass_and_count() {
+    let ledger = ledger(vec![
+        Budget { when_spent: WhenSpent::Warn, ..budget("warn", Key::Global, 1, Period::Month) },
+        Budget { enforce: false, ..budget("shadow", Key::Global, 2, Period::Month) },
+    ]);
+    let shadows: Vec<Option<String>> = (0..4)
+        .map(|_| {
+            let spent = ledger.try_spend(0, 0, CLASS, noon()).unwrap();
+            spent.would_have_been_refused_by().map(str::to_owned)
+        })
+        .collect();
+    assert_eq!(shadows, [None, None, Some("shadow".into()), Some("shadow".into())]);
+    let snapshot = ledger.snapshot(noon());
+    let seen: Vec<(u64, u64)> = snapshot.budgets.iter().map(|state| (state.used, state.refused)).collect();
+    assert_eq!(seen, [(4, 0), (4, 2)]);
+}
+
+#[test]
+fn what_did_not_reach_box_is_given_back() {
+    let ledger = ledger(vec![budget("plan", Key::Global, 1, Period::Month)]);
+    let spent = ledger.try_spend(0, 0, CLASS, noon()).unwrap();
+    ledger.give_back(spent);
+    assert_eq!(ledger.snapshot(noon()).spent, []);
+    // Across the turn of a month it goes back where it came from.
+    let late = ledger.try_spend(0, 0, CLASS, at("2026-11-30T23:59:59Z")).unwrap();
+    ledger.try_spend(0, 0, CLASS, at("2026-12-01T00:00:00Z")).unwrap();
+    ledger.give_back(late);
+    assert_eq!(used(&ledger, "plan", "", noon()), 0);
+    assert_eq!(used(&ledger, "plan", "", at("2026-12-01T00:00:00Z")), 1);
+}
+
+#[test]
+fn a_clock_set_back_finds_its_old_counts() {
+    let ledger = ledger(vec![
+        budget("day", Key::Global, 2, Period::Day),
+        budget("month", Key::Global, 9, Period::Month),
+    ]);
+    let (today, next_year) = (noon(), at("2027-11-25T12:00:00Z"));
+    ledger.try_spend(0, 0, CLASS, today).unwrap();
+    for now in [next_year, at("2026-11-24T12:00:00Z")] {
+        ledger.try_spend(0, 0, CLASS, now).unwrap();
+        ledger.try_spend(0, 0, CLASS, now).unwrap();
+        ledger.try_spend(0, 0, CLASS, now).unwrap_err();
+    }
+    ledger.try_spend(0, 0, CLASS, today).unwrap();
+    ledger.try_spend(0, 0, CLASS, today).unwrap_err();
+    assert_eq!((used(&ledger, "month", "", today), used(&ledger, "month", "", next_year)), (4, 2));
+}
+
+#[test]
+fn who_spent_is_known_without_a_budget() {
+    let ledger = ledger(Vec::new());
+    ledger.try_spend(0, 0, Class::Search, at("2026-10-31T12:00:00Z")).unwrap();
+    for _ in 0..3 {
+        ledger.try_spend(1, 1, Class::Upload, noon()).unwrap();
+    }
+    ledger.try_spend(0, 0, Class::Search, noon()).unwrap();
+    let row = |month: &str, app: &str, identity: &str, class: &str, calls| SpentCalls {
+        month: month.into(),
+        app: app.into(),
+        identity: identity.into(),
+        class: class.into(),
+        calls,
+    };
+    assert_eq!(
+        ledger.snapshot(noon()).spent,
+        [
+            row("2026-10", "a", "service", "search", 1),
+            row("2026-11", "a", "service", "search", 1),
+            row("2026-11", "b", "other", "upload", 3),
+        ]
+    );
+    assert_eq!(ledger.snapshot(at("2027-01-01T00:00:00Z")).spent, []);
+    // A place that is none counts for the global budgets alone.
+    ledger.try_spend(7, 7, Class::Search, noon()).unwrap();
+}
+
+#[test]
+fn apps_may_be_put_in_another_order_or_renamed() {
+    let book = book();
+    let budgets =
+        || vec![budget("apps", Key::App, 5, Period::Month), budget("all", Key::Global, 99, Period::Month)];
+    let before = over(&book, budgets(), &["a", "b"]);
+    before.try_spend(0, 0, CLASS, noon()).unwrap();
+    let after = over(&book, budgets(), &["b", "new", "a"]);
+    after.try_spend(2, 0, CLASS, noon()).unwrap();
+    // One that is still served by the configuration before.
+    before.try_spend(1, 0, CLASS, noon()).unwrap();
+    let used = |name, value| used(&after, name, value, noon());
+    assert_eq!((used("apps", "a"), used("apps", "b"), used("apps", "new"), used("all", "")), (2, 1, 0, 3));
+    // What is no longer configured stays readable, and stays part of the whole.
+    let without = over(&book, budgets(), &["new"]);
+    let snapshot = without.snapshot(noon());
+    assert_eq!(snapshot.spent.iter().map(|row| &*row.app).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(snapshot.budgets[1].used, 3);
+}
+
+#[test]
+fn log_lines_are_due_once_for_each_mark() {
+    let marks = |calls: u64, up_to: u64| (1..=up_to).filter(|used| is_mark(*used, calls)).collect::<Vec<_>>();
+    assert_eq!(marks(50_000, 60_000), [40_000, 50_000, 55_000, 60_000]);
+    assert_eq!(marks(10, 45), [8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 40]);
+    assert_eq!(marks(3, 6), [3, 4, 5, 6]);
+    assert_eq!(marks(1, 20), [1, 2, 4, 8, 16]);
+    assert_eq!(marks(7, 7), [6, 7]);
+    assert!(is_mark(u64::MAX, u64::MAX));
+}
+
+/// Many threads at the edges of several budgets: as many calls pass as there is budget for, to the one.
+#[test]
+fn budgets_are_exact_under_concurrency() {
+    for (budgets, passing) in [
+        (vec![budget("all", Key::Global, 7001, Period::Month)], 7001),
+        (
+            vec![budget("all", Key::Global, 7001, Period::Month), budget("day", Key::App, 3000, Period::Day)],
+            6000,
+        ),
+        (
+            vec![budget("all", Key::Global, 5501, Period::Month), budget("app", Key::App, 3000, Period::Day)],
+            5501,
+        ),
+        (
+            vec![
+                budget("all", Key::Global, 6500, Period::Month),
+                budget("app", Key::App, 3300, Period::Month),
+                budget("id", Key::Identity, 3200, Period::Day),
+                Budget { enforce: false, ..budget("shadow", Key::Global, 1, Period::Day) },
+            ],
+            6400,
+        ),
+    ] {
+        let ledger = ledger(budgets);
+        let passed = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for number in 0..4 {
+                let (ledger, passed) = (&ledger, &passed);
+                scope.spawn(move || {
+                    for _ in 0..4000 {
+                        let place = number % 2;
+                        if ledger.try_spend(place, place, CLASS, noon()).is_ok() {
+                            passed.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(passed.load(Ordering::Relaxed), passing);
+        let snapshot = ledger.snapshot(noon());
+        assert_eq!(snapshot.spent.iter().map(|row| row.calls).sum::<u64>(), passing);
+        for name in snapshot.budgets.iter().map(|state| state.name.clone()) {
+            let of_name = snapshot.budgets.iter().filter(|state| state.name == name);
+            assert!(of_name.clone().all(|state| !state.enforce || state.used <= state.calls));
+            assert_eq!(of_name.map(|state| state.used).sum::<u64>(), passing, "{name}");
+        }
+    }
+}
+
+/// Random calls, refunds and times on threads, against a plain model of what must be left.
+#[test]
+fn random_calls_add_up() {
+    let times = ["2026-11-30T23:59:59Z", "2026-12-01T00:00:00Z", "2026-11-30T10:00:00Z"].map(at);
+    let ledger = ledger(vec![
+        budget("app", Key::App, 900, Period::Day),
+        budget("all", Key::Global, 1500, Period::Month),
+    ]);
+    let kept = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for seed in 0..4 {
+            let (ledger, kept) = (&ledger, &kept);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                let mut mine = Vec::new();
+                for _ in 0..3000 {
+                    let (app, time) = (random.usize(0..2), times[random.usize(0..3)]);
+                    match ledger.try_spend(app, 0, CLASS, time) {
+                        Ok(spent) if random.u8(0..4) == 0 => ledger.give_back(spent),
+                        Ok(_) => mine.push((app, time)),
+                        Err(_) => {}
+                    }
+                }
+                kept.lock().unwrap().extend(mine);
+            });
+        }
+    });
+    let kept = kept.into_inner().unwrap();
+    for now in times {
+        let count = |period: Period, app: Option<usize>| {
+            let same = |(of, time): &&(usize, SystemTime)| {
+                period.at(timestamp(*time)) == period.at(timestamp(now)) && app.is_none_or(|app| app == *of)
+            };
+            kept.iter().filter(same).count() as u64
+        };
+        assert_eq!(used(&ledger, "all", "", now), count(Period::Month, None));
+        assert_eq!(used(&ledger, "app", "a", now), count(Period::Day, Some(0)));
+        assert_eq!(used(&ledger, "app", "b", now), count(Period::Day, Some(1)));
+        assert!(count(Period::Month, None) <= 1500);
+    }
+}
+
+/// Run by hand with `--release`: `cargo test --release --lib cost_of_a_call -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stderr, reason = "a measurement")]
+fn cost_of_a_call() {
+    let plenty = 1 << 40;
+    for (what, budgets) in [
+        ("no budget", Vec::new()),
+        ("one budget", vec![budget("all", Key::Global, plenty, Period::Month)]),
+        (
+            "three budgets",
+            vec![
+                budget("all", Key::Global, plenty, Period::Month),
+                budget("app", Key::App, plenty, Period::Day),
+                budget("id", Key::Identity, plenty, Period::Month),
+            ],
+        ),
+    ] {
+        let ledger = ledger(budgets);
+        for threads in [1, 2] {
+            let clock = crate::clock::Clock::real();
+            let began = clock.mono();
+            thread::scope(|scope| {
+                for _ in 0..threads {
+                    scope.spawn(|| (0..2_000_000).for_each(|_| drop(ledger.try_spend(0, 0, CLASS, noon()))));
+                }
+            });
+            let each: Duration = (clock.mono() - began) / 2_000_000;
+            eprintln!("{what}, {threads} threads: {each:?}");
+        }
+    }
+}
