@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tracing::debug;
 
 use crate::admit;
+use crate::figures;
 use crate::headers;
 use crate::listen::Listener;
 use crate::metrics::IdentityState;
@@ -121,8 +122,9 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
         })
         .collect();
     let reloads = shared.config.tls.as_ref().map(|tls| tls.reloads()).unwrap_or_default();
-    let text = overview.metrics.render(&apps, &identities, shared.access.lost(), reloads);
-    let mut response = text_page(StatusCode::OK, text);
+    let mut text = overview.metrics.render(&apps, &identities, shared.access.lost(), reloads);
+    figures::budgets(&mut text, &shared.ledger, shared.clock.wall());
+    let mut response = text_page(StatusCode::OK, text.into_string());
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response

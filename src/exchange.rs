@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -50,6 +51,10 @@ pub struct Exchange {
     status: Option<StatusCode>,
     answered_by: AnsweredBy,
     code: Option<&'static str>,
+    /// The limit or budget that refused.
+    limit: Option<Arc<str>>,
+    /// Those that would have refused, were they enforced.
+    shadow: String,
     box_time: Option<Duration>,
     waited: Duration,
     attempts: u32,
@@ -75,6 +80,8 @@ impl Exchange {
             status: None,
             answered_by: AnsweredBy::Gateway,
             code: None,
+            limit: None,
+            shadow: String::new(),
             box_time: None,
             waited: Duration::ZERO,
             attempts: 0,
@@ -129,7 +136,22 @@ impl Exchange {
         self.upload = upload.cloned();
     }
 
-    /// Time was spent on waiting for a token.
+    /// A limit or budget said no.
+    pub fn refused_by(&mut self, limit: &Arc<str>) {
+        self.limit = Some(limit.clone());
+    }
+
+    /// A limit or budget would have said no, were it enforced.
+    pub fn shadow(&mut self, limit: Option<&str>) {
+        if let Some(limit) = limit {
+            if !self.shadow.is_empty() {
+                self.shadow.push(',');
+            }
+            self.shadow.push_str(limit);
+        }
+    }
+
+    /// Time was spent on waiting for a token or a turn.
     pub fn waited(&mut self, time: Duration) {
         self.waited += time;
     }
@@ -163,7 +185,7 @@ impl Exchange {
         self.end = end;
     }
 
-    fn fields(&self, total: Duration) -> [Field<'_>; 17] {
+    fn fields(&self, total: Duration) -> [Field<'_>; 19] {
         let worker = &self.worker;
         let text = |text: &'static str| Some(Value::Text(text));
         let by = self.answered_by.as_str();
@@ -179,6 +201,8 @@ impl Exchange {
             ("status", Some(Value::Number(u64::from(metrics::status(self.status))))),
             ("answered_by", text(by)),
             ("code", self.code.map(Value::Text)),
+            ("limit", self.limit.as_deref().map(Value::Text)),
+            ("would_refuse", Some(self.shadow.as_str()).filter(|shadow| !shadow.is_empty()).map(Value::Text)),
             (
                 "end",
                 text(match self.end {

@@ -13,6 +13,8 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::budget::ledger::Spent;
+use crate::class::Class;
 use crate::exchange::Exchange;
 use crate::refusal::Refusal;
 use crate::token::{Rejected, Token};
@@ -40,6 +42,19 @@ pub struct Outbound {
     pub identity: Option<usize>,
     /// The operation may take Box minutes.
     pub long: bool,
+    /// Whose call of Box's API it is; `None`: it is none that a plan licenses.
+    pub call: Option<Call>,
+}
+
+/// A call of Box's API, as budgets count it.
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    /// Place in the configuration.
+    pub app: usize,
+    /// Place in the configuration.
+    pub identity: usize,
+    /// Of the operation.
+    pub class: Class,
 }
 
 impl Outbound {
@@ -82,6 +97,8 @@ pub async fn send(
             None => None,
             Some(identity) => Some(current_token(worker, exchange, identity).await?),
         };
+        // Each attempt is a call that Box counts.
+        let spent = outbound.call.map(|call| spend(worker, exchange, call)).transpose()?;
         exchange.attempt();
         let sent = Instant::now();
         let http1_only = outbound.upload.invitation().is_some();
@@ -101,6 +118,9 @@ pub async fn send(
                 return Ok((response, lease));
             }
             Err(error) => {
+                if let Some(spent) = spent.filter(|_| error.unsent) {
+                    worker.ledger().give_back(spent);
+                }
                 let repeatable = error.unsent || is_safe(&outbound.method);
                 if failures >= retries || !repeatable || !outbound.upload.can_be_sent() {
                     return Err(refusal(error));
@@ -118,6 +138,13 @@ pub async fn send(
         }
         worker.tally().retried();
     }
+}
+
+fn spend(worker: &Worker, exchange: &mut Exchange, call: Call) -> Result<Spent, Refusal> {
+    let spent = worker.ledger().try_spend(call.app, call.identity, call.class, worker.clock().wall());
+    let spent = spent.map_err(|spent| Refusal::BudgetSpent { budget: spent.name, until: spent.until })?;
+    exchange.shadow(spent.would_have_been_refused_by());
+    Ok(spent)
 }
 
 async fn current_token(

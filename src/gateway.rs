@@ -15,10 +15,11 @@ use tracing::{error, warn};
 
 use crate::admit;
 use crate::app::App;
+use crate::class::Class;
 use crate::cors;
 use crate::download::{Answer, Source, Stream};
 use crate::exchange::Exchange;
-use crate::forward::{self, Outbound};
+use crate::forward::{self, Call, Outbound};
 use crate::headers::{self, BodyFields, REQUEST_ID};
 use crate::json_edit::Node;
 use crate::operation::Operation;
@@ -112,7 +113,9 @@ async fn answer(
     app.as_user.check(&head.headers)?; // as whom?
 
     let places = rewrite::places(operation); // what of the answer is not for the caller as it is?
-    let outbound = outbound(worker, exchange, app, &to, places.is_some(), &head, body)?;
+    let class = Class::of(operation);
+    let call = to.counted.then_some(Call { app: place, identity: app.identity, class });
+    let outbound = outbound(worker, exchange, app, &to, places.is_some(), call, &head, body)?;
     let stream = Stream::new(worker, &to, outbound.upload.progress());
     let sent = stream.unless_stopping(forward::send(worker, exchange, &outbound)).await; // Box
     let Some(mut answered) = sent.transpose()? else { return Ok(Answered::Gateway(reconnect())) };
@@ -150,6 +153,7 @@ fn outbound(
     app: &App,
     to: &Destination<'_>,
     looked_into: bool,
+    call: Option<Call>,
     head: &Parts,
     body: Incoming,
 ) -> Result<Outbound, Refusal> {
@@ -172,6 +176,7 @@ fn outbound(
         upload,
         identity: (to.access == Access::Token).then_some(app.identity),
         long: to.access == Access::Realtime || Outbound::is_long(&head.method, to.operation),
+        call,
     })
 }
 
@@ -195,6 +200,12 @@ fn box_target(to: &Destination<'_>, query: Option<&str>) -> Result<http::Uri, Re
 
 fn refuse(refusal: &Refusal, mut exchange: Exchange) -> Response<(Bytes, Exchange)> {
     let (status, code) = refusal.status_and_code();
+    if let Refusal::RateLimitExceeded { limit, .. }
+    | Refusal::BudgetSpent { budget: limit, .. }
+    | Refusal::Overloaded(limit) = refusal
+    {
+        exchange.refused_by(limit);
+    }
     let request_id = exchange.request_id_text();
     match refusal {
         Refusal::CredentialsRefused => error!(request_id, code, "{refusal}"),

@@ -46,6 +46,7 @@ pub mod network;
 pub mod secret;
 pub mod clock;
 pub mod metrics;
+pub mod figures; // of limits and budgets
 
 // A Box to try against.
 pub mod sandbox;

@@ -266,6 +266,9 @@ enterprise_id = "{}"
 [upstream]
 proxy = "none"
 
+[state]
+dir = "state"
+
 {}"#,
         sandbox.api_url(),
         sandbox.upload_url(),

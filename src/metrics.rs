@@ -178,7 +178,7 @@ impl Metrics {
         identities: &[IdentityState<'_>],
         lines_lost: u64,
         reloads: (u64, u64),
-    ) -> String {
+    ) -> Text {
         let mut requests: BTreeMap<Labels, u64> = BTreeMap::new();
         let mut total: BTreeMap<Option<u16>, Histogram> = BTreeMap::new();
         let mut upstream: BTreeMap<Option<u16>, Histogram> = BTreeMap::new();
@@ -259,7 +259,7 @@ impl Metrics {
             "Access lines that stdout did not take in time.",
             lines_lost,
         );
-        text.0
+        text
     }
 }
 
@@ -280,19 +280,27 @@ impl Histogram {
     }
 }
 
-/// Writing to a `String` cannot fail.
-struct Text(String);
+/// The exposition as it grows. Writing to a `String` cannot fail.
+pub struct Text(String);
 
 impl Text {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
+    /// What was written.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
+    /// Introduces a metric.
+    pub fn head(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP boxgate_{name} {help}\n# TYPE boxgate_{name} {kind}");
     }
 
-    fn line(&mut self, name: &str, labels: &str, value: f64) {
+    /// One value. Label values come from the configuration, which allows nothing that would need escaping.
+    pub fn line(&mut self, name: &str, labels: &str, value: f64) {
         let _ = writeln!(self.0, "boxgate_{name}{{{labels}}} {value}");
     }
 
-    fn simple(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+    /// A metric of one value without labels.
+    pub fn simple(&mut self, name: &str, kind: &str, help: &str, value: u64) {
         self.head(name, kind, help);
         let _ = writeln!(self.0, "boxgate_{name} {value}");
     }
@@ -340,7 +348,7 @@ mod tests {
         let labels = Labels::new(Some(0), &Method::GET, 200, AnsweredBy::Box);
         first.request(labels, Duration::from_millis(7), Some(Duration::from_millis(3)));
         second.request(labels, Duration::from_secs(3600), None);
-        let text = metrics.render(&["a".into()], &[], 0, (2, 1));
+        let text = metrics.render(&["a".into()], &[], 0, (2, 1)).into_string();
         assert!(text.contains(
             "boxgate_requests_total{app=\"a\",method=\"GET\",status=\"200\",answered_by=\"box\"} 2\n"
         ));

@@ -83,6 +83,7 @@ pub async fn follow(
             upload: Upload::none(),
             identity: None,
             long: false,
+            call: None,
         };
         (response, lease) = forward::send(worker, exchange, &next).await?;
         from = to;

@@ -39,6 +39,8 @@ pub struct Destination<'p> {
     pub operation: &'p str,
     /// What shows Box who asks.
     pub access: Access,
+    /// A call of Box's API, as its limits and plans count them; what a download host serves is none.
+    pub counted: bool,
 }
 
 /// What shows Box who asks.
@@ -87,21 +89,21 @@ pub fn find<'p>(method: &Method, path: &'p str, hosts: &BoxHosts) -> Result<Rout
     let (operation, came_under_api) = without_api(path);
     let below = below_version(operation).ok_or(Refusal::NotFound)?;
     Ok(Route::Box(match host(method, below, came_under_api) {
-        Host::Api => Destination::with_token(&hosts.api, operation, false),
-        Host::Upload => Destination::with_token(&hosts.upload, operation, true),
-        Host::Download => Destination::with_token(&hosts.download, operation, true),
+        Host::Api => Destination::with_token(&hosts.api, operation, false, true),
+        Host::Upload => Destination::with_token(&hosts.upload, operation, true, true),
+        Host::Download => Destination::with_token(&hosts.download, operation, true, false),
         Host::Zip => Destination::without_token(&hosts.download, operation, operation, Access::Presigned),
     }))
 }
 
 impl<'p> Destination<'p> {
-    fn with_token(authority: &Authority, operation: &'p str, under_api: bool) -> Self {
+    fn with_token(authority: &Authority, operation: &'p str, under_api: bool, counted: bool) -> Self {
         let (path, access) = (operation, Access::Token);
-        Self { authority: authority.clone(), under_api, path, operation, access }
+        Self { authority: authority.clone(), under_api, path, operation, access, counted }
     }
 
     fn without_token(authority: &Authority, path: &'p str, operation: &'p str, access: Access) -> Self {
-        Self { authority: authority.clone(), under_api: false, path, operation, access }
+        Self { authority: authority.clone(), under_api: false, path, operation, access, counted: false }
     }
 }
 
@@ -118,7 +120,7 @@ fn at_named_host<'p>(method: &Method, named: &'p str, hosts: &BoxHosts) -> Resul
         None => false,
     };
     if with_token {
-        return Ok(Destination::with_token(authority, operation, under_api));
+        return Ok(Destination::with_token(authority, operation, under_api, host.api || host.upload));
     }
     // The long poll of a Box that is reached by configured names alone has no host of its own.
     let realtime = host.realtime || host.configured && path == "/subscribe";

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::access::AccessLog;
 use crate::admin;
+use crate::budget::{keeper, ledger::Ledger};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connect::{Connector, Trust, proxy_matcher, token_client};
@@ -110,7 +111,12 @@ impl Bound {
             config.identities.iter().map(|identity| Tokens::new(identity.clone(), clock.clone())).collect();
         let (drain_delay, drain_timeout) = (config.server.drain_delay, config.server.drain_timeout);
         let count = config.workers.get();
-        let shared = Arc::new(Shared { config, tokens: tokens.clone(), clock, access });
+        let (book, keeper) = keeper::start(&config.state.dir, !config.budgets.is_empty(), clock.clone())
+            .map_err(|error| io::Error::other(format!("[state] dir: {error}")))?;
+        let apps = config.apps.iter().map(|app| app.name.as_str().into()).collect();
+        let identities = config.identities.iter().map(|identity| identity.name.as_str().into()).collect();
+        let ledger = Ledger::new(config.budgets.clone(), apps, identities, book, clock.wall());
+        let shared = Arc::new(Shared { config, tokens: tokens.clone(), clock, access, ledger });
 
         let mut tasks = JoinSet::new();
         for tokens in tokens {
@@ -172,6 +178,7 @@ impl Bound {
         for worker in Arc::into_inner(workers).into_iter().flatten() {
             let _ = worker.thread.join();
         }
+        keeper.stop();
         Ok(())
     }
 }

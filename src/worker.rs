@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::access::AccessLog;
+use crate::budget::ledger::Ledger;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Tally;
@@ -24,6 +25,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Where access lines go.
     pub access: AccessLog,
+    /// Calls of Box's API, and what is left of them.
+    pub ledger: Ledger,
 }
 
 /// One worker's own.
@@ -96,6 +99,11 @@ impl Worker {
     /// Where access lines go.
     pub fn access(&self) -> &AccessLog {
         &self.shared.access
+    }
+
+    /// Calls of Box's API, and what is left of them.
+    pub fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
     }
 
     /// An app's name by its place.

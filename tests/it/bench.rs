@@ -22,6 +22,8 @@ pub struct Bench {
     pub address: String,
     pub admin: String,
     pub client: reqwest::Client,
+    /// Of this bench alone; a gateway started later may go on with it.
+    pub state: std::path::PathBuf,
     stop: watch::Sender<Stop>,
     running: JoinHandle<std::io::Result<()>>,
 }
@@ -62,7 +64,7 @@ impl Bench {
             false => format!("{header}\n{lines}\n"),
         };
         let text = format!(
-            r#"{listen}{admin}{upstream}{hosts}
+            r#"{listen}{admin}{upstream}{hosts}{state}
 [identity.service]
 client_id     = "{id}"
 client_secret = {{ env = "SECRET" }}
@@ -73,6 +75,7 @@ enterprise_id = "{enterprise}"
             listen = table("[listen]", "address = \"127.0.0.1:0\"\nworkers = 2"),
             admin = table("[admin]", "address = \"127.0.0.1:0\""),
             upstream = table("[upstream]", "proxy = \"none\""),
+            state = table("[state]", &format!("dir = {:?}", folder.join("state"))),
             hosts = table(
                 "[box]",
                 &format!(
@@ -91,7 +94,7 @@ enterprise_id = "{enterprise}"
         let name = folder.join("proxy.toml");
         let config = config::from_text(&text, Path::new(&name), &Overrides::default(), &env)
             .unwrap_or_else(|problems| panic!("{problems}"));
-        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::remove_file(folder.join("ca.pem")).unwrap();
         let clock = Clock::adjustable();
         let (access, _writer) = AccessLog::new(None, LogFormat::Text).unwrap();
         let bound = server::bind(config).await.unwrap();
@@ -105,7 +108,7 @@ enterprise_id = "{enterprise}"
             .timeout(PATIENCE)
             .build()
             .unwrap();
-        Self { sandbox, clock, address, admin, client, stop, running }
+        Self { sandbox, clock, address, admin, client, state: folder, stop, running }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -162,8 +165,14 @@ enterprise_id = "{enterprise}"
         self.stop.send_replace(stop);
     }
 
-    pub async fn stopped(self) {
-        tokio::time::timeout(PATIENCE, self.running).await.expect("the gateway stops").unwrap().unwrap();
+    pub async fn stopped(mut self) {
+        tokio::time::timeout(PATIENCE, &mut self.running).await.expect("the gateway stops").unwrap().unwrap();
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.state);
     }
 }
 

@@ -12,6 +12,7 @@
 mod bench;
 mod bodies; // uploads, downloads, early answers, hang-ups
 mod browser; // web pages, in Chromium
+mod budgets; // calls in a month
 mod callers; // hosts, sources, apps, pages
 mod clients; // Box's own SDKs
 mod downloads; // redirects, ranges, pre-signed URLs

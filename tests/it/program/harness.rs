@@ -208,7 +208,12 @@ impl Lines {
 /// Of the surroundings it sees nothing but where programs and temporary files are.
 pub(super) fn command(program: &str, folder: &Path) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(folder).env_clear().env("TMPDIR", folder).stdin(Stdio::null());
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("TMPDIR", folder)
+        .env("XDG_STATE_HOME", folder)
+        .stdin(Stdio::null());
     command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command
 }
