@@ -26,6 +26,11 @@ if paused > 0 then
     return { 2, paused - 1, math.ceil(left), -1, 0, 0 }
 end
 
+-- An answer is an integer of 64 bits.
+local function whole(micros)
+    return math.min(math.ceil(micros), 9000000000000000)
+end
+
 local cells = #KEYS - pauses
 local refused, longest, delay = 0, 0, 0
 local rules, tats, dues, shadow = {}, {}, {}, {}
@@ -75,15 +80,15 @@ for i = 1, cells do
     if enforce then
         local rest = math.max(0, math.floor((now + most - tats[i]) / interval))
         if tightest < 0 or rest < remaining then
-            tightest, remaining, full = i - 1, rest, math.ceil(tats[i] - now)
+            tightest, remaining, full = i - 1, rest, whole(tats[i] - now)
         end
     end
 end
 local answer
 if refused > 0 then
-    answer = { 1, refused - 1, math.ceil(longest), tightest, remaining, full }
+    answer = { 1, refused - 1, whole(longest), tightest, remaining, full }
 else
-    answer = { 0, 0, math.ceil(delay), tightest, remaining, full }
+    answer = { 0, 0, whole(delay), tightest, remaining, full }
 end
 for i = 1, #shadow do
     answer[6 + i] = shadow[i]

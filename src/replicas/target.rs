@@ -23,7 +23,7 @@ const FORMS: &str = "is none of redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], the 
                      redis+unix://PATH[?db=DB&user=USER&pass=PASSWORD]";
 
 enum Address {
-    Tcp { host: String, port: u16, tls: Option<(TlsConnector, ServerName<'static>)> },
+    Tcp { host: String, port: u16, tls: Option<TlsConnector> },
     Unix(PathBuf),
 }
 
@@ -49,13 +49,7 @@ impl Target {
         let info = url.into_connection_info().map_err(|_| FORMS.to_owned())?;
         let address = match info.addr() {
             ConnectionAddr::Tcp(host, port) => {
-                let tls = if tls {
-                    let name = ServerName::try_from(host.clone())
-                        .map_err(|_| "has a host that no certificate can name".to_owned())?;
-                    Some((TlsConnector::from(Arc::new(trust.client_config(&[]))), name))
-                } else {
-                    None
-                };
+                let tls = tls.then(|| TlsConnector::from(Arc::new(trust.client_config(&[]))));
                 Address::Tcp { host: host.clone(), port: *port, tls }
             }
             ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
@@ -76,25 +70,41 @@ impl Target {
         }
     }
 
-    /// Connects and logs in. The task carries the connection; it ends with it.
-    pub(super) async fn open(&self) -> Result<(MultiplexedConnection, JoinHandle<()>), String> {
+    /// Connects and logs in; elsewhere, where a node of a cluster said so. The task carries the connection; it ends
+    /// with it.
+    pub(super) async fn open(
+        &self,
+        moved: Option<&(String, u16)>,
+    ) -> Result<(MultiplexedConnection, JoinHandle<()>), String> {
         match &self.address {
             Address::Unix(path) => {
                 let unix = UnixStream::connect(path).await.map_err(|error| chain(&error))?;
                 self.begin(unix).await
             }
             Address::Tcp { host, port, tls } => {
-                let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| chain(&error))?;
+                let (host, port) = moved.map_or((host, *port), |(host, port)| (host, *port));
+                let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(|error| chain(&error))?;
                 tcp.set_nodelay(true).map_err(|error| chain(&error))?;
                 match tls {
                     None => self.begin(tcp).await,
-                    Some((connector, name)) => {
-                        let connecting = connector.connect(name.clone(), tcp);
+                    Some(connector) => {
+                        let name =
+                            ServerName::try_from(host.clone()).map_err(|error| format!("TLS: {error}"))?;
+                        let connecting = connector.connect(name, tcp);
                         self.begin(connecting.await.map_err(|error| format!("TLS: {error}"))?).await
                     }
                 }
             }
         }
+    }
+
+    /// Which node of a cluster has the keys, where an error says that.
+    pub(super) fn moved(&self, error: &RedisError) -> Option<(String, u16)> {
+        let Address::Tcp { host: own, .. } = &self.address else { return None };
+        let (host, port) = error.redirect_node()?.0.rsplit_once(':')?;
+        // A node that does not know its own name leaves it out.
+        let host = if host.is_empty() { own.as_str() } else { host };
+        Some((host.to_owned(), port.parse().ok()?))
     }
 
     async fn begin<S>(&self, stream: S) -> Result<(MultiplexedConnection, JoinHandle<()>), String>
