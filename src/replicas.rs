@@ -6,10 +6,10 @@
 //!
 //! There is one connection for the process, carried by a task on the main runtime and reached by the client's own
 //! channel, rather than one for each worker. Then a replica is one client of the server, and one breaker is right
-//! about all of it. Measured on two busy cores, unoptimised, for three limits and two pauses: one question at a time
-//! took 430 µs and 174 µs of CPU, against 330 and 112 without the change of thread; sixteen at a time, which share
-//! system calls, took 46 µs of CPU each against 40, and more of them passed in a second (8100 against 6200). What
-//! holds up the main runtime for longer than [`BOUND`] looks like a slow Redis.
+//! about all of it. Measured unoptimised on two cores that others used too, three limits and two pauses: one
+//! question at a time took 181 µs and 130 µs of CPU, against 157 and 106 without the change of thread; sixteen at a
+//! time, which share system calls, 39 µs of CPU each against 36 and as many in a second (`redis::cost` in the
+//! tests). What holds up the main runtime for longer than [`BOUND`] looks like a slow Redis.
 //!
 //! No token, path, user id or address is stored, see `keys.rs`. What is read may have been written by anybody: the
 //! scripts take what makes no sense for absent, and nothing that is found there pauses longer than `max_pause`.
@@ -336,6 +336,14 @@ impl Replicas {
         self.health.borrow().clone()
     }
 
+    /// Returns once Redis has been tried for the first time, well or not; that takes little more than two seconds.
+    /// Who serves before would go by local limits, with a burst of its own and not yet knowing of other replicas.
+    pub async fn tried(&self) {
+        let tried = |health: &Health| health.is_shared() || self.said.load(Ordering::Relaxed);
+        // The sender is here, so it cannot be gone.
+        let _ = self.health.subscribe().wait_for(tried).await;
+    }
+
     /// Tells of every change.
     pub fn watch(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
@@ -489,12 +497,13 @@ impl Replicas {
     }
 
     fn still_local(&self, why: &str) {
+        let said = self.said.swap(true, Ordering::Relaxed);
         self.health.send_modify(|health| {
             if let Health::Local { why: old, .. } = health {
                 *old = why.into();
             }
         });
-        if self.said.swap(true, Ordering::Relaxed) {
+        if said {
             debug!(server = self.target.name(), "Redis is still out of reach: {why}");
         } else {
             self.warn(why);

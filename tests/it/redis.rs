@@ -188,13 +188,10 @@ impl Side {
         self
     }
 
-    /// What it says of Redis, once that is something.
+    /// What it says of Redis, once it has tried.
     pub async fn why(&self) -> String {
-        let mut health = self.replicas.watch();
-        let tried =
-            |health: &Health| matches!(health, Health::Local { why, .. } if &**why != "not asked yet");
-        let health = in_time(health.wait_for(tried)).await.unwrap();
-        if let Health::Local { why, .. } = &*health { why.to_string() } else { String::new() }
+        in_time(self.replicas.tried()).await;
+        if let Health::Local { why, .. } = self.replicas.health() { why.to_string() } else { String::new() }
     }
 
     pub async fn local(&self) {
