@@ -13,6 +13,7 @@ pub mod operation; // may this app do this?
 pub mod class; // of which class is it?
 pub mod limit; // how often?
 pub mod budget; // how often in a month?
+pub mod replicas; // how often all replicas together?
 pub mod headers; // which fields pass, in both directions?
 pub mod upload; // the request's body
 pub mod token; // with what authority?

@@ -19,6 +19,7 @@ mod downloads; // redirects, ranges, pre-signed URLs
 mod operations; // every operation of Box's documents
 mod pages; // what web pages may do
 mod program; // the binary as a process
+mod redis; // what replicas share, in a real Redis
 mod rewriting; // URLs and tokens in answers
 mod sessions; // uploads in parts, the long poll
 mod tokens; // single flight, 401s, refusals, back-off

@@ -1,0 +1,30 @@
+-- One call on every budget, or on none. ARGV, for each key: the limit, 1 if it refuses, the least that is known to
+-- be spent, calls made that were not counted here, the key's life in milliseconds.
+-- Answers: the first that refused (-1: none), then the counts.
+local values = redis.call('MGET', unpack(KEYS))
+local refused, counts, stored = -1, {}, {}
+for i = 1, #KEYS do
+    local at = (i - 1) * 5
+    local limit, least, made = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+    local have = tonumber(string.match(values[i] or '', '^%d+$'))
+    -- More than a double counts exactly was written by nobody here.
+    if not have or have > 9007199254740991 then
+        have = 0
+    end
+    stored[i] = have
+    counts[i] = math.max(have, least) + made
+    if refused < 0 and ARGV[at + 2] == '1' and counts[i] + 1 > limit then
+        refused = i - 1
+    end
+end
+local answer = { refused }
+for i = 1, #KEYS do
+    if refused < 0 then
+        counts[i] = counts[i] + 1
+    end
+    if counts[i] ~= stored[i] then
+        redis.call('SET', KEYS[i], string.format('%.0f', counts[i]), 'PX', ARGV[(i - 1) * 5 + 5])
+    end
+    answer[i + 1] = counts[i]
+end
+return answer

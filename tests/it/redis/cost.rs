@@ -1,0 +1,65 @@
+use super::*;
+
+/// User and system time of this process's thread, in ticks of 10 ms.
+fn ticks() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = text.rsplit(") ").next().unwrap().split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// `cargo test --test it redis::cost -- --ignored --nocapture`. The connection's task on a thread of its own, as in
+/// the gateway, and on the asking thread.
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "a measurement is read")]
+fn of_a_question() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (server, other) = (runtime(), runtime());
+    let server = server.block_on(Server::start());
+    let rules = [1, 2, 3].map(|nth| limit(&format!("rule-{nth}"), Duration::from_nanos(1000), 1_000_000));
+    for (place, apart) in [("thread of its own", true), ("same thread", false)] {
+        for together in [1, 16] {
+            let asking = async |side: Arc<Side>| {
+                let (began, cpu) = (Instant::now(), ticks());
+                let mut tasks = JoinSet::new();
+                for _ in 0..together {
+                    let (side, rules) = (side.clone(), rules.clone());
+                    tasks.spawn(async move {
+                        let cells = rules.each_ref().map(|limit| Cell { limit, key: "10.0.0.7" });
+                        let pauses = [PauseKey::new(&["a"]), PauseKey::new(&["b"])];
+                        let mut slowest = Duration::ZERO;
+                        for _ in 0..20_000 / together {
+                            let began = Instant::now();
+                            side.replicas.ask(&cells, &pauses).await.unwrap();
+                            slowest = slowest.max(began.elapsed());
+                        }
+                        slowest
+                    });
+                }
+                let slowest = tasks.join_all().await.into_iter().max().unwrap();
+                let count = 20_000 / together * together;
+                let (took, cpu) = (began.elapsed(), (ticks() - cpu) * 10_000 / u64::from(count));
+                let latency = took * together / count;
+                println!("{place}, {together} at once: {latency:?} each, slowest {slowest:?}, {cpu} us CPU");
+            };
+            if apart {
+                let (sent, received) = std::sync::mpsc::channel();
+                let (stop, stopped) = oneshot::channel::<()>();
+                let url = server.url();
+                let main = std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    runtime.block_on(async {
+                        sent.send(Arc::new(Side::join(&url).await)).unwrap();
+                        let _ = stopped.await;
+                    });
+                });
+                let side = received.recv().unwrap();
+                other.block_on(asking(side));
+                drop(stop);
+                main.join().unwrap();
+            } else {
+                other.block_on(async { asking(Arc::new(Side::join(&server.url()).await)).await });
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+use super::*;
+
+async fn works(side: &Side) {
+    let rule = limit("way", HOUR, 1);
+    assert!(side.passes(&[&rule]).await);
+    assert!(!side.passes(&[&rule]).await);
+}
+
+#[tokio::test]
+async fn passwords_users_and_databases() {
+    let user = ["--user", "gate", "on", ">secret", "~*", "+@all"];
+    let server = Server::with(&[&["--requirepass", "p@ss/word"][..], &user].concat()).await;
+    let at = format!("127.0.0.1:{}", server.port);
+    works(&Side::join(&format!("redis://:p%40ss%2Fword@{at}")).await).await;
+    works(&Side::join(&format!("redis://gate:secret@{at}/3")).await).await;
+    let wrong = Side::new(&format!("redis://:hunter2@{at}"), BOUND, MAX_PAUSE, &[]);
+    let why = wrong.why().await;
+    assert!(why.contains("WRONGPASS") || why.contains("assword"), "{why}");
+    assert!(!why.contains("hunter2"), "{why}");
+    let none = Side::new(&format!("redis://{at}"), BOUND, MAX_PAUSE, &[]);
+    assert!(none.why().await.contains("NOAUTH"));
+    assert_eq!(none.replicas.ask(&[], &[]).await, Err(Unavailable));
+}
+
+#[tokio::test]
+async fn a_server_that_says_the_password_back_is_not_quoted() {
+    let server = Server::with(&["--rename-command", "AUTH", ""]).await;
+    for password in ["hunter2", &"hunter2".repeat(30)] {
+        let url = format!("redis://user:{password}@127.0.0.1:{}", server.port);
+        let why = Side::new(&url, BOUND, MAX_PAUSE, &[]).why().await;
+        assert!(!why.contains("hunter2") && !why.is_empty(), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn tls_with_our_own_roots() {
+    let folder = std::env::temp_dir().join(format!("boxgate-redis-tls-{:016x}", fastrand::u64(..)));
+    std::fs::create_dir_all(&folder).unwrap();
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca_params = CertificateParams::new(Vec::new()).unwrap();
+    ca_params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = ca_params.self_signed(&ca_key).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &Issuer::new(ca_params, ca_key)).unwrap();
+    for (name, text) in
+        [("ca.pem", ca.pem()), ("tls.crt", certificate.pem()), ("tls.key", key.serialize_pem())]
+    {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    let port = free_port();
+    let server = Server::within(
+        folder,
+        &[
+            "--tls-port",
+            &port.to_string(),
+            "--tls-cert-file",
+            "DIR/tls.crt",
+            "--tls-key-file",
+            "DIR/tls.key",
+            "--tls-ca-cert-file",
+            "DIR/ca.pem",
+            "--tls-auth-clients",
+            "no",
+            "--requirepass",
+            "secret",
+        ],
+    )
+    .await;
+    let url = format!("rediss://:secret@localhost:{port}");
+    let trusting = Side::new(&url, PATIENT, MAX_PAUSE, &[ca.der().clone()]).shared().await;
+    works(&trusting).await;
+    let why = Side::new(&url, PATIENT, MAX_PAUSE, &[]).why().await;
+    assert!(why.contains("TLS") && why.contains("certificate"), "{why}");
+    let address = format!("rediss://:secret@127.0.0.1:{port}");
+    let why = Side::new(&address, PATIENT, MAX_PAUSE, &[ca.der().clone()]).why().await;
+    assert!(why.contains("certificate"), "the certificate is of another name: {why}");
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_unix_socket() {
+    let server = Server::with(&["--unixsocket", "DIR/redis.sock"]).await;
+    let url = format!("redis+unix://{}?db=1", server.folder.join("redis.sock").display());
+    works(&Side::join(&url).await).await;
+}
