@@ -17,6 +17,8 @@ use super::period::{Span, timestamp};
 use super::{Budget, Key, Period, WhenSpent};
 use crate::class::Class;
 
+mod shared;
+
 /// The counts as one configuration knows them: by the places of budgets, apps and identities.
 pub struct Ledger {
     /// Those that can refuse come first.
@@ -26,6 +28,8 @@ pub struct Ledger {
     identities: Vec<Arc<str>>,
     /// By budget and key value, since the start: refused, or what would have been.
     refused: Vec<Vec<AtomicU64>>,
+    /// Likewise: what Redis does not know of yet.
+    alone: Vec<Vec<AtomicU64>>,
     page: ArcSwap<Page>,
     book: Arc<Book>,
 }
@@ -148,11 +152,13 @@ impl Ledger {
             Key::Identity => identities.len(),
             Key::Global => 1,
         };
-        let refused =
-            budgets.iter().map(|budget| (0..values(budget)).map(|_| AtomicU64::new(0)).collect()).collect();
+        let zeros = || {
+            budgets.iter().map(|budget| (0..values(budget)).map(|_| AtomicU64::new(0)).collect()).collect()
+        };
+        let (refused, alone) = (zeros(), zeros());
         let page = Page::new(timestamp(now), budgets.iter().map(values), apps.len() * identities.len());
         let page = ArcSwap::from_pointee(page);
-        Self { budgets, refusing, apps, identities, refused, page, book }
+        Self { budgets, refusing, apps, identities, refused, alone, page, book }
     }
 
     /// The counts by name.
