@@ -2,6 +2,9 @@
 //!
 //! A request passes all limits that apply to it, or is refused by the first that says no and is charged to none.
 
+pub mod box_limits; // Box's own
+pub mod table; // the counts
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
