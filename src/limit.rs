@@ -4,6 +4,8 @@
 
 pub mod box_limits; // Box's own
 pub mod table; // the counts
+pub mod line; // who waits
+pub mod queue; // the waiting itself
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

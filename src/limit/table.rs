@@ -371,6 +371,12 @@ impl Table {
         self.counters.get(rule as usize).map_or(0, |counter| counter.wait)
     }
 
+    /// Nanoseconds until the limit lets one pass; nothing is charged.
+    pub(super) fn left(&mut self, counted: Counted, now: u64) -> u64 {
+        let counter = self.counters.get_mut(counted.rule as usize).filter(|counter| counter.enforce);
+        counter.and_then(|counter| counter.ask(counted.key, now, self.keys_max).err()).unwrap_or(0)
+    }
+
     /// The limit's pace: the time between two calls.
     pub(super) fn interval(&self, rule: u32) -> u64 {
         self.counters.get(rule as usize).map_or(0, |counter| counter.interval)
