@@ -2,6 +2,11 @@
 //!
 //! A request passes all limits that apply to it, or is refused by the first that says no and is charged to none.
 
+pub mod box_limits; // Box's own
+pub mod table; // the counts
+pub mod line; // who waits
+pub mod queue; // the waiting itself
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
