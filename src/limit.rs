@@ -6,6 +6,8 @@ pub mod box_limits; // Box's own
 pub mod table; // the counts
 pub mod line; // who waits
 pub mod queue; // the waiting itself
+pub mod pause; // when Box says no
+pub mod in_flight; // how many at once
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
