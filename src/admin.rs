@@ -22,6 +22,7 @@ use crate::headers;
 use crate::listen::Listener;
 use crate::metrics::IdentityState;
 use crate::refusal::Refusal;
+use crate::replicas::Health;
 use crate::server::Overview;
 use crate::worker::Peer;
 
@@ -102,8 +103,15 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
             reasons.push_str(&format!("identity {}: {why}\n", tokens.name()));
         }
     }
+    // No reason to send callers elsewhere: the limits of this process alone hold.
+    let note = match overview.shared.throttle.replicas().map(|replicas| replicas.health()) {
+        Some(Health::Local { since, why }) => {
+            format!("Redis has no say since {} s ({why}); limits hold for this process alone\n", since.elapsed().as_secs())
+        }
+        Some(Health::Shared) | None => String::new(),
+    };
     if reasons.is_empty() {
-        text_page(StatusCode::OK, "ready\n".to_owned())
+        text_page(StatusCode::OK, format!("ready\n{note}"))
     } else {
         text_page(StatusCode::SERVICE_UNAVAILABLE, reasons)
     }
@@ -123,6 +131,7 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
         .collect();
     let reloads = shared.config.tls.as_ref().map(|tls| tls.reloads()).unwrap_or_default();
     let mut text = overview.metrics.render(&apps, &identities, shared.access.lost(), reloads);
+    figures::limits(&mut text, &shared.throttle);
     figures::budgets(&mut text, &shared.ledger, shared.clock.wall());
     let mut response = text_page(StatusCode::OK, text.into_string());
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

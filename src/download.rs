@@ -17,6 +17,7 @@ use tracing::warn;
 use crate::connect::chain;
 use crate::exchange::{End, Exchange};
 use crate::forward::LONG_ANSWER;
+use crate::limit::in_flight::Guard;
 use crate::rewrite::Looked;
 use crate::route::{Access, Destination};
 use crate::upload::Progress;
@@ -91,19 +92,26 @@ pub struct Stream {
     body_timeout: Duration,
     /// A long poll: a drain does not wait for it.
     poll_of: Option<Rc<Worker>>,
+    /// Places among what may be in flight.
+    slots: Option<Guard>,
 }
 
 impl Stream {
     /// For the answer from there.
-    pub fn new(worker: &Rc<Worker>, to: &Destination<'_>, upload: Option<&Rc<Progress>>) -> Self {
+    pub fn new(
+        worker: &Rc<Worker>,
+        to: &Destination<'_>,
+        upload: Option<&Rc<Progress>>,
+        slots: Option<Guard>,
+    ) -> Self {
         let body_timeout = worker.config().upstream.body_timeout;
         let upload = upload.cloned();
         match to.access {
             Access::Realtime => {
                 let poll_of = Some(worker.clone());
-                Self { upload, body_timeout: body_timeout.max(LONG_ANSWER), poll_of }
+                Self { upload, body_timeout: body_timeout.max(LONG_ANSWER), poll_of, slots }
             }
-            Access::Token | Access::Presigned => Self { upload, body_timeout, poll_of: None },
+            Access::Token | Access::Presigned => Self { upload, body_timeout, poll_of: None, slots },
         }
     }
 
@@ -129,6 +137,8 @@ pub struct Streamed {
     moved: Instant,
     stalled: Option<Pin<Box<Sleep>>>,
     stopping: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// Held till the answer's last byte.
+    slots: Option<Guard>,
 }
 
 /// Why a body ends before its end. The caller sees a broken connection.
@@ -166,14 +176,15 @@ impl Answer {
 
     /// Box's answer.
     pub fn streamed(source: Source, exchange: Exchange, stream: Stream) -> Self {
-        let Stream { upload, body_timeout, poll_of } = stream;
+        let Stream { upload, body_timeout, poll_of, slots } = stream;
         let stopping = poll_of.map(|worker| {
             let stopping: Pin<Box<dyn Future<Output = ()>>> =
                 Box::pin(async move { worker.stopping().await });
             stopping
         });
         let (moved, stalled) = (Instant::now(), None);
-        let mut streamed = Streamed { source, exchange, upload, body_timeout, moved, stalled, stopping };
+        let mut streamed =
+            Streamed { source, exchange, upload, body_timeout, moved, stalled, stopping, slots };
         streamed.finish_at_end();
         Self::Streamed(streamed)
     }
@@ -187,6 +198,7 @@ impl Streamed {
     }
 
     fn finish(&mut self) {
+        self.slots = None;
         self.exchange.ended(End::Complete);
         if let Source::Whole { lease, .. } = &mut self.source
             && let Some(lease) = lease.take()

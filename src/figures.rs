@@ -5,6 +5,34 @@ use std::time::SystemTime;
 
 use crate::budget::ledger::{BudgetState, Ledger};
 use crate::metrics::Text;
+use crate::throttle::{Figures, Throttle};
+
+/// Adds the limits, and what replicas share.
+pub fn limits(text: &mut Text, throttle: &Throttle) {
+    let figures = throttle.figures();
+    let mut column = |name, kind, help, of: fn(&Figures) -> u64| {
+        text.head(name, kind, help);
+        for limit in &figures {
+            text.line(name, &format!("limit=\"{}\"", limit.limit), of(limit) as f64);
+        }
+    };
+    column("limited_total", "counter", "Requests that a limit refused.", |limit| limit.refused);
+    let help = "Requests that a limit with enforce = false would have refused.";
+    column("would_limit_total", "counter", help, |limit| limit.shadow);
+    column("limit_queued", "gauge", "Requests that wait for a limit.", |limit| limit.queued as u64);
+    let help = "Pauses that Box asked for and that hold or have just ended.";
+    text.simple("pauses", "gauge", help, throttle.paused() as u64);
+    let Some(replicas) = throttle.replicas() else { return };
+    let shared = replicas.snapshot();
+    let help = "1 while limits, pauses and budgets are shared through Redis, 0 while this process goes alone.";
+    text.simple("redis_shared", "gauge", help, shared.shared.into());
+    text.simple("redis_operations_total", "counter", "Questions to Redis.", shared.operations);
+    text.simple("redis_errors_total", "counter", "Questions that Redis did not answer in time.", shared.errors);
+    text.simple("redis_losses_total", "counter", "Times that Redis was given up.", shared.losses);
+    text.simple("redis_replicas", "gauge", "Replicas, as Redis knew last.", u64::from(shared.replicas));
+    text.head("redis_seconds_total", "counter", "Time that Redis took to answer.");
+    text.plain("redis_seconds_total", shared.latency.as_secs_f64());
+}
 
 /// Adds the budgets and the calls of this month and the last.
 pub fn budgets(text: &mut Text, ledger: &Ledger, now: SystemTime) {

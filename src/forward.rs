@@ -98,7 +98,10 @@ pub async fn send(
             Some(identity) => Some(current_token(worker, exchange, identity).await?),
         };
         // Each attempt is a call that Box counts.
-        let spent = outbound.call.map(|call| spend(worker, exchange, call)).transpose()?;
+        let spent = match outbound.call {
+            None => None,
+            Some(call) => Some(spend(worker, exchange, call).await?),
+        };
         exchange.attempt();
         let sent = Instant::now();
         let http1_only = outbound.upload.invitation().is_some();
@@ -140,8 +143,13 @@ pub async fn send(
     }
 }
 
-fn spend(worker: &Worker, exchange: &mut Exchange, call: Call) -> Result<Spent, Refusal> {
-    let spent = worker.ledger().try_spend(call.app, call.identity, call.class, worker.clock().wall());
+async fn spend(worker: &Worker, exchange: &mut Exchange, call: Call) -> Result<Spent, Refusal> {
+    let Call { app, identity, class } = call;
+    let now = worker.clock().wall();
+    let spent = match worker.throttle().replicas() {
+        None => worker.ledger().try_spend(app, identity, class, now),
+        Some(replicas) => worker.ledger().spend_together(replicas, app, identity, class, now).await,
+    };
     let spent = spent.map_err(|spent| Refusal::BudgetSpent { budget: spent.name, until: spent.until })?;
     exchange.shadow(spent.would_have_been_refused_by());
     Ok(spent)

@@ -20,8 +20,9 @@ use crate::cors;
 use crate::download::{Answer, Source, Stream};
 use crate::exchange::Exchange;
 use crate::forward::{self, Call, Outbound};
-use crate::headers::{self, BodyFields, REQUEST_ID};
+use crate::headers::{self, AS_USER, BodyFields, REQUEST_ID};
 use crate::json_edit::Node;
+use crate::limit::in_flight::Guard;
 use crate::operation::Operation;
 use crate::page::Page;
 use crate::redirect;
@@ -29,6 +30,7 @@ use crate::refusal::Refusal;
 use crate::rewrite::{self, Base, Rewriter};
 use crate::route::{self, Access, Destination, Route};
 use crate::target;
+use crate::throttle;
 use crate::upload::Upload;
 use crate::upstream::Lease;
 use crate::worker::{Peer, Worker};
@@ -116,9 +118,20 @@ async fn answer(
     let class = Class::of(operation);
     let call = to.counted.then_some(Call { app: place, identity: app.identity, class });
     let outbound = outbound(worker, exchange, app, &to, places.is_some(), call, &head, body)?;
-    let stream = Stream::new(worker, &to, outbound.upload.progress());
+    let request = throttle::Request {
+        operation,
+        class,
+        client: admitted.client,
+        app: place,
+        identity: app.identity,
+        as_user: head.headers.get(AS_USER).and_then(|user| user.to_str().ok()),
+        counted: to.counted,
+    };
+    let slots = throttle(worker, exchange, request, &outbound.upload).await?; // may it go now?
+    let stream = Stream::new(worker, &to, outbound.upload.progress(), slots);
     let sent = stream.unless_stopping(forward::send(worker, exchange, &outbound)).await; // Box
     let Some(mut answered) = sent.transpose()? else { return Ok(Answered::Gateway(reconnect())) };
+    worker.throttle().heard(request, answered.0.status(), answered.0.headers());
     if answered.0.status().is_redirection() && redirect::is_wanted(app.follow_downloads, &head) {
         // Boxed, as few are: the whole of a request's state is moved for each one.
         answered = Box::pin(redirect::follow(worker, exchange, &outbound, answered)).await?;
@@ -127,6 +140,25 @@ async fn answer(
     let mut response = look(worker, &head.method, answered, places, base).await?;
     headers::from_box(response.headers_mut()); // what may come back?
     Ok(Answered::Box(response, stream))
+}
+
+/// Waits for the request's turn where it has to; what it takes of what may be in flight is to be held to its end.
+async fn throttle(
+    worker: &Worker,
+    exchange: &mut Exchange,
+    request: throttle::Request<'_>,
+    upload: &Upload,
+) -> Result<Option<Guard>, Refusal> {
+    // Boxed: the whole of a request's state is moved for each one.
+    let admitting = Box::pin(worker.throttle().admit(worker.config(), request));
+    let admission = tokio::select! {
+        biased;
+        admission = admitting => admission?,
+        () = upload.caller_left() => return Err(Refusal::BadRequest("The request's body broke off.")),
+    };
+    exchange.waited(admission.waited);
+    admission.shadow.iter().for_each(|limit| exchange.shadow(Some(limit)));
+    Ok(admission.slots)
 }
 
 /// Looks into an answer where something in it is not for the caller as it is.

@@ -11,6 +11,7 @@ pub mod route; // where at Box?
 pub mod box_host; // which hosts are Box's?
 pub mod operation; // may this app do this?
 pub mod class; // of which class is it?
+pub mod throttle; // may it go now?
 pub mod limit; // how often?
 pub mod budget; // how often in a month?
 pub mod replicas; // how often all replicas together?

@@ -299,10 +299,15 @@ impl Text {
         let _ = writeln!(self.0, "boxgate_{name}{{{labels}}} {value}");
     }
 
+    /// One value without labels.
+    pub fn plain(&mut self, name: &str, value: f64) {
+        let _ = writeln!(self.0, "boxgate_{name} {value}");
+    }
+
     /// A metric of one value without labels.
     pub fn simple(&mut self, name: &str, kind: &str, help: &str, value: u64) {
         self.head(name, kind, help);
-        let _ = writeln!(self.0, "boxgate_{name} {value}");
+        self.plain(name, value as f64);
     }
 
     fn histogram<'a>(

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -23,6 +23,8 @@ use crate::connection::{self, Connections};
 use crate::grant::Grant;
 use crate::listen::{Accepted, Listener};
 use crate::metrics::Metrics;
+use crate::replicas::{self, Replicas, Settings};
+use crate::throttle::Throttle;
 use crate::token::Tokens;
 use crate::upstream::Upstream;
 use crate::worker::{Peer, Shared, Worker};
@@ -116,12 +118,27 @@ impl Bound {
         let apps = config.apps.iter().map(|app| app.name.as_str().into()).collect();
         let identities = config.identities.iter().map(|identity| identity.name.as_str().into()).collect();
         let ledger = Ledger::new(config.budgets.clone(), apps, identities, book, clock.wall());
-        let shared = Arc::new(Shared { config, tokens: tokens.clone(), clock, access, ledger });
+        let replicas = replicas(&config, &trust)?;
+        let throttle = Throttle::new(&config, clock.clone(), replicas.clone());
+        let shared = Arc::new(Shared { config, tokens: tokens.clone(), clock, access, ledger, throttle });
 
         let mut tasks = JoinSet::new();
         for tokens in tokens {
             let grant = grant.clone();
             tasks.spawn(async move { tokens.renew_forever(&grant).await });
+        }
+        let (leave, left) = oneshot::channel::<()>();
+        let sharing = replicas.clone().map(|replicas| {
+            tokio::spawn(async move {
+                let left = async {
+                    let _ = left.await;
+                };
+                replicas.run(left).await;
+            })
+        });
+        // Whoever served before Redis was asked would begin with a burst of its own.
+        if let Some(replicas) = replicas {
+            replicas.tried().await;
         }
         let (drain, draining) = watch::channel(Stop::No);
         let mut metrics = Metrics::default();
@@ -174,6 +191,10 @@ impl Bound {
         }
         drain.send_replace(Stop::Now);
         tasks.shutdown().await;
+        drop(leave);
+        if let Some(sharing) = sharing {
+            let _ = sharing.await;
+        }
         drop(overview);
         for worker in Arc::into_inner(workers).into_iter().flatten() {
             let _ = worker.thread.join();
@@ -181,6 +202,19 @@ impl Bound {
         keeper.stop();
         Ok(())
     }
+}
+
+/// What replicas share, where they do.
+fn replicas(config: &Config, trust: &Trust) -> io::Result<Option<Arc<Replicas>>> {
+    let Some(url) = config.state.redis.clone() else { return Ok(None) };
+    let settings = Settings {
+        url,
+        prefix: config.state.redis_prefix.clone(),
+        max_pause: config.upstream.max_pause,
+        bound: replicas::BOUND,
+    };
+    let replicas = Replicas::new(settings, trust);
+    replicas.map(Arc::new).map(Some).map_err(|error| io::Error::other(format!("[state] redis {error}")))
 }
 
 /// Returns once stopping has come so far, or nobody can say any more.

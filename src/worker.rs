@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Tally;
 use crate::network::{Networks, unmapped};
+use crate::throttle::Throttle;
 use crate::token::Tokens;
 use crate::upstream::Upstream;
 
@@ -27,6 +28,8 @@ pub struct Shared {
     pub access: AccessLog,
     /// Calls of Box's API, and what is left of them.
     pub ledger: Ledger,
+    /// What can hold a request back.
+    pub throttle: Throttle,
 }
 
 /// One worker's own.
@@ -104,6 +107,11 @@ impl Worker {
     /// Calls of Box's API, and what is left of them.
     pub fn ledger(&self) -> &Ledger {
         &self.shared.ledger
+    }
+
+    /// What can hold a request back.
+    pub fn throttle(&self) -> &Throttle {
+        &self.shared.throttle
     }
 
     /// An app's name by its place.

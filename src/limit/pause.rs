@@ -94,16 +94,15 @@ impl Pauses {
     }
 
     /// Box answered with this status and error code and a `Retry-After` (at most `max_pause` of it, please).
-    pub fn box_said(&self, asked: Asked<'_>, status: u16, code: Option<&str>, retry_after: Duration) {
+    /// Whether the operation alone is paused.
+    pub fn box_said(&self, asked: Asked<'_>, status: u16, code: Option<&str>, retry_after: Duration) -> bool {
         let alone = code.is_some_and(|code| code.ends_with("_too_many_concurrent_downloads"));
         let [class, operation] = self.scopes(asked);
-        match status {
-            429 if !alone && !has_its_own_limit(asked.operation) => {
-                self.pause(class, retry_after, self.now())
-            }
-            429 | 503 => self.pause(operation, retry_after, self.now()),
-            _ => {}
+        let alone = alone || status == 503 || has_its_own_limit(asked.operation);
+        if matches!(status, 429 | 503) {
+            self.pause(if alone { operation } else { class }, retry_after, self.now());
         }
+        alone
     }
 
     /// Lets a request go, after a pause that ends within `wait`. The error has what is left otherwise.
@@ -264,7 +263,7 @@ fn has_its_own_limit(operation: Operation<'_>) -> bool {
 }
 
 /// The path with `*` for what names one thing of many: each segment with a digit in it, or a `*` already.
-fn template(path: &str) -> String {
+pub fn template(path: &str) -> String {
     let path = plain_path(path);
     let named = |segment: &str| segment.len() > 40 || segment.bytes().any(|byte| byte.is_ascii_digit());
     let below = path.strip_prefix("/2.0").unwrap_or(&path);

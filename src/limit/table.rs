@@ -88,6 +88,11 @@ impl Rules {
         Self { rules: rules.collect(), hasher: RandomState::new() }
     }
 
+    /// By its place.
+    pub fn get(&self, place: u32) -> Option<&Limit> {
+        self.rules.get(place as usize).map(|rule| &rule.limit)
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Limit> {
         self.rules.iter().map(|rule| &rule.limit)

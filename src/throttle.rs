@@ -1,0 +1,433 @@
+//! Throttling: may this request go to Box now, or must it wait, or come back later?
+//!
+//! Three things are asked, each of which charges nothing to the others where it says no: what is in flight, pauses
+//! that Box asked for, limits. Where replicas share them, Redis is asked for pauses and limits in one round trip; while
+//! it has no say, the limits of this process alone hold, each divided by the number of replicas.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::class::Class;
+use crate::clock::Clock;
+use crate::config::{Config, Subject};
+use crate::limit::in_flight::{self, Guard, InFlight, Kind};
+use crate::limit::pause::{self, Pauses};
+use crate::limit::queue::Limits;
+use crate::limit::table::{Asking, Rules, Shadow, Standing, User, whole_seconds};
+use crate::limit::{Key, Limit, box_limits};
+use crate::operation::Operation;
+use crate::refusal::Refusal;
+use crate::replicas::{self, PauseKey, Replicas, Verdict};
+
+/// Everything that can hold a request back, shared by the workers.
+pub struct Throttle {
+    limits: Limits,
+    /// While Redis has no say: the number of replicas, and the limits divided by it.
+    alone: Mutex<Option<(NonZeroU32, Arc<Limits>)>>,
+    pauses: Pauses,
+    in_flight: Arc<InFlight>,
+    box_defaults: bool,
+    max_pause: Duration,
+    replicas: Option<Arc<Replicas>>,
+    /// By rule: what Redis refused, and would have.
+    together: Vec<(AtomicU64, AtomicU64)>,
+    identities: Vec<Identity>,
+    apps: Vec<App>,
+    clock: Clock,
+}
+
+struct Identity {
+    name: String,
+    /// `None`: the service account.
+    user: Option<String>,
+    client_id: String,
+    /// The place of the first identity with the same client id: one enterprise, as far as can be told.
+    enterprise: usize,
+}
+
+struct App {
+    name: String,
+    max_in_flight: Option<NonZeroU32>,
+}
+
+/// A request on its way to Box.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// What.
+    pub operation: Operation<'a>,
+    /// Its class.
+    pub class: Class,
+    /// The client behind trusted proxies.
+    pub client: IpAddr,
+    /// Place in the configuration.
+    pub app: usize,
+    /// Place in the configuration.
+    pub identity: usize,
+    /// `As-User`.
+    pub as_user: Option<&'a str>,
+    /// A call of Box's API, as its limits count them.
+    pub counted: bool,
+}
+
+/// A request that may go to Box. What it takes of what may be in flight is free again when this is dropped.
+#[derive(Default)]
+pub struct Admission {
+    /// Held for its `Drop` alone.
+    pub slots: Option<Guard>,
+    /// So long it had to wait.
+    pub waited: Duration,
+    /// The limits that would have refused it, were they enforced.
+    pub shadow: Vec<Arc<str>>,
+}
+
+/// One limit's figures.
+pub struct Figures {
+    /// Its name.
+    pub limit: Arc<str>,
+    /// Requests refused.
+    pub refused: u64,
+    /// Requests that it would have refused, were it enforced.
+    pub shadow: u64,
+    /// Requests that wait for it in this process.
+    pub queued: usize,
+}
+
+impl Throttle {
+    /// For a configuration.
+    pub fn new(config: &Config, clock: Clock, replicas: Option<Arc<Replicas>>) -> Self {
+        let limits = Limits::new(rules(config, NonZeroU32::MIN), clock.clone());
+        let together = limits.rules().iter().map(|_| Default::default()).collect();
+        let identities = config.identities.iter().map(|identity| Identity {
+            name: identity.name.clone(),
+            user: match &identity.subject {
+                Subject::Enterprise(_) => None,
+                Subject::User(id) => Some(id.clone()),
+            },
+            client_id: identity.client_id.clone(),
+            enterprise: config
+                .identities
+                .iter()
+                .position(|other| other.client_id == identity.client_id)
+                .unwrap_or_default(),
+        });
+        let apps =
+            config.apps.iter().map(|app| App { name: app.name.clone(), max_in_flight: app.max_in_flight });
+        Self {
+            limits,
+            alone: Mutex::new(None),
+            pauses: Pauses::new(clock.clone()),
+            in_flight: Arc::default(),
+            box_defaults: config.box_defaults,
+            max_pause: config.upstream.max_pause,
+            replicas,
+            together,
+            identities: identities.collect(),
+            apps: apps.collect(),
+            clock,
+        }
+    }
+
+    /// What replicas share, where they do.
+    pub fn replicas(&self) -> Option<&Arc<Replicas>> {
+        self.replicas.as_ref()
+    }
+
+    /// Lets a request go, after a wait where a limit has one, or says why not. `config`: as in [`Throttle::new`].
+    ///
+    /// # Errors
+    /// Too much is in flight, Box asked for a pause, or a limit has nothing left. Nothing was charged then.
+    pub async fn admit(&self, config: &Config, request: Request<'_>) -> Result<Admission, Refusal> {
+        let asking = self.asking(request);
+        let slots = self.slots(&asking)?;
+        let began = self.clock.mono();
+        let mut admission = match &self.replicas {
+            None => self.admit_here(&self.limits, &asking).await?,
+            Some(replicas) => match self.admit_together(replicas, &asking).await? {
+                Some(admission) => admission,
+                None => {
+                    let limits = self.divided(config, replicas.share());
+                    self.admit_here(&limits, &asking).await?
+                }
+            },
+        };
+        // Box may have asked for a pause meanwhile.
+        if !admission.waited.is_zero() {
+            self.pass_pause(&asking, Duration::ZERO).await?;
+        }
+        admission.waited = self.clock.mono().saturating_duration_since(began);
+        admission.slots = slots;
+        Ok(admission)
+    }
+
+    /// Notes what Box answered: a pause, where it asks for one.
+    pub fn heard(&self, request: Request<'_>, status: StatusCode, headers: &HeaderMap) {
+        if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
+            return;
+        }
+        let Some(seconds) =
+            headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        else {
+            return;
+        };
+        let pause = Duration::from_secs(seconds).min(self.max_pause);
+        let asking = self.asking(request);
+        let alone = self.pauses.box_said(asked(&asking), status.as_u16(), None, pause);
+        if let Some(replicas) = self.replicas.clone() {
+            let [class, operation] = self.pause_keys(&asking);
+            let key = if alone { operation } else { class };
+            tokio::task::spawn_local(async move {
+                // Where Redis has no say, each replica hears of it from Box.
+                let _ = replicas.pause(&key, pause).await;
+            });
+        }
+    }
+
+    /// By limits, in their order, Box's own pauses last.
+    pub fn figures(&self) -> Vec<Figures> {
+        let mut figures: Vec<Figures> = self
+            .limits
+            .figures()
+            .into_iter()
+            .zip(&self.together)
+            .map(|(here, (refused, shadow))| Figures {
+                limit: here.limit,
+                refused: here.refused + refused.load(Ordering::Relaxed),
+                shadow: here.shadow + shadow.load(Ordering::Relaxed),
+                queued: here.queued,
+            })
+            .collect();
+        let queued = self.pauses.live().1;
+        figures.push(Figures {
+            limit: pause::NAME.into(),
+            refused: self.pauses.refused(),
+            shadow: 0,
+            queued,
+        });
+        figures
+    }
+
+    /// How many pauses hold or have just ended.
+    pub fn paused(&self) -> usize {
+        self.pauses.live().0
+    }
+
+    fn asking<'a>(&'a self, request: Request<'a>) -> Asking<'a> {
+        let Request { operation, class, client, app, identity, as_user, counted } = request;
+        let of = self.identities.get(identity);
+        let user = as_user.or(of.and_then(|identity| identity.user.as_deref()));
+        Asking {
+            operation,
+            class,
+            client,
+            app,
+            identity,
+            user: user.map_or(User::Service, User::Id),
+            enterprise: of.map_or(0, |identity| identity.enterprise),
+            counted_by_box: counted,
+        }
+    }
+
+    fn slots(&self, asking: &Asking<'_>) -> Result<Option<Guard>, Refusal> {
+        let of_app = self.apps.get(asking.app).and_then(|app| app.max_in_flight);
+        let of_box = in_flight::of_box(asking.operation, asking.identity, asking.enterprise)
+            .filter(|_| self.box_defaults);
+        let mut wanted = [(Kind::App(asking.app), 0); 3];
+        let mut count = 0;
+        let of_app = of_app.map(|most| (Kind::App(asking.app), most.get() as usize));
+        for (slot, kind) in wanted.iter_mut().zip(of_app.into_iter().chain(of_box.into_iter().flatten())) {
+            *slot = kind;
+            count += 1;
+        }
+        if count == 0 {
+            return Ok(None);
+        }
+        match self.in_flight.enter(wanted.get(..count).unwrap_or_default()) {
+            Ok(guard) => Ok(Some(guard)),
+            Err(kind @ Kind::App(_)) => Err(Refusal::Overloaded(kind.name().into())),
+            Err(kind) => Err(Refusal::RateLimitExceeded {
+                limit: kind.name().into(),
+                retry_after: in_flight::RETRY_AFTER.as_secs(),
+                fields: None,
+            }),
+        }
+    }
+
+    async fn pass_pause(&self, asking: &Asking<'_>, wait: Duration) -> Result<(), Refusal> {
+        self.pauses.pass(asked(asking), wait).await.map_err(paused)
+    }
+
+    async fn admit_here(&self, limits: &Limits, asking: &Asking<'_>) -> Result<Admission, Refusal> {
+        if self.paused() > 0 {
+            self.pass_pause(asking, wait_of(limits.rules(), asking)).await?;
+        }
+        match limits.admit(asking).await {
+            Ok(admitted) => {
+                let shadow = admitted.shadow.into_iter().map(|Shadow { limit, .. }| limit).collect();
+                Ok(Admission { slots: None, waited: admitted.waited, shadow })
+            }
+            Err(refused) => Err(exceeded(&refused.standing, refused.retry_after)),
+        }
+    }
+
+    /// `None`: Redis has no say.
+    async fn admit_together(
+        &self,
+        replicas: &Replicas,
+        asking: &Asking<'_>,
+    ) -> Result<Option<Admission>, Refusal> {
+        let rules = self.limits.rules();
+        let wait = wait_of(rules, asking);
+        if self.paused() > 0 {
+            self.pass_pause(asking, wait).await?;
+        }
+        let counted: Vec<(u32, &Limit)> = rules
+            .applying(asking)
+            .iter()
+            .filter_map(|counted| Some((counted.rule, rules.get(counted.rule)?)))
+            .collect();
+        let keys: Vec<String> = counted.iter().map(|(_, limit)| self.key(limit.key, asking)).collect();
+        let cells: Vec<replicas::Cell<'_>> =
+            counted.iter().zip(&keys).map(|((_, limit), key)| replicas::Cell { limit, key }).collect();
+        let pauses = self.pause_keys(asking);
+        // Once more at most: a pause that another replica was told of ends within the wait.
+        let again = Cell::new(true);
+        loop {
+            let Ok(answer) = replicas.ask(&cells, &pauses).await else { return Ok(None) };
+            let name = |place: &usize| counted.get(*place).map(|(_, limit)| limit.name.clone());
+            for (rule, _) in answer.shadow.iter().filter_map(|place| counted.get(*place)) {
+                self.tally(*rule, |(_, shadow)| shadow);
+            }
+            match answer.verdict {
+                Verdict::Pass { after } => {
+                    self.sleep(after).await;
+                    let shadow = answer.shadow.iter().filter_map(name).collect();
+                    return Ok(Some(Admission { slots: None, waited: after, shadow }));
+                }
+                Verdict::Refused { cell, after } => {
+                    let Some((rule, limit)) = counted.get(cell) else { return Ok(None) };
+                    self.tally(*rule, |(refused, _)| refused);
+                    return Err(exceeded(&standing(limit, after), after));
+                }
+                Verdict::Paused { left, .. } if left <= wait && again.replace(false) => {
+                    self.sleep(left).await
+                }
+                Verdict::Paused { pause, left } => {
+                    // Here too, so that requests come back at a growing pace.
+                    if let Some(scope) = self.pauses.scopes(asked(asking)).get(pause) {
+                        self.pauses.pause(*scope, left.min(self.max_pause), self.pauses.now());
+                    }
+                    return Err(paused(left));
+                }
+            }
+        }
+    }
+
+    async fn sleep(&self, time: Duration) {
+        if !time.is_zero() {
+            self.clock.sleep_until(self.clock.now().after(time)).await;
+        }
+    }
+
+    fn tally(&self, rule: u32, of: impl Fn(&(AtomicU64, AtomicU64)) -> &AtomicU64) {
+        if let Some(tally) = self.together.get(rule as usize) {
+            of(tally).fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn divided(&self, config: &Config, share: NonZeroU32) -> Arc<Limits> {
+        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*alone {
+            Some((of, limits)) if *of == share => limits.clone(),
+            _ => {
+                let limits = Arc::new(Limits::new(rules(config, share), self.clock.clone()));
+                *alone = Some((share, limits.clone()));
+                limits
+            }
+        }
+    }
+
+    /// What has a count of its own, alike in all replicas.
+    fn key(&self, key: Key, asking: &Asking<'_>) -> String {
+        let identity = self.identities.get(asking.identity);
+        let of_identity = |of: fn(&Identity) -> &str| identity.map(of).unwrap_or_default().to_owned();
+        match key {
+            Key::Client => match asking.client.to_canonical() {
+                IpAddr::V4(address) => address.to_string(),
+                IpAddr::V6(address) => format!("{:x}/64", address.to_bits() >> 64),
+            },
+            Key::App => self.apps.get(asking.app).map(|app| app.name.clone()).unwrap_or_default(),
+            Key::Identity => of_identity(|identity| &identity.name),
+            Key::Enterprise => of_identity(|identity| &identity.client_id),
+            Key::Global => String::new(),
+            Key::User => match asking.user {
+                User::Id(id) => id.to_owned(),
+                User::Service => format!("service of {}", of_identity(|identity| &identity.client_id)),
+            },
+        }
+    }
+
+    /// In the order of [`Pauses::scopes`].
+    fn pause_keys(&self, asking: &Asking<'_>) -> [PauseKey; 2] {
+        let identity = self.key(Key::Identity, asking);
+        let user = self.key(Key::User, asking);
+        let method: &Method = asking.operation.method;
+        let template = pause::template(asking.operation.path);
+        [
+            PauseKey::new(&[&identity, &user, asking.class.as_str()]),
+            PauseKey::new(&[&identity, &user, method.as_str(), &template]),
+        ]
+    }
+}
+
+/// The configured limits, then Box's own, each divided.
+fn rules(config: &Config, share: NonZeroU32) -> Rules {
+    let divided = |limit: &Limit| Limit {
+        interval: limit.interval.saturating_mul(share.get()),
+        burst: NonZeroU32::new(limit.burst.get() / share).unwrap_or(NonZeroU32::MIN),
+        ..limit.clone()
+    };
+    let of_box = if config.box_defaults { box_limits::limits(Duration::ZERO) } else { Vec::new() };
+    Rules::new(config.limits.iter().map(divided).collect(), of_box.iter().map(divided).collect())
+}
+
+/// The longest that a limit lets this request wait.
+fn wait_of(rules: &Rules, asking: &Asking<'_>) -> Duration {
+    let keys = rules.applying(asking);
+    let limits = keys.iter().filter_map(|counted| rules.get(counted.rule));
+    limits.map(|limit| limit.wait).max().unwrap_or_default()
+}
+
+fn asked<'a>(asking: &Asking<'a>) -> pause::Asked<'a> {
+    let Asking { identity, user, class, operation, .. } = *asking;
+    pause::Asked { identity, user, class, operation }
+}
+
+fn standing(limit: &Limit, after: Duration) -> Standing {
+    Standing {
+        limit: limit.name.clone(),
+        quota: limit.burst.get(),
+        window: limit.interval.saturating_mul(limit.burst.get()),
+        remaining: 0,
+        reset: after,
+    }
+}
+
+fn exceeded(standing: &Standing, retry_after: Duration) -> Refusal {
+    Refusal::RateLimitExceeded {
+        limit: standing.limit.clone(),
+        retry_after: whole_seconds(retry_after).max(1),
+        fields: Some(Box::new((standing.state(), standing.policy()))),
+    }
+}
+
+fn paused(left: Duration) -> Refusal {
+    let retry_after = whole_seconds(left).max(1);
+    Refusal::RateLimitExceeded { limit: pause::NAME.into(), retry_after, fields: None }
+}
