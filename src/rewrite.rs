@@ -69,7 +69,11 @@ static ITEM: Node =
 static ITEMS: Node = list(&ITEM);
 static COLLECTION: Node = object(&[&[("entries", &ITEMS)]]);
 
-static UPLOAD_SESSION: Node = object(&[&[("session_endpoints", &ENDPOINTS)]]);
+/// In a 409 `session_conflict`, the session that is there already (UI Elements, `MultiputUpload.js`).
+static UPLOAD_SESSION: Node = object(&[SESSION, &[("context_info", &CONFLICT)]]);
+static CONFLICT: Node = object(&[&[("session", &CONFLICTING)]]);
+static CONFLICTING: Node = object(&[SESSION]);
+const SESSION: Keys = &[("session_endpoints", &ENDPOINTS)];
 static ENDPOINTS: Node = object(&[&[
     ("upload_part", &URL),
     ("commit", &URL),
@@ -292,7 +296,7 @@ pub fn is_json(status: StatusCode, headers: &HeaderMap) -> bool {
         let media = media.split(|byte| matches!(byte, b';' | b' ')).next().unwrap_or_default();
         media == b"application/json" || media.starts_with(b"application/") && media.ends_with(b"+json")
     });
-    status.is_success() && json
+    (status.is_success() || status == StatusCode::CONFLICT) && json
 }
 
 /// Takes off what was true of Box's bytes alone (RFC 9110 §8.8.3: a weak validator may stand for both).
@@ -402,6 +406,7 @@ mod tests {
         );
         assert!(!of("image/png") && !of("text/plain") && !of("application/jsonl"));
         assert!(is_json(StatusCode::ACCEPTED, &HeaderMap::new()));
+        assert!(is_json(StatusCode::CONFLICT, &HeaderMap::new()));
         assert!(!is_json(StatusCode::NOT_FOUND, &HeaderMap::new()));
     }
 }

@@ -14,6 +14,7 @@ use super::{
     answer::{self, Answer, Refusal},
     events,
     exchange::caller,
+    representations,
     store::{FileVersion, Item},
     thumbnails,
     world::World,
@@ -48,6 +49,12 @@ pub(super) async fn answer(world: &World, head: &Parts) -> Result<Answer, Refusa
     let store = world.store();
     let file = store.file(&id)?;
     let version = file.version_or_newest(version).ok_or_else(|| Refusal::no_such_item(&id))?;
+    let is_picture = media_type(&file.name).starts_with("image/");
+    if !is_picture
+        && matches!(segments.as_slice(), [_, _, "internal_files", _, _, _, _, kind, ..] if representations::is_picture(kind))
+    {
+        return Ok(thumbnails::picture());
+    }
     Ok(content(file, version, &head.headers))
 }
 

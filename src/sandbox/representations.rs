@@ -1,4 +1,5 @@
-//! What Box makes of a file for looking at it: here always ready, and always the file itself.
+//! What Box makes of a file for looking at it: here always ready, and always the file itself, or a grey pixel where it
+//! must be a picture and the file is none.
 
 use serde_json::{Value, json};
 
@@ -84,6 +85,11 @@ pub(super) fn info(call: &Call<'_>, file: &str, version: &str, path: &str) -> Re
     call.world.store().file(file)?;
     let shape = Kind::of_path(path).shape(call, file, version);
     Ok(answer::json(http::StatusCode::OK, &shape))
+}
+
+/// Whether it is for `<img>`, from the last part of its path.
+pub(super) fn is_picture(path: &str) -> bool {
+    matches!(Kind::of_path(path).name, "jpg" | "png" | "webp")
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use jiff::{Timestamp, tz};
 use serde_json::{Map, Value, json};
 
 use super::{
+    api,
     call::Call,
     representations,
     store::{Item, Kind, Store},
@@ -23,13 +24,14 @@ pub(super) struct Page {
 pub(super) fn item(call: &Call<'_>, store: &Store, item: &Item) -> Value {
     let mut full = standard(call.world, store, item);
     let Some(object) = full.as_object_mut() else { return full };
+    let fields = call.fields();
     if item.is_folder() {
-        object.insert(
-            "item_collection".to_owned(),
-            items(call, store, item, &Page { offset: 0, limit: 100 }, None),
-        );
+        // What the caller asks for of a folder holds for what is in it, too.
+        let page = api::page(call).unwrap_or(Page { offset: 0, limit: 100 });
+        let items = items(call, store, item, &page, fields.as_deref());
+        object.insert("item_collection".to_owned(), items);
     }
-    match call.fields() {
+    match fields {
         None => full,
         Some(fields) => chosen(call, item, full, &fields),
     }
@@ -124,18 +126,36 @@ pub(super) fn standard(world: &World, store: &Store, item: &Item) -> Value {
 
 /// Fields that Box gives only to those who name them, among them all that carry URLs or tokens.
 fn extra(call: &Call<'_>, item: &Item, field: &str) -> Option<Value> {
+    match field {
+        "permissions" => return Some(permissions(item)),
+        "has_collaborations" | "is_externally_owned" if item.is_folder() => return Some(json!(false)),
+        _ => {}
+    }
     let Kind::File(version) = &item.kind else { return None };
     let (urls, id) = (&call.world.hosts, item.id);
     Some(match field {
         "extension" => json!(item.name.rsplit_once('.').map_or("", |(_, extension)| extension)),
         "version_number" => json!(version.number.to_string()),
         "lock" => Value::Null,
+        "is_download_available" => json!(true),
         "download_url" => json!(call.world.ticket_url(&id.to_string(), None)),
         "authenticated_download_url" => json!(format!("{}/api/2.0/files/{id}/content", urls.download)),
         "expiring_embed_link" => embed_link(call),
         "representations" => representations::all(call, id, version.id),
         _ => return None,
     })
+}
+
+/// What the caller may do with an item: here everything there is.
+fn permissions(item: &Item) -> Value {
+    let mut names = vec!["can_delete", "can_rename", "can_share", "can_set_share_access"];
+    if !matches!(item.kind, Kind::WebLink(_)) {
+        names.extend(["can_download", "can_upload", "can_invite_collaborator"]);
+    }
+    if matches!(item.kind, Kind::File(_)) {
+        names.extend(["can_preview", "can_comment", "can_annotate"]);
+    }
+    names.into_iter().map(|name| (name.to_owned(), Value::Bool(true))).collect::<Map<_, _>>().into()
 }
 
 /// A preview session with a live token in it, in both places where Box has been seen to put one.

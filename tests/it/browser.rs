@@ -6,3 +6,4 @@ mod hostile; // what no page may do
 mod allowed; // what a listed page can do
 mod address_bar; // what a person opens
 mod demo; // the page of the sandbox
+mod ui_elements; // Box's own

@@ -30,7 +30,7 @@ fn root() -> &'static Path {
 }
 
 /// Where `tests/run` has put the SDKs.
-fn clients() -> PathBuf {
+pub fn clients() -> PathBuf {
     let clients = root().join("target/clients");
     assert!(clients.join("stamp").exists(), "no SDKs in target/clients; run tests/run first");
     clients

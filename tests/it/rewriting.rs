@@ -3,7 +3,8 @@
 
 use boxgate::sandbox::{Content, Fault, Options};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::bench::{Bench, json, refusal};
@@ -121,6 +122,26 @@ async fn urls_are_rewritten_by_operation_and_place() {
         ),
     ] {
         assert_eq!(through(&bench, method, path, from).await, to.replace("BASE", &bench.url("")), "{path}");
+    }
+}
+
+/// Box's own Uploader goes on with the session that is there already.
+#[tokio::test]
+async fn a_session_in_a_refusal_leads_through_the_gateway_too() {
+    let bench = bench().await;
+    let session = |at: &str| {
+        format!(
+            r#"{{"type":"error","status":409,"code":"session_conflict","context_info":{{"session":{{"id":"F9","session_endpoints":{{"upload_part":"{at}upload.app.box.com/api/2.0/files/upload_sessions/F9"}}}}}}}}"#
+        )
+    };
+    for path in ["/api/2.0/files/upload_sessions", "/api/2.0/files/1/upload_sessions"] {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let conflict =
+            Fault::Status { status: StatusCode::CONFLICT, headers, body: session("https://").into() };
+        bench.sandbox.script("/", vec![conflict]);
+        let answer = bench.client.post(bench.url(path)).send().await.unwrap();
+        assert_eq!(answer.status(), 409);
+        assert_eq!(answer.text().await.unwrap(), session(&bench.url("/_box/")), "{path}");
     }
 }
 

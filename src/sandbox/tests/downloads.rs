@@ -87,6 +87,31 @@ async fn thumbnails_are_ready_pending_or_impossible() {
     assert_eq!(bench.get("/2.0/files/1/thumbnail.jpg").await.status(), 404);
 }
 
+/// As Box's UI Elements ask, in one request.
+#[tokio::test]
+async fn the_fields_of_a_folder_are_those_of_what_is_in_it() {
+    let bench = Bench::start().await;
+    let folder = bench.sandbox.add_folder("0", "Folder");
+    for name in ["a.txt", "b.txt"] {
+        bench.sandbox.add_file(&folder, name, Content::Bytes("x".into()));
+    }
+    let fields = "name,permissions,has_collaborations,is_download_available,item_collection";
+    let url = format!("/2.0/folders/{folder}?fields={fields}&limit=1&offset=1");
+    let found = json(bench.get(&url).await).await;
+    assert_eq!(
+        (&found["has_collaborations"], &found["permissions"]["can_upload"]),
+        (&json!(false), &json!(true))
+    );
+    let inside = &found["item_collection"];
+    assert_eq!(
+        (&inside["total_count"], &inside["limit"], &inside["offset"]),
+        (&json!(2), &json!(1), &json!(1))
+    );
+    let file = &inside["entries"][0];
+    assert_eq!((&file["name"], &file["is_download_available"]), (&json!("b.txt"), &json!(true)));
+    assert_eq!((&file["permissions"]["can_preview"], &file["sha1"]), (&json!(true), &Value::Null));
+}
+
 #[tokio::test]
 async fn representations_stand_wherever_a_file_does() {
     let bench = Bench::start().await;
@@ -115,7 +140,11 @@ async fn representations_stand_wherever_a_file_does() {
             assert_eq!(&info, entry);
             let template = entry["content"]["url_template"].as_str().unwrap();
             let content = template.replace("{+asset_path}", "1.jpg");
-            assert_eq!(bench.get(&content).await.text().await.unwrap(), "hello");
+            let got = bench.get(&content).await.bytes().await.unwrap();
+            match entry["representation"].as_str() {
+                Some("jpg") => assert!(got.starts_with(b"\x89PNG"), "a text is no picture"),
+                _ => assert_eq!(got, "hello"),
+            }
             assert_eq!(bench.client.get(&content).send().await.unwrap().status(), 401);
             let in_query = format!("{content}?access_token={}", bench.token);
             assert_eq!(bench.client.get(&in_query).send().await.unwrap().status(), 401);

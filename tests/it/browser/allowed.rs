@@ -13,7 +13,7 @@ const ATTEMPTS: &str = include_str!("allowed.js");
 /// Larger than a piece of a stream, so that progress can be seen.
 const SIZE: u64 = 3_000_000;
 
-const LOOPBACK: &str = "[listen]\naddress = \"127.0.0.1:0\"";
+pub(super) const LOOPBACK: &str = "[listen]\naddress = \"127.0.0.1:0\"";
 const NAMED: &str = "[listen]\naddress = \"0.0.0.0:0\"\nhosts = [\"gate.internal\"]";
 
 #[tokio::test]
@@ -42,18 +42,18 @@ async fn another_page_does_nothing_where_one_is_allowed() {
     }
 }
 
-fn tls() -> String {
+pub(super) fn tls() -> String {
     let browser = Browser::shared();
     let file = |name| browser.folder().join(name).display().to_string();
     let (cert, key) = (file("tls.crt"), file("tls.key"));
     format!("[listen]\naddress = \"127.0.0.1:0\"\ntls = {{ cert = {cert:?}, key = {key:?} }}")
 }
 
-fn with_origin(listen: &str, origin: &str) -> String {
+pub(super) fn with_origin(listen: &str, origin: &str) -> String {
     format!("{listen}\n\n[[app]]\nname = \"pages\"\norigins = [{origin:?}]\n")
 }
 
-fn port(bench: &Bench) -> &str {
+pub(super) fn port(bench: &Bench) -> &str {
     bench.address.rsplit(':').next().unwrap()
 }
 

@@ -269,6 +269,11 @@ impl Page {
         in_time(hearing).await
     }
 
+    /// What it has said and nobody has listened to.
+    pub(super) fn unheard(&mut self) -> Vec<Value> {
+        std::iter::from_fn(|| self.said.try_recv().ok()).collect()
+    }
+
     /// What a script in the page gives, promises awaited; `None` where it left the page before the end.
     pub(super) async fn try_run(&self, script: &str) -> Option<Value> {
         let params = json!({

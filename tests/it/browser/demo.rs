@@ -10,7 +10,7 @@ use super::chromium::Page;
 use crate::bench::Bench;
 
 /// Resolves when it comes to hold of the page.
-const UNTIL: &str = "globalThis.until = (holds) => new Promise((resolve) => {
+pub(super) const UNTIL: &str = "globalThis.until = (holds) => new Promise((resolve) => {
     const look = () => { const it = holds(); if (it) { seer.disconnect(); resolve(it); } };
     const seer = new MutationObserver(look);
     seer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });

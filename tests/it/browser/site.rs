@@ -1,8 +1,16 @@
 //! Pages of other origins: a server that knows nothing but to hand them out, and to send browsers elsewhere.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use super::chromium::Browser;
+use crate::clients::clients;
 
 /// An empty page.
 pub(super) const PAGE: &str =
@@ -11,24 +19,55 @@ pub(super) const PAGE: &str =
 /// A web site on loopback, of another origin than the gateway. Gone when dropped.
 pub(super) struct Site {
     pub(super) port: u16,
+    scheme: &'static str,
     serving: JoinHandle<()>,
 }
 
 impl Site {
     pub(super) async fn start() -> Self {
+        Self::serve(None).await
+    }
+
+    /// With TLS, as `localhost` or 127.0.0.1.
+    pub(super) async fn secure() -> Self {
+        let browser = Browser::shared();
+        let chain = CertificateDer::pem_file_iter(browser.folder().join("tls.crt")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(browser.folder().join("tls.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain.map(Result::unwrap).collect(), key)
+            .unwrap();
+        Self::serve(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn serve(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let serving = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(answer(socket));
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    match tls {
+                        None => answer(socket).await,
+                        Some(tls) => {
+                            if let Ok(socket) = tls.accept(socket).await {
+                                answer(socket).await;
+                            }
+                        }
+                    }
+                });
             }
         });
-        Self { port, serving }
+        Self { port, scheme, serving }
     }
 
     /// Its origin under a name or address that leads here.
     pub(super) fn origin(&self, host: &str) -> String {
-        format!("http://{host}:{}", self.port)
+        format!("{}://{host}:{}", self.scheme, self.port)
     }
 }
 
@@ -38,8 +77,9 @@ impl Drop for Site {
     }
 }
 
-/// `/STATUS?URL` is a redirect; `/report?URL` a page whose violations are reported there; all else the page.
-async fn answer(mut socket: TcpStream) {
+/// `/STATUS?URL` is a redirect; `/report?URL` a page whose violations are reported there; `/elements/NAME` a file of
+/// Box's UI Elements; all else the page.
+async fn answer(mut socket: impl AsyncRead + AsyncWrite + Unpin) {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         match socket.read_buf(&mut head).await {
@@ -49,6 +89,20 @@ async fn answer(mut socket: TcpStream) {
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     let target = head.split(' ').nth(1).unwrap_or_default();
+    if let Some(name) = target.strip_prefix("/elements/") {
+        let file = clients().join("node/node_modules/box-ui-elements/dist").join(name);
+        let kind = if name.ends_with(".css") { "text/css" } else { "text/javascript" };
+        let file = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {kind}; charset=utf-8\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n",
+            file.len()
+        );
+        let _ = socket.write_all(head.as_bytes()).await;
+        let _ = socket.write_all(&file).await;
+        let _ = socket.shutdown().await;
+        return;
+    }
     let answer = match target.split_once('?') {
         Some(("/report", url)) => {
             page(&format!("Content-Security-Policy: img-src 'none'; report-uri {url}\r\n"), "<img src=/x>")
