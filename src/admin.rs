@@ -106,7 +106,10 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
     // No reason to send callers elsewhere: the limits of this process alone hold.
     let note = match overview.shared.throttle.replicas().map(|replicas| replicas.health()) {
         Some(Health::Local { since, why }) => {
-            format!("Redis has no say since {} s ({why}); limits hold for this process alone\n", since.elapsed().as_secs())
+            format!(
+                "Redis has no say since {} s ({why}); limits hold for this process alone\n",
+                since.elapsed().as_secs()
+            )
         }
         Some(Health::Shared) | None => String::new(),
     };

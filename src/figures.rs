@@ -24,10 +24,16 @@ pub fn limits(text: &mut Text, throttle: &Throttle) {
     text.simple("pauses", "gauge", help, throttle.paused() as u64);
     let Some(replicas) = throttle.replicas() else { return };
     let shared = replicas.snapshot();
-    let help = "1 while limits, pauses and budgets are shared through Redis, 0 while this process goes alone.";
+    let help =
+        "1 while limits, pauses and budgets are shared through Redis, 0 while this process goes alone.";
     text.simple("redis_shared", "gauge", help, shared.shared.into());
     text.simple("redis_operations_total", "counter", "Questions to Redis.", shared.operations);
-    text.simple("redis_errors_total", "counter", "Questions that Redis did not answer in time.", shared.errors);
+    text.simple(
+        "redis_errors_total",
+        "counter",
+        "Questions that Redis did not answer in time.",
+        shared.errors,
+    );
     text.simple("redis_losses_total", "counter", "Times that Redis was given up.", shared.losses);
     text.simple("redis_replicas", "gauge", "Replicas, as Redis knew last.", u64::from(shared.replicas));
     text.head("redis_seconds_total", "counter", "Time that Redis took to answer.");

@@ -26,6 +26,10 @@ use crate::operation::Operation;
 use crate::refusal::Refusal;
 use crate::replicas::{self, PauseKey, Replicas, Verdict};
 
+/// A request waits so long for a pause to end, and for its turn after one, where no limit lets it wait longer: a
+/// page or SDK that comes back in time, with a few requests at once, is not sent away again.
+const PAUSE_WAIT: Duration = Duration::from_secs(2);
+
 /// Everything that can hold a request back, shared by the workers.
 pub struct Throttle {
     limits: Limits,
@@ -159,7 +163,7 @@ impl Throttle {
         };
         // Box may have asked for a pause meanwhile.
         if !admission.waited.is_zero() {
-            self.pass_pause(&asking, Duration::ZERO).await?;
+            self.pass_pause(&asking, PAUSE_WAIT).await?;
         }
         admission.waited = self.clock.mono().saturating_duration_since(began);
         admission.slots = slots;
@@ -397,11 +401,11 @@ fn rules(config: &Config, share: NonZeroU32) -> Rules {
     Rules::new(config.limits.iter().map(divided).collect(), of_box.iter().map(divided).collect())
 }
 
-/// The longest that a limit lets this request wait.
+/// The longest that this request waits for a pause.
 fn wait_of(rules: &Rules, asking: &Asking<'_>) -> Duration {
     let keys = rules.applying(asking);
     let limits = keys.iter().filter_map(|counted| rules.get(counted.rule));
-    limits.map(|limit| limit.wait).max().unwrap_or_default()
+    limits.map(|limit| limit.wait).fold(PAUSE_WAIT, Duration::max)
 }
 
 fn asked<'a>(asking: &Asking<'a>) -> pause::Asked<'a> {

@@ -109,7 +109,8 @@ async fn every_operation_arrives_as_it_was_meant_over_http_2() {
 async fn run_through(protocols: Protocols, version: Version) {
     let documented = read(OPERATIONS);
     assert_eq!(documented.len(), 336, "the list is whole");
-    let bench = Bench::of(Options { protocols, ..Options::default() }, "").await;
+    let bench =
+        Bench::of(Options { protocols, ..Options::default() }, "[limits]\nbox_defaults = false").await;
     assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
     let token = bench.sandbox.last_seen().unwrap().headers["authorization"].to_str().unwrap().to_owned();
     let mut failures = Vec::new();

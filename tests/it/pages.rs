@@ -1,5 +1,7 @@
 //! Web pages, as browsers speak for them: who may call, who may read, and that all others touch nothing.
 
+use std::time::Duration;
+
 use boxgate::sandbox::{Content, Fault};
 use http::{HeaderName, HeaderValue, Version};
 
@@ -292,6 +294,8 @@ async fn refusals_are_readable_by_the_allowed_page_and_by_no_other() {
     let limited = ask(&bench, &format!("GET {ME}"), &[origin]).await;
     assert!(limited.status == 429 && limited.is_for(PAGE), "{}", limited.head);
     assert_eq!(limited.get("retry-after").as_deref(), Some("7"));
+    // The pause that Box asked for is over.
+    bench.clock.advance(Duration::from_secs(30));
     bench.sandbox.script("/2.0/folders", vec![Fault::CloseBeforeHead; 4]);
     let length = ("Content-Length", "0");
     check(ask(&bench, "POST /2.0/folders", &[origin, length]).await, 502, "upstream_protocol_error");
