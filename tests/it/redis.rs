@@ -24,6 +24,8 @@ use crate::bench::{PATIENCE, in_time, until};
 mod away; // slow, gone, back
 mod budgets; // exact, whoever spends
 mod cost; // of a question
+mod fleet; // gateways as processes
+mod joint_rate; // of three of them
 mod limits; // all or nothing, on the server's clock
 mod pauses; // whoever began them
 mod ways; // passwords, TLS, sockets
