@@ -145,8 +145,10 @@ pub struct Spend<'a> {
     /// So many calls are known to be spent in this period: what Redis has lost is put right.
     pub at_least: u64,
     /// Calls that were made while Redis was away and are in no count of its; they are added in any case. After
-    /// [`Unavailable`] it is not known whether they were.
+    /// [`Unavailable`] it is not known whether they were: they are to be sent again, as the same batch.
     pub made: u64,
+    /// A number for those that were made: what comes under one number is added once.
+    pub batch: u64,
 }
 
 /// What has been spent.
@@ -301,7 +303,7 @@ impl Replicas {
             return Ok(Spent { refused: None, counts: Vec::new() });
         }
         let mut call = Call::default();
-        for Spend { budget, key, period, ends_in, at_least, made } in budgets {
+        for Spend { budget, key, period, ends_in, at_least, made, .. } in budgets {
             call.keys.push(self.keys.budget(budget, period, key));
             call.arg(budget.calls);
             call.arg(u8::from(budget.enforce && budget.when_spent == WhenSpent::Reject));
@@ -309,6 +311,8 @@ impl Replicas {
             call.arg(made);
             call.arg(ends_in.saturating_add(MARGIN).min(LIFE).as_millis());
         }
+        let batches = budgets.iter().filter(|spend| spend.made > 0);
+        call.keys.extend(batches.map(|spend| self.keys.batch(&self.id, spend.batch)));
         let reply = self.operate(&link, &scripts::SPEND, &call).await?;
         Spent::read(&reply, budgets.len()).ok_or_else(|| self.senseless(&link))
     }
@@ -329,6 +333,11 @@ impl Replicas {
     /// By how much local limits are to be divided while Redis has no say: the replicas as last known.
     pub fn share(&self) -> NonZeroU32 {
         NonZeroU32::new(self.count.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// Whether a question would be asked.
+    pub fn in_reach(&self) -> bool {
+        self.link.load().is_some()
     }
 
     /// Who has the say.

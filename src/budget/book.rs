@@ -56,10 +56,96 @@ pub type Entry = ((Span, Account), u64);
 #[derive(Debug)]
 pub struct Book {
     counts: Mutex<BTreeMap<(Span, Account), Arc<AtomicU64>>>,
+    alone: Mutex<BTreeMap<(Span, Account), Arc<Alone>>>,
     exact: Mutex<()>,
     since: AtomicI64,
     /// What has become of the file.
     pub file: FileState,
+}
+
+/// Of one count, what Redis does not know of yet. It is told in batches, each under a number of its own: where an
+/// answer is lost, the same batch is sent again, and counted once.
+#[derive(Debug, Default)]
+pub(super) struct Alone(Mutex<Telling>);
+
+#[derive(Debug, Default)]
+struct Telling {
+    /// In no batch.
+    waiting: u64,
+    batch: Option<Batch>,
+    /// A question under way has the batch.
+    on_its_way: bool,
+}
+
+/// Calls that Redis is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Batch {
+    pub(super) number: u64,
+    pub(super) calls: u64,
+}
+
+/// A batch on its way; it stays to be sent unless it is said to have arrived.
+#[derive(Debug)]
+pub(super) struct Told {
+    alone: Arc<Alone>,
+    batch: Option<Batch>,
+}
+
+impl Alone {
+    /// A call that Redis was not told of.
+    pub(super) fn add(&self) {
+        self.lock().waiting += 1;
+    }
+
+    /// So many in all.
+    pub(super) fn calls(&self) -> u64 {
+        let telling = self.lock();
+        telling.waiting + telling.batch.map_or(0, |batch| batch.calls)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Telling> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Told {
+    /// Takes what there is to tell, unless another question does so now or nobody hears it.
+    pub(super) fn begin(alone: Arc<Alone>, heard: bool) -> Self {
+        let mut telling = alone.lock();
+        if telling.on_its_way || !heard {
+            drop(telling);
+            return Self { alone, batch: None };
+        }
+        if telling.batch.is_none() && telling.waiting > 0 {
+            let calls = std::mem::take(&mut telling.waiting);
+            telling.batch = Some(Batch { number: fastrand::u64(..), calls });
+        }
+        let batch = telling.batch;
+        telling.on_its_way = batch.is_some();
+        drop(telling);
+        Self { alone, batch }
+    }
+
+    /// What is told.
+    pub(super) fn batch(&self) -> Option<Batch> {
+        self.batch
+    }
+
+    /// Redis knows now.
+    pub(super) fn arrived(mut self) {
+        if self.batch.take().is_some() {
+            let mut telling = self.alone.lock();
+            (telling.batch, telling.on_its_way) = (None, false);
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if self.batch.is_some() {
+            self.alone.lock().on_its_way = false;
+        }
+    }
 }
 
 /// What has become of the file.
@@ -81,6 +167,7 @@ impl Book {
         let counts = entries.into_iter().map(|(at, count)| (at, Arc::new(AtomicU64::new(count))));
         Self {
             counts: Mutex::new(counts.collect()),
+            alone: Mutex::default(),
             exact: Mutex::new(()),
             since: AtomicI64::new(since.as_second()),
             file: FileState::default(),
@@ -110,6 +197,11 @@ impl Book {
         count
     }
 
+    /// What Redis does not know of yet of this budget's count in this span.
+    pub(super) fn alone(&self, span: Span, account: Account) -> Arc<Alone> {
+        self.alone.lock().unwrap_or_else(PoisonError::into_inner).entry((span, account)).or_default().clone()
+    }
+
     /// All counts.
     pub fn entries(&self) -> Vec<Entry> {
         let counts = self.counts();
@@ -135,6 +227,8 @@ impl Book {
             let past = spans.get(keep..).unwrap_or_default();
             if !past.is_empty() {
                 counts.retain(|(span, _), _| !past.contains(span));
+                let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+                alone.retain(|(span, _), _| !past.contains(span));
             }
         }
     }

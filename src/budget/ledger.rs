@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::book::{Account, Book};
+use super::book::{Account, Alone, Book};
 use super::period::{Span, timestamp};
 use super::{Budget, Key, Period, WhenSpent};
 use crate::class::Class;
@@ -28,8 +28,6 @@ pub struct Ledger {
     identities: Vec<Arc<str>>,
     /// By budget and key value, since the start: refused, or what would have been.
     refused: Vec<Vec<AtomicU64>>,
-    /// Likewise: what Redis does not know of yet.
-    alone: Vec<Vec<AtomicU64>>,
     page: ArcSwap<Page>,
     book: Arc<Book>,
 }
@@ -42,6 +40,8 @@ pub struct Spent {
     class: Class,
     at: Timestamp,
     would_refuse: Option<Arc<str>>,
+    /// Of all replicas, or to be told to them.
+    together: bool,
 }
 
 impl Spent {
@@ -122,6 +122,7 @@ pub struct SpentCalls {
 }
 
 type Count = OnceLock<Arc<AtomicU64>>;
+type Untold = OnceLock<Arc<Alone>>;
 
 /// The counts of one day and of its month, found in the book when they are first needed.
 struct Page {
@@ -131,8 +132,12 @@ struct Page {
     month: Span,
     /// By budget and key value.
     budgets: Vec<Vec<Count>>,
+    /// Likewise: what Redis does not know of yet.
+    alone: Vec<Vec<Untold>>,
     /// By app, identity and class.
     calls: Vec<Count>,
+    /// By app and identity: charged for all replicas, and never sent.
+    paid: Vec<AtomicU64>,
 }
 
 impl Ledger {
@@ -152,13 +157,11 @@ impl Ledger {
             Key::Identity => identities.len(),
             Key::Global => 1,
         };
-        let zeros = || {
-            budgets.iter().map(|budget| (0..values(budget)).map(|_| AtomicU64::new(0)).collect()).collect()
-        };
-        let (refused, alone) = (zeros(), zeros());
+        let zeros = |budget: &Budget| (0..values(budget)).map(|_| AtomicU64::new(0)).collect();
+        let refused = budgets.iter().map(zeros).collect();
         let page = Page::new(timestamp(now), budgets.iter().map(values), apps.len() * identities.len());
         let page = ArcSwap::from_pointee(page);
-        Self { budgets, refusing, apps, identities, refused, alone, page, book }
+        Self { budgets, refusing, apps, identities, refused, page, book }
     }
 
     /// The counts by name.
@@ -235,13 +238,18 @@ impl Ledger {
         for (place, value, used) in marks {
             self.tell(&page, place, value, used);
         }
-        Ok(Spent { app, identity, class, at, would_refuse })
+        Ok(Spent { app, identity, class, at, would_refuse, together: false })
     }
 
     /// The call did not reach Box: no connection could be made.
     pub fn give_back(&self, spent: Spent) {
         let page = self.page(spent.at);
         self.calls(&page, spent.app, spent.identity, spent.class).inspect(|count| take_off(count));
+        if spent.together {
+            self.paid(&page, spent.app, spent.identity)
+                .inspect(|paid| drop(paid.fetch_add(1, Ordering::Relaxed)));
+            return;
+        }
         for (place, budget) in self.budgets.iter().enumerate() {
             self.count(&page, place, budget.value(spent.app, spent.identity))
                 .inspect(|count| take_off(count));
@@ -299,16 +307,13 @@ impl Ledger {
     fn count<'p>(&self, page: &'p Page, budget: usize, value: usize) -> Option<&'p AtomicU64> {
         let count = page.budgets.get(budget)?.get(value)?;
         Some(count.get_or_init(|| match self.budgets.get(budget) {
-            Some(rule) => self.book.count(
-                page.span(rule.per),
-                Account::Budget {
-                    name: rule.name.clone(),
-                    key: rule.key,
-                    value: self.value_name(rule, value),
-                },
-            ),
+            Some(rule) => self.book.count(page.span(rule.per), self.account(rule, value)),
             None => Arc::default(),
         }))
+    }
+
+    fn account(&self, rule: &Budget, value: usize) -> Account {
+        Account::Budget { name: rule.name.clone(), key: rule.key, value: self.value_name(rule, value) }
     }
 
     fn calls<'p>(&self, page: &'p Page, app: usize, identity: usize, class: Class) -> Option<&'p AtomicU64> {
@@ -369,13 +374,16 @@ impl Budget {
 impl Page {
     fn new(at: Timestamp, values: impl Iterator<Item = usize>, apps_and_identities: usize) -> Self {
         let empty = |count: usize| (0..count).map(|_| Count::new()).collect();
+        let values: Vec<usize> = values.collect();
         let (day, month) = (Period::Day.at(at), Period::Month.at(at));
         Self {
             begins: day.begins().as_second(),
             ends: day.ends().as_second(),
             day,
             month,
-            budgets: values.map(empty).collect(),
+            budgets: values.iter().copied().map(empty).collect(),
+            alone: values.iter().map(|count| (0..*count).map(|_| Untold::new()).collect()).collect(),
+            paid: (0..apps_and_identities).map(|_| AtomicU64::new(0)).collect(),
             calls: empty(apps_and_identities * Class::ALL.len()),
         }
     }

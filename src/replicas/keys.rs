@@ -59,6 +59,11 @@ impl Keys {
         format!("{}b:{}:{}:{}", self.tag, label(&budget.name), label(period), hashed(key))
     }
 
+    /// That a replica's batch of calls has been counted.
+    pub(super) fn batch(&self, replica: &str, number: u64) -> String {
+        format!("{}m:{replica}:{number:016x}", self.tag)
+    }
+
     pub(super) fn pause(&self, key: &PauseKey) -> String {
         format!("{}p:{}", self.tag, key.0)
     }

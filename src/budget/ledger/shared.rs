@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::{Budget, BudgetSpent, Key, Ledger, Page, Spent, is_mark};
 use crate::budget::WhenSpent;
+use crate::budget::book::{Alone, Told};
 use crate::budget::period::timestamp;
 use crate::class::Class;
 use crate::replicas::{Replicas, Spend, Unavailable};
@@ -21,7 +22,8 @@ struct Claim<'l> {
     /// As far as this replica knows.
     known: u64,
     /// Counted here alone, since Redis was away.
-    alone: u64,
+    alone: Arc<Alone>,
+    told: Told,
 }
 
 impl Ledger {
@@ -42,7 +44,17 @@ impl Ledger {
         }
         let at = timestamp(now);
         let page = Arc::clone(&self.page(at));
-        let claims = self.claims(&page, app, identity);
+        // What is paid for goes first: a count that all replicas know is never set back, as those that know it would
+        // put it right again.
+        let paid = self.paid(&page, app, identity);
+        let take = |paid: &AtomicU64| {
+            paid.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid| paid.checked_sub(1)).is_ok()
+        };
+        if paid.is_some_and(take) {
+            self.count_call(&page, app, identity, class);
+            return Ok(Spent { app, identity, class, at, would_refuse: None, together: true });
+        }
+        let claims = self.claims(&page, app, identity, replicas.in_reach());
         let spends: Vec<Spend<'_>> = claims
             .iter()
             .map(|claim| {
@@ -53,69 +65,79 @@ impl Ledger {
                     period: &claim.period,
                     ends_in: ends.duration_since(at).try_into().unwrap_or_default(),
                     at_least: claim.known,
-                    made: claim.alone,
+                    made: claim.told.batch().map_or(0, |batch| batch.calls),
+                    batch: claim.told.batch().map_or(0, |batch| batch.number),
                 }
             })
             .collect();
         let spent = match replicas.spend(&spends).await {
             Ok(spent) => spent,
             Err(Unavailable) => {
-                self.remember(&claims, |claim| claim.alone);
                 let spent = self.try_spend(app, identity, class, now)?;
-                self.remember(&claims, |_| 1);
-                return Ok(spent);
+                claims.iter().for_each(|claim| claim.alone.add());
+                return Ok(Spent { together: true, ..spent });
             }
         };
         let mut would_refuse = None;
-        for (place, (claim, used)) in claims.iter().zip(&spent.counts).enumerate() {
-            let Claim { budget, value, .. } = claim;
-            let before =
-                self.count(&page, claim.place, *value).map(|count| count.fetch_max(*used, Ordering::Relaxed));
-            if spent.refused == Some(place) {
-                self.note_refused(claim.place, *value);
+        let mut refused = None;
+        for (nth, (claim, used)) in claims.into_iter().zip(spent.counts).enumerate() {
+            let Claim { place, budget, value, alone, told, .. } = claim;
+            told.arrived();
+            // What others count alone meanwhile, Redis does not know of.
+            let all = used.saturating_add(alone.calls());
+            let before = self.count(&page, place, value).map(|count| count.fetch_max(all, Ordering::Relaxed));
+            if spent.refused == Some(nth) {
+                self.note_refused(place, value);
                 let until = page.span(budget.per).ends();
-                return Err(BudgetSpent { name: budget.name.clone(), until });
+                refused = Some(BudgetSpent { name: budget.name.clone(), until });
             }
-            if !budget.refuses() && budget.when_spent == WhenSpent::Reject && *used > budget.calls.get() {
-                self.note_refused(claim.place, *value);
+            if spent.refused.is_some() {
+                continue;
+            }
+            if !budget.refuses() && budget.when_spent == WhenSpent::Reject && used > budget.calls.get() {
+                self.note_refused(place, value);
                 would_refuse.get_or_insert_with(|| budget.name.clone());
             }
-            if before.is_some_and(|before| before < *used) && is_mark(*used, budget.calls.get()) {
-                self.tell(&page, claim.place, *value, *used);
+            if before.is_some_and(|before| before < used) && is_mark(used, budget.calls.get()) {
+                self.tell(&page, place, value, used);
             }
         }
-        if spent.refused.is_none()
-            && let Some(count) = self.calls(&page, app, identity, class)
-        {
-            count.fetch_add(1, Ordering::Relaxed);
+        if let Some(refused) = refused {
+            return Err(refused);
         }
-        Ok(Spent { app, identity, class, at, would_refuse })
+        self.count_call(&page, app, identity, class);
+        Ok(Spent { app, identity, class, at, would_refuse, together: true })
     }
 
-    fn claims(&self, page: &Page, app: usize, identity: usize) -> Vec<Claim<'_>> {
+    fn count_call(&self, page: &Page, app: usize, identity: usize, class: Class) {
+        if let Some(count) = self.calls(page, app, identity, class) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Calls that were charged and never sent.
+    pub(super) fn paid<'p>(&self, page: &'p Page, app: usize, identity: usize) -> Option<&'p AtomicU64> {
+        page.paid.get(app * self.identities.len() + identity)
+    }
+
+    fn claims(&self, page: &Page, app: usize, identity: usize, in_reach: bool) -> Vec<Claim<'_>> {
         let claims = self.budgets.iter().enumerate().filter_map(|(place, budget)| {
             let value = budget.value(app, identity);
-            let alone = self.alone(place, value)?.swap(0, Ordering::Relaxed);
+            let alone = Arc::clone(
+                page.alone
+                    .get(place)?
+                    .get(value)?
+                    .get_or_init(|| self.book.alone(page.span(budget.per), self.account(budget, value))),
+            );
             let used = self.count(page, place, value)?.load(Ordering::Relaxed);
+            let known = used.saturating_sub(alone.calls());
             let key = match budget.key {
                 Key::Global => Arc::default(),
                 Key::App | Key::Identity => self.value_name(budget, value),
             };
-            let (period, known) = (page.span(budget.per).to_string(), used.saturating_sub(alone));
-            Some(Claim { place, value, budget, key, period, known, alone })
+            let (period, told) = (page.span(budget.per).to_string(), Told::begin(alone.clone(), in_reach));
+            Some(Claim { place, value, budget, key, period, known, alone, told })
         });
         claims.collect()
-    }
-
-    fn remember(&self, claims: &[Claim<'_>], calls: impl Fn(&Claim<'_>) -> u64) {
-        for claim in claims {
-            if let Some(alone) = self.alone(claim.place, claim.value) {
-                alone.fetch_add(calls(claim), Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn alone(&self, budget: usize, value: usize) -> Option<&AtomicU64> {
-        self.alone.get(budget)?.get(value)
     }
 }

@@ -1,3 +1,10 @@
+use std::time::SystemTime;
+
+use boxgate::budget::book::Book;
+use boxgate::budget::ledger::Ledger;
+use boxgate::class::Class;
+use jiff::Timestamp;
+
 use super::*;
 
 fn budget(name: &str, calls: u64, when_spent: WhenSpent) -> Budget {
@@ -12,7 +19,7 @@ fn budget(name: &str, calls: u64, when_spent: WhenSpent) -> Budget {
 }
 
 fn call(budget: &Budget) -> Spend<'_> {
-    Spend { budget, key: "", period: "2026-11", ends_in: HOUR, at_least: 0, made: 0 }
+    Spend { budget, key: "", period: "2026-11", ends_in: HOUR, at_least: 0, made: 0, batch: 0 }
 }
 
 #[tokio::test]
@@ -62,7 +69,11 @@ async fn what_redis_has_lost_or_missed_is_put_right() {
     let side = Side::join(&server.url()).await;
     let plan = budget("plan", 50, WhenSpent::Reject);
     let spend = async |at_least, made| {
-        let spent = side.replicas.spend(&[Spend { at_least, made, ..call(&plan) }]).await.unwrap();
+        let spent = side
+            .replicas
+            .spend(&[Spend { at_least, made, batch: fastrand::u64(..), ..call(&plan) }])
+            .await
+            .unwrap();
         (spent.refused, spent.counts[0])
     };
     assert_eq!(spend(30, 0).await, (None, 31));
@@ -78,4 +89,136 @@ async fn what_redis_has_lost_or_missed_is_put_right() {
     server.run(&["DEL", &key]).await;
     server.run(&["LPUSH", &key, "1"]).await;
     assert_eq!(spend(0, 0).await, (None, 1));
+}
+
+fn at(text: &str) -> SystemTime {
+    text.parse::<Timestamp>().unwrap().try_into().unwrap()
+}
+
+/// The ledger of one replica.
+fn ledger(budgets: &[&Budget]) -> Ledger {
+    let book = Arc::new(Book::new(Timestamp::UNIX_EPOCH, []));
+    let budgets = budgets.iter().map(|budget| (*budget).clone()).collect();
+    Ledger::new(budgets, vec!["a".into()], vec!["service".into()], book, at("2026-11-25T12:00:00Z"))
+}
+
+async fn spend(ledger: &Ledger, side: &Side, now: &str) -> Result<budget::ledger::Spent, String> {
+    let spent = ledger.spend_together(&side.replicas, 0, 0, Class::General, at(now)).await;
+    spent.map_err(|spent| spent.name.to_string())
+}
+
+/// As the replica knows it, by budget.
+fn used(ledger: &Ledger, now: &str) -> Vec<u64> {
+    ledger.snapshot(at(now)).budgets.iter().map(|state| state.used).collect()
+}
+
+async fn counts(server: &Server, period: &str) -> Vec<u64> {
+    let mut counts = Vec::new();
+    for key in server.keys(&format!("*}}b:*:{period}:*")).await {
+        counts.push(redis::cmd("GET").arg(key).query_async(&mut server.other().await).await.unwrap());
+    }
+    counts
+}
+
+#[tokio::test]
+async fn what_was_counted_alone_belongs_to_its_own_period() {
+    let mut server = Server::start().await;
+    let (month, day) = (budget("month", 100, WhenSpent::Reject), budget("day", 100, WhenSpent::Reject));
+    let day = Budget { per: Period::Day, ..day };
+    let ledger = ledger(&[&month, &day]);
+    let side = Side::join(&server.url()).await;
+    spend(&ledger, &side, "2026-11-28T23:00:00Z").await.unwrap();
+    server.kill();
+    side.local().await;
+    for now in ["2026-11-28T23:59:00Z", "2026-11-29T00:01:00Z", "2026-11-29T00:02:00Z"] {
+        spend(&ledger, &side, now).await.unwrap();
+    }
+    assert!(server.launch().await);
+    let side = side.shared().await;
+    // Over the turn of the day: the month's go along, the day before has no say.
+    spend(&ledger, &side, "2026-11-30T08:00:00Z").await.unwrap();
+    assert_eq!((counts(&server, "2026-11").await, counts(&server, "2026-11-30").await), (vec![5], vec![1]));
+    server.kill();
+    side.local().await;
+    spend(&ledger, &side, "2026-11-30T23:59:59Z").await.unwrap();
+    assert!(server.launch().await);
+    let side = side.shared().await;
+    // Over the turn of the month: nothing does.
+    spend(&ledger, &side, "2026-12-01T00:00:00Z").await.unwrap();
+    assert_eq!((counts(&server, "2026-12").await, counts(&server, "2026-12-01").await), (vec![1], vec![1]));
+    assert_eq!(used(&ledger, "2026-12-01T00:00:00Z"), [1, 1]);
+}
+
+#[tokio::test]
+async fn what_was_counted_alone_is_added_once_though_the_answer_is_lost() {
+    let mut server = Server::start().await;
+    let plan = budget("plan", 100, WhenSpent::Reject);
+    let ledger = ledger(&[&plan]);
+    let now = "2026-11-25T12:00:00Z";
+    let side = Side::new(&server.url(), Duration::from_millis(500), MAX_PAUSE, &[]).shared().await;
+    server.kill();
+    side.local().await;
+    for _ in 0..20 {
+        spend(&ledger, &side, now).await.unwrap();
+    }
+    assert!(server.launch().await);
+    let side = side.shared().await;
+    // The question is carried out, too late for whoever asks it.
+    server.signal("STOP");
+    spend(&ledger, &side, now).await.unwrap();
+    side.local().await;
+    server.signal("CONT");
+    let side = side.shared().await;
+    for _ in 0..2 {
+        spend(&ledger, &side, now).await.unwrap();
+    }
+    let count = counts(&server, "2026-11").await[0];
+    // 23 calls were made. The one whose answer was lost may count once more; of the twenty none.
+    assert!((23..=24).contains(&count), "{count}");
+}
+
+#[tokio::test]
+async fn what_was_counted_alone_is_not_lost_with_a_caller_that_hangs_up() {
+    let mut server = Server::start().await;
+    let plan = budget("plan", 100, WhenSpent::Reject);
+    let (ledger, other) = (ledger(&[&plan]), ledger(&[&plan]));
+    let now = "2026-11-25T12:00:00Z";
+    let side = Side::join(&server.url()).await;
+    server.kill();
+    side.local().await;
+    for _ in 0..20 {
+        spend(&ledger, &side, now).await.unwrap();
+    }
+    assert!(server.launch().await);
+    let side = side.shared().await;
+    for _ in 0..10 {
+        spend(&other, &side, now).await.unwrap();
+    }
+    server.signal("STOP");
+    assert!(tokio::time::timeout(Duration::ZERO, spend(&ledger, &side, now)).await.is_err());
+    server.signal("CONT");
+    spend(&ledger, &side, now).await.unwrap();
+    let count = counts(&server, "2026-11").await[0];
+    // 31 calls were made. The one that was given up may have been counted.
+    assert!((31..=32).contains(&count), "{count}");
+}
+
+#[tokio::test]
+async fn calls_that_could_not_be_sent_leave_the_budget_to_those_that_can() {
+    let server = Server::start().await;
+    let plan = budget("plan", 3, WhenSpent::Reject);
+    let ledger = ledger(&[&plan]);
+    let now = "2026-11-25T12:00:00Z";
+    let side = Side::join(&server.url()).await;
+    spend(&ledger, &side, now).await.unwrap();
+    for _ in 0..10 {
+        ledger.give_back(spend(&ledger, &side, now).await.unwrap());
+    }
+    for _ in 0..2 {
+        spend(&ledger, &side, now).await.unwrap();
+    }
+    assert_eq!(spend(&ledger, &side, now).await.unwrap_err(), "plan");
+    assert_eq!(counts(&server, "2026-11").await, [3]);
+    let spent = ledger.snapshot(at(now)).spent;
+    assert_eq!(spent.iter().map(|spent| spent.calls).sum::<u64>(), 3);
 }

@@ -18,8 +18,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 async fn three_gateways_keep_to_one_rate_while_one_of_them_is_killed_and_comes_back() {
     let fleet = Fleet::new().await;
     let rule = "[[limit]]\nname = \"joint\"\nkey = \"global\"\nrate = \"50/s\"\nburst = 50\n";
-    let (first, second, third) =
-        tokio::join!(fleet.gateway(rule), fleet.gateway(rule), fleet.gateway(rule));
+    let (first, second, third) = tokio::join!(fleet.gateway(rule), fleet.gateway(rule), fleet.gateway(rule));
     for gateway in [&first, &second, &third] {
         gateway.shares_with(3).await;
     }
