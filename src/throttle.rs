@@ -4,10 +4,9 @@
 //! that Box asked for, limits. Where replicas share them, Redis is asked for pauses and limits in one round trip; while
 //! it has no say, the limits of this process alone hold, each divided by the number of replicas.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Subject};
 use crate::limit::in_flight::{self, Guard, InFlight, Kind};
 use crate::limit::pause::{self, Pauses};
-use crate::limit::queue::Limits;
+use crate::limit::queue::{self, Limits};
 use crate::limit::table::{Asking, Rules, Shadow, Standing, User, whole_seconds};
 use crate::limit::{Key, Limit, box_limits};
 use crate::operation::Operation;
@@ -40,11 +39,34 @@ pub struct Throttle {
     box_defaults: bool,
     max_pause: Duration,
     replicas: Option<Arc<Replicas>>,
-    /// By rule: what Redis refused, and would have.
-    together: Vec<(AtomicU64, AtomicU64)>,
+    /// By rule, where replicas share: by Redis, or while it has no say.
+    together: Vec<Tally>,
     identities: Vec<Identity>,
     apps: Vec<App>,
     clock: Clock,
+}
+
+#[derive(Default)]
+struct Tally {
+    refused: AtomicU64,
+    shadow: AtomicU64,
+    queued: AtomicUsize,
+}
+
+/// A request that waits for its turn, counted until dropped.
+struct Queued<'t>(&'t AtomicUsize);
+
+impl<'t> Queued<'t> {
+    fn begin(tally: &'t Tally) -> Self {
+        tally.queued.fetch_add(1, Ordering::Relaxed);
+        Self(&tally.queued)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct Identity {
@@ -107,7 +129,7 @@ impl Throttle {
     /// For a configuration.
     pub fn new(config: &Config, clock: Clock, replicas: Option<Arc<Replicas>>) -> Self {
         let limits = Limits::new(rules(config, NonZeroU32::MIN), clock.clone());
-        let together = limits.rules().iter().map(|_| Default::default()).collect();
+        let together = limits.rules().iter().map(|_| Tally::default()).collect();
         let identities = config.identities.iter().map(|identity| Identity {
             name: identity.name.clone(),
             user: match &identity.subject {
@@ -195,18 +217,17 @@ impl Throttle {
 
     /// By limits, in their order, Box's own pauses last.
     pub fn figures(&self) -> Vec<Figures> {
-        let mut figures: Vec<Figures> = self
-            .limits
-            .figures()
-            .into_iter()
-            .zip(&self.together)
-            .map(|(here, (refused, shadow))| Figures {
-                limit: here.limit,
-                refused: here.refused + refused.load(Ordering::Relaxed),
-                shadow: here.shadow + shadow.load(Ordering::Relaxed),
-                queued: here.queued,
-            })
-            .collect();
+        let alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone.as_ref().map(|(_, limits)| limits.figures()).unwrap_or_default();
+        let alone = alone.iter().map(|figures| figures.queued).chain(std::iter::repeat(0));
+        let of = |((here, tally), alone): ((queue::Figures, &Tally), usize)| Figures {
+            limit: here.limit,
+            refused: here.refused + tally.refused.load(Ordering::Relaxed),
+            shadow: here.shadow + tally.shadow.load(Ordering::Relaxed),
+            queued: here.queued + tally.queued.load(Ordering::Relaxed) + alone,
+        };
+        let here = self.limits.figures().into_iter();
+        let mut figures: Vec<Figures> = here.zip(&self.together).zip(alone).map(of).collect();
         let queued = self.pauses.live().1;
         figures.push(Figures {
             limit: pause::NAME.into(),
@@ -271,7 +292,17 @@ impl Throttle {
         if self.paused() > 0 {
             self.pass_pause(asking, wait_of(limits.rules(), asking)).await?;
         }
-        match limits.admit(asking).await {
+        let admitted = limits.admit(asking).await;
+        if self.replicas.is_some() {
+            // These limits last as long as the number of replicas stays.
+            match &admitted {
+                Ok(admitted) => {
+                    admitted.shadow.iter().for_each(|shadow| self.tally(shadow.rule, |tally| &tally.shadow))
+                }
+                Err(refused) => self.tally(refused.rule, |tally| &tally.refused),
+            }
+        }
+        match admitted {
             Ok(admitted) => {
                 let shadow = admitted.shadow.into_iter().map(|Shadow { limit, .. }| limit).collect();
                 Ok(Admission { slots: None, waited: admitted.waited, shadow })
@@ -287,7 +318,7 @@ impl Throttle {
         asking: &Asking<'_>,
     ) -> Result<Option<Admission>, Refusal> {
         let rules = self.limits.rules();
-        let wait = wait_of(rules, asking);
+        let mut wait = wait_of(rules, asking);
         if self.paused() > 0 {
             self.pass_pause(asking, wait).await?;
         }
@@ -300,46 +331,41 @@ impl Throttle {
         let cells: Vec<replicas::Cell<'_>> =
             counted.iter().zip(&keys).map(|((_, limit), key)| replicas::Cell { limit, key }).collect();
         let pauses = self.pause_keys(asking);
-        // Once more at most: a pause that another replica was told of ends within the wait.
-        let again = Cell::new(true);
+        // Again where a pause that another replica was told of ends within the wait; that is waited for once.
         loop {
             let Ok(answer) = replicas.ask(&cells, &pauses).await else { return Ok(None) };
             let name = |place: &usize| counted.get(*place).map(|(_, limit)| limit.name.clone());
             for (rule, _) in answer.shadow.iter().filter_map(|place| counted.get(*place)) {
-                self.tally(*rule, |(_, shadow)| shadow);
+                self.tally(*rule, |tally| &tally.shadow);
             }
             match answer.verdict {
                 Verdict::Pass { after } => {
-                    self.sleep(after).await;
+                    if !after.is_zero() {
+                        let of = answer.tightest.and_then(|tightest| counted.get(tightest.cell));
+                        let tally = of.and_then(|(rule, _)| self.together.get(*rule as usize));
+                        let _queued = tally.map(Queued::begin);
+                        self.clock.sleep_until(self.clock.now().after(after)).await;
+                    }
                     let shadow = answer.shadow.iter().filter_map(name).collect();
                     return Ok(Some(Admission { slots: None, waited: after, shadow }));
                 }
                 Verdict::Refused { cell, after } => {
                     let Some((rule, limit)) = counted.get(cell) else { return Ok(None) };
-                    self.tally(*rule, |(refused, _)| refused);
+                    self.tally(*rule, |tally| &tally.refused);
                     return Err(exceeded(&standing(limit, after), after));
-                }
-                Verdict::Paused { left, .. } if left <= wait && again.replace(false) => {
-                    self.sleep(left).await
                 }
                 Verdict::Paused { pause, left } => {
                     // Here too, so that requests come back at a growing pace.
                     if let Some(scope) = self.pauses.scopes(asked(asking)).get(pause) {
                         self.pauses.pause(*scope, left.min(self.max_pause), self.pauses.now());
                     }
-                    return Err(paused(left));
+                    self.pass_pause(asking, std::mem::take(&mut wait)).await?;
                 }
             }
         }
     }
 
-    async fn sleep(&self, time: Duration) {
-        if !time.is_zero() {
-            self.clock.sleep_until(self.clock.now().after(time)).await;
-        }
-    }
-
-    fn tally(&self, rule: u32, of: impl Fn(&(AtomicU64, AtomicU64)) -> &AtomicU64) {
+    fn tally(&self, rule: u32, of: impl Fn(&Tally) -> &AtomicU64) {
         if let Some(tally) = self.together.get(rule as usize) {
             of(tally).fetch_add(1, Ordering::Relaxed);
         }

@@ -25,6 +25,7 @@ mod away; // slow, gone, back
 mod budgets; // exact, whoever spends
 mod cost; // of a question
 mod fleet; // gateways as processes
+mod joint_limits; // of two of them
 mod joint_rate; // of three of them
 mod limits; // all or nothing, on the server's clock
 mod pauses; // whoever began them
