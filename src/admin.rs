@@ -2,8 +2,8 @@
 //! the accepting thread.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,7 +30,8 @@ use crate::worker::Peer;
 pub async fn serve(listener: Listener, overview: Arc<Overview>) {
     loop {
         let (accepted, peer) = listener.accept().await;
-        let overview = overview.clone();
+        // An idle connection outlives this and holds nothing of what is to end.
+        let overview = Arc::downgrade(&overview);
         tokio::spawn(async move {
             let served = match accepted.into_tcp_or_unix() {
                 Ok(Ok(tcp)) => connection(TokioIo::new(tcp), peer, overview).await,
@@ -44,12 +45,15 @@ pub async fn serve(listener: Listener, overview: Arc<Overview>) {
     }
 }
 
-async fn connection<S>(socket: S, peer: Peer, overview: Arc<Overview>) -> hyper::Result<()>
+async fn connection<S>(socket: S, peer: Peer, overview: Weak<Overview>) -> hyper::Result<()>
 where
     S: hyper::rt::Read + hyper::rt::Write + Unpin,
 {
     let service = service_fn(move |request| {
-        let answer = answer(&overview, peer, &request);
+        let answer = match overview.upgrade() {
+            Some(overview) => answer(&overview, peer, &request),
+            None => text_page(StatusCode::SERVICE_UNAVAILABLE, "stopped\n".to_owned()).map(Full::new),
+        };
         async move { Ok::<_, Infallible>(answer) }
     });
     http1::Builder::new()

@@ -25,9 +25,11 @@ mod away; // slow, gone, back
 mod budgets; // exact, whoever spends
 mod cost; // of a question
 mod fleet; // gateways as processes
-mod joint_limits; // of two of them
+mod joint_budgets; // of two of them
+mod joint_limits; // likewise
 mod joint_rate; // of three of them
 mod limits; // all or nothing, on the server's clock
+mod lost; // slow, gone, back, before gateways
 mod pauses; // whoever began them
 mod ways; // passwords, TLS, sockets
 

@@ -1,6 +1,6 @@
 //! Starting without Box, draining, stopping.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 
@@ -33,6 +33,17 @@ fn what_is_in_flight_at_sigterm_finishes_while_nothing_new_is_taken() {
     assert!(answer.body.contains("\"login\""), "{}", answer.body);
     assert_eq!(program.exited().code(), Some(0));
     program.out.wait_for(&["status=200", "end=complete"]);
+}
+
+#[test]
+fn an_operators_idle_connection_does_not_hold_up_the_end() {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, "").ready();
+    let mut idle = TcpStream::connect(&program.operators).unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!(idle.read(&mut [0; 1024]).unwrap() > 0);
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
 }
 
 #[test]

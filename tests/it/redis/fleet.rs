@@ -133,7 +133,8 @@ impl Gateway {
     pub async fn stop(&mut self) {
         let id = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        assert!(in_time(self.child.wait()).await.unwrap().success());
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        assert!(ended.is_ok_and(|status| status.unwrap().success()), "{}", self.text());
     }
 
     /// The first line with all of these words; waits for it.

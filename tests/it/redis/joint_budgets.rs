@@ -1,0 +1,73 @@
+//! A budget of two gateways.
+
+use boxgate::sandbox::Role;
+
+use super::fleet::{Fleet, ME};
+
+const TEN: &str = "[[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 10\n";
+const HUNDRED: &str = "[[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 100\n";
+const SPENT: &str = "budget_spent";
+const USED: &str = r#"boxgate_budget_used_calls{budget="plan",key="global",value=""}"#;
+
+#[tokio::test]
+async fn ten_calls_are_ten_at_both_together_whatever_restarts() {
+    let mut fleet = Fleet::new().await;
+    let (one, mut other) = tokio::join!(fleet.gateway(TEN), fleet.gateway(TEN));
+    for _ in 0..5 {
+        assert_eq!((one.pass(1, SPENT).await, other.pass(1, SPENT).await), (1, 1));
+    }
+    assert_eq!((one.pass(1, SPENT).await, other.pass(1, SPENT).await), (0, 0));
+    assert_eq!((one.metric(USED).await, other.metric(USED).await), (10.0, 10.0));
+    // Redis has forgotten everything.
+    fleet.redis.kill();
+    one.goes_alone().await;
+    other.goes_alone().await;
+    assert!(fleet.redis.launch().await);
+    one.shares_with(2).await;
+    assert_eq!(one.pass(1, SPENT).await, 0);
+    assert_eq!(fleet.values("b").await, ["10"]);
+    // So has a replica: killed long after its last call, and again after Redis was emptied.
+    other.stop().await;
+    let mut other = other.again().await;
+    assert_eq!(other.pass(1, SPENT).await, 0);
+    other.stop().await;
+    fleet.redis.run(&["FLUSHALL"]).await;
+    let other = other.again().await;
+    assert_eq!(other.pass(1, SPENT).await, 0);
+    assert_eq!(other.metric(USED).await, 10.0);
+    assert_eq!(fleet.sandbox.calls(), 10);
+}
+
+#[tokio::test]
+async fn what_each_counts_alone_is_added_when_redis_is_back() {
+    let fleet = Fleet::new().await;
+    let (one, other) = tokio::join!(fleet.gateway(HUNDRED), fleet.gateway(HUNDRED));
+    assert_eq!((one.pass(3, SPENT).await, other.pass(3, SPENT).await), (3, 3));
+    fleet.redis.signal("STOP");
+    assert_eq!((one.pass(4, SPENT).await, other.pass(2, SPENT).await), (4, 2));
+    fleet.redis.signal("CONT");
+    one.shares_with(2).await;
+    other.shares_with(2).await;
+    for _ in 0..2 {
+        assert_eq!((one.pass(1, SPENT).await, other.pass(1, SPENT).await), (1, 1));
+    }
+    assert_eq!(fleet.sandbox.calls(), 16);
+    // The two questions that were under way may have been carried out all the same.
+    let count = other.metric(USED).await;
+    assert!((16.0..=18.0).contains(&count), "{count}");
+    assert_eq!(fleet.values("b").await, [count.to_string()]);
+}
+
+#[tokio::test]
+async fn a_box_that_cannot_be_reached_costs_nothing() {
+    let fleet = Fleet::new().await;
+    let gateway = fleet.gateway(TEN).await;
+    assert_eq!(gateway.pass(2, SPENT).await, 2);
+    fleet.sandbox.go_down(Role::Api).await;
+    for _ in 0..6 {
+        assert_eq!(gateway.get(ME).await.status(), 502);
+    }
+    fleet.sandbox.come_up(Role::Api).unwrap();
+    assert_eq!(gateway.pass(9, SPENT).await, 8);
+    assert_eq!(fleet.values("b").await, ["10"]);
+}
