@@ -16,8 +16,8 @@ use tracing::warn;
 
 use crate::connect::chain;
 use crate::exchange::{End, Exchange};
-use crate::forward::LONG_ANSWER;
 use crate::limit::in_flight::Guard;
+use crate::outbound::LONG_ANSWER;
 use crate::rewrite::Looked;
 use crate::route::{Access, Destination};
 use crate::upload::Progress;

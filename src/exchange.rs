@@ -15,6 +15,7 @@ use crate::cors::Reader;
 use crate::headers;
 use crate::metrics::{self, AnsweredBy, Labels};
 use crate::route;
+use crate::throttle::Admission;
 use crate::upload::Progress;
 use crate::worker::Worker;
 
@@ -139,6 +140,12 @@ impl Exchange {
     /// A limit or budget said no.
     pub fn refused_by(&mut self, limit: &Arc<str>) {
         self.limit = Some(limit.clone());
+    }
+
+    /// It may go to Box.
+    pub fn admitted(&mut self, admission: &Admission) {
+        self.waited += admission.waited;
+        admission.shadow.iter().for_each(|limit| self.shadow(Some(limit)));
     }
 
     /// A limit or budget would have said no, were it enforced.

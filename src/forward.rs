@@ -7,81 +7,19 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::budget::ledger::Spent;
-use crate::class::Class;
 use crate::exchange::Exchange;
+use crate::outbound::{Call, LONG_ANSWER, Outbound};
 use crate::refusal::Refusal;
 use crate::token::{Rejected, Token};
 use crate::upload::{Progress, Upload};
-use crate::upstream::{Lease, Origin, SendError};
+use crate::upstream::{Lease, SendError};
 use crate::worker::Worker;
-
-/// Box works on moves and deletions of large folders for up to 600 s (OpenAPI, `PUT` and `DELETE /folders/{id}`) and
-/// holds a long poll for 610 s (guide "User events").
-pub const LONG_ANSWER: Duration = Duration::from_secs(660);
-
-/// A request as it goes to Box, but for its token.
-pub struct Outbound {
-    /// The pool of the host.
-    pub origin: Rc<Origin>,
-    /// As the caller sent it.
-    pub method: Method,
-    /// Path and query.
-    pub target: Uri,
-    /// Sorted by [`crate::headers`].
-    pub fields: HeaderMap,
-    /// The body.
-    pub upload: Upload,
-    /// Whose token goes along; `None`: none does.
-    pub identity: Option<usize>,
-    /// The operation may take Box minutes.
-    pub long: bool,
-    /// Whose call of Box's API it is; `None`: it is none that a plan licenses.
-    pub call: Option<Call>,
-}
-
-/// A call of Box's API, as budgets count it.
-#[derive(Debug, Clone, Copy)]
-pub struct Call {
-    /// Place in the configuration.
-    pub app: usize,
-    /// Place in the configuration.
-    pub identity: usize,
-    /// Of the operation.
-    pub class: Class,
-}
-
-impl Outbound {
-    /// Whether Box holds this operation's answer for minutes.
-    pub fn is_long(method: &Method, path: &str) -> bool {
-        (method == Method::PUT || method == Method::DELETE)
-            && path.strip_prefix("/2.0/folders/").is_some_and(|id| !id.trim_end_matches('/').contains('/'))
-    }
-
-    fn request(&self, token: Option<&Token>) -> Request<crate::upload::Attempt> {
-        let mut request = Request::new(self.upload.attempt());
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.target.clone();
-        *request.headers_mut() = self.fields.clone();
-        if let Some(token) = token {
-            request.headers_mut().insert(AUTHORIZATION, token.authorization().clone());
-        }
-        if let Some(invitation) = self.upload.invitation().cloned() {
-            hyper::ext::on_informational(&mut request, move |interim| {
-                if interim.status() == StatusCode::CONTINUE {
-                    invitation.open();
-                }
-            });
-        }
-        request
-    }
-}
 
 /// Sends the request; the answer's head, or why there is none.
 pub async fn send(
@@ -238,19 +176,5 @@ async fn in_time<T>(
                 });
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_folders_themselves_take_minutes() {
-        assert!(Outbound::is_long(&Method::PUT, "/2.0/folders/1"));
-        assert!(Outbound::is_long(&Method::DELETE, "/2.0/folders/1/"));
-        assert!(!Outbound::is_long(&Method::GET, "/2.0/folders/1"));
-        assert!(!Outbound::is_long(&Method::PUT, "/2.0/folders/1/metadata"));
-        assert!(!Outbound::is_long(&Method::PUT, "/2.0/files/1"));
     }
 }

@@ -19,6 +19,7 @@ pub mod headers; // which fields pass, in both directions?
 pub mod upload; // the request's body
 pub mod token; // with what authority?
 pub mod grant; // the question to the token endpoint
+pub mod outbound; // what goes to Box
 pub mod forward; // again, and with a fresh token
 pub mod redirect; // on to where Box keeps the content
 pub mod upstream; // the pool of connections to Box
@@ -26,7 +27,8 @@ pub mod connect; // name, TCP, proxy, TLS
 pub mod rewrite; // URLs and tokens in the answer
 pub mod json_edit; // how they are found
 pub mod download; // the answer's body
-pub mod refusal; // what the gateway answers itself
+pub mod own_answer; // what the gateway answers itself
+pub mod refusal; // where it says no
 pub mod exchange; // the record of a request
 
 // The shell: starting, serving, stopping.

@@ -123,7 +123,7 @@ impl Pattern {
                 || matches(
                     &self.segments,
                     segments_of(operation.path.trim_end_matches('/')),
-                    &|want, have| plain(want).eq_ignore_ascii_case(&plain(have)),
+                    &is_spelling_of,
                 ))
     }
 
@@ -149,6 +149,15 @@ pub fn plain_path(path: &str) -> Cow<'_, str> {
     }
     let segments: Vec<String> = path.split('/').map(|segment| plain(segment).to_ascii_lowercase()).collect();
     Cow::Owned(segments.join("/"))
+}
+
+fn is_spelling_of(want: &str, have: &str) -> bool {
+    let is_plain = |segment: &str| !segment.contains(['%', ';']);
+    if is_plain(want) && is_plain(have) {
+        want.eq_ignore_ascii_case(have)
+    } else {
+        plain(want).eq_ignore_ascii_case(&plain(have))
+    }
 }
 
 /// A segment without percent-encoding and `;parameters`.

@@ -18,7 +18,8 @@ use url::Url;
 
 use crate::box_host;
 use crate::exchange::Exchange;
-use crate::forward::{self, Outbound};
+use crate::forward;
+use crate::outbound::Outbound;
 use crate::refusal::Refusal;
 use crate::rewrite::split;
 use crate::upload::Upload;
@@ -83,6 +84,7 @@ pub async fn follow(
             upload: Upload::none(),
             identity: None,
             long: false,
+            places: None,
             call: None,
         };
         (response, lease) = forward::send(worker, exchange, &next).await?;

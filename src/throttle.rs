@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Subject};
 use crate::limit::in_flight::{self, Guard, InFlight, Kind};
 use crate::limit::pause::{self, Pauses};
-use crate::limit::queue::{self, Limits};
+use crate::limit::queue::{self, Admitted, Entered, Limits};
 use crate::limit::table::{Asking, Rules, Shadow, Standing, User, whole_seconds};
 use crate::limit::{Key, Limit, box_limits};
 use crate::operation::Operation;
@@ -125,6 +125,13 @@ pub struct Figures {
     pub queued: usize,
 }
 
+impl Admission {
+    fn new(slots: Option<Guard>, admitted: Admitted) -> Self {
+        let shadow = admitted.shadow.into_iter().map(|Shadow { limit, .. }| limit).collect();
+        Self { slots, waited: admitted.waited, shadow }
+    }
+}
+
 impl Throttle {
     /// For a configuration.
     pub fn new(config: &Config, clock: Clock, replicas: Option<Arc<Replicas>>) -> Self {
@@ -166,12 +173,43 @@ impl Throttle {
     }
 
     /// Lets a request go, after a wait where a limit has one, or says why not. `config`: as in [`Throttle::new`].
+    /// `gone`: the caller has left.
     ///
     /// # Errors
     /// Too much is in flight, Box asked for a pause, or a limit has nothing left. Nothing was charged then.
-    pub async fn admit(&self, config: &Config, request: Request<'_>) -> Result<Admission, Refusal> {
+    pub async fn admit(
+        &self,
+        config: &Config,
+        request: Request<'_>,
+        gone: impl Future<Output = ()>,
+    ) -> Result<Admission, Refusal> {
         let asking = self.asking(request);
         let slots = self.slots(&asking)?;
+        if self.replicas.is_none() && self.paused() == 0 {
+            match self.limits.enter(&asking) {
+                Entered::Passed(admitted) => return Ok(Admission::new(slots, admitted)),
+                Entered::Refused(refused) => return Err(exceeded(&refused.standing, refused.retry_after)),
+                Entered::Waits(turn) => {
+                    let waiting = async {
+                        let admitted = turn.come().await;
+                        let admitted = admitted.map_err(|no| exceeded(&no.standing, no.retry_after))?;
+                        // Box may have asked for a pause meanwhile.
+                        self.pass_pause(&asking, PAUSE_WAIT).await?;
+                        Ok(Admission::new(slots, admitted))
+                    };
+                    return unless(gone, waiting).await;
+                }
+            }
+        }
+        unless(gone, self.admit_later(config, asking, slots)).await
+    }
+
+    async fn admit_later(
+        &self,
+        config: &Config,
+        asking: Asking<'_>,
+        slots: Option<Guard>,
+    ) -> Result<Admission, Refusal> {
         let began = self.clock.mono();
         let mut admission = match &self.replicas {
             None => self.admit_here(&self.limits, &asking).await?,
@@ -183,7 +221,6 @@ impl Throttle {
                 }
             },
         };
-        // Box may have asked for a pause meanwhile.
         if !admission.waited.is_zero() {
             self.pass_pause(&asking, PAUSE_WAIT).await?;
         }
@@ -303,10 +340,7 @@ impl Throttle {
             }
         }
         match admitted {
-            Ok(admitted) => {
-                let shadow = admitted.shadow.into_iter().map(|Shadow { limit, .. }| limit).collect();
-                Ok(Admission { slots: None, waited: admitted.waited, shadow })
-            }
+            Ok(admitted) => Ok(Admission::new(None, admitted)),
             Err(refused) => Err(exceeded(&refused.standing, refused.retry_after)),
         }
     }
@@ -413,6 +447,19 @@ impl Throttle {
             PauseKey::new(&[&identity, &user, asking.class.as_str()]),
             PauseKey::new(&[&identity, &user, method.as_str(), &template]),
         ]
+    }
+}
+
+/// Boxed: few requests wait, and the whole of a request's state is moved for each one.
+async fn unless(
+    gone: impl Future<Output = ()>,
+    waiting: impl Future<Output = Result<Admission, Refusal>>,
+) -> Result<Admission, Refusal> {
+    let (waiting, gone) = (Box::pin(waiting), Box::pin(gone));
+    tokio::select! {
+        biased;
+        admitted = waiting => admitted,
+        () = gone => Err(Refusal::BadRequest("The request's body broke off.")),
     }
 }
 

@@ -174,6 +174,15 @@ impl Book {
         }
     }
 
+    /// Adds what was counted before this process. `since`: from then on.
+    pub(super) fn go_on_from(&self, since: Timestamp, entries: impl IntoIterator<Item = Entry>) {
+        self.since.fetch_min(since.as_second(), Ordering::Relaxed);
+        let mut counts = self.counts();
+        for (at, count) in entries {
+            counts.entry(at).or_default().fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
     /// When counting began: there is nothing from before.
     pub fn since(&self) -> Timestamp {
         Timestamp::from_second(self.since.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)

@@ -26,28 +26,28 @@ pub struct Keeper {
 }
 
 /// Opens the file in the state folder, and begins to write down what is counted in the book that is returned.
-/// `needed`: a budget is configured. Without one, a file that cannot be had is a warning, and the counts of who
-/// spent what live as long as the process.
+/// `needed`: a budget is configured. Without one, nobody waits for the file, a file that cannot be had is a warning,
+/// and the counts of who spent what live as long as the process.
 ///
 /// # Errors
 /// A budget is configured, and the file cannot be had; in words for operators.
 pub fn start(folder: &Path, needed: bool, clock: Clock) -> Result<(Arc<Book>, Keeper), OpenError> {
     let now = timestamp(clock.wall());
-    let store = match Store::open(folder, now) {
-        Ok(store) => Some(store),
-        Err(why) if needed => return Err(why),
-        Err(why) => {
-            warn!("who spends Box calls is counted until the next restart only: {why}");
-            None
-        }
-    };
-    let since = store.as_ref().map_or(now, Store::since);
-    let book = Arc::new(Book::new(since, store.iter().flat_map(Store::entries)));
-    book.file.in_memory.store(store.is_none(), Ordering::Relaxed);
-    book.file.set_aside.store(store.as_ref().map_or(0, Store::set_aside), Ordering::Relaxed);
+    let store = if needed { Some(Store::open(folder, now)?) } else { None };
+    let book = Arc::new(Book::new(now, []));
     let (stop, stopped) = mpsc::channel::<()>();
     let mut keeping = Keeping { store, book: book.clone(), clock };
+    keeping.begin();
+    let folder = folder.to_owned();
     let thread = thread::Builder::new().name("budgets".to_owned()).spawn(move || {
+        if !needed {
+            // Opening it writes to the disk, for which a start would wait.
+            match Store::open(&folder, now) {
+                Ok(store) => keeping.store = Some(store),
+                Err(why) => warn!("who spends Box calls is counted until the next restart only: {why}"),
+            }
+            keeping.begin();
+        }
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(EVERY) {
             keeping.keep();
         }
@@ -78,6 +78,16 @@ struct Keeping {
 }
 
 impl Keeping {
+    /// Goes on from what the file says.
+    fn begin(&self) {
+        let file = &self.book.file;
+        file.in_memory.store(self.store.is_none(), Ordering::Relaxed);
+        if let Some(store) = &self.store {
+            self.book.go_on_from(store.since(), store.entries());
+            file.set_aside.store(store.set_aside(), Ordering::Relaxed);
+        }
+    }
+
     fn keep(&mut self) {
         let now = timestamp(self.clock.wall());
         self.book.forget([Period::Day.at(now), Period::Month.at(now)]);

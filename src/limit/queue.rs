@@ -87,25 +87,24 @@ impl Limits {
 
     /// Charges a request to all its limits, waiting for its turn where it may; or to none.
     pub async fn admit(&self, asking: &Asking<'_>) -> Result<Admitted, Refused> {
+        match self.enter(asking) {
+            Entered::Passed(admitted) => Ok(admitted),
+            Entered::Refused(refused) => Err(refused),
+            Entered::Waits(turn) => turn.come().await,
+        }
+    }
+
+    /// The same without the waiting.
+    pub fn enter(&self, asking: &Asking<'_>) -> Entered<'_> {
         let keys = self.rules.applying(asking);
         if keys.is_empty() {
-            return Ok(Admitted::default());
+            return Entered::Passed(Admitted::default());
         }
         let arrived = self.now();
         match self.arrive(keys, asking.app, arrived) {
-            Entry::Passed(passed) => Ok(self.admitted(passed, Duration::ZERO)),
-            Entry::Refused(refused) => Err(self.refused(refused)),
-            Entry::Waits(waiting) => {
-                let outcome = waiting.turn().await;
-                let waited = Duration::from_nanos(self.now().saturating_sub(arrived));
-                self.waited.fetch_add(1, Ordering::Relaxed);
-                let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
-                self.waited_nanos.fetch_add(nanos, Ordering::Relaxed);
-                match outcome {
-                    Ok(passed) => Ok(self.admitted(passed, waited)),
-                    Err(refused) => Err(self.refused(refused)),
-                }
-            }
+            Entry::Passed(passed) => Entered::Passed(self.admitted(passed, Duration::ZERO)),
+            Entry::Refused(refused) => Entered::Refused(self.refused(refused)),
+            Entry::Waits(waiting) => Entered::Waits(Turn { waiting, arrived }),
         }
     }
 
@@ -186,6 +185,38 @@ impl State {
             if let Some(woken) = self.waiting.get(&number) {
                 woken.notify_one();
             }
+        }
+    }
+}
+
+/// What becomes of a request at once.
+pub enum Entered<'a> {
+    /// It may go.
+    Passed(Admitted),
+    /// It may not.
+    Refused(Refused),
+    /// It stands in line.
+    Waits(Turn<'a>),
+}
+
+/// A turn that is waited for; dropping it gives it up.
+pub struct Turn<'a> {
+    waiting: Waiting<'a>,
+    arrived: u64,
+}
+
+impl Turn<'_> {
+    /// Waits for it.
+    pub async fn come(self) -> Result<Admitted, Refused> {
+        let limits = self.waiting.limits;
+        let outcome = self.waiting.turn().await;
+        let waited = Duration::from_nanos(limits.now().saturating_sub(self.arrived));
+        limits.waited.fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        limits.waited_nanos.fetch_add(nanos, Ordering::Relaxed);
+        match outcome {
+            Ok(passed) => Ok(limits.admitted(passed, waited)),
+            Err(refused) => Err(limits.refused(refused)),
         }
     }
 }

@@ -6,4 +6,5 @@ mod hostile; // what no page may do
 mod allowed; // what a listed page can do
 mod address_bar; // what a person opens
 mod demo; // the page of the sandbox
+mod readme; // the page of the manual
 mod ui_elements; // Box's own
