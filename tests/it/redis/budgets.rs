@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::*;
 
-fn budget(name: &str, calls: u64, when_spent: WhenSpent) -> Budget {
+pub fn budget(name: &str, calls: u64, when_spent: WhenSpent) -> Budget {
     Budget {
         name: name.into(),
         key: budget::Key::Global,
@@ -18,7 +18,7 @@ fn budget(name: &str, calls: u64, when_spent: WhenSpent) -> Budget {
     }
 }
 
-fn call(budget: &Budget) -> Spend<'_> {
+pub fn call(budget: &Budget) -> Spend<'_> {
     Spend { budget, key: "", period: "2026-11", ends_in: HOUR, at_least: 0, made: 0, batch: 0 }
 }
 

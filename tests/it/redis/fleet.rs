@@ -60,6 +60,7 @@ impl Fleet {
         self.gateway_at(&self.redis.url(), more).await
     }
 
+    /// The same, told of that Redis; of none if it is empty.
     pub async fn gateway_at(&self, redis: &str, more: &str) -> Gateway {
         let folder = self.folder.0.join(format!("{:016x}", fastrand::u64(..)));
         std::fs::create_dir_all(&folder).unwrap();
@@ -67,6 +68,7 @@ impl Fleet {
         std::fs::write(folder.join("ca.pem"), sandbox.ca_pem()).unwrap();
         std::fs::write(folder.join("secret"), sandbox.client_secret()).unwrap();
         std::fs::write(folder.join("redis"), redis).unwrap();
+        let shared = if redis.is_empty() { "" } else { "redis = { file = \"redis\" }\n" };
         let text = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1\"]\nworkers = 1\n\n\
              [admin]\naddress = \"127.0.0.1:0\"\n\n\
@@ -74,7 +76,7 @@ impl Fleet {
              [identity.service]\nclient_id = {:?}\nclient_secret = {{ file = \"secret\" }}\n\
              enterprise_id = {:?}\n\n\
              [upstream]\nproxy = \"none\"\nmax_pause = \"60s\"\n\n\
-             [state]\ndir = \"state\"\nredis = {{ file = \"redis\" }}\n\n\
+             [state]\ndir = \"state\"\n{shared}\n\
              [limits]\nbox_defaults = false\n\n\
              [[app]]\nname = \"intranet\"\nas_user = [\"*\"]\n\n{more}\n",
             sandbox.api_url(),
@@ -101,7 +103,9 @@ impl Fleet {
 impl Gateway {
     /// In its folder, where its file and its state are.
     async fn start(folder: PathBuf, client: reqwest::Client) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_boxgate"));
+        // Measurements may want another build.
+        let program = std::env::var("BOXGATE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_boxgate").to_owned());
+        let mut command = Command::new(std::path::absolute(program).unwrap());
         command.current_dir(&folder).env_clear().stdin(Stdio::null());
         let mut child =
             command.kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -124,6 +128,10 @@ impl Gateway {
         Self::start(self.folder.clone(), self.client.clone()).await
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// As by `kill -9`.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
@@ -131,7 +139,7 @@ impl Gateway {
 
     /// As by SIGTERM; its counts are written down then.
     pub async fn stop(&mut self) {
-        let id = self.child.id().unwrap().to_string();
+        let id = self.id().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         assert!(ended.is_ok_and(|status| status.unwrap().success()), "{}", self.text());

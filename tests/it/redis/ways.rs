@@ -25,6 +25,31 @@ async fn passwords_users_and_databases() {
 }
 
 #[tokio::test]
+async fn the_user_that_the_readme_makes_can_do_all_of_it() {
+    let readme = include_str!("../../../README.md");
+    let (_, line) = readme.split_once("redis-cli ACL SETUSER ").unwrap();
+    let line: String = line.lines().take(2).map(|line| line.trim_end_matches('\\')).collect();
+    let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+    let server = Server::start().await;
+    server.run(&[&["ACL", "SETUSER"], &words[..]].concat()).await;
+    let side = Side::join(&format!("redis://boxgate:PASSWORD@127.0.0.1:{}", server.port)).await;
+    works(&side).await;
+    let key = PauseKey::new(&["a"]);
+    side.replicas.pause(&key, HOUR).await.unwrap();
+    assert!(side.paused(&[key]).await.is_some());
+    let plan = budgets::budget("plan", 5, WhenSpent::Reject);
+    let spend = Spend { made: 2, ..budgets::call(&plan) };
+    assert_eq!(side.replicas.spend(&[spend]).await.unwrap().counts, [3]);
+    // Another writer left something of the wrong kind.
+    server.run(&["DEL", "{boxgate:}replicas"]).await;
+    server.run(&["SET", "{boxgate:}replicas", "1"]).await;
+    works(&Side::join(&format!("redis://boxgate:PASSWORD@127.0.0.1:{}/1", server.port)).await).await;
+    let again = Side::join(&format!("redis://boxgate:PASSWORD@127.0.0.1:{}", server.port)).await;
+    again.leave().await;
+    assert_eq!(side.replicas.snapshot().errors, 0);
+}
+
+#[tokio::test]
 async fn a_server_that_says_the_password_back_is_not_quoted() {
     let server = Server::with(&["--rename-command", "AUTH", ""]).await;
     for password in ["hunter2", &"hunter2".repeat(30)] {
