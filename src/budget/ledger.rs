@@ -246,8 +246,9 @@ impl Ledger {
         let page = self.page(spent.at);
         self.calls(&page, spent.app, spent.identity, spent.class).inspect(|count| take_off(count));
         if spent.together {
-            self.paid(&page, spent.app, spent.identity)
-                .inspect(|paid| drop(paid.fetch_add(1, Ordering::Relaxed)));
+            if let Some(paid) = self.paid(&page, spent.app, spent.identity) {
+                paid.fetch_add(1, Ordering::Relaxed);
+            }
             return;
         }
         for (place, budget) in self.budgets.iter().enumerate() {
