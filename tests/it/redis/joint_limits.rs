@@ -118,12 +118,17 @@ async fn a_pause_that_another_writer_plants_ends_with_max_pause() {
 #[tokio::test]
 async fn whoever_comes_just_before_the_end_of_another_gateways_pause_waits_for_it() {
     let fleet = Fleet::new().await;
-    let (one, other) = two(&fleet, "").await;
-    fleet.sandbox.script(ME, vec![Fault::RateLimited { retry_after: 1 }]);
+    // Whoever may wait for a limit waits as long for a pause.
+    let rule = "[[limit]]\nname = \"joint\"\nkey = \"global\"\nrate = \"1000/s\"\nwait = \"20s\"\n";
+    let (one, other) = two(&fleet, rule).await;
+    fleet.sandbox.script(ME, vec![Fault::RateLimited { retry_after: 60 }]);
     assert_eq!(one.get(ME).await.status(), 429);
     until(|| async { !fleet.values("p").await.is_empty() }).await;
-    let value = fleet.values("p").await.remove(0);
-    let end: u64 = value.split_once(':').unwrap().1.parse().unwrap();
+    // Shorter, now that all is set up.
+    let key = fleet.redis.key("p").await;
+    let now = fleet.redis.micros().await;
+    let end = now + 3_000_000;
+    fleet.redis.run(&["SET", &key, &format!("{now}:{end}")]).await;
     let mut waiting = JoinSet::new();
     for _ in 0..3 {
         let request = other.request(ME);
