@@ -32,7 +32,7 @@ const PAUSE_WAIT: Duration = Duration::from_secs(2);
 /// Everything that can hold a request back, shared by the workers.
 pub struct Throttle {
     limits: Limits,
-    /// While Redis has no say: the number of replicas, and the limits divided by it.
+    /// For when Redis has no say: the number of replicas, and the limits divided by it.
     alone: Mutex<Option<(NonZeroU32, Arc<Limits>)>>,
     pauses: Pauses,
     in_flight: Arc<InFlight>,
@@ -213,13 +213,17 @@ impl Throttle {
         let began = self.clock.mono();
         let mut admission = match &self.replicas {
             None => self.admit_here(&self.limits, &asking).await?,
-            Some(replicas) => match self.admit_together(replicas, &asking).await? {
-                Some(admission) => admission,
-                None => {
-                    let limits = self.divided(config, replicas.share());
-                    self.admit_here(&limits, &asking).await?
+            Some(replicas) => {
+                let alone = self.divided(config, replicas.share());
+                match self.admit_together(replicas, &asking).await? {
+                    Some(admission) => {
+                        // Where Redis is lost, what has passed here has been charged here too: no second burst.
+                        drop(alone.enter(&asking));
+                        admission
+                    }
+                    None => self.admit_here(&alone, &asking).await?,
                 }
-            },
+            }
         };
         if !admission.waited.is_zero() {
             self.pass_pause(&asking, PAUSE_WAIT).await?;
