@@ -224,7 +224,14 @@ impl Page {
 
     /// As by the address bar. Resolves when the page has loaded.
     pub(super) async fn go(&mut self, url: &str) {
-        let gone = self.tell("Page.navigate", json!({ "url": url })).await;
+        let navigate = async || self.tell("Page.navigate", json!({ "url": url })).await;
+        let mut gone = navigate().await;
+        // What the last page set off by itself may come in between.
+        for _ in 0..10 {
+            if gone["errorText"] == "net::ERR_ABORTED" {
+                gone = navigate().await;
+            }
+        }
         assert!(gone["errorText"].is_null(), "{url}: {gone}");
         self.loaded(&gone["loaderId"]).await;
     }
