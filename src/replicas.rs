@@ -7,12 +7,17 @@
 //! There is one connection for the process, carried by a task on the main runtime and reached by the client's own
 //! channel, rather than one for each worker. Then a replica is one client of the server, and one breaker is right
 //! about all of it. Measured unoptimised on two cores that others used too, three limits and two pauses: one
-//! question at a time took 181 µs and 130 µs of CPU, against 157 and 106 without the change of thread; sixteen at a
-//! time, which share system calls, 39 µs of CPU each against 36 and as many in a second (`redis::cost` in the
-//! tests). Of a whole request, one after the other through an optimised gateway on the same cores, two shared limits took
-//! 160 µs and 90 µs of CPU more than two of its own (815 against 653, 240 against 148), and a shared budget as its second
-//! question 90 and 45 more: `cargo build --release && BOXGATE=target/release/boxgate cargo test --test it
-//! redis::cost::of_a_request -- --ignored --nocapture`. What holds up the main runtime for longer than [`BOUND`] looks like a slow Redis.
+//! question at a time took 181 µs and 130 µs of CPU, against 157 and 106 without the change of thread; sixteen at
+//! a time, which share system calls, 39 µs of CPU each against 36 and as many in a second (`redis::cost` in the
+//! tests). What holds up the main runtime for longer than [`BOUND`] looks like a slow Redis.
+//!
+//! Of a whole request, one after the other through an optimised gateway on the same cores, two shared limits took
+//! 160 µs and 90 µs of CPU more than two of its own (815 against 653, 240 against 148), and a shared budget, which
+//! is a second question, 90 and 45 more:
+//! ```sh
+//! cargo build --release
+//! BOXGATE=target/release/boxgate cargo test --test it redis::cost::of_a_request -- --ignored --nocapture
+//! ```
 //!
 //! No token, path, user id or address is stored, see `keys.rs`. What is read may have been written by anybody: the
 //! scripts take what makes no sense for absent, and nothing that is found there pauses longer than `max_pause`.
