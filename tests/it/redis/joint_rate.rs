@@ -7,6 +7,7 @@ use super::fleet::{Fleet, ME};
 use super::*;
 
 const RATE: f64 = 50.0;
+const LOST: &str = "Redis is out of reach";
 const BURST: f64 = 50.0;
 const LENGTH: Duration = Duration::from_secs(20);
 /// At each gateway; they ask for several times what may pass.
@@ -16,6 +17,17 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 #[tokio::test]
 async fn three_gateways_keep_to_one_rate_while_one_of_them_is_killed_and_comes_back() {
+    // Where a machine is so busy that Redis seems lost, limits are rightly not joint, and the run tells nothing.
+    for _ in 0..4 {
+        if run().await {
+            return;
+        }
+    }
+    panic!("Redis was lost in each run");
+}
+
+/// Whether all have had Redis all the time.
+async fn run() -> bool {
     let fleet = Fleet::new().await;
     let rule = "[[limit]]\nname = \"joint\"\nkey = \"global\"\nrate = \"50/s\"\nburst = 50\n";
     let (first, second, third) = tokio::join!(fleet.gateway(rule), fleet.gateway(rule), fleet.gateway(rule));
@@ -49,15 +61,19 @@ async fn three_gateways_keep_to_one_rate_while_one_of_them_is_killed_and_comes_b
     let within = || {
         let calls = fleet.sandbox.calls() as f64;
         let most = BURST + RATE * began.elapsed().as_secs_f64();
-        assert!(calls <= most, "{calls} of {most}");
         (calls, most)
     };
+    let mut too_many = None;
     let mut third = Some(third);
-    let mut returned = 0.0;
+    let (mut returned, mut lost) = (0.0, 0);
     for second in 1..=20 {
         tokio::time::sleep_until(began + LENGTH / 20 * second).await;
-        within();
+        let (calls, most) = within();
+        if calls > most {
+            too_many.get_or_insert((second, calls, most));
+        }
         if second == 7 {
+            lost += third.as_ref().unwrap().lines(LOST);
             third.as_mut().unwrap().kill().await;
         }
         if second == 11 {
@@ -70,12 +86,18 @@ async fn three_gateways_keep_to_one_rate_while_one_of_them_is_killed_and_comes_b
     let (calls, most) = within();
     stop.store(true, Ordering::Relaxed);
     assert!(callers.join_all().await.concat().is_empty(), "200 and 429 alone");
+    lost +=
+        [&first, &second, third.as_ref().unwrap()].map(|gateway| gateway.lines(LOST)).iter().sum::<usize>();
+    if lost > 0 {
+        return false;
+    }
+    assert!(too_many.is_none(), "{too_many:?}");
     assert!(calls >= 0.98 * most, "{calls} of {most}");
     for gateway in [&first, &second, third.as_ref().unwrap()] {
         let passed = r#"boxgate_requests_total{app="intranet",method="GET",status="200",answered_by="box"}"#;
         returned = gateway.metric(passed).await;
         assert!(returned > 0.0, "each has its part");
-        assert_eq!(gateway.metric("boxgate_redis_losses_total").await, 0.0, "{}", gateway.text());
     }
     assert!(returned < calls / 2.0);
+    true
 }
