@@ -127,7 +127,7 @@ async fn answer(
         as_user: head.headers.get(AS_USER).and_then(|user| user.to_str().ok()),
         counted: to.counted,
     };
-    let slots = throttle(worker, exchange, request, &outbound.upload).await?; // may it go now?
+    let slots = throttle(worker, exchange, request, &outbound).await?; // may it go now?
     let stream = Stream::new(worker, &to, outbound.upload.progress(), slots);
     let sent = stream.unless_stopping(forward::send(worker, exchange, &outbound)).await; // Box
     let Some(mut answered) = sent.transpose()? else { return Ok(Answered::Gateway(reconnect())) };
@@ -147,14 +147,15 @@ async fn throttle(
     worker: &Worker,
     exchange: &mut Exchange,
     request: throttle::Request<'_>,
-    upload: &Upload,
+    outbound: &Outbound,
 ) -> Result<Option<Guard>, Refusal> {
+    forward::look_for_budget(worker, outbound)?; // what it refuses is charged to no limit
     // Boxed: the whole of a request's state is moved for each one.
     let admitting = Box::pin(worker.throttle().admit(worker.config(), request));
     let admission = tokio::select! {
         biased;
         admission = admitting => admission?,
-        () = upload.caller_left() => return Err(Refusal::BadRequest("The request's body broke off.")),
+        () = outbound.upload.caller_left() => return Err(Refusal::BadRequest("The request's body broke off.")),
     };
     exchange.waited(admission.waited);
     admission.shadow.iter().for_each(|limit| exchange.shadow(Some(limit)));

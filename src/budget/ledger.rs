@@ -166,6 +166,27 @@ impl Ledger {
         &self.book
     }
 
+    /// Whether there is something left for a call; nothing is charged. What a budget refuses should neither be charged
+    /// to limits nor wait for them.
+    ///
+    /// # Errors
+    /// A budget is spent.
+    pub fn look(&self, app: usize, identity: usize, now: SystemTime) -> Result<(), BudgetSpent> {
+        if self.refusing == 0 {
+            return Ok(());
+        }
+        let page = self.page(timestamp(now));
+        for (place, budget) in self.budgets.iter().enumerate().take(self.refusing) {
+            let value = budget.value(app, identity);
+            let count = self.count(&page, place, value);
+            if count.is_some_and(|count| count.load(Ordering::Relaxed) >= budget.calls.get()) {
+                self.note_refused(place, value);
+                return Err(BudgetSpent { name: budget.name.clone(), until: page.span(budget.per).ends() });
+            }
+        }
+        Ok(())
+    }
+
     /// Charges one call that is about to be sent to Box, or says which budget has none left for it.
     ///
     /// # Errors
