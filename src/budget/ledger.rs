@@ -262,11 +262,13 @@ impl Ledger {
     /// The call did not reach Box: no connection could be made.
     pub fn give_back(&self, spent: Spent) {
         let page = self.page(spent.at);
-        self.calls(&page, spent.app, spent.identity, spent.class).inspect(|count| take_off(count));
-        for (place, budget) in self.budgets.iter().enumerate() {
-            self.count(&page, place, budget.value(spent.app, spent.identity))
-                .inspect(|count| take_off(count));
-        }
+        let places = self.budgets.iter().enumerate();
+        let budgets = places.map(|(place, budget)| (place, budget.value(spent.app, spent.identity)));
+        let budgets = budgets.filter_map(|(place, value)| self.count(&page, place, value));
+        let calls = self.calls(&page, spent.app, spent.identity, spent.class);
+        let counts: Vec<&AtomicU64> = calls.into_iter().chain(budgets).collect();
+        let _still = self.book.still();
+        counts.into_iter().for_each(take_off);
     }
 
     /// What there is to see now.
