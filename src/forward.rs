@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::budget::ledger::Spent;
+use crate::budget::ledger::{BudgetSpent, Spent};
 use crate::exchange::Exchange;
 use crate::outbound::{Call, LONG_ANSWER, Outbound};
 use crate::refusal::Refusal;
@@ -81,6 +81,20 @@ pub async fn send(
     }
 }
 
+/// Whether budgets have something left for the request's first call.
+pub fn look_for_budget(worker: &Worker, outbound: &Outbound) -> Result<(), Refusal> {
+    match outbound.call {
+        None => Ok(()),
+        Some(Call { app, identity, .. }) => {
+            worker.ledger().look(app, identity, worker.clock().wall()).map_err(refused)
+        }
+    }
+}
+
+fn refused(spent: BudgetSpent) -> Refusal {
+    Refusal::BudgetSpent { budget: spent.name, until: spent.until }
+}
+
 async fn spend(worker: &Worker, exchange: &mut Exchange, call: Call) -> Result<Spent, Refusal> {
     let Call { app, identity, class } = call;
     let now = worker.clock().wall();
@@ -88,7 +102,7 @@ async fn spend(worker: &Worker, exchange: &mut Exchange, call: Call) -> Result<S
         None => worker.ledger().try_spend(app, identity, class, now),
         Some(replicas) => worker.ledger().spend_together(replicas, app, identity, class, now).await,
     };
-    let spent = spent.map_err(|spent| Refusal::BudgetSpent { budget: spent.name, until: spent.until })?;
+    let spent = spent.map_err(refused)?;
     exchange.shadow(spent.would_have_been_refused_by());
     Ok(spent)
 }

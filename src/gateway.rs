@@ -122,6 +122,7 @@ async fn answer(
     };
     let outbound = Outbound::new(worker, app, &request, &to, &head, body)?; // what passes?
     exchange.set_upload(outbound.upload.progress());
+    forward::look_for_budget(worker, &outbound)?; // what it refuses is charged to no limit
     let admission = worker.throttle().admit(config, request, outbound.upload.caller_left()).await?; // may it go now?
     exchange.admitted(&admission);
     let stream = Stream::new(worker, &to, outbound.upload.progress(), admission.slots);

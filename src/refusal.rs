@@ -44,8 +44,8 @@ pub enum Refusal {
         limit: Arc<str>,
         /// Seconds until a retry makes sense, at least 1.
         retry_after: u64,
-        /// `RateLimit` and `RateLimit-Policy`; a pause has none.
-        fields: Option<Box<(String, String)>>,
+        /// `RateLimit` and `RateLimit-Policy`.
+        fields: Box<(String, String)>,
     },
     /// A budget of calls is used up.
     BudgetSpent {
@@ -237,7 +237,7 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(PROXY_STATUS, HeaderValue::from_static(self.proxy_status()));
-        if let Self::RateLimitExceeded { fields: Some(fields), .. } = self {
+        if let Self::RateLimitExceeded { fields, .. } = self {
             for (name, value) in [(RATE_LIMIT, &fields.0), (RATE_LIMIT_POLICY, &fields.1)] {
                 if let Ok(value) = HeaderValue::from_str(value) {
                     headers.insert(name, value);

@@ -28,6 +28,8 @@ use crate::replicas::{self, PauseKey, Replicas, Verdict};
 /// A request waits so long for a pause to end, and for its turn after one, where no limit lets it wait longer: a
 /// page or SDK that comes back in time, with a few requests at once, is not sent away again.
 const PAUSE_WAIT: Duration = Duration::from_secs(2);
+/// And not longer than this, whatever its limits allow: it may wait for those too, and SDKs give up at 60 s.
+const PAUSE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Everything that can hold a request back, shared by the workers.
 pub struct Throttle {
@@ -176,7 +178,8 @@ impl Throttle {
     /// `gone`: the caller has left.
     ///
     /// # Errors
-    /// Too much is in flight, Box asked for a pause, or a limit has nothing left. Nothing was charged then.
+    /// Too much is in flight, Box asked for a pause, or a limit has nothing left. No limit was charged then, except
+    /// where a pause began while the request stood in line.
     pub async fn admit(
         &self,
         config: &Config,
@@ -256,7 +259,7 @@ impl Throttle {
         }
     }
 
-    /// By limits, in their order, Box's own pauses last.
+    /// By limits, in their order, then what may be in flight, Box's own pauses last.
     pub fn figures(&self) -> Vec<Figures> {
         let alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         let alone = alone.as_ref().map(|(_, limits)| limits.figures()).unwrap_or_default();
@@ -270,12 +273,9 @@ impl Throttle {
         let here = self.limits.figures().into_iter();
         let mut figures: Vec<Figures> = here.zip(&self.together).zip(alone).map(of).collect();
         let queued = self.pauses.live().1;
-        figures.push(Figures {
-            limit: pause::NAME.into(),
-            refused: self.pauses.refused(),
-            shadow: 0,
-            queued,
-        });
+        let other = |name: &str, refused, queued| Figures { limit: name.into(), refused, shadow: 0, queued };
+        figures.extend(self.in_flight.refused().map(|(name, refused)| other(name, refused, 0)));
+        figures.push(other(pause::NAME, self.pauses.refused(), queued));
         figures
     }
 
@@ -314,14 +314,16 @@ impl Throttle {
         if count == 0 {
             return Ok(None);
         }
-        match self.in_flight.enter(wanted.get(..count).unwrap_or_default()) {
+        let wanted = wanted.get(..count).unwrap_or_default();
+        match self.in_flight.enter(wanted) {
             Ok(guard) => Ok(Some(guard)),
             Err(kind @ Kind::App(_)) => Err(Refusal::Overloaded(kind.name().into())),
-            Err(kind) => Err(Refusal::RateLimitExceeded {
-                limit: kind.name().into(),
-                retry_after: in_flight::RETRY_AFTER.as_secs(),
-                fields: None,
-            }),
+            Err(kind) => {
+                let most = wanted.iter().find(|(full, _)| *full == kind).map_or(0, |(_, most)| *most);
+                let name = kind.name();
+                let policy = format!("\"{name}\";q={most};qu=\"concurrent-requests\"");
+                Err(unnumbered(name, in_flight::RETRY_AFTER, policy))
+            }
         }
     }
 
@@ -478,11 +480,11 @@ fn rules(config: &Config, share: NonZeroU32) -> Rules {
     Rules::new(config.limits.iter().map(divided).collect(), of_box.iter().map(divided).collect())
 }
 
-/// The longest that this request waits for a pause.
+/// The longest that this request waits for a pause. Its limits' own waiting comes on top.
 fn wait_of(rules: &Rules, asking: &Asking<'_>) -> Duration {
     let keys = rules.applying(asking);
     let limits = keys.iter().filter_map(|counted| rules.get(counted.rule));
-    limits.map(|limit| limit.wait).fold(PAUSE_WAIT, Duration::max)
+    limits.map(|limit| limit.wait).fold(PAUSE_WAIT, Duration::max).min(PAUSE_WAIT_MAX)
 }
 
 fn asked<'a>(asking: &Asking<'a>) -> pause::Asked<'a> {
@@ -504,11 +506,19 @@ fn exceeded(standing: &Standing, retry_after: Duration) -> Refusal {
     Refusal::RateLimitExceeded {
         limit: standing.limit.clone(),
         retry_after: whole_seconds(retry_after).max(1),
-        fields: Some(Box::new((standing.state(), standing.policy()))),
+        fields: Box::new((standing.state(), standing.policy())),
     }
 }
 
 fn paused(left: Duration) -> Refusal {
+    // Not one call in the time that is left.
+    let policy = format!("\"{}\";q=0;w={}", pause::NAME, whole_seconds(left).max(1));
+    unnumbered(pause::NAME, left, policy)
+}
+
+/// A refusal by what counts no calls.
+fn unnumbered(name: &str, left: Duration, policy: String) -> Refusal {
     let retry_after = whole_seconds(left).max(1);
-    Refusal::RateLimitExceeded { limit: pause::NAME.into(), retry_after, fields: None }
+    let fields = Box::new((format!("\"{name}\";r=0;t={retry_after}"), policy));
+    Refusal::RateLimitExceeded { limit: name.into(), retry_after, fields }
 }

@@ -121,14 +121,15 @@ impl Upload {
     }
 
     /// Returns when the caller has gone. hyper does not see the end of a connection whose request body nobody polls,
-    /// so some of the body is read ahead while the request waits, up to what is kept anyway.
+    /// so some of the body is read ahead while the request waits, up to what is kept anyway. Where that invites the
+    /// body, it is done after the time for which Box may be silent.
     pub async fn caller_left(&self) {
-        let source = match &self.source {
-            // Polling would invite the body.
-            Some(source) if self.invitation.is_none() => source,
-            // hyper sees it.
-            _ => return std::future::pending().await,
-        };
+        // hyper sees the end where there is no body.
+        let Some(source) = &self.source else { return std::future::pending().await };
+        if let Some(invitation) = &self.invitation {
+            tokio::time::sleep(INVITE_AFTER).await;
+            invitation.open();
+        }
         std::future::poll_fn(|cx| {
             let mut source = source.borrow_mut();
             while source.kept_bytes < source.limit && !source.progress.complete.get() {

@@ -247,6 +247,11 @@ impl Book {
         self.exact.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Held while a call is taken off all its counts: nobody makes up a budget's count from that of calls meanwhile.
+    pub(super) fn still(&self) -> impl Drop {
+        self.counts()
+    }
+
     fn counts(&self) -> MutexGuard<'_, BTreeMap<(Span, Account), Arc<AtomicU64>>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }

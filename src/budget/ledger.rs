@@ -169,6 +169,27 @@ impl Ledger {
         &self.book
     }
 
+    /// Whether there is something left for a call; nothing is charged. What a budget refuses should neither be charged
+    /// to limits nor wait for them.
+    ///
+    /// # Errors
+    /// A budget is spent.
+    pub fn look(&self, app: usize, identity: usize, now: SystemTime) -> Result<(), BudgetSpent> {
+        if self.refusing == 0 {
+            return Ok(());
+        }
+        let page = self.page(timestamp(now));
+        for (place, budget) in self.budgets.iter().enumerate().take(self.refusing) {
+            let value = budget.value(app, identity);
+            let count = self.count(&page, place, value);
+            if count.is_some_and(|count| count.load(Ordering::Relaxed) >= budget.calls.get()) {
+                self.note_refused(place, value);
+                return Err(BudgetSpent { name: budget.name.clone(), until: page.span(budget.per).ends() });
+            }
+        }
+        Ok(())
+    }
+
     /// Charges one call that is about to be sent to Box, or says which budget has none left for it.
     ///
     /// # Errors
@@ -244,17 +265,19 @@ impl Ledger {
     /// The call did not reach Box: no connection could be made.
     pub fn give_back(&self, spent: Spent) {
         let page = self.page(spent.at);
-        self.calls(&page, spent.app, spent.identity, spent.class).inspect(|count| take_off(count));
-        if spent.together {
-            if let Some(paid) = self.paid(&page, spent.app, spent.identity) {
+        let places = self.budgets.iter().enumerate();
+        let budgets = places.map(|(place, budget)| (place, budget.value(spent.app, spent.identity)));
+        let budgets = budgets.filter_map(|(place, value)| self.count(&page, place, value));
+        let calls = self.calls(&page, spent.app, spent.identity, spent.class);
+        let counts: Vec<&AtomicU64> = match self.paid(&page, spent.app, spent.identity) {
+            Some(paid) if spent.together => {
                 paid.fetch_add(1, Ordering::Relaxed);
+                calls.into_iter().collect()
             }
-            return;
-        }
-        for (place, budget) in self.budgets.iter().enumerate() {
-            self.count(&page, place, budget.value(spent.app, spent.identity))
-                .inspect(|count| take_off(count));
-        }
+            _ => calls.into_iter().chain(budgets).collect(),
+        };
+        let _still = self.book.still();
+        counts.into_iter().for_each(take_off);
     }
 
     /// What there is to see now.

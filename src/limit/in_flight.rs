@@ -4,6 +4,7 @@
 //! no user, so the identity stands for it, and the client id for the enterprise.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +37,14 @@ impl Kind {
             Self::ZipOfEnterprise(_) => "box-zip-enterprise",
         }
     }
+
+    fn place(self) -> usize {
+        match self {
+            Self::App(_) => 0,
+            Self::ZipOfUser(_) => 1,
+            Self::ZipOfEnterprise(_) => 2,
+        }
+    }
 }
 
 /// Box's limits on this operation, if it is the download of a zip archive.
@@ -52,6 +61,8 @@ pub fn of_box(operation: Operation<'_>, identity: usize, enterprise: usize) -> O
 #[derive(Debug, Default)]
 pub struct InFlight {
     counts: Mutex<HashMap<Kind, usize>>,
+    /// By [`Kind::place`].
+    refused: [AtomicU64; 3],
 }
 
 impl InFlight {
@@ -63,6 +74,9 @@ impl InFlight {
             let mut counts = self.lock();
             let full = |(kind, most): &&(Kind, usize)| counts.get(kind).copied().unwrap_or(0) >= *most;
             if let Some((kind, _)) = wanted.iter().find(full) {
+                if let Some(refused) = self.refused.get(kind.place()) {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
                 return Err(*kind);
             }
             for (kind, _) in wanted {
@@ -76,6 +90,14 @@ impl InFlight {
     /// How many are under way.
     pub fn count(&self, kind: Kind) -> usize {
         self.lock().get(&kind).copied().unwrap_or(0)
+    }
+
+    /// How many were refused, by [`Kind::name`].
+    pub fn refused(&self) -> [(&'static str, u64); 3] {
+        [Kind::App(0), Kind::ZipOfUser(0), Kind::ZipOfEnterprise(0)].map(|kind| {
+            let refused = self.refused.get(kind.place()).map_or(0, |count| count.load(Ordering::Relaxed));
+            (kind.name(), refused)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Kind, usize>> {

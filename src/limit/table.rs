@@ -28,7 +28,7 @@ use crate::operation::Operation;
 
 /// A limit keeps so many live counts.
 pub const KEYS_MAX: usize = 65_536;
-/// No request waits longer: SDKs give up at 60 s.
+/// No request waits longer: Box's SDKs end a call that has no answer after 60 s, and Box takes its time too.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Each limit's dead counts are looked for once in this time.
 const SWEEP: u64 = 10_000_000_000;

@@ -11,10 +11,9 @@ use super::super::values;
 use super::super::written::{self, Entry, Table};
 use super::{named, reading};
 use crate::budget::{self, Budget, Period, WhenSpent};
+use crate::limit::table::WAIT_MAX;
 use crate::limit::{self, Limit, Selector};
 
-/// Box's SDKs end a call that has no answer after 60 s; what waits longer would be sent for nobody.
-const LONGEST_WAIT: Duration = Duration::from_secs(45);
 /// More at once is no limit.
 const MOST_AT_ONCE: u32 = 1_000_000;
 /// Beyond, it is a slip; and JavaScript can still count so far.
@@ -51,8 +50,8 @@ fn limit<'d>(origin: &Origin, table: &'d DeTable<'d>, notes: &mut Notes<'_>) -> 
         burst: NonZeroU32::new(reading::integer(written.burst.as_ref(), 1..=MOST_AT_ONCE, burst, notes))?,
         wait: reading::duration_within(
             written.wait.as_ref(),
-            Duration::ZERO..=LONGEST_WAIT,
-            "up to 45s, since Box's SDKs give up a call after 60 s",
+            Duration::ZERO..=WAIT_MAX,
+            "up to 30s, since Box's SDKs give up a call after 60 s",
             Duration::ZERO,
             notes,
         ),

@@ -1,7 +1,7 @@
 //! The README's page, pasted as it stands but for the gateway's address.
 
 use boxgate::sandbox::Content;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::chromium::Page;
 use super::demo::UNTIL;
@@ -30,5 +30,5 @@ async fn the_readmes_page_lists_uploads_and_downloads() {
     page.run(upload).await;
     page.run("[...document.querySelectorAll('li')].find((item) => item.innerText === 'first.txt').click()")
         .await;
-    until(|| async { page.run("$('#bar').value").await == Value::from(100_000) }).await;
+    until(|| async { page.run("$('#bar').value").await == 100_000 }).await;
 }

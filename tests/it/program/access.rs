@@ -134,6 +134,44 @@ fn without_access_lines_stdout_is_empty() {
     assert_eq!(program.out.all(), Vec::<String>::new());
 }
 
+#[test]
+fn a_line_names_the_limits_that_refused_or_would_have_and_the_time_waited() {
+    let at = FakeBox::start();
+    let more = "[[limit]]\nname = \"real\"\nkey = \"global\"\non = [\"search\"]\nrate = \"1/h\"\n\
+                [[limit]]\nname = \"watching\"\nkey = \"app\"\nrate = \"1/h\"\nenforce = false\n\
+                [[limit]]\nname = \"watching-too\"\nkey = \"user\"\nrate = \"1/h\"\nenforce = false\n\
+                [[limit]]\nname = \"paced\"\nkey = \"global\"\non = [\"GET /2.0/folders/*\"]\n\
+                rate = \"30/min\"\nburst = 1\nwait = \"30s\"\n\
+                [[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 5\n";
+    let mut program = Program::start(&at, more).ready();
+    let search = "/2.0/search?query=a";
+    let folder = "/2.0/folders/0";
+    for (nth, (target, status)) in
+        [(search, 200), (ME, 200), (search, 429), (folder, 200), (folder, 200), (ME, 200), (ME, 403)]
+            .into_iter()
+            .enumerate()
+    {
+        let id = format!("X-Request-Id: it-{nth}\r\n");
+        assert_eq!(request(&program.callers, "GET", target, &id).status, status, "{nth}");
+    }
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    let line = |nth: usize| program.out.wait_for(&[&format!(" request_id=it-{nth} ")]);
+    assert!(!line(0).contains(" limit=") && !line(0).contains("would_refuse"), "{}", line(0));
+    assert!(line(1).contains(" would_refuse=watching,watching-too "), "{}", line(1));
+    assert!(line(2).contains(" code=rate_limit_exceeded limit=real "), "{}", line(2));
+    assert!(line(2).contains(" attempts=0"), "{}", line(2));
+    assert!(line(6).contains(" code=budget_spent limit=plan "), "{}", line(6));
+    // One of the two had to wait for its turn, up to 2 s.
+    let waited = |nth: usize| -> f64 {
+        let line = line(nth);
+        let (_, after) = line.split_once(" wait_ms=").unwrap();
+        after.split(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(waited(4) > 1.0, "{}", line(4));
+    assert!(waited(1) < waited(4), "{}", line(1));
+}
+
 /// A pre-signed URL is a credential: neither the access line nor a warning shows more of it than its host.
 #[test]
 fn paths_that_are_credentials_are_not_logged() {

@@ -28,7 +28,7 @@ fn a_limit_has_defaults() {
 
 #[test]
 fn a_limit_says_all_of_itself() {
-    let text = "[[limit]]\nname = \"Up-1_a\"\nkey = \"user\"\non = [\"upload\", \"POST /2.0/sign_requests\"]\nrate = \"240/min\"\nburst = 1_000_000\nwait = \"45s\"\nenforce = false\n[limits]\nbox_defaults = false\n";
+    let text = "[[limit]]\nname = \"Up-1_a\"\nkey = \"user\"\non = [\"upload\", \"POST /2.0/sign_requests\"]\nrate = \"240/min\"\nburst = 1_000_000\nwait = \"30s\"\nenforce = false\n[limits]\nbox_defaults = false\n";
     let config = with_identity(text).unwrap();
     assert!(!config.box_defaults);
     let [limit] = config.limits.as_slice() else { panic!("{:?}", config.limits) };
@@ -36,7 +36,7 @@ fn a_limit_says_all_of_itself() {
     let pattern = Pattern::parse("POST /2.0/sign_requests").unwrap();
     assert_eq!(limit.on, [Selector::Class(Class::Upload), Selector::Pattern(pattern)]);
     assert_eq!((limit.interval, limit.burst.get()), (Duration::from_millis(250), 1_000_000));
-    assert_eq!((limit.wait, limit.enforce), (Duration::from_secs(45), false));
+    assert_eq!((limit.wait, limit.enforce), (Duration::from_secs(30), false));
 }
 
 #[test]
@@ -76,8 +76,8 @@ fn slips_in_limits_are_told_with_what_is_allowed() {
             "p.toml:9:9: limit.a.burst: expected an integer from 1 to 1000000, found the string",
         ),
         (
-            "wait = \"46s\"",
-            "p.toml:9:8: limit.a.wait: \"46s\" is out of range; allowed: up to 45s, since Box's SDKs give up a call after 60 s",
+            "wait = \"31s\"",
+            "p.toml:9:8: limit.a.wait: \"31s\" is out of range; allowed: up to 30s, since Box's SDKs give up a call after 60 s",
         ),
         ("wait = 5", "p.toml:9:8: limit.a.wait: expected a duration"),
         ("enforce = \"no\"", "p.toml:9:11: limit.a.enforce: expected true or false"),
