@@ -179,6 +179,9 @@ impl Ledger {
             return Ok(());
         }
         let page = self.page(timestamp(now));
+        if self.paid(&page, app, identity).is_some_and(|paid| paid.load(Ordering::Relaxed) > 0) {
+            return Ok(());
+        }
         for (place, budget) in self.budgets.iter().enumerate().take(self.refusing) {
             let value = budget.value(app, identity);
             let count = self.count(&page, place, value);
