@@ -115,8 +115,8 @@ impl Stream {
         }
     }
 
-    /// `None`: a drain has begun, and nobody waits for this.
-    pub async fn unless_stopping<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+    /// `None`: a drain has begun, and nobody waits for this. Pinned already, or its state would be held twice.
+    pub async fn unless_stopping<T>(&self, future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         match &self.poll_of {
             None => Some(future.await),
             Some(worker) => tokio::select! {

@@ -4,6 +4,7 @@
 //! GET, HEAD and OPTIONS: a second DELETE or POST could do harm and is billed. Answers of Box are never retried:
 //! the SDKs do that themselves, five times.
 
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ pub async fn send(
         let http1_only = outbound.upload.invitation().is_some();
         let request = outbound.request(token.as_deref());
         let answering = worker.upstream().send(&outbound.origin, request, http1_only);
-        match in_time(worker, outbound, answering).await? {
+        match in_time(worker, outbound, pin!(answering)).await? {
             Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
                 lease.done_after(response.into_body());
                 let (Some(identity), Some(token)) = (outbound.identity, token) else {
@@ -100,7 +101,8 @@ async fn spend(worker: &Worker, exchange: &mut Exchange, call: Call) -> Result<S
     let now = worker.clock().wall();
     let spent = match worker.throttle().replicas() {
         None => worker.ledger().try_spend(app, identity, class, now),
-        Some(replicas) => worker.ledger().spend_together(replicas, app, identity, class, now).await,
+        // Boxed, as are the other waits that few requests have: the whole of a request's state is moved for each one.
+        Some(replicas) => Box::pin(worker.ledger().spend_together(replicas, app, identity, class, now)).await,
     };
     let spent = spent.map_err(refused)?;
     exchange.shadow(spent.would_have_been_refused_by());
@@ -117,7 +119,7 @@ async fn current_token(
         return Ok(token);
     }
     let began = Instant::now();
-    let token = tokens.current().await;
+    let token = Box::pin(tokens.current()).await;
     exchange.waited(began.elapsed());
     token
 }
@@ -155,11 +157,11 @@ fn refusal(error: SendError) -> Refusal {
 }
 
 /// Waits for the head: `body_timeout` from the last movement while the request's body is under way, then
-/// `response_timeout` from its end.
+/// `response_timeout` from its end. The future is pinned already, or its state would be held twice.
 async fn in_time<T>(
     worker: &Worker,
     outbound: &Outbound,
-    answering: impl Future<Output = T>,
+    mut answering: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Refusal> {
     let limits = &worker.config().upstream;
     let response_timeout =
@@ -172,8 +174,7 @@ async fn in_time<T>(
         // Until something moved, Box may be waiting for nothing but its own decision.
         Some(progress) => progress.moved().max(began) + limits.body_timeout,
     };
-    let mut answering = std::pin::pin!(answering);
-    let mut timer = std::pin::pin!(tokio::time::sleep_until(deadline(progress)));
+    let mut timer = pin!(tokio::time::sleep_until(deadline(progress)));
     loop {
         tokio::select! {
             biased;

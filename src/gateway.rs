@@ -4,6 +4,7 @@
 //! in the module of its name and hands on what the next one needs.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -126,8 +127,11 @@ async fn answer(
     let admission = worker.throttle().admit(config, request, outbound.upload.caller_left()).await?; // may it go now?
     exchange.admitted(&admission);
     let stream = Stream::new(worker, &to, outbound.upload.progress(), admission.slots);
-    let sent = stream.unless_stopping(forward::send(worker, exchange, &outbound)).await; // Box
-    let Some(mut answered) = sent.transpose()? else { return Ok(Answered::Gateway(own_answer::reconnect())) };
+    let sent = {
+        let sending = pin!(forward::send(worker, exchange, &outbound)); // Box
+        stream.unless_stopping(sending).await.transpose()?
+    };
+    let Some(mut answered) = sent else { return Ok(Answered::Gateway(own_answer::reconnect())) };
     worker.throttle().heard(request, answered.0.status(), answered.0.headers());
     if answered.0.status().is_redirection() && redirect::is_wanted(app.follow_downloads, &head) {
         // Boxed, as few are: the whole of a request's state is moved for each one.

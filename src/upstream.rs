@@ -213,7 +213,7 @@ impl Upstream {
         for _ in 0..MOST_CONNECTIONS {
             if !http1_only {
                 if origin.speaks_http2.get().is_none() {
-                    self.connect_shared(origin).await?;
+                    Box::pin(self.connect_shared(origin)).await?;
                 }
                 if origin.speaks_http2.get() == Some(true) {
                     match origin.http2_with_room() {
@@ -221,7 +221,7 @@ impl Upstream {
                             Ok(answered) => return Ok(answered),
                             Err(returned) => request = returned,
                         },
-                        None => self.connect_shared(origin).await?,
+                        None => Box::pin(self.connect_shared(origin)).await?,
                     }
                     continue;
                 }
