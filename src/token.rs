@@ -216,7 +216,7 @@ impl Tokens {
                                 identity = self.name(),
                                 error = refused.error,
                                 description = refused.description,
-                                asked_again_in = ?pause,
+                                asked_again_in = %format_args!("{pause:.1?}"),
                                 "Box refuses this identity: {advice}"
                             );
                             let cause = format!("{} ({})", refused.error, refused.description);
@@ -228,8 +228,8 @@ impl Tokens {
                                 .max(retry_after.unwrap_or_default().min(FAULT_PAUSE.1));
                             warn!(
                                 identity = self.name(),
-                                asked_again_in = ?pause,
-                                token_valid_for = ?self.expires_in(),
+                                asked_again_in = %format_args!("{pause:.1?}"),
+                                token_valid_for = self.expires_in().map(tracing::field::debug),
                                 "no new token: {cause}"
                             );
                             Phase::Down { until: self.clock.now().after(pause), cause }

@@ -29,6 +29,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         "h" => 3_600_000,
         "" if !digits.is_empty() => return Err(format!("{text:?} has no unit; allowed: {A_DURATION}")),
+        // Rates have "min".
+        "min" if !digits.is_empty() => {
+            return Err(format!("{text:?}: did you mean \"{digits}m\"? allowed: {A_DURATION}"));
+        }
         _ => return Err(format!("{text:?} is not {A_DURATION}")),
     };
     let number = digits.parse::<u64>().map_err(|_| format!("{text:?} is not {A_DURATION}"))?;
@@ -235,12 +239,14 @@ mod tests {
             "5S",
             "1m30s",
             "5sec",
+            "min",
             "99999999999999999999s",
             "169h",
         ] {
             assert!(duration(bad).unwrap_err().contains("\"10m\""), "{bad}");
         }
         assert!(duration("5").unwrap_err().contains("no unit"));
+        assert!(duration("5min").unwrap_err().contains("did you mean \"5m\"?"));
     }
 
     #[test]

@@ -31,7 +31,12 @@ pub(super) fn read<'d, T: Table<'d>>(entry: Option<&Entry<'d>>, notes: &mut Note
         None => T::default(),
         Some(Entry { origin, value: DeValue::Table(table) }) => T::of(table, &origin.key, notes),
         Some(Entry { origin, value }) => {
-            notes.problem(origin, format_args!("expected a table {}, found {}", T::HEADER, kind(value)));
+            let hint = match T::HEADER {
+                "[limits]" if matches!(value, DeValue::Array(_)) => "; a limit of your own is a [[limit]]",
+                _ => "",
+            };
+            notes
+                .problem(origin, format_args!("expected a table {}, found {}{hint}", T::HEADER, kind(value)));
             T::default()
         }
     }
@@ -151,9 +156,16 @@ fn unknown(key: &str, known: &[&str], later: &[&str]) -> String {
     }
     // A key under the header above or below its own is the most frequent slip in TOML.
     let homes = TABLES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(header, _)| *header);
-    match homes.filter(|header| header.starts_with('[')).collect::<Vec<_>>().join(", ").as_str() {
-        "" => format!("unknown key; allowed here: {allowed}"),
-        homes => format!("unknown key; it belongs under {homes}; allowed here: {allowed}"),
+    let homes = homes.filter(|header| header.starts_with('[')).collect::<Vec<_>>().join(", ");
+    let own = TABLES.iter().map(|(header, _)| *header).find(|header| header.trim_matches(['[', ']']) == key);
+    if let Some(header) = own {
+        format!("unknown key; it is a table of its own, {header}; allowed here: {allowed}")
+    } else if known.contains(&"tls") && ["cert", "key", "client_ca"].contains(&key) {
+        format!("unknown key; it belongs into tls = {}; allowed here: {allowed}", Tls::HEADER)
+    } else if homes.is_empty() {
+        format!("unknown key; allowed here: {allowed}")
+    } else {
+        format!("unknown key; it belongs under {homes}; allowed here: {allowed}")
     }
 }
 

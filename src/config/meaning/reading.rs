@@ -133,16 +133,21 @@ pub(super) fn integer<T: Copy + PartialOrd + TryFrom<u64> + fmt::Display>(
     notes: &mut Notes<'_>,
 ) -> T {
     let Some(entry) = entry else { return default };
+    let fits = |number: u64| T::try_from(number).ok().filter(|number| range.contains(number));
     let number = match entry.value {
         DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
         _ => None,
     };
-    let number = number.and_then(|number| T::try_from(number).ok());
-    number.filter(|number| range.contains(number)).unwrap_or_else(|| {
+    number.and_then(fits).unwrap_or_else(|| {
         let (least, most) = (range.start(), range.end());
+        let quoted = match entry.value {
+            DeValue::String(text) => text.parse().ok().and_then(fits),
+            _ => None,
+        };
+        let hint = quoted.map(|number| format!("; write {number}, without quotes")).unwrap_or_default();
         notes.problem(
             &entry.origin,
-            format_args!("expected an integer from {least} to {most}, found {}", Found(entry.value)),
+            format_args!("expected an integer from {least} to {most}, found {}{hint}", Found(entry.value)),
         );
         default
     })

@@ -56,6 +56,9 @@ pub(in crate::config) fn rate(text: &str) -> Result<Rate, String> {
         let meant = meant(unit.trim()).filter(|_| is_number(&count));
         return Err(match meant {
             Some(unit) => bad(&format!("is no rate; did you mean \"{count}/{unit}\"?")),
+            None if matches!(unit.trim(), "month" | "week" | "year") => {
+                format!("{}; for a month write a [[budget]]", not_a_rate())
+            }
             None => not_a_rate(),
         });
     }
@@ -172,7 +175,7 @@ mod tests {
             ("1.5/s", "is not a rate"),
             ("10/", "is not a rate"),
             ("10/2s", "is not a rate"),
-            ("10/month", "is not a rate"),
+            ("10/month", "for a month write a [[budget]]"),
             ("10/s/s", "is not a rate"),
         ] {
             let error = rate(text).unwrap_err();

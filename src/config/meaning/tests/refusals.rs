@@ -76,6 +76,13 @@ fn a_value_of_the_wrong_type_is_told_in_words() {
         ("[log]\naccess = \"yes\"\n", "expected true or false, found the string \"yes\""),
         ("[[app]]\nname = \"a\"\nas_user = [\"*\", \"1\"]\n", "stands alone"),
         ("[server]\nretries = 1\n", "it belongs under [upstream]"),
+        ("[listen]\ncert = \"a\"\n", "it belongs into tls = { cert = \"PATH\", key = \"PATH\" }"),
+        ("[listen]\nkey = \"a\"\n", "it belongs into tls = { cert = \"PATH\", key = \"PATH\" }"),
+        ("[[app]]\nname = \"a\"\nlimit = \"10/s\"\n", "it is a table of its own, [[limit]]"),
+        ("[[app]]\nname = \"a\"\nbudget = 5\n", "it is a table of its own, [[budget]]"),
+        ("[[limits]]\n", "expected a table [limits], found a list; a limit of your own is a [[limit]]"),
+        ("[upstream]\nretries = \"3\"\n", "found the string \"3\"; write 3, without quotes"),
+        ("[upstream]\nmax_pause = \"5min\"\n", "did you mean \"5m\"?"),
     ] {
         assert!(only_message(text).contains(words), "{}", only_message(text));
     }
