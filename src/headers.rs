@@ -140,6 +140,13 @@ pub fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
     if many(&AS_USER) {
         return Err(Refusal::BadRequest("The As-User header stands more than once."));
     }
+    // It would be judged and counted as of this user, and then go to Box as of another.
+    if headers.get_all(CONNECTION).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("as-user"))
+    {
+        return Err(Refusal::BadRequest(
+            "The Connection header names As-User, which is not of the connection.",
+        ));
+    }
     Ok(())
 }
 
