@@ -5,12 +5,12 @@
 //! host, or act on the gateway's own origin, stays behind.
 
 use http::header::{
-    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, ALT_SVC, CACHE_CONTROL, CONNECTION,
-    CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, CONTENT_TYPE, EXPECT, EXPIRES, HOST,
-    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, PROXY_AUTHENTICATE,
-    RANGE, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    USER_AGENT, VARY, VIA, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, ALT_SVC, AUTHORIZATION, CACHE_CONTROL,
+    CONNECTION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, CONTENT_TYPE, COOKIE, EXPECT, EXPIRES,
+    HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VARY, VIA, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -234,6 +234,28 @@ fn stays_behind(name: &HeaderName) -> bool {
     }
 }
 
+/// Takes off a request's trailers what no caller tells Box, or what was judged as a header: over HTTP/2 hyper sends any.
+pub fn trailers_to_box(trailers: &mut HeaderMap) {
+    without(trailers, |name| {
+        is_of_this_hop(name)
+            || matches!(*name, AUTHORIZATION | PROXY_AUTHORIZATION | COOKIE)
+            || *name == AS_USER
+    });
+}
+
+/// Takes off an answer's trailers what stays behind of its headers.
+pub fn trailers_from_box(trailers: &mut HeaderMap) {
+    without(trailers, stays_behind);
+}
+
+fn without(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+    // Names are gathered first since a map cannot be changed while it is read.
+    let going: Vec<HeaderName> = fields.keys().filter(|name| goes(name)).cloned().collect();
+    for name in &going {
+        fields.remove(name);
+    }
+}
+
 /// Turns Box's fields into the caller's, in place.
 pub fn from_box(headers: &mut HeaderMap) {
     let nominated: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
@@ -242,12 +264,7 @@ pub fn from_box(headers: &mut HeaderMap) {
     }
     let vary = headers.remove(VARY);
     let via = headers.remove(VIA);
-    // Most answers hold a few of these; names are gathered first since a map cannot be changed while it is read.
-    let mut behind: Vec<HeaderName> = Vec::new();
-    behind.extend(headers.keys().filter(|name| stays_behind(name)).cloned());
-    for name in &behind {
-        headers.remove(name);
-    }
+    without(headers, stays_behind);
     headers.insert(VIA, via.as_ref().map_or(PSEUDONYM, with_pseudonym));
     guard(headers);
     if let Some(vary) = vary {
@@ -358,6 +375,17 @@ mod tests {
         assert_eq!(headers.get("etag").unwrap(), "\"1\"");
         let vary: Vec<_> = headers.get_all("vary").iter().collect();
         assert_eq!(vary, ["Origin", "Accept-Encoding"]);
+    }
+
+    #[test]
+    fn trailers_may_not_say_what_headers_may_not() {
+        let fields = [("set-cookie", "a=b"), ("alt-svc", "h3"), ("x-sum", "1"), ("via", "x")];
+        let mut trailers = map(&fields);
+        trailers_from_box(&mut trailers);
+        assert_eq!(trailers, map(&[("x-sum", "1")]));
+        let mut trailers = map(&[("authorization", "x"), ("cookie", "x"), ("as-user", "1"), ("x-sum", "1")]);
+        trailers_to_box(&mut trailers);
+        assert_eq!(trailers, map(&[("x-sum", "1")]));
     }
 
     #[test]
