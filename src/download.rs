@@ -16,6 +16,7 @@ use tracing::warn;
 
 use crate::connect::chain;
 use crate::exchange::{End, Exchange};
+use crate::headers;
 use crate::limit::in_flight::Guard;
 use crate::outbound::LONG_ANSWER;
 use crate::rewrite::Looked;
@@ -223,7 +224,10 @@ impl Streamed {
                 self.finish();
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::trailers_from_box(trailers);
+                }
                 self.moved = Instant::now();
                 self.exchange.sent(frame.data_ref().map_or(0, Bytes::len));
                 self.finish_at_end();

@@ -5,12 +5,12 @@
 //! host, or act on the gateway's own origin, stays behind.
 
 use http::header::{
-    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, ALT_SVC, CACHE_CONTROL, CONNECTION,
-    CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, CONTENT_TYPE, EXPECT, EXPIRES, HOST,
-    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, PROXY_AUTHENTICATE,
-    RANGE, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    USER_AGENT, VARY, VIA, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, ALT_SVC, AUTHORIZATION, CACHE_CONTROL,
+    CONNECTION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, CONTENT_TYPE, COOKIE, EXPECT, EXPIRES,
+    HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VARY, VIA, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -20,6 +20,8 @@ use crate::refusal::Refusal;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The user on whose behalf Box is asked to act.
 pub const AS_USER: HeaderName = HeaderName::from_static("as-user");
+/// Say with a token who asks; where the URL alone does, they have no business (a shared link's password is in `BoxApi`).
+pub const OF_WHO_ASKS: [HeaderName; 2] = [AS_USER, HeaderName::from_static("boxapi")];
 /// Whose pages may hold an answer (Fetch §3.7).
 pub const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -140,6 +142,13 @@ pub fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
     if many(&AS_USER) {
         return Err(Refusal::BadRequest("The As-User header stands more than once."));
     }
+    // It would be judged and counted as of this user, and then go to Box as of another.
+    if headers.get_all(CONNECTION).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("as-user"))
+    {
+        return Err(Refusal::BadRequest(
+            "The Connection header names As-User, which is not of the connection.",
+        ));
+    }
     Ok(())
 }
 
@@ -227,6 +236,28 @@ fn stays_behind(name: &HeaderName) -> bool {
     }
 }
 
+/// Takes off a request's trailers what no caller tells Box, or what was judged as a header: over HTTP/2 hyper sends any.
+pub fn trailers_to_box(trailers: &mut HeaderMap) {
+    without(trailers, |name| {
+        is_of_this_hop(name)
+            || matches!(*name, AUTHORIZATION | PROXY_AUTHORIZATION | COOKIE)
+            || *name == AS_USER
+    });
+}
+
+/// Takes off an answer's trailers what stays behind of its headers.
+pub fn trailers_from_box(trailers: &mut HeaderMap) {
+    without(trailers, stays_behind);
+}
+
+fn without(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+    // Names are gathered first since a map cannot be changed while it is read.
+    let going: Vec<HeaderName> = fields.keys().filter(|name| goes(name)).cloned().collect();
+    for name in &going {
+        fields.remove(name);
+    }
+}
+
 /// Turns Box's fields into the caller's, in place.
 pub fn from_box(headers: &mut HeaderMap) {
     let nominated: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
@@ -235,12 +266,7 @@ pub fn from_box(headers: &mut HeaderMap) {
     }
     let vary = headers.remove(VARY);
     let via = headers.remove(VIA);
-    // Most answers hold a few of these; names are gathered first since a map cannot be changed while it is read.
-    let mut behind: Vec<HeaderName> = Vec::new();
-    behind.extend(headers.keys().filter(|name| stays_behind(name)).cloned());
-    for name in &behind {
-        headers.remove(name);
-    }
+    without(headers, stays_behind);
     headers.insert(VIA, via.as_ref().map_or(PSEUDONYM, with_pseudonym));
     guard(headers);
     if let Some(vary) = vary {
@@ -351,6 +377,17 @@ mod tests {
         assert_eq!(headers.get("etag").unwrap(), "\"1\"");
         let vary: Vec<_> = headers.get_all("vary").iter().collect();
         assert_eq!(vary, ["Origin", "Accept-Encoding"]);
+    }
+
+    #[test]
+    fn trailers_may_not_say_what_headers_may_not() {
+        let fields = [("set-cookie", "a=b"), ("alt-svc", "h3"), ("x-sum", "1"), ("via", "x")];
+        let mut trailers = map(&fields);
+        trailers_from_box(&mut trailers);
+        assert_eq!(trailers, map(&[("x-sum", "1")]));
+        let mut trailers = map(&[("authorization", "x"), ("cookie", "x"), ("as-user", "1"), ("x-sum", "1")]);
+        trailers_to_box(&mut trailers);
+        assert_eq!(trailers, map(&[("x-sum", "1")]));
     }
 
     #[test]

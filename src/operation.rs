@@ -182,7 +182,8 @@ fn matches<'a>(
     };
     match first {
         Segment::Exact(want) => path.next().is_some_and(|have| same(want, have)) && matches(rest, path, same),
-        Segment::One => path.next().is_some() && matches(rest, path, same),
+        // An empty one is a slash at the end, which says the same as the path without.
+        Segment::One => path.next().is_some_and(|have| !have.is_empty()) && matches(rest, path, same),
         Segment::Any => {
             rest.is_empty()
                 || loop {

@@ -82,6 +82,11 @@ impl Outbound {
             BodyFields { has_body: upload.progress().is_some(), length: admit::length_to_say(head), expects };
         let mut for_box = headers::to_box(&head.headers, &app.forward_headers, framing);
         worker.tally().fields_dropped(for_box.dropped);
+        if to.access != Access::Token {
+            for name in &headers::OF_WHO_ASKS {
+                for_box.fields.remove(name);
+            }
+        }
         let places = rewrite::places(request.operation);
         if places.is_some() {
             headers::ask_for_plain(&mut for_box.fields);

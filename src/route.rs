@@ -120,7 +120,8 @@ fn at_named_host<'p>(method: &Method, named: &'p str, hosts: &BoxHosts) -> Resul
         None => false,
     };
     if with_token {
-        return Ok(Destination::with_token(authority, operation, under_api, host.api || host.upload));
+        let counted = host.api || host.upload || !below.is_some_and(|below| is_content(method, below));
+        return Ok(Destination::with_token(authority, operation, under_api, counted));
     }
     // The long poll of a Box that is reached by configured names alone has no host of its own.
     let realtime = host.realtime || host.configured && path == "/subscribe";
@@ -156,6 +157,11 @@ fn is_zip(below: &str) -> bool {
     let mut segments = below.split('/');
     let mut next = || segments.next();
     matches!([next(), next(), next(), next()], [Some("zip_downloads"), Some(_), Some("content"), None])
+}
+
+/// What download hosts are for; anything else that they take under `/api` is a call as at any other host.
+fn is_content(method: &Method, below: &str) -> bool {
+    matches!(host(method, below, true), Host::Download)
 }
 
 fn is_read(method: &Method) -> bool {

@@ -21,6 +21,9 @@ pub fn check(uri: &Uri) -> Result<(), Refusal> {
         if segment.is_empty() && segments.peek().is_some() {
             return Err(Refusal::BadRequest("The path has an empty segment (//)."));
         }
+        if is_parameter(segment) {
+            return Err(Refusal::BadRequest("The path has a segment that is a ;parameter alone."));
+        }
         if is_dots(segment) {
             return Err(Refusal::BadRequest("The path has a dot segment, plain or encoded."));
         }
@@ -65,6 +68,11 @@ fn is_dots(segment: &str) -> bool {
     }
     let decoded = percent_decode_str(segment).decode_utf8_lossy();
     matches!(decoded.split(';').next(), Some("." | ".."))
+}
+
+/// An empty segment to servers that take a `;parameter` off.
+fn is_parameter(segment: &str) -> bool {
+    segment.starts_with(';') || segment.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("%3b"))
 }
 
 /// The query for Box: without `access_token`, which Box would take as the caller's authority. Everything else stays

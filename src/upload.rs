@@ -17,6 +17,8 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::headers;
+
 /// Contract: "if Box is silent for 1 s the body is invited".
 const INVITE_AFTER: Duration = Duration::from_secs(1);
 
@@ -319,7 +321,10 @@ impl Source {
                 None
             }
             Some(Err(error)) => Some(Err(UploadError::Caller(error))),
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::trailers_to_box(trailers);
+                }
                 match frame.data_ref() {
                     Some(piece) => self.progress.bytes.set(self.progress.bytes.get() + piece.len() as u64),
                     None => self.trailers = true,

@@ -187,6 +187,7 @@ impl HttpBody for Body {
 pub(super) struct BodyRecord {
     pub(super) total: u64,
     pub(super) beginning: BytesMut,
+    pub(super) trailers: HeaderMap,
 }
 
 /// The body of a request. It is recorded while it is read and at no other time: HTTP/1.1's `100 Continue`
@@ -277,6 +278,11 @@ impl HttpBody for Received {
             record.total += data.len() as u64;
             let room = KEPT_BODY.saturating_sub(record.beginning.len()).min(data.len());
             record.beginning.extend_from_slice(data.get(..room).unwrap_or_default());
+        }
+        if let Some(Ok(frame)) = &frame
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            lock(&self.record).trailers = trailers.clone();
         }
         Poll::Ready(frame)
     }

@@ -33,6 +33,8 @@ pub struct Seen {
     pub body_bytes: u64,
     /// The first 64 KiB of what was read.
     pub body: Bytes,
+    /// What followed it.
+    pub trailers: HeaderMap,
 }
 
 /// A number that only one side changes and anyone can wait for.
@@ -87,6 +89,7 @@ impl Entry {
             version: self.version,
             body_bytes: body.total,
             body: Bytes::copy_from_slice(&body.beginning),
+            trailers: body.trailers.clone(),
         }
     }
 }

@@ -189,3 +189,22 @@ async fn a_download_outlasts_the_keepalive_timeout() {
         assert_eq!(length, 32 << 20, "{protocols:?}");
     }
 }
+
+#[tokio::test]
+async fn trailers_are_no_way_around_what_headers_may_not_say() {
+    for bench in [Bench::start().await, http1().await] {
+        bench.until_ready().await;
+        let announced = "Authorization, Cookie, As-User, X-Checksum";
+        let said = "Authorization: Bearer canary\r\nCookie: canary\r\nAs-User: 1\r\nX-Checksum: c\r\n";
+        let body = r#"{"name":"t","parent":{"id":"0"}}"#;
+        let answer = bench
+            .raw(&format!(
+                "POST /2.0/folders HTTP/1.1\r\nHost: localhost\r\nTrailer: {announced}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{:x}\r\n{body}\r\n0\r\n{said}\r\n",
+                body.len()
+            ))
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+        let trailers = bench.sandbox.last_seen().unwrap().trailers;
+        assert_eq!(trailers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["x-checksum"]);
+    }
+}

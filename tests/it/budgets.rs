@@ -101,3 +101,15 @@ async fn counts_survive_a_restart() {
     bench.stopped().await;
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[tokio::test]
+async fn only_content_of_download_hosts_is_free() {
+    let bench = Bench::with(TWO).await;
+    let host = bench.sandbox.download_url().replace("https://", "");
+    let path = format!("/_box/{host}/api{ME}");
+    for _ in 0..2 {
+        assert_ne!(bench.get(&path).await.status(), 403);
+    }
+    assert_eq!(refusal(bench.get(&path).await).await, (403, "budget_spent".to_owned()));
+    assert_eq!(bench.metric(USED).await, 2.0);
+}

@@ -100,3 +100,23 @@ async fn as_user_names_only_whom_the_app_may_name() {
     assert_eq!(with_header(&none, "as-user", "11446498", "/2.0/users/me").await, refused);
     assert_eq!(none.sandbox.calls(), 0);
 }
+
+#[tokio::test]
+async fn a_segment_with_nothing_in_it_is_no_way_around_a_rule() {
+    let bench = crate::bench::Bench::with(
+        "[[app]]\nname = \"a\"\nallow = [\"* /2.0/users/*\", \"* /2.0/folders/**\"]\ndeny = [\"DELETE /2.0/folders/*\"]\n",
+    )
+    .await;
+    for (method, path, status) in [
+        ("DELETE", "/2.0/folders/0/;a=b", 400),
+        ("DELETE", "/2.0/folders/0/%3Ba", 400),
+        ("DELETE", "/2.0/;a/folders/0", 400),
+        ("GET", "/2.0/users/", 403),
+    ] {
+        let answer = bench
+            .raw(&format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+            .await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
+    }
+    assert_eq!(bench.sandbox.calls(), 0);
+}

@@ -299,3 +299,25 @@ async fn curl_resumes_a_large_download_with_the_same_sum() {
 fn sha256(bytes: &[u8]) -> Vec<u8> {
     ring::digest::digest(&ring::digest::SHA256, bytes).as_ref().to_vec()
 }
+
+#[tokio::test]
+async fn a_url_that_is_its_own_credential_is_told_neither_user_nor_password() {
+    let bench = Bench::with("[[app]]\nname = \"a\"\nas_user = [\"*\"]\n").await;
+    let host = bench.sandbox.download_url().replace("https://", "");
+    for path in [
+        format!("/_box/{host}/d/1/x/download"),
+        format!("/_box/{host}/subscribe"),
+        "/2.0/zip_downloads/x/content".into(),
+    ] {
+        let get = bench
+            .client
+            .get(bench.url(&path))
+            .header("as-user", "1")
+            .header("boxapi", "shared_link=x&shared_link_password=y");
+        get.send().await.unwrap();
+        let seen = bench.sandbox.last_seen().unwrap();
+        for name in ["authorization", "as-user", "boxapi"] {
+            assert_eq!(seen.headers.get(name), None, "{path}");
+        }
+    }
+}

@@ -273,3 +273,18 @@ async fn a_limit_that_is_not_enforced_only_counts() {
     assert_eq!((refused(&bench, "watching").await, refused(&bench, "real").await), (0.0, 1.0));
     assert_eq!(bench.sandbox.calls(), 4);
 }
+
+/// `Connection: As-User` would take the header off on the way to Box, but not off the count.
+#[tokio::test]
+async fn a_user_who_is_not_told_to_box_is_none_to_a_limit() {
+    let app = "[[app]]\nname = \"a\"\nas_user = [\"*\"]\n";
+    let bench = Bench::with(&format!("{ALONE}{app}{}", limit("each", "user", ONE_IN_AN_HOUR))).await;
+    for user in 1..4 {
+        let head = format!(
+            "GET {ME} HTTP/1.1\r\nHost: localhost\r\nAs-User: {user}\r\nConnection: close, as-USER\r\n\r\n"
+        );
+        let answer = bench.raw(&head).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    assert_eq!(bench.sandbox.calls(), 0);
+}
