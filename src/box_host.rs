@@ -46,6 +46,18 @@ pub fn find(configured: &BoxHosts, text: &str) -> Option<BoxHost> {
     Some(BoxHost { authority, api, upload, download, realtime, configured: false })
 }
 
+/// Authority and the rest of a web URL. By text, not by a URL parser: a template's braces, and every other byte behind
+/// the authority, must stay. `http` counts too: Box writes the realtime URL so, and https is what it is fetched with.
+pub fn split(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    if !scheme.eq_ignore_ascii_case("https") && !scheme.eq_ignore_ascii_case("http") {
+        return None;
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+    // The path of a URL without one is /; in a rewritten URL it must be there.
+    (path.starts_with('/') && !authority.is_empty()).then_some((authority, path))
+}
+
 fn is_upload(name: &str) -> bool {
     matches!(name, "upload.box.com" | "upload.app.box.com" | "upload.app.box-gov.com")
         || one_label_before(name, ".app.box.com")
@@ -139,6 +151,19 @@ pub(crate) mod tests {
             "[::1]",
         ] {
             assert_eq!(role(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn urls_are_split_by_text() {
+        assert_eq!(
+            split("https://dl.boxcloud.com/x/{+asset_path}?a=b"),
+            Some(("dl.boxcloud.com", "/x/{+asset_path}?a=b"))
+        );
+        assert_eq!(split("HTTP://a:1/b"), Some(("a:1", "/b")));
+        assert_eq!(split("https://a\\b/c"), None);
+        for bad in ["ftp://a/b", "/2.0/x", "https:///x", "https://a", "https://a?x", "{+a}"] {
+            assert_eq!(split(bad), None, "{bad}");
         }
     }
 }

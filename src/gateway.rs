@@ -28,7 +28,7 @@ use crate::page::Page;
 use crate::redirect;
 use crate::refusal::Refusal;
 use crate::rewrite::{self, Base, Rewriter};
-use crate::route::{self, Route};
+use crate::route::{self, Access, Route};
 use crate::throttle;
 use crate::upstream::Lease;
 use crate::worker::{Peer, Worker};
@@ -118,7 +118,12 @@ async fn answer(
         client: admitted.client,
         app: place,
         identity: app.identity,
-        as_user: head.headers.get(AS_USER).and_then(|user| user.to_str().ok()),
+        // A URL that is its own credential is asked for in nobody's name.
+        as_user: head
+            .headers
+            .get(AS_USER)
+            .filter(|_| to.access == Access::Token)
+            .and_then(|user| user.to_str().ok()),
         counted: to.counted,
     };
     let outbound = Outbound::new(worker, app, &request, &to, &head, body)?; // what passes?

@@ -4,13 +4,15 @@
 //! matters. Nothing is parsed into a tree, so numbers, white space, escapes and repeated keys come out as they went
 //! in; memory holds one string at most. A text that is no JSON passes unchanged.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
 /// A string that matters is held until its end; a longer one is no URL and passes, or is dropped as a secret.
 const LONGEST_STRING: usize = 64 * 1024;
-/// Longer than any key that matters.
-const LONGEST_KEY: usize = 64;
+/// Longer than any key that matters, with every letter escaped.
+const LONGEST_KEY: usize = 256;
 /// Containers in containers; below, nothing matters.
 const DEEPEST: usize = 128;
 
@@ -35,9 +37,20 @@ pub enum Edit {
 }
 
 impl Node {
-    fn key(&self, name: &[u8]) -> Option<&'static Self> {
+    /// `raw`: the inside of the key's string.
+    fn key(&self, raw: &[u8]) -> Option<&'static Self> {
+        let name = unescaped(raw)?;
         let mut entries = self.keys.iter().flat_map(|table| table.iter());
-        entries.find(|(key, _)| key.as_bytes() == name).map(|(_, node)| *node)
+        entries.find(|(key, _)| *key == name).map(|(_, node)| *node)
+    }
+}
+
+/// A string's value, from its raw inside.
+pub fn unescaped(raw: &[u8]) -> Option<Cow<'_, str>> {
+    if raw.contains(&b'\\') {
+        serde_json::from_slice(&[b"\"", raw, b"\""].concat()).ok().map(Cow::Owned)
+    } else {
+        std::str::from_utf8(raw).ok().map(Cow::Borrowed)
     }
 }
 
@@ -350,7 +363,7 @@ mod tests {
         );
         check(
             r#"{"a":"url","b":"{\"url\":\"https:a\"}","\u0075rl":"https:a"}"#,
-            r#"{"a":"url","b":"{\"url\":\"https:a\"}","\u0075rl":"https:a"}"#,
+            r#"{"a":"url","b":"{\"url\":\"https:a\"}","\u0075rl":"<https:a>"}"#,
         );
         check(r#"[{"url":"https:a"}]"#, r#"[{"url":"https:a"}]"#);
         check(r#"{"url":["https:a"],"k":"https:b"}"#, r#"{"url":["https:a"],"k":"https:b"}"#);

@@ -21,7 +21,6 @@ use crate::exchange::Exchange;
 use crate::forward;
 use crate::outbound::Outbound;
 use crate::refusal::Refusal;
-use crate::rewrite::split;
 use crate::upload::Upload;
 use crate::upstream::Lease;
 use crate::worker::Worker;
@@ -125,7 +124,9 @@ fn target(
         Some((host.authority, target.clone()))
     });
     if found.is_none() {
-        let host = resolved.map_or_else(|| "an unreadable target".to_owned(), |(authority, _)| authority);
+        // What stands before an @ may be a credential.
+        let host = resolved.map(|(authority, _)| authority).filter(|authority| !authority.contains('@'));
+        let host = host.as_deref().unwrap_or("a target that is not shown");
         warn!(
             request_id = exchange.request_id_text(),
             "Box redirects to {host:?}, none of its download hosts; the caller gets the redirect"
@@ -150,7 +151,7 @@ fn resolve(location: &str, authority: &Authority, from: &Uri) -> Option<(String,
             base.join(location).ok()?.into()
         }
     };
-    let (authority, target) = split(&absolute)?;
+    let (authority, target) = box_host::split(&absolute)?;
     Some((authority.to_owned(), Uri::from(target.parse::<PathAndQuery>().ok()?)))
 }
 

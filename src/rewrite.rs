@@ -7,7 +7,6 @@
 //! and edited under way: a small one as a whole, so that its length and validators stay exact, a larger one in a
 //! stream without them.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,7 +21,7 @@ use hyper::body::Incoming;
 
 use crate::box_host;
 use crate::connect::chain;
-use crate::json_edit::{Edit, Editor, Node};
+use crate::json_edit::{Edit, Editor, Node, unescaped};
 use crate::operation::{Operation, plain_path};
 use crate::refusal::Refusal;
 use crate::upstream::Lease;
@@ -168,34 +167,13 @@ impl Rewriter {
         editor.feed(piece, &mut |raw| {
             let base = base.as_deref()?;
             let text = unescaped(raw)?;
-            let (host, rest) = split(&text)?;
+            let (host, rest) = box_host::split(&text)?;
             let host = box_host::find(&worker.config().hosts, host)?;
             let url = format!("{base}{}{rest}", host.authority);
             let quoted = serde_json::to_vec(&url).ok()?;
             quoted.get(1..quoted.len() - 1).map(<[u8]>::to_vec)
         })
     }
-}
-
-/// A JSON string's value, from its raw inside.
-fn unescaped(raw: &[u8]) -> Option<Cow<'_, str>> {
-    if raw.contains(&b'\\') {
-        serde_json::from_slice(&[b"\"", raw, b"\""].concat()).ok().map(Cow::Owned)
-    } else {
-        std::str::from_utf8(raw).ok().map(Cow::Borrowed)
-    }
-}
-
-/// Authority and the rest of a web URL. By text, not by a URL parser: a template's braces, and every other byte behind
-/// the authority, must stay. `http` counts too: Box writes the realtime URL so, and https is what it is fetched with.
-pub fn split(url: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = url.split_once("://")?;
-    if !scheme.eq_ignore_ascii_case("https") && !scheme.eq_ignore_ascii_case("http") {
-        return None;
-    }
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
-    // The path of a URL without one is /; in a rewritten URL it must be there.
-    (path.starts_with('/') && !authority.is_empty()).then_some((authority, path))
 }
 
 /// An answer that is looked into, as far as it has come.
@@ -365,19 +343,6 @@ mod tests {
             ("GET", "/2.0/metadata_templates/enterprise"),
         ] {
             assert!(!looked(method, path), "{method} {path}");
-        }
-    }
-
-    #[test]
-    fn urls_are_split_by_text() {
-        assert_eq!(
-            split("https://dl.boxcloud.com/x/{+asset_path}?a=b"),
-            Some(("dl.boxcloud.com", "/x/{+asset_path}?a=b"))
-        );
-        assert_eq!(split("HTTP://a:1/b"), Some(("a:1", "/b")));
-        assert_eq!(split("https://a\\b/c"), None);
-        for bad in ["ftp://a/b", "/2.0/x", "https:///x", "https://a", "https://a?x", "{+a}"] {
-            assert_eq!(split(bad), None, "{bad}");
         }
     }
 

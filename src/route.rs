@@ -71,7 +71,8 @@ pub fn template(path: &str) -> Option<String> {
         let host = named.split('/').nth(2).unwrap_or_default();
         return Some(format!("{app}/_box/{host}/*"));
     }
-    path.contains("/zip_downloads/").then(|| "*/zip_downloads/*".to_owned())
+    let is_zip = path.split('/').any(|segment| segment.eq_ignore_ascii_case("zip_downloads"));
+    is_zip.then(|| "*/zip_downloads/*".to_owned())
 }
 
 /// Finds the route. `path` is what is left of the request's below the app's own, checked by [`crate::target`].
@@ -342,6 +343,7 @@ mod tests {
         );
         assert_eq!(template("/app/_box/x").as_deref(), Some("/app/_box/x/*"));
         assert_eq!(template("/app/2.0/zip_downloads/x/content").as_deref(), Some("*/zip_downloads/*"));
+        assert_eq!(template("/2.0/ZIP_downloads/x/content").as_deref(), Some("*/zip_downloads/*"));
         assert_eq!(template("/2.0/files/1"), None);
     }
 }

@@ -81,7 +81,8 @@ pub fn without_access_token(query: &str) -> Option<String> {
     // Some parsers split at ; too.
     let is_token = |pair: &str| {
         let name = pair.split('=').next().unwrap_or(pair);
-        percent_decode_str(name).decode_utf8_lossy().trim().eq_ignore_ascii_case("access_token")
+        let name = name.replace('+', " ");
+        percent_decode_str(&name).decode_utf8_lossy().trim().eq_ignore_ascii_case("access_token")
     };
     if !query.split(['&', ';']).any(is_token) {
         return None;
@@ -160,6 +161,7 @@ mod tests {
         assert_eq!(of("a=1&access_token=t&b=%20").as_deref(), Some("a=1&b=%20"));
         assert_eq!(of("a=1&access%5Ftoken=t&access_token").as_deref(), Some("a=1"));
         assert_eq!(of("a=1;access_token=t&b=2;c").as_deref(), Some("a=1&b=2;c"));
+        assert_eq!(of("a=1&+access_token=t&access_token+=t").as_deref(), Some("a=1"));
         assert_eq!(of("a=1&&b=2&Access_Token=x").as_deref(), Some("a=1&&b=2"));
     }
 }

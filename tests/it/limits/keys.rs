@@ -288,3 +288,15 @@ async fn a_user_who_is_not_told_to_box_is_none_to_a_limit() {
     }
     assert_eq!(bench.sandbox.calls(), 0);
 }
+
+/// A pre-signed URL is asked for in nobody's name, so an invented user gives it no count of its own.
+#[tokio::test]
+async fn a_url_that_is_its_own_credential_is_the_identitys_to_a_limit() {
+    let limit = "[[limit]]\nname = \"each\"\nkey = \"user\"\nrate = \"1/h\"\n";
+    let bench = Bench::with(&format!("{limit}[[app]]\nname = \"a\"\nas_user = [\"*\"]")).await;
+    let host = bench.sandbox.download_url().replace("https://", "");
+    for (user, status) in [("1", 404), ("2", 429)] {
+        let get = bench.client.get(bench.url(&format!("/_box/{host}/d/1/none/download")));
+        assert_eq!(get.header("as-user", user).send().await.unwrap().status(), status, "{user}");
+    }
+}
