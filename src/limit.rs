@@ -3,7 +3,10 @@
 //! A request passes all limits that apply to it, or is refused by the first that says no and is charged to none.
 
 pub mod box_limits; // Box's own
+pub mod rules; // which apply
+mod gcra; // the arithmetic
 pub mod table; // the counts
+pub mod standing; // what the caller is told
 pub mod line; // who waits
 pub mod queue; // the waiting itself
 pub mod pause; // when Box says no

@@ -19,7 +19,9 @@ use crate::config::{Config, Subject};
 use crate::limit::in_flight::{self, Guard, InFlight, Kind};
 use crate::limit::pause::{self, Pauses};
 use crate::limit::queue::{self, Admitted, Entered, Limits};
-use crate::limit::table::{Asking, Rules, Shadow, Standing, User, whole_seconds};
+use crate::limit::rules::{Asking, Rules, User};
+use crate::limit::standing::{Standing, whole_seconds};
+use crate::limit::table::Shadow;
 use crate::limit::{Key, Limit, box_limits};
 use crate::operation::Operation;
 use crate::refusal::Refusal;
@@ -497,7 +499,6 @@ fn standing(limit: &Limit, after: Duration) -> Standing {
         limit: limit.name.clone(),
         quota: limit.burst.get(),
         window: limit.interval.saturating_mul(limit.burst.get()),
-        remaining: 0,
         reset: after,
     }
 }

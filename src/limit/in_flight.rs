@@ -88,7 +88,8 @@ impl InFlight {
     }
 
     /// How many are under way.
-    pub fn count(&self, kind: Kind) -> usize {
+    #[cfg(test)]
+    fn count(&self, kind: Kind) -> usize {
         self.lock().get(&kind).copied().unwrap_or(0)
     }
 

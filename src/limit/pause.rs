@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::table::User;
+use super::rules::User;
 use crate::class::Class;
 use crate::clock::Clock;
 use crate::operation::{Operation, plain_path};
@@ -156,7 +156,8 @@ impl Pauses {
     }
 
     /// What is left of a pause; nothing is booked.
-    pub fn check(&self, scope: Scope, now: u64) -> Option<Duration> {
+    #[cfg(test)]
+    fn check(&self, scope: Scope, now: u64) -> Option<Duration> {
         let pauses = self.lock();
         let pause = pauses.get(&scope).filter(|pause| !pause.is_over(now))?;
         Some(pause.next.max(pause.until))

@@ -6,7 +6,7 @@
 //! future, and with it its place: the next one is woken, also where it was just about to go.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 
 use super::Limit;
 use super::line::{Arrival, Desk, Look};
-use super::table::{Asking, Keys, Passed, Refused, Rules, Shadow, Standing};
+use super::rules::{Asking, Keys, Rules};
+use super::table::{Passed, Refused, Shadow};
 use crate::clock::Clock;
 
 /// All limits, and who waits for them.
@@ -26,9 +27,6 @@ pub struct Limits {
     start: Instant,
     state: Mutex<State>,
     tallies: Vec<Tally>,
-    waited: AtomicU64,
-    waited_nanos: AtomicU64,
-    queued: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -46,8 +44,6 @@ struct Tally {
 /// A request that may go to Box, charged to all its limits.
 #[derive(Debug, Default)]
 pub struct Admitted {
-    /// Of the limit that leaves the fewest calls; none where no enforced limit applies.
-    pub tightest: Option<Standing>,
     /// The limits that would have refused it if they were enforced: for the log. They are counted already.
     pub shadow: Vec<Shadow>,
     /// So long it stood in line.
@@ -73,16 +69,7 @@ impl Limits {
         let state = State { desk: Desk::new(&rules), waiting: HashMap::new() };
         let tallies = rules.iter().map(|_| Tally::default()).collect();
         let start = clock.mono();
-        Self {
-            rules,
-            clock,
-            start,
-            state: Mutex::new(state),
-            tallies,
-            waited: AtomicU64::new(0),
-            waited_nanos: AtomicU64::new(0),
-            queued: AtomicUsize::new(0),
-        }
+        Self { rules, clock, start, state: Mutex::new(state), tallies }
     }
 
     /// Charges a request to all its limits, waiting for its turn where it may; or to none.
@@ -122,14 +109,9 @@ impl Limits {
     }
 
     /// How many are in line now.
-    pub fn queued(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
-    }
-
-    /// How many have stood in line to the end, served or refused, and for how long in all.
-    pub fn waited(&self) -> (u64, Duration) {
-        let nanos = self.waited_nanos.load(Ordering::Relaxed);
-        (self.waited.load(Ordering::Relaxed), Duration::from_nanos(nanos))
+    #[cfg(test)]
+    fn queued(&self) -> usize {
+        self.figures().iter().map(|figures| figures.queued).sum()
     }
 
     /// The limits.
@@ -145,7 +127,6 @@ impl Limits {
             Arrival::Waits(number) => {
                 let woken = Arc::new(Notify::new());
                 state.waiting.insert(number, Arc::clone(&woken));
-                self.queued.fetch_add(1, Ordering::Relaxed);
                 state.wake();
                 Entry::Waits(Waiting { limits: self, number, woken })
             }
@@ -158,7 +139,7 @@ impl Limits {
                 tally.shadow.fetch_add(1, Ordering::Relaxed);
             }
         }
-        Admitted { tightest: passed.tightest, shadow: passed.shadow, waited }
+        Admitted { shadow: passed.shadow, waited }
     }
 
     fn refused(&self, refused: Refused) -> Refused {
@@ -211,9 +192,6 @@ impl Turn<'_> {
         let limits = self.waiting.limits;
         let outcome = self.waiting.turn().await;
         let waited = Duration::from_nanos(limits.now().saturating_sub(self.arrived));
-        limits.waited.fetch_add(1, Ordering::Relaxed);
-        let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
-        limits.waited_nanos.fetch_add(nanos, Ordering::Relaxed);
         match outcome {
             Ok(passed) => Ok(limits.admitted(passed, waited)),
             Err(refused) => Err(limits.refused(refused)),
@@ -266,14 +244,13 @@ impl Drop for Waiting<'_> {
         state.desk.leave(self.number);
         state.waiting.remove(&self.number);
         state.wake();
-        self.limits.queued.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Key;
-    use super::super::table::User;
+    use super::super::rules::User;
     use super::*;
     use crate::class::Class;
     use crate::operation::Operation;
@@ -335,7 +312,6 @@ mod tests {
             assert!(task.await.unwrap().unwrap().waited >= TEN_SECONDS);
             assert_eq!(limits.queued(), left);
         }
-        assert_eq!(limits.waited().0, 2);
         assert_eq!(limits.figures()[0], Figures { limit: "a".into(), refused: 1, shadow: 0, queued: 0 });
     }
 
