@@ -257,7 +257,6 @@ def events(w):
 
     polling = threading.Thread(target=poll, daemon=True)
     polling.start()
-    time.sleep(0.5)
     w.upload("news.txt", b"news")
     polling.join(timeout=30)
     check(said, "the long poll did not answer in 30 s")

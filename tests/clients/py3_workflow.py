@@ -180,7 +180,6 @@ def events(w):
         target=lambda: said.append(stream.long_poll(options, position).json()["message"]), daemon=True
     )
     polling.start()
-    time.sleep(0.5)
     w.upload("news.txt", b"news")
     polling.join(timeout=30)
     check(said, "the long poll did not answer in 30 s")

@@ -283,36 +283,3 @@ fn random_calls_add_up() {
         assert!(count(Period::Month, None) <= 1500);
     }
 }
-
-/// Run by hand with `--release`: `cargo test --release --lib cost_of_a_call -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-#[expect(clippy::print_stderr, reason = "a measurement")]
-fn cost_of_a_call() {
-    let plenty = 1 << 40;
-    for (what, budgets) in [
-        ("no budget", Vec::new()),
-        ("one budget", vec![budget("all", Key::Global, plenty, Period::Month)]),
-        (
-            "three budgets",
-            vec![
-                budget("all", Key::Global, plenty, Period::Month),
-                budget("app", Key::App, plenty, Period::Day),
-                budget("id", Key::Identity, plenty, Period::Month),
-            ],
-        ),
-    ] {
-        let ledger = ledger(budgets);
-        for threads in [1, 2] {
-            let clock = crate::clock::Clock::real();
-            let began = clock.mono();
-            thread::scope(|scope| {
-                for _ in 0..threads {
-                    scope.spawn(|| (0..2_000_000).for_each(|_| drop(ledger.try_spend(0, 0, CLASS, noon()))));
-                }
-            });
-            let each: Duration = (clock.mono() - began) / 2_000_000;
-            eprintln!("{what}, {threads} threads: {each:?}");
-        }
-    }
-}
