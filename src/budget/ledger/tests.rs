@@ -3,7 +3,6 @@ use super::*;
 use std::num::NonZeroU64;
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
 
 const CLASS: Class = Class::General;
 

@@ -260,35 +260,53 @@ fn a_write_that_failed_is_made_up_for() {
     assert_eq!(all(&Store::open(&folder.0, now()).unwrap()), [entry("2026-11", "a", 3)]);
 }
 
-/// By hand: `mount -t tmpfs -o size=300k tmpfs /mnt`, then with `BOXGATE_TEST_FULL=/mnt/state`.
+const CHILD: &str = "BOXGATE_TEST_STORE_CHILD";
+
+/// Not a test: [`a_file_that_could_not_grow_is_written_again`], in a process whose files may have a size and no more.
 #[test]
-#[ignore = "needs a small disk"]
-fn a_disk_that_was_full_is_written_again() {
-    let folder = PathBuf::from(std::env::var_os("BOXGATE_TEST_FULL").unwrap());
-    for filler in [0, 100, 120, 140, 160, 180, 200, 220] {
+#[ignore = "a child process of another test"]
+fn writes_files_that_cannot_grow() {
+    let Some(folder) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
+    let many = |count: u64, apps: u32| -> Vec<Entry> {
+        (0..apps).map(|n| entry("2026-11", &format!("app-{n:06}"), count)).collect()
+    };
+    for kib in [100, 150, 200, 300, 500] {
         let _ = fs::remove_dir_all(&folder);
         let mut store = Store::open(&folder, now()).unwrap();
-        let filled = folder.join("filler");
-        fs::write(&filled, vec![1; filler << 10]).unwrap();
-        let many = |count: u64, apps: u32| -> Vec<Entry> {
-            (0..apps).map(|n| entry("2026-11", &format!("app-{n:06}"), count)).collect()
-        };
+        let size = fs::metadata(folder.join(FILE)).unwrap().len();
+        rlimit::setrlimit(rlimit::Resource::FSIZE, size + (kib << 10), rlimit::INFINITY).unwrap();
         let mut good = Vec::new();
         let mut failed = 0;
-        for apps in (0..20_000).step_by(500) {
+        for apps in (0..20_000).step_by(1000) {
             let entries = many(u64::from(apps) + 1, apps);
             match store.write(&entries, now()) {
                 Ok(()) => good = entries,
                 Err(_) => failed += 1,
             }
         }
-        assert!(failed > 0);
-        let _ = fs::remove_file(&filled);
+        assert!(failed > 0, "{kib} KiB more were enough");
+        rlimit::setrlimit(rlimit::Resource::FSIZE, rlimit::INFINITY, rlimit::INFINITY).unwrap();
         // What a crash leaves at this moment.
         drop(store);
         let mut store = Store::open(&folder, now()).unwrap();
-        assert_eq!((store.set_aside(), all(&store) == good), (0, true));
-        good.iter_mut().for_each(|(_, count)| *count += 100_000);
-        let _ = store.write(&good[..good.len() / 2], now());
+        assert_eq!((store.set_aside(), all(&store) == good), (0, true), "{kib} KiB");
+        let more = many(1_000_000, 20_000);
+        store.write(&more, now()).unwrap();
+        assert!(all(&store) == more);
     }
+}
+
+#[test]
+fn a_file_that_could_not_grow_is_written_again() {
+    let folder = Folder::new();
+    // Without the trap the kernel would end the process instead of failing the write.
+    let child = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "budget::store::tests::writes_files_that_cannot_grow", "--ignored"])
+        .env(CHILD, &folder.0)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
 }
