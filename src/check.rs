@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use crate::config::{Config, Identity, Subject};
 use crate::connect::{Connector, Trust, proxy_matcher, token_client};
 use crate::grant::{Fault, Grant, Granted};
-use crate::upload::Attempt;
+use crate::upload::Upload;
 use crate::upstream::Upstream;
 
 /// Checks every identity; a line for each goes to `say`. Whether all is well.
@@ -59,7 +59,7 @@ async fn who_am_i(
     identity: &Identity,
     granted: Granted,
 ) -> Result<String, String> {
-    let mut request = http::Request::new(Attempt::empty());
+    let mut request = http::Request::new(Upload::none().attempt());
     *request.method_mut() = Method::GET;
     *request.uri_mut() = http::Uri::from_static("/2.0/users/me?fields=login,name,status,enterprise");
     let headers: &mut HeaderMap = request.headers_mut();

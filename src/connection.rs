@@ -1,45 +1,45 @@
 //! One caller's connection: HTTP/1.1 or HTTP/2, told apart by ALPN where TLS settled it, else by the first bytes
-//! (prior knowledge, RFC 9113 §3.3).
-//!
-//! [`Watched`] sees every byte and keeps the times that hyper does not: a head must arrive within `header_timeout` of
-//! its first byte, an idle connection ends after `keepalive_timeout`, a caller that stops reading is given up after
-//! `body_timeout`. At the end it lingers: bytes of a body that nobody wanted are read and thrown away for a while, or
-//! the kernel would answer them with a reset that can overtake the refusal.
+//! (prior knowledge, RFC 9113 §3.3). What a caller may take its time with is in [`crate::server::watched_socket`] for
+//! the connection, in [`crate::server::stream_task`] for a stream of HTTP/2.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::Request;
+use bytes::Bytes;
+use http::{Method, Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use hyper_util::rt::TokioTimer;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::connect::chain;
-use crate::download::Answer;
+use crate::download::{Answer, Broken};
 use crate::gateway;
-use crate::upstream::LocalExecutor;
+use crate::http::incoming_body::{IncomingBody, Reading};
+use crate::server::frame_watch::PREFACE;
+use crate::server::stream_task::{Executor, Flow};
+use crate::server::watched_socket::{Control, Socket, WatchedSocket};
 use crate::worker::{Peer, Worker};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Streams times the stream window is the connection's window: one stalled upload does not stop the others.
 const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 256 * 1024;
+/// An HTTP/2 caller that is silent for so long is asked for a sign of life: a laptop that went to sleep in the middle
+/// of a download closes nothing …
+const PING_AFTER: Duration = Duration::from_secs(20);
+/// … and given up without one in this time.
+const PING_PATIENCE: Duration = Duration::from_secs(20);
+/// A failed handshake is read away for so long.
 const LINGER: Duration = Duration::from_secs(5);
-
-/// TCP, Unix or TLS.
-pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {}
-impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket for S {}
 
 /// All connections of a worker, so that they can be told to close.
 #[derive(Default)]
@@ -53,10 +53,7 @@ impl Connections {
     pub fn drain(&self) {
         self.draining.set(true);
         for control in self.open.borrow_mut().drain(..).filter_map(|weak| weak.upgrade()) {
-            control.draining.set(true);
-            if let Some(waker) = control.waker.borrow_mut().take() {
-                waker.wake();
-            }
+            control.drain();
         }
     }
 
@@ -68,32 +65,6 @@ impl Connections {
         }
         open.push(Rc::downgrade(&control));
         control
-    }
-}
-
-/// What the outside and the service tell a connection.
-#[derive(Default)]
-struct Control {
-    draining: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-    /// Requests under way, until their answers' last byte was taken.
-    busy: Cell<u32>,
-    /// Requests so far.
-    served: Cell<u64>,
-    /// The latest of them has a body, of which something may be left unread.
-    has_body: Cell<bool>,
-}
-
-impl Control {
-    async fn told_to_drain(&self) {
-        std::future::poll_fn(|cx| {
-            if self.draining.get() {
-                return Poll::Ready(());
-            }
-            *self.waker.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
     }
 }
 
@@ -116,26 +87,82 @@ impl Drop for Busy {
 /// A body that keeps its connection busy.
 struct Guarded {
     body: Answer,
-    _busy: Busy,
+    /// What is left of a frame that is handed over in pieces.
+    rest: Bytes,
+    /// On HTTP/2.
+    flow: Option<Rc<Flow>>,
+    has_ended: bool,
+    busy: Busy,
+}
+
+impl Guarded {
+    /// `is_head`: hyper does not ask for the body.
+    fn new(body: Answer, is_head: bool, flow: Option<Rc<Flow>>, busy: Busy) -> Self {
+        Self { body, rest: Bytes::new(), flow, has_ended: is_head, busy }
+    }
+
+    /// In pieces of the size that the caller takes.
+    fn poll_pieces(
+        &mut self,
+        flow: &Flow,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        flow.asked();
+        if self.rest.is_empty() {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                other => return Poll::Ready(other),
+            };
+            match frame.into_data() {
+                Ok(bytes) => self.rest = bytes,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(flow.hand(&mut self.rest)))))
+    }
 }
 
 impl Body for Guarded {
-    type Data = <Answer as Body>::Data;
-    type Error = <Answer as Body>::Error;
+    type Data = Bytes;
+    type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        let polled = match this.flow.clone() {
+            None => Pin::new(&mut this.body).poll_frame(cx),
+            Some(flow) => this.poll_pieces(&flow, cx),
+        };
+        match &polled {
+            Poll::Ready(None) => this.has_ended = true,
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => this.has_ended = true,
+            _ => {}
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let mut hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        match hint.exact() {
+            Some(left) => hint.set_exact(left + rest),
+            None => hint.set_lower(hint.lower() + rest),
+        }
+        hint
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if !self.has_ended && !self.is_end_stream() {
+            self.busy.0.broke_off.set(true);
+        }
     }
 }
 
@@ -201,19 +228,23 @@ pub async fn serve<S: Socket>(
         }
     };
     let is_http2 = agreed || prefix == PREFACE;
-    let watched = Watched::new(socket, prefix, is_http2, control.clone(), &worker);
+    let watched = WatchedSocket::new(socket, prefix, is_http2, control.clone(), &worker);
+    let executor = Executor::new(worker.config().upstream.body_timeout);
     let service = service_fn({
-        let (worker, control) = (worker.clone(), control.clone());
+        let (worker, control, executor) = (worker.clone(), control.clone(), executor.clone());
         move |request: Request<Incoming>| {
-            control.has_body.set(!request.body().is_end_stream());
             let busy = Busy::new(control.clone());
-            let answering = gateway::serve(worker.clone(), peer, request);
-            async move { answering.await.map(|answer| answer.map(|body| Guarded { body, _busy: busy })) }
+            let flow = is_http2.then(|| executor.begin());
+            let is_head = request.method() == Method::HEAD;
+            let answering = gateway::serve(worker.clone(), peer, received(request, &control));
+            async move { answering.await.map(|answer| answer.map(|body| Guarded::new(body, is_head, flow, busy))) }
         }
     });
     let ended = if is_http2 {
-        let connection = http2::Builder::new(LocalExecutor)
+        let connection = http2::Builder::new(executor)
             .timer(TokioTimer::new())
+            .keep_alive_interval(PING_AFTER)
+            .keep_alive_timeout(PING_PATIENCE)
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(STREAMS * STREAM_WINDOW)
@@ -230,6 +261,18 @@ pub async fn serve<S: Socket>(
     if let Err(error) = ended {
         debug!(peer = %peer.address, "a caller's connection ended: {}", chain(&error));
     }
+}
+
+/// The request with a body whose end can be believed, and whose reading the connection sees.
+fn received(request: Request<Incoming>, control: &Control) -> Request<IncomingBody> {
+    let version = request.version();
+    control.is_http10.set(version == Version::HTTP_10);
+    let reading = (!request.body().is_end_stream()).then(|| Rc::new(Cell::new(Reading::Unread)));
+    control.reading.replace(reading.clone());
+    request.map(|body| match reading {
+        None => IncomingBody::new(body, version),
+        Some(reading) => IncomingBody::watched(body, version, reading),
+    })
 }
 
 /// Polls a connection, and tells it to close once the worker drains.
@@ -274,189 +317,4 @@ async fn sniff<S: Socket>(socket: &mut S, header_timeout: Duration) -> io::Resul
         deadline.get_or_insert_with(|| Instant::now() + header_timeout);
     }
     Ok(prefix)
-}
-
-/// A socket that keeps the times.
-struct Watched<S> {
-    socket: S,
-    /// Bytes that [`sniff`] took.
-    prefix: Vec<u8>,
-    is_http2: bool,
-    control: Rc<Control>,
-    header_timeout: Duration,
-    keepalive_timeout: Duration,
-    body_timeout: Duration,
-    /// Since when no request is under way, and since when the bytes of a head come.
-    idle_since: Instant,
-    head_since: Option<Instant>,
-    was_busy: bool,
-    served: u64,
-    read_timer: Option<Pin<Box<Sleep>>>,
-    write_timer: Option<Pin<Box<Sleep>>>,
-    write_blocked: Option<Instant>,
-    linger: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S: Socket> Watched<S> {
-    fn new(socket: S, prefix: Vec<u8>, is_http2: bool, control: Rc<Control>, worker: &Worker) -> Self {
-        let config = worker.config();
-        let now = Instant::now();
-        Self {
-            socket,
-            prefix,
-            is_http2,
-            control,
-            header_timeout: config.server.header_timeout,
-            keepalive_timeout: config.server.keepalive_timeout,
-            body_timeout: config.upstream.body_timeout,
-            idle_since: now,
-            head_since: Some(now),
-            was_busy: false,
-            served: 0,
-            read_timer: None,
-            write_timer: None,
-            write_blocked: None,
-            linger: None,
-        }
-    }
-
-    fn note_read(&mut self) {
-        if self.control.busy.get() == 0 && (self.head_since.is_none() || self.is_http2) {
-            // On HTTP/2 a ping is a sign of life, not the beginning of a head.
-            if self.is_http2 {
-                self.idle_since = Instant::now();
-            } else {
-                self.head_since = Some(Instant::now());
-            }
-        }
-    }
-
-    /// Whether the caller has been waited for too long; otherwise a timer is set to look again.
-    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        loop {
-            let busy = self.control.busy.get() > 0;
-            let served = self.control.served.get();
-            if std::mem::replace(&mut self.served, served) != served || busy {
-                (self.was_busy, self.head_since) = (true, None);
-            }
-            if !busy && self.was_busy {
-                (self.was_busy, self.idle_since) = (false, Instant::now());
-            }
-            let deadline = match self.head_since {
-                Some(since) if !self.is_http2 => since + self.header_timeout,
-                // A connection with requests under way is looked at again, not ended.
-                _ if busy => Instant::now() + self.keepalive_timeout,
-                _ => self.idle_since + self.keepalive_timeout,
-            };
-            if !busy && deadline <= Instant::now() {
-                return true;
-            }
-            let timer = self.read_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-            if timer.deadline() > deadline {
-                timer.as_mut().reset(deadline);
-            }
-            if timer.as_mut().poll(cx).is_pending() {
-                return false;
-            }
-            timer.as_mut().reset(deadline);
-            if timer.as_mut().poll(cx).is_pending() {
-                return false;
-            }
-        }
-    }
-
-    fn written<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.write_blocked = None;
-            return polled;
-        }
-        let since = *self.write_blocked.get_or_insert_with(Instant::now);
-        let deadline = since + self.body_timeout;
-        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        while timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the caller does not read")));
-            }
-            timer.as_mut().reset(deadline);
-        }
-        Poll::Pending
-    }
-}
-
-impl<S: Socket> Read for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if !this.prefix.is_empty() {
-            let count = this.prefix.len().min(buf.remaining());
-            let rest = this.prefix.split_off(count);
-            buf.put_slice(&this.prefix);
-            this.prefix = rest;
-            return Poll::Ready(Ok(()));
-        }
-        match Pin::new(&mut TokioIo::new(&mut this.socket)).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) => {
-                this.note_read();
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending if this.is_overdue(cx) => Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "nothing came from the caller in time",
-            ))),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl<S: Socket> Write for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
-        self.written(cx, polled)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        self.written(cx, polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.socket).poll_flush(cx);
-        self.written(cx, polled)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.linger.is_none() {
-            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
-        }
-        if this.is_http2 || !this.control.has_body.get() {
-            return Poll::Ready(Ok(()));
-        }
-        let timer = this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
-        let mut scrap = [0_u8; 8192];
-        loop {
-            let mut scrap = tokio::io::ReadBuf::new(&mut scrap);
-            match Pin::new(&mut this.socket).poll_read(cx, &mut scrap) {
-                Poll::Ready(Ok(())) if !scrap.filled().is_empty() => {
-                    if timer.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => return timer.as_mut().poll(cx).map(Ok),
-            }
-        }
-    }
 }

@@ -10,18 +10,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::connect::chain;
 use crate::exchange::{End, Exchange};
 use crate::headers;
+use crate::http::incoming_body::{BrokenBody, IncomingBody};
 use crate::limit::in_flight::Guard;
 use crate::outbound::LONG_ANSWER;
 use crate::rewrite::Looked;
 use crate::route::{Access, Destination};
-use crate::upload::Progress;
+use crate::upload::KeepSending;
 use crate::upstream::Lease;
 use crate::worker::Worker;
 
@@ -43,21 +42,23 @@ pub enum Source {
     /// The connection.
     Whole {
         /// Box's body.
-        incoming: Incoming,
+        incoming: IncomingBody,
         /// Its connection's place; `None` once it was given back.
         lease: Option<Lease>,
     },
     /// The same, looked into; boxed since few are.
     Looked(Box<Looked>),
+    /// The answer is over with its head.
+    Empty,
 }
 
 impl Source {
     /// As Box sends it.
-    pub fn whole(incoming: Incoming, lease: Lease) -> Self {
+    pub fn whole(incoming: IncomingBody, lease: Lease) -> Self {
         Self::Whole { incoming, lease: Some(lease) }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         match self {
             Self::Whole { incoming, lease } => {
                 let polled = Pin::new(&mut *incoming).poll_frame(cx);
@@ -68,6 +69,7 @@ impl Source {
                 polled
             }
             Self::Looked(looked) => looked.poll(cx),
+            Self::Empty => Poll::Ready(None),
         }
     }
 
@@ -75,6 +77,7 @@ impl Source {
         match self {
             Self::Whole { incoming, .. } => incoming.is_end_stream(),
             Self::Looked(looked) => looked.ahead.is_empty() && looked.rest.is_none(),
+            Self::Empty => true,
         }
     }
 
@@ -82,6 +85,7 @@ impl Source {
         match self {
             Self::Whole { incoming, .. } => incoming.size_hint(),
             Self::Looked(looked) => looked.size_hint(),
+            Self::Empty => SizeHint::with_exact(0),
         }
     }
 }
@@ -89,7 +93,7 @@ impl Source {
 /// How an answer of Box is streamed.
 pub struct Stream {
     /// A request body may still be under way while the answer is; its bytes count as movement.
-    upload: Option<Rc<Progress>>,
+    upload: Option<KeepSending>,
     body_timeout: Duration,
     /// A long poll: a drain does not wait for it.
     poll_of: Option<Rc<Worker>>,
@@ -102,11 +106,10 @@ impl Stream {
     pub fn new(
         worker: &Rc<Worker>,
         to: &Destination<'_>,
-        upload: Option<&Rc<Progress>>,
+        upload: Option<KeepSending>,
         slots: Option<Guard>,
     ) -> Self {
         let body_timeout = worker.config().upstream.body_timeout;
-        let upload = upload.cloned();
         match to.access {
             Access::Realtime => {
                 let poll_of = Some(worker.clone());
@@ -133,7 +136,8 @@ impl Stream {
 pub struct Streamed {
     source: Source,
     exchange: Exchange,
-    upload: Option<Rc<Progress>>,
+    /// Given up with the answer's end.
+    upload: Option<KeepSending>,
     body_timeout: Duration,
     moved: Instant,
     stalled: Option<Pin<Box<Sleep>>>,
@@ -146,7 +150,9 @@ pub struct Streamed {
 #[derive(Debug)]
 pub enum Broken {
     /// Box broke off.
-    Box(hyper::Error),
+    Box(BrokenBody),
+    /// The caller broke off its request, which Box was answering already.
+    Caller,
     /// Nothing moved for too long.
     Stalled,
     /// The gateway is stopping.
@@ -156,7 +162,8 @@ pub enum Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Box(error) => write!(f, "Box broke off its answer: {}", chain(error)),
+            Self::Box(broken) => write!(f, "Box broke off its answer: {broken}"),
+            Self::Caller => f.write_str("the caller broke off its request while Box was answering"),
             Self::Stalled => f.write_str("Box's answer stalled for longer than [upstream] body_timeout"),
             Self::Stopping => f.write_str("a long poll is not waited for while draining"),
         }
@@ -200,6 +207,7 @@ impl Streamed {
 
     fn finish(&mut self) {
         self.slots = None;
+        self.upload = None;
         self.exchange.ended(End::Complete);
         if let Source::Whole { lease, .. } = &mut self.source
             && let Some(lease) = lease.take()
@@ -233,16 +241,31 @@ impl Streamed {
                 self.finish_at_end();
                 return Poll::Ready(Some(Ok(frame)));
             }
-            Poll::Ready(Some(Err(error))) => Broken::Box(error),
+            Poll::Ready(Some(Err(_))) if self.is_callers_fault() => Broken::Caller,
+            Poll::Ready(Some(Err(broken))) => Broken::Box(broken),
         };
-        self.exchange.ended(End::BoxBroke);
-        warn!(request_id = self.exchange.request_id_text(), "{broken}");
+        let request_id = self.exchange.request_id_text();
+        match &broken {
+            Broken::Caller => {}
+            Broken::Stopping => info!(request_id, "{broken}"),
+            Broken::Box(_) | Broken::Stalled => warn!(request_id, "{broken}"),
+        }
+        self.exchange.ended(match &broken {
+            Broken::Caller => End::CallerLeft,
+            Broken::Stopping => End::Stopped,
+            Broken::Box(_) | Broken::Stalled => End::BoxBroke,
+        });
         Poll::Ready(Some(Err(broken)))
+    }
+
+    fn is_callers_fault(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| upload.progress().is_broken())
     }
 
     /// One timer for the whole body, set anew only when it fires: movement is noted, not timed.
     fn has_stalled(&mut self, cx: &mut Context<'_>) -> bool {
-        let moved = self.upload.as_ref().map_or(self.moved, |upload| upload.moved().max(self.moved));
+        let moved =
+            self.upload.as_ref().map_or(self.moved, |upload| upload.progress().moved().max(self.moved));
         let deadline = moved + self.body_timeout;
         let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         while timer.as_mut().poll(cx).is_ready() {

@@ -28,6 +28,8 @@ pub enum End {
     CallerLeft,
     /// Box broke off its answer.
     BoxBroke,
+    /// The gateway stopped before the request was done.
+    Stopped,
 }
 
 /// One request under way.
@@ -60,6 +62,7 @@ pub struct Exchange {
     waited: Duration,
     attempts: u32,
     end: End,
+    left: bool,
 }
 
 impl Exchange {
@@ -87,6 +90,7 @@ impl Exchange {
             waited: Duration::ZERO,
             attempts: 0,
             end: End::CallerLeft,
+            left: false,
             uri,
             worker,
         }
@@ -177,6 +181,9 @@ impl Exchange {
 
     /// The gateway answers itself.
     pub fn gateway_answered(&mut self, status: StatusCode, code: Option<&'static str>) {
+        if self.left {
+            return;
+        }
         self.status = Some(status);
         self.answered_by = AnsweredBy::Gateway;
         self.code = code;
@@ -189,7 +196,15 @@ impl Exchange {
 
     /// How it ended; the caller's leaving is what holds without a word.
     pub fn ended(&mut self, end: End) {
-        self.end = end;
+        if !self.left {
+            self.end = end;
+        }
+    }
+
+    /// The caller left in the middle of its request: what it is answered all the same is not what came of it.
+    pub fn caller_left(&mut self) {
+        self.ended(End::CallerLeft);
+        self.left = true;
     }
 
     fn fields(&self, total: Duration) -> [Field<'_>; 19] {
@@ -216,6 +231,7 @@ impl Exchange {
                     End::Complete => "complete",
                     End::CallerLeft => "caller_left",
                     End::BoxBroke => "box_broke",
+                    End::Stopped => "stopped",
                 }),
             ),
             ("bytes_in", Some(Value::Number(self.upload.as_ref().map_or(0, |upload| upload.bytes())))),
@@ -240,6 +256,11 @@ enum Value<'a> {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let total = self.worker.clock().mono().saturating_duration_since(self.started);
+        if self.end == End::CallerLeft && !self.left && self.worker.is_cut_off() {
+            self.end = End::Stopped;
+            // No status was sent; this is what a caller that comes too late would get.
+            self.status.get_or_insert(StatusCode::SERVICE_UNAVAILABLE);
+        }
         let labels = Labels::new(self.app, &self.method, metrics::status(self.status), self.answered_by);
         self.worker.tally().request(labels, total, self.box_time);
         match self.worker.access().format() {

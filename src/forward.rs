@@ -4,30 +4,32 @@
 //! GET, HEAD and OPTIONS: a second DELETE or POST could do harm and is billed. Answers of Box are never retried:
 //! the SDKs do that themselves, five times.
 
+use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Method, Response, StatusCode};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::budget::ledger::{BudgetSpent, Spent};
 use crate::exchange::Exchange;
+use crate::http::incoming_body::{BrokenBody, Fault, IncomingBody};
 use crate::outbound::{Call, LONG_ANSWER, Outbound};
 use crate::refusal::Refusal;
 use crate::token::{Rejected, Token};
-use crate::upload::{Progress, Upload};
+use crate::upload::Progress;
 use crate::upstream::{Lease, SendError};
 use crate::worker::Worker;
 
 /// Sends the request; the answer's head, or why there is none.
 pub async fn send(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     exchange: &mut Exchange,
     outbound: &Outbound,
-) -> Result<(Response<Incoming>, Lease), Refusal> {
+) -> Result<(Response<IncomingBody>, Lease), Refusal> {
     let retries = worker.config().upstream.retries;
     let mut failures = 0;
     let mut replayed = false;
@@ -37,31 +39,48 @@ pub async fn send(
             Some(identity) => Some(current_token(worker, exchange, identity).await?),
         };
         // Each attempt is a call that Box counts.
-        let spent = match outbound.call {
+        let charge = match outbound.call {
             None => None,
-            Some(call) => Some(spend(worker, exchange, call).await?),
+            Some(call) => Some(charge(worker, exchange, call).await?),
         };
         exchange.attempt();
         let sent = Instant::now();
         let http1_only = outbound.upload.invitation().is_some();
         let request = outbound.request(token.as_deref());
+        let charge = charge.map(|charge| charge.of(request.body().taken()));
         let answering = worker.upstream().send(&outbound.origin, request, http1_only);
         match in_time(worker, outbound, pin!(answering)).await? {
             Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
+                charge.map(Charge::keep);
                 lease.done_after(response.into_body());
                 let (Some(identity), Some(token)) = (outbound.identity, token) else {
                     return Err(Refusal::UpstreamUnauthorized);
                 };
-                unauthorized(worker, identity, &token, &outbound.upload, replayed)?;
+                unauthorized(worker, identity, &token, outbound, replayed)?;
                 replayed = true;
             }
+            Ok((response, _)) if response.status().is_informational() => {
+                charge.map(Charge::keep);
+                // Nothing was asked that could be switched to.
+                let cause = format!("Box answered {} unasked", response.status());
+                return Err(Refusal::UpstreamProtocolError(cause));
+            }
             Ok((response, lease)) => {
+                charge.map(Charge::keep);
+                if let Some(token) = token {
+                    token.accepted();
+                }
                 exchange.box_answered(response.status(), sent.elapsed());
                 return Ok((response, lease));
             }
             Err(error) => {
-                if let Some(spent) = spent.filter(|_| error.unsent) {
-                    worker.ledger().give_back(spent);
+                match charge {
+                    Some(charge) if error.unsent => charge.give_back(),
+                    Some(charge) => charge.keep(),
+                    None => {}
+                }
+                if let Some(broken) = outbound.upload.broken() {
+                    return Err(callers_fault(&broken));
                 }
                 let repeatable = error.unsent || is_safe(&outbound.method);
                 if failures >= retries || !repeatable || !outbound.upload.can_be_sent() {
@@ -82,6 +101,16 @@ pub async fn send(
     }
 }
 
+/// The caller's body broke off, or is none.
+pub fn callers_fault(broken: &BrokenBody) -> Refusal {
+    match broken.fault() {
+        Fault::Malformed => Refusal::BadRequest(
+            "The request's body is not framed as HTTP says: a chunk's size or end, or the length, is wrong.",
+        ),
+        Fault::Incomplete => Refusal::CallerLeft,
+    }
+}
+
 /// Whether budgets have something left for the request's first call.
 pub fn look_for_budget(worker: &Worker, outbound: &Outbound) -> Result<(), Refusal> {
     match outbound.call {
@@ -96,17 +125,66 @@ fn refused(spent: BudgetSpent) -> Refusal {
     Refusal::BudgetSpent { budget: spent.name, until: spent.until }
 }
 
-async fn spend(worker: &Worker, exchange: &mut Exchange, call: Call) -> Result<Spent, Refusal> {
+/// A call that was charged to budgets before it is sent. Dropped, it is given back unless a connection has taken the
+/// request's head: a caller who leaves while Box cannot be reached has made no call.
+struct Charge {
+    worker: Rc<Worker>,
+    spent: Option<Spent>,
+    taken: Option<Rc<Cell<bool>>>,
+}
+
+impl Charge {
+    /// For the sending that sets this flag.
+    fn of(self, taken: &Rc<Cell<bool>>) -> Self {
+        let mut charge = self;
+        charge.taken = Some(taken.clone());
+        charge
+    }
+
+    fn keep(mut self) {
+        self.spent = None;
+    }
+
+    fn give_back(mut self) {
+        self.taken = None;
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if let Some(spent) = self.spent.take()
+            && !self.taken.as_ref().is_some_and(|taken| taken.get())
+        {
+            self.worker.ledger().give_back(spent);
+        }
+    }
+}
+
+async fn charge(worker: &Rc<Worker>, exchange: &mut Exchange, call: Call) -> Result<Charge, Refusal> {
     let Call { app, identity, class } = call;
     let now = worker.clock().wall();
-    let spent = match worker.throttle().replicas() {
-        None => worker.ledger().try_spend(app, identity, class, now),
-        // Boxed, as are the other waits that few requests have: the whole of a request's state is moved for each one.
-        Some(replicas) => Box::pin(worker.ledger().spend_together(replicas, app, identity, class, now)).await,
+    let charged = |worker: Rc<Worker>, spent| Charge { worker, spent: Some(spent), taken: None };
+    let charge = match worker.throttle().replicas().cloned() {
+        None => {
+            let spent = worker.ledger().try_spend(app, identity, class, now).map_err(refused)?;
+            charged(worker.clone(), spent)
+        }
+        Some(replicas) => {
+            let worker = worker.clone();
+            // A task of its own: Redis counts the call also where the caller leaves before Redis has answered. The
+            // charge is then dropped with the task's result, and given back.
+            let asking = tokio::task::spawn_local(async move {
+                let spent = worker.ledger().spend_together(&replicas, app, identity, class, now).await?;
+                Ok(charged(worker, spent))
+            });
+            let stopping = |_| Refusal::UpstreamUnreachable("the worker is stopping".to_owned());
+            asking.await.map_err(stopping)?.map_err(refused)?
+        }
     };
-    let spent = spent.map_err(refused)?;
-    exchange.shadow(spent.would_have_been_refused_by());
-    Ok(spent)
+    if let Some(spent) = &charge.spent {
+        exchange.shadow(spent.would_have_been_refused_by());
+    }
+    Ok(charge)
 }
 
 async fn current_token(
@@ -124,23 +202,37 @@ async fn current_token(
     token
 }
 
-/// Contract: one fresh token and one replay, then the request fails alone.
+/// One fresh token and one replay, then the request fails alone.
 fn unauthorized(
     worker: &Worker,
     identity: usize,
     token: &Token,
-    upload: &Upload,
+    outbound: &Outbound,
     replayed: bool,
 ) -> Result<(), Refusal> {
-    if replayed {
-        return Err(Refusal::UpstreamUnauthorized);
+    let kind = kind_of(&outbound.method, outbound.target.path());
+    let rejected =
+        worker.tokens(identity).map_or(Rejected::Spared, |tokens| tokens.reject(token, kind, replayed));
+    if let Some(broken) = outbound.upload.broken() {
+        return Err(callers_fault(&broken));
     }
-    let rejected = worker.tokens(identity).map_or(Rejected::Spared, |tokens| tokens.reject(token));
     match rejected {
+        _ if replayed => Err(Refusal::UpstreamUnauthorized),
         Rejected::Spared => Err(Refusal::UpstreamUnauthorized),
-        Rejected::Retired if upload.can_be_sent() => Ok(()),
+        Rejected::Retired if outbound.upload.can_be_sent() => Ok(()),
         Rejected::Retired => Err(Refusal::TokenUnavailable { retry_after: 1 }),
     }
+}
+
+/// Requests that differ in ids alone are of one kind.
+fn kind_of(method: &Method, path: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    method.hash(&mut hasher);
+    for segment in path.split('/') {
+        let is_id = !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+        if is_id { "*" } else { segment }.hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// RFC 9110 §9.2.1. OPTIONS is a check at Box.
@@ -168,6 +260,14 @@ async fn in_time<T>(
         if outbound.long { limits.response_timeout.max(LONG_ANSWER) } else { limits.response_timeout };
     let progress = outbound.upload.progress();
     let began = Instant::now();
+    let completed = async {
+        match progress {
+            Some(progress) if !progress.is_complete() => progress.completed().await,
+            _ => std::future::pending().await,
+        }
+    };
+    let mut completed = pin!(completed);
+    let mut is_complete = false;
     let deadline = |progress: Option<&Rc<Progress>>| match progress {
         None => began + response_timeout,
         Some(progress) if progress.is_complete() => progress.moved().max(began) + response_timeout,
@@ -179,6 +279,11 @@ async fn in_time<T>(
         tokio::select! {
             biased;
             answered = &mut answering => return Ok(answered),
+            // The time to the head runs from here, and may be shorter than what a body was given.
+            () = &mut completed, if !is_complete => {
+                is_complete = true;
+                timer.as_mut().reset(deadline(progress));
+            }
             () = &mut timer => {
                 let until = deadline(progress);
                 if until > Instant::now() {

@@ -9,8 +9,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, TRANSFER_ENCODING};
-use http::{HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tracing::{error, warn};
 
 use crate::admit;
@@ -20,9 +19,10 @@ use crate::download::{Answer, Source, Stream};
 use crate::exchange::Exchange;
 use crate::forward;
 use crate::headers::{self, AS_USER, REQUEST_ID};
+use crate::http::incoming_body::IncomingBody;
 use crate::json_edit::Node;
 use crate::operation::Operation;
-use crate::outbound::Outbound;
+use crate::outbound::{self, Outbound};
 use crate::own_answer;
 use crate::page::Page;
 use crate::redirect;
@@ -37,7 +37,7 @@ use crate::worker::{Peer, Worker};
 pub async fn serve(
     worker: Rc<Worker>,
     peer: Peer,
-    request: Request<Incoming>,
+    request: Request<IncomingBody>,
 ) -> Result<Response<Answer>, Infallible> {
     let method = request.method().clone();
     // Where a proxy in front of us heeded a Content-Length beside it, the bytes behind the body are not a request
@@ -80,7 +80,7 @@ enum Answered {
 async fn answer(
     worker: &Rc<Worker>,
     peer: Peer,
-    request: Request<Incoming>,
+    request: Request<IncomingBody>,
     exchange: &mut Exchange,
 ) -> Result<Answered, Refusal> {
     let config = worker.config();
@@ -126,12 +126,14 @@ async fn answer(
             .and_then(|user| user.to_str().ok()),
         counted: to.counted,
     };
-    let outbound = Outbound::new(worker, app, &request, &to, &head, body)?; // what passes?
+    let upload = outbound::upload(worker, &head, body).await?; // is there a body?
+    let outbound = Outbound::new(worker, app, &request, &to, &head, upload)?; // what passes?
     exchange.set_upload(outbound.upload.progress());
     forward::look_for_budget(worker, &outbound)?; // what it refuses is charged to no limit
-    let admission = worker.throttle().admit(config, request, outbound.upload.caller_left()).await?; // may it go now?
+    let broke_off = async { forward::callers_fault(&outbound.upload.broke_off().await) };
+    let admission = worker.throttle().admit(config, request, broke_off).await?; // may it go now?
     exchange.admitted(&admission);
-    let stream = Stream::new(worker, &to, outbound.upload.progress(), admission.slots);
+    let stream = Stream::new(worker, &to, outbound.upload.keep_sending(), admission.slots);
     let sent = {
         let sending = pin!(forward::send(worker, exchange, &outbound)); // Box
         stream.unless_stopping(sending).await.transpose()?
@@ -152,17 +154,33 @@ async fn answer(
 async fn look(
     worker: &Rc<Worker>,
     method: &Method,
-    (response, lease): (Response<Incoming>, Lease),
+    (mut response, lease): (Response<IncomingBody>, Lease),
     places: Option<&'static Node>,
     base: Base<'_>,
 ) -> Result<Response<Source>, Refusal> {
-    let Some(places) = places.filter(|_| rewrite::is_json(response.status(), response.headers())) else {
+    let places = places.filter(|_| rewrite::is_json(response.status(), response.headers()));
+    if ends_at_head(method, response.status()) {
+        if places.is_some() {
+            // What a GET would get is edited, and may have another length.
+            rewrite::no_longer_exact(response.headers_mut());
+        }
+        return Ok(response.map(|body| {
+            lease.done_after(body);
+            Source::Empty
+        }));
+    }
+    let Some(places) = places else {
         return Ok(response.map(|body| Source::whole(body, lease)));
     };
     let rewriter = Rewriter::new(places, worker.clone(), base);
-    let looking = Box::pin(rewrite::look(method, response, lease, rewriter));
-    let looked = tokio::time::timeout(worker.config().upstream.response_timeout, looking).await;
-    Ok(looked.map_err(|_| Refusal::UpstreamTimeout)??.map(|looked| Source::Looked(Box::new(looked))))
+    let body_timeout = worker.config().upstream.body_timeout;
+    let looked = Box::pin(rewrite::look(response, lease, rewriter, body_timeout)).await?;
+    Ok(looked.map(|looked| Source::Looked(Box::new(looked))))
+}
+
+/// Whether an answer is over with its head, whatever length it says (RFC 9110 §6.4.1).
+fn ends_at_head(method: &Method, status: StatusCode) -> bool {
+    method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
 fn refuse(refusal: &Refusal, mut exchange: Exchange) -> Response<(Bytes, Exchange)> {
@@ -172,6 +190,9 @@ fn refuse(refusal: &Refusal, mut exchange: Exchange) -> Response<(Bytes, Exchang
     | Refusal::Overloaded(limit) = refusal
     {
         exchange.refused_by(limit);
+    }
+    if *refusal == Refusal::CallerLeft {
+        exchange.caller_left();
     }
     let request_id = exchange.request_id_text();
     match refusal {

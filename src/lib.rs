@@ -44,6 +44,7 @@ pub mod log;
 pub mod check;
 
 // Ground.
+pub mod http; // bodies whose end can be believed
 pub mod host;
 pub mod origin;
 pub mod network;

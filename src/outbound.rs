@@ -8,12 +8,14 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode, Uri};
-use hyper::body::{Body, Incoming};
+use http_body::Body;
 
 use crate::admit;
 use crate::app::App;
 use crate::class::Class;
+use crate::forward;
 use crate::headers::{self, BodyFields};
+use crate::http::incoming_body::IncomingBody;
 use crate::json_edit::Node;
 use crate::refusal::Refusal;
 use crate::rewrite;
@@ -73,13 +75,13 @@ impl Outbound {
         request: &Request<'_>,
         to: &Destination<'_>,
         head: &Parts,
-        body: Incoming,
+        upload: Upload,
     ) -> Result<Self, Refusal> {
-        let config = worker.config();
-        let expects = admit::expects_continue(head) && !body.is_end_stream();
-        let upload = Upload::new(body, config.upstream.replay_buffer, expects);
-        let framing =
-            BodyFields { has_body: upload.progress().is_some(), length: admit::length_to_say(head), expects };
+        let framing = BodyFields {
+            has_body: upload.progress().is_some(),
+            length: admit::length_to_say(head),
+            expects: upload.invitation().is_some(),
+        };
         let mut for_box = headers::to_box(&head.headers, &app.forward_headers, framing);
         worker.tally().fields_dropped(for_box.dropped);
         if to.access != Access::Token {
@@ -123,6 +125,29 @@ impl Outbound {
         }
         request
     }
+}
+
+/// The request's body. A GET or HEAD rarely has one, so where none is announced by a length, its beginning is awaited:
+/// an empty one, as an HTTP/2 caller may end its request with, is none.
+///
+/// # Errors
+/// The body did not begin in time, or broke off.
+pub async fn upload(worker: &Worker, head: &Parts, body: IncomingBody) -> Result<Upload, Refusal> {
+    let limits = &worker.config().upstream;
+    let expects = admit::expects_continue(head) && !body.is_end_stream();
+    let reads = head.method == Method::GET || head.method == Method::HEAD;
+    let is_of_unknown_length = !body.is_end_stream() && body.size_hint().exact().is_none();
+    let upload = Upload::new(body, limits.replay_buffer, expects);
+    if reads && is_of_unknown_length && !expects {
+        let beginning = Box::pin(tokio::time::timeout(limits.body_timeout, upload.has_content()));
+        if !beginning.await.map_err(|_| Refusal::RequestTimeout)? {
+            return Ok(Upload::none());
+        }
+        if let Some(broken) = upload.broken() {
+            return Err(forward::callers_fault(&broken));
+        }
+    }
+    Ok(upload)
 }
 
 /// Whether Box holds this operation's answer for minutes.

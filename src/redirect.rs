@@ -5,6 +5,8 @@
 //! `BoxApi` with a shared link's password. A target that is none of Box's download hosts is not fetched; the caller
 //! gets the redirect as Box gave it.
 
+use std::rc::Rc;
+
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_RANGE, IF_UNMODIFIED_SINCE, LOCATION, RANGE, USER_AGENT, VIA,
@@ -12,13 +14,13 @@ use http::header::{
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Uri};
-use hyper::body::Incoming;
 use tracing::warn;
 use url::Url;
 
 use crate::box_host;
 use crate::exchange::Exchange;
 use crate::forward;
+use crate::http::incoming_body::IncomingBody;
 use crate::outbound::Outbound;
 use crate::refusal::Refusal;
 use crate::upload::Upload;
@@ -60,11 +62,11 @@ pub fn is_wanted(setting: bool, head: &Parts) -> bool {
 /// # Errors
 /// As of [`forward::send`]; too many redirects.
 pub async fn follow(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     exchange: &mut Exchange,
     outbound: &Outbound,
-    answered: (Response<Incoming>, Lease),
-) -> Result<(Response<Incoming>, Lease), Refusal> {
+    answered: (Response<IncomingBody>, Lease),
+) -> Result<(Response<IncomingBody>, Lease), Refusal> {
     let (mut response, mut lease) = answered;
     let mut from = (outbound.origin.authority().clone(), outbound.target.clone());
     let mut hops = 0;
@@ -106,7 +108,7 @@ fn kept(fields: &HeaderMap) -> HeaderMap {
 fn target(
     worker: &Worker,
     exchange: &Exchange,
-    response: &Response<Incoming>,
+    response: &Response<IncomingBody>,
     from: &(Authority, Uri),
 ) -> Option<(Authority, Uri)> {
     let is_redirect = matches!(

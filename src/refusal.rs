@@ -68,6 +68,8 @@ pub enum Refusal {
     UpstreamUnreachable(String),
     /// Box, or something in its place, broke HTTP or the connection before it answered.
     UpstreamProtocolError(String),
+    /// The caller went in the middle of its body; what it gets all the same, should it still read.
+    CallerLeft,
     /// The caller's body stalled for longer than `body_timeout`.
     RequestTimeout,
     /// No response head in time.
@@ -99,7 +101,7 @@ impl Refusal {
     /// The status and the code of the contract.
     pub fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::BadRequest(_) | Self::CallerLeft => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::HostNotAllowed { .. } => (StatusCode::MISDIRECTED_REQUEST, "host_not_allowed"),
             Self::SourceNotAllowed => (StatusCode::FORBIDDEN, "source_not_allowed"),
@@ -161,6 +163,7 @@ impl Refusal {
             Self::UpstreamUnauthorized => "Box answered 401 to a freshly obtained token.".to_owned(),
             Self::UpstreamUnreachable(_) => "Box cannot be reached.".to_owned(),
             Self::UpstreamProtocolError(_) => "The connection to Box broke before it answered.".to_owned(),
+            Self::CallerLeft => "The request's body broke off before its end.".to_owned(),
             Self::RequestTimeout => "The request's body did not arrive in time.".to_owned(),
             Self::UpstreamTimeout => "Box did not answer in time; what was asked may still be under way.".to_owned(),
             Self::TokenUnavailable { .. } => "No valid access token at the moment; try again.".to_owned(),
@@ -170,7 +173,7 @@ impl Refusal {
     /// The error type and details of RFC 9209 §2.3.
     fn proxy_status(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::MethodNotAllowed | Self::RequestTimeout => {
+            Self::BadRequest(_) | Self::MethodNotAllowed | Self::CallerLeft | Self::RequestTimeout => {
                 "boxgate; error=http_request_error"
             }
             Self::HostNotAllowed { .. }
@@ -215,6 +218,7 @@ impl Refusal {
             | Self::UpstreamUnauthorized
             | Self::UpstreamUnreachable(_)
             | Self::UpstreamProtocolError(_)
+            | Self::CallerLeft
             | Self::RequestTimeout
             | Self::UpstreamTimeout => None,
         }

@@ -11,16 +11,16 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use crate::box_host;
-use crate::connect::chain;
+use crate::http::incoming_body::{BrokenBody, IncomingBody};
 use crate::json_edit::{Edit, Editor, Node, unescaped};
 use crate::operation::{Operation, plain_path};
 use crate::refusal::Refusal;
@@ -181,12 +181,12 @@ pub struct Looked {
     /// Edited pieces and trailers that wait.
     pub ahead: VecDeque<Frame<Bytes>>,
     /// The rest; `None` where everything is ahead.
-    pub rest: Option<(Incoming, Rewriter, Lease)>,
+    pub rest: Option<(IncomingBody, Rewriter, Lease)>,
 }
 
 impl Looked {
     /// The next frame.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         loop {
             if let Some(frame) = self.ahead.pop_front() {
                 return Poll::Ready(Some(Ok(frame)));
@@ -216,15 +216,15 @@ impl Looked {
     }
 }
 
-/// Reads and edits an answer's beginning, and sets its fields right. The caller bounds the time.
+/// Reads and edits an answer's beginning, and sets its fields right. `body_timeout`: the longest without a frame.
 ///
 /// # Errors
-/// Box broke off, or sent what cannot be looked into: a part, or an encoding that was not asked for.
+/// Box broke off or stalled, or sent what cannot be looked into: a part, or an encoding that was not asked for.
 pub async fn look(
-    method: &Method,
-    response: Response<Incoming>,
+    response: Response<IncomingBody>,
     lease: Lease,
     mut rewriter: Rewriter,
+    body_timeout: Duration,
 ) -> Result<Response<Looked>, Refusal> {
     let (mut head, mut incoming) = response.into_parts();
     let encoding = head.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
@@ -236,13 +236,11 @@ pub async fn look(
     let mut ahead = VecDeque::new();
     let mut bytes = 0;
     let whole = loop {
-        match incoming.frame().await {
+        let frame = tokio::time::timeout(body_timeout, incoming.frame()).await;
+        match frame.map_err(|_| Refusal::UpstreamTimeout)? {
             None => break true,
-            Some(Err(error)) => {
-                return Err(Refusal::UpstreamProtocolError(format!(
-                    "Box broke off its answer: {}",
-                    chain(&error)
-                )));
+            Some(Err(broken)) => {
+                return Err(Refusal::UpstreamProtocolError(format!("Box broke off its answer: {broken}")));
             }
             Some(Ok(frame)) => {
                 bytes += frame.data_ref().map_or(0, Bytes::len);
@@ -256,7 +254,7 @@ pub async fn look(
     let looked = if whole {
         ahead.extend(rewriter.end());
         lease.done();
-        if rewriter.editor.has_changed() || method == Method::HEAD {
+        if rewriter.editor.has_changed() {
             no_longer_exact(&mut head.headers);
         }
         Looked { ahead, rest: None }
@@ -278,7 +276,7 @@ pub fn is_json(status: StatusCode, headers: &HeaderMap) -> bool {
 }
 
 /// Takes off what was true of Box's bytes alone (RFC 9110 §8.8.3: a weak validator may stand for both).
-fn no_longer_exact(headers: &mut HeaderMap) {
+pub fn no_longer_exact(headers: &mut HeaderMap) {
     for name in ["content-md5", "digest", "content-digest", "repr-digest"] {
         headers.remove(name);
     }
@@ -292,6 +290,8 @@ fn no_longer_exact(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
 
     fn looked(method: &str, path: &str) -> bool {

@@ -29,6 +29,10 @@ use crate::token::Tokens;
 use crate::upstream::Upstream;
 use crate::worker::{Peer, Shared, Worker};
 
+pub(crate) mod frame_watch;
+pub(crate) mod stream_task;
+pub(crate) mod watched_socket;
+
 /// Idle connections to Box are looked over this often.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -300,7 +304,10 @@ async fn work(
                         connections.drain();
                         worker.stop();
                     }
-                    Stop::Now => return,
+                    Stop::Now => {
+                        worker.cut_off();
+                        return;
+                    }
                 }
             }
             _ = sweep.tick() => worker.upstream().sweep(),

@@ -163,7 +163,7 @@ impl Throttle {
     }
 
     /// Lets a request go, after a wait where a limit has one, or says why not. `config`: as in [`Throttle::new`].
-    /// `gone`: the caller has left.
+    /// `gone`: the caller has left, or sent what is no body; the wait ends with that refusal.
     ///
     /// # Errors
     /// Too much is in flight, Box asked for a pause, or a limit has nothing left. No limit was charged then, except
@@ -172,7 +172,7 @@ impl Throttle {
         &self,
         config: &Config,
         request: Request<'_>,
-        gone: impl Future<Output = ()>,
+        gone: impl Future<Output = Refusal>,
     ) -> Result<Admission, Refusal> {
         let asking = self.asking(request);
         let slots = self.slots(&asking)?;
@@ -348,14 +348,14 @@ impl Throttle {
 
 /// Boxed: few requests wait, and the whole of a request's state is moved for each one.
 async fn unless(
-    gone: impl Future<Output = ()>,
+    gone: impl Future<Output = Refusal>,
     waiting: impl Future<Output = Result<Admission, Refusal>>,
 ) -> Result<Admission, Refusal> {
     let (waiting, gone) = (Box::pin(waiting), Box::pin(gone));
     tokio::select! {
         biased;
         admitted = waiting => admitted,
-        () = gone => Err(Refusal::BadRequest("The request's body broke off.")),
+        refusal = gone => Err(refusal),
     }
 }
 

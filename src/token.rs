@@ -5,11 +5,13 @@
 //! the endpoint itself). The task publishes its [`Phase`]; a request that finds no token and a phase of pause is
 //! refused at once, from memory.
 //!
-//! A 401 from Box retires that very token, never a newer one, at most [`FORCED`] times in [`FORCED_WINDOW`]: a path
-//! where Box always says 401 must not become a storm of token calls.
+//! A 401 from Box retires that very token, never a newer one. Where Box says 401 to the fresh token too, the renewal
+//! did not help; after [`UNHELPFUL`] of these in [`UNHELPFUL_WINDOW`] nothing is retired any more until Box has accepted
+//! a token again: a path where Box always says 401 must not become a storm of token calls, and a token that Box has
+//! really revoked is replaced at once, every time.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,10 +27,12 @@ use crate::refusal::Refusal;
 
 /// Renewal starts so long before a token's end, or at half its life where that is later.
 const MARGIN: Duration = Duration::from_secs(300);
-/// Renewals that 401s may force on one identity …
-const FORCED: usize = 3;
+/// Renewals that 401s may force on one identity without being of any help …
+const UNHELPFUL: usize = 3;
 /// … within this time.
-const FORCED_WINDOW: Duration = Duration::from_secs(30);
+const UNHELPFUL_WINDOW: Duration = Duration::from_secs(30);
+/// No more are remembered, and none is forced beyond.
+const UNHELPFUL_KNOWN: usize = 64;
 /// Pauses after passing faults grow from the first to the second.
 const FAULT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Pauses after a refusal of the identity: only a person can mend it.
@@ -40,9 +44,22 @@ pub struct Token {
     authorization: HeaderValue,
     expires: Moment,
     number: u64,
+    /// A 401 made the gateway ask for it.
+    forced: bool,
+    accepted: AtomicBool,
+    /// It got a 401 too, which was noted.
+    unhelpful: AtomicBool,
 }
 
 impl Token {
+    /// Box answered something else than 401 to it.
+    pub fn accepted(&self) {
+        // Read first: all workers share the token, and a store would take its cache line from the others.
+        if !self.accepted.load(Ordering::Relaxed) {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// The value of `Authorization`; marked sensitive.
     pub fn authorization(&self) -> &HeaderValue {
         &self.authorization
@@ -71,8 +88,16 @@ enum Phase {
 pub enum Rejected {
     /// It was the current one and is not any more, or a newer one has replaced it already: get the current one.
     Retired,
-    /// Too many renewals were forced of late; nothing was retired.
+    /// Nothing was retired: a fresh token has just failed, or too many of late.
     Spared,
+}
+
+/// A forced renewal that did not help.
+#[derive(Debug)]
+struct Unhelpful {
+    at: Instant,
+    /// What kind of request got the 401.
+    kind: u64,
 }
 
 /// The token of one identity.
@@ -84,7 +109,9 @@ pub struct Tokens {
     phase: watch::Sender<Phase>,
     /// Wakes the task: a request found no valid token.
     missed: Notify,
-    forced: Mutex<VecDeque<Instant>>,
+    /// The next token to come is asked for because of a 401.
+    forced: AtomicBool,
+    unhelpful: Mutex<VecDeque<Unhelpful>>,
     obtained: AtomicU64,
     failed: AtomicU64,
 }
@@ -98,7 +125,8 @@ impl Tokens {
             current: ArcSwapOption::empty(),
             phase: watch::Sender::new(Phase::Asking),
             missed: Notify::new(),
-            forced: Mutex::new(VecDeque::new()),
+            forced: AtomicBool::new(false),
+            unhelpful: Mutex::new(VecDeque::new()),
             obtained: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         })
@@ -145,21 +173,36 @@ impl Tokens {
         Refusal::TokenUnavailable { retry_after: left.as_secs_f64().ceil().max(1.0) as u64 }
     }
 
-    /// Box answered 401 to this token.
-    pub fn reject(&self, token: &Token) -> Rejected {
-        let mut forced = self.forced.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Box answered 401 to this token. `kind`: the same for requests that differ in ids alone. `replayed`: the request
+    /// was sent with another token before.
+    pub fn reject(&self, token: &Token, kind: u64, replayed: bool) -> Rejected {
+        let mut unhelpful = self.unhelpful.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.mono();
+        while unhelpful.front().is_some_and(|first| now.duration_since(first.at) >= UNHELPFUL_WINDOW) {
+            unhelpful.pop_front();
+        }
+        let accepted = token.accepted.load(Ordering::Relaxed);
+        let did_not_help = replayed || token.forced && !accepted;
+        if did_not_help && unhelpful.len() < UNHELPFUL_KNOWN && !token.unhelpful.swap(true, Ordering::Relaxed)
+        {
+            unhelpful.push_back(Unhelpful { at: now, kind });
+        }
+        if replayed {
+            return Rejected::Spared;
+        }
         let current = self.current.load();
         if current.as_ref().is_none_or(|current| current.number != token.number) {
             return Rejected::Retired;
         }
-        let now = self.clock.mono();
-        while forced.front().is_some_and(|first| now.duration_since(*first) >= FORCED_WINDOW) {
-            forced.pop_front();
-        }
-        if forced.len() >= FORCED {
+        // Where Box has accepted the token elsewhere, only requests of a kind that no fresh token helped are spared.
+        let may_help = unhelpful.len() < UNHELPFUL
+            || accepted
+                && unhelpful.len() < UNHELPFUL_KNOWN
+                && unhelpful.iter().all(|unhelpful| unhelpful.kind != kind);
+        if !may_help {
             return Rejected::Spared;
         }
-        forced.push_back(now);
+        self.forced.store(true, Ordering::Relaxed);
         // Only this very token: should the task have stored a newer one in between, that one stays.
         self.current.compare_and_swap(&*current, None);
         self.missed.notify_one();
@@ -259,7 +302,14 @@ impl Tokens {
         let number = self.obtained.fetch_add(1, Ordering::Relaxed);
         let lifetime = granted.lifetime;
         // Counted from before the question was sent, so the true end is never earlier than what is noted.
-        let token = Token { authorization: granted.authorization, expires: asked.after(lifetime), number };
+        let token = Token {
+            authorization: granted.authorization,
+            expires: asked.after(lifetime),
+            number,
+            forced: self.forced.swap(false, Ordering::Relaxed),
+            accepted: AtomicBool::new(false),
+            unhelpful: AtomicBool::new(false),
+        };
         self.current.store(Some(Arc::new(token)));
         self.phase.send_replace(Phase::Holding);
         info!(identity = self.name(), valid_for = ?lifetime, "a token was obtained");
@@ -314,25 +364,58 @@ mod tests {
         tokens.store(granted("Bearer 1", 3600), clock.now());
         let old = tokens.at_hand().unwrap();
         tokens.store(granted("Bearer 2", 3600), clock.now());
-        assert_eq!(tokens.reject(&old), Rejected::Retired);
+        assert_eq!(tokens.reject(&old, 1, false), Rejected::Retired);
         assert_eq!(tokens.at_hand().unwrap().authorization(), "Bearer 2");
     }
 
     #[test]
-    fn forced_renewals_are_bounded_in_a_window() {
+    fn renewals_that_do_not_help_are_bounded_in_a_window() {
         let clock = Clock::adjustable();
         let tokens = tokens(&clock);
         let reject = || {
             tokens.store(granted("Bearer x", 3600), clock.now());
-            tokens.reject(&tokens.at_hand().unwrap())
+            tokens.reject(&tokens.at_hand().unwrap(), 1, false)
         };
         assert_eq!([reject(), reject(), reject(), reject()], {
             use Rejected::{Retired, Spared};
             [Retired, Retired, Retired, Spared]
         });
         assert!(tokens.at_hand().is_some(), "a spared token stays");
-        clock.advance(FORCED_WINDOW);
+        clock.advance(UNHELPFUL_WINDOW);
         assert_eq!(reject(), Rejected::Retired);
+    }
+
+    #[test]
+    fn a_token_that_was_accepted_and_then_revoked_is_replaced_every_time() {
+        let clock = Clock::adjustable();
+        let tokens = tokens(&clock);
+        for _ in 0..20 {
+            tokens.store(granted("Bearer x", 3600), clock.now());
+            let token = tokens.at_hand().unwrap();
+            token.accepted();
+            assert_eq!(tokens.reject(&token, 1, false), Rejected::Retired);
+        }
+    }
+
+    #[test]
+    fn after_a_storm_a_token_that_was_accepted_is_replaced_but_not_for_what_always_gets_401() {
+        let clock = Clock::adjustable();
+        let tokens = tokens(&clock);
+        let (bad, good) = (1, 2);
+        let fresh = || {
+            tokens.store(granted("Bearer x", 3600), clock.now());
+            tokens.at_hand().unwrap()
+        };
+        let mut token = fresh();
+        for _ in 0..3 {
+            assert_eq!(tokens.reject(&token, bad, false), Rejected::Retired);
+            token = fresh();
+            assert_eq!(tokens.reject(&token, bad, true), Rejected::Spared, "it is the replay that failed");
+        }
+        assert_eq!(tokens.reject(&token, good, false), Rejected::Spared, "nothing is known to be good");
+        token.accepted();
+        assert_eq!(tokens.reject(&token, bad, false), Rejected::Spared);
+        assert_eq!(tokens.reject(&token, good, false), Rejected::Retired);
     }
 
     #[test]

@@ -8,16 +8,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::headers;
+use crate::http::incoming_body::{BrokenBody, IncomingBody};
 
 /// Contract: "if Box is silent for 1 s the body is invited".
 const INVITE_AFTER: Duration = Duration::from_secs(1);
@@ -31,6 +31,14 @@ pub struct Progress {
     moved: Cell<Instant>,
     /// The whole body was taken.
     complete: Cell<bool>,
+    /// Told once when that happens.
+    completed: Notify,
+    /// The caller broke it off.
+    broken: Cell<bool>,
+    /// Nobody wants the rest of it.
+    closed: Cell<bool>,
+    /// Of the sending that waits for the caller.
+    sending: Sleeper,
     /// The caller was asked for more and had none; otherwise it is Box that does not take any.
     starved: Cell<bool>,
 }
@@ -51,9 +59,67 @@ impl Progress {
         self.complete.get()
     }
 
+    /// Returns once the whole body was taken; never, if it was when this was called.
+    pub async fn completed(&self) {
+        self.completed.notified().await;
+    }
+
+    /// Whether the caller broke it off, or sent what is no body.
+    pub fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
     /// Whether it is the caller that is waited for.
     pub fn is_starved(&self) -> bool {
         self.starved.get()
+    }
+
+    fn complete(&self) {
+        if !self.complete.replace(true) {
+            self.completed.notify_one();
+        }
+    }
+}
+
+/// A task that can be woken.
+#[derive(Default)]
+struct Sleeper(Cell<Option<Waker>>);
+
+impl Sleeper {
+    fn sleeps(&self, cx: &Context<'_>) {
+        self.0.set(Some(cx.waker().clone()));
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.0.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl std::fmt::Debug for Sleeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sleeper")
+    }
+}
+
+/// Lets a body be sent for as long as its request is under way. When it is dropped, what is still being sent ends with
+/// an error: a caller that never ends its body cannot keep a connection to Box after the answer.
+pub struct KeepSending(Rc<Progress>);
+
+impl KeepSending {
+    /// What is seen of the body.
+    pub fn progress(&self) -> &Progress {
+        &self.0
+    }
+}
+
+impl Drop for KeepSending {
+    fn drop(&mut self) {
+        if !self.0.complete.get() {
+            self.0.closed.set(true);
+            self.0.sending.wake();
+        }
     }
 }
 
@@ -65,7 +131,7 @@ pub struct Upload {
 }
 
 struct Source {
-    incoming: Incoming,
+    incoming: IncomingBody,
     /// What was taken so far; `None` once it is more than the limit.
     kept: Option<Vec<Bytes>>,
     kept_bytes: usize,
@@ -80,7 +146,7 @@ struct Source {
 
 impl Upload {
     /// `keep`: bytes that are kept to be sent again. `expects`: the caller waits for an invitation.
-    pub fn new(incoming: Incoming, keep: usize, expects: bool) -> Self {
+    pub fn new(incoming: IncomingBody, keep: usize, expects: bool) -> Self {
         if incoming.is_end_stream() {
             return Self::none();
         }
@@ -88,6 +154,10 @@ impl Upload {
             bytes: Cell::new(0),
             moved: Cell::new(Instant::now()),
             complete: Cell::new(false),
+            completed: Notify::new(),
+            broken: Cell::new(false),
+            closed: Cell::new(false),
+            sending: Sleeper::default(),
             starved: Cell::new(false),
         });
         let source = Source {
@@ -117,15 +187,35 @@ impl Upload {
         self.progress.as_ref()
     }
 
+    /// Keeps the body being sent; `None` where the request has none. Drop it when the request is over.
+    pub fn keep_sending(&self) -> Option<KeepSending> {
+        self.progress.clone().map(KeepSending)
+    }
+
+    /// Why the caller's body broke off, where it did and that was read.
+    pub fn broken(&self) -> Option<BrokenBody> {
+        self.source.as_ref().and_then(|source| source.borrow().incoming.broken().cloned())
+    }
+
+    /// Returns once the first bytes of the body are there, or its end, or its fault: whether there is a body at all.
+    pub async fn has_content(&self) -> bool {
+        let Some(source) = &self.source else { return false };
+        std::future::poll_fn(|cx| {
+            let mut source = source.borrow_mut();
+            source.read_ahead(cx).map(|_| !source.is_empty())
+        })
+        .await
+    }
+
     /// The gate that Box's interim answer opens; `None` where the caller expects none.
     pub fn invitation(&self) -> Option<&Arc<Invitation>> {
         self.invitation.as_ref()
     }
 
-    /// Returns when the caller has gone. hyper does not see the end of a connection whose request body nobody polls,
+    /// Returns when the caller has gone, or sent what is no body. hyper does not see the end of a connection whose request body nobody polls,
     /// so some of the body is read ahead while the request waits, up to what is kept anyway. Where that invites the
     /// body, it is done after the time for which Box may be silent.
-    pub async fn caller_left(&self) {
+    pub async fn broke_off(&self) -> BrokenBody {
         // hyper sees the end where there is no body.
         let Some(source) = &self.source else { return std::future::pending().await };
         if let Some(invitation) = &self.invitation {
@@ -135,18 +225,13 @@ impl Upload {
         std::future::poll_fn(|cx| {
             let mut source = source.borrow_mut();
             while source.kept_bytes < source.limit && !source.progress.complete.get() {
-                match std::task::ready!(source.read(cx)) {
-                    None => {}
-                    Some(Err(_)) => return Poll::Ready(()),
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(piece) => source.keep_ahead(piece),
-                        Err(trailers) => source.early_trailers = Some(trailers),
-                    },
+                if let Err(broken) = std::task::ready!(source.read_ahead(cx)) {
+                    return Poll::Ready(broken);
                 }
             }
             Poll::Pending
         })
-        .await;
+        .await
     }
 
     /// Whether everything taken from the caller so far is still at hand.
@@ -155,21 +240,24 @@ impl Upload {
             None => true,
             Some(source) => {
                 let source = source.borrow();
-                source.kept.is_some() && !source.trailers
+                source.kept.is_some() && !source.trailers && source.incoming.broken().is_none()
             }
         }
     }
 
     /// The body from its beginning; earlier attempts end with an error. Check [`Upload::can_be_sent`] first.
     pub fn attempt(&self) -> Attempt {
-        let Some(source) = &self.source else { return Attempt::empty() };
+        let taken = Rc::default();
+        let Some(source) = &self.source else { return Attempt { sending: None, taken } };
         let number = {
             let mut source = source.borrow_mut();
             source.attempt += 1;
+            // The connection of an earlier one may be needed for this one, and waits for the caller.
+            source.progress.sending.wake();
             source.attempt
         };
         let gate = self.invitation.clone().filter(|invitation| !invitation.is_open()).map(Gate::new);
-        Attempt(Some(Sending { source: source.clone(), number, next: 0, gate }))
+        Attempt { sending: Some(Sending { source: source.clone(), number, next: 0, gate }), taken }
     }
 }
 
@@ -209,7 +297,10 @@ impl Gate {
 }
 
 /// One sending of a body.
-pub struct Attempt(Option<Sending>);
+pub struct Attempt {
+    sending: Option<Sending>,
+    taken: Rc<Cell<bool>>,
+}
 
 struct Sending {
     source: Rc<RefCell<Source>>,
@@ -223,9 +314,11 @@ struct Sending {
 #[derive(Debug)]
 pub enum UploadError {
     /// The caller broke off, or sent what is not HTTP.
-    Caller(hyper::Error),
+    Caller(BrokenBody),
     /// A later attempt has taken over.
     Superseded,
+    /// The request is over without the rest of its body.
+    Closed,
 }
 
 impl std::fmt::Display for UploadError {
@@ -233,6 +326,7 @@ impl std::fmt::Display for UploadError {
         match self {
             Self::Caller(error) => write!(f, "the caller's body broke off: {error}"),
             Self::Superseded => f.write_str("the request is sent again elsewhere"),
+            Self::Closed => f.write_str("the request is over before its body is"),
         }
     }
 }
@@ -240,9 +334,25 @@ impl std::fmt::Display for UploadError {
 impl std::error::Error for UploadError {}
 
 impl Attempt {
-    /// No body.
-    pub fn empty() -> Self {
-        Self(None)
+    /// Set once a connection has taken the request's head: hyper asks for the body's end then, and not before.
+    pub fn taken(&self) -> &Rc<Cell<bool>> {
+        &self.taken
+    }
+
+    /// Whether there is a body whose length is not known.
+    pub fn is_of_unknown_length(&self) -> bool {
+        self.sending.is_some() && !self.is_at_end() && self.size_hint().exact().is_none()
+    }
+
+    fn is_at_end(&self) -> bool {
+        match &self.sending {
+            None => true,
+            Some(sending) => {
+                let source = sending.source.borrow();
+                let all_sent = source.kept.as_ref().is_none_or(|kept| sending.next >= kept.len());
+                all_sent && source.early_trailers.is_none() && source.incoming.is_end_stream()
+            }
+        }
     }
 }
 
@@ -254,14 +364,20 @@ impl Body for Attempt {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let Some(sending) = &mut self.get_mut().0 else { return Poll::Ready(None) };
-        if let Some(gate) = &mut sending.gate {
-            std::task::ready!(gate.waiting.as_mut().poll(cx));
-            sending.gate = None;
-        }
+        let Some(sending) = &mut self.get_mut().sending else { return Poll::Ready(None) };
         let mut source = sending.source.borrow_mut();
         if source.attempt != sending.number {
             return Poll::Ready(Some(Err(UploadError::Superseded)));
+        }
+        if source.progress.closed.get() {
+            return Poll::Ready(Some(Err(UploadError::Closed)));
+        }
+        if let Some(gate) = &mut sending.gate {
+            if gate.waiting.as_mut().poll(cx).is_pending() {
+                source.progress.sending.sleeps(cx);
+                return Poll::Pending;
+            }
+            sending.gate = None;
         }
         if let Some(piece) = source.kept.as_ref().and_then(|kept| kept.get(sending.next)) {
             sending.next += 1;
@@ -271,25 +387,21 @@ impl Body for Attempt {
             return Poll::Ready(Some(Ok(trailers)));
         }
         let polled = source.poll(cx);
-        if matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_data()) {
-            sending.next += 1;
+        match &polled {
+            Poll::Pending => source.progress.sending.sleeps(cx),
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() => sending.next += 1,
+            Poll::Ready(_) => {}
         }
-        polled
+        polled.map_err(UploadError::Caller)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            None => true,
-            Some(sending) => {
-                let source = sending.source.borrow();
-                let all_sent = source.kept.as_ref().is_none_or(|kept| sending.next >= kept.len());
-                all_sent && source.early_trailers.is_none() && source.incoming.is_end_stream()
-            }
-        }
+        self.taken.set(true);
+        self.is_at_end()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Some(sending) = &self.0 else { return SizeHint::with_exact(0) };
+        let Some(sending) = &self.sending else { return SizeHint::with_exact(0) };
         let source = sending.source.borrow();
         let unsent: usize = source.kept.iter().flatten().skip(sending.next).map(Bytes::len).sum();
         match source.incoming.size_hint().exact() {
@@ -300,7 +412,7 @@ impl Body for Attempt {
 }
 
 impl Source {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         let polled = self.read(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(piece) = frame.data_ref()
@@ -310,17 +422,20 @@ impl Source {
         polled
     }
 
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.progress.starved.set(polled.is_pending());
         let Poll::Ready(frame) = polled else { return Poll::Pending };
         self.progress.moved.set(Instant::now());
-        let frame = match frame {
+        Poll::Ready(match frame {
             None => {
-                self.progress.complete.set(true);
+                self.progress.complete();
                 None
             }
-            Some(Err(error)) => Some(Err(UploadError::Caller(error))),
+            Some(Err(broken)) => {
+                self.progress.broken.set(true);
+                Some(Err(broken))
+            }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     headers::trailers_to_box(trailers);
@@ -329,11 +444,32 @@ impl Source {
                     Some(piece) => self.progress.bytes.set(self.progress.bytes.get() + piece.len() as u64),
                     None => self.trailers = true,
                 }
-                self.progress.complete.set(self.incoming.is_end_stream());
+                if self.incoming.is_end_stream() {
+                    self.progress.complete();
+                }
                 Some(Ok(frame))
             }
-        };
-        Poll::Ready(frame)
+        })
+    }
+
+    /// Reads one frame before anything of the body was sent.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BrokenBody>> {
+        Poll::Ready(match std::task::ready!(self.read(cx)) {
+            None => Ok(()),
+            Some(Err(broken)) => Err(broken),
+            Some(Ok(frame)) => {
+                match frame.into_data() {
+                    Ok(piece) => self.keep_ahead(piece),
+                    Err(trailers) => self.early_trailers = Some(trailers),
+                }
+                Ok(())
+            }
+        })
+    }
+
+    /// Complete, and nothing was in it.
+    fn is_empty(&self) -> bool {
+        self.progress.complete.get() && self.kept_bytes == 0 && self.early_trailers.is_none()
     }
 
     /// Nothing of it was sent yet, so it is kept whatever its size.

@@ -28,6 +28,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::TRANSFER_ENCODING;
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Uri, Version};
 use http_body::Body;
@@ -41,6 +42,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::connect::{Connection, Connector, chain};
+use crate::http::incoming_body::IncomingBody;
 use crate::upload::Attempt;
 
 /// Stream windows times streams do not exceed the connection's window: callers that stop reading cannot, together,
@@ -134,7 +136,7 @@ impl Lease {
     }
 
     /// Nobody wants the answer's body.
-    pub fn done_after(self, mut body: Incoming) {
+    pub fn done_after(self, mut body: IncomingBody) {
         if body.is_end_stream() {
             return self.done();
         }
@@ -208,7 +210,7 @@ impl Upstream {
         origin: &Rc<Origin>,
         mut request: Request<Attempt>,
         http1_only: bool,
-    ) -> Result<(Response<Incoming>, Lease), SendError> {
+    ) -> Result<(Response<IncomingBody>, Lease), SendError> {
         // Connections that end before they can be used could keep this going for ever.
         for _ in 0..MOST_CONNECTIONS {
             if !http1_only {
@@ -365,7 +367,11 @@ async fn start_http2(connection: Connection) -> hyper::Result<Rc<Http2>> {
     Ok(connection)
 }
 
-type Sent = Result<(Response<Incoming>, Lease), Request<Attempt>>;
+fn incoming(response: Response<Incoming>, version: Version) -> Response<IncomingBody> {
+    response.map(|body| IncomingBody::new(body, version))
+}
+
+type Sent = Result<(Response<IncomingBody>, Lease), Request<Attempt>>;
 
 impl Origin {
     /// Host and, if not 443, port.
@@ -417,8 +423,15 @@ impl Origin {
     ) -> Result<Sent, SendError> {
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().insert(http::header::HOST, self.host.clone());
+        if request.body().is_of_unknown_length() {
+            // hyper takes a GET's body for none unless this says that there is one.
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         match sender.try_send_request(request).await {
-            Ok(response) => Ok(Ok((response, Lease(Leased::Http1 { origin: self.clone(), sender })))),
+            Ok(response) => Ok(Ok((
+                incoming(response, Version::HTTP_11),
+                Lease(Leased::Http1 { origin: self.clone(), sender }),
+            ))),
             Err(mut failed) => match failed.take_message() {
                 Some(request) if reused => Ok(Err(request)),
                 message => Err(SendError::from_hyper(message.is_some(), failed.error(), &self.authority)),
@@ -429,6 +442,7 @@ impl Origin {
     async fn send_http2(&self, slot: StreamSlot, mut request: Request<Attempt>) -> Result<Sent, SendError> {
         *request.version_mut() = Version::HTTP_2;
         request.headers_mut().remove(http::header::HOST);
+        request.headers_mut().remove(TRANSFER_ENCODING);
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         let path = parts.path_and_query.clone();
         parts.scheme = Some(http::uri::Scheme::HTTPS);
@@ -440,7 +454,7 @@ impl Origin {
         })?;
         let mut sender = slot.0.sender.clone();
         match sender.try_send_request(request).await {
-            Ok(response) => Ok(Ok((response, Lease(Leased::Http2(slot))))),
+            Ok(response) => Ok(Ok((incoming(response, Version::HTTP_2), Lease(Leased::Http2(slot))))),
             Err(mut failed) => match failed.take_message() {
                 Some(mut request) => {
                     *request.uri_mut() = path.map(Uri::from).unwrap_or_default();

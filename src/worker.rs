@@ -39,6 +39,7 @@ pub struct Worker {
     tally: Tally,
     stopping: Cell<bool>,
     told_to_stop: Notify,
+    cut_off: Cell<bool>,
 }
 
 /// Who is at the other end of a connection.
@@ -57,13 +58,30 @@ pub struct Peer {
 impl Worker {
     /// Assembles a worker.
     pub fn new(shared: Arc<Shared>, upstream: Upstream, tally: Tally) -> Self {
-        Self { shared, upstream, tally, stopping: Cell::new(false), told_to_stop: Notify::new() }
+        Self {
+            shared,
+            upstream,
+            tally,
+            stopping: Cell::new(false),
+            told_to_stop: Notify::new(),
+            cut_off: Cell::new(false),
+        }
     }
 
     /// Ends what a drain does not wait for.
     pub fn stop(&self) {
         self.stopping.set(true);
         self.told_to_stop.notify_waiters();
+    }
+
+    /// What is still in flight is dropped from here on.
+    pub fn cut_off(&self) {
+        self.cut_off.set(true);
+    }
+
+    /// Whether what is in flight is dropped because the gateway stops.
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off.get()
     }
 
     /// Returns once a drain has begun.

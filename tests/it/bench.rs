@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::raw::raw_box::RawBox;
+
 /// Generous, for a busy machine: only a failure waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -53,12 +55,25 @@ impl Bench {
         Self::before(sandbox, &tables).await
     }
 
+    /// In front of a Box that says what it is told to; tokens are a sandbox's.
+    pub async fn before_raw(at: &RawBox, more: &str) -> Self {
+        let sandbox = Sandbox::start(Options::default()).await.unwrap();
+        let table = at.table(&sandbox.token_url());
+        let bench = Self::built(sandbox, &at.pem, &format!("{table}{more}")).await;
+        bench.until_ready().await;
+        bench
+    }
+
     /// In front of this sandbox. A table that `more` writes replaces the bench's own.
     pub async fn before(sandbox: Sandbox, more: &str) -> Self {
+        Self::built(sandbox, "", more).await
+    }
+
+    async fn built(sandbox: Sandbox, more_roots: &str, more: &str) -> Self {
         let folder =
             std::env::temp_dir().join(format!("boxgate-it-{}-{}", std::process::id(), fastrand::u64(..)));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("ca.pem"), sandbox.ca_pem()).unwrap();
+        std::fs::write(folder.join("ca.pem"), format!("{}\n{more_roots}", sandbox.ca_pem())).unwrap();
         let table = |header: &str, lines: &str| match more.lines().any(|line| line.trim() == header) {
             true => String::new(),
             false => format!("{header}\n{lines}\n"),

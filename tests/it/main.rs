@@ -20,8 +20,10 @@ mod limits; // rates, waiting, pauses, what is in flight
 mod operations; // every operation of Box's documents
 mod pages; // what web pages may do
 mod program; // the binary as a process
+mod raw; // peers that break off where a test says
 mod redis; // what replicas share, in a real Redis
 mod rewriting; // URLs and tokens in answers
 mod sessions; // uploads in parts, the long poll
 mod tokens; // single flight, 401s, refusals, back-off
+mod whole; // what broke off never passes for whole
 mod wire; // targets, headers, routing, protocols

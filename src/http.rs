@@ -1,0 +1,3 @@
+//! What HTTP means here beyond the `http` crate: bodies whose end can be believed.
+
+pub mod incoming_body;

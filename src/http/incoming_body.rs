@@ -1,0 +1,185 @@
+//! The body of a message from the network, a caller's or Box's, whose end is an end only where the sender made one.
+//!
+//! hyper's [`Incoming`] says that a body is over in two cases where it is not. Over HTTP/2 a stream that was reset
+//! with `NO_ERROR` ends like a complete one (RFC 9113 §8.1 allows that reset after a complete answer; before the end
+//! of the message it breaks the message off). And after an error the next poll finds an empty channel, which looks
+//! like an end. Both would turn a part of a file into a file, so every body that is read goes through
+//! [`IncomingBody`].
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Version;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// A body that ends with `None` only where its sender ended it; an error, once read, is read for ever.
+pub struct IncomingBody {
+    incoming: Incoming,
+    is_http2: bool,
+    broken: Option<BrokenBody>,
+    /// HTTP/2: the last bytes of a length that was announced, while the stream's end is not there. Whoever counts
+    /// takes them for the end.
+    held: Option<Frame<Bytes>>,
+    reading: Option<Rc<Cell<Reading>>>,
+}
+
+/// How far the reader of a body has come, for the connection that brings it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Something may be left, and nobody waits for it at the moment.
+    Unread,
+    /// The reader waits for more.
+    Waiting,
+    /// The body was read to its end.
+    Complete,
+}
+
+/// Why a body ended before its end.
+#[derive(Debug, Clone)]
+pub struct BrokenBody {
+    fault: Fault,
+    cause: Arc<str>,
+}
+
+/// What the sender of a broken body did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It sent bytes that are no body (RFC 9112 §7.1, RFC 9113 §8.1.1).
+    Malformed,
+    /// It ended the stream or the connection before the body was complete.
+    Incomplete,
+}
+
+impl IncomingBody {
+    /// `version`: of the message that the body belongs to.
+    pub fn new(incoming: Incoming, version: Version) -> Self {
+        Self { incoming, is_http2: version == Version::HTTP_2, broken: None, held: None, reading: None }
+    }
+
+    /// The same, and keeps `reading` up to date, for a body that has not been read yet.
+    pub fn watched(incoming: Incoming, version: Version, reading: Rc<Cell<Reading>>) -> Self {
+        Self { reading: Some(reading), ..Self::new(incoming, version) }
+    }
+
+    /// Why it broke off, once that was read.
+    pub fn broken(&self) -> Option<&BrokenBody> {
+        self.broken.as_ref()
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        if let Some(broken) = &self.broken {
+            return Poll::Ready(Some(Err(broken.clone())));
+        }
+        loop {
+            let broken = match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                Some(Ok(frame)) if self.held.is_some() => {
+                    // Trailers, or an empty frame with the end; the bytes before them are complete.
+                    return Poll::Ready(self.held.replace(frame).map(Ok));
+                }
+                Some(Ok(frame)) if self.is_last_without_end(&frame) => {
+                    self.held = Some(frame);
+                    continue;
+                }
+                Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Some(Err(error)) => BrokenBody::of(&error),
+                // On HTTP/1.1 this may be false at a proper end, and an improper one is an error.
+                None if self.is_http2 && !self.incoming.is_end_stream() => BrokenBody {
+                    fault: Fault::Incomplete,
+                    cause: "the stream was reset before its end".into(),
+                },
+                None => return Poll::Ready(self.held.take().map(Ok)),
+            };
+            self.held = None;
+            self.broken = Some(broken.clone());
+            return Poll::Ready(Some(Err(broken)));
+        }
+    }
+
+    fn is_last_without_end(&self, frame: &Frame<Bytes>) -> bool {
+        self.is_http2
+            && frame.is_data()
+            && !self.incoming.is_end_stream()
+            && self.incoming.size_hint().exact() == Some(0)
+    }
+}
+
+impl Body for IncomingBody {
+    type Data = Bytes;
+    type Error = BrokenBody;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        let polled = self.read(cx);
+        if let Some(reading) = &self.reading {
+            reading.set(match &polled {
+                Poll::Pending => Reading::Waiting,
+                Poll::Ready(None) => Reading::Complete,
+                Poll::Ready(Some(Ok(_))) if self.is_end_stream() => Reading::Complete,
+                Poll::Ready(Some(_)) => Reading::Unread,
+            });
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.broken.is_none() && self.held.is_none() && self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held = self.held.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
+        match self.incoming.size_hint().exact() {
+            Some(left) => SizeHint::with_exact(left + held),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl BrokenBody {
+    fn of(error: &hyper::Error) -> Self {
+        let mut cause = error.to_string();
+        let mut fault = Fault::Incomplete;
+        let mut source = error.source();
+        while let Some(error) = source {
+            cause = error.to_string();
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                // What hyper's decoder of chunks says of bytes that are none.
+                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) {
+                    fault = Fault::Malformed;
+                }
+            } else if let Some(error) = error.downcast_ref::<h2::Error>() {
+                // Found by our own side: a length that does not fit, say.
+                if error.is_library() && error.is_reset() {
+                    fault = Fault::Malformed;
+                }
+            }
+            source = error.source();
+        }
+        Self { fault, cause: cause.into() }
+    }
+
+    /// What the sender did.
+    pub fn fault(&self) -> Fault {
+        self.fault
+    }
+}
+
+/// The cause in words, for the log.
+impl fmt::Display for BrokenBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+/// Without a source: hyper would take the reason of its own reset from an HTTP/2 error behind it, and one of
+/// `NO_ERROR` tells the other side that all is well.
+impl Error for BrokenBody {}

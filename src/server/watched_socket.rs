@@ -1,0 +1,413 @@
+//! A caller's socket that keeps the times which hyper does not: a head must arrive within `header_timeout` of its
+//! first byte, an idle connection ends after `keepalive_timeout`, a caller that stops reading is given up after
+//! `body_timeout`. At the end it lingers: bytes of a body that nobody wanted are read and thrown away for a while, or
+//! the kernel would answer them with a reset that can overtake the refusal.
+//!
+//! It also tells a caller that has gone from one that has only ended its side of the connection after a complete
+//! request, and still gets its answer (RFC 9112 §9.6). Both look the same until something is written to them, so where
+//! Box takes its time, such a caller is sent an interim answer: a socket that is closed answers that with a reset.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
+
+use super::frame_watch::{FrameWatch, PREFACE};
+use crate::http::incoming_body::Reading;
+use crate::worker::Worker;
+
+const LINGER: Duration = Duration::from_secs(5);
+/// Bytes that came before the end of the caller's side have found their reader after this time.
+const SETTLING: Duration = Duration::from_millis(20);
+/// A caller that ended its side is asked for a sign of life after so long without an answer …
+const PROBE_AFTER: Duration = Duration::from_secs(1);
+/// … and its reset is looked for this often.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Any client must take this for what it is, also unasked (RFC 9110 §15.2).
+const PROBE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// TCP, Unix or TLS.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// What has happened to the connection since it was last asked.
+    fn fault(&self) -> Option<io::Error>;
+    /// Makes the close to come a reset, where there is such a thing.
+    fn abort(&self);
+}
+
+impl Socket for TcpStream {
+    fn fault(&self) -> Option<io::Error> {
+        self.take_error().unwrap_or_else(Some)
+    }
+
+    fn abort(&self) {
+        // The connection is at its end: where this fails there is nothing more to do.
+        let _ = self.set_zero_linger();
+    }
+}
+
+impl Socket for UnixStream {
+    fn fault(&self) -> Option<io::Error> {
+        self.take_error().unwrap_or_else(Some)
+    }
+
+    fn abort(&self) {}
+}
+
+impl Socket for Box<TlsStream<TcpStream>> {
+    fn fault(&self) -> Option<io::Error> {
+        self.get_ref().0.fault()
+    }
+
+    fn abort(&self) {
+        self.get_ref().0.abort();
+    }
+}
+
+/// What the worker, the service and the socket tell each other of a connection.
+#[derive(Default)]
+pub(crate) struct Control {
+    /// The connection is to end after what it has under way.
+    pub(crate) draining: Cell<bool>,
+    pub(crate) waker: RefCell<Option<Waker>>,
+    /// Requests under way, until their answers' last byte was taken.
+    pub(crate) busy: Cell<u32>,
+    /// Requests so far.
+    pub(crate) served: Cell<u64>,
+    /// How far the latest request's body was read; `None`: it has none.
+    pub(crate) reading: RefCell<Option<Rc<Cell<Reading>>>>,
+    /// The latest request is of HTTP/1.0: it gets no interim answer, and the end of its answer may be the connection's.
+    pub(crate) is_http10: Cell<bool>,
+    /// An answer ended before its end.
+    pub(crate) broke_off: Cell<bool>,
+}
+
+impl Control {
+    /// Ends the connection after what it has under way.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Returns once the connection is to end.
+    pub(crate) async fn told_to_drain(&self) {
+        std::future::poll_fn(|cx| {
+            if self.draining.get() {
+                return Poll::Ready(());
+            }
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn reading(&self) -> Reading {
+        self.reading.borrow().as_ref().map_or(Reading::Complete, |reading| reading.get())
+    }
+}
+
+/// A socket that keeps the times.
+pub(crate) struct WatchedSocket<S: Socket> {
+    socket: S,
+    /// Bytes that were read to tell the protocol.
+    prefix: Vec<u8>,
+    /// On HTTP/2.
+    frames: Option<FrameWatch>,
+    control: Rc<Control>,
+    header_timeout: Duration,
+    keepalive_timeout: Duration,
+    body_timeout: Duration,
+    /// Since when no request is under way, and since when the bytes of an HTTP/1.1 head come.
+    idle_since: Instant,
+    head_since: Option<Instant>,
+    was_busy: bool,
+    served: u64,
+    read_timer: Option<Pin<Box<Sleep>>>,
+    /// An idle HTTP/2 connection was told to end.
+    ending_since: Option<Instant>,
+    half_closed: Option<HalfClosed>,
+    /// The requests whose answers have begun.
+    answered: u64,
+    write_timer: Option<Pin<Box<Sleep>>>,
+    write_blocked: Option<Instant>,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+/// The caller ended its side while a request was under way.
+struct HalfClosed {
+    since: Instant,
+    is_probed: bool,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<S: Socket> WatchedSocket<S> {
+    /// `prefix`: bytes that were read already; with `is_http2` the whole preface, or nothing of it.
+    pub(crate) fn new(
+        socket: S,
+        prefix: Vec<u8>,
+        is_http2: bool,
+        control: Rc<Control>,
+        worker: &Worker,
+    ) -> Self {
+        let config = worker.config();
+        let now = Instant::now();
+        Self {
+            socket,
+            frames: is_http2.then(|| FrameWatch::new(if prefix.is_empty() { PREFACE.len() } else { 0 })),
+            prefix,
+            control,
+            header_timeout: config.server.header_timeout,
+            keepalive_timeout: config.server.keepalive_timeout,
+            body_timeout: config.upstream.body_timeout,
+            idle_since: now,
+            head_since: Some(now),
+            was_busy: false,
+            served: 0,
+            read_timer: None,
+            ending_since: None,
+            half_closed: None,
+            answered: 0,
+            write_timer: None,
+            write_blocked: None,
+            linger: None,
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.control.busy.get() > 0
+    }
+
+    /// Whether the caller has been waited for too long; otherwise a timer is set to look again.
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            let busy = self.is_busy();
+            let served = self.control.served.get();
+            if std::mem::replace(&mut self.served, served) != served || busy {
+                (self.was_busy, self.head_since) = (true, None);
+            }
+            if !busy && self.was_busy {
+                (self.was_busy, self.idle_since) = (false, Instant::now());
+            }
+            let now = Instant::now();
+            let idle_until = self.idle_since + self.keepalive_timeout;
+            let head_since = match &self.frames {
+                None => self.head_since,
+                Some(frames) => frames.since(),
+            };
+            let deadline = match head_since {
+                Some(since) => since + self.header_timeout,
+                // A connection with requests under way is looked at again, not ended.
+                None if busy => now + self.keepalive_timeout,
+                None => self.ending_since.map_or(idle_until, |since| since + LINGER),
+            };
+            if deadline <= now {
+                // A head that is late, or HTTP/1.1, or told already.
+                if head_since.is_some() || self.frames.is_none() || self.ending_since.is_some() {
+                    return true;
+                }
+                // A request may be on its way: GOAWAY says that it was not looked at (RFC 9113 §6.8).
+                self.ending_since = Some(now);
+                self.control.draining.set(true);
+                cx.waker().wake_by_ref();
+                continue;
+            }
+            let timer = self.read_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            if timer.deadline() > deadline {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            timer.as_mut().reset(deadline);
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+        }
+    }
+
+    fn written<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.write_blocked = None;
+            return polled;
+        }
+        let since = *self.write_blocked.get_or_insert_with(Instant::now);
+        let deadline = since + self.body_timeout;
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the caller does not read")));
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    /// Reads; what comes is looked at as far as the times need it. The count is 0 at the end.
+    fn read(&mut self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
+        let mut tap = Tap { socket: &mut self.socket, frames: self.frames.as_mut(), count: 0 };
+        ready!(Pin::new(&mut TokioIo::new(&mut tap)).poll_read(cx, buf))?;
+        let count = tap.count;
+        if self.frames.is_none() && count > 0 && !self.is_busy() && self.head_since.is_none() {
+            self.head_since = Some(Instant::now());
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// The caller has ended its side. Ready with the end where no request is under way or the request is cut short by
+    /// it, with an error where the caller has gone altogether.
+    fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (is_busy, reading) = (self.is_busy(), self.control.reading());
+        let is_answering = self.answered == self.control.served.get();
+        let may_probe = !is_answering && !self.control.is_http10.get();
+        let closed = self.half_closed.get_or_insert_with(|| HalfClosed {
+            since: Instant::now(),
+            is_probed: false,
+            timer: Box::pin(tokio::time::sleep(SETTLING)),
+        });
+        loop {
+            let elapsed = closed.since.elapsed();
+            if !is_busy || (reading == Reading::Waiting && elapsed >= SETTLING) {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(error) = self.socket.fault() {
+                return Poll::Ready(Err(error));
+            }
+            if elapsed >= PROBE_AFTER && may_probe && !closed.is_probed {
+                closed.is_probed = true;
+                let written = ready!(Pin::new(&mut self.socket).poll_write(cx, PROBE))?;
+                if written != PROBE.len() {
+                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+                }
+                ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+            }
+            ready!(closed.timer.as_mut().poll(cx));
+            closed.timer.as_mut().reset(Instant::now() + LOOK_EVERY);
+        }
+    }
+}
+
+/// A socket whose bytes are looked at as they are read.
+struct Tap<'a, S> {
+    socket: &'a mut S,
+    frames: Option<&'a mut FrameWatch>,
+    count: usize,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tap<'_, S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut *self.socket).poll_read(cx, buf))?;
+        let read = buf.filled().get(before..).unwrap_or_default();
+        self.count = read.len();
+        if let Some(frames) = &mut self.frames {
+            frames.see(read);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Socket> Read for WatchedSocket<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.prefix.is_empty() {
+            let count = this.prefix.len().min(buf.remaining());
+            let rest = this.prefix.split_off(count);
+            buf.put_slice(&this.prefix);
+            this.prefix = rest;
+            return Poll::Ready(Ok(()));
+        }
+        if this.half_closed.is_some() {
+            return this.poll_half_closed(cx);
+        }
+        match this.read(cx, buf) {
+            // On HTTP/2 the end of the connection is the end of its streams.
+            Poll::Ready(Ok(0)) if this.frames.is_none() && this.is_busy() => this.poll_half_closed(cx),
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending if this.is_overdue(cx) => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "nothing came from the caller in time",
+            ))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: Socket> Write for WatchedSocket<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.answered = self.control.served.get();
+        let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.written(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.answered = self.control.served.get();
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.written(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.socket).poll_flush(cx);
+        self.written(cx, polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+        }
+        if this.frames.is_some() || this.control.reading() == Reading::Complete {
+            return Poll::Ready(Ok(()));
+        }
+        let timer = this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let mut scrap = [0_u8; 8192];
+        loop {
+            let mut scrap = ReadBuf::new(&mut scrap);
+            match Pin::new(&mut this.socket).poll_read(cx, &mut scrap) {
+                Poll::Ready(Ok(())) if !scrap.filled().is_empty() => {
+                    if timer.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return timer.as_mut().poll(cx).map(Ok),
+            }
+        }
+    }
+}
+
+impl<S: Socket> Drop for WatchedSocket<S> {
+    fn drop(&mut self) {
+        // An answer to HTTP/1.0 without a length ends with the connection: a part of it must not end so too.
+        let is_cut = self.control.broke_off.get() || self.is_busy();
+        if self.frames.is_none() && self.control.is_http10.get() && is_cut {
+            self.socket.abort();
+        }
+    }
+}
