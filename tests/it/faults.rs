@@ -1,0 +1,373 @@
+//! Whose fault it is when a request fails: the caller's, Box's, or the gateway's own stop.
+
+use boxgate::sandbox::{Content, Fault, Options, Protocols};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::bench::{Bench, in_time, json, refusal, until};
+use crate::raw::caller::RawCaller;
+use crate::raw::frames;
+use crate::raw::raw_box::RawBox;
+use crate::raw::reading_box::ReadingBox;
+
+fn chunked(method: &str, body: &str) -> String {
+    format!(
+        "{method} /2.0/folders HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{body}"
+    )
+}
+
+fn of(protocols: Protocols) -> Options {
+    Options { protocols, ..Options::default() }
+}
+
+#[tokio::test]
+async fn a_malformed_chunk_is_the_callers_fault_and_not_boxs() {
+    for protocols in [Protocols::Http1, Protocols::Http2] {
+        let bench = Bench::of(of(protocols), "").await;
+        bench.until_ready().await;
+        for method in ["POST", "GET", "PUT", "OPTIONS"] {
+            for body in [
+                "0x5\r\nhello\r\n0\r\n\r\n",
+                "5\r\nhellooo\r\n0\r\n\r\n",
+                "zz\r\n",
+                "5\r\nhello\r\nzz\r\n",
+                "-1\r\n\r\n",
+                "5\nhello\r\n0\r\n\r\n",
+                "ffffffffffffffffff\r\nhello",
+            ] {
+                let answer = bench.raw(&chunked(method, body)).await;
+                assert!(answer.starts_with("HTTP/1.1 400 "), "{method} {body:?}: {answer}");
+                assert!(answer.contains("\"code\":\"bad_request\""), "{method} {body:?}: {answer}");
+            }
+        }
+        assert_eq!(bench.metric("boxgate_retries_total").await, 0.0, "{protocols:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_body_is_refused_while_it_waits_for_its_turn() {
+    let more = "[[limit]]\nname = \"slow\"\nkey = \"global\"\nrate = \"6/min\"\nburst = 1\nwait = \"30s\"";
+    let bench = Bench::with(more).await;
+    assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
+    let answer = bench.raw(&chunked("POST", "zz\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[tokio::test]
+async fn the_body_of_a_get_is_forwarded_and_an_empty_one_is_none() {
+    for is_http2 in [false, true] {
+        let at = ReadingBox::start(is_http2).await;
+        let bench = Bench::before_raw(&at.raw, "").await;
+        let get = |path: &str, body: &str| {
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{body}"
+            )
+        };
+        let answer = bench.raw(&get("/2.0/users/1", "5\r\nhello\r\n0\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert_eq!(at.received("/2.0/users/1").await, [Ok(b"hello".to_vec())]);
+        let answer = bench.raw(&get("/2.0/users/2", "0\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert_eq!(at.received("/2.0/users/2").await, [Ok(Vec::new())]);
+        let answer = bench.raw(&get("/2.0/users/3", "5\r\nhello\r\nzz\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(at.received("/2.0/users/3").await.iter().all(Result::is_err));
+    }
+}
+
+#[tokio::test]
+async fn an_empty_frame_that_ends_a_get_is_no_body() {
+    let bench = Bench::of(of(Protocols::Http1), "").await;
+    bench.until_ready().await;
+    let mut caller = RawCaller::connect(&bench.address, true).await;
+    let head = frames::headers(1, false, &crate::raw::caller::fields("GET", "/2.0/users/me"));
+    caller.say(&[head, frames::data(1, true, b"")].concat()).await;
+    assert_eq!(in_time(caller.answer()).await.unwrap().0, 200);
+    let seen = bench.sandbox.last_seen().unwrap();
+    assert!(seen.headers.get("transfer-encoding").is_none(), "{:?}", seen.headers);
+}
+
+/// Box takes the body and says nothing: what counts is the time to the head from the body's end.
+#[tokio::test]
+async fn the_time_to_the_head_runs_from_the_bodys_end() {
+    let more = "[upstream]\nproxy = \"none\"\nresponse_timeout = \"300ms\"\nbody_timeout = \"10m\"";
+    for protocols in [Protocols::Http1, Protocols::Http2] {
+        let bench = Bench::of(of(protocols), more).await;
+        bench.until_ready().await;
+        bench.sandbox.script("/2.0/folders", vec![Fault::Hang; 2]);
+        let post = bench.client.post(bench.url("/2.0/folders")).body("{}");
+        let answer = in_time(post.send()).await.unwrap();
+        assert_eq!(refusal(answer).await, (504, "upstream_timeout".into()), "{protocols:?}");
+        let answer = in_time(bench.raw(&chunked("POST", "2\r\n{}\r\n0\r\n\r\n"))).await;
+        assert!(answer.starts_with("HTTP/1.1 504 "), "{protocols:?}: {answer}");
+    }
+}
+
+/// Answers that are looked into are read before their head is passed on; they have the time of a body for it.
+#[tokio::test]
+async fn the_time_to_the_head_does_not_bound_a_body_that_is_looked_into() {
+    let at = RawBox::start(false).await;
+    let more = "[upstream]\nproxy = \"none\"\nresponse_timeout = \"200ms\"\nbody_timeout = \"10m\"\n";
+    let bench = Bench::before_raw(&at, more).await;
+    let mut caller = RawCaller::connect(&bench.address, false).await;
+    caller.get("/2.0/folders/0", "1.1").await;
+    let mut connection = in_time(at.accept()).await;
+    connection.request().await.unwrap();
+    connection
+        .say(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{\"a\":")
+        .await;
+    // Time is what this is about, so time must pass.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    connection.say(b"\"bc\"}").await;
+    let (status, body) = in_time(caller.answer()).await.unwrap();
+    assert_eq!((status, body), (200, Ok(b"{\"a\":\"bc\"}".to_vec())));
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_while_it_is_looked_into_is_given_up() {
+    let at = RawBox::start(true).await;
+    let more = "[upstream]\nproxy = \"none\"\nbody_timeout = \"200ms\"\n";
+    let bench = Bench::before_raw(&at, more).await;
+    let answering = bench.get("/2.0/folders/0");
+    let stalling = async {
+        let mut connection = in_time(at.accept()).await;
+        let begun = connection.request().await.unwrap();
+        let fields = [(":status", "200"), ("content-type", "application/json")];
+        connection.say(&frames::headers(begun.stream, false, &fields)).await;
+        connection.say(&frames::data(begun.stream, false, b"{")).await;
+        connection
+    };
+    let (answer, _connection) = in_time(async { tokio::join!(answering, stalling) }).await;
+    assert_eq!(refusal(answer).await, (504, "upstream_timeout".into()));
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_that_nobody_asked_for_is_boxs_fault() {
+    for to_http2 in [false, true] {
+        let at = RawBox::start(false).await;
+        let bench = Bench::before_raw(&at, "").await;
+        let mut caller = RawCaller::connect(&bench.address, to_http2).await;
+        caller.get("/2.0/users/me", "1.1").await;
+        let mut connection = in_time(at.accept()).await;
+        connection.request().await.unwrap();
+        let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        connection.say(switch).await;
+        let (_, body) = in_time(caller.answer()).await.expect("an answer, on a connection that stays");
+        let body: serde_json::Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        assert_eq!(body["code"], "upstream_protocol_error", "{body}");
+        assert!(connection.request().await.is_none(), "nothing more is said on that connection");
+    }
+}
+
+/// HTTP/2 has no such answer (RFC 9113 §8.6): it is an interim one like others, and not passed on.
+#[tokio::test]
+async fn over_http_2_a_switch_of_protocols_is_not_passed_on() {
+    let at = RawBox::start(true).await;
+    let bench = Bench::before_raw(&at, "").await;
+    let mut caller = RawCaller::connect(&bench.address, true).await;
+    caller.get("/2.0/users/me", "1.1").await;
+    let mut connection = in_time(at.accept()).await;
+    let begun = connection.request().await.unwrap();
+    connection.say(&frames::headers(begun.stream, false, &[(":status", "101")])).await;
+    connection.answer(&begun, 200, "{}").await;
+    assert_eq!(in_time(caller.answer()).await.unwrap(), (200, Ok(b"{}".to_vec())));
+}
+
+/// 204, 304 and the answers to HEAD end with their head, whatever length they say and whatever Box sends after it.
+#[tokio::test]
+async fn answers_without_a_body_end_with_their_head() {
+    for is_http2 in [false, true] {
+        for (status, method) in [(204, "GET"), (304, "GET"), (200, "HEAD"), (304, "HEAD")] {
+            for trailing in [false, true] {
+                for to_http2 in [false, true] {
+                    let case = format!("{is_http2} {status} {method} {trailing} {to_http2}");
+                    let at = RawBox::start(is_http2).await;
+                    let bench = Bench::before_raw(&at, "").await;
+                    let protocol = reqwest::Client::builder()
+                        .no_proxy()
+                        .tls_backend_preconfigured(crate::bench::no_tls());
+                    let client = match to_http2 {
+                        true => protocol.http2_prior_knowledge(),
+                        false => protocol.http1_only(),
+                    };
+                    let method = method.parse().unwrap();
+                    let asking = client.build().unwrap().request(method, bench.url("/2.0/files/1")).send();
+                    let answering = async {
+                        let mut connection = in_time(at.accept()).await;
+                        let begun = connection.request().await.unwrap();
+                        let code = status.to_string();
+                        let said = match is_http2 {
+                            true => {
+                                let mut fields = vec![(":status", code.as_str()), ("etag", "\"1\"")];
+                                if status != 204 {
+                                    fields.push(("content-length", "100"));
+                                }
+                                let head = frames::headers(begun.stream, !trailing, &fields);
+                                let end =
+                                    if trailing { frames::data(begun.stream, true, b"") } else { vec![] };
+                                [head, end].concat()
+                            }
+                            false => {
+                                let length = if status == 204 { "" } else { "Content-Length: 100\r\n" };
+                                format!("HTTP/1.1 {status} Any\r\nETag: \"1\"\r\n{length}\r\n").into_bytes()
+                            }
+                        };
+                        connection.say(&said).await;
+                        connection
+                    };
+                    let (answer, _connection) = in_time(async { tokio::join!(asking, answering) }).await;
+                    let answer = answer.unwrap_or_else(|error| panic!("{case}: {error:?}"));
+                    assert_eq!(answer.status(), status, "{case}");
+                    assert_eq!(
+                        answer.bytes().await.unwrap_or_else(|error| panic!("{case}: {error:?}")).len(),
+                        0
+                    );
+                    let whole = "boxgate_requests_total{app=\"default\",method=";
+                    until(|| async {
+                        let (_, text) = bench.admin("/metrics").await;
+                        text.lines()
+                            .any(|line| line.starts_with(whole) && line.contains("answered_by=\"box\""))
+                    })
+                    .await;
+                }
+            }
+        }
+    }
+}
+
+/// A caller that has said its request may end its side of the connection and still gets its answer; one that is gone
+/// does not keep the request alive.
+#[tokio::test]
+async fn a_caller_that_ends_its_side_after_a_whole_request_gets_its_answer() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let file = bench.sandbox.add_file("0", "z", Content::Zeros(3 << 20));
+    let content = format!("GET /api/2.0/files/{file}/content HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let length = "{\"name\":\"f\",\"parent\":{\"id\":\"0\"}}";
+    let post = format!(
+        "POST /2.0/folders HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{length}",
+        length.len()
+    );
+    let get = "GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned();
+    let old = "GET /2.0/users/me HTTP/1.0\r\nHost: localhost\r\n\r\n".to_owned();
+    // Longer than a caller is waited for without being asked whether it is there.
+    for wait in [0, 1500] {
+        for (request, status, length) in [
+            (&content, 200, 3 << 20),
+            (&post, if wait == 0 { 201 } else { 409 }, 0),
+            (&get, 200, 0),
+            (&old, 200, 0),
+        ] {
+            let held = bench.sandbox.hold_replies("/");
+            let calls = bench.sandbox.calls();
+            let mut socket = bench.connect().await;
+            socket.write_all(request.as_bytes()).await.unwrap();
+            socket.shutdown().await.unwrap();
+            in_time(bench.sandbox.wait_for_calls(calls + 1)).await;
+            // Time is what this is about, so time must pass.
+            tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+            drop(held);
+            let mut answer = Vec::new();
+            in_time(socket.read_to_end(&mut answer)).await.unwrap();
+            let text = String::from_utf8_lossy(&answer);
+            let text = text.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&text);
+            let version = if request == &old { "1.0" } else { "1.1" };
+            assert!(text.starts_with(&format!("HTTP/{version} {status} ")), "{request}: {}", &text[..100]);
+            assert!(answer.len() > length, "{request}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_half_of_a_body_and_the_end_of_its_side_is_a_caller_that_left() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    for request in [
+        "POST /2.0/folders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello".to_owned(),
+        chunked("POST", "5\r\nhello\r\n"),
+        chunked("GET", "5\r\nhello\r\n"),
+    ] {
+        let mut socket = bench.connect().await;
+        socket.write_all(request.as_bytes()).await.unwrap();
+        socket.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        in_time(socket.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("broke off"), "{answer}");
+    }
+    let (_, text) = bench.admin("/metrics").await;
+    let of =
+        |status: &str| text.lines().filter(|line| line.contains(&format!("status=\"{status}\""))).count();
+    assert_eq!((of("499"), of("502"), of("400")), (2, 0, 0), "{text}");
+}
+
+/// hyper gives the last chunk and the end of a body before the reader has asked for them.
+#[tokio::test]
+async fn a_body_that_waits_unread_when_its_caller_ends_its_side_is_whole() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    bench.sandbox.expire_tokens();
+    let held = bench.sandbox.hold_token_replies();
+    let before = bench.sandbox.token_requests();
+    let body = r#"{"name":"half-closed","parent":{"id":"0"}}"#;
+    let mut socket = bench.connect().await;
+    let request = format!(
+        "POST /2.0/folders HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    socket.shutdown().await.unwrap();
+    in_time(bench.sandbox.wait_for_token_requests(before + 1)).await;
+    drop(held);
+    let mut answer = Vec::new();
+    in_time(socket.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 201 "), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn a_token_that_box_revokes_is_replaced_at_once_every_time() {
+    let bench = Bench::start().await;
+    assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
+    let before = bench.sandbox.token_requests();
+    for nth in 1..=10 {
+        bench.sandbox.expire_tokens();
+        assert_eq!(bench.get("/2.0/users/me").await.status(), 200, "{nth}");
+        assert_eq!(bench.sandbox.token_requests(), before + nth);
+    }
+}
+
+#[tokio::test]
+async fn after_a_storm_of_401s_a_token_that_was_accepted_and_revoked_is_replaced() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    bench.sandbox.always_unauthorized("/2.0/users/");
+    let before = bench.sandbox.token_requests();
+    for _ in 0..10 {
+        assert_eq!(refusal(bench.get("/2.0/users/me").await).await.0, 502);
+        assert_eq!(bench.get("/2.0/folders/0").await.status(), 200, "others go on");
+    }
+    let after = bench.sandbox.token_requests();
+    assert_eq!(after, before + 3, "though tokens were accepted elsewhere in between");
+    bench.sandbox.expire_tokens();
+    let folder = json(bench.get("/2.0/folders/0").await).await;
+    assert_eq!(folder["type"], "folder");
+    assert_eq!(bench.sandbox.token_requests(), after + 1);
+}
+
+/// A stream of Box's that ends for the caller's fault says so in the caller's terms.
+#[tokio::test]
+async fn an_http_2_caller_that_resets_its_upload_left() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    for reason in [frames::NO_ERROR, frames::CANCEL] {
+        let before = bench.sandbox.calls();
+        let mut caller = RawCaller::connect(&bench.address, true).await;
+        let head = frames::headers(1, false, &crate::raw::caller::fields("POST", "/2.0/folders"));
+        caller.say(&[head, frames::data(1, false, b"{")].concat()).await;
+        in_time(bench.sandbox.wait_for_calls(before + 1)).await;
+        caller.say(&[frames::data(1, false, b"\"a\""), frames::reset(1, reason)].concat()).await;
+        in_time(bench.sandbox.wait_for_in_flight(0)).await;
+    }
+    let left =
+        "boxgate_requests_total{app=\"default\",method=\"POST\",status=\"499\",answered_by=\"gateway\"}";
+    until(|| async { bench.metric(left).await == 2.0 }).await;
+}
