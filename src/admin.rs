@@ -138,6 +138,15 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
         .collect();
     let reloads = shared.config.tls.as_ref().map(|tls| tls.reloads()).unwrap_or_default();
     let mut text = overview.metrics.render(&apps, &identities, shared.access.lost(), reloads);
+    let limit = &overview.limit;
+    text.simple(
+        "connections_max",
+        "gauge",
+        "The most connections of callers at once.",
+        u64::try_from(limit.most()).unwrap_or(u64::MAX),
+    );
+    let help = "Connections of callers that were closed at once: there were as many as there may be.";
+    text.simple("connections_refused_total", "counter", help, limit.refused());
     figures::limits(&mut text, &shared.throttle);
     figures::budgets(&mut text, &shared.ledger, shared.clock.wall());
     let mut response = text_page(StatusCode::OK, text.into_string());

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use crate::config::{Config, Identity, Subject};
 use crate::connect::{Connector, Trust, proxy_matcher, token_client};
 use crate::grant::{Fault, Grant, Granted};
+use crate::net::descriptors::UpstreamRoom;
 use crate::upload::Upload;
 use crate::upstream::Upstream;
 
@@ -25,8 +26,14 @@ pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
     };
     let grant = Grant::new(client, config.hosts.token_url.clone());
     let upstream = &config.upstream;
-    let connector =
-        Connector::new(&trust, proxy_matcher(&upstream.proxy), upstream.http2, upstream.connect_timeout);
+    let room = UpstreamRoom::new(1);
+    let connector = Connector::new(
+        &trust,
+        proxy_matcher(&upstream.proxy),
+        upstream.http2,
+        upstream.connect_timeout,
+        room,
+    );
     let pool = Upstream::new(connector, upstream.pool_idle_timeout, std::iter::once(&config.hosts.api));
     let mut well = true;
     for identity in &config.identities {

@@ -38,6 +38,8 @@ pub struct Config {
     pub admin: Listen,
     /// Threads that serve requests.
     pub workers: NonZeroUsize,
+    /// Connections of callers at once; 0: as many as the limit of open files leaves room for.
+    pub max_connections: usize,
     /// Of the TCP addresses where callers connect.
     pub tls: Option<Arc<Tls>>,
     /// Networks whose `X-Forwarded-For` is believed.

@@ -23,6 +23,7 @@ use tower_service::Service;
 use tracing::warn;
 
 use crate::config::Proxy;
+use crate::net::descriptors::{Room, UpstreamRoom};
 
 /// What the two client sides, reqwest's and hyper's, have in common.
 #[derive(Clone)]
@@ -106,6 +107,16 @@ pub struct Connector {
     tls: TlsConnector,
     tls_http1: TlsConnector,
     timeout: Duration,
+    room: UpstreamRoom,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone)]
+pub enum ConnectError {
+    /// Name, TCP, proxy or TLS failed; the words name the authority and the cause.
+    Unreachable(String),
+    /// No descriptor is free for one more.
+    NoRoom,
 }
 
 /// A connection on which TLS is established.
@@ -115,8 +126,8 @@ pub type Connection = TlsStream<BufReader<TcpStream>>;
 const READ_AHEAD: usize = 64 * 1024;
 
 impl Connector {
-    /// `http2`: whether to offer it by ALPN.
-    pub fn new(trust: &Trust, proxies: Matcher, http2: bool, timeout: Duration) -> Self {
+    /// `http2`: whether to offer it by ALPN. `room`: for all connections of the process.
+    pub fn new(trust: &Trust, proxies: Matcher, http2: bool, timeout: Duration, room: UpstreamRoom) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -128,27 +139,40 @@ impl Connector {
         } else {
             tls_http1.clone()
         };
-        Self { tcp, proxies, tls, tls_http1, timeout }
+        Self { tcp, proxies, tls, tls_http1, timeout, room }
     }
 
-    /// Connects. The error's words name the authority and the cause.
+    /// Connects. `make_room`: closes connections that are not needed, where there is no room for another.
+    ///
+    /// # Errors
+    /// There is none within the time for connecting.
     pub async fn connect(
         &self,
         authority: &Authority,
         server_name: &ServerName<'static>,
         http1_only: bool,
-    ) -> Result<Connection, String> {
+        make_room: impl FnOnce(),
+    ) -> Result<(Connection, Room), ConnectError> {
         let tls = if http1_only { &self.tls_http1 } else { &self.tls };
+        let room = match self.room.try_take() {
+            Some(room) => room,
+            None => {
+                make_room();
+                let taken = tokio::time::timeout(self.timeout, self.room.take()).await;
+                taken.ok().flatten().ok_or(ConnectError::NoRoom)?
+            }
+        };
         let connecting = async {
             let tcp = self.tcp(authority).await?;
             let tcp = BufReader::with_capacity(READ_AHEAD, tcp);
             tls.connect(server_name.clone(), tcp).await.map_err(|error| format!("TLS: {error}"))
         };
-        match tokio::time::timeout(self.timeout, connecting).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(cause)) => Err(format!("cannot connect to {authority}: {cause}")),
-            Err(_) => Err(format!("cannot connect to {authority}: not established in {:?}", self.timeout)),
-        }
+        let cause = match tokio::time::timeout(self.timeout, connecting).await {
+            Ok(Ok(connection)) => return Ok((connection, room)),
+            Ok(Err(cause)) => cause,
+            Err(_) => format!("not established in {:?}", self.timeout),
+        };
+        Err(ConnectError::Unreachable(format!("cannot connect to {authority}: {cause}")))
     }
 
     async fn tcp(&self, authority: &Authority) -> Result<TcpStream, String> {

@@ -33,11 +33,9 @@ use crate::worker::{Peer, Worker};
 /// Streams times the stream window is the connection's window: one stalled upload does not stop the others.
 const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// An HTTP/2 caller that is silent for so long is asked for a sign of life: a laptop that went to sleep in the middle
-/// of a download closes nothing …
-const PING_AFTER: Duration = Duration::from_secs(20);
-/// … and given up without one in this time.
-const PING_PATIENCE: Duration = Duration::from_secs(20);
+/// An HTTP/2 caller that is silent for this part of `body_timeout` is asked for a sign of life, and given up without
+/// one in as long again: a laptop that went to sleep in the middle of a download closes nothing.
+const PINGS: u32 = 3;
 /// A failed handshake is read away for so long.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -229,7 +227,8 @@ pub async fn serve<S: Socket>(
     };
     let is_http2 = agreed || prefix == PREFACE;
     let watched = WatchedSocket::new(socket, prefix, is_http2, control.clone(), &worker);
-    let executor = Executor::new(worker.config().upstream.body_timeout);
+    let body_timeout = worker.config().upstream.body_timeout;
+    let executor = Executor::new(body_timeout);
     let service = service_fn({
         let (worker, control, executor) = (worker.clone(), control.clone(), executor.clone());
         move |request: Request<Incoming>| {
@@ -243,8 +242,8 @@ pub async fn serve<S: Socket>(
     let ended = if is_http2 {
         let connection = http2::Builder::new(executor)
             .timer(TokioTimer::new())
-            .keep_alive_interval(PING_AFTER)
-            .keep_alive_timeout(PING_PATIENCE)
+            .keep_alive_interval(body_timeout / PINGS)
+            .keep_alive_timeout(body_timeout / PINGS)
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(STREAMS * STREAM_WINDOW)

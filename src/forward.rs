@@ -21,7 +21,7 @@ use crate::outbound::{Call, LONG_ANSWER, Outbound};
 use crate::refusal::Refusal;
 use crate::token::{Rejected, Token};
 use crate::upload::Progress;
-use crate::upstream::{Lease, SendError};
+use crate::upstream::{Lease, SendError, SendFault};
 use crate::worker::Worker;
 
 /// Sends the request; the answer's head, or why there is none.
@@ -82,7 +82,9 @@ pub async fn send(
                 if let Some(broken) = outbound.upload.broken() {
                     return Err(callers_fault(&broken));
                 }
-                let repeatable = error.unsent || is_safe(&outbound.method);
+                // Where there is no room, that was waited for.
+                let repeatable =
+                    (error.unsent || is_safe(&outbound.method)) && error.fault != SendFault::NoRoom;
                 if failures >= retries || !repeatable || !outbound.upload.can_be_sent() {
                     return Err(refusal(error));
                 }
@@ -241,10 +243,10 @@ fn is_safe(method: &Method) -> bool {
 }
 
 fn refusal(error: SendError) -> Refusal {
-    if error.unreachable {
-        Refusal::UpstreamUnreachable(error.cause)
-    } else {
-        Refusal::UpstreamProtocolError(error.cause)
+    match error.fault {
+        SendFault::Unreachable => Refusal::UpstreamUnreachable(error.cause),
+        SendFault::NoRoom => Refusal::Overloaded("open files".into()),
+        SendFault::Broken => Refusal::UpstreamProtocolError(error.cause),
     }
 }
 

@@ -47,6 +47,7 @@ pub mod check;
 pub mod http; // bodies whose end can be believed
 pub mod host;
 pub mod origin;
+pub mod net; // descriptors
 pub mod network;
 pub mod secret;
 pub mod clock;

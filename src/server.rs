@@ -23,15 +23,19 @@ use crate::connection::{self, Connections};
 use crate::grant::Grant;
 use crate::listen::{Accepted, Listener};
 use crate::metrics::Metrics;
+use crate::net::descriptors::{Shares, UpstreamRoom};
 use crate::replicas::{self, Replicas, Settings};
 use crate::throttle::Throttle;
 use crate::token::Tokens;
 use crate::upstream::Upstream;
 use crate::worker::{Peer, Shared, Worker};
 
+mod connection_limit;
 pub(crate) mod frame_watch;
 pub(crate) mod stream_task;
 pub(crate) mod watched_socket;
+
+pub use connection_limit::ConnectionLimit;
 
 /// Idle connections to Box are looked over this often.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -60,6 +64,8 @@ pub struct Overview {
     pub shared: Arc<Shared>,
     /// Of all workers.
     pub metrics: Metrics,
+    /// Of callers' connections.
+    pub limit: Arc<ConnectionLimit>,
     /// Set once stopping has begun.
     pub draining: AtomicBool,
 }
@@ -117,6 +123,9 @@ impl Bound {
             config.identities.iter().map(|identity| Tokens::new(identity.clone(), clock.clone())).collect();
         let (drain_delay, drain_timeout) = (config.server.drain_delay, config.server.drain_timeout);
         let count = config.workers.get();
+        let max_connections = config.max_connections;
+        // Until all is open that stays open, and the rest can be shared out.
+        let room = UpstreamRoom::new(0);
         let (book, keeper) = keeper::start(&config.state.dir, !config.budgets.is_empty(), clock.clone())
             .map_err(|error| io::Error::other(format!("[state] dir: {error}")))?;
         let apps = config.apps.iter().map(|app| app.name.as_str().into()).collect();
@@ -150,17 +159,30 @@ impl Bound {
         for number in 0..count {
             let tally = metrics.add_worker();
             let (shared, trust, draining) = (shared.clone(), trust.clone(), draining.clone());
+            let room = room.clone();
             workers.push(WorkerThread::start(number, draining, move || {
                 let upstream = &shared.config.upstream;
                 let proxies = proxy_matcher(&upstream.proxy);
-                let connector = Connector::new(&trust, proxies, upstream.http2, upstream.connect_timeout);
+                let connector =
+                    Connector::new(&trust, proxies, upstream.http2, upstream.connect_timeout, room);
                 let hosts = &shared.config.hosts;
                 let authorities = [&hosts.api, &hosts.upload, &hosts.download].into_iter();
                 let upstream = Upstream::new(connector, upstream.pool_idle_timeout, authorities);
                 Worker::new(shared, upstream, tally())
             })?);
         }
-        let overview = Arc::new(Overview { shared, metrics, draining: AtomicBool::new(false) });
+        let shares = Shares::of_free(max_connections);
+        room.add(shares.upstream);
+        if shares.callers < max_connections {
+            warn!(
+                max_connections,
+                used = shares.callers,
+                "the limit of open files leaves no room for [listen] max_connections; raise it (ulimit -n, LimitNOFILE)"
+            );
+        }
+        let limit = Arc::new(ConnectionLimit::new(shares.callers));
+        let (draining, limits) = (AtomicBool::new(false), limit.clone());
+        let overview = Arc::new(Overview { shared, metrics, limit: limits, draining });
         for listener in operators {
             tasks.spawn(admin::serve(listener, overview.clone()));
         }
@@ -168,7 +190,7 @@ impl Bound {
         let workers = Arc::new(workers);
         let mut accepting = JoinSet::new();
         for listener in callers {
-            accepting.spawn(hand_out(listener, workers.clone()));
+            accepting.spawn(hand_out(listener, workers.clone(), limit.clone()));
         }
         wait_for(&mut stop, Stop::Drain).await;
         overview.draining.store(true, Ordering::Relaxed);
@@ -226,9 +248,13 @@ async fn wait_for(stop: &mut watch::Receiver<Stop>, far: Stop) {
     let _ = stop.wait_for(|stop| *stop >= far).await;
 }
 
-async fn hand_out(listener: Listener, workers: Arc<Vec<WorkerThread>>) {
+async fn hand_out(listener: Listener, workers: Arc<Vec<WorkerThread>>, limit: Arc<ConnectionLimit>) {
     loop {
         let accepted = listener.accept().await;
+        let open = workers.iter().map(|worker| worker.open.load(Ordering::Relaxed)).sum();
+        if !limit.admits(open) {
+            continue;
+        }
         let least = workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed));
         if let Some(worker) = least {
             worker.open.fetch_add(1, Ordering::AcqRel);

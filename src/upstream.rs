@@ -41,8 +41,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::connect::{Connection, Connector, chain};
+use crate::connect::{ConnectError, Connection, Connector, chain};
 use crate::http::incoming_body::IncomingBody;
+use crate::net::descriptors::Room;
 use crate::upload::Attempt;
 
 /// Stream windows times streams do not exceed the connection's window: callers that stop reading cannot, together,
@@ -98,10 +99,21 @@ struct Http2 {
 pub struct SendError {
     /// Not a byte of the request can have been processed: sending it again is always safe.
     pub unsent: bool,
-    /// No connection could be had.
-    pub unreachable: bool,
+    /// What failed.
+    pub fault: SendFault,
     /// For the log.
     pub cause: String,
+}
+
+/// What failed between the gateway and Box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendFault {
+    /// No connection could be established.
+    Unreachable,
+    /// The limit of open files has no room for another connection.
+    NoRoom,
+    /// A connection broke, or what came on it was not HTTP.
+    Broken,
 }
 
 /// Holds a connection's place while an answer is read; give it back with [`Lease::done`] at its end.
@@ -253,8 +265,10 @@ impl Upstream {
                 let (sender, receiver) = watch::channel(None);
                 *origin.shared.borrow_mut() = Some(receiver.clone());
                 let (connector, origin) = (self.connector.clone(), origin.clone());
+                let make_room = self.closing_idle();
                 tokio::task::spawn_local(async move {
-                    let connected = open(&connector, &origin, false).await.map(|opened| match opened {
+                    let opened = open(&connector, &origin, false, make_room).await;
+                    let connected = opened.map(|opened| match opened {
                         Opened::Http1(sender) => {
                             origin.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
                         }
@@ -277,13 +291,25 @@ impl Upstream {
         http1_only: bool,
     ) -> Result<Option<http1::SendRequest<Attempt>>, SendError> {
         // Boxed: a handshake is rare and its state large, and the whole of a request's state is moved for each one.
-        Ok(match Box::pin(open(&self.connector, origin, http1_only)).await? {
+        let opening = open(&self.connector, origin, http1_only, self.closing_idle());
+        Ok(match Box::pin(opening).await? {
             Opened::Http1(sender) => Some(sender),
             Opened::Http2(connection) => {
                 origin.http2.borrow_mut().push(connection);
                 None
             }
         })
+    }
+
+    /// Closes this worker's idle HTTP/1.1 connections when it is called.
+    fn closing_idle(&self) -> impl FnOnce() + use<> {
+        let named = self.named.borrow();
+        let origins: Vec<_> = self.origins.iter().chain(named.iter()).map(Rc::downgrade).collect();
+        move || {
+            for origin in origins.iter().filter_map(std::rc::Weak::upgrade) {
+                origin.idle.borrow_mut().clear();
+            }
+        }
     }
 
     /// Closes what was unused for too long. Call it from time to time.
@@ -305,11 +331,14 @@ enum Opened {
     Http2(Rc<Http2>),
 }
 
-async fn open(connector: &Connector, origin: &Origin, http1_only: bool) -> Result<Opened, SendError> {
-    let connection = connector
-        .connect(&origin.authority, &origin.server_name, http1_only)
-        .await
-        .map_err(SendError::unreachable)?;
+async fn open(
+    connector: &Connector,
+    origin: &Origin,
+    http1_only: bool,
+    make_room: impl FnOnce(),
+) -> Result<Opened, SendError> {
+    let connecting = connector.connect(&origin.authority, &origin.server_name, http1_only, make_room);
+    let (connection, room) = connecting.await?;
     let http2 = connection.get_ref().1.alpn_protocol() == Some(b"h2");
     if !http1_only {
         origin.speaks_http2.set(Some(http2));
@@ -317,15 +346,16 @@ async fn open(connector: &Connector, origin: &Origin, http1_only: bool) -> Resul
     let handshake =
         |error: hyper::Error| SendError::unreachable(format!("{}: {}", origin.authority, chain(&error)));
     if http2 {
-        Ok(Opened::Http2(start_http2(connection).await.map_err(handshake)?))
+        Ok(Opened::Http2(start_http2(connection, room).await.map_err(handshake)?))
     } else {
-        Ok(Opened::Http1(start_http1(connection).await.map_err(handshake)?))
+        Ok(Opened::Http1(start_http1(connection, room).await.map_err(handshake)?))
     }
 }
 
-async fn start_http1(connection: Connection) -> hyper::Result<http1::SendRequest<Attempt>> {
+async fn start_http1(connection: Connection, room: Room) -> hyper::Result<http1::SendRequest<Attempt>> {
     let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(connection)).await?;
     tokio::task::spawn_local(async move {
+        let _room = room;
         if let Err(error) = driver.await {
             debug!("an HTTP/1.1 connection to Box ended: {}", chain(&error));
         }
@@ -333,7 +363,7 @@ async fn start_http1(connection: Connection) -> hyper::Result<http1::SendRequest
     Ok(sender)
 }
 
-async fn start_http2(connection: Connection) -> hyper::Result<Rc<Http2>> {
+async fn start_http2(connection: Connection, room: Room) -> hyper::Result<Rc<Http2>> {
     let (sender, driver) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -350,6 +380,7 @@ async fn start_http2(connection: Connection) -> hyper::Result<Rc<Http2>> {
     });
     let watched = Rc::downgrade(&connection);
     tokio::task::spawn_local(async move {
+        let _room = room;
         let mut driver = pin!(driver);
         let ended = poll_fn(|cx| {
             let polled = driver.as_mut().poll(cx);
@@ -449,7 +480,7 @@ impl Origin {
         parts.authority = Some(self.authority.clone());
         *request.uri_mut() = Uri::from_parts(parts).map_err(|error| SendError {
             unsent: true,
-            unreachable: false,
+            fault: SendFault::Broken,
             cause: error.to_string(),
         })?;
         let mut sender = slot.0.sender.clone();
@@ -469,13 +500,26 @@ impl Origin {
     }
 }
 
+impl From<ConnectError> for SendError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Unreachable(cause) => Self::unreachable(cause),
+            ConnectError::NoRoom => Self {
+                unsent: true,
+                fault: SendFault::NoRoom,
+                cause: "the limit of open files has no room for another connection to Box".to_owned(),
+            },
+        }
+    }
+}
+
 impl SendError {
     fn unreachable(cause: String) -> Self {
-        Self { unsent: true, unreachable: true, cause }
+        Self { unsent: true, fault: SendFault::Unreachable, cause }
     }
 
     fn from_hyper(unsent: bool, error: &hyper::Error, authority: &Authority) -> Self {
-        Self { unsent, unreachable: false, cause: format!("{authority}: {}", chain(error)) }
+        Self { unsent, fault: SendFault::Broken, cause: format!("{authority}: {}", chain(error)) }
     }
 }
 

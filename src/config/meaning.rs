@@ -115,6 +115,7 @@ fn assemble(
     let callers: written::Listen<'_> = written::read(written.listen.as_ref(), notes);
     let operators: written::Admin<'_> = written::read(written.admin.as_ref(), notes);
     let workers = workers(reading::integer(callers.workers.as_ref(), 0..=1024, 0, notes));
+    let max_connections = reading::integer(callers.max_connections.as_ref(), 0..=10_000_000, 0, notes);
     let trusted_proxies = any_networks(callers.trusted_proxies.as_ref(), notes);
     warn_of_everybody(callers.sources.as_ref(), notes);
     let tls = listen_tls::read(callers.tls.as_ref(), folder, notes);
@@ -137,6 +138,7 @@ fn assemble(
         listen,
         admin,
         workers,
+        max_connections,
         tls,
         trusted_proxies,
         hosts,

@@ -85,7 +85,7 @@ tables! {
     "" File { listen, admin, r#box, identity, app, limit, limits, budget, state, upstream, server, log } later {}
 
     /// Where callers connect.
-    "[listen]" Listen { address, hosts, sources, trusted_proxies, workers, tls } later {}
+    "[listen]" Listen { address, hosts, sources, trusted_proxies, workers, max_connections, tls } later {}
 
     /// TLS towards callers.
     "{ cert = \"PATH\", key = \"PATH\" }" Tls { cert, key, client_ca } later {}

@@ -25,6 +25,7 @@ mod raw; // peers that break off where a test says
 mod redis; // what replicas share, in a real Redis
 mod rewriting; // URLs and tokens in answers
 mod sessions; // uploads in parts, the long poll
+mod stalled; // callers that hold things up
 mod tokens; // single flight, 401s, refusals, back-off
 mod whole; // what broke off never passes for whole
 mod wire; // targets, headers, routing, protocols

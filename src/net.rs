@@ -1,0 +1,3 @@
+//! Sockets and what they cost.
+
+pub mod descriptors;

@@ -1,0 +1,91 @@
+//! How the limit of open files is shared out, so that callers, however many connect, leave something for connections
+//! to Box, and both together leave something for operators, tokens and files.
+
+use std::sync::Arc;
+
+use rlimit::Resource;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Kept free for operators, token calls, Redis, name look-ups and files.
+const SPARE: usize = 16;
+/// Taken for open where it cannot be counted.
+const OPEN_AT_LEAST: usize = 32;
+
+/// So many connections of each kind may be open at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shares {
+    /// Of callers.
+    pub callers: usize,
+    /// To Box.
+    pub upstream: usize,
+}
+
+impl Shares {
+    /// Of what is free now. `wanted`: for callers; 0: half.
+    pub fn of_free(wanted: usize) -> Self {
+        let limit = Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let open = std::fs::read_dir("/proc/self/fd").map_or(OPEN_AT_LEAST, Iterator::count);
+        Self::of(limit.saturating_sub(open), wanted)
+    }
+
+    fn of(free: usize, wanted: usize) -> Self {
+        let free = free.saturating_sub(SPARE).max(2);
+        // HTTP/2 carries many requests to Box on one connection, so callers may have more than half where they ask for it.
+        let most = free - (free / 4).max(1);
+        let callers = if wanted == 0 { free / 2 } else { wanted.min(most) };
+        // More permits than a semaphore can hold are no use.
+        Self { callers, upstream: (free - callers).min(Semaphore::MAX_PERMITS) }
+    }
+}
+
+/// Room for connections to Box, shared by the workers.
+#[derive(Debug, Clone)]
+pub struct UpstreamRoom(Arc<Semaphore>);
+
+/// Held as long as a connection is open.
+#[derive(Debug)]
+#[must_use = "the room is free again when it is dropped"]
+pub struct Room(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+impl UpstreamRoom {
+    /// For so many.
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Semaphore::new(most)))
+    }
+
+    /// Room for one more, where there is some now.
+    pub fn try_take(&self) -> Option<Room> {
+        self.0.clone().try_acquire_owned().ok().map(Room)
+    }
+
+    /// Room for one more; waits until there is. The semaphore is never closed.
+    pub async fn take(&self) -> Option<Room> {
+        self.0.clone().acquire_owned().await.ok().map(Room)
+    }
+
+    /// Makes more of it.
+    pub fn add(&self, more: usize) {
+        self.0.add_permits(more);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_gets_everything() {
+        for free in [0, 3, 17, 40, 1_000, 1 << 20, usize::MAX] {
+            for wanted in [0, 1, 10, 800, 1 << 30] {
+                let Shares { callers, upstream } = Shares::of(free, wanted);
+                assert!(callers >= 1 && upstream >= 1, "{free} {wanted}");
+                assert!(wanted == 0 || callers <= wanted, "{free} {wanted}");
+                assert!(free < SPARE + 2 || callers + upstream + SPARE <= free, "{free} {wanted}");
+            }
+        }
+        assert_eq!(Shares::of(1_016, 0), Shares { callers: 500, upstream: 500 });
+        assert_eq!(Shares::of(1_016, 800), Shares { callers: 750, upstream: 250 });
+        assert_eq!(Shares::of(1_016, 600), Shares { callers: 600, upstream: 400 });
+    }
+}
