@@ -2,7 +2,8 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
-use std::io::{self, Write};
+use std::fmt::Write;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use boxgate::config::{self, Config, Overrides, Problems};
 use boxgate::demo::Demo;
 use boxgate::sandbox::{Options, Sandbox};
 use boxgate::server::{self, Stop};
+use boxgate::telemetry::line_writer::unbuffered;
 use boxgate::tls::Tls;
 use boxgate::{check, demo, log};
 use clap::{Args, Parser, Subcommand};
@@ -121,10 +123,12 @@ fn bad_configuration(problems: &Problems) -> ExitCode {
 }
 
 fn concluded(result: io::Result<ExitCode>) -> ExitCode {
-    result.unwrap_or_else(|error| {
-        eprintln!("boxgate: {error}");
+    let code = result.unwrap_or_else(|error| {
+        log::say(&format!("boxgate: {error}"));
         ExitCode::FAILURE
-    })
+    });
+    log::flush();
+    code
 }
 
 fn checked(config: &Config, offline: bool) -> io::Result<ExitCode> {
@@ -144,12 +148,12 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 fn run(config: Config) -> io::Result<ExitCode> {
-    runtime()?.block_on(serve(config, |_| Ok(())))
+    runtime()?.block_on(serve(config, |_, _| {}))
 }
 
 /// Serves until a signal. `ready` is told where callers connect.
-async fn serve(config: Config, ready: impl FnOnce(&[String]) -> io::Result<()>) -> io::Result<ExitCode> {
-    log::init(&config.log);
+async fn serve(config: Config, ready: impl FnOnce(&[String], &AccessLog)) -> io::Result<ExitCode> {
+    log::init(&config.log)?;
     for warning in &config.warnings {
         warn!("{warning}");
     }
@@ -157,21 +161,18 @@ async fn serve(config: Config, ready: impl FnOnce(&[String]) -> io::Result<()>) 
         warn!("the limit of open files cannot be raised: {error}");
     }
     let stop = stop_on_signals(config.tls.clone())?;
-    let out: Option<Box<dyn Write + Send>> = match config.log.access {
-        true => Some(Box::new(io::stdout())),
-        false => None,
-    };
-    let (access, writer) = AccessLog::new(out, config.log.format)?;
+    let out = config.log.access.then(|| unbuffered(io::stdout())).transpose()?;
+    let access = AccessLog::new(out, config.log.format)?;
     let bound = server::bind(config).await?;
     info!(
         callers = bound.addresses().join(" "),
         operators = bound.admin_addresses().join(" "),
         "boxgate listens"
     );
-    ready(&bound.addresses())?;
-    bound.run(Clock::real(), access, stop).await?;
-    writer.finish();
-    Ok(ExitCode::SUCCESS)
+    ready(&bound.addresses(), &access);
+    let served = bound.run(Clock::real(), access.clone(), stop).await;
+    access.flush();
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 /// The first signal drains, the second ends at once. SIGHUP reads the files of `tls` again.
@@ -240,7 +241,7 @@ fn sandbox(listen: &str, admin: &str, page: SocketAddr) -> ExitCode {
             let secret = |name: &str| (name == "SANDBOX_SECRET").then(|| sandbox.client_secret().to_owned());
             let name = folder.join("sandbox.toml");
             match config::from_text(&sandbox_file(&sandbox, &page), &name, &overrides, &secret) {
-                Ok(config) => serve(config, |addresses| introduce(addresses, page)).await,
+                Ok(config) => serve(config, |addresses, out| introduce(addresses, page, out)).await,
                 Err(problems) => Ok(bad_configuration(&problems)),
             }
         })
@@ -280,23 +281,22 @@ dir = "state"
     )
 }
 
-/// On stdout, before the access lines. The page is served from here on; a browser does not reach Unix sockets.
-fn introduce(addresses: &[String], page: Demo) -> io::Result<()> {
+/// On standard output, before the access lines and written as they are. The page is served from here on; a browser
+/// does not reach Unix sockets.
+fn introduce(addresses: &[String], page: Demo, out: &AccessLog) {
     let address = addresses.first().map(String::as_str).unwrap_or_default();
-    let mut out = io::stdout().lock();
-    match address.strip_prefix("unix:") {
-        Some(path) => writeln!(
-            out,
-            "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n"
-        )?,
-        None => writeln!(
-            out,
-            "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n"
-        )?,
-    }
+    let mut text = match address.strip_prefix("unix:") {
+        Some(path) => format!(
+            "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n\n"
+        ),
+        None => format!(
+            "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n\n"
+        ),
+    };
     if let Ok(gateway) = address.parse() {
-        writeln!(out, "or open {}/ in a browser.\n", page.url())?;
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "or open {}/ in a browser.\n", page.url());
         page.serve(gateway);
     }
-    out.flush()
+    out.write(text);
 }
