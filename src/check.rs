@@ -109,5 +109,8 @@ async fn who_am_i(
 /// Runs [`online`], which drives connections on the thread it is called on.
 pub fn run(config: &Config, say: impl FnMut(String)) -> std::io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(tokio::task::LocalSet::new().block_on(&runtime, online(config, say)))
+    let well = tokio::task::LocalSet::new().block_on(&runtime, online(config, say));
+    // Dropped, it would wait for name look-ups that are still under way.
+    runtime.shutdown_background();
+    Ok(well)
 }
