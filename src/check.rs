@@ -46,9 +46,14 @@ pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
 
 fn explain(fault: &Fault, identity: &Identity) -> String {
     match fault {
-        Fault::Passing { cause, .. } => cause.clone(),
+        Fault::Passing { cause, .. } => {
+            format!(
+                "not checked: {cause}. That is no word of Box about this identity; mend it and check again"
+            )
+        }
         Fault::Refused(refused) => {
-            format!("Box says {} ({}): {}", refused.error, refused.description, refused.advice(identity))
+            let (error, description) = (&refused.error, &refused.description);
+            format!("Box refuses this identity with {error} ({description}): {}", refused.advice(identity))
         }
     }
 }
