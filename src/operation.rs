@@ -214,8 +214,15 @@ pub fn plain_path(path: &str) -> Cow<'_, str> {
     if path.bytes().all(is_plain) {
         return Cow::Borrowed(path);
     }
-    let segments: Vec<String> = path.split('/').map(|segment| plain(segment).to_ascii_lowercase()).collect();
-    Cow::Owned(segments.join("/"))
+    let mut text = String::with_capacity(path.len());
+    for (place, segment) in path.split('/').enumerate() {
+        if place > 0 {
+            text.push('/');
+        }
+        text.push_str(&plain(segment));
+    }
+    text.make_ascii_lowercase();
+    Cow::Owned(text)
 }
 
 /// Whether neither percent-encoding nor a `;parameter` is in it.
