@@ -91,3 +91,83 @@ pub fn say(line: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::OpenOptionsExt;
+    use std::process::{Child, Command, ExitStatus, Stdio};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Whether the child fills its standard error first.
+    const CHILD: &str = "BOXGATE_TEST_PANIC_CHILD";
+    const WENT_ON: i32 = 7;
+
+    /// Not a test: the process of the two below.
+    #[test]
+    #[ignore = "a child process of other tests"]
+    fn panics_once_the_log_has_begun() {
+        let Some(fills) = std::env::var_os(CHILD) else { return };
+        if fills == "full" {
+            // Opened anew, so that only this end of the pipe does not wait (O_NONBLOCK of Linux).
+            let pipe = File::options().write(true).custom_flags(0o4000).open("/proc/self/fd/2");
+            let mut pipe = pipe.unwrap();
+            while pipe.write_all(&[b'\n'; 1]).is_ok() {}
+        }
+        init(&Log { level: Level::INFO, format: LogFormat::Text, access: false }).unwrap();
+        let panicking = thread::Builder::new().name("worker-3".to_owned()).spawn(|| panic!("first\nsecond"));
+        assert!(panicking.unwrap().join().is_err());
+        std::process::exit(WENT_ON);
+    }
+
+    struct Killed(Child);
+
+    impl Killed {
+        fn start(stderr: &str) -> Self {
+            let child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "log::tests::panics_once_the_log_has_begun", "--ignored", "--nocapture"])
+                .env(CHILD, stderr)
+                .env_remove("RUST_BACKTRACE")
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn();
+            Self(child.unwrap())
+        }
+
+        fn ended(&mut self) -> ExitStatus {
+            for _ in 0..300 {
+                if let Some(status) = self.0.try_wait().unwrap() {
+                    return status;
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+            panic!("it goes on");
+        }
+    }
+
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_line_of_the_log() {
+        let mut child = Killed::start("read");
+        let said = io::read_to_string(child.0.stderr.take().unwrap()).unwrap();
+        assert_eq!(child.ended().code(), Some(WENT_ON));
+        let line = said.lines().find(|line| line.contains("ERROR")).unwrap();
+        for part in ["panicked at src/log.rs:", ": first second", "thread=\"worker-3\""] {
+            assert!(line.contains(part), "{part} in {said}");
+        }
+    }
+
+    #[test]
+    fn a_panic_does_not_wait_for_a_standard_error_that_is_full() {
+        let mut child = Killed::start("full");
+        assert_eq!(child.ended().code(), Some(WENT_ON));
+    }
+}
