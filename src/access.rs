@@ -1,49 +1,39 @@
-//! Access lines: one for each request, on stdout, written by a thread of its own.
+//! Access lines: one for each request, on standard output.
 //!
-//! A worker never waits for stdout. Where it does not take the lines in time (a blocked pipe), lines are lost and
-//! counted; the traffic is not held up.
+//! A worker never waits for it. Where it does not take the lines, they are lost and counted; the traffic is not held
+//! up.
 
-use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::fs::File;
+use std::io;
+
+use tracing::warn;
 
 use crate::config::LogFormat;
+use crate::telemetry::line_writer::LineWriter;
 
-/// Lines that wait for stdout at most.
+/// Lines that wait for standard output at most.
 const WAITING: usize = 65_536;
 
 /// Where workers hand their lines.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
-    lines: Option<SyncSender<String>>,
+    lines: Option<LineWriter>,
     format: LogFormat,
-    lost: Arc<AtomicU64>,
-}
-
-/// Ends the writing thread: join it after the last [`AccessLog`] was dropped.
-pub struct Writer(Option<JoinHandle<()>>);
-
-impl Writer {
-    /// Waits until every line is written.
-    pub fn finish(self) {
-        if let Some(thread) = self.0 {
-            let _ = thread.join();
-        }
-    }
 }
 
 impl AccessLog {
     /// Lines go to `out`; with `None` there are none.
-    pub fn new(out: Option<Box<dyn Write + Send>>, format: LogFormat) -> io::Result<(Self, Writer)> {
-        let lost = Arc::new(AtomicU64::new(0));
-        let Some(out) = out else {
-            return Ok((Self { lines: None, format, lost }, Writer(None)));
+    ///
+    /// # Errors
+    /// The thread that writes cannot be started.
+    pub fn new(out: Option<File>, format: LogFormat) -> io::Result<Self> {
+        let failed = |error: &io::Error| {
+            warn!(
+                "access lines cannot be written on standard output: {error}; boxgate_access_lines_lost_total counts those that are lost"
+            );
         };
-        let (sender, receiver) = sync_channel(WAITING);
-        let thread = thread::Builder::new().name("access".into()).spawn(move || write(out, &receiver))?;
-        Ok((Self { lines: Some(sender), format, lost }, Writer(Some(thread))))
+        let lines = out.map(|out| LineWriter::start("access", out, WAITING, failed)).transpose()?;
+        Ok(Self { lines, format })
     }
 
     /// The form of the lines; `None` where none are written.
@@ -54,34 +44,21 @@ impl AccessLog {
     /// Hands over one line, with its line feed.
     pub fn write(&self, line: String) {
         if let Some(lines) = &self.lines {
-            match lines.try_send(line) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                    self.lost.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+            lines.write(line.into_bytes());
         }
     }
 
     /// Lines that were not written.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.lines.as_ref().map_or(0, LineWriter::lost)
     }
-}
 
-fn write(mut out: Box<dyn Write + Send>, lines: &Receiver<String>) {
-    let mut batch = String::new();
-    while let Ok(line) = lines.recv() {
-        batch.push_str(&line);
-        // What waits is written in one call.
-        while batch.len() < 64 * 1024 {
-            match lines.try_recv() {
-                Ok(line) => batch.push_str(&line),
-                Err(_) => break,
-            }
+    /// Waits until the lines are written, as long as somebody takes them. At the end, when no request is left.
+    pub fn flush(&self) {
+        if let Some(lines) = &self.lines
+            && !lines.flush()
+        {
+            warn!("standard output takes no access lines; those that wait for it are lost");
         }
-        // A reader that has gone is no reason to stop serving.
-        let _ = out.write_all(batch.as_bytes()).and_then(|()| out.flush());
-        batch.clear();
     }
 }

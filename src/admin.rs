@@ -20,7 +20,8 @@ use crate::admit;
 use crate::figures;
 use crate::headers;
 use crate::listen::Listener;
-use crate::metrics::IdentityState;
+use crate::log;
+use crate::metrics::{IdentityState, LinesLost};
 use crate::refusal::Refusal;
 use crate::replicas::Health;
 use crate::server::Overview;
@@ -137,7 +138,12 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
         })
         .collect();
     let reloads = shared.config.tls.as_ref().map(|tls| tls.reloads()).unwrap_or_default();
-    let mut text = overview.metrics.render(&apps, &identities, shared.access.lost(), reloads);
+    let mut text = overview.metrics.render(
+        &apps,
+        &identities,
+        LinesLost { access: shared.access.lost(), log: log::lost() },
+        reloads,
+    );
     let limit = &overview.limit;
     text.simple(
         "connections_max",

@@ -53,9 +53,14 @@ pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
 
 fn explain(fault: &Fault, identity: &Identity) -> String {
     match fault {
-        Fault::Passing { cause, .. } => cause.clone(),
+        Fault::Passing { cause, .. } => {
+            format!(
+                "not checked: {cause}. That is no word of Box about this identity; mend it and check again"
+            )
+        }
         Fault::Refused(refused) => {
-            format!("Box says {} ({}): {}", refused.error, refused.description, refused.advice(identity))
+            let (error, description) = (&refused.error, &refused.description);
+            format!("Box refuses this identity with {error} ({description}): {}", refused.advice(identity))
         }
     }
 }
@@ -116,5 +121,8 @@ async fn who_am_i(
 /// Runs [`online`], which drives connections on the thread it is called on.
 pub fn run(config: &Config, say: impl FnMut(String)) -> std::io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(tokio::task::LocalSet::new().block_on(&runtime, online(config, say)))
+    let well = tokio::task::LocalSet::new().block_on(&runtime, online(config, say));
+    // Dropped, it would wait for name look-ups that are still under way.
+    runtime.shutdown_background();
+    Ok(well)
 }

@@ -1,13 +1,15 @@
 //! The Client Credentials Grant: one question to Box's token endpoint, and what its answers mean.
 //!
-//! `POST {token_url}` with a form (OpenAPI operation `post_oauth2_token`). Box answers every refusal with 400 and
-//! OAuth JSON; everything else that is not a well-formed 200 is a passing fault.
+//! `POST {token_url}` with a form (OpenAPI operation `post_oauth2_token`). Box refuses with 400 or 401 and OAuth JSON
+//! that has a code which is known. Everything else that is not a well-formed 200 is a passing fault: a forward proxy
+//! or a firewall answers with 400 and 401 too, and says nothing of the identity.
 
 use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde::Deserialize;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::config::{Identity, Subject};
@@ -15,6 +17,17 @@ use crate::config::{Identity, Subject};
 /// Tokens of the newer form have over 700 characters; no more than this is taken for one.
 const LONGEST_TOKEN: usize = 4096;
 const LARGEST_ANSWER: usize = 64 * 1024;
+/// The codes with which an identity is refused: those of RFC 6749 §5.2, and two that Box uses besides.
+const REFUSALS: [&str; 8] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "insufficient_scope",
+    "invalid_token",
+];
 /// For the whole question; connecting has its own, shorter limit.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -63,13 +76,6 @@ struct AccessToken {
     token_type: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct OAuth2Error {
-    error: String,
-    #[serde(default)]
-    error_description: String,
-}
-
 impl Grant {
     /// `client` must follow no redirect: the form holds the secret.
     pub fn new(client: reqwest::Client, url: String) -> Self {
@@ -93,10 +99,10 @@ impl Grant {
         let mut answer = sent.await.map_err(|error| passing(describe(&error)))?;
         let status = answer.status();
         let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
-        let json = answer
+        let html = answer
             .headers()
             .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().contains("json")));
+            .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().contains("html")));
         let mut body = Zeroizing::new(Vec::new());
         while let Some(chunk) = answer.chunk().await.map_err(|error| passing(describe(&error)))? {
             if body.len() + chunk.len() > LARGEST_ANSWER {
@@ -106,7 +112,15 @@ impl Grant {
         }
         match status.as_u16() {
             200 => granted(&body),
-            400 | 401 => Err(Fault::Refused(refused(&body, json))),
+            400 | 401 => Err(match refused(&body, html) {
+                Ok(refused) => Fault::Refused(refused),
+                Err(what) => Fault::Passing {
+                    cause: format!(
+                        "the token endpoint answers {status} with {what} in place of an OAuth error; something between here and Box may have answered"
+                    ),
+                    retry_after,
+                },
+            }),
             300..=399 => Err(passing(format!(
                 "the token endpoint answers with a redirect ({status}), which is not followed; check [box] token_url"
             ))),
@@ -164,16 +178,22 @@ fn granted(body: &[u8]) -> Result<Granted, Fault> {
     Ok(Granted { authorization, lifetime })
 }
 
-fn refused(body: &[u8], json: bool) -> Refused {
-    match serde_json::from_slice::<OAuth2Error>(body) {
-        Ok(answer) => {
-            Refused { error: printable(&answer.error), description: printable(&answer.error_description) }
-        }
-        Err(_) => Refused {
-            error: "unknown".to_owned(),
-            description: if json { "(no OAuth error in the body)" } else { "(the body is not JSON)" }
-                .to_owned(),
-        },
+/// Box's refusal, or what the body is instead: in words of our own, for it may hold anything.
+fn refused(body: &[u8], html: bool) -> Result<Refused, &'static str> {
+    if body.trim_ascii().is_empty() {
+        return Err("an empty body");
+    }
+    let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+        return Err(if html { "HTML" } else { "a body that is not JSON" });
+    };
+    let text = |key: &str| answer.get(key).and_then(Value::as_str);
+    match text("error") {
+        None => Err("JSON that has no error code"),
+        Some(error) if !REFUSALS.contains(&error) => Err("JSON whose error code is not known"),
+        Some(error) => Ok(Refused {
+            error: error.to_owned(),
+            description: printable(text("error_description").unwrap_or_default()),
+        }),
     }
 }
 
@@ -263,6 +283,35 @@ mod tests {
             r#"{"access_token":"a","expires_in":3600,"token_type":"mac"}"#,
         ] {
             assert!(matches!(granted(body.as_bytes()), Err(Fault::Passing { .. })), "{body}");
+        }
+    }
+
+    #[test]
+    fn only_json_with_a_known_code_is_a_refusal() {
+        for code in REFUSALS {
+            let refusal = Refused { error: code.to_owned(), description: "Why not".to_owned() };
+            let body = format!(r#"{{"error":"{code}","error_description":"Why\u0007 not","new":1}}"#);
+            assert_eq!(refused(body.as_bytes(), false), Ok(refusal));
+            let body = format!(r#"{{"error_description":null,"error":"{code}"}}"#);
+            assert_eq!(refused(body.as_bytes(), true).unwrap().description, "");
+        }
+        for (body, html, what) in [
+            ("", true, "an empty body"),
+            (" \r\n", false, "an empty body"),
+            ("<html>invalid_client</html>", true, "HTML"),
+            ("invalid_client", false, "a body that is not JSON"),
+            (r#"{"error":"invalid_client""#, false, "a body that is not JSON"),
+            ("{}", false, "JSON that has no error code"),
+            (r#"["invalid_client"]"#, false, "JSON that has no error code"),
+            (r#""invalid_client""#, false, "JSON that has no error code"),
+            (r#"{"error":null}"#, false, "JSON that has no error code"),
+            (r#"{"error":{"code":"invalid_client"}}"#, false, "JSON that has no error code"),
+            (r#"{"type":"error","status":401,"code":"unauthorized"}"#, false, "JSON that has no error code"),
+            (r#"{"error":"proxy_authentication"}"#, false, "JSON whose error code is not known"),
+            (r#"{"error":"Invalid_Client"}"#, false, "JSON whose error code is not known"),
+            (r#"{"error":""}"#, false, "JSON whose error code is not known"),
+        ] {
+            assert_eq!(refused(body.as_bytes(), html), Err(what), "{body}");
         }
     }
 

@@ -52,6 +52,7 @@ pub mod network;
 pub mod secret;
 pub mod clock;
 pub mod metrics;
+pub mod telemetry;
 pub mod figures; // of limits and budgets
 
 // A Box to try against.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::class::Class;
-use crate::operation::{Operation, Pattern};
+use crate::operation::{Pattern, Spelled};
 
 /// One `[[limit]]`, or one of Box's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub enum Selector {
 
 impl Limit {
     /// Whether the limit is about this operation, which is of this class.
-    pub fn applies(&self, operation: Operation<'_>, class: Class) -> bool {
+    pub fn applies(&self, operation: &Spelled<'_>, class: Class) -> bool {
         self.on.is_empty()
             || self.on.iter().any(|selector| match selector {
                 Selector::Class(wanted) => *wanted == class,

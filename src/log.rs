@@ -1,13 +1,31 @@
-//! Messages for operators, on stderr. Control bytes are escaped in the text form.
+//! Messages for operators, on standard error. Control bytes are escaped in the text form.
+//!
+//! Nobody who logs waits for standard error: lines that it does not take are lost and counted.
 
-use tracing::Level;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, Write};
+use std::panic::{self, PanicHookInfo};
+use std::sync::OnceLock;
+use std::thread;
+
+use tracing::{Level, error};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Log, LogFormat};
+use crate::telemetry::line_writer::{LineWriter, unbuffered};
+
+/// Lines that wait for standard error at most.
+const WAITING: usize = 8192;
+
+/// One for the process, as its standard error is.
+static LINES: OnceLock<LineWriter> = OnceLock::new();
 
 /// Begins logging. Libraries speak from `warn` up alone: at `trace` they could show what they send.
-pub fn init(log: &Log) {
+///
+/// # Errors
+/// The thread that writes cannot be started.
+pub fn init(log: &Log) -> io::Result<()> {
     let level = match log.level {
         Level::ERROR => "error",
         Level::WARN => "warn",
@@ -18,16 +36,138 @@ pub fn init(log: &Log) {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::WARN.into())
         .parse_lossy(format!("warn,boxgate={level}"));
+    // What cannot be written on standard error cannot be complained of there either.
+    let started = LineWriter::start("log", unbuffered(io::stderr())?, WAITING, |_| {})?;
+    let lines = LINES.get_or_init(|| started);
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || lines)
         .with_ansi(false)
         .with_target(false)
-        // What cannot be written on stderr cannot be complained of on stderr either: that would end the worker.
         .log_internal_errors(false);
     // A second call, as in tests, changes nothing.
     let _ = match log.format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
+    panic::set_hook(Box::new(panicked));
+    Ok(())
+}
+
+/// Takes the place of the standard library's hook, which writes to standard error and would hang where that is full,
+/// so that a process that is to abort would stay.
+fn panicked(panic: &PanicHookInfo<'_>) {
+    let message = panic.to_string().replace('\n', " ");
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        error!(thread, ?backtrace, "{message}");
+    } else {
+        error!(thread, "{message}");
+    }
+    flush();
+}
+
+/// Lines that were not written.
+pub fn lost() -> u64 {
+    LINES.get().map_or(0, LineWriter::lost)
+}
+
+/// Waits until the lines are written, as long as somebody takes them.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush();
+    }
+}
+
+/// Says a line as it is: the reason why the program ends.
+pub fn say(line: &str) {
+    match LINES.get() {
+        Some(lines) => lines.write(format!("{line}\n").into_bytes()),
+        // Nobody else writes there yet.
+        None => {
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::OpenOptionsExt;
+    use std::process::{Child, Command, ExitStatus, Stdio};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Whether the child fills its standard error first.
+    const CHILD: &str = "BOXGATE_TEST_PANIC_CHILD";
+    const WENT_ON: i32 = 7;
+
+    /// Not a test: the process of the two below.
+    #[test]
+    #[ignore = "a child process of other tests"]
+    fn panics_once_the_log_has_begun() {
+        let Some(fills) = std::env::var_os(CHILD) else { return };
+        if fills == "full" {
+            // Opened anew, so that only this end of the pipe does not wait (O_NONBLOCK of Linux).
+            let pipe = File::options().write(true).custom_flags(0o4000).open("/proc/self/fd/2");
+            let mut pipe = pipe.unwrap();
+            while pipe.write_all(&[b'\n'; 1]).is_ok() {}
+        }
+        init(&Log { level: Level::INFO, format: LogFormat::Text, access: false }).unwrap();
+        let panicking = thread::Builder::new().name("worker-3".to_owned()).spawn(|| panic!("first\nsecond"));
+        assert!(panicking.unwrap().join().is_err());
+        std::process::exit(WENT_ON);
+    }
+
+    struct Killed(Child);
+
+    impl Killed {
+        fn start(stderr: &str) -> Self {
+            let child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "log::tests::panics_once_the_log_has_begun", "--ignored", "--nocapture"])
+                .env(CHILD, stderr)
+                .env_remove("RUST_BACKTRACE")
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn();
+            Self(child.unwrap())
+        }
+
+        fn ended(&mut self) -> ExitStatus {
+            for _ in 0..300 {
+                if let Some(status) = self.0.try_wait().unwrap() {
+                    return status;
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+            panic!("it goes on");
+        }
+    }
+
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_line_of_the_log() {
+        let mut child = Killed::start("read");
+        let said = io::read_to_string(child.0.stderr.take().unwrap()).unwrap();
+        assert_eq!(child.ended().code(), Some(WENT_ON));
+        let line = said.lines().find(|line| line.contains("ERROR")).unwrap();
+        for part in ["panicked at src/log.rs:", ": first second", "thread=\"worker-3\""] {
+            assert!(line.contains(part), "{part} in {said}");
+        }
+    }
+
+    #[test]
+    fn a_panic_does_not_wait_for_a_standard_error_that_is_full() {
+        let mut child = Killed::start("full");
+        assert_eq!(child.ended().code(), Some(WENT_ON));
+    }
 }

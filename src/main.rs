@@ -2,24 +2,22 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
-use std::io::{self, Write};
+use std::fmt::Write;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use boxgate::access::AccessLog;
 use boxgate::clock::Clock;
 use boxgate::config::{self, Config, Overrides, Problems};
 use boxgate::demo::Demo;
 use boxgate::sandbox::{Options, Sandbox};
-use boxgate::server::{self, Stop};
-use boxgate::tls::Tls;
+use boxgate::server::{self, signals};
+use boxgate::telemetry::line_writer::unbuffered;
 use boxgate::{check, demo, log};
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -121,10 +119,12 @@ fn bad_configuration(problems: &Problems) -> ExitCode {
 }
 
 fn concluded(result: io::Result<ExitCode>) -> ExitCode {
-    result.unwrap_or_else(|error| {
-        eprintln!("boxgate: {error}");
+    let code = result.unwrap_or_else(|error| {
+        log::say(&format!("boxgate: {error}"));
         ExitCode::FAILURE
-    })
+    });
+    log::flush();
+    code
 }
 
 fn checked(config: &Config, offline: bool) -> io::Result<ExitCode> {
@@ -139,111 +139,57 @@ fn checked(config: &Config, offline: bool) -> io::Result<ExitCode> {
     }
 }
 
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+fn run(config: Config) -> io::Result<ExitCode> {
+    block_on(serve(config, |_, _| {}))
 }
 
-fn run(config: Config) -> io::Result<ExitCode> {
-    runtime()?.block_on(serve(config, |_| Ok(())))
+fn block_on(serving: impl Future<Output = io::Result<ExitCode>>) -> io::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(serving);
+    // Dropped, it would wait for name look-ups that are still under way.
+    runtime.shutdown_background();
+    served
 }
 
 /// Serves until a signal. `ready` is told where callers connect.
-async fn serve(config: Config, ready: impl FnOnce(&[String]) -> io::Result<()>) -> io::Result<ExitCode> {
-    log::init(&config.log);
+async fn serve(config: Config, ready: impl FnOnce(&[String], &AccessLog)) -> io::Result<ExitCode> {
+    log::init(&config.log)?;
     for warning in &config.warnings {
         warn!("{warning}");
     }
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!("the limit of open files cannot be raised: {error}");
     }
-    let stop = stop_on_signals(config.tls.clone())?;
-    let out: Option<Box<dyn Write + Send>> = match config.log.access {
-        true => Some(Box::new(io::stdout())),
-        false => None,
-    };
-    let (access, writer) = AccessLog::new(out, config.log.format)?;
+    let stop = signals::listen(config.tls.clone())?;
+    let out = config.log.access.then(|| unbuffered(io::stdout())).transpose()?;
+    let access = AccessLog::new(out, config.log.format)?;
     let bound = server::bind(config).await?;
     info!(
         callers = bound.addresses().join(" "),
         operators = bound.admin_addresses().join(" "),
         "boxgate listens"
     );
-    ready(&bound.addresses())?;
-    bound.run(Clock::real(), access, stop).await?;
-    writer.finish();
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The first signal drains, the second ends at once. SIGHUP reads the files of `tls` again.
-fn stop_on_signals(tls: Option<Arc<Tls>>) -> io::Result<watch::Receiver<Stop>> {
-    let (sender, receiver) = watch::channel(Stop::No);
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            reload(tls.clone()).await;
-        }
-    });
-    tokio::spawn(async move {
-        for stop in [Stop::Drain, Stop::Now] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            sender.send_replace(stop);
-        }
-        // Nothing more to say, but the receivers must not take silence for an order.
-        std::future::pending::<()>().await;
-    });
-    Ok(receiver)
-}
-
-/// Off the thread that accepts: files may be slow.
-async fn reload(tls: Option<Arc<Tls>>) {
-    let Some(tls) = tls else {
-        warn!(
-            "SIGHUP: nothing was read again; the configuration file and the secrets take effect at a restart"
-        );
-        return;
-    };
-    match tokio::task::spawn_blocking(move || tls.reload()).await {
-        Ok(Ok(advice)) => {
-            if let Some(advice) = advice {
-                warn!("{advice}");
-            }
-            warn!(
-                "SIGHUP: cert, key and client_ca of [listen] tls were read again and hold for new connections; the configuration file and the secrets take effect at a restart"
-            );
-        }
-        Ok(Err(faults)) => {
-            for fault in faults {
-                error!("SIGHUP: [listen] tls stays as it was: {fault}");
-            }
-        }
-        Err(error) => error!("SIGHUP: [listen] tls stays as it was: {error}"),
-    }
+    ready(&bound.addresses(), &access);
+    let served = bound.run(Clock::real(), access.clone(), stop).await;
+    access.flush();
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 fn sandbox(listen: &str, admin: &str, page: SocketAddr) -> ExitCode {
     let folder = std::env::temp_dir().join(format!("boxgate-sandbox-{}", std::process::id()));
-    let served = runtime().and_then(|runtime| {
-        runtime.block_on(async {
-            let sandbox = Sandbox::start(Options::default()).await?;
-            let page = Demo::bind(page).await?;
-            std::fs::create_dir_all(&folder)?;
-            std::fs::write(folder.join("ca.pem"), sandbox.ca_pem())?;
-            let overrides = Overrides {
-                listen: Some(listen.to_owned()),
-                admin: Some(admin.to_owned()),
-                hosts: Vec::new(),
-            };
-            let secret = |name: &str| (name == "SANDBOX_SECRET").then(|| sandbox.client_secret().to_owned());
-            let name = folder.join("sandbox.toml");
-            match config::from_text(&sandbox_file(&sandbox, &page), &name, &overrides, &secret) {
-                Ok(config) => serve(config, |addresses| introduce(addresses, page)).await,
-                Err(problems) => Ok(bad_configuration(&problems)),
-            }
-        })
+    let served = block_on(async {
+        let sandbox = Sandbox::start(Options::default()).await?;
+        let page = Demo::bind(page).await?;
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("ca.pem"), sandbox.ca_pem())?;
+        let overrides =
+            Overrides { listen: Some(listen.to_owned()), admin: Some(admin.to_owned()), hosts: Vec::new() };
+        let secret = |name: &str| (name == "SANDBOX_SECRET").then(|| sandbox.client_secret().to_owned());
+        let name = folder.join("sandbox.toml");
+        match config::from_text(&sandbox_file(&sandbox, &page), &name, &overrides, &secret) {
+            Ok(config) => serve(config, |addresses, out| introduce(addresses, page, out)).await,
+            Err(problems) => Ok(bad_configuration(&problems)),
+        }
     });
     let _ = std::fs::remove_dir_all(&folder);
     concluded(served)
@@ -280,23 +226,22 @@ dir = "state"
     )
 }
 
-/// On stdout, before the access lines. The page is served from here on; a browser does not reach Unix sockets.
-fn introduce(addresses: &[String], page: Demo) -> io::Result<()> {
+/// On standard output, before the access lines and written as they are. The page is served from here on; a browser
+/// does not reach Unix sockets.
+fn introduce(addresses: &[String], page: Demo, out: &AccessLog) {
     let address = addresses.first().map(String::as_str).unwrap_or_default();
-    let mut out = io::stdout().lock();
-    match address.strip_prefix("unix:") {
-        Some(path) => writeln!(
-            out,
-            "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n"
-        )?,
-        None => writeln!(
-            out,
-            "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n"
-        )?,
-    }
+    let mut text = match address.strip_prefix("unix:") {
+        Some(path) => format!(
+            "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n\n"
+        ),
+        None => format!(
+            "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n\n"
+        ),
+    };
     if let Ok(gateway) = address.parse() {
-        writeln!(out, "or open {}/ in a browser.\n", page.url())?;
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "or open {}/ in a browser.\n", page.url());
         page.serve(gateway);
     }
-    out.flush()
+    out.write(text);
 }

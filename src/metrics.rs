@@ -147,6 +147,15 @@ pub struct IdentityState<'a> {
     pub refreshes: (u64, u64),
 }
 
+/// Lines that were not written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LinesLost {
+    /// Of requests, on standard output.
+    pub access: u64,
+    /// For operators, on standard error.
+    pub log: u64,
+}
+
 /// All workers' counters.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -176,7 +185,7 @@ impl Metrics {
         &self,
         apps: &[String],
         identities: &[IdentityState<'_>],
-        lines_lost: u64,
+        lost: LinesLost,
         reloads: (u64, u64),
     ) -> Text {
         let mut requests: BTreeMap<Labels, u64> = BTreeMap::new();
@@ -256,8 +265,14 @@ impl Metrics {
         text.simple(
             "access_lines_lost_total",
             "counter",
-            "Access lines that stdout did not take in time.",
-            lines_lost,
+            "Access lines that standard output did not take.",
+            lost.access,
+        );
+        text.simple(
+            "log_lines_lost_total",
+            "counter",
+            "Lines of the log that standard error did not take.",
+            lost.log,
         );
         text
     }
@@ -353,7 +368,7 @@ mod tests {
         let labels = Labels::new(Some(0), &Method::GET, 200, AnsweredBy::Box);
         first.request(labels, Duration::from_millis(7), Some(Duration::from_millis(3)));
         second.request(labels, Duration::from_secs(3600), None);
-        let text = metrics.render(&["a".into()], &[], 0, (2, 1)).into_string();
+        let text = metrics.render(&["a".into()], &[], LinesLost::default(), (2, 1)).into_string();
         assert!(text.contains(
             "boxgate_requests_total{app=\"a\",method=\"GET\",status=\"200\",answered_by=\"box\"} 2\n"
         ));

@@ -6,6 +6,7 @@
 //! percent-encoding, since Box may read all of these as the same resource.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -19,6 +20,48 @@ pub struct Operation<'a> {
     pub method: &'a Method,
     /// `/2.0/…` without query.
     pub path: &'a str,
+}
+
+impl<'a> Operation<'a> {
+    /// The operation in all spellings that Box could take for it. To be made once for all patterns that are asked.
+    pub fn in_any_spelling(self) -> Spelled<'a> {
+        Spelled { operation: self, decoded: OnceCell::new() }
+    }
+}
+
+/// An operation in all spellings that Box could take for it.
+#[derive(Debug)]
+pub struct Spelled<'a> {
+    operation: Operation<'a>,
+    /// Made for the first pattern that compares the path; `None`: the path has no other spelling than in other case.
+    decoded: OnceCell<Option<Vec<Decoded<'a>>>>,
+}
+
+/// A segment of a path.
+#[derive(Debug)]
+struct Decoded<'a> {
+    /// As the caller sent it.
+    raw: &'a str,
+    /// Without percent-encoding and `;parameters`.
+    plain: Cow<'a, str>,
+}
+
+impl Spelled<'_> {
+    fn fits(&self, pattern: &[Segment]) -> bool {
+        let path = self.operation.path.trim_end_matches('/');
+        let decoded = self.decoded.get_or_init(|| {
+            let decode = |raw| Decoded { raw, plain: plain(raw) };
+            (!is_plain(path)).then(|| segments_of(path).map(decode).collect())
+        });
+        match decoded {
+            None => fits(pattern, segments_of(path), |segment, have| {
+                segment.takes(have, |exact| exact.plain.eq_ignore_ascii_case(have))
+            }),
+            Some(decoded) => fits(pattern, decoded.iter(), |segment, have| {
+                segment.takes(have.raw, |exact| exact.plain.eq_ignore_ascii_case(&have.plain))
+            }),
+        }
+    }
 }
 
 /// What an app may do.
@@ -37,7 +80,8 @@ impl Rules {
     /// Refuses an operation that no `allow` pattern or any `deny` pattern matches.
     pub fn check(&self, operation: Operation<'_>) -> Result<(), Refusal> {
         let allowed = self.allow.iter().any(|pattern| pattern.matches(operation));
-        if allowed && !self.deny.iter().any(|pattern| pattern.matches_any_spelling(operation)) {
+        let spelled = operation.in_any_spelling();
+        if allowed && !self.deny.iter().any(|pattern| pattern.matches_any_spelling(&spelled)) {
             Ok(())
         } else {
             Err(Refusal::OperationNotAllowed)
@@ -56,9 +100,36 @@ pub struct Pattern {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Segment {
-    Exact(Box<str>),
+    Exact(Exact),
     One,
     Any,
+}
+
+/// A segment that is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Exact {
+    /// As written in the configuration.
+    text: Box<str>,
+    /// Without percent-encoding and `;parameters`.
+    plain: Box<str>,
+}
+
+impl Exact {
+    fn new(text: &str) -> Self {
+        Self { text: text.into(), plain: plain(text).into() }
+    }
+}
+
+impl Segment {
+    /// Whether it stands for a segment that was sent as `raw`. An empty one is a slash at the end, which says the same
+    /// as the path without.
+    fn takes(&self, raw: &str, is: impl FnOnce(&Exact) -> bool) -> bool {
+        match self {
+            Self::Exact(exact) => is(exact),
+            Self::One => !raw.is_empty(),
+            Self::Any => true,
+        }
+    }
 }
 
 impl Pattern {
@@ -96,11 +167,11 @@ impl Pattern {
                 _ if segment.bytes().any(|b| b <= b' ' || b >= 0x7f || matches!(b, b'?' | b'#' | b'\\')) => {
                     return Err(format!("{text:?}: {segment:?} cannot stand in a path; {allowed}"));
                 }
-                _ => Segment::Exact(segment.into()),
+                _ => Segment::Exact(Exact::new(segment)),
             });
         }
         match segments.first() {
-            Some(Segment::Exact(first)) if &**first != "2.0" => {
+            Some(Segment::Exact(first)) if &*first.text != "2.0" => {
                 return Err(format!("{text:?} can match nothing: operations begin with /2.0/; {allowed}"));
             }
             _ => {}
@@ -113,18 +184,14 @@ impl Pattern {
     pub fn matches(&self, operation: Operation<'_>) -> bool {
         self.covers(operation.method)
             && (self.everything
-                || matches(&self.segments, segments_of(operation.path), &|want, have| want == have))
+                || fits(&self.segments, segments_of(operation.path), |segment, have| {
+                    segment.takes(have, |exact| &*exact.text == have)
+                }))
     }
 
     /// Whether the operation is meant in any spelling that Box could take for it.
-    pub fn matches_any_spelling(&self, operation: Operation<'_>) -> bool {
-        self.covers(operation.method)
-            && (self.everything
-                || matches(
-                    &self.segments,
-                    segments_of(operation.path.trim_end_matches('/')),
-                    &is_spelling_of,
-                ))
+    pub fn matches_any_spelling(&self, operation: &Spelled<'_>) -> bool {
+        self.covers(operation.operation.method) && (self.everything || operation.fits(&self.segments))
     }
 
     fn covers(&self, method: &Method) -> bool {
@@ -147,17 +214,20 @@ pub fn plain_path(path: &str) -> Cow<'_, str> {
     if path.bytes().all(is_plain) {
         return Cow::Borrowed(path);
     }
-    let segments: Vec<String> = path.split('/').map(|segment| plain(segment).to_ascii_lowercase()).collect();
-    Cow::Owned(segments.join("/"))
+    let mut text = String::with_capacity(path.len());
+    for (place, segment) in path.split('/').enumerate() {
+        if place > 0 {
+            text.push('/');
+        }
+        text.push_str(&plain(segment));
+    }
+    text.make_ascii_lowercase();
+    Cow::Owned(text)
 }
 
-fn is_spelling_of(want: &str, have: &str) -> bool {
-    let is_plain = |segment: &str| !segment.contains(['%', ';']);
-    if is_plain(want) && is_plain(have) {
-        want.eq_ignore_ascii_case(have)
-    } else {
-        plain(want).eq_ignore_ascii_case(&plain(have))
-    }
+/// Whether neither percent-encoding nor a `;parameter` is in it.
+fn is_plain(path: &str) -> bool {
+    !path.contains(['%', ';'])
 }
 
 /// A segment without percent-encoding and `;parameters`.
@@ -172,34 +242,50 @@ fn bare(segment: &str) -> &str {
     segment.split(';').next().unwrap_or(segment)
 }
 
-fn matches<'a>(
-    pattern: &[Segment],
-    mut path: impl Iterator<Item = &'a str> + Clone,
-    same: &impl Fn(&str, &str) -> bool,
+/// Whether the segments of a path fit a pattern; `takes` compares one of each.
+///
+/// Each `**` takes as few segments as it can. Where what follows does not fit, only the last `**` takes one more: were
+/// an earlier one to take more, there would be less left for the same rest, and nothing could fit that does not fit
+/// now. So no segment of the path is compared more often than the pattern has segments, whatever a caller sends.
+fn fits<T: Copy>(
+    mut pattern: &[Segment],
+    mut path: impl Iterator<Item = T> + Clone,
+    mut takes: impl FnMut(&Segment, T) -> bool,
 ) -> bool {
-    let Some((first, rest)) = pattern.split_first() else {
-        return path.next().is_none();
-    };
-    match first {
-        Segment::Exact(want) => path.next().is_some_and(|have| same(want, have)) && matches(rest, path, same),
-        // An empty one is a slash at the end, which says the same as the path without.
-        Segment::One => path.next().is_some_and(|have| !have.is_empty()) && matches(rest, path, same),
-        Segment::Any => {
-            rest.is_empty()
-                || loop {
-                    if matches(rest, path.clone(), same) {
-                        break true;
-                    }
-                    if path.next().is_none() {
-                        break false;
-                    }
+    // What follows the last `**`, and what was left of the path behind it.
+    let mut again = None;
+    loop {
+        match pattern.split_first() {
+            Some((Segment::Any, [])) => return true,
+            Some((Segment::Any, after)) => {
+                pattern = after;
+                again = Some((after, path.clone()));
+                continue;
+            }
+            Some((segment, after)) => match path.next() {
+                Some(have) if takes(segment, have) => {
+                    pattern = after;
+                    continue;
                 }
+                Some(_) => {}
+                // Less would be left if `**` took one more.
+                None => return false,
+            },
+            None if path.next().is_none() => return true,
+            None => {}
         }
+        let Some((after, left)) = &mut again else { return false };
+        if left.next().is_none() {
+            return false;
+        }
+        (pattern, path) = (after, left.clone());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn rules(allow: &[&str], deny: &[&str]) -> Rules {
@@ -273,6 +359,73 @@ mod tests {
             "GET,POST /2.0/a",
         ] {
             assert!(Pattern::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    /// What patterns mean, without a thought for speed: `**` takes any number of segments, each tried out.
+    fn fits_by_trial(pattern: &[Segment], path: &[&str], is: &impl Fn(&str, &str) -> bool) -> bool {
+        let Some((first, rest)) = pattern.split_first() else { return path.is_empty() };
+        match (first, path.split_first()) {
+            (Segment::Any, _) => (0..=path.len()).any(|taken| fits_by_trial(rest, &path[taken..], is)),
+            (_, None) => false,
+            (Segment::Exact(want), Some((have, path))) => {
+                is(&want.text, have) && fits_by_trial(rest, path, is)
+            }
+            (Segment::One, Some((have, path))) => !have.is_empty() && fits_by_trial(rest, path, is),
+        }
+    }
+
+    fn is_spelling_of(want: &str, have: &str) -> bool {
+        plain(want).eq_ignore_ascii_case(&plain(have))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn patterns_mean_what_trying_everything_out_finds(
+            pattern in prop::collection::vec(
+                prop::sample::select(vec!["**", "**", "*", "a", "b", "A", "%61", "b;x", "%2F"]), 0..7),
+            first in prop::sample::select(vec!["2.0", "*", "**"]),
+            path in prop::collection::vec(
+                prop::sample::select(vec!["a", "a", "b", "A", "%61", "a;x", "b%3Bx", "", ";", "%2f", "c"]), 0..9),
+        ) {
+            let pattern = [&[first], &pattern[..]].concat().join("/");
+            let pattern = Pattern::parse(&format!("* /{pattern}")).unwrap();
+            let path = format!("/2.0/{}", path.join("/"));
+            let operation = Operation { method: &Method::GET, path: &path };
+            let all: Vec<&str> = segments_of(&path).collect();
+            prop_assert_eq!(
+                pattern.matches(operation),
+                fits_by_trial(&pattern.segments, &all, &|want, have| want == have)
+            );
+            let trimmed: Vec<&str> = segments_of(path.trim_end_matches('/')).collect();
+            prop_assert_eq!(
+                pattern.matches_any_spelling(&operation.in_any_spelling()),
+                fits_by_trial(&pattern.segments, &trimmed, &is_spelling_of)
+            );
+        }
+    }
+
+    /// Nearly all of the path fits again and again, and its end never does.
+    #[test]
+    fn no_path_makes_a_pattern_compare_a_segment_more_often_than_the_pattern_has_segments() {
+        for text in [
+            "* /2.0/**/a/**/secret",
+            "* /2.0/**/a/**/a/**/a/**/secret",
+            "* /**/a/a/a/secret",
+            "* /**/a/*/**/*/a/secret",
+        ] {
+            let pattern = Pattern::parse(text).unwrap();
+            for count in [100, 10_000] {
+                let path = format!("/2.0{}", "/a".repeat(count));
+                let mut compared = 0;
+                let found = fits(&pattern.segments, segments_of(&path), |segment, have| {
+                    compared += 1;
+                    segment.takes(have, |exact| &*exact.text == have)
+                });
+                assert!(!found, "{text}");
+                assert!(compared <= (count + 1) * pattern.segments.len(), "{text}: {compared} of {count}");
+            }
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Starting and stopping: one accepting thread (the caller's), a current-thread runtime for each worker, the tasks
 //! that renew tokens. `upstream.rs` holds the figures behind this choice.
 
+pub mod signals;
+
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::access::AccessLog;
@@ -39,6 +41,9 @@ pub use connection_limit::ConnectionLimit;
 
 /// Idle connections to Box are looked over this often.
 const SWEEP: Duration = Duration::from_secs(5);
+/// What has been told to end gets this long. It takes milliseconds, unless a thread is stuck; the process ends then
+/// all the same.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// Sockets that are bound, with nobody served yet.
 pub struct Bound {
@@ -73,7 +78,8 @@ pub struct Overview {
 struct WorkerThread {
     connections: mpsc::UnboundedSender<(Accepted, Peer)>,
     open: Arc<AtomicUsize>,
-    thread: JoinHandle<()>,
+    /// Its other half is dropped at the thread's end.
+    ended: oneshot::Receiver<()>,
 }
 
 /// Binds every address of the configuration.
@@ -219,11 +225,16 @@ impl Bound {
         tasks.shutdown().await;
         drop(leave);
         if let Some(sharing) = sharing {
-            let _ = sharing.await;
+            let _ = timeout(ENDING, sharing).await;
         }
         drop(overview);
+        let until = Instant::now() + ENDING;
         for worker in Arc::into_inner(workers).into_iter().flatten() {
-            let _ = worker.thread.join();
+            if timeout_at(until, worker.ended).await.is_err() {
+                warn!(
+                    "a worker is stuck and does not end; what it had in flight is neither counted nor logged"
+                );
+            }
         }
         keeper.stop();
         Ok(())
@@ -275,15 +286,20 @@ impl WorkerThread {
         let open = Arc::new(AtomicUsize::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let counted = open.clone();
-        let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        let (ending, ended) = oneshot::channel::<()>();
+        thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            let _ending = ending;
             let tasks = LocalSet::new();
             let serving = work(Rc::new(make()), receiver, counted, draining);
             tasks.block_on(&runtime, serving);
             // Dropped inside the runtime: what is cut off may still hold timers and sockets.
-            let _inside = runtime.enter();
+            let inside = runtime.enter();
             drop(tasks);
+            drop(inside);
+            // Dropped, it would wait for name look-ups that are still under way.
+            runtime.shutdown_background();
         })?;
-        Ok(Self { connections: sender, open, thread })
+        Ok(Self { connections: sender, open, ended })
     }
 }
 

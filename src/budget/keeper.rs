@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -19,10 +19,14 @@ use crate::clock::Clock;
 /// Under a second by more than a commit takes, so that a kill loses the last second at most.
 const EVERY: Duration = Duration::from_millis(900);
 
+/// The last write may take this long: a disk can hang, and the process is to end all the same.
+const LAST: Duration = Duration::from_secs(5);
+
 /// The thread. Dropping it writes once more, and waits for that.
 pub struct Keeper {
     stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Its other half is dropped at the thread's end.
+    ended: Receiver<()>,
 }
 
 /// Opens the file in the state folder, and begins to write down what is counted in the book that is returned.
@@ -36,6 +40,7 @@ pub fn start(folder: &Path, needed: bool, clock: Clock) -> Result<(Arc<Book>, Ke
     let store = if needed { Some(Store::open(folder, now)?) } else { None };
     let book = Arc::new(Book::new(now, []));
     let (stop, stopped) = mpsc::channel::<()>();
+    let (ending, ended) = mpsc::channel::<()>();
     let mut keeping = Keeping { store, book: book.clone(), clock };
     keeping.begin();
     let folder = folder.to_owned();
@@ -52,21 +57,24 @@ pub fn start(folder: &Path, needed: bool, clock: Clock) -> Result<(Arc<Book>, Ke
             keeping.keep();
         }
         keeping.keep();
+        // The file is closed before anybody hears of the end.
+        drop(keeping);
+        drop(ending);
     });
-    let thread = thread.map_err(OpenError::Thread)?;
-    Ok((book, Keeper { stop: Some(stop), thread: Some(thread) }))
+    thread.map_err(OpenError::Thread)?;
+    Ok((book, Keeper { stop: Some(stop), ended }))
 }
 
 impl Keeper {
-    /// Writes once more, and returns when that is safe on the disk. After the workers have ended.
+    /// Writes once more, and returns when that is safe on the disk, or the disk hangs. After the workers have ended.
     pub fn stop(self) {}
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(LAST) {
+            warn!("the last counts of calls could not be written down within {LAST:?}");
         }
     }
 }

@@ -115,7 +115,7 @@ mod tests {
             let class = Class::of(operation);
             limits(Duration::ZERO)
                 .into_iter()
-                .filter(|limit| limit.applies(operation, class))
+                .filter(|limit| limit.applies(&operation.in_any_spelling(), class))
                 .map(|limit| limit.name.trim_start_matches("box-").to_owned())
                 .collect()
         };

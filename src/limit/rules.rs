@@ -75,8 +75,9 @@ impl Rules {
     pub fn applying(&self, asking: &Asking<'_>) -> Keys {
         let mut keys = Keys::default();
         let mut hashes: [Option<u64>; 6] = [None; 6];
+        let operation = asking.operation.in_any_spelling();
         for (place, Rule { limit, of_box }) in (0..).zip(&self.rules) {
-            if (*of_box && !asking.counted_by_box) || !limit.applies(asking.operation, asking.class) {
+            if (*of_box && !asking.counted_by_box) || !limit.applies(&operation, asking.class) {
                 continue;
             }
             let key = match hashes.get_mut(limit.key as usize) {

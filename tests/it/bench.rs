@@ -111,7 +111,7 @@ enterprise_id = "{enterprise}"
             .unwrap_or_else(|problems| panic!("{problems}"));
         std::fs::remove_file(folder.join("ca.pem")).unwrap();
         let clock = Clock::adjustable();
-        let (access, _writer) = AccessLog::new(None, LogFormat::Text).unwrap();
+        let access = AccessLog::new(None, LogFormat::Text).unwrap();
         let bound = server::bind(config).await.unwrap();
         let (address, admin) = (bound.addresses()[0].clone(), bound.admin_addresses()[0].clone());
         let (stop, stopping) = watch::channel(Stop::No);

@@ -8,4 +8,5 @@ mod life; // starting, draining, stopping
 mod tls; // TLS towards callers
 mod secrets; // what must never show
 mod access; // access lines
+mod streams; // lines that nobody takes
 mod resources; // sockets, descriptors, memory

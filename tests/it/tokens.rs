@@ -114,6 +114,81 @@ async fn malformed_and_empty_answers_of_the_endpoint_are_passing_faults() {
     bench.until_ready().await;
 }
 
+/// Whatever stands between the gateway and Box may say 400 or 401.
+#[tokio::test]
+async fn answers_that_are_no_oauth_errors_are_passing_faults_and_are_not_quoted() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let body = |status: u16, body: &str, content_type: &str| TokenAnswer::Body {
+        status,
+        body: body.to_owned(),
+        content_type: content_type.to_owned(),
+    };
+    let html = "<html><title>invalid_client SECRET</title></html>";
+    let json = "application/json";
+    let cases = [
+        (body(400, html, "text/html"), ["400", "HTML"]),
+        (body(401, html, "text/html; charset=utf-8"), ["401", "HTML"]),
+        (body(400, r#"{"message":"SECRET"}"#, json), ["400", "no error code"]),
+        (body(401, r#"{"error":"SECRET"}"#, json), ["401", "not known"]),
+        (body(400, "", json), ["400", "empty"]),
+        (body(401, "", "text/html"), ["401", "empty"]),
+    ];
+    let before = bench.sandbox.token_requests();
+    bench.sandbox.token_script(cases.iter().map(|(answer, _)| answer.clone()).collect());
+    bench.clock.advance(Duration::from_secs(3700));
+    for (nth, (_, words)) in (1..).zip(&cases) {
+        in_time(bench.sandbox.wait_for_token_requests(before + nth)).await;
+        until_failed(&bench, nth).await;
+        assert_eq!(refusal(bench.get("/2.0/users/me").await).await, (503, "token_unavailable".into()));
+        let (status, why) = bench.admin("/readyz").await;
+        assert!(status == 503 && words.iter().all(|word| why.contains(word)), "{words:?} in {why}");
+        assert!(why.contains("something between here and Box") && !why.contains("SECRET"), "{why}");
+        bench.clock.advance(Duration::from_secs(60));
+    }
+    bench.until_ready().await;
+}
+
+#[tokio::test]
+async fn every_known_oauth_error_is_a_refusal_of_the_identity() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let codes = [
+        (400, "invalid_request"),
+        (401, "invalid_client"),
+        (400, "invalid_client"),
+        (400, "invalid_grant"),
+        (400, "unauthorized_client"),
+        (400, "unsupported_grant_type"),
+        (400, "invalid_scope"),
+        (400, "insufficient_scope"),
+        (401, "invalid_token"),
+    ];
+    let answer = |(status, code): (u16, &str)| TokenAnswer::Body {
+        status,
+        body: format!(r#"{{"error":"{code}","error_description":"In words"}}"#),
+        content_type: "application/json".to_owned(),
+    };
+    let before = bench.sandbox.token_requests();
+    bench.sandbox.token_script(codes.map(answer).into());
+    bench.clock.advance(Duration::from_secs(3700));
+    for (nth, (_, code)) in (1..).zip(codes) {
+        in_time(bench.sandbox.wait_for_token_requests(before + nth)).await;
+        until_failed(&bench, nth).await;
+        assert_eq!(refusal(bench.get("/2.0/users/me").await).await, (502, "credentials_refused".into()));
+        let (_, why) = bench.admin("/readyz").await;
+        assert!(why.contains(&format!("Box refuses the credentials: {code} (In words)")), "{why}");
+        bench.clock.advance(Duration::from_secs(600));
+    }
+    bench.until_ready().await;
+}
+
+/// Until so many questions to the token endpoint have failed.
+async fn until_failed(bench: &Bench, count: usize) {
+    let failed = r#"boxgate_token_refreshes_total{identity="service",outcome="failed"}"#;
+    until(|| async { bench.metric(failed).await as usize == count }).await;
+}
+
 #[tokio::test]
 async fn a_refusal_is_answered_from_memory_and_mends_itself() {
     let bench = Bench::start().await;

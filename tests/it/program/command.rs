@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::Output;
 
-use boxgate::sandbox::Role;
+use boxgate::sandbox::{Role, TokenAnswer};
 
 use super::client::request;
 use super::harness::{FakeBox, Folder, Program, boxgate, command, write_file};
@@ -114,6 +114,24 @@ fn check_says_where_a_wrong_secret_is_mended_and_does_not_show_it() {
     let said = out(&output) + &err(&output);
     assert!(said.contains("identity service: failed") && said.contains("Developer Console"), "{said}");
     assert!(!said.contains("wrong-canary-secret"), "{said}");
+}
+
+#[test]
+fn check_does_not_blame_an_identity_for_what_stands_before_box() {
+    let (at, folder) = (FakeBox::start(), Folder::new());
+    write_file(&folder, &at, "", "");
+    at.token_always(Some(TokenAnswer::Body {
+        status: 401,
+        body: "<html>canary</html>".to_owned(),
+        content_type: "text/html".to_owned(),
+    }));
+    let output = boxgate(&folder, &["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = out(&output) + &err(&output);
+    for part in ["identity service: failed: not checked", "401", "HTML", "something between here and Box"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert!(!said.contains("canary") && !said.contains("Developer Console"), "{said}");
 }
 
 #[test]

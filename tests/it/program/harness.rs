@@ -1,10 +1,12 @@
 //! A child process whose lines can be waited for, and a Box in front of which it stands.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write as _};
 use std::ops::Deref;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
@@ -168,6 +170,13 @@ impl Lines {
         lines
     }
 
+    /// Of a stream that is not read.
+    fn ended() -> Self {
+        let lines = Self::default();
+        lines.change(|state| state.ended = true);
+        lines
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.0.state.lock().unwrap());
         self.0.changed.notify_all();
@@ -233,7 +242,26 @@ pub(super) struct Program {
     /// Where operators connect.
     pub(super) operators: String,
     pub(super) folder: Folder,
+    /// Pipes that stay open, and that nobody reads.
+    unread_out: Option<ChildStdout>,
+    unread_err: Option<BufReader<ChildStderr>>,
 }
+
+/// What becomes of a stream of the program's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    /// A pipe that is read to its end.
+    Read,
+    /// A pipe that stays open and that nobody reads once the program listens.
+    Unread,
+    /// A pipe whose reader goes away once the program listens.
+    Closed,
+    /// A device on which every write fails; for standard output only.
+    Full,
+}
+
+/// Of Linux, on all architectures that the tests run on.
+const O_NONBLOCK: i32 = 0o4000;
 
 impl Program {
     /// In front of this Box, with more tables in its file; returns when it listens.
@@ -254,24 +282,74 @@ impl Program {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = Lines::of(child.stdout.take().unwrap());
         let err = Lines::of(child.stderr.take().unwrap());
-        let mut program = Self { child, out, err, callers: String::new(), operators: String::new(), folder };
-        let line = program.err.wait_for(&["boxgate listens"]);
-        program.callers = addresses(&line, "callers");
-        program.operators = addresses(&line, "operators");
+        let line = err.wait_for(&["boxgate listens"]);
+        Self::listens(child, out, err, &line, folder)
+    }
+
+    fn listens(child: Child, out: Lines, err: Lines, line: &str, folder: Folder) -> Self {
+        let (callers, operators) = (addresses(line, "callers"), addresses(line, "operators"));
+        Self { child, out, err, callers, operators, folder, unread_out: None, unread_err: None }
+    }
+
+    /// In front of this Box, with these files in place of pipes that are read.
+    pub(super) fn with_streams(at: &FakeBox, more: &str, out: Stream, err: Stream) -> Self {
+        let folder = Folder::new();
+        write_file(&folder, at, "address = \"127.0.0.1:0\"", more);
+        let mut command = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+        let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
+        command.stdout(if out == Stream::Full { full() } else { Stdio::piped() });
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let (mut unread_out, mut unread_err) = (None, None);
+        let out_lines = match (out, child.stdout.take()) {
+            (Stream::Read, Some(pipe)) => Lines::of(pipe),
+            (Stream::Unread, Some(pipe)) => {
+                unread_out = Some(pipe);
+                Lines::ended()
+            }
+            _ => Lines::ended(),
+        };
+        let pipe = child.stderr.take().unwrap();
+        let mut program = if err == Stream::Read {
+            let lines = Lines::of(pipe);
+            let line = lines.wait_for(&["boxgate listens"]);
+            Self::listens(child, out_lines, lines, &line, folder)
+        } else {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = String::new();
+            while !line.contains("boxgate listens") {
+                line.clear();
+                assert_ne!(pipe.read_line(&mut line).unwrap(), 0, "it listens");
+            }
+            if err == Stream::Unread {
+                unread_err = Some(pipe);
+            }
+            Self::listens(child, out_lines, Lines::ended(), &line, folder)
+        };
+        (program.unread_out, program.unread_err) = (unread_out, unread_err);
         program
     }
 
-    /// Nobody reads its lines once it listens: both pipes are closed.
-    pub(super) fn unheard(at: &FakeBox) -> Self {
-        let folder = Folder::new();
-        write_file(&folder, at, "address = \"127.0.0.1:0\"", "");
-        let mut command = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        drop(child.stdout.take());
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let line = lines.find_map(|line| line.ok().filter(|line| line.contains("boxgate listens"))).unwrap();
-        let (callers, operators) = (addresses(&line, "callers"), addresses(&line, "operators"));
-        Self { child, out: Lines::default(), err: Lines::default(), callers, operators, folder }
+    /// Fills the pipe that is the program's descriptor of this number, so that its next write there waits.
+    pub(super) fn fill(&self, descriptor: u32) {
+        // Opened anew, so that only this end of the pipe does not wait.
+        let mut pipe = File::options()
+            .write(true)
+            .custom_flags(O_NONBLOCK)
+            .open(format!("/proc/{}/fd/{descriptor}", self.id()))
+            .unwrap();
+        for piece in [vec![b'\n'; 4096], vec![b'\n'; 1]] {
+            let full = loop {
+                if let Err(error) = pipe.write_all(&piece) {
+                    break error;
+                }
+            };
+            assert_eq!(full.kind(), ErrorKind::WouldBlock, "{full}");
+        }
+    }
+
+    /// Begins to read the standard output that was left unread.
+    pub(super) fn read_out(&mut self) {
+        self.out = Lines::of(self.unread_out.take().unwrap());
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -295,11 +373,23 @@ impl Program {
     pub(super) fn exited(&mut self) -> ExitStatus {
         self.out.wait_for_end();
         self.err.wait_for_end();
-        self.child.wait().unwrap()
+        let mut ended = None;
+        until("its end", || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap()
     }
 
     pub(super) fn get(&self, target: &str) -> Answer {
         request(&self.callers, "GET", target, "")
+    }
+
+    /// The value of a metric without labels.
+    pub(super) fn metric(&self, name: &str) -> u64 {
+        let text = self.admin("/metrics").body;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in:\n{text}"))
     }
 
     pub(super) fn admin(&self, target: &str) -> Answer {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 
-use boxgate::sandbox::{Fault, Role};
+use boxgate::sandbox::Role;
 
 use super::client::{receive, send};
 use super::harness::{FakeBox, PATIENCE, Program, until, wait};
@@ -150,16 +150,4 @@ fn first_requests_wait_for_the_first_token_and_share_one_question() {
     drop(hold);
     assert!(requests.into_iter().all(|request| request.join().unwrap() == 200));
     assert_eq!(at.token_requests(), 1);
-}
-
-#[test]
-fn it_serves_on_when_nobody_reads_its_lines_any_more() {
-    let at = FakeBox::start();
-    let program = Program::unheard(&at).ready();
-    // Enough for every worker to have something to say.
-    for _ in 0..8 {
-        at.script(ME, vec![Fault::CloseBeforeHead; 3]);
-        assert_eq!(program.get(ME).status, 502);
-        assert_eq!(program.get(ME).status, 200);
-    }
 }

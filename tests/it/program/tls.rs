@@ -317,6 +317,21 @@ fn folder_with(gate: &Gate, cert: &str) {
     gate.program.folder.write("callers-ca.crt", &gate.callers.pem);
 }
 
+/// A certificate on a file system that hangs.
+#[test]
+fn files_that_cannot_be_read_to_their_end_do_not_hold_up_the_end() {
+    let mut gate = Gate::start(TLS, "");
+    let file = gate.program.folder.join("tls.crt");
+    std::fs::remove_file(&file).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
+    assert!(made.success());
+    gate.program.hang_up();
+    // A named pipe opens once the gateway has opened it too, which then waits for what is never written.
+    let _pipe = std::fs::File::options().write(true).open(&file).unwrap();
+    gate.program.terminate();
+    assert_eq!(gate.program.exited().code(), Some(0));
+}
+
 #[test]
 fn without_tls_sighup_says_that_nothing_was_read() {
     let at = FakeBox::start();

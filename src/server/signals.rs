@@ -1,0 +1,154 @@
+//! Signals, heard on a thread of their own: it goes on while the thread that accepts is held up.
+
+use std::io;
+use std::process;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+use super::Stop;
+use crate::tls::Tls;
+
+/// What is left to do after the second signal, such as to hand over the last lines, may take this long.
+const LAST: Duration = Duration::from_millis(1500);
+
+/// Begins to listen to signals. The first SIGTERM or SIGINT drains. The second ends at once what is in flight, and the
+/// process soon after, even where its other threads are stuck. SIGHUP reads the files of `tls` again.
+///
+/// # Errors
+/// The thread cannot be started.
+pub fn listen(tls: Option<Arc<Tls>>) -> io::Result<watch::Receiver<Stop>> {
+    let (sender, receiver) = watch::channel(Stop::No);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before this returns, so that no signal ends the process by the system's own rule.
+    let (stops, hangup) = {
+        let _inside = runtime.enter();
+        let stops = Stops(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        (stops, signal(SignalKind::hangup())?)
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.spawn(reload_on(hangup, tls));
+        runtime.block_on(stop_on(stops, sender));
+    })?;
+    Ok(receiver)
+}
+
+/// SIGTERM and SIGINT.
+struct Stops(Signal, Signal);
+
+impl Stops {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+async fn stop_on(mut stops: Stops, sender: watch::Sender<Stop>) {
+    for stop in [Stop::Drain, Stop::Now] {
+        stops.next().await;
+        sender.send_replace(stop);
+    }
+    tokio::select! {
+        () = tokio::time::sleep(LAST) => {}
+        () = stops.next() => {}
+    }
+    process::exit(0);
+}
+
+async fn reload_on(mut hangup: Signal, tls: Option<Arc<Tls>>) {
+    while hangup.recv().await.is_some() {
+        reload(tls.clone()).await;
+    }
+}
+
+/// Files may be slow, and signals are heard meanwhile.
+async fn reload(tls: Option<Arc<Tls>>) {
+    let Some(tls) = tls else {
+        warn!(
+            "SIGHUP: nothing was read again; the configuration file and the secrets take effect at a restart"
+        );
+        return;
+    };
+    match tokio::task::spawn_blocking(move || tls.reload()).await {
+        Ok(Ok(advice)) => {
+            if let Some(advice) = advice {
+                warn!("{advice}");
+            }
+            warn!(
+                "SIGHUP: cert, key and client_ca of [listen] tls were read again and hold for new connections; the configuration file and the secrets take effect at a restart"
+            );
+        }
+        Ok(Err(faults)) => {
+            for fault in faults {
+                error!("SIGHUP: [listen] tls stays as it was: {fault}");
+            }
+        }
+        Err(error) => error!("SIGHUP: [listen] tls stays as it was: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    const CHILD: &str = "BOXGATE_TEST_SIGNALS_CHILD";
+
+    /// Not a test: the process of [`the_second_signal_ends_a_process_whose_threads_are_stuck`].
+    #[test]
+    #[ignore = "a child process of another test"]
+    fn is_stuck_once_it_drains() {
+        if std::env::var_os(CHILD).is_none() {
+            return;
+        }
+        let mut stop = listen(None).unwrap();
+        writeln!(io::stdout(), "\nlistens").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(stop.wait_for(|stop| *stop == Stop::Drain)).unwrap();
+        writeln!(io::stdout(), "\ndrains").unwrap();
+        loop {
+            thread::park();
+        }
+    }
+
+    struct Killed(Child);
+
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn the_second_signal_ends_a_process_whose_threads_are_stuck() {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "server::signals::tests::is_stuck_once_it_drains", "--ignored", "--nocapture"])
+            .env(CHILD, "1")
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = Killed(child.unwrap());
+        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+        for said in ["listens", "drains"] {
+            lines.by_ref().find(|line| line == said).unwrap();
+            let sent = Command::new("kill").arg("-TERM").arg(child.0.id().to_string()).status();
+            assert!(sent.unwrap().success());
+        }
+        for _ in 0..300 {
+            if let Some(status) = child.0.try_wait().unwrap() {
+                assert_eq!(status.code(), Some(0));
+                return;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("it goes on");
+    }
+}

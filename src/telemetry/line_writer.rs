@@ -1,0 +1,376 @@
+//! Lines on standard output and standard error, written by a thread of their own.
+//!
+//! Whoever hands over a line never waits: a pipe that nobody empties, or a slow disk, holds up neither requests nor
+//! the end of the process. Lines that are not written are counted.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+/// Lines are written together, about this many bytes in one call.
+const BATCH: usize = 64 * 1024;
+/// The lines that wait hold at most this many bytes: a caller decides how long a path is.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// How often [`LineWriter::flush`] looks whether anything was written.
+const LOOK: Duration = Duration::from_millis(100);
+/// [`LineWriter::flush`] gives up when nothing was written in this many looks …
+const STALLED: u32 = 20;
+/// … and after this many in any case.
+const LOOKS: u32 = 100;
+/// Pause before another try, where a descriptor that does not wait takes nothing now.
+const BUSY: Duration = Duration::from_millis(10);
+
+/// Where lines are handed over.
+#[derive(Debug, Clone)]
+pub struct LineWriter {
+    queue: SyncSender<Entry>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// One line, with its line feed.
+    Line(Vec<u8>),
+    /// Somebody waits until everything before it is written or lost.
+    Flush(SyncSender<()>),
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    lost: AtomicU64,
+    /// Bytes of the lines in the queue.
+    waiting: AtomicUsize,
+    /// Bytes that were written.
+    written: AtomicU64,
+}
+
+/// A standard stream as a plain file. The standard library's own handles have a lock and a buffer, for which another
+/// thread, or the end of the process, could have to wait.
+///
+/// # Errors
+/// No descriptor is left.
+pub fn unbuffered(stream: impl AsFd) -> io::Result<File> {
+    stream.as_fd().try_clone_to_owned().map(File::from)
+}
+
+impl LineWriter {
+    /// Starts a thread of this name, which writes to `out` until the last clone of what is returned has gone. At most
+    /// `most` lines wait for it. `failed` hears of the first write that fails, and of no other.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(
+        name: &str,
+        out: impl Write + Send + 'static,
+        most: usize,
+        failed: impl FnOnce(&io::Error) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (queue, lines) = sync_channel(most);
+        let counts = Arc::new(Counts::default());
+        let counted = counts.clone();
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || write_lines(out, &lines, &counted, failed))?;
+        Ok(Self { queue, counts })
+    }
+
+    /// Hands over one line, with its line feed. It is lost where too many wait already.
+    pub fn write(&self, line: Vec<u8>) {
+        let length = line.len();
+        let waiting = self.counts.waiting.fetch_add(length, Ordering::Relaxed);
+        if waiting.saturating_add(length) > MOST_BYTES || self.queue.try_send(Entry::Line(line)).is_err() {
+            self.counts.waiting.fetch_sub(length, Ordering::Relaxed);
+            self.counts.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lines that were not written, or not to their end.
+    pub fn lost(&self) -> u64 {
+        self.counts.lost.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every line that was handed over before is written or lost. Returns false where that takes too
+    /// long: two seconds without a byte written, ten in all.
+    pub fn flush(&self) -> bool {
+        let (done, flushed) = sync_channel(1);
+        let mut entry = Some(Entry::Flush(done));
+        let mut written = self.counts.written.load(Ordering::Relaxed);
+        let mut stalled = 0;
+        for _ in 0..LOOKS {
+            if let Some(unsent) = entry.take() {
+                match self.queue.try_send(unsent) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(unsent)) => entry = Some(unsent),
+                    Err(TrySendError::Disconnected(_)) => return false,
+                }
+            }
+            match flushed.recv_timeout(LOOK) {
+                Ok(()) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let now = self.counts.written.load(Ordering::Relaxed);
+            stalled = if now == written { stalled + 1 } else { 0 };
+            if stalled == STALLED {
+                return false;
+            }
+            written = now;
+        }
+        false
+    }
+}
+
+/// Hands over what is written in one call as one line.
+impl Write for &LineWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        LineWriter::write(self, line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_lines(
+    mut out: impl Write,
+    lines: &Receiver<Entry>,
+    counts: &Counts,
+    failed: impl FnOnce(&io::Error),
+) {
+    let mut failed = Some(failed);
+    let mut batch = Batch::default();
+    while let Ok(first) = lines.recv() {
+        let mut next = Some(first);
+        let mut flush = None;
+        // What waits is written in one call.
+        while let Some(entry) = next {
+            match entry {
+                Entry::Line(line) => batch.push(&line),
+                Entry::Flush(done) => {
+                    flush = Some(done);
+                    break;
+                }
+            }
+            next = if batch.bytes.len() < BATCH { lines.try_recv().ok() } else { None };
+        }
+        // A reader that has gone, or a disk that is full, is no reason to stop: it may be otherwise with the next.
+        if let Err(error) = batch.write(&mut out, counts)
+            && let Some(failed) = failed.take()
+        {
+            failed(&error);
+        }
+        if let Some(done) = flush {
+            let _ = done.send(());
+        }
+    }
+}
+
+/// Lines that are written together.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    /// Where each line ends in `bytes`.
+    ends: Vec<usize>,
+    /// What was written last is the beginning of a line.
+    cut: bool,
+}
+
+impl Batch {
+    fn push(&mut self, line: &[u8]) {
+        if self.cut && self.bytes.is_empty() {
+            // The rest of the line that was cut will never come: the next one begins a line of its own.
+            self.bytes.push(b'\n');
+        }
+        self.bytes.extend_from_slice(line);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Writes all lines and forgets them; counts those that were not written to their end.
+    fn write(&mut self, out: &mut impl Write, counts: &Counts) -> io::Result<()> {
+        let first = usize::from(self.cut);
+        let lines = self.bytes.len().saturating_sub(first);
+        counts.waiting.fetch_sub(lines, Ordering::Relaxed);
+        let (written, result) = write_all(out, &self.bytes, counts);
+        let whole = self.ends.partition_point(|end| *end <= written);
+        counts.lost.fetch_add((self.ends.len() - whole) as u64, Ordering::Relaxed);
+        if written > 0 {
+            let ended = whole.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(first);
+            self.cut = written > ended;
+        }
+        self.bytes.clear();
+        self.ends.clear();
+        result
+    }
+}
+
+/// Writes as much as can be written, and says how much that was.
+fn write_all(out: &mut impl Write, bytes: &[u8], counts: &Counts) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match out.write(rest) {
+            Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
+            Ok(count) => {
+                written += count;
+                counts.written.fetch_add(count as u64, Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Another process with the same pipe or terminal may have made it so that writes do not wait.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(BUSY),
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    /// Takes so many bytes each time, in turn, and fails where the number is 0; after the last everything.
+    #[derive(Clone, Default)]
+    struct Disk {
+        text: Arc<Mutex<Vec<u8>>>,
+        takes: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl Disk {
+        fn taking(takes: &[usize]) -> Self {
+            let takes = takes.iter().rev().copied().collect();
+            Self { text: Arc::default(), takes: Arc::new(Mutex::new(takes)) }
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let most = self.takes.lock().unwrap().pop().unwrap_or(bytes.len());
+            if most == 0 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            let piece = &bytes[..most.min(bytes.len())];
+            self.text.lock().unwrap().extend_from_slice(piece);
+            Ok(piece.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Nobody reads it until what is returned is dropped.
+    struct FullPipe(Receiver<()>);
+
+    fn full_pipe() -> (FullPipe, Sender<()>) {
+        let (reader, pipe) = channel();
+        (FullPipe(pipe), reader)
+    }
+
+    impl Write for FullPipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn started(out: impl Write + Send + 'static, most: usize) -> LineWriter {
+        LineWriter::start("lines", out, most, |_| {}).unwrap()
+    }
+
+    #[test]
+    fn lines_that_are_not_whole_are_counted_and_the_next_begins_a_line_of_its_own() {
+        // One batch of three lines of four bytes: six bytes are taken, then the disk is full; then it is so once
+        // more; then one byte alone is taken.
+        for (takes, text, lost) in [
+            (&[][..], "aaa\nbbb\nccc\nddd\neee\nfff\n", 0),
+            (&[6, 0], "aaa\nbb\nddd\neee\nfff\n", 2),
+            (&[8, 0], "aaa\nbbb\nddd\neee\nfff\n", 1),
+            (&[0], "ddd\neee\nfff\n", 3),
+            (&[6, 0, 0], "aaa\nbb\neee\nfff\n", 3),
+            (&[6, 0, 1, 0], "aaa\nbb\neee\nfff\n", 3),
+            (&[6, 0, 3, 0], "aaa\nbb\ndd\neee\nfff\n", 3),
+            (&[6, 0, 1, 2, 0, 5, 0], "aaa\nbb\ndd\neee\n", 4),
+            (&[1, 1, 1, 1, 1], "aaa\nbbb\nccc\nddd\neee\nfff\n", 0),
+        ] {
+            let (mut disk, counts) = (Disk::taking(takes), Counts::default());
+            let mut batch = Batch::default();
+            for lines in [&["aaa\n", "bbb\n", "ccc\n"][..], &["ddd\n"], &["eee\n"], &["fff\n"]] {
+                for line in lines {
+                    counts.waiting.fetch_add(line.len(), Ordering::Relaxed);
+                    batch.push(line.as_bytes());
+                }
+                let _ = batch.write(&mut disk, &counts);
+            }
+            assert_eq!(disk.text(), text, "{takes:?}");
+            assert_eq!(counts.lost.load(Ordering::Relaxed), lost, "{takes:?}");
+            assert_eq!(counts.waiting.load(Ordering::Relaxed), 0, "{takes:?}");
+        }
+    }
+
+    #[test]
+    fn every_line_is_written_in_its_order() {
+        let disk = Disk::default();
+        let lines = started(disk.clone(), 100_000);
+        let want: Vec<String> = (0..20_000).map(|number| format!("line {number}\n")).collect();
+        want.iter().for_each(|line| lines.write(line.clone().into()));
+        assert!(lines.flush());
+        assert_eq!(disk.text(), want.concat());
+        assert_eq!(lines.lost(), 0);
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_holds_up_nobody_and_every_lost_line_is_counted() {
+        let (pipe, reader) = full_pipe();
+        let lines = started(pipe, 10);
+        // The first may be in the thread's hand.
+        (0..111).for_each(|_| lines.write(b"line\n".to_vec()));
+        assert!((100..=101).contains(&lines.lost()), "{}", lines.lost());
+        assert!(!lines.flush());
+        drop(reader);
+        assert!(lines.flush());
+        assert!((100..=101).contains(&lines.lost()), "{}", lines.lost());
+    }
+
+    #[test]
+    fn lines_that_wait_have_a_bound_in_bytes() {
+        let (pipe, reader) = full_pipe();
+        let lines = started(pipe, 1000);
+        let mebibyte = vec![b'\n'; 1024 * 1024];
+        (0..50).for_each(|_| lines.write(mebibyte.clone()));
+        assert!((33..=34).contains(&lines.lost()), "{}", lines.lost());
+        drop(reader);
+        assert!(lines.flush());
+        lines.write(mebibyte);
+        assert!(lines.flush());
+        assert!((33..=34).contains(&lines.lost()), "{}", lines.lost());
+    }
+
+    #[test]
+    fn the_first_failure_is_told_and_no_other() {
+        let (told, failures) = channel();
+        let disk = Disk::taking(&[0, 0]);
+        let failed = move |error: &io::Error| told.send(error.kind()).unwrap();
+        let lines = LineWriter::start("lines", disk.clone(), 10, failed).unwrap();
+        for line in ["a\n", "b\n", "c\n"] {
+            lines.write(line.into());
+            assert!(lines.flush());
+        }
+        assert_eq!(failures.iter().collect::<Vec<_>>(), [ErrorKind::StorageFull]);
+        assert_eq!((disk.text().as_str(), lines.lost()), ("c\n", 2));
+    }
+}
