@@ -8,7 +8,7 @@ use crate::connect::{Connector, Trust, proxy_matcher, token_client};
 use crate::grant::{Fault, Grant, Granted};
 use crate::net::descriptors::UpstreamRoom;
 use crate::upload::Upload;
-use crate::upstream::Upstream;
+use crate::upstream::{Protocol, Upstream};
 
 /// Checks every identity; a line for each goes to `say`. Whether all is well.
 pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
@@ -81,7 +81,8 @@ async fn who_am_i(
     let origin = pool.origin(&config.hosts.api).ok_or("[box] api is no host name")?;
     let limit = config.upstream.response_timeout;
     let answering = async {
-        let (response, _lease) = pool.send(&origin, request, false).await.map_err(|error| error.cause)?;
+        let (response, _lease) =
+            pool.send(&origin, request, Protocol::Any).await.map_err(|error| error.cause)?;
         let (head, body) = response.into_parts();
         let body = http_body_util::BodyExt::collect(http_body_util::Limited::new(body, 64 * 1024));
         let body = body.await.map_err(|error| error.to_string())?.to_bytes();

@@ -14,7 +14,7 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -115,6 +115,8 @@ pub struct Connector {
 pub enum ConnectError {
     /// Name, TCP, proxy or TLS failed; the words name the authority and the cause.
     Unreachable(String),
+    /// Box does not speak the one version that was offered.
+    NotSpoken(String),
     /// No descriptor is free for one more.
     NoRoom,
 }
@@ -163,16 +165,22 @@ impl Connector {
             }
         };
         let connecting = async {
-            let tcp = self.tcp(authority).await?;
+            let unreachable =
+                |cause| ConnectError::Unreachable(format!("cannot connect to {authority}: {cause}"));
+            let tcp = self.tcp(authority).await.map_err(unreachable)?;
             let tcp = BufReader::with_capacity(READ_AHEAD, tcp);
-            tls.connect(server_name.clone(), tcp).await.map_err(|error| format!("TLS: {error}"))
+            tls.connect(server_name.clone(), tcp).await.map_err(|error| match is_not_spoken(&error) {
+                true => ConnectError::NotSpoken(format!("{authority} does not speak HTTP/1.1")),
+                false => unreachable(format!("TLS: {error}")),
+            })
         };
-        let cause = match tokio::time::timeout(self.timeout, connecting).await {
-            Ok(Ok(connection)) => return Ok((connection, room)),
-            Ok(Err(cause)) => cause,
-            Err(_) => format!("not established in {:?}", self.timeout),
-        };
-        Err(ConnectError::Unreachable(format!("cannot connect to {authority}: {cause}")))
+        match tokio::time::timeout(self.timeout, connecting).await {
+            Ok(connected) => connected.map(|connection| (connection, room)),
+            Err(_) => Err(ConnectError::Unreachable(format!(
+                "cannot connect to {authority}: not established in {:?}",
+                self.timeout
+            ))),
+        }
     }
 
     async fn tcp(&self, authority: &Authority) -> Result<TcpStream, String> {
@@ -200,6 +208,12 @@ impl Connector {
         };
         Ok(stream.into_inner())
     }
+}
+
+/// RFC 7301 §3.2.
+fn is_not_spoken(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)))
 }
 
 /// An error's words with those of its causes.

@@ -45,10 +45,9 @@ pub async fn send(
         };
         exchange.attempt();
         let sent = Instant::now();
-        let http1_only = outbound.upload.invitation().is_some();
         let request = outbound.request(token.as_deref());
         let charge = charge.map(|charge| charge.of(request.body().taken()));
-        let answering = worker.upstream().send(&outbound.origin, request, http1_only);
+        let answering = worker.upstream().send(&outbound.origin, request, outbound.protocol());
         match in_time(worker, outbound, pin!(answering)).await? {
             Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
                 charge.map(Charge::keep);

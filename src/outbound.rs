@@ -24,7 +24,7 @@ use crate::target;
 use crate::throttle::Request;
 use crate::token::Token;
 use crate::upload::{Attempt, Upload};
-use crate::upstream::Origin;
+use crate::upstream::{Origin, Protocol};
 use crate::worker::Worker;
 
 /// Box works on moves and deletions of large folders for up to 600 s (OpenAPI, `PUT` and `DELETE /folders/{id}`) and
@@ -47,6 +47,8 @@ pub struct Outbound {
     pub identity: Option<usize>,
     /// The operation may take Box minutes.
     pub long: bool,
+    /// The answer is content of any size from a download host.
+    pub bulk: bool,
     /// What of the answer is not for the caller as it is.
     pub places: Option<&'static Node>,
     /// Whose call of Box's API it is; `None`: it is none that a plan licenses.
@@ -102,9 +104,19 @@ impl Outbound {
             upload,
             identity: (to.access == Access::Token).then_some(identity),
             long: to.access == Access::Realtime || is_long(&head.method, to.operation),
+            bulk: request.class == Class::Download && to.authority == worker.config().hosts.download
+                || to.access == Access::Presigned,
             call: to.counted.then_some(Call { app, identity, class }),
             places,
         })
+    }
+
+    /// Which version of HTTP suits it. Content goes on HTTP/1.1: there the kernel holds back what a caller does not
+    /// take, and one caller's content is not in the way of another's. So windows of HTTP/2 can be small enough for
+    /// any number of callers that take nothing, without slowing down those that are far from Box.
+    pub fn protocol(&self) -> Protocol {
+        // hyper cannot wait for an invitation on HTTP/2.
+        if self.bulk || self.upload.invitation().is_some() { Protocol::Http1 } else { Protocol::Any }
     }
 
     /// One sending of it.

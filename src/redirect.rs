@@ -85,6 +85,7 @@ pub async fn follow(
             upload: Upload::none(),
             identity: None,
             long: false,
+            bulk: true,
             places: None,
             call: None,
         };

@@ -46,9 +46,12 @@ use crate::http::incoming_body::IncomingBody;
 use crate::net::descriptors::Room;
 use crate::upload::Attempt;
 
+/// So much of an answer is held for a caller that does not take it. Content of any size comes on HTTP/1.1 instead, so
+/// this need not cover the bandwidth of a long way to Box.
+///
 /// Stream windows times streams do not exceed the connection's window: callers that stop reading cannot, together,
 /// stop the others on the same connection.
-const STREAM_WINDOW: u32 = 1 << 20;
+const STREAM_WINDOW: u32 = 1 << 18;
 const STREAMS: usize = 64;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 /// A connection with requests under way that is silent for so long is asked for a sign of life …
@@ -75,6 +78,8 @@ pub struct Origin {
     http2: RefCell<Vec<Rc<Http2>>>,
     /// What ALPN said last; `None` before the first connection.
     speaks_http2: Cell<Option<bool>>,
+    /// It refused a connection on which HTTP/1.1 alone was offered.
+    refuses_http1: Cell<bool>,
     /// A connection under way that others wait for: the first one, or the next HTTP/2 one.
     shared: RefCell<Option<Outcome>>,
 }
@@ -92,6 +97,15 @@ struct Http2 {
     streams: Cell<usize>,
     limit: Cell<usize>,
     since: Cell<Instant>,
+}
+
+/// Which version of HTTP a request is to be sent with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// The one that Box chooses, HTTP/2 where it speaks it.
+    Any,
+    /// HTTP/1.1, unless Box does not speak it.
+    Http1,
 }
 
 /// Why a request got no response head.
@@ -215,16 +229,16 @@ impl Upstream {
         Some(origin)
     }
 
-    /// Sends a request whose URI is path and query alone. `http1_only`: for what HTTP/2 cannot say in hyper, an
-    /// `Expect: 100-continue`.
+    /// Sends a request whose URI is path and query alone.
     pub async fn send(
         &self,
         origin: &Rc<Origin>,
         mut request: Request<Attempt>,
-        http1_only: bool,
+        protocol: Protocol,
     ) -> Result<(Response<IncomingBody>, Lease), SendError> {
         // Connections that end before they can be used could keep this going for ever.
         for _ in 0..MOST_CONNECTIONS {
+            let http1_only = protocol == Protocol::Http1 && !origin.refuses_http1.get();
             if !http1_only {
                 if origin.speaks_http2.get().is_none() {
                     Box::pin(self.connect_shared(origin)).await?;
@@ -268,7 +282,7 @@ impl Upstream {
                 let make_room = self.closing_idle();
                 tokio::task::spawn_local(async move {
                     let opened = open(&connector, &origin, false, make_room).await;
-                    let connected = opened.map(|opened| match opened {
+                    let connected = opened.map_err(SendError::from).map(|opened| match opened {
                         Opened::Http1(sender) => {
                             origin.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
                         }
@@ -292,13 +306,18 @@ impl Upstream {
     ) -> Result<Option<http1::SendRequest<Attempt>>, SendError> {
         // Boxed: a handshake is rare and its state large, and the whole of a request's state is moved for each one.
         let opening = open(&self.connector, origin, http1_only, self.closing_idle());
-        Ok(match Box::pin(opening).await? {
-            Opened::Http1(sender) => Some(sender),
-            Opened::Http2(connection) => {
+        match Box::pin(opening).await {
+            Ok(Opened::Http1(sender)) => Ok(Some(sender)),
+            Ok(Opened::Http2(connection)) => {
                 origin.http2.borrow_mut().push(connection);
-                None
+                Ok(None)
             }
-        })
+            Err(ConnectError::NotSpoken(_)) if http1_only => {
+                origin.refuses_http1.set(true);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Closes this worker's idle HTTP/1.1 connections when it is called.
@@ -336,7 +355,7 @@ async fn open(
     origin: &Origin,
     http1_only: bool,
     make_room: impl FnOnce(),
-) -> Result<Opened, SendError> {
+) -> Result<Opened, ConnectError> {
     let connecting = connector.connect(&origin.authority, &origin.server_name, http1_only, make_room);
     let (connection, room) = connecting.await?;
     let http2 = connection.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -344,7 +363,7 @@ async fn open(
         origin.speaks_http2.set(Some(http2));
     }
     let handshake =
-        |error: hyper::Error| SendError::unreachable(format!("{}: {}", origin.authority, chain(&error)));
+        |error: hyper::Error| ConnectError::Unreachable(format!("{}: {}", origin.authority, chain(&error)));
     if http2 {
         Ok(Opened::Http2(start_http2(connection, room).await.map_err(handshake)?))
     } else {
@@ -419,6 +438,7 @@ impl Origin {
             idle: RefCell::default(),
             http2: RefCell::default(),
             speaks_http2: Cell::new(None),
+            refuses_http1: Cell::new(false),
             shared: RefCell::default(),
         })
     }
@@ -503,7 +523,7 @@ impl Origin {
 impl From<ConnectError> for SendError {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::Unreachable(cause) => Self::unreachable(cause),
+            ConnectError::Unreachable(cause) | ConnectError::NotSpoken(cause) => Self::unreachable(cause),
             ConnectError::NoRoom => Self {
                 unsent: true,
                 fault: SendFault::NoRoom,

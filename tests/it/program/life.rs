@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 
-use boxgate::sandbox::Role;
+use boxgate::sandbox::{Content, Role};
 
 use super::client::{receive, send};
 use super::harness::{FakeBox, PATIENCE, Program, until, wait};
@@ -95,8 +95,31 @@ fn a_second_sigterm_ends_at_once() {
     program.err.wait_for(&["draining"]);
     program.terminate();
     assert!(program.exited().code().is_some(), "it ends by itself, not by the signal");
-    program.out.wait_for(&["status=499", "end=caller_left"]);
+    program.out.wait_for(&["status=503", "end=stopped"]);
     drop(hanging);
+}
+
+/// A stop is nobody's leaving, and a broken answer that it cuts is not Box's doing.
+#[test]
+fn what_a_stop_cuts_off_is_recorded_as_such() {
+    let at = FakeBox::start();
+    let file = at.add_file("0", "z", Content::Zeros(64 << 20));
+    let mut program = Program::start(&at, "[server]\ndrain_timeout = \"200ms\"").ready();
+    let mut upload = send(&program.callers, "POST", "/2.0/files/content", "Content-Length: 1000\r\n");
+    upload.write_all(b"a part of it").unwrap();
+    let mut download = send(&program.callers, "GET", &format!("/api/2.0/files/{file}/content"), "");
+    let mut first = [0; 1024];
+    download.read_exact(&mut first).unwrap();
+    let hold = at.hold_replies(ME);
+    let waiting = send(&program.callers, "GET", ME, "");
+    wait(at.wait_for_calls(3));
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    program.out.wait_for(&["method=POST", "status=503", "end=stopped"]);
+    program.out.wait_for(&["path=/api/2.0/files/", "status=200", "end=stopped"]);
+    program.out.wait_for(&["path=/2.0/users/me", "status=503", "end=stopped"]);
+    assert!(!program.out.text().contains("caller_left"), "{}", program.out.text());
+    drop((upload, download, waiting, hold));
 }
 
 #[test]

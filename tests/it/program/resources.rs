@@ -3,11 +3,15 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::Duration;
 
-use boxgate::sandbox::{Content, Fault};
+use boxgate::sandbox::{Content, Fault, Options, Protocols};
 
 use super::client::{receive, send};
-use super::harness::{FakeBox, Folder, Program, boxgate, command, write_file};
+use super::harness::{FakeBox, Folder, Program, boxgate, command, until, wait, write_file};
+use crate::raw::caller::fields;
+use crate::raw::frames;
 
 const ME: &str = "/2.0/users/me";
 const GIB: u64 = 1 << 30;
@@ -51,18 +55,113 @@ fn a_socket_file_with_a_listener_is_left_alone() {
     drop(first);
 }
 
+/// Callers take neither the descriptors of operators nor all of those for connections to Box.
 #[test]
-fn running_out_of_descriptors_passes() {
-    let (at, folder) = (FakeBox::start(), Folder::new());
+fn callers_cannot_take_the_last_descriptors() {
+    let at = FakeBox::with(Options { protocols: Protocols::Http1, ..Options::default() });
+    let folder = Folder::new();
     write_file(&folder, &at, "address = \"127.0.0.1:0\"\nworkers = 1", "");
     let mut limited = command("sh", &folder);
-    limited.args(["-c", "ulimit -n 40; exec \"$0\"", env!("CARGO_BIN_EXE_boxgate")]);
+    limited.args(["-c", "ulimit -n 64; exec \"$0\"", env!("CARGO_BIN_EXE_boxgate")]);
     let program = Program::spawn(folder, limited).ready();
-    assert_eq!(program.get(ME).status, 200);
-    let idle: Vec<_> = (0..60).map(|_| TcpStream::connect(&program.callers).unwrap()).collect();
-    program.err.wait_for(&["connections cannot be accepted"]);
+    let most = figure(&program, "boxgate_connections_max ");
+    assert!((1..=64).contains(&most), "{most}");
+    let idle: Vec<_> = (0..200).map(|_| TcpStream::connect(&program.callers).unwrap()).collect();
+    until("more are closed", || figure(&program, "boxgate_connections_refused_total ") == 200 - most);
+    assert_eq!(figure(&program, "boxgate_connections "), most);
+    program.err.wait_for(&["max_connections"]);
     drop(idle);
+    until("there is room", || figure(&program, "boxgate_connections ") == 0);
     assert_eq!(program.get(ME).status, 200);
+}
+
+/// Over one connection callers may ask for more than Box can have connections for.
+#[test]
+fn requests_cannot_take_the_last_descriptors() {
+    let at = FakeBox::with(Options { protocols: Protocols::Http1, ..Options::default() });
+    let folder = Folder::new();
+    let listen = "address = \"127.0.0.1:0\"\nworkers = 1\nmax_connections = 2";
+    write_file(&folder, &at, listen, "[server]\nkeepalive_timeout = \"10m\"");
+    let mut limited = command("sh", &folder);
+    limited.args(["-c", "ulimit -n 64; exec \"$0\"", env!("CARGO_BIN_EXE_boxgate")]);
+    let program = Program::spawn(folder, limited).ready();
+    let hold = at.hold_replies(ME);
+    let mut caller = Http2::connect(&program.callers, 1 << 20);
+    (0..100).for_each(|_| caller.get(ME));
+    // What there is no room for waits, and is told so in the end.
+    until("some wait at Box", || at.requests_in_flight() > 0);
+    assert_eq!(program.admin("/healthz").status, 200);
+    until("the others are refused", || {
+        let text = program.admin("/metrics").body;
+        text.lines()
+            .any(|line| line.starts_with("boxgate_requests_total{") && line.contains("status=\"503\""))
+    });
+    assert_eq!(program.admin("/healthz").status, 200);
+    drop(hold);
+    drop(caller);
+    until("all are done", || at.requests_in_flight() == 0);
+    assert_eq!(program.get(ME).status, 200);
+}
+
+fn figure(program: &Program, line: &str) -> u64 {
+    let text = program.admin("/metrics").body;
+    let found = text.lines().find_map(|have| have.strip_prefix(line)?.trim().parse().ok());
+    found.unwrap_or_else(|| panic!("no {line} in {text}"))
+}
+
+/// What the README says of streams that their callers do not read: content, and other answers.
+#[test]
+fn a_thousand_stalled_streams_stay_within_their_bound() {
+    const STREAMS: u64 = 1_000;
+    let at = FakeBox::start();
+    let file = at.add_file("0", "big.bin", Content::Zeros(64 * MIB));
+    let large =
+        Fault::RawBody { headers: Default::default(), pieces: vec![vec![0; 8 * MIB as usize].into()] };
+    at.script(ME, vec![large; STREAMS as usize]);
+    for (path, bound) in [(format!("/api/2.0/files/{file}/content"), 250 * MIB), (ME.to_owned(), 400 * MIB)] {
+        let program = Program::start(&at, "[limits]\nbox_defaults = false").ready();
+        let before = memory(&program, "VmRSS");
+        let callers: Vec<_> = (0..10)
+            .map(|_| {
+                let mut caller = Http2::connect(&program.callers, 0);
+                (0..STREAMS / 10).for_each(|_| caller.get(&path));
+                caller
+            })
+            .collect();
+        wait(at.wait_for_in_flight(STREAMS as usize));
+        // Box sends until every window is full; nothing tells when.
+        let mut last = 0;
+        until("it grows no more", || {
+            thread::sleep(Duration::from_millis(300));
+            let now = memory(&program, "VmRSS");
+            std::mem::replace(&mut last, now) == now
+        });
+        let grown = memory(&program, "VmHWM").saturating_sub(before);
+        assert!(grown < bound, "{path}: {} MiB", grown / MIB);
+        drop((callers, program));
+        wait(at.wait_for_in_flight(0));
+    }
+}
+
+/// An HTTP/2 caller that reads nothing.
+struct Http2 {
+    socket: TcpStream,
+    stream: u32,
+}
+
+impl Http2 {
+    fn connect(address: &str, window: u32) -> Self {
+        let mut socket = TcpStream::connect(address).unwrap();
+        let hello = [frames::PREFACE.to_vec(), frames::settings(&[(4, window)]), frames::settings_ack()];
+        socket.write_all(&hello.concat()).unwrap();
+        Self { socket, stream: 1 }
+    }
+
+    fn get(&mut self, path: &str) {
+        let head = frames::headers(self.stream, true, &fields("GET", path));
+        self.socket.write_all(&head).unwrap();
+        self.stream += 2;
+    }
 }
 
 #[test]
