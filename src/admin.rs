@@ -2,6 +2,7 @@
 //! the accepting thread.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
 use tracing::debug;
 
 use crate::admit;
@@ -27,13 +29,23 @@ use crate::replicas::Health;
 use crate::server::Overview;
 use crate::worker::Peer;
 
+/// Connections of operators at once, on each listener; more are closed at once.
+pub const CONNECTIONS: usize = 32;
+/// A connection ends after what is under way then …
+const LIFETIME: Duration = Duration::from_secs(60);
+/// … which has so long to end: an operator that does not read holds no descriptor for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Serves one listener; never returns.
 pub async fn serve(listener: Listener, overview: Arc<Overview>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let (accepted, peer) = listener.accept().await;
+        let Ok(room) = room.clone().try_acquire_owned() else { continue };
         // An idle connection outlives this and holds nothing of what is to end.
         let overview = Arc::downgrade(&overview);
         tokio::spawn(async move {
+            let _room = room;
             let served = match accepted.into_tcp_or_unix() {
                 Ok(Ok(tcp)) => connection(TokioIo::new(tcp), peer, overview).await,
                 Ok(Err(unix)) => connection(TokioIo::new(unix), peer, overview).await,
@@ -57,11 +69,17 @@ where
         };
         async move { Ok::<_, Infallible>(answer) }
     });
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(10))
-        .serve_connection(socket, service)
-        .await
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_secs(10))
+            .serve_connection(socket, service)
+    );
+    if let Ok(ended) = tokio::time::timeout(LIFETIME, connection.as_mut()).await {
+        return ended;
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::time::timeout(PATIENCE, connection).await.unwrap_or(Ok(()))
 }
 
 fn answer(overview: &Overview, peer: Peer, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rlimit::Resource;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Kept free for operators, token calls, Redis, name look-ups and files.
-const SPARE: usize = 16;
+/// Kept free for operators, token calls, Redis, name look-ups and files; a quarter where that is less.
+const SPARE: usize = 48;
 /// Taken for open where it cannot be counted.
 const OPEN_AT_LEAST: usize = 32;
 
@@ -30,7 +30,7 @@ impl Shares {
     }
 
     fn of(free: usize, wanted: usize) -> Self {
-        let free = free.saturating_sub(SPARE).max(2);
+        let free = (free - SPARE.min(free / 4)).max(2);
         // HTTP/2 carries many requests to Box on one connection, so callers may have more than half where they ask for it.
         let most = free - (free / 4).max(1);
         let callers = if wanted == 0 { free / 2 } else { wanted.min(most) };
@@ -81,11 +81,12 @@ mod tests {
                 let Shares { callers, upstream } = Shares::of(free, wanted);
                 assert!(callers >= 1 && upstream >= 1, "{free} {wanted}");
                 assert!(wanted == 0 || callers <= wanted, "{free} {wanted}");
-                assert!(free < SPARE + 2 || callers + upstream + SPARE <= free, "{free} {wanted}");
+                let spare = SPARE.min(free / 4);
+                assert!(free < 4 || callers + upstream + spare <= free, "{free} {wanted}");
             }
         }
-        assert_eq!(Shares::of(1_016, 0), Shares { callers: 500, upstream: 500 });
-        assert_eq!(Shares::of(1_016, 800), Shares { callers: 750, upstream: 250 });
-        assert_eq!(Shares::of(1_016, 600), Shares { callers: 600, upstream: 400 });
+        assert_eq!(Shares::of(1_048, 0), Shares { callers: 500, upstream: 500 });
+        assert_eq!(Shares::of(1_048, 800), Shares { callers: 750, upstream: 250 });
+        assert_eq!(Shares::of(1_048, 600), Shares { callers: 600, upstream: 400 });
     }
 }

@@ -194,6 +194,7 @@ pub(super) struct BodyRecord {
 /// goes out when it is first asked for, so nobody may ask before it is wanted.
 pub(super) struct Received {
     incoming: Incoming,
+    is_http2: bool,
     record: Arc<Mutex<BodyRecord>>,
     begun: bool,
     expects_continue: bool,
@@ -208,7 +209,8 @@ impl Received {
         record: Arc<Mutex<BodyRecord>>,
     ) -> Self {
         let expects_continue = head.headers.get(http::header::EXPECT).is_some();
-        Self { incoming, record, begun: false, expects_continue, abandoned: false }
+        let is_http2 = head.version == http::Version::HTTP_2;
+        Self { incoming, is_http2, record, begun: false, expects_continue, abandoned: false }
     }
 
     /// The whole body as JSON.
@@ -263,16 +265,33 @@ impl Received {
     }
 }
 
+/// The caller broke off its request's body.
+#[derive(Debug)]
+pub(super) struct BrokenOff;
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request's body broke off")
+    }
+}
+
+impl std::error::Error for BrokenOff {}
+
 impl HttpBody for Received {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         self.begun = true;
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        let mut frame = ready!(Pin::new(&mut self.incoming).poll_frame(context))
+            .map(|frame| frame.map_err(|_| BrokenOff));
+        // To hyper a stream that was reset with NO_ERROR has ended.
+        if frame.is_none() && self.is_http2 && !self.incoming.is_end_stream() {
+            frame = Some(Err(BrokenOff));
+        }
         if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
             let mut record = lock(&self.record);
             record.total += data.len() as u64;

@@ -299,8 +299,10 @@ impl Download {
         let mut rest = said(is_http2, self.framing, &body[..self.cut], self.ending);
         if is_http2 {
             rest = with_stream(rest, stream);
+            connection.say_frames(&[head, rest].concat()).await;
+        } else {
+            connection.say(&[head, rest].concat()).await;
         }
-        connection.say(&[head, rest].concat()).await;
         match self.ending {
             Ending::Clean if self.framing != Framing::TillClose => Some(connection),
             Ending::Clean => {

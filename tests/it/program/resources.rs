@@ -75,6 +75,30 @@ fn callers_cannot_take_the_last_descriptors() {
     assert_eq!(program.get(ME).status, 200);
 }
 
+/// Nor can operators that do not read take them from callers.
+#[test]
+fn operators_connections_are_bounded() {
+    let at = FakeBox::start();
+    let program = Program::start(&at, "").ready();
+    let idle: Vec<_> = (0..40).map(|_| TcpStream::connect(&program.operators).unwrap()).collect();
+    let closed = |socket: &TcpStream| {
+        socket.set_nonblocking(true).unwrap();
+        !matches!((&*socket).read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    until("more are closed", || idle.iter().filter(|socket| closed(socket)).count() >= 8);
+    assert_eq!(program.get(ME).status, 200);
+    drop(idle);
+    until("there is room", || {
+        let socket = TcpStream::connect(&program.operators);
+        socket.is_ok_and(|mut socket| {
+            let _ =
+                socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+        })
+    });
+}
+
 /// Over one connection callers may ask for more than Box can have connections for.
 #[test]
 fn requests_cannot_take_the_last_descriptors() {

@@ -9,11 +9,14 @@ use tokio_rustls::server::TlsStream;
 use super::frames::{self, Frame};
 use super::http1;
 
+/// The gateway's, of a stream.
+const WINDOW: usize = 256 * 1024;
+
 /// A Box that speaks TLS and says what it is told to.
 pub struct RawBox {
     pub authority: String,
     pub pem: String,
-    is_http2: bool,
+    pub is_http2: bool,
     listener: TcpListener,
     tls: TlsAcceptor,
 }
@@ -107,6 +110,32 @@ impl BoxConnection {
         // The gateway may have gone.
         let _ = self.socket.write_all(bytes).await;
         let _ = self.socket.flush().await;
+    }
+
+    /// Says frames of one stream as its window allows; the last of them in one segment.
+    pub async fn say_frames(&mut self, said: &[u8]) {
+        let mut window = WINDOW;
+        let (mut ready, mut at) = (Vec::new(), 0);
+        while at < said.len() {
+            let length = u32::from_be_bytes([0, said[at], said[at + 1], said[at + 2]]) as usize;
+            let (frame, stream) = (&said[at..at + 9 + length], &said[at + 5..at + 9]);
+            let cost = if said[at + 3] == frames::DATA { length } else { 0 };
+            if cost > window {
+                self.say(&std::mem::take(&mut ready)).await;
+            }
+            while cost > window {
+                let Some(update) = frames::read(&mut self.socket).await else { return };
+                if update.kind == frames::WINDOW_UPDATE && update.stream.to_be_bytes() == stream {
+                    window += u32::from_be_bytes(update.payload.try_into().unwrap()) as usize;
+                } else if update.kind == frames::RST_STREAM {
+                    return;
+                }
+            }
+            window -= cost;
+            ready.extend_from_slice(frame);
+            at += frame.len();
+        }
+        self.say(&ready).await;
     }
 
     /// A frame of a stream; those of the connection are passed over.

@@ -46,7 +46,12 @@ impl Noted {
 
 impl ReadingBox {
     pub async fn start(is_http2: bool) -> Self {
-        let raw = Arc::new(RawBox::start(is_http2).await);
+        Self::serve(Arc::new(RawBox::start(is_http2).await))
+    }
+
+    /// From now on.
+    pub fn serve(raw: Arc<RawBox>) -> Self {
+        let is_http2 = raw.is_http2;
         let noted = Arc::<Noted>::default();
         tokio::spawn({
             let (raw, noted) = (raw.clone(), noted.clone());

@@ -1,8 +1,15 @@
 //! A budget of two gateways.
 
+use std::sync::Arc;
+
 use boxgate::sandbox::Role;
+use tokio::io::AsyncWriteExt;
 
 use super::fleet::{Fleet, ME};
+use super::{Server, until};
+use crate::bench::Bench;
+use crate::raw::raw_box::RawBox;
+use crate::raw::reading_box::ReadingBox;
 
 const TEN: &str = "[[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 10\n";
 const HUNDRED: &str = "[[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 100\n";
@@ -69,4 +76,33 @@ async fn a_box_that_cannot_be_reached_costs_nothing() {
     fleet.sandbox.come_up(Role::Api).unwrap();
     assert_eq!(gateway.pass(9, SPENT).await, 8);
     assert_eq!(fleet.values("b").await, ["10"]);
+}
+
+/// Box takes connections and shakes no hands, and callers give up: what Redis has counted for them is paid for.
+#[tokio::test]
+async fn callers_who_leave_before_anything_was_sent_spend_nothing() {
+    let redis = Server::start().await;
+    let at = Arc::new(RawBox::start(true).await);
+    let folder = std::env::temp_dir().join(format!("boxgate-it-{:016x}", fastrand::u64(..)));
+    let more = format!(
+        "{TEN}[state]\ndir = {folder:?}\nredis = {:?}\n[upstream]\nproxy = \"none\"\nconnect_timeout = \"10m\"\n",
+        redis.url()
+    );
+    let bench = Bench::before_raw(&at, &more).await;
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        let mut socket = bench.connect().await;
+        socket.write_all(format!("GET {ME} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+        waiting.push(socket);
+    }
+    until(|| async { bench.metric(USED).await == 10.0 }).await;
+    assert_eq!(bench.get(ME).await.status(), 403);
+    drop(waiting);
+    until(|| async { bench.metric("boxgate_connections").await <= 1.0 }).await;
+    let _serving = ReadingBox::serve(at);
+    for _ in 0..10 {
+        assert_eq!(bench.get(ME).await.status(), 200);
+    }
+    assert_eq!(bench.get(ME).await.status(), 403);
+    let _ = std::fs::remove_dir_all(folder);
 }
