@@ -24,11 +24,17 @@ use hyper::body::Incoming;
 pub struct IncomingBody {
     incoming: Incoming,
     is_http2: bool,
+    /// On the heap, as the whole of a request's state is moved for each one, and few have any of this.
+    rare: Option<Box<Rare>>,
+    reading: Option<Rc<Cell<Reading>>>,
+}
+
+#[derive(Default)]
+struct Rare {
     broken: Option<BrokenBody>,
     /// HTTP/2: the last bytes of a length that was announced, while the stream's end is not there. Whoever counts
     /// takes them for the end.
     held: Option<Frame<Bytes>>,
-    reading: Option<Rc<Cell<Reading>>>,
 }
 
 /// How far the reader of a body has come, for the connection that brings it.
@@ -61,7 +67,7 @@ pub enum Fault {
 impl IncomingBody {
     /// `version`: of the message that the body belongs to.
     pub fn new(incoming: Incoming, version: Version) -> Self {
-        Self { incoming, is_http2: version == Version::HTTP_2, broken: None, held: None, reading: None }
+        Self { incoming, is_http2: version == Version::HTTP_2, rare: None, reading: None }
     }
 
     /// The same, and keeps `reading` up to date, for a body that has not been read yet.
@@ -71,34 +77,48 @@ impl IncomingBody {
 
     /// Why it broke off, once that was read.
     pub fn broken(&self) -> Option<&BrokenBody> {
-        self.broken.as_ref()
+        self.rare.as_ref().and_then(|rare| rare.broken.as_ref())
+    }
+
+    fn held(&self) -> Option<&Frame<Bytes>> {
+        self.rare.as_ref().and_then(|rare| rare.held.as_ref())
+    }
+
+    fn take_held(&mut self) -> Option<Frame<Bytes>> {
+        self.rare.as_mut().and_then(|rare| rare.held.take())
+    }
+
+    fn hold(&mut self, frame: Frame<Bytes>) {
+        self.rare.get_or_insert_default().held = Some(frame);
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        if let Some(broken) = &self.broken {
+        if let Some(broken) = self.broken() {
             return Poll::Ready(Some(Err(broken.clone())));
         }
         loop {
             let broken = match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
-                Some(Ok(frame)) if self.held.is_some() => {
-                    // Trailers, or an empty frame with the end; the bytes before them are complete.
-                    return Poll::Ready(self.held.replace(frame).map(Ok));
+                Some(Ok(frame)) => {
+                    if let Some(held) = self.take_held() {
+                        // Trailers, or an empty frame with the end; the bytes before them are complete.
+                        self.hold(frame);
+                        return Poll::Ready(Some(Ok(held)));
+                    }
+                    if self.is_last_without_end(&frame) {
+                        self.hold(frame);
+                        continue;
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
                 }
-                Some(Ok(frame)) if self.is_last_without_end(&frame) => {
-                    self.held = Some(frame);
-                    continue;
-                }
-                Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Some(Err(error)) => BrokenBody::of(&error),
                 // On HTTP/1.1 this may be false at a proper end, and an improper one is an error.
                 None if self.is_http2 && !self.incoming.is_end_stream() => BrokenBody {
                     fault: Fault::Incomplete,
                     cause: "the stream was reset before its end".into(),
                 },
-                None => return Poll::Ready(self.held.take().map(Ok)),
+                None => return Poll::Ready(self.take_held().map(Ok)),
             };
-            self.held = None;
-            self.broken = Some(broken.clone());
+            self.rare = Some(Box::new(Rare { broken: Some(broken.clone()), held: None }));
             return Poll::Ready(Some(Err(broken)));
         }
     }
@@ -132,11 +152,12 @@ impl Body for IncomingBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.broken.is_none() && self.held.is_none() && self.incoming.is_end_stream()
+        self.rare.as_ref().is_none_or(|rare| rare.broken.is_none() && rare.held.is_none())
+            && self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held = self.held.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
+        let held = self.held().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
         match self.incoming.size_hint().exact() {
             Some(left) => SizeHint::with_exact(left + held),
             None => SizeHint::default(),

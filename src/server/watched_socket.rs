@@ -122,7 +122,7 @@ pub(crate) struct WatchedSocket<S: Socket> {
     /// Bytes that were read to tell the protocol.
     prefix: Vec<u8>,
     /// On HTTP/2.
-    frames: Option<FrameWatch>,
+    frames: Option<Box<FrameWatch>>,
     control: Rc<Control>,
     header_timeout: Duration,
     keepalive_timeout: Duration,
@@ -135,7 +135,7 @@ pub(crate) struct WatchedSocket<S: Socket> {
     read_timer: Option<Pin<Box<Sleep>>>,
     /// An idle HTTP/2 connection was told to end.
     ending_since: Option<Instant>,
-    half_closed: Option<HalfClosed>,
+    half_closed: Option<Box<HalfClosed>>,
     /// The requests whose answers have begun.
     answered: u64,
     write_timer: Option<Pin<Box<Sleep>>>,
@@ -163,7 +163,8 @@ impl<S: Socket> WatchedSocket<S> {
         let now = Instant::now();
         Self {
             socket,
-            frames: is_http2.then(|| FrameWatch::new(if prefix.is_empty() { PREFACE.len() } else { 0 })),
+            frames: is_http2
+                .then(|| Box::new(FrameWatch::new(if prefix.is_empty() { PREFACE.len() } else { 0 }))),
             prefix,
             control,
             header_timeout: config.server.header_timeout,
@@ -254,7 +255,7 @@ impl<S: Socket> WatchedSocket<S> {
 
     /// Reads; what comes is looked at as far as the times need it. The count is 0 at the end.
     fn read(&mut self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
-        let mut tap = Tap { socket: &mut self.socket, frames: self.frames.as_mut(), count: 0 };
+        let mut tap = Tap { socket: &mut self.socket, frames: self.frames.as_deref_mut(), count: 0 };
         ready!(Pin::new(&mut TokioIo::new(&mut tap)).poll_read(cx, buf))?;
         let count = tap.count;
         if self.frames.is_none() && count > 0 && !self.is_busy() && self.head_since.is_none() {
@@ -269,10 +270,12 @@ impl<S: Socket> WatchedSocket<S> {
         let (is_busy, reading) = (self.is_busy(), self.control.reading());
         let is_answering = self.answered == self.control.served.get();
         let may_probe = !is_answering && !self.control.is_http10.get();
-        let closed = self.half_closed.get_or_insert_with(|| HalfClosed {
-            since: Instant::now(),
-            is_probed: false,
-            timer: Box::pin(tokio::time::sleep(SETTLING)),
+        let closed = self.half_closed.get_or_insert_with(|| {
+            Box::new(HalfClosed {
+                since: Instant::now(),
+                is_probed: false,
+                timer: Box::pin(tokio::time::sleep(SETTLING)),
+            })
         });
         loop {
             let elapsed = closed.since.elapsed();

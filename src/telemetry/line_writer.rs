@@ -7,15 +7,17 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 /// Lines are written together, about this many bytes in one call.
 const BATCH: usize = 64 * 1024;
 /// The lines that wait hold at most this many bytes: a caller decides how long a path is.
-const MOST_BYTES: usize = 16 * 1024 * 1024;
+const MOST_BYTES: u64 = 16 * 1024 * 1024;
+/// One line, where lines and their bytes are counted in one number.
+const ONE: u64 = 1 << 40;
 /// How often [`LineWriter::flush`] looks whether anything was written.
 const LOOK: Duration = Duration::from_millis(100);
 /// [`LineWriter::flush`] gives up when nothing was written in this many looks …
@@ -28,7 +30,9 @@ const BUSY: Duration = Duration::from_millis(10);
 /// Where lines are handed over.
 #[derive(Debug, Clone)]
 pub struct LineWriter {
-    queue: SyncSender<Entry>,
+    /// Without a bound of its own: a channel with one has all its places in memory from the start.
+    queue: Sender<Entry>,
+    most: u64,
     counts: Arc<Counts>,
 }
 
@@ -43,8 +47,8 @@ enum Entry {
 #[derive(Debug, Default)]
 struct Counts {
     lost: AtomicU64,
-    /// Bytes of the lines in the queue.
-    waiting: AtomicUsize,
+    /// Lines in the queue, times [`ONE`], and their bytes.
+    waiting: AtomicU64,
     /// Bytes that were written.
     written: AtomicU64,
 }
@@ -70,21 +74,22 @@ impl LineWriter {
         most: usize,
         failed: impl FnOnce(&io::Error) + Send + 'static,
     ) -> io::Result<Self> {
-        let (queue, lines) = sync_channel(most);
+        let (queue, lines) = channel();
         let counts = Arc::new(Counts::default());
         let counted = counts.clone();
         thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || write_lines(out, &lines, &counted, failed))?;
-        Ok(Self { queue, counts })
+        Ok(Self { queue, most: most as u64, counts })
     }
 
     /// Hands over one line, with its line feed. It is lost where too many wait already.
     pub fn write(&self, line: Vec<u8>) {
-        let length = line.len();
-        let waiting = self.counts.waiting.fetch_add(length, Ordering::Relaxed);
-        if waiting.saturating_add(length) > MOST_BYTES || self.queue.try_send(Entry::Line(line)).is_err() {
-            self.counts.waiting.fetch_sub(length, Ordering::Relaxed);
+        let cost = ONE + line.len() as u64;
+        let waiting = self.counts.waiting.fetch_add(cost, Ordering::Relaxed) + cost;
+        let has_room = waiting / ONE <= self.most && waiting % ONE <= MOST_BYTES;
+        if !has_room || self.queue.send(Entry::Line(line)).is_err() {
+            self.counts.waiting.fetch_sub(cost, Ordering::Relaxed);
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -98,17 +103,12 @@ impl LineWriter {
     /// long: two seconds without a byte written, ten in all.
     pub fn flush(&self) -> bool {
         let (done, flushed) = sync_channel(1);
-        let mut entry = Some(Entry::Flush(done));
+        if self.queue.send(Entry::Flush(done)).is_err() {
+            return false;
+        }
         let mut written = self.counts.written.load(Ordering::Relaxed);
         let mut stalled = 0;
         for _ in 0..LOOKS {
-            if let Some(unsent) = entry.take() {
-                match self.queue.try_send(unsent) {
-                    Ok(()) => {}
-                    Err(TrySendError::Full(unsent)) => entry = Some(unsent),
-                    Err(TrySendError::Disconnected(_)) => return false,
-                }
-            }
             match flushed.recv_timeout(LOOK) {
                 Ok(()) => return true,
                 Err(RecvTimeoutError::Disconnected) => return false,
@@ -194,8 +194,8 @@ impl Batch {
     /// Writes all lines and forgets them; counts those that were not written to their end.
     fn write(&mut self, out: &mut impl Write, counts: &Counts) -> io::Result<()> {
         let first = usize::from(self.cut);
-        let lines = self.bytes.len().saturating_sub(first);
-        counts.waiting.fetch_sub(lines, Ordering::Relaxed);
+        let bytes = self.bytes.len().saturating_sub(first);
+        counts.waiting.fetch_sub(self.ends.len() as u64 * ONE + bytes as u64, Ordering::Relaxed);
         let (written, result) = write_all(out, &self.bytes, counts);
         let whole = self.ends.partition_point(|end| *end <= written);
         counts.lost.fetch_add((self.ends.len() - whole) as u64, Ordering::Relaxed);
@@ -311,7 +311,7 @@ mod tests {
             let mut batch = Batch::default();
             for lines in [&["aaa\n", "bbb\n", "ccc\n"][..], &["ddd\n"], &["eee\n"], &["fff\n"]] {
                 for line in lines {
-                    counts.waiting.fetch_add(line.len(), Ordering::Relaxed);
+                    counts.waiting.fetch_add(ONE + line.len() as u64, Ordering::Relaxed);
                     batch.push(line.as_bytes());
                 }
                 let _ = batch.write(&mut disk, &counts);
