@@ -235,8 +235,12 @@ pub async fn serve<S: Socket>(
             let busy = Busy::new(control.clone());
             let flow = is_http2.then(|| executor.begin());
             let is_head = request.method() == Method::HEAD;
-            let answering = gateway::serve(worker.clone(), peer, received(request, &control));
-            async move { answering.await.map(|answer| answer.map(|body| Guarded::new(body, is_head, flow, busy))) }
+            let (worker, request) = (worker.clone(), received(request, &control));
+            // Called inside: a future that is captured and then awaited has its room twice.
+            async move {
+                let answer = gateway::serve(worker, peer, request).await;
+                answer.map(|answer| answer.map(|body| Guarded::new(body, is_head, flow, busy)))
+            }
         }
     });
     let ended = if is_http2 {
@@ -249,7 +253,8 @@ pub async fn serve<S: Socket>(
             .initial_connection_window_size(STREAMS * STREAM_WINDOW)
             .max_header_list_size(u32::try_from(server.max_header_size).unwrap_or(u32::MAX))
             .serve_connection(watched, service);
-        drive(connection, &control, |connection| connection.graceful_shutdown()).await
+        // On the heap: it takes twice the room of an HTTP/1.1 connection, which would be kept for each of those too.
+        Box::pin(drive(connection, &control, |connection| connection.graceful_shutdown())).await
     } else {
         let connection = http1::Builder::new()
             .max_header_size(server.max_header_size)

@@ -236,6 +236,14 @@ fn kind_of(method: &Method, path: &str) -> u64 {
     hasher.finish()
 }
 
+/// The future that is there, if one is.
+async fn either<F: Future<Output = ()> + Unpin>(future: &mut Option<F>) {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// RFC 9110 §9.2.1. OPTIONS is a check at Box.
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
@@ -261,14 +269,10 @@ async fn in_time<T>(
         if outbound.long { limits.response_timeout.max(LONG_ANSWER) } else { limits.response_timeout };
     let progress = outbound.upload.progress();
     let began = Instant::now();
-    let completed = async {
-        match progress {
-            Some(progress) if !progress.is_complete() => progress.completed().await,
-            _ => std::future::pending().await,
-        }
-    };
-    let mut completed = pin!(completed);
-    let mut is_complete = false;
+    // Boxed, and only for requests with bodies: the whole of a request's state is moved for each one.
+    let mut completed = progress
+        .filter(|progress| !progress.is_complete())
+        .map(|progress| Box::pin(async { progress.completed().await }));
     let deadline = |progress: Option<&Rc<Progress>>| match progress {
         None => began + response_timeout,
         Some(progress) if progress.is_complete() => progress.moved().max(began) + response_timeout,
@@ -281,8 +285,8 @@ async fn in_time<T>(
             biased;
             answered = &mut answering => return Ok(answered),
             // The time to the head runs from here, and may be shorter than what a body was given.
-            () = &mut completed, if !is_complete => {
-                is_complete = true;
+            () = either(&mut completed), if completed.is_some() => {
+                completed = None;
                 timer.as_mut().reset(deadline(progress));
             }
             () = &mut timer => {

@@ -30,6 +30,7 @@ use crate::refusal::Refusal;
 use crate::rewrite::{self, Base, Rewriter};
 use crate::route::{self, Access, Route};
 use crate::throttle;
+use crate::upload::Upload;
 use crate::upstream::Lease;
 use crate::worker::{Peer, Worker};
 
@@ -126,11 +127,15 @@ async fn answer(
             .and_then(|user| user.to_str().ok()),
         counted: to.counted,
     };
-    let upload = outbound::upload(worker, &head, body).await?; // is there a body?
+    let mut upload = Upload::new(body, config.upstream.replay_buffer, admit::expects_continue(&head));
+    if upload.may_be_empty(&head.method) {
+        // Boxed, as few are: the whole of a request's state is moved for each one.
+        upload = Box::pin(outbound::look_for_body(worker, upload)).await?;
+    }
     let outbound = Outbound::new(worker, app, &request, &to, &head, upload)?; // what passes?
     exchange.set_upload(outbound.upload.progress());
     forward::look_for_budget(worker, &outbound)?; // what it refuses is charged to no limit
-    let broke_off = async { forward::callers_fault(&outbound.upload.broke_off().await) };
+    let broke_off = || async { forward::callers_fault(&outbound.upload.broke_off().await) };
     let admission = worker.throttle().admit(config, request, broke_off).await?; // may it go now?
     exchange.admitted(&admission);
     let stream = Stream::new(worker, &to, outbound.upload.keep_sending(), admission.slots);

@@ -8,14 +8,12 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode, Uri};
-use http_body::Body;
 
 use crate::admit;
 use crate::app::App;
 use crate::class::Class;
 use crate::forward;
 use crate::headers::{self, BodyFields};
-use crate::http::incoming_body::IncomingBody;
 use crate::json_edit::Node;
 use crate::refusal::Refusal;
 use crate::rewrite;
@@ -139,27 +137,19 @@ impl Outbound {
     }
 }
 
-/// The request's body. A GET or HEAD rarely has one, so where none is announced by a length, its beginning is awaited:
-/// an empty one, as an HTTP/2 caller may end its request with, is none.
+/// Waits for a body's beginning: an empty one, as an HTTP/2 caller may end a GET with, is none.
 ///
 /// # Errors
-/// The body did not begin in time, or broke off.
-pub async fn upload(worker: &Worker, head: &Parts, body: IncomingBody) -> Result<Upload, Refusal> {
-    let limits = &worker.config().upstream;
-    let expects = admit::expects_continue(head) && !body.is_end_stream();
-    let reads = head.method == Method::GET || head.method == Method::HEAD;
-    let is_of_unknown_length = !body.is_end_stream() && body.size_hint().exact().is_none();
-    let upload = Upload::new(body, limits.replay_buffer, expects);
-    if reads && is_of_unknown_length && !expects {
-        let beginning = Box::pin(tokio::time::timeout(limits.body_timeout, upload.has_content()));
-        if !beginning.await.map_err(|_| Refusal::RequestTimeout)? {
-            return Ok(Upload::none());
-        }
-        if let Some(broken) = upload.broken() {
-            return Err(forward::callers_fault(&broken));
-        }
+/// It did not begin in time, or broke off.
+pub async fn look_for_body(worker: &Worker, upload: Upload) -> Result<Upload, Refusal> {
+    let beginning = tokio::time::timeout(worker.config().upstream.body_timeout, upload.has_content());
+    if !beginning.await.map_err(|_| Refusal::RequestTimeout)? {
+        return Ok(Upload::none());
     }
-    Ok(upload)
+    match upload.broken() {
+        Some(broken) => Err(forward::callers_fault(&broken)),
+        None => Ok(upload),
+    }
 }
 
 /// Whether Box holds this operation's answer for minutes.

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -163,16 +164,17 @@ impl Throttle {
     }
 
     /// Lets a request go, after a wait where a limit has one, or says why not. `config`: as in [`Throttle::new`].
-    /// `gone`: the caller has left, or sent what is no body; the wait ends with that refusal.
+    /// `gone`: returns with a refusal when the caller has left, or sent what is no body; asked for only where the
+    /// request waits.
     ///
     /// # Errors
     /// Too much is in flight, Box asked for a pause, or a limit has nothing left. No limit was charged then, except
     /// where a pause began while the request stood in line.
-    pub async fn admit(
+    pub async fn admit<G: Future<Output = Refusal>>(
         &self,
         config: &Config,
         request: Request<'_>,
-        gone: impl Future<Output = Refusal>,
+        gone: impl FnOnce() -> G,
     ) -> Result<Admission, Refusal> {
         let asking = self.asking(request);
         let slots = self.slots(&asking)?;
@@ -188,11 +190,11 @@ impl Throttle {
                         self.pass_pause(&asking, PAUSE_WAIT).await?;
                         Ok(Admission::new(slots, admitted))
                     };
-                    return unless(gone, waiting).await;
+                    return unless(Box::pin(gone()), Box::pin(waiting)).await;
                 }
             }
         }
-        unless(gone, self.admit_later(config, asking, slots)).await
+        unless(Box::pin(gone()), Box::pin(self.admit_later(config, asking, slots))).await
     }
 
     async fn admit_later(
@@ -348,10 +350,9 @@ impl Throttle {
 
 /// Boxed: few requests wait, and the whole of a request's state is moved for each one.
 async fn unless(
-    gone: impl Future<Output = Refusal>,
-    waiting: impl Future<Output = Result<Admission, Refusal>>,
+    gone: Pin<Box<impl Future<Output = Refusal>>>,
+    waiting: Pin<Box<impl Future<Output = Result<Admission, Refusal>>>>,
 ) -> Result<Admission, Refusal> {
-    let (waiting, gone) = (Box::pin(waiting), Box::pin(gone));
     tokio::select! {
         biased;
         admitted = waiting => admitted,

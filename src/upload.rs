@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -185,6 +186,13 @@ impl Upload {
     /// `None` where the request has no body.
     pub fn progress(&self) -> Option<&Rc<Progress>> {
         self.progress.as_ref()
+    }
+
+    /// Whether there may turn out to be no body: a GET or HEAD rarely has one, and none is announced by a length.
+    pub fn may_be_empty(&self, method: &Method) -> bool {
+        let is_read = method == Method::GET || method == Method::HEAD;
+        let is_open = |source: &Rc<RefCell<Source>>| source.borrow().incoming.size_hint().exact().is_none();
+        is_read && self.invitation.is_none() && self.source.as_ref().is_some_and(is_open)
     }
 
     /// Keeps the body being sent; `None` where the request has none. Drop it when the request is over.
