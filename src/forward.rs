@@ -48,9 +48,12 @@ pub async fn send(
         let request = outbound.request(token.as_deref());
         let charge = charge.map(|charge| charge.of(request.body().taken()));
         let answering = worker.upstream().send(&outbound.origin, request, outbound.protocol());
-        match in_time(worker, outbound, pin!(answering)).await? {
+        let answered = in_time(worker, outbound, pin!(answering)).await?;
+        if let Some(charge) = charge {
+            charge.settle(answered.as_ref().err());
+        }
+        match answered {
             Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
-                charge.map(Charge::keep);
                 lease.done_after(response.into_body());
                 let (Some(identity), Some(token)) = (outbound.identity, token) else {
                     return Err(Refusal::UpstreamUnauthorized);
@@ -59,13 +62,11 @@ pub async fn send(
                 replayed = true;
             }
             Ok((response, _)) if response.status().is_informational() => {
-                charge.map(Charge::keep);
                 // Nothing was asked that could be switched to.
                 let cause = format!("Box answered {} unasked", response.status());
                 return Err(Refusal::UpstreamProtocolError(cause));
             }
             Ok((response, lease)) => {
-                charge.map(Charge::keep);
                 if let Some(token) = token {
                     token.accepted();
                 }
@@ -73,11 +74,6 @@ pub async fn send(
                 return Ok((response, lease));
             }
             Err(error) => {
-                match charge {
-                    Some(charge) if error.unsent => charge.give_back(),
-                    Some(charge) => charge.keep(),
-                    None => {}
-                }
                 if let Some(broken) = outbound.upload.broken() {
                     return Err(callers_fault(&broken));
                 }
@@ -142,12 +138,12 @@ impl Charge {
         charge
     }
 
-    fn keep(mut self) {
-        self.spent = None;
-    }
-
-    fn give_back(mut self) {
-        self.taken = None;
+    /// Box has answered, or nothing more will be heard of the sending.
+    fn settle(mut self, failed: Option<&SendError>) {
+        match failed {
+            Some(error) if error.unsent => self.taken = None,
+            _ => self.spent = None,
+        }
     }
 }
 
