@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -85,8 +85,6 @@ impl Drop for Busy {
 /// A body that keeps its connection busy.
 struct Guarded {
     body: Answer,
-    /// What is left of a frame that is handed over in pieces.
-    rest: Bytes,
     /// On HTTP/2.
     flow: Option<Rc<Flow>>,
     has_ended: bool,
@@ -96,27 +94,7 @@ struct Guarded {
 impl Guarded {
     /// `is_head`: hyper does not ask for the body.
     fn new(body: Answer, is_head: bool, flow: Option<Rc<Flow>>, busy: Busy) -> Self {
-        Self { body, rest: Bytes::new(), flow, has_ended: is_head, busy }
-    }
-
-    /// In pieces of the size that the caller takes.
-    fn poll_pieces(
-        &mut self,
-        flow: &Flow,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        flow.asked();
-        if self.rest.is_empty() {
-            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => frame,
-                other => return Poll::Ready(other),
-            };
-            match frame.into_data() {
-                Ok(bytes) => self.rest = bytes,
-                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
-            }
-        }
-        Poll::Ready(Some(Ok(Frame::data(flow.hand(&mut self.rest)))))
+        Self { body, flow, has_ended: is_head, busy }
     }
 }
 
@@ -129,30 +107,27 @@ impl Body for Guarded {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
-        let polled = match this.flow.clone() {
-            None => Pin::new(&mut this.body).poll_frame(cx),
-            Some(flow) => this.poll_pieces(&flow, cx),
-        };
+        let most = this.flow.as_ref().map_or(usize::MAX, |flow| flow.asked());
+        let polled = this.body.poll_piece(cx, most);
         match &polled {
             Poll::Ready(None) => this.has_ended = true,
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => this.has_ended = true,
+            Poll::Ready(Some(Ok(_))) => {
+                if let Some(flow) = &this.flow {
+                    flow.handed();
+                }
+            }
             _ => {}
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.body.size_hint();
-        let rest = self.rest.len() as u64;
-        match hint.exact() {
-            Some(left) => hint.set_exact(left + rest),
-            None => hint.set_lower(hint.lower() + rest),
-        }
-        hint
+        self.body.size_hint()
     }
 }
 

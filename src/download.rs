@@ -28,8 +28,8 @@ use crate::worker::Worker;
 pub enum Answer {
     /// Made by the gateway.
     Own {
-        /// `None` once it was taken.
-        body: Option<Bytes>,
+        /// What is left of it.
+        body: Bytes,
         /// The record.
         exchange: Exchange,
     },
@@ -135,11 +135,14 @@ impl Stream {
 /// A body of Box under way.
 pub struct Streamed {
     source: Source,
+    /// What is left of a frame that is handed on in pieces.
+    rest: Bytes,
     exchange: Exchange,
     /// Given up with the answer's end.
     upload: Option<KeepSending>,
     body_timeout: Duration,
-    moved: Instant,
+    /// Since when Box has been waited for; the time that a caller takes is not Box's.
+    waiting: Option<Instant>,
     stalled: Option<Pin<Box<Sleep>>>,
     stopping: Option<Pin<Box<dyn Future<Output = ()>>>>,
     /// Held till the answer's last byte.
@@ -179,7 +182,27 @@ impl Answer {
         if body.is_empty() || method == Method::HEAD {
             exchange.ended(End::Complete);
         }
-        Self::Own { body: Some(body), exchange }
+        Self::Own { body, exchange }
+    }
+
+    /// The next frame, with at most so many bytes.
+    pub fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self {
+            Self::Own { body, .. } if body.is_empty() => Poll::Ready(None),
+            Self::Own { body, exchange } => {
+                let piece = body.split_to(most.min(body.len()));
+                exchange.sent(piece.len());
+                if body.is_empty() {
+                    exchange.ended(End::Complete);
+                }
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
+            Self::Streamed(streamed) => streamed.poll(cx, most),
+        }
     }
 
     /// Box's answer.
@@ -190,9 +213,9 @@ impl Answer {
                 Box::pin(async move { worker.stopping().await });
             stopping
         });
-        let (moved, stalled) = (Instant::now(), None);
+        let (rest, waiting, stalled) = (Bytes::new(), None, None);
         let mut streamed =
-            Streamed { source, exchange, upload, body_timeout, moved, stalled, stopping, slots };
+            Streamed { source, rest, exchange, upload, body_timeout, waiting, stalled, stopping, slots };
         streamed.finish_at_end();
         Self::Streamed(streamed)
     }
@@ -200,9 +223,13 @@ impl Answer {
 
 impl Streamed {
     fn finish_at_end(&mut self) {
-        if self.source.is_end() {
+        if self.is_end() {
             self.finish();
         }
+    }
+
+    fn is_end(&self) -> bool {
+        self.rest.is_empty() && self.source.is_end()
     }
 
     fn finish(&mut self) {
@@ -216,8 +243,15 @@ impl Streamed {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let broken = match self.source.poll(cx) {
+    fn poll(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.piece(most))));
+        }
+        let polled = self.source.poll(cx);
+        if polled.is_ready() {
+            self.waiting = None;
+        }
+        let broken = match polled {
             Poll::Pending => {
                 if self.has_stalled(cx) {
                     Broken::Stalled
@@ -236,9 +270,16 @@ impl Streamed {
                 if let Some(trailers) = frame.trailers_mut() {
                     headers::trailers_from_box(trailers);
                 }
-                self.moved = Instant::now();
-                self.exchange.sent(frame.data_ref().map_or(0, Bytes::len));
-                self.finish_at_end();
+                let frame = match frame.into_data() {
+                    Ok(bytes) => {
+                        self.rest = bytes;
+                        self.piece(most)
+                    }
+                    Err(trailers) => {
+                        self.finish_at_end();
+                        trailers
+                    }
+                };
                 return Poll::Ready(Some(Ok(frame)));
             }
             Poll::Ready(Some(Err(_))) if self.is_callers_fault() => Broken::Caller,
@@ -258,14 +299,22 @@ impl Streamed {
         Poll::Ready(Some(Err(broken)))
     }
 
+    fn piece(&mut self, most: usize) -> Frame<Bytes> {
+        let piece =
+            if self.rest.len() > most { self.rest.split_to(most) } else { std::mem::take(&mut self.rest) };
+        self.exchange.sent(piece.len());
+        self.finish_at_end();
+        Frame::data(piece)
+    }
+
     fn is_callers_fault(&self) -> bool {
         self.upload.as_ref().is_some_and(|upload| upload.progress().is_broken())
     }
 
     /// One timer for the whole body, set anew only when it fires: movement is noted, not timed.
     fn has_stalled(&mut self, cx: &mut Context<'_>) -> bool {
-        let moved =
-            self.upload.as_ref().map_or(self.moved, |upload| upload.progress().moved().max(self.moved));
+        let since = *self.waiting.get_or_insert_with(Instant::now);
+        let moved = self.upload.as_ref().map_or(since, |upload| upload.progress().moved().max(since));
         let deadline = moved + self.body_timeout;
         let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         while timer.as_mut().poll(cx).is_ready() {
@@ -283,27 +332,23 @@ impl Body for Answer {
     type Error = Broken;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match self.get_mut() {
-            Self::Own { body, exchange } => Poll::Ready(body.take().map(|body| {
-                exchange.sent(body.len());
-                exchange.ended(End::Complete);
-                Ok(Frame::data(body))
-            })),
-            Self::Streamed(streamed) => streamed.poll(cx),
-        }
+        self.get_mut().poll_piece(cx, usize::MAX)
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Own { body, .. } => body.as_ref().is_none_or(Bytes::is_empty),
-            Self::Streamed(streamed) => streamed.source.is_end(),
+            Self::Own { body, .. } => body.is_empty(),
+            Self::Streamed(streamed) => streamed.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Own { body, .. } => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Streamed(streamed) => streamed.source.size_hint(),
+            Self::Own { body, .. } => SizeHint::with_exact(body.len() as u64),
+            Self::Streamed(streamed) => {
+                let left = streamed.source.size_hint().exact().map(|left| left + streamed.rest.len() as u64);
+                left.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
     }
 }

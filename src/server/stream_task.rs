@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 use tracing::debug;
@@ -38,8 +37,8 @@ impl Flow {
         Self { handed: Cell::new(None), piece: Cell::new(FIRST_PIECE) }
     }
 
-    /// hyper asks for more: what it was given has found room.
-    pub(crate) fn asked(&self) {
+    /// hyper asks for more: what it was given has found room. Returns how much it should be given now.
+    pub(crate) fn asked(&self) -> usize {
         if let Some(handed) = self.handed.take() {
             let took = handed.elapsed();
             if took >= SLOW {
@@ -48,12 +47,12 @@ impl Flow {
                 self.piece.set((self.piece.get() * 2).min(LARGEST_PIECE));
             }
         }
+        self.piece.get()
     }
 
-    /// Cuts off what of these bytes is handed over now.
-    pub(crate) fn hand(&self, bytes: &mut Bytes) -> Bytes {
+    /// hyper was given something.
+    pub(crate) fn handed(&self) {
         self.handed.set(Some(Instant::now()));
-        bytes.split_to(self.piece.get().min(bytes.len()))
     }
 }
 

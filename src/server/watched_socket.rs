@@ -269,7 +269,8 @@ impl<S: Socket> WatchedSocket<S> {
     fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (is_busy, reading) = (self.is_busy(), self.control.reading());
         let is_answering = self.answered == self.control.served.get();
-        let may_probe = !is_answering && !self.control.is_http10.get();
+        // Nor into the midst of an earlier answer that the caller is slow to take.
+        let may_probe = !is_answering && self.write_blocked.is_none() && !self.control.is_http10.get();
         let closed = self.half_closed.get_or_insert_with(|| {
             Box::new(HalfClosed {
                 since: Instant::now(),

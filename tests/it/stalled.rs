@@ -90,6 +90,28 @@ async fn a_caller_that_is_slow_but_takes_something_is_not_reset() {
     assert_eq!(received, 1 << 20);
 }
 
+/// What a caller takes of its time is not Box's: a pause of either is shorter than allowed, both together are longer.
+#[tokio::test]
+async fn a_caller_that_was_slow_leaves_box_its_whole_time() {
+    let at = RawBox::start(true).await;
+    let bench = Bench::before_raw(&at, "[upstream]\nproxy = \"none\"\nbody_timeout = \"1500ms\"\n").await;
+    let mut caller = RawCaller::with_window(&bench.address, true, 0).await;
+    caller.say(&get(1, "/2.0/users/me")).await;
+    let mut connection = in_time(at.accept()).await;
+    let begun = connection.request().await.unwrap();
+    let head = frames::headers(begun.stream, false, &[(":status", "200")]);
+    connection.say(&[head, frames::data(begun.stream, false, b"one")].concat()).await;
+    until_frame(&mut caller, frames::HEADERS, 1).await;
+    // Time is what this is about, so time must pass. The connection's pings are answered meanwhile.
+    let pause = Duration::from_secs(1);
+    assert!(tokio::time::timeout(pause, caller.frame()).await.is_err(), "nothing comes");
+    caller.say(&frames::window_update(1, 1 << 20)).await;
+    assert_eq!(until_frame(&mut caller, frames::DATA, 1).await.payload, b"one");
+    assert!(tokio::time::timeout(pause, caller.frame()).await.is_err(), "nothing comes");
+    connection.say(&frames::data(begun.stream, true, b"two")).await;
+    assert_eq!(until_frame(&mut caller, frames::DATA, 1).await.payload, b"two");
+}
+
 /// The head of HTTP/2 has the time that HTTP/1.1's has, however it is dribbled, and whatever else is under way.
 #[tokio::test]
 async fn an_http_2_head_that_does_not_come_ends_the_connection() {
