@@ -33,9 +33,9 @@ use crate::worker::{Peer, Worker};
 /// Streams times the stream window is the connection's window: one stalled upload does not stop the others.
 const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// An HTTP/2 caller that is silent for this part of `body_timeout` is asked for a sign of life, and given up without
-/// one in as long again: a laptop that went to sleep in the middle of a download closes nothing.
-const PINGS: u32 = 3;
+/// An HTTP/2 caller that is silent for a third of `body_timeout`, but within these bounds, is asked for a sign of life,
+/// and given up without one in as long again: a laptop that went to sleep in the middle of a download closes nothing.
+const PING_AFTER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
 /// A failed handshake is read away for so long.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -204,6 +204,7 @@ pub async fn serve<S: Socket>(
     let watched = WatchedSocket::new(socket, prefix, is_http2, control.clone(), &worker);
     let body_timeout = worker.config().upstream.body_timeout;
     let executor = Executor::new(body_timeout);
+    let ping_after = (body_timeout / 3).clamp(PING_AFTER.0, PING_AFTER.1);
     let service = service_fn({
         let (worker, control, executor) = (worker.clone(), control.clone(), executor.clone());
         move |request: Request<Incoming>| {
@@ -221,8 +222,8 @@ pub async fn serve<S: Socket>(
     let ended = if is_http2 {
         let connection = http2::Builder::new(executor)
             .timer(TokioTimer::new())
-            .keep_alive_interval(body_timeout / PINGS)
-            .keep_alive_timeout(body_timeout / PINGS)
+            .keep_alive_interval(ping_after)
+            .keep_alive_timeout(ping_after)
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(STREAMS * STREAM_WINDOW)

@@ -4,8 +4,8 @@
 //! the kernel would answer them with a reset that can overtake the refusal.
 //!
 //! It also tells a caller that has gone from one that has only ended its side of the connection after a complete
-//! request, and still gets its answer (RFC 9112 §9.6). Both look the same until something is written to them, so where
-//! Box takes its time, such a caller is sent an interim answer: a socket that is closed answers that with a reset.
+//! request, and still gets its answer (RFC 9112 §9.6). Both look the same until something is written to them, so the
+//! first byte of the answer, which is always the same, goes ahead: a socket that is closed answers it with a reset.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -28,12 +28,12 @@ use crate::worker::Worker;
 const LINGER: Duration = Duration::from_secs(5);
 /// Bytes that came before the end of the caller's side have found their reader after this time.
 const SETTLING: Duration = Duration::from_millis(20);
-/// A caller that ended its side is asked for a sign of life after so long without an answer …
-const PROBE_AFTER: Duration = Duration::from_secs(1);
-/// … and its reset is looked for this often.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Any client must take this for what it is, also unasked (RFC 9110 §15.2).
-const PROBE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// A reset of a caller that ended its side is looked for after this time, and then after twice as long each time …
+const FIRST_LOOK: Duration = Duration::from_millis(5);
+/// … up to this.
+const LAST_LOOK: Duration = Duration::from_millis(250);
+/// How every answer of HTTP/1 begins (RFC 9112 §4).
+const FIRST_BYTE: &[u8] = b"H";
 
 /// TCP, Unix or TLS.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -84,7 +84,7 @@ pub(crate) struct Control {
     pub(crate) served: Cell<u64>,
     /// How far the latest request's body was read; `None`: it has none.
     pub(crate) reading: RefCell<Option<Rc<Cell<Reading>>>>,
-    /// The latest request is of HTTP/1.0: it gets no interim answer, and the end of its answer may be the connection's.
+    /// The latest request is of HTTP/1.0: the end of its answer may be the connection's.
     pub(crate) is_http10: Cell<bool>,
     /// An answer ended before its end.
     pub(crate) broke_off: Cell<bool>,
@@ -136,6 +136,8 @@ pub(crate) struct WatchedSocket<S: Socket> {
     /// An idle HTTP/2 connection was told to end.
     ending_since: Option<Instant>,
     half_closed: Option<Box<HalfClosed>>,
+    /// The first byte of the answer has gone ahead of it.
+    is_begun: bool,
     /// The requests whose answers have begun.
     answered: u64,
     write_timer: Option<Pin<Box<Sleep>>>,
@@ -147,6 +149,7 @@ pub(crate) struct WatchedSocket<S: Socket> {
 struct HalfClosed {
     since: Instant,
     is_probed: bool,
+    next_look: Duration,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -177,6 +180,7 @@ impl<S: Socket> WatchedSocket<S> {
             read_timer: None,
             ending_since: None,
             half_closed: None,
+            is_begun: false,
             answered: 0,
             write_timer: None,
             write_blocked: None,
@@ -270,11 +274,12 @@ impl<S: Socket> WatchedSocket<S> {
         let (is_busy, reading) = (self.is_busy(), self.control.reading());
         let is_answering = self.answered == self.control.served.get();
         // Nor into the midst of an earlier answer that the caller is slow to take.
-        let may_probe = !is_answering && self.write_blocked.is_none() && !self.control.is_http10.get();
+        let may_probe = !is_answering && self.write_blocked.is_none();
         let closed = self.half_closed.get_or_insert_with(|| {
             Box::new(HalfClosed {
                 since: Instant::now(),
                 is_probed: false,
+                next_look: FIRST_LOOK,
                 timer: Box::pin(tokio::time::sleep(SETTLING)),
             })
         });
@@ -286,16 +291,15 @@ impl<S: Socket> WatchedSocket<S> {
             if let Some(error) = self.socket.fault() {
                 return Poll::Ready(Err(error));
             }
-            if elapsed >= PROBE_AFTER && may_probe && !closed.is_probed {
+            if elapsed >= SETTLING && may_probe && !closed.is_probed {
                 closed.is_probed = true;
-                let written = ready!(Pin::new(&mut self.socket).poll_write(cx, PROBE))?;
-                if written != PROBE.len() {
-                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-                }
+                ready!(Pin::new(&mut self.socket).poll_write(cx, FIRST_BYTE))?;
+                self.is_begun = true;
                 ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
             }
             ready!(closed.timer.as_mut().poll(cx));
-            closed.timer.as_mut().reset(Instant::now() + LOOK_EVERY);
+            closed.timer.as_mut().reset(Instant::now() + closed.next_look);
+            closed.next_look = (closed.next_look * 2).min(LAST_LOOK);
         }
     }
 }
@@ -358,6 +362,10 @@ impl<S: Socket> Read for WatchedSocket<S> {
 impl<S: Socket> Write for WatchedSocket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.answered = self.control.served.get();
+        if self.is_begun && !buf.is_empty() {
+            self.is_begun = false;
+            return Poll::Ready(Ok(FIRST_BYTE.len()));
+        }
         let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.written(cx, polled)
     }
@@ -368,6 +376,10 @@ impl<S: Socket> Write for WatchedSocket<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.answered = self.control.served.get();
+        if self.is_begun && bufs.iter().any(|buf| !buf.is_empty()) {
+            self.is_begun = false;
+            return Poll::Ready(Ok(FIRST_BYTE.len()));
+        }
         let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         self.written(cx, polled)
     }

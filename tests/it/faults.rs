@@ -249,8 +249,8 @@ async fn a_caller_that_ends_its_side_after_a_whole_request_gets_its_answer() {
     );
     let get = "GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned();
     let old = "GET /2.0/users/me HTTP/1.0\r\nHost: localhost\r\n\r\n".to_owned();
-    // Longer than a caller is waited for without being asked whether it is there.
-    for wait in [0, 1500] {
+    // The answer is begun before Box's is there in the second round, and perhaps in the first.
+    for wait in [0, 500] {
         for (request, status, length) in [
             (&content, 200, 3 << 20),
             (&post, if wait == 0 { 201 } else { 409 }, 0),
@@ -269,7 +269,6 @@ async fn a_caller_that_ends_its_side_after_a_whole_request_gets_its_answer() {
             let mut answer = Vec::new();
             in_time(socket.read_to_end(&mut answer)).await.unwrap();
             let text = String::from_utf8_lossy(&answer);
-            let text = text.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&text);
             let version = if request == &old { "1.0" } else { "1.1" };
             assert!(text.starts_with(&format!("HTTP/{version} {status} ")), "{request}: {}", &text[..100]);
             assert!(answer.len() > length, "{request}");
