@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, TRANSFER_ENCODING};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use tracing::{error, warn};
 
 use crate::admit;
@@ -64,6 +64,9 @@ pub async fn serve(
             refuse(&refusal, exchange).map(|(body, exchange)| Answer::own(body, &method, exchange))
         }
     };
+    // The gateway's own version (RFC 9110 §6.2), whatever Box's is: hyper would end an answer of HTTP/1.0 with the
+    // connection. A caller of HTTP/1.0 gets its own all the same.
+    *response.version_mut() = Version::HTTP_11;
     response.headers_mut().insert(REQUEST_ID, request_id);
     cors::mark(response.headers_mut(), reader);
     if ends {

@@ -1,6 +1,7 @@
 //! One side sees a clean end only if the other side made one: requests and answers, HTTP/1.1 and HTTP/2, with and
 //! without a length, cut anywhere.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::bench::{Bench, in_time, until};
@@ -35,6 +36,8 @@ enum Framing {
     Open,
     /// HTTP/1.1: the end of the connection.
     TillClose,
+    /// The same of HTTP/1.0.
+    Old,
 }
 
 const BROKEN: [Ending; 6] = [
@@ -75,7 +78,7 @@ fn said(is_http2: bool, framing: Framing, part: &[u8], ending: Ending) -> Vec<u8
         return said;
     }
     match framing {
-        Framing::Length | Framing::TillClose => said.extend_from_slice(part),
+        Framing::Length | Framing::TillClose | Framing::Old => said.extend_from_slice(part),
         Framing::Open => {
             for piece in part.chunks(5_000) {
                 said.extend(format!("{:x}\r\n", piece.len()).into_bytes());
@@ -292,9 +295,10 @@ impl Download {
             let framing = match self.framing {
                 Framing::Length => format!("Content-Length: {length}\r\n"),
                 Framing::Open => "Transfer-Encoding: chunked\r\n".to_owned(),
-                Framing::TillClose => String::new(),
+                Framing::TillClose | Framing::Old => String::new(),
             };
-            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{framing}\r\n").into_bytes()
+            let version = if self.framing == Framing::Old { "1.0" } else { "1.1" };
+            format!("HTTP/{version} 200 OK\r\nContent-Type: application/json\r\n{framing}\r\n").into_bytes()
         };
         let mut rest = said(is_http2, self.framing, &body[..self.cut], self.ending);
         if is_http2 {
@@ -304,7 +308,7 @@ impl Download {
             connection.say(&[head, rest].concat()).await;
         }
         match self.ending {
-            Ending::Clean if self.framing != Framing::TillClose => Some(connection),
+            Ending::Clean if matches!(self.framing, Framing::Length | Framing::Open) => Some(connection),
             Ending::Clean => {
                 let _ = connection.socket.shutdown().await;
                 None
@@ -340,7 +344,7 @@ fn downloads(box_http2: bool) -> Vec<Download> {
     let mut downloads = Vec::new();
     let framings: &[Framing] = match box_http2 {
         true => &[Framing::Length, Framing::Open],
-        false => &[Framing::Length, Framing::Open, Framing::TillClose],
+        false => &[Framing::Length, Framing::Open, Framing::TillClose, Framing::Old],
     };
     for &framing in framings {
         for ending in [Ending::Clean].into_iter().chain(BROKEN) {
@@ -371,13 +375,16 @@ fn downloads(box_http2: bool) -> Vec<Download> {
     downloads
 }
 
-async fn no_part_of_an_answer_is_whole_at_the_caller(box_http2: bool) {
+async fn no_part_of_an_answer_is_whole_at_the_caller(box_http2: bool, is_secure: bool) {
     let at = RawBox::start(box_http2).await;
-    let bench = Bench::before_raw(&at, ONE_WORKER).await;
+    let files = Certificate::written();
+    let tls = if is_secure { files.tls() } else { String::new() };
+    let listen = format!("[listen]\naddress = \"127.0.0.1:0\"\nworkers = 1\n{tls}\n");
+    let bench = Bench::before_raw(&at, &format!("{listen}[limits]\nbox_defaults = false\n")).await;
     let mut kept = None;
     for download in downloads(box_http2) {
         let body = json(download.whole);
-        let mut caller = RawCaller::connect(&bench.address, download.to_http2).await;
+        let mut caller = RawCaller::connect_to(&bench.address, download.to_http2).await;
         caller.get(download.path(), download.version).await;
         let (connection, stream) = in_time(next_request(&at, kept.take())).await;
         let (connection, answer) =
@@ -423,10 +430,44 @@ async fn next_request(at: &RawBox, kept: Option<BoxConnection>) -> (BoxConnectio
 
 #[tokio::test]
 async fn no_part_of_an_answer_of_http_1_is_whole_at_the_caller() {
-    no_part_of_an_answer_is_whole_at_the_caller(false).await;
+    no_part_of_an_answer_is_whole_at_the_caller(false, false).await;
 }
 
 #[tokio::test]
 async fn no_part_of_an_answer_of_http_2_is_whole_at_the_caller() {
-    no_part_of_an_answer_is_whole_at_the_caller(true).await;
+    no_part_of_an_answer_is_whole_at_the_caller(true, false).await;
+}
+
+#[tokio::test]
+async fn no_part_of_an_answer_of_http_1_is_whole_at_the_caller_over_tls() {
+    no_part_of_an_answer_is_whole_at_the_caller(false, true).await;
+}
+
+#[tokio::test]
+async fn no_part_of_an_answer_of_http_2_is_whole_at_the_caller_over_tls() {
+    no_part_of_an_answer_is_whole_at_the_caller(true, true).await;
+}
+
+/// Files of `[listen] tls`.
+struct Certificate(PathBuf);
+
+impl Certificate {
+    fn written() -> Self {
+        let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let folder = std::env::temp_dir().join(format!("boxgate-it-{:016x}", fastrand::u64(..)));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("tls.crt"), signed.cert.pem()).unwrap();
+        std::fs::write(folder.join("tls.key"), signed.signing_key.serialize_pem()).unwrap();
+        Self(folder)
+    }
+
+    fn tls(&self) -> String {
+        format!("tls = {{ cert = {:?}, key = {:?} }}", self.0.join("tls.crt"), self.0.join("tls.key"))
+    }
+}
+
+impl Drop for Certificate {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

@@ -1,13 +1,83 @@
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::frames::{self, Frame};
 use super::http1;
 
-/// A caller that says what it is told to, in plain HTTP.
-pub struct RawCaller {
-    pub socket: TcpStream,
+/// A caller that says what it is told to.
+pub struct RawCaller<S = TcpStream> {
+    pub socket: S,
     pub is_http2: bool,
+}
+
+/// Plain or TLS.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl RawCaller<Box<dyn Stream>> {
+    /// `https://` in front of the address: over TLS, whatever the certificate.
+    pub async fn connect_to(address: &str, is_http2: bool) -> Self {
+        let Some(address) = address.strip_prefix("https://") else {
+            let RawCaller { socket, .. } = RawCaller::connect(address, is_http2).await;
+            return Self { socket: Box::new(socket), is_http2 };
+        };
+        let tcp = TcpStream::connect(address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        let mut config = crate::bench::no_tls();
+        config.dangerous().set_certificate_verifier(Arc::new(AnyCertificate));
+        config.alpn_protocols = vec![if is_http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+        let name = ServerName::try_from("localhost").unwrap();
+        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        let mut caller = Self { socket: Box::new(tls), is_http2 };
+        if is_http2 {
+            caller.hello((1 << 31) - 1).await;
+        }
+        caller
+    }
+}
+
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
 }
 
 impl RawCaller {
@@ -21,24 +91,28 @@ impl RawCaller {
         socket.set_nodelay(true).unwrap();
         let mut caller = Self { socket, is_http2 };
         if is_http2 {
-            let hello = [
-                frames::PREFACE.to_vec(),
-                frames::settings(&[(4, window)]),
-                frames::window_update(0, 1 << 30),
-            ];
-            caller.say(&hello.concat()).await;
-            // The gateway's windows hold for what is sent after these two.
-            for kind in [frames::SETTINGS, frames::WINDOW_UPDATE] {
-                while frames::read(&mut caller.socket).await.is_some_and(|frame| frame.kind != kind) {}
-            }
-            caller.say(&frames::settings_ack()).await;
+            caller.hello(window).await;
         }
         caller
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> RawCaller<S> {
+    /// Returns when the gateway's windows hold for what is sent next.
+    async fn hello(&mut self, window: u32) {
+        let hello =
+            [frames::PREFACE.to_vec(), frames::settings(&[(4, window)]), frames::window_update(0, 1 << 30)];
+        self.say(&hello.concat()).await;
+        for kind in [frames::SETTINGS, frames::WINDOW_UPDATE] {
+            while frames::read(&mut self.socket).await.is_some_and(|frame| frame.kind != kind) {}
+        }
+        self.say(&frames::settings_ack()).await;
     }
 
     pub async fn say(&mut self, bytes: &[u8]) {
         // The gateway may have closed.
         let _ = self.socket.write_all(bytes).await;
+        let _ = self.socket.flush().await;
     }
 
     /// A frame of a stream; those of the connection are answered and passed over.
