@@ -179,6 +179,11 @@ impl Exchange {
         self.box_time = Some(after);
     }
 
+    /// What Box answered is not passed on: it is a redirect that is followed.
+    pub fn followed(&mut self) {
+        (self.status, self.answered_by) = (None, AnsweredBy::Gateway);
+    }
+
     /// The gateway answers itself.
     pub fn gateway_answered(&mut self, status: StatusCode, code: Option<&'static str>) {
         if self.left {

@@ -299,6 +299,24 @@ async fn a_half_of_a_body_and_the_end_of_its_side_is_a_caller_that_left() {
     assert_eq!((of("499"), of("502"), of("400")), (2, 0, 0), "{text}");
 }
 
+/// The redirect that the gateway followed was no answer to the caller.
+#[tokio::test]
+async fn a_caller_that_leaves_while_its_download_is_followed_left_before_an_answer() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let file = bench.sandbox.add_file("0", "z", Content::Zeros(1 << 20));
+    let _held = bench.sandbox.hold_replies("/d/");
+    let mut socket = bench.connect().await;
+    let get = format!("GET /2.0/files/{file}/content HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    socket.write_all(get.as_bytes()).await.unwrap();
+    in_time(bench.sandbox.wait_for_calls(2)).await;
+    drop(socket);
+    in_time(bench.sandbox.wait_for_cancelled(1)).await;
+    let left =
+        "boxgate_requests_total{app=\"default\",method=\"GET\",status=\"499\",answered_by=\"gateway\"}";
+    until(|| async { bench.metric(left).await == 1.0 }).await;
+}
+
 /// hyper gives the last chunk and the end of a body before the reader has asked for them.
 #[tokio::test]
 async fn a_body_that_waits_unread_when_its_caller_ends_its_side_is_whole() {
