@@ -14,7 +14,7 @@ use super::Stop;
 use crate::tls::Tls;
 
 /// What is left to do after the second signal, such as to hand over the last lines, may take this long.
-const LAST: Duration = Duration::from_millis(1500);
+const LAST: Duration = Duration::from_millis(700);
 
 /// Begins to listen to signals. The first SIGTERM or SIGINT drains. The second ends at once what is in flight, and the
 /// process soon after, even where its other threads are stuck. SIGHUP reads the files of `tls` again.
