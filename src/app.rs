@@ -12,6 +12,7 @@ use crate::network::Networks;
 use crate::operation::Rules;
 use crate::origin::OriginList;
 use crate::page::Claim;
+use crate::redirect::Redirects;
 use crate::refusal::Refusal;
 
 /// One app of the configuration.
@@ -37,8 +38,8 @@ pub struct App {
     pub as_user: AsUser,
     /// Request headers that pass to Box besides the built-in list.
     pub forward_headers: Vec<HeaderName>,
-    /// Whether the gateway goes where a download is redirected to.
-    pub follow_downloads: bool,
+    /// What becomes of a download's redirect.
+    pub follow_downloads: Redirects,
     /// So many of its requests may be in flight at once; `None`: any number.
     pub max_in_flight: Option<NonZeroU32>,
 }
@@ -178,7 +179,7 @@ mod tests {
             rules: Rules::new(vec![Pattern::everything()], vec![]),
             as_user: AsUser::Only(vec![]),
             forward_headers: vec![],
-            follow_downloads: true,
+            follow_downloads: Redirects::Follow,
             max_in_flight: None,
         }
     }

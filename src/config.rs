@@ -18,6 +18,7 @@ use crate::budget::Budget;
 use crate::host::HostList;
 use crate::limit::Limit;
 use crate::network::Networks;
+use crate::redirect::Redirects;
 use crate::secret::Secret;
 use crate::tls::Tls;
 
@@ -157,8 +158,8 @@ pub struct Upstream {
     pub http2: bool,
     /// The proxy on the way to Box.
     pub proxy: Proxy,
-    /// Whether the gateway goes where a download is redirected to; an app may choose otherwise.
-    pub follow_downloads: bool,
+    /// What becomes of a download's redirect; an app may choose otherwise.
+    pub follow_downloads: Redirects,
     /// Whether Box's URLs in answers point back at the gateway.
     pub rewrite_urls: bool,
 }

@@ -25,7 +25,7 @@ use crate::operation::Operation;
 use crate::outbound::{self, Outbound};
 use crate::own_answer;
 use crate::page::Page;
-use crate::redirect;
+use crate::redirect::{self, Redirects};
 use crate::refusal::Refusal;
 use crate::rewrite::{self, Base, Rewriter};
 use crate::route::{self, Access, Route};
@@ -148,11 +148,17 @@ async fn answer(
     };
     let Some(mut answered) = sent else { return Ok(Answered::Gateway(own_answer::reconnect())) };
     worker.throttle().heard(request, answered.0.status(), answered.0.headers());
-    if answered.0.status().is_redirection() && redirect::is_wanted(app.follow_downloads, &head) {
-        // Boxed, as few are: the whole of a request's state is moved for each one.
-        answered = Box::pin(redirect::follow(worker, exchange, &outbound, answered)).await?;
-    }
     let base = Base { secure: admitted.secure, authority: admitted.authority, path: &app.path };
+    if answered.0.status().is_redirection() {
+        match redirect::wanted(app.follow_downloads, &head) {
+            // Boxed, as few are: the whole of a request's state is moved for each one.
+            Redirects::Follow => {
+                answered = Box::pin(redirect::follow(worker, exchange, &outbound, answered)).await?;
+            }
+            Redirects::Rewrite => redirect::rewrite_location(worker, base, answered.0.headers_mut()),
+            Redirects::Pass => {}
+        }
+    }
     let mut response = look(worker, &head.method, answered, outbound.places, base).await?;
     headers::from_box(response.headers_mut()); // what may come back?
     Ok(Answered::Box(response, stream))

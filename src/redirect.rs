@@ -13,7 +13,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use tracing::warn;
 use url::Url;
 
@@ -23,9 +23,21 @@ use crate::forward;
 use crate::http::incoming_body::IncomingBody;
 use crate::outbound::Outbound;
 use crate::refusal::Refusal;
+use crate::rewrite::{self, Base};
 use crate::upload::Upload;
 use crate::upstream::Lease;
 use crate::worker::Worker;
+
+/// What becomes of Box's redirects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirects {
+    /// The gateway goes there for the caller.
+    Follow,
+    /// The caller gets it as Box gave it.
+    Pass,
+    /// The caller gets it with a `Location` on the gateway.
+    Rewrite,
+}
 
 /// The caller wants Box's own redirect.
 pub const REDIRECT: HeaderName = HeaderName::from_static("x-boxgate-redirect");
@@ -50,11 +62,23 @@ const KEPT: [HeaderName; 13] = [
     HeaderName::from_static("traceparent"),
 ];
 
-/// Whether this request's redirects are followed. `setting`: the app's.
-pub fn is_wanted(setting: bool, head: &Parts) -> bool {
+/// What becomes of this request's redirects. `setting`: the app's.
+pub fn wanted(setting: Redirects, head: &Parts) -> Redirects {
     let reads = head.method == Method::GET || head.method == Method::HEAD;
     let passes = head.headers.get(REDIRECT).is_some_and(|wish| wish.as_bytes().eq_ignore_ascii_case(b"pass"));
-    setting && reads && !passes
+    if reads && !passes { setting } else { Redirects::Pass }
+}
+
+/// Lets a redirect to one of Box's hosts lead to the gateway instead, as [`rewrite`] does with URLs in answers. Any other
+/// stays as Box gave it.
+pub fn rewrite_location(worker: &Worker, base: Base<'_>, headers: &mut HeaderMap) {
+    let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
+    let rewritten = location
+        .and_then(|location| rewrite::on_gateway(&worker.config().hosts, &base.prefix(), location))
+        .and_then(|location| HeaderValue::try_from(location).ok());
+    if let Some(location) = rewritten {
+        headers.insert(LOCATION, location);
+    }
 }
 
 /// The answer at the end of the redirects.

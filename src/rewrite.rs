@@ -20,6 +20,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use crate::box_host;
+use crate::config::BoxHosts;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
 use crate::json_edit::{Edit, Editor, Node, unescaped};
 use crate::operation::{Operation, plain_path};
@@ -131,6 +132,21 @@ pub struct Base<'a> {
     pub path: &'a str,
 }
 
+impl Base<'_> {
+    /// What stands before the host in a URL of Box that leads to the gateway.
+    pub fn prefix(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}{}/_box/", self.authority, self.path)
+    }
+}
+
+/// A URL of one of Box's hosts as one on the gateway; `None`: it is none. `prefix`: of [`Base::prefix`].
+pub fn on_gateway(hosts: &BoxHosts, prefix: &str, url: &str) -> Option<String> {
+    let (host, rest) = box_host::split(url)?;
+    let host = box_host::find(hosts, host)?;
+    Some(format!("{prefix}{}{rest}", host.authority))
+}
+
 /// Edits one answer.
 pub struct Rewriter {
     editor: Editor,
@@ -142,10 +158,7 @@ pub struct Rewriter {
 impl Rewriter {
     /// For an answer in which these places matter.
     pub fn new(places: &'static Node, worker: Rc<Worker>, base: Base<'_>) -> Self {
-        let base = worker.config().upstream.rewrite_urls.then(|| {
-            let scheme = if base.secure { "https" } else { "http" };
-            format!("{scheme}://{}{}/_box/", base.authority, base.path)
-        });
+        let base = worker.config().upstream.rewrite_urls.then(|| base.prefix());
         Self { editor: Editor::new(places), worker, base }
     }
 
@@ -166,10 +179,7 @@ impl Rewriter {
         let Self { editor, worker, base } = self;
         editor.feed(piece, &mut |raw| {
             let base = base.as_deref()?;
-            let text = unescaped(raw)?;
-            let (host, rest) = box_host::split(&text)?;
-            let host = box_host::find(&worker.config().hosts, host)?;
-            let url = format!("{base}{}{rest}", host.authority);
+            let url = on_gateway(&worker.config().hosts, base, &unescaped(raw)?)?;
             let quoted = serde_json::to_vec(&url).ok()?;
             quoted.get(1..quoted.len() - 1).map(<[u8]>::to_vec)
         })

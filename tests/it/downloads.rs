@@ -321,3 +321,30 @@ async fn a_url_that_is_its_own_credential_is_told_neither_user_nor_password() {
         }
     }
 }
+
+/// For clients that take nothing but a redirect, and for URLs that are handed on.
+#[tokio::test]
+async fn a_redirect_can_lead_to_the_gateway() {
+    let more =
+        "[[app]]\nname = \"all\"\n[[app]]\nname = \"a\"\npath = \"/a\"\nfollow_downloads = \"rewrite\"";
+    let bench = Bench::with(more).await;
+    let file = bench.sandbox.add_file("0", "a.txt", Content::Bytes(TEXT.into()));
+    let path = format!("/2.0/files/{file}/content");
+    let host = bench.sandbox.download_url().replace("https://", "");
+    for method in [Method::GET, Method::HEAD] {
+        let answer = bench.client.request(method, bench.url(&format!("/a{path}"))).send().await.unwrap();
+        assert_eq!(answer.status(), 302);
+        let location = answer.headers()["location"].to_str().unwrap().to_owned();
+        assert!(location.starts_with(&bench.url(&format!("/a/_box/{host}/d/1/"))), "{location}");
+        let got = bench.client.get(location).send().await.unwrap();
+        assert_eq!((got.status().as_u16(), got.text().await.unwrap().as_str()), (200, TEXT));
+    }
+    let pass = bench.client.get(bench.url(&format!("/a{path}"))).header("x-boxgate-redirect", "pass");
+    let answer = pass.send().await.unwrap();
+    assert!(answer.headers()["location"].to_str().unwrap().starts_with("https://"), "{:?}", answer.headers());
+    assert_eq!(bench.get(&path).await.status(), 200, "the other app follows");
+    // What is none of Box's stays as it is.
+    bench.sandbox.redirect_downloads_to(Some("https://elsewhere.example/x".to_owned()));
+    let answer = bench.get(&format!("/a{path}")).await;
+    assert_eq!(answer.headers()["location"], "https://elsewhere.example/x");
+}

@@ -13,6 +13,7 @@ use crate::app::{App, AsUser};
 use crate::host::HostList;
 use crate::operation::{Pattern, Rules};
 use crate::origin::{self, OriginList};
+use crate::redirect::Redirects;
 
 /// All apps, and the places of the origins that they list.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ pub(super) struct Pages {
 pub(super) fn read(
     entry: Option<&Entry<'_>>,
     identities: &[String],
-    follow: bool,
+    follow: Redirects,
     notes: &mut Notes<'_>,
 ) -> Apps {
     let written = named::tables(entry, "app", notes);
@@ -53,7 +54,7 @@ pub(super) fn read(
     Apps { apps: apps.into_iter().map(|(_, app)| app).collect(), pages }
 }
 
-fn default_app(identities: &[String], follow: bool, notes: &mut Notes<'_>) -> Option<App> {
+fn default_app(identities: &[String], follow: Redirects, notes: &mut Notes<'_>) -> Option<App> {
     if identities.len() > 1 {
         notes.problem(
             &Origin::unwritten("app"),
@@ -85,7 +86,7 @@ fn app<'d>(
     origin: &Origin,
     table: &'d DeTable<'d>,
     identities: &[String],
-    follow: bool,
+    follow: Redirects,
     pages: &mut Vec<Pages>,
     notes: &mut Notes<'_>,
 ) -> Option<App> {
@@ -134,7 +135,7 @@ fn app<'d>(
             .iter()
             .filter_map(|item| notes.take(&item.origin, values::forwarded_header(item.text)))
             .collect(),
-        follow_downloads: reading::boolean(written.follow_downloads.as_ref(), follow, notes),
+        follow_downloads: reading::redirects(written.follow_downloads.as_ref(), follow, notes),
         max_in_flight: written
             .max_in_flight
             .as_ref()

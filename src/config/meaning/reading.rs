@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use super::super::problems::{Notes, Origin, Place, nearest};
 use super::super::values;
 use super::super::written::{Entry, kind};
+use crate::redirect::Redirects;
 
 /// A string, from the file or a flag.
 #[derive(Debug, Clone)]
@@ -160,6 +161,21 @@ pub(super) fn boolean(entry: Option<&Entry<'_>>, default: bool, notes: &mut Note
         Some(Entry { value: DeValue::Boolean(value), .. }) => *value,
         Some(Entry { origin, value }) => {
             notes.problem(origin, format_args!("expected true or false, found {}", Found(value)));
+            default
+        }
+    }
+}
+
+/// What becomes of redirects.
+pub(super) fn redirects(entry: Option<&Entry<'_>>, default: Redirects, notes: &mut Notes<'_>) -> Redirects {
+    match entry {
+        None => default,
+        Some(Entry { value: DeValue::Boolean(true), .. }) => Redirects::Follow,
+        Some(Entry { value: DeValue::Boolean(false), .. }) => Redirects::Pass,
+        Some(Entry { value: DeValue::String(word), .. }) if word == "rewrite" => Redirects::Rewrite,
+        Some(Entry { origin, value }) => {
+            let found = Found(value);
+            notes.problem(origin, format_args!("expected true, false or \"rewrite\", found {found}"));
             default
         }
     }

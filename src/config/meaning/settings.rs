@@ -13,6 +13,7 @@ use super::super::values;
 use super::super::written::{self, Entry, kind};
 use super::super::{BoxHosts, Log, LogFormat, Proxy, Server, Upstream};
 use super::reading;
+use crate::redirect::Redirects;
 use crate::tls;
 
 const KIB: usize = 1024;
@@ -75,7 +76,7 @@ pub(super) fn upstream(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Upst
         ),
         http2: reading::boolean(written.http2.as_ref(), true, notes),
         proxy: proxy(written.proxy.as_ref(), notes),
-        follow_downloads: reading::boolean(written.follow_downloads.as_ref(), true, notes),
+        follow_downloads: reading::redirects(written.follow_downloads.as_ref(), Redirects::Follow, notes),
         rewrite_urls: reading::boolean(written.rewrite_urls.as_ref(), true, notes),
     }
 }
