@@ -4,7 +4,7 @@ use http::header::{AUTHORIZATION, HOST, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
 
 use crate::config::{Config, Identity, Subject};
-use crate::connect::{Connector, Trust, proxy_matcher, token_client};
+use crate::connect::{Connector, Trust, token_client};
 use crate::grant::{Fault, Grant, Granted};
 use crate::net::descriptors::UpstreamRoom;
 use crate::upload::Upload;
@@ -26,14 +26,9 @@ pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
     };
     let grant = Grant::new(client, config.hosts.token_url.clone());
     let upstream = &config.upstream;
-    let room = UpstreamRoom::new(1);
-    let connector = Connector::new(
-        &trust,
-        proxy_matcher(&upstream.proxy),
-        upstream.http2,
-        upstream.connect_timeout,
-        room,
-    );
+    let room = UpstreamRoom::new();
+    room.add(1);
+    let connector = Connector::new(&trust, upstream, room);
     let pool = Upstream::new(connector, upstream.pool_idle_timeout, std::iter::once(&config.hosts.api));
     let mut well = true;
     for identity in &config.identities {

@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 use tracing::warn;
 
-use crate::config::Proxy;
+use crate::config::{Proxy, Upstream};
 use crate::net::descriptors::{Room, UpstreamRoom};
 
 /// What the two client sides, reqwest's and hyper's, have in common.
@@ -107,6 +107,7 @@ pub struct Connector {
     tls: TlsConnector,
     tls_http1: TlsConnector,
     timeout: Duration,
+    write_timeout: Duration,
     room: UpstreamRoom,
 }
 
@@ -128,20 +129,21 @@ pub type Connection = TlsStream<BufReader<TcpStream>>;
 const READ_AHEAD: usize = 64 * 1024;
 
 impl Connector {
-    /// `http2`: whether to offer it by ALPN. `room`: for all connections of the process.
-    pub fn new(trust: &Trust, proxies: Matcher, http2: bool, timeout: Duration, room: UpstreamRoom) -> Self {
+    /// `room`: for all connections of the process.
+    pub fn new(trust: &Trust, upstream: &Upstream, room: UpstreamRoom) -> Self {
+        let (proxies, timeout) = (proxy_matcher(&upstream.proxy), upstream.connect_timeout);
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         tcp.set_connect_timeout(Some(timeout));
         let tls_http1 = TlsConnector::from(Arc::new(trust.client_config(&[b"http/1.1"])));
-        let tls = if http2 {
+        let tls = if upstream.http2 {
             TlsConnector::from(Arc::new(trust.client_config(&[b"h2", b"http/1.1"])))
         } else {
             tls_http1.clone()
         };
-        Self { tcp, proxies, tls, tls_http1, timeout, room }
+        Self { tcp, proxies, tls, tls_http1, timeout, write_timeout: upstream.body_timeout, room }
     }
 
     /// Connects. `make_room`: closes connections that are not needed, where there is no room for another.
@@ -156,11 +158,12 @@ impl Connector {
         make_room: impl FnOnce(),
     ) -> Result<(Connection, Room), ConnectError> {
         let tls = if http1_only { &self.tls_http1 } else { &self.tls };
-        let room = match self.room.try_take() {
+        // Content alone asks for HTTP/1.1, but for a few uploads.
+        let room = match self.room.try_take(http1_only) {
             Some(room) => room,
             None => {
                 make_room();
-                let taken = tokio::time::timeout(self.timeout, self.room.take()).await;
+                let taken = tokio::time::timeout(self.timeout, self.room.take(http1_only)).await;
                 taken.ok().flatten().ok_or(ConnectError::NoRoom)?
             }
         };
@@ -181,6 +184,16 @@ impl Connector {
                 self.timeout
             ))),
         }
+    }
+
+    /// How long Box may take nothing of what is sent to it.
+    pub fn write_timeout(&self) -> Duration {
+        self.write_timeout
+    }
+
+    /// Whether somebody waits for the descriptor of a connection.
+    pub fn is_room_wanted(&self) -> bool {
+        self.room.is_wanted()
     }
 
     async fn tcp(&self, authority: &Authority) -> Result<TcpStream, String> {

@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tracing::{info, warn};
@@ -177,9 +176,9 @@ impl Error for Broken {}
 
 impl Answer {
     /// An answer of the gateway's own.
-    pub fn own(body: Bytes, method: &Method, mut exchange: Exchange) -> Self {
-        // hyper does not ask for a body that is not sent.
-        if body.is_empty() || method == Method::HEAD {
+    pub fn own(body: Bytes, mut exchange: Exchange) -> Self {
+        // hyper does not ask for it.
+        if body.is_empty() {
             exchange.ended(End::Complete);
         }
         Self::Own { body, exchange }
@@ -223,9 +222,15 @@ impl Answer {
 
 impl Streamed {
     fn finish_at_end(&mut self) {
-        if self.is_end() {
+        // hyper does not ask for what comes after a length.
+        if self.is_end() || self.size_hint().exact() == Some(0) {
             self.finish();
         }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = self.source.size_hint().exact().map(|left| left + self.rest.len() as u64);
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
     fn is_end(&self) -> bool {
@@ -345,10 +350,7 @@ impl Body for Answer {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own { body, .. } => SizeHint::with_exact(body.len() as u64),
-            Self::Streamed(streamed) => {
-                let left = streamed.source.size_hint().exact().map(|left| left + streamed.rest.len() as u64);
-                left.map_or_else(SizeHint::default, SizeHint::with_exact)
-            }
+            Self::Streamed(streamed) => streamed.size_hint(),
         }
     }
 }

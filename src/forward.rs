@@ -16,7 +16,7 @@ use tracing::warn;
 
 use crate::budget::ledger::{BudgetSpent, Spent};
 use crate::exchange::Exchange;
-use crate::http::incoming_body::{BrokenBody, Fault, IncomingBody};
+use crate::http::incoming_body::IncomingBody;
 use crate::outbound::{Call, LONG_ANSWER, Outbound};
 use crate::refusal::Refusal;
 use crate::token::{Rejected, Token};
@@ -46,11 +46,11 @@ pub async fn send(
         exchange.attempt();
         let sent = Instant::now();
         let request = outbound.request(token.as_deref());
-        let charge = charge.map(|charge| charge.of(request.body().taken()));
+        let charge = charge.map(|charge| charge.sent_with(request.body().taken()));
         let answering = worker.upstream().send(&outbound.origin, request, outbound.protocol());
         let answered = in_time(worker, outbound, pin!(answering)).await?;
         if let Some(charge) = charge {
-            charge.settle(answered.as_ref().err());
+            charge.settle(answered.as_ref().is_err_and(|error| error.unsent));
         }
         match answered {
             Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
@@ -67,7 +67,8 @@ pub async fn send(
                 return Err(Refusal::UpstreamProtocolError(cause));
             }
             Ok((response, lease)) => {
-                if let Some(token) = token {
+                // A 5xx may be of something that has not looked at the token.
+                if let Some(token) = token.filter(|_| !response.status().is_server_error()) {
                     token.accepted();
                 }
                 exchange.box_answered(response.status(), sent.elapsed());
@@ -75,7 +76,7 @@ pub async fn send(
             }
             Err(error) => {
                 if let Some(broken) = outbound.upload.broken() {
-                    return Err(callers_fault(&broken));
+                    return Err(Refusal::from(&broken));
                 }
                 // Where there is no room, that was waited for.
                 let repeatable =
@@ -95,16 +96,6 @@ pub async fn send(
             }
         }
         worker.tally().retried();
-    }
-}
-
-/// The caller's body broke off, or is none.
-pub fn callers_fault(broken: &BrokenBody) -> Refusal {
-    match broken.fault() {
-        Fault::Malformed => Refusal::BadRequest(
-            "The request's body is not framed as HTTP says: a chunk's size or end, or the length, is wrong.",
-        ),
-        Fault::Incomplete => Refusal::CallerLeft,
     }
 }
 
@@ -131,18 +122,18 @@ struct Charge {
 }
 
 impl Charge {
-    /// For the sending that sets this flag.
-    fn of(self, taken: &Rc<Cell<bool>>) -> Self {
-        let mut charge = self;
-        charge.taken = Some(taken.clone());
-        charge
+    /// From here on this flag tells whether a connection has taken the request.
+    fn sent_with(mut self, taken: &Rc<Cell<bool>>) -> Self {
+        self.taken = Some(taken.clone());
+        self
     }
 
-    /// Box has answered, or nothing more will be heard of the sending.
-    fn settle(mut self, failed: Option<&SendError>) {
-        match failed {
-            Some(error) if error.unsent => self.taken = None,
-            _ => self.spent = None,
+    /// Nothing more will be heard of the sending. `was_unsent`: Box has certainly not looked at the request.
+    fn settle(mut self, was_unsent: bool) {
+        if was_unsent {
+            self.taken = None;
+        } else {
+            self.spent = None;
         }
     }
 }
@@ -211,7 +202,7 @@ fn unauthorized(
     let rejected =
         worker.tokens(identity).map_or(Rejected::Spared, |tokens| tokens.reject(token, kind, replayed));
     if let Some(broken) = outbound.upload.broken() {
-        return Err(callers_fault(&broken));
+        return Err(Refusal::from(&broken));
     }
     match rejected {
         _ if replayed => Err(Refusal::UpstreamUnauthorized),

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use tracing::{error, warn};
 
@@ -58,10 +58,11 @@ pub async fn serve(
         Ok(Answered::Box(response, stream)) => response.map(|body| Answer::streamed(body, exchange, stream)),
         Ok(Answered::Gateway(response)) => {
             exchange.gateway_answered(response.status(), None);
-            response.map(|body| Answer::own(body, &method, exchange))
+            own(response, &method, exchange)
         }
         Err(refusal) => {
-            refuse(&refusal, exchange).map(|(body, exchange)| Answer::own(body, &method, exchange))
+            let (response, exchange) = refuse(&refusal, exchange);
+            own(response, &method, exchange)
         }
     };
     // The gateway's own version (RFC 9110 §6.2), whatever Box's is: hyper would end an answer of HTTP/1.0 with the
@@ -138,7 +139,7 @@ async fn answer(
     let outbound = Outbound::new(worker, app, &request, &to, &head, upload)?; // what passes?
     exchange.set_upload(outbound.upload.progress());
     forward::look_for_budget(worker, &outbound)?; // what it refuses is charged to no limit
-    let broke_off = || async { forward::callers_fault(&outbound.upload.broke_off().await) };
+    let broke_off = || async { Refusal::from(&outbound.upload.broke_off().await) };
     let admission = worker.throttle().admit(config, request, broke_off).await?; // may it go now?
     exchange.admitted(&admission);
     let stream = Stream::new(worker, &to, outbound.upload.keep_sending(), admission.slots);
@@ -197,7 +198,18 @@ fn ends_at_head(method: &Method, status: StatusCode) -> bool {
     method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
-fn refuse(refusal: &Refusal, mut exchange: Exchange) -> Response<(Bytes, Exchange)> {
+/// An answer of the gateway's own; to HEAD it ends with its head (RFC 9110 §9.3.2), over HTTP/2 too, where hyper would
+/// send a body.
+fn own(mut response: Response<Bytes>, method: &Method, exchange: Exchange) -> Response<Answer> {
+    if method == Method::HEAD {
+        let length = HeaderValue::from(response.body().len());
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+        response.body_mut().clear();
+    }
+    response.map(|body| Answer::own(body, exchange))
+}
+
+fn refuse(refusal: &Refusal, mut exchange: Exchange) -> (Response<Bytes>, Exchange) {
     let (status, code) = refusal.status_and_code();
     if let Refusal::RateLimitExceeded { limit, .. }
     | Refusal::BudgetSpent { budget: limit, .. }
@@ -220,5 +232,5 @@ fn refuse(refusal: &Refusal, mut exchange: Exchange) -> Response<(Bytes, Exchang
         cors::mark_refused(response.headers_mut());
     }
     exchange.gateway_answered(status, Some(code));
-    response.map(|body| (body, exchange))
+    (response, exchange)
 }

@@ -36,7 +36,6 @@ pub mod config;
 pub mod server;
 pub mod listen;
 pub mod tls; // towards callers
-pub mod connection;
 pub mod worker;
 pub mod admin;
 pub mod access;

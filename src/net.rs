@@ -1,3 +1,4 @@
 //! Sockets and what they cost.
 
 pub mod descriptors;
+pub mod write_timeout;

@@ -12,7 +12,6 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use crate::admit;
 use crate::app::App;
 use crate::class::Class;
-use crate::forward;
 use crate::headers::{self, BodyFields};
 use crate::json_edit::Node;
 use crate::refusal::Refusal;
@@ -147,7 +146,7 @@ pub async fn look_for_body(worker: &Worker, upload: Upload) -> Result<Upload, Re
         return Ok(Upload::none());
     }
     match upload.broken() {
-        Some(broken) => Err(forward::callers_fault(&broken)),
+        Some(broken) => Err(Refusal::from(&broken)),
         None => Ok(upload),
     }
 }

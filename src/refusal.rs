@@ -12,6 +12,8 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::http::incoming_body::{BrokenBody, Fault};
+
 /// Why a request got no answer from Box.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
@@ -252,6 +254,18 @@ impl Refusal {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+/// The caller's body broke off, or is none.
+impl From<&BrokenBody> for Refusal {
+    fn from(broken: &BrokenBody) -> Self {
+        match broken.fault() {
+            Fault::Malformed => Self::BadRequest(
+                "The request's body is not framed as HTTP says: a chunk's size or end, or the length, is wrong.",
+            ),
+            Fault::Incomplete => Self::CallerLeft,
+        }
     }
 }
 

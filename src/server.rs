@@ -20,8 +20,7 @@ use crate::admin;
 use crate::budget::{keeper, ledger::Ledger};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::connect::{Connector, Trust, proxy_matcher, token_client};
-use crate::connection::{self, Connections};
+use crate::connect::{Connector, Trust, token_client};
 use crate::grant::Grant;
 use crate::listen::{Accepted, Listener};
 use crate::metrics::Metrics;
@@ -33,14 +32,16 @@ use crate::upstream::Upstream;
 use crate::worker::{Peer, Shared, Worker};
 
 mod connection_limit;
+mod connection;
 pub(crate) mod frame_watch;
 pub(crate) mod stream_task;
 pub(crate) mod watched_socket;
 
+use connection::Connections;
 pub use connection_limit::ConnectionLimit;
 
-/// Idle connections to Box are looked over this often.
-const SWEEP: Duration = Duration::from_secs(5);
+/// Idle connections to Box are looked over this often: another worker may wait for their descriptors.
+const SWEEP: Duration = Duration::from_secs(1);
 /// What has been told to end gets this long. It takes milliseconds, unless a thread is stuck; the process ends then
 /// all the same.
 const ENDING: Duration = Duration::from_secs(2);
@@ -131,7 +132,7 @@ impl Bound {
         let count = config.workers.get();
         let max_connections = config.max_connections;
         // Until all is open that stays open, and the rest can be shared out.
-        let room = UpstreamRoom::new(0);
+        let room = UpstreamRoom::new();
         let (book, keeper) = keeper::start(&config.state.dir, !config.budgets.is_empty(), clock.clone())
             .map_err(|error| io::Error::other(format!("[state] dir: {error}")))?;
         let apps = config.apps.iter().map(|app| app.name.as_str().into()).collect();
@@ -168,9 +169,7 @@ impl Bound {
             let room = room.clone();
             workers.push(WorkerThread::start(number, draining, move || {
                 let upstream = &shared.config.upstream;
-                let proxies = proxy_matcher(&upstream.proxy);
-                let connector =
-                    Connector::new(&trust, proxies, upstream.http2, upstream.connect_timeout, room);
+                let connector = Connector::new(&trust, upstream, room);
                 let hosts = &shared.config.hosts;
                 let authorities = [&hosts.api, &hosts.upload, &hosts.download].into_iter();
                 let upstream = Upstream::new(connector, upstream.pool_idle_timeout, authorities);

@@ -148,7 +148,8 @@ struct Source {
 impl Upload {
     /// `keep`: bytes that are kept to be sent again. `expects`: the caller waits for an invitation.
     pub fn new(incoming: IncomingBody, keep: usize, expects: bool) -> Self {
-        if incoming.is_end_stream() {
+        // Of a length of 0 hyper does not ask for the end.
+        if incoming.is_end_stream() || incoming.size_hint().exact() == Some(0) {
             return Self::none();
         }
         let progress = Rc::new(Progress {
@@ -452,7 +453,8 @@ impl Source {
                     Some(piece) => self.progress.bytes.set(self.progress.bytes.get() + piece.len() as u64),
                     None => self.trailers = true,
                 }
-                if self.incoming.is_end_stream() {
+                // The last bytes of a length come with the end of the body, or, over HTTP/2, once it is known.
+                if self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0) {
                     self.progress.complete();
                 }
                 Some(Ok(frame))

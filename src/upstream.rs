@@ -44,6 +44,7 @@ use tracing::debug;
 use crate::connect::{ConnectError, Connection, Connector, chain};
 use crate::http::incoming_body::IncomingBody;
 use crate::net::descriptors::Room;
+use crate::net::write_timeout::WriteBounded;
 use crate::upload::Attempt;
 
 /// So much of an answer is held for a caller that does not take it. Content of any size comes on HTTP/1.1 instead, so
@@ -66,6 +67,9 @@ const WORTH_READING: usize = 64 * 1024;
 /// … and in this time.
 const READING: Duration = Duration::from_secs(5);
 
+/// An idle connection that cannot carry a request after this time is given up.
+const READY: Duration = Duration::from_millis(200);
+
 /// Connections that one request tries, most of them dead ones of the pool.
 const MOST_CONNECTIONS: usize = 64;
 
@@ -80,6 +84,7 @@ pub struct Origin {
     speaks_http2: Cell<Option<bool>>,
     /// It refused a connection on which HTTP/1.1 alone was offered.
     refuses_http1: Cell<bool>,
+    connector: Rc<Connector>,
     /// A connection under way that others wait for: the first one, or the next HTTP/2 one.
     shared: RefCell<Option<Outcome>>,
 }
@@ -154,8 +159,10 @@ impl Drop for StreamSlot {
 impl Lease {
     /// The answer was read to its end: the connection may carry the next request.
     pub fn done(self) {
+        // A descriptor that somebody waits for is free sooner than this connection would be needed.
         if let Leased::Http1 { origin, sender } = self.0
             && !sender.is_closed()
+            && !origin.connector.is_room_wanted()
         {
             origin.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
         }
@@ -202,13 +209,14 @@ impl Upstream {
         idle_timeout: Duration,
         authorities: impl Iterator<Item = &'a Authority>,
     ) -> Self {
+        let connector = Rc::new(connector);
         let mut origins: Vec<Rc<Origin>> = Vec::new();
         for authority in authorities {
             if !origins.iter().any(|origin| origin.authority == *authority) {
-                origins.extend(Origin::new(authority.clone()).map(Rc::new));
+                origins.extend(Origin::new(authority.clone(), connector.clone()).map(Rc::new));
             }
         }
-        Self { connector: Rc::new(connector), idle_timeout, origins, named: RefCell::default() }
+        Self { connector, idle_timeout, origins, named: RefCell::default() }
     }
 
     /// The pool of an authority that is known to be Box's. `None`: it is no host name.
@@ -220,7 +228,7 @@ impl Upstream {
         let mut named = self.named.borrow_mut();
         let origin = match named.iter().position(|origin| origin.authority == *authority) {
             Some(place) => named.remove(place),
-            None => Rc::new(Origin::new(authority.clone())?),
+            None => Rc::new(Origin::new(authority.clone(), self.connector.clone())?),
         };
         if named.len() >= MOST_NAMED {
             named.remove(0);
@@ -320,14 +328,12 @@ impl Upstream {
         }
     }
 
-    /// Closes this worker's idle HTTP/1.1 connections when it is called.
+    /// Closes this worker's idle connections when it is called.
     fn closing_idle(&self) -> impl FnOnce() + use<> {
         let named = self.named.borrow();
         let origins: Vec<_> = self.origins.iter().chain(named.iter()).map(Rc::downgrade).collect();
         move || {
-            for origin in origins.iter().filter_map(std::rc::Weak::upgrade) {
-                origin.idle.borrow_mut().clear();
-            }
+            origins.iter().filter_map(std::rc::Weak::upgrade).for_each(|origin| origin.close_idle());
         }
     }
 
@@ -335,7 +341,11 @@ impl Upstream {
     pub fn sweep(&self) {
         let now = Instant::now();
         let fresh = |since: Instant| now.duration_since(since) < self.idle_timeout;
+        let is_room_wanted = self.connector.is_room_wanted();
         for origin in self.origins.iter().chain(self.named.borrow().iter()) {
+            if is_room_wanted {
+                origin.close_idle();
+            }
             origin.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && fresh(idle.since));
             origin.http2.borrow_mut().retain(|connection| {
                 !connection.sender.is_closed()
@@ -344,6 +354,8 @@ impl Upstream {
         }
     }
 }
+
+type Bounded = WriteBounded<TokioIo<Connection>>;
 
 enum Opened {
     Http1(http1::SendRequest<Attempt>),
@@ -359,6 +371,8 @@ async fn open(
     let connecting = connector.connect(&origin.authority, &origin.server_name, http1_only, make_room);
     let (connection, room) = connecting.await?;
     let http2 = connection.get_ref().1.alpn_protocol() == Some(b"h2");
+    // A Box that takes nothing of what is buffered would keep a connection whose request is long over.
+    let connection = WriteBounded::new(TokioIo::new(connection), connector.write_timeout());
     if !http1_only {
         origin.speaks_http2.set(Some(http2));
     }
@@ -371,8 +385,8 @@ async fn open(
     }
 }
 
-async fn start_http1(connection: Connection, room: Room) -> hyper::Result<http1::SendRequest<Attempt>> {
-    let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(connection)).await?;
+async fn start_http1(connection: Bounded, room: Room) -> hyper::Result<http1::SendRequest<Attempt>> {
+    let (sender, driver) = http1::Builder::new().handshake(connection).await?;
     tokio::task::spawn_local(async move {
         let _room = room;
         if let Err(error) = driver.await {
@@ -382,14 +396,14 @@ async fn start_http1(connection: Connection, room: Room) -> hyper::Result<http1:
     Ok(sender)
 }
 
-async fn start_http2(connection: Connection, room: Room) -> hyper::Result<Rc<Http2>> {
+async fn start_http2(connection: Bounded, room: Room) -> hyper::Result<Rc<Http2>> {
     let (sender, driver) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PING_PATIENCE)
-        .handshake(TokioIo::new(connection))
+        .handshake(connection)
         .await?;
     let connection = Rc::new(Http2 {
         sender,
@@ -429,7 +443,7 @@ impl Origin {
         &self.authority
     }
 
-    fn new(authority: Authority) -> Option<Self> {
+    fn new(authority: Authority, connector: Rc<Connector>) -> Option<Self> {
         let bare = authority.host().trim_start_matches('[').trim_end_matches(']');
         Some(Self {
             host: HeaderValue::from_str(authority.as_str()).ok()?,
@@ -439,8 +453,14 @@ impl Origin {
             http2: RefCell::default(),
             speaks_http2: Cell::new(None),
             refuses_http1: Cell::new(false),
+            connector,
             shared: RefCell::default(),
         })
+    }
+
+    fn close_idle(&self) {
+        self.idle.borrow_mut().clear();
+        self.http2.borrow_mut().retain(|connection| connection.streams.get() > 0);
     }
 
     /// The most recently used connection that is still good.
@@ -451,7 +471,10 @@ impl Origin {
             if sender.is_closed() || idle.since.elapsed() >= idle_timeout {
                 continue;
             }
-            if sender.ready().await.is_ok() {
+            // One that still sends a body which nobody wants any more ends, but only as Box takes what is buffered.
+            let is_ready =
+                sender.is_ready() || matches!(tokio::time::timeout(READY, sender.ready()).await, Ok(Ok(())));
+            if is_ready {
                 return Some(sender);
             }
         }

@@ -100,9 +100,16 @@ impl IncomingBody {
             let broken = match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     if let Some(held) = self.take_held() {
-                        // Trailers, or an empty frame with the end; the bytes before them are complete.
-                        self.hold(frame);
-                        return Poll::Ready(Some(Ok(held)));
+                        let is_trailers = frame.is_trailers();
+                        if is_trailers {
+                            self.hold(frame);
+                        }
+                        if is_trailers || self.incoming.is_end_stream() {
+                            return Poll::Ready(Some(Ok(held)));
+                        }
+                        // An empty frame that is not the end either.
+                        self.hold(held);
+                        continue;
                     }
                     if self.is_last_without_end(&frame) {
                         self.hold(frame);

@@ -2,6 +2,7 @@
 //! to Box, and both together leave something for operators, tokens and files.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rlimit::Resource;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -39,34 +40,78 @@ impl Shares {
     }
 }
 
-/// Room for connections to Box, shared by the workers.
+/// Room for connections to Box, shared by the workers. Connections for content get three quarters of it at most: they
+/// last as long as their callers take, and the API must be reached meanwhile.
 #[derive(Debug, Clone)]
-pub struct UpstreamRoom(Arc<Semaphore>);
+pub struct UpstreamRoom {
+    all: Arc<Semaphore>,
+    content: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+}
 
 /// Held as long as a connection is open.
 #[derive(Debug)]
 #[must_use = "the room is free again when it is dropped"]
-pub struct Room(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Room {
+    _content: Option<OwnedSemaphorePermit>,
+    _all: OwnedSemaphorePermit,
+}
+
+/// Counts as waiting while it lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl UpstreamRoom {
-    /// For so many.
-    pub fn new(most: usize) -> Self {
-        Self(Arc::new(Semaphore::new(most)))
+    /// None yet.
+    pub fn new() -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(0)),
+            content: Arc::new(Semaphore::new(0)),
+            waiting: Arc::default(),
+        }
+    }
+
+    /// For so many connections more.
+    pub fn add(&self, more: usize) {
+        self.all.add_permits(more);
+        self.content.add_permits((more - more / 4).max(1));
     }
 
     /// Room for one more, where there is some now.
-    pub fn try_take(&self) -> Option<Room> {
-        self.0.clone().try_acquire_owned().ok().map(Room)
+    pub fn try_take(&self, is_content: bool) -> Option<Room> {
+        let content = match is_content {
+            true => Some(self.content.clone().try_acquire_owned().ok()?),
+            false => None,
+        };
+        Some(Room { _content: content, _all: self.all.clone().try_acquire_owned().ok()? })
     }
 
-    /// Room for one more; waits until there is. The semaphore is never closed.
-    pub async fn take(&self) -> Option<Room> {
-        self.0.clone().acquire_owned().await.ok().map(Room)
+    /// Room for one more; waits until there is. Whoever has idle connections should close them meanwhile.
+    pub async fn take(&self, is_content: bool) -> Option<Room> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        // The semaphores are never closed.
+        let content = match is_content {
+            true => Some(self.content.clone().acquire_owned().await.ok()?),
+            false => None,
+        };
+        Some(Room { _content: content, _all: self.all.clone().acquire_owned().await.ok()? })
     }
 
-    /// Makes more of it.
-    pub fn add(&self, more: usize) {
-        self.0.add_permits(more);
+    /// Whether somebody waits for room.
+    pub fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Default for UpstreamRoom {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

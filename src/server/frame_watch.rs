@@ -55,6 +55,10 @@ impl FrameWatch {
                 let passed = self.payload_left.min(bytes.len());
                 self.payload_left -= passed;
                 bytes = bytes.get(passed..).unwrap_or_default();
+                if self.payload_left == 0 && !self.head_is_open {
+                    // What comes next has its own time, also where it comes with the end of this.
+                    self.since = None;
+                }
                 continue;
             }
             let (first, rest) = bytes.split_at((HEADER - self.have).min(bytes.len()));

@@ -23,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::frame_watch::{FrameWatch, PREFACE};
 use crate::http::incoming_body::Reading;
+use crate::net::write_timeout::WriteTimeout;
 use crate::worker::Worker;
 
 const LINGER: Duration = Duration::from_secs(5);
@@ -34,9 +35,11 @@ const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LAST_LOOK: Duration = Duration::from_millis(250);
 /// How every answer of HTTP/1 begins (RFC 9112 §4).
 const FIRST_BYTE: &[u8] = b"H";
+/// hyper's own interim answer, which is none yet.
+const INVITATION: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// TCP, Unix or TLS.
-pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
     /// What has happened to the connection since it was last asked.
     fn fault(&self) -> Option<io::Error>;
     /// Makes the close to come a reset, where there is such a thing.
@@ -78,7 +81,7 @@ pub(crate) struct Control {
     /// The connection is to end after what it has under way.
     pub(crate) draining: Cell<bool>,
     pub(crate) waker: RefCell<Option<Waker>>,
-    /// Requests under way, until their answers' last byte was taken.
+    /// Requests under way, until hyper has taken the last piece of their answers.
     pub(crate) busy: Cell<u32>,
     /// Requests so far.
     pub(crate) served: Cell<u64>,
@@ -111,6 +114,12 @@ impl Control {
         .await;
     }
 
+    fn set_reading(&self, reading: Reading) {
+        if let Some(cell) = self.reading.borrow().as_ref() {
+            cell.set(reading);
+        }
+    }
+
     fn reading(&self) -> Reading {
         self.reading.borrow().as_ref().map_or(Reading::Complete, |reading| reading.get())
     }
@@ -126,7 +135,6 @@ pub(crate) struct WatchedSocket<S: Socket> {
     control: Rc<Control>,
     header_timeout: Duration,
     keepalive_timeout: Duration,
-    body_timeout: Duration,
     /// Since when no request is under way, and since when the bytes of an HTTP/1.1 head come.
     idle_since: Instant,
     head_since: Option<Instant>,
@@ -137,11 +145,10 @@ pub(crate) struct WatchedSocket<S: Socket> {
     ending_since: Option<Instant>,
     half_closed: Option<Box<HalfClosed>>,
     /// The first byte of the answer has gone ahead of it.
-    is_begun: bool,
+    first_byte_sent: bool,
     /// The requests whose answers have begun.
     answered: u64,
-    write_timer: Option<Pin<Box<Sleep>>>,
-    write_blocked: Option<Instant>,
+    writing: WriteTimeout,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
@@ -172,7 +179,6 @@ impl<S: Socket> WatchedSocket<S> {
             control,
             header_timeout: config.server.header_timeout,
             keepalive_timeout: config.server.keepalive_timeout,
-            body_timeout: config.upstream.body_timeout,
             idle_since: now,
             head_since: Some(now),
             was_busy: false,
@@ -180,16 +186,16 @@ impl<S: Socket> WatchedSocket<S> {
             read_timer: None,
             ending_since: None,
             half_closed: None,
-            is_begun: false,
+            first_byte_sent: false,
             answered: 0,
-            write_timer: None,
-            write_blocked: None,
+            writing: WriteTimeout::new(config.upstream.body_timeout),
             linger: None,
         }
     }
 
+    /// A request is under way, or something of an answer that the caller has not taken yet.
     fn is_busy(&self) -> bool {
-        self.control.busy.get() > 0
+        self.control.busy.get() > 0 || self.writing.is_blocked()
     }
 
     /// Whether the caller has been waited for too long; otherwise a timer is set to look again.
@@ -200,10 +206,12 @@ impl<S: Socket> WatchedSocket<S> {
             if std::mem::replace(&mut self.served, served) != served || busy {
                 (self.was_busy, self.head_since) = (true, None);
             }
-            if !busy && self.was_busy {
-                (self.was_busy, self.idle_since) = (false, Instant::now());
-            }
             let now = Instant::now();
+            if !busy && self.was_busy {
+                (self.was_busy, self.idle_since) = (false, now);
+                // A request that came after the first GOAWAY has had its answer; the end of it may still be on its way.
+                self.ending_since = self.ending_since.map(|_| now);
+            }
             let idle_until = self.idle_since + self.keepalive_timeout;
             let head_since = match &self.frames {
                 None => self.head_since,
@@ -240,28 +248,14 @@ impl<S: Socket> WatchedSocket<S> {
         }
     }
 
-    fn written<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.write_blocked = None;
-            return polled;
-        }
-        let since = *self.write_blocked.get_or_insert_with(Instant::now);
-        let deadline = since + self.body_timeout;
-        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        while timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the caller does not read")));
-            }
-            timer.as_mut().reset(deadline);
-        }
-        Poll::Pending
-    }
-
     /// Reads; what comes is looked at as far as the times need it. The count is 0 at the end.
     fn read(&mut self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
         let mut tap = Tap { socket: &mut self.socket, frames: self.frames.as_deref_mut(), count: 0 };
         ready!(Pin::new(&mut TokioIo::new(&mut tap)).poll_read(cx, buf))?;
         let count = tap.count;
+        if count > 0 && self.control.reading() == Reading::Waiting {
+            self.control.set_reading(Reading::Unread);
+        }
         if self.frames.is_none() && count > 0 && !self.is_busy() && self.head_since.is_none() {
             self.head_since = Some(Instant::now());
         }
@@ -274,7 +268,7 @@ impl<S: Socket> WatchedSocket<S> {
         let (is_busy, reading) = (self.is_busy(), self.control.reading());
         let is_answering = self.answered == self.control.served.get();
         // Nor into the midst of an earlier answer that the caller is slow to take.
-        let may_probe = !is_answering && self.write_blocked.is_none();
+        let may_probe = !is_answering && !self.writing.is_blocked();
         let closed = self.half_closed.get_or_insert_with(|| {
             Box::new(HalfClosed {
                 since: Instant::now(),
@@ -294,7 +288,7 @@ impl<S: Socket> WatchedSocket<S> {
             if elapsed >= SETTLING && may_probe && !closed.is_probed {
                 closed.is_probed = true;
                 ready!(Pin::new(&mut self.socket).poll_write(cx, FIRST_BYTE))?;
-                self.is_begun = true;
+                self.first_byte_sent = true;
                 ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
             }
             ready!(closed.timer.as_mut().poll(cx));
@@ -361,13 +355,15 @@ impl<S: Socket> Read for WatchedSocket<S> {
 
 impl<S: Socket> Write for WatchedSocket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.answered = self.control.served.get();
-        if self.is_begun && !buf.is_empty() {
-            self.is_begun = false;
+        if buf != INVITATION {
+            self.answered = self.control.served.get();
+        }
+        if self.first_byte_sent && !buf.is_empty() {
+            self.first_byte_sent = false;
             return Poll::Ready(Ok(FIRST_BYTE.len()));
         }
         let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
-        self.written(cx, polled)
+        self.writing.watch(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -375,13 +371,15 @@ impl<S: Socket> Write for WatchedSocket<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.answered = self.control.served.get();
-        if self.is_begun && bufs.iter().any(|buf| !buf.is_empty()) {
-            self.is_begun = false;
+        if !bufs.iter().any(|buf| **buf == *INVITATION) {
+            self.answered = self.control.served.get();
+        }
+        if self.first_byte_sent && bufs.iter().any(|buf| !buf.is_empty()) {
+            self.first_byte_sent = false;
             return Poll::Ready(Ok(FIRST_BYTE.len()));
         }
         let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        self.written(cx, polled)
+        self.writing.watch(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -390,13 +388,14 @@ impl<S: Socket> Write for WatchedSocket<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.socket).poll_flush(cx);
-        self.written(cx, polled)
+        self.writing.watch(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
-            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+            let polled = Pin::new(&mut this.socket).poll_shutdown(cx);
+            ready!(this.writing.watch(cx, polled))?;
         }
         if this.frames.is_some() || this.control.reading() == Reading::Complete {
             return Poll::Ready(Ok(()));

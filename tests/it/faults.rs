@@ -299,6 +299,51 @@ async fn a_half_of_a_body_and_the_end_of_its_side_is_a_caller_that_left() {
     assert_eq!((of("499"), of("502"), of("400")), (2, 0, 0), "{text}");
 }
 
+/// An invitation to send the body is no answer: a caller that goes after it is noticed all the same.
+#[tokio::test]
+async fn a_caller_that_was_invited_and_went_is_noticed() {
+    let bench = Bench::of(of(Protocols::Http1), "").await;
+    bench.until_ready().await;
+    // Box says nothing, so the gateway invites the body after a second.
+    let _held = bench.sandbox.hold_replies("/2.0/folders");
+    let body = r#"{"name":"invited","parent":{"id":"0"}}"#;
+    let mut socket = bench.connect().await;
+    let head = format!(
+        "POST /2.0/folders HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut interim = [0; 25];
+    in_time(socket.read_exact(&mut interim)).await.unwrap();
+    socket.write_all(body.as_bytes()).await.unwrap();
+    drop(socket);
+    let left =
+        "boxgate_requests_total{app=\"default\",method=\"POST\",status=\"499\",answered_by=\"gateway\"}";
+    until(|| async { bench.metric(left).await == 1.0 }).await;
+}
+
+#[tokio::test]
+async fn a_refusal_of_head_ends_with_its_head() {
+    let bench = Bench::start().await;
+    for to_http2 in [false, true] {
+        let mut caller = RawCaller::connect(&bench.address, to_http2).await;
+        if !to_http2 {
+            let answer =
+                bench.raw("HEAD /favicon.ico HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 404 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+            assert!(answer.to_lowercase().contains("content-length: "), "{answer}");
+            continue;
+        }
+        let head = frames::headers(1, true, &crate::raw::caller::fields("HEAD", "/favicon.ico"));
+        caller.say(&head).await;
+        let answer = in_time(caller.frame()).await.unwrap();
+        assert_eq!((answer.kind, answer.status(), answer.ends_stream()), (frames::HEADERS, 404, true));
+    }
+    let whole =
+        "boxgate_requests_total{app=\"default\",method=\"HEAD\",status=\"404\",answered_by=\"gateway\"}";
+    until(|| async { bench.metric(whole).await == 2.0 }).await;
+}
+
 /// The redirect that the gateway followed was no answer to the caller.
 #[tokio::test]
 async fn a_caller_that_leaves_while_its_download_is_followed_left_before_an_answer() {
@@ -315,6 +360,73 @@ async fn a_caller_that_leaves_while_its_download_is_followed_left_before_an_answ
     let left =
         "boxgate_requests_total{app=\"default\",method=\"GET\",status=\"499\",answered_by=\"gateway\"}";
     until(|| async { bench.metric(left).await == 1.0 }).await;
+}
+
+/// The rest of a body comes with the end of the caller's side, after the gateway has stopped waiting for it.
+#[tokio::test]
+async fn a_body_whose_end_comes_while_nobody_reads_it_is_whole() {
+    let more = "[[limit]]\nname = \"paced\"\nkey = \"global\"\non = [\"POST /2.0/folders\"]\nrate = \"60/min\"\nburst = 1\nwait = \"30s\"";
+    let bench = Bench::with(more).await;
+    bench.until_ready().await;
+    let post = |name: &str| {
+        let body = format!(r#"{{"name":"{name}","parent":{{"id":"0"}}}}"#);
+        let head = format!(
+            "POST /2.0/folders HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        (head, body)
+    };
+    let held = bench.sandbox.hold_token_replies();
+    let asked = bench.sandbox.token_requests();
+    bench.clock.advance(std::time::Duration::from_secs(3700));
+    in_time(bench.sandbox.wait_for_token_requests(asked + 1)).await;
+    // The first has its turn and waits for a token.
+    let (head, body) = post("first");
+    let mut first = bench.connect().await;
+    first.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    // The second waits for its turn, and its body is waited for meanwhile; then it waits for a token too.
+    let (head, body) = post("second");
+    let (begin, rest) = body.split_at(5);
+    let mut socket = bench.connect().await;
+    socket.write_all(format!("{head}{begin}").as_bytes()).await.unwrap();
+    let queued = "boxgate_limit_queued{limit=\"paced\"}";
+    until(|| async { bench.metric(queued).await == 1.0 }).await;
+    until(|| async { bench.metric(queued).await == 0.0 }).await;
+    socket.write_all(rest.as_bytes()).await.unwrap();
+    socket.shutdown().await.unwrap();
+    // Time for the end to be taken for more than it is.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    drop(held);
+    let mut answer = Vec::new();
+    in_time(socket.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 201 "), "{}", String::from_utf8_lossy(&answer));
+}
+
+/// A caller that ends its side and takes its time to read gets the whole of its answer, however much of it waits in the
+/// gateway when Box is done.
+#[tokio::test]
+async fn a_slow_caller_that_ended_its_side_gets_the_end_of_its_answer() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    for version in ["1.0", "1.1"] {
+        for length in (0..24).map(|nth| 60_000 + nth * 47_111) {
+            let file = bench.sandbox.add_file("0", &format!("{version}-{length}"), Content::Zeros(length));
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            let mut socket = socket.connect(bench.address.parse().unwrap()).await.unwrap();
+            let get = format!(
+                "GET /api/2.0/files/{file}/content HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            );
+            socket.write_all(get.as_bytes()).await.unwrap();
+            socket.shutdown().await.unwrap();
+            // Time is what this is about, so time must pass.
+            tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+            let mut answer = Vec::new();
+            in_time(socket.read_to_end(&mut answer)).await.unwrap();
+            let head = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+            assert_eq!((answer.len() - head) as u64, length, "HTTP/{version}");
+        }
+    }
 }
 
 /// hyper gives the last chunk and the end of a body before the reader has asked for them.

@@ -166,6 +166,36 @@ async fn an_idle_http_2_connection_is_told_to_go_and_ended() {
     in_time(caller.closed()).await;
 }
 
+/// What came before the connection was told to go is answered to its last byte.
+#[tokio::test]
+async fn a_request_that_crosses_the_end_of_an_idle_http_2_connection_gets_its_whole_answer() {
+    let bench = Bench::with("[server]\nkeepalive_timeout = \"200ms\"").await;
+    bench.until_ready().await;
+    let mut caller = RawCaller::connect(&bench.address, true).await;
+    let told = async {
+        while frames::read(&mut caller.socket).await.is_some_and(|frame| frame.kind != frames::GOAWAY) {}
+    };
+    in_time(told).await;
+    let held = bench.sandbox.hold_replies("/2.0/users/me");
+    caller.get("/2.0/users/me", "2").await;
+    in_time(bench.sandbox.wait_for_calls(1)).await;
+    // Longer than an idle connection has after it was told: time is what this is about, so time must pass.
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
+    drop(held);
+    // It answers no ping, by which the connection would know that nothing else was on its way.
+    let mut body = Vec::new();
+    loop {
+        let frame = in_time(frames::read(&mut caller.socket)).await.expect("the whole answer");
+        if frame.kind == frames::DATA {
+            body.extend_from_slice(&frame.payload);
+        }
+        if frame.ends_stream() {
+            break;
+        }
+    }
+    assert_eq!(body.len(), 470);
+}
+
 /// A laptop that goes to sleep closes nothing and answers nothing.
 #[tokio::test]
 async fn an_http_2_caller_that_gives_no_sign_of_life_is_given_up() {

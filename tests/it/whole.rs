@@ -18,6 +18,8 @@ const ONE_WORKER: &str = "[listen]\naddress = \"127.0.0.1:0\"\nworkers = 1\n[lim
 enum Ending {
     /// As it should.
     Clean,
+    /// As it should; over HTTP/2 in a frame of its own, without a byte.
+    CleanApart,
     /// The sender ends its side of the connection.
     HalfClose,
     /// The connection is closed without another word; over TLS without close_notify.
@@ -53,6 +55,7 @@ impl Ending {
     fn is_of(self, is_http2: bool, framing: Framing) -> bool {
         match self {
             Self::Clean | Self::Close | Self::ResetConnection => true,
+            Self::CleanApart => is_http2,
             Self::HalfClose => !is_http2,
             Self::ResetStream(_) => is_http2,
             Self::Malformed => !is_http2 && framing == Framing::Open,
@@ -69,7 +72,7 @@ fn said(is_http2: bool, framing: Framing, part: &[u8], ending: Ending) -> Vec<u8
         while let Some(piece) = pieces.next() {
             said.extend(frames::data(1, is_clean && pieces.peek().is_none(), piece));
         }
-        if is_clean && part.is_empty() {
+        if is_clean && part.is_empty() || ending == Ending::CleanApart {
             said.extend(frames::data(1, true, b""));
         }
         if let Ending::ResetStream(reason) = ending {
@@ -173,7 +176,11 @@ impl Upload {
         match self.ending {
             Ending::HalfClose => caller.socket.shutdown().await.unwrap(),
             Ending::ResetConnection => caller.socket.set_zero_linger().unwrap(),
-            Ending::Close | Ending::Clean | Ending::ResetStream(_) | Ending::Malformed => {}
+            Ending::Close
+            | Ending::Clean
+            | Ending::CleanApart
+            | Ending::ResetStream(_)
+            | Ending::Malformed => {}
         }
         let is_there = !matches!(self.ending, Ending::Close | Ending::ResetConnection);
         let caller = Some(caller).filter(|_| is_there);
@@ -308,6 +315,7 @@ impl Download {
             connection.say(&[head, rest].concat()).await;
         }
         match self.ending {
+            Ending::CleanApart => Some(connection),
             Ending::Clean if matches!(self.framing, Framing::Length | Framing::Open) => Some(connection),
             Ending::Clean => {
                 let _ = connection.socket.shutdown().await;
@@ -347,13 +355,13 @@ fn downloads(box_http2: bool) -> Vec<Download> {
         false => &[Framing::Length, Framing::Open, Framing::TillClose, Framing::Old],
     };
     for &framing in framings {
-        for ending in [Ending::Clean].into_iter().chain(BROKEN) {
+        for ending in [Ending::Clean, Ending::CleanApart].into_iter().chain(BROKEN) {
             let is_of = ending.is_of(box_http2, framing) && ending != Ending::HalfClose;
             for (to_http2, version) in [(false, "1.1"), (false, "1.0"), (true, "2")] {
                 for (is_looked_into, whole) in [(false, 100_000), (true, 2_000), (true, 600_000)] {
                     let is_end = !box_http2 && framing == Framing::Length;
                     let cuts: &[usize] = match ending {
-                        Ending::Clean => &[whole],
+                        Ending::Clean | Ending::CleanApart => &[whole],
                         _ if is_end => &[0, 1, 700, whole - 1],
                         _ => &[0, 1, 700, whole - 1, whole],
                     };
@@ -391,8 +399,10 @@ async fn no_part_of_an_answer_is_whole_at_the_caller(box_http2: bool, is_secure:
             in_time(async { tokio::join!(download.say(connection, stream, &body), caller.answer()) }).await;
         kept = connection;
         match (download.ending, answer) {
-            (Ending::Clean, Some((200, Ok(received)))) => assert!(received == body, "{download:?}"),
-            (Ending::Clean, other) => {
+            (Ending::Clean | Ending::CleanApart, Some((200, Ok(received)))) => {
+                assert!(received == body, "{download:?}");
+            }
+            (Ending::Clean | Ending::CleanApart, other) => {
                 panic!("{download:?}: {:?}", other.map(|(status, body)| (status, body.map(|b| b.len()))))
             }
             (_, Some((200, Ok(received)))) => {

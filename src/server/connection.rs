@@ -1,6 +1,6 @@
 //! One caller's connection: HTTP/1.1 or HTTP/2, told apart by ALPN where TLS settled it, else by the first bytes
-//! (prior knowledge, RFC 9113 §3.3). What a caller may take its time with is in [`crate::server::watched_socket`] for
-//! the connection, in [`crate::server::stream_task`] for a stream of HTTP/2.
+//! (prior knowledge, RFC 9113 §3.3). What a caller may take its time with is in [`super::watched_socket`] for the
+//! connection, in [`super::stream_task`] for a stream of HTTP/2.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Version};
+use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -21,34 +21,37 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::frame_watch::PREFACE;
+use super::stream_task::{Executor, Flow};
+use super::watched_socket::{Control, Socket, WatchedSocket};
 use crate::connect::chain;
 use crate::download::{Answer, Broken};
 use crate::gateway;
 use crate::http::incoming_body::{IncomingBody, Reading};
-use crate::server::frame_watch::PREFACE;
-use crate::server::stream_task::{Executor, Flow};
-use crate::server::watched_socket::{Control, Socket, WatchedSocket};
 use crate::worker::{Peer, Worker};
 
 /// Streams times the stream window is the connection's window: one stalled upload does not stop the others.
 const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// An HTTP/2 caller that is silent for a third of `body_timeout`, but within these bounds, is asked for a sign of life,
-/// and given up without one in as long again: a laptop that went to sleep in the middle of a download closes nothing.
+/// An HTTP/2 caller that is silent for a third of `body_timeout`, but within these bounds, is asked for a sign of life: a
+/// laptop that went to sleep in the middle of a download closes nothing.
 const PING_AFTER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
+/// It is given up without one in so many times `body_timeout`. Not sooner, as the question stands behind all that the
+/// kernels on the way hold for a slow caller; one that takes nothing at all is given up by other means before.
+const PING_PATIENCE: u32 = 5;
 /// A failed handshake is read away for so long.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// All connections of a worker, so that they can be told to close.
 #[derive(Default)]
-pub struct Connections {
+pub(super) struct Connections {
     draining: Cell<bool>,
     open: RefCell<Vec<Weak<Control>>>,
 }
 
 impl Connections {
     /// Idle connections close at once, the others after what they have under way.
-    pub fn drain(&self) {
+    pub(super) fn drain(&self) {
         self.draining.set(true);
         for control in self.open.borrow_mut().drain(..).filter_map(|weak| weak.upgrade()) {
             control.drain();
@@ -92,9 +95,8 @@ struct Guarded {
 }
 
 impl Guarded {
-    /// `is_head`: hyper does not ask for the body.
-    fn new(body: Answer, is_head: bool, flow: Option<Rc<Flow>>, busy: Busy) -> Self {
-        Self { body, flow, has_ended: is_head, busy }
+    fn new(body: Answer, flow: Option<Rc<Flow>>, busy: Busy) -> Self {
+        Self { body, flow, has_ended: false, busy }
     }
 }
 
@@ -133,7 +135,8 @@ impl Body for Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if !self.has_ended && !self.is_end_stream() {
+        // hyper does not ask for what comes after a length.
+        if !self.has_ended && !self.is_end_stream() && self.size_hint().exact() != Some(0) {
             self.busy.0.broke_off.set(true);
         }
     }
@@ -141,7 +144,7 @@ impl Drop for Guarded {
 
 /// Shakes hands, then serves the connection to its end. Handshake and session are on the heap, each for as long as it
 /// lives: moved from one state of a future to the next, a session would take its room several times over.
-pub async fn serve_tls(worker: Rc<Worker>, connections: &Connections, tcp: TcpStream, mut peer: Peer) {
+pub(super) async fn serve_tls(worker: Rc<Worker>, connections: &Connections, tcp: TcpStream, mut peer: Peer) {
     let Some(tls) = worker.config().tls.clone() else { return };
     let counted = worker.tally().connection();
     let control = connections.register();
@@ -176,7 +179,7 @@ pub async fn serve_tls(worker: Rc<Worker>, connections: &Connections, tcp: TcpSt
 }
 
 /// Serves a connection to its end. `agreed`: a handshake settled on HTTP/2; otherwise the first bytes tell.
-pub async fn serve<S: Socket>(
+pub(super) async fn serve<S: Socket>(
     worker: Rc<Worker>,
     connections: &Connections,
     mut socket: S,
@@ -210,12 +213,11 @@ pub async fn serve<S: Socket>(
         move |request: Request<Incoming>| {
             let busy = Busy::new(control.clone());
             let flow = is_http2.then(|| executor.begin());
-            let is_head = request.method() == Method::HEAD;
             let (worker, request) = (worker.clone(), received(request, &control));
             // Called inside: a future that is captured and then awaited has its room twice.
             async move {
                 let answer = gateway::serve(worker, peer, request).await;
-                answer.map(|answer| answer.map(|body| Guarded::new(body, is_head, flow, busy)))
+                answer.map(|answer| answer.map(|body| Guarded::new(body, flow, busy)))
             }
         }
     });
@@ -223,7 +225,7 @@ pub async fn serve<S: Socket>(
         let connection = http2::Builder::new(executor)
             .timer(TokioTimer::new())
             .keep_alive_interval(ping_after)
-            .keep_alive_timeout(ping_after)
+            .keep_alive_timeout((body_timeout * PING_PATIENCE).max(PING_AFTER.0))
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(STREAMS * STREAM_WINDOW)
