@@ -24,6 +24,7 @@ use tracing::warn;
 
 use crate::config::{Proxy, Upstream};
 use crate::net::descriptors::{Room, UpstreamRoom};
+use crate::net::unsent;
 
 /// What the two client sides, reqwest's and hyper's, have in common.
 #[derive(Clone)]
@@ -219,7 +220,9 @@ impl Connector {
                     .map_err(|error| format!("through the proxy {host}: {}", chain(&error)))?
             }
         };
-        Ok(stream.into_inner())
+        let stream = stream.into_inner();
+        unsent::bound(&stream);
+        Ok(stream)
     }
 }
 

@@ -179,9 +179,14 @@ impl Exchange {
         self.box_time = Some(after);
     }
 
-    /// What Box answered is not passed on: it is a redirect that is followed.
-    pub fn followed(&mut self) {
+    /// What Box answered is not passed on, or not yet: it is a redirect that is followed, or it is looked into.
+    pub fn held_back(&mut self) {
         (self.status, self.answered_by) = (None, AnsweredBy::Gateway);
+    }
+
+    /// The head of Box's answer goes to the caller now.
+    pub fn passed_on(&mut self, status: StatusCode) {
+        (self.status, self.answered_by) = (Some(status), AnsweredBy::Box);
     }
 
     /// The gateway answers itself.

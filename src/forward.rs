@@ -50,7 +50,7 @@ pub async fn send(
         let answering = worker.upstream().send(&outbound.origin, request, outbound.protocol());
         let answered = in_time(worker, outbound, pin!(answering)).await?;
         if let Some(charge) = charge {
-            charge.settle(answered.as_ref().is_err_and(|error| error.unsent));
+            charge.settle(answered.as_ref().err());
         }
         match answered {
             Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
@@ -128,12 +128,14 @@ impl Charge {
         self
     }
 
-    /// Nothing more will be heard of the sending. `was_unsent`: Box has certainly not looked at the request.
-    fn settle(mut self, was_unsent: bool) {
-        if was_unsent {
-            self.taken = None;
-        } else {
-            self.spent = None;
+    /// Nothing more will be heard of the sending: Box has answered, or it failed.
+    fn settle(mut self, failed: Option<&SendError>) {
+        match failed {
+            None => self.spent = None,
+            // Box has certainly not looked at it.
+            Some(error) if error.unsent => self.taken = None,
+            // Whether it was written is known already.
+            Some(_) => {}
         }
     }
 }

@@ -160,7 +160,7 @@ async fn answer(
             Redirects::Pass => {}
         }
     }
-    let mut response = look(worker, &head.method, answered, outbound.places, base).await?;
+    let mut response = look(worker, exchange, &head.method, answered, outbound.places, base).await?;
     headers::from_box(response.headers_mut()); // what may come back?
     Ok(Answered::Box(response, stream))
 }
@@ -168,6 +168,7 @@ async fn answer(
 /// Looks into an answer where something in it is not for the caller as it is.
 async fn look(
     worker: &Rc<Worker>,
+    exchange: &mut Exchange,
     method: &Method,
     (mut response, lease): (Response<IncomingBody>, Lease),
     places: Option<&'static Node>,
@@ -189,7 +190,9 @@ async fn look(
     };
     let rewriter = Rewriter::new(places, worker.clone(), base);
     let body_timeout = worker.config().upstream.body_timeout;
+    exchange.held_back();
     let looked = Box::pin(rewrite::look(response, lease, rewriter, body_timeout)).await?;
+    exchange.passed_on(looked.status());
     Ok(looked.map(|looked| Source::Looked(Box::new(looked))))
 }
 

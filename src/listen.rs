@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tracing::warn;
 
 use crate::config::Address;
+use crate::net::unsent;
 use crate::network::unmapped;
 use crate::worker::Peer;
 
@@ -86,6 +87,7 @@ impl Listener {
             let accepted = match self {
                 Self::Tcp { socket, open, secure } => socket.accept().await.and_then(|(stream, peer)| {
                     let _ = stream.set_nodelay(true);
+                    unsent::bound(&stream);
                     let address = unmapped(peer.ip());
                     let peer = Peer { address, open: *open, secure: *secure, uncertified: false };
                     Ok((Accepted::Tcp(stream.into_std()?), peer))

@@ -1,4 +1,5 @@
 //! Sockets and what they cost.
 
 pub mod descriptors;
+pub mod unsent;
 pub mod write_timeout;

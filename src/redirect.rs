@@ -101,7 +101,7 @@ pub async fn follow(
             return Err(Refusal::UpstreamProtocolError(cause));
         }
         lease.done_after(response.into_body());
-        exchange.followed();
+        exchange.held_back();
         let next = Outbound {
             origin: worker.upstream().origin(&to.0).ok_or(Refusal::NotFound)?,
             method: outbound.method.clone(),

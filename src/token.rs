@@ -31,8 +31,8 @@ const MARGIN: Duration = Duration::from_secs(300);
 const UNHELPFUL: usize = 3;
 /// … within this time.
 const UNHELPFUL_WINDOW: Duration = Duration::from_secs(30);
-/// No more are remembered, and none is forced beyond.
-const UNHELPFUL_KNOWN: usize = 64;
+/// And so many in all, where Box accepts tokens in between. None is forced beyond.
+const UNHELPFUL_KNOWN: usize = 6;
 /// Pauses after passing faults grow from the first to the second.
 const FAULT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Pauses after a refusal of the identity: only a person can mend it.

@@ -23,6 +23,10 @@ use crate::http::incoming_body::{BrokenBody, IncomingBody};
 /// Contract: "if Box is silent for 1 s the body is invited".
 const INVITE_AFTER: Duration = Duration::from_secs(1);
 
+/// hyper buffers no more of a message before it writes.
+const BUFFERED_FRAMES: usize = 16;
+const BUFFERED_BYTES: usize = 400 * 1024;
+
 /// What the rest of the request path sees of a body under way.
 #[derive(Debug)]
 pub struct Progress {
@@ -266,7 +270,10 @@ impl Upload {
             source.attempt
         };
         let gate = self.invitation.clone().filter(|invitation| !invitation.is_open()).map(Gate::new);
-        Attempt { sending: Some(Sending { source: source.clone(), number, next: 0, gate }), taken }
+        Attempt {
+            sending: Some(Sending { source: source.clone(), number, next: 0, gate, frames: 0, bytes: 0 }),
+            taken,
+        }
     }
 }
 
@@ -317,6 +324,9 @@ struct Sending {
     /// Of the kept pieces, the next to send.
     next: usize,
     gate: Option<Gate>,
+    /// What a connection has asked for and may not have written yet.
+    frames: usize,
+    bytes: usize,
 }
 
 /// Why a body broke off.
@@ -343,7 +353,9 @@ impl std::fmt::Display for UploadError {
 impl std::error::Error for UploadError {}
 
 impl Attempt {
-    /// Set once a connection has taken the request's head: hyper asks for the body's end then, and not before.
+    /// Set once a connection has taken the request and will write it. hyper asks for the body's end when it takes the
+    /// head; but it writes nothing before the body has no more for the moment, or much of it has come, and where the
+    /// body breaks off before, it writes nothing at all.
     pub fn taken(&self) -> &Rc<Cell<bool>> {
         &self.taken
     }
@@ -373,7 +385,49 @@ impl Body for Attempt {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let Some(sending) = &mut self.get_mut().sending else { return Poll::Ready(None) };
+        let this = self.get_mut();
+        let Some(sending) = &mut this.sending else { return Poll::Ready(None) };
+        let polled = sending.poll(cx);
+        let is_written = match &polled {
+            Poll::Pending | Poll::Ready(None) => true,
+            Poll::Ready(Some(Ok(frame))) => sending.is_written_with(frame),
+            Poll::Ready(Some(Err(_))) => false,
+        };
+        if is_written {
+            this.taken.set(true);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let is_at_end = self.is_at_end();
+        if is_at_end {
+            self.taken.set(true);
+        }
+        is_at_end
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Some(sending) = &self.sending else { return SizeHint::with_exact(0) };
+        let source = sending.source.borrow();
+        let unsent: usize = source.kept.iter().flatten().skip(sending.next).map(Bytes::len).sum();
+        match source.incoming.size_hint().exact() {
+            Some(left) => SizeHint::with_exact(left + unsent as u64),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl Sending {
+    /// Whether hyper writes what it has now that it gets this.
+    fn is_written_with(&mut self, frame: &Frame<Bytes>) -> bool {
+        self.frames += 1;
+        self.bytes += frame.data_ref().map_or(0, Bytes::len);
+        self.frames > BUFFERED_FRAMES || self.bytes > BUFFERED_BYTES
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let sending = self;
         let mut source = sending.source.borrow_mut();
         if source.attempt != sending.number {
             return Poll::Ready(Some(Err(UploadError::Superseded)));
@@ -402,21 +456,6 @@ impl Body for Attempt {
             Poll::Ready(_) => {}
         }
         polled.map_err(UploadError::Caller)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.taken.set(true);
-        self.is_at_end()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let Some(sending) = &self.sending else { return SizeHint::with_exact(0) };
-        let source = sending.source.borrow();
-        let unsent: usize = source.kept.iter().flatten().skip(sending.next).map(Bytes::len).sum();
-        match source.incoming.size_hint().exact() {
-            Some(left) => SizeHint::with_exact(left + unsent as u64),
-            None => SizeHint::default(),
-        }
     }
 }
 

@@ -28,7 +28,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::TRANSFER_ENCODING;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Uri, Version};
 use http_body::Body;
@@ -431,7 +431,11 @@ async fn start_http2(connection: Bounded, room: Room) -> hyper::Result<Rc<Http2>
     Ok(connection)
 }
 
-fn incoming(response: Response<Incoming>, version: Version) -> Response<IncomingBody> {
+fn incoming(mut response: Response<Incoming>, version: Version) -> Response<IncomingBody> {
+    // Beside chunks a length means nothing, and must not be passed on (RFC 9112 §6.3): the caller would count by it.
+    if response.headers().contains_key(TRANSFER_ENCODING) {
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
     response.map(|body| IncomingBody::new(body, version))
 }
 

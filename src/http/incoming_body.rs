@@ -180,6 +180,11 @@ impl BrokenBody {
         while let Some(error) = source {
             cause = error.to_string();
             if let Some(error) = error.downcast_ref::<io::Error>() {
+                if error.kind() == io::ErrorKind::UnexpectedEof {
+                    // rustls's own words are for programmers.
+                    cause = "the connection ended before the body did".to_owned();
+                    break;
+                }
                 // What hyper's decoder of chunks says of bytes that are none.
                 if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) {
                     fault = Fault::Malformed;

@@ -15,10 +15,10 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 use tracing::debug;
 
-/// A stream whose window is open is given pieces of up to this size. hyper hands a whole piece to h2 as soon as the
-/// window has room for one byte of it, and h2 holds it then.
-const LARGEST_PIECE: usize = 64 * 1024;
-const FIRST_PIECE: usize = 16 * 1024;
+/// A stream whose window is open is given pieces of up to this size, which is that of a frame. hyper hands a whole piece
+/// to h2 as soon as the window has room for one byte of it, and h2 holds it then.
+const LARGEST_PIECE: usize = 16 * 1024;
+const FIRST_PIECE: usize = 4 * 1024;
 /// So much has to be taken in a `body_timeout` by a caller that is slow.
 const SMALLEST_PIECE: usize = 1024;
 /// A caller is quick that takes a piece in the first, slow that takes longer than the second.

@@ -322,6 +322,24 @@ async fn a_caller_that_was_invited_and_went_is_noticed() {
     until(|| async { bench.metric(left).await == 1.0 }).await;
 }
 
+/// Nothing of an answer that is looked into has gone to the caller before its head has.
+#[tokio::test]
+async fn a_caller_that_leaves_while_its_answer_is_looked_into_left_before_an_answer() {
+    let at = RawBox::start(true).await;
+    let bench = Bench::before_raw(&at, "").await;
+    let mut caller = RawCaller::connect(&bench.address, false).await;
+    caller.get("/2.0/folders/0", "1.1").await;
+    let mut connection = in_time(at.accept()).await;
+    let begun = connection.request().await.unwrap();
+    let fields = [(":status", "200"), ("content-type", "application/json")];
+    let head = frames::headers(begun.stream, false, &fields);
+    connection.say(&[head, frames::data(begun.stream, false, b"{")].concat()).await;
+    drop(caller);
+    let left =
+        "boxgate_requests_total{app=\"default\",method=\"GET\",status=\"499\",answered_by=\"gateway\"}";
+    until(|| async { bench.metric(left).await == 1.0 }).await;
+}
+
 #[tokio::test]
 async fn a_refusal_of_head_ends_with_its_head() {
     let bench = Bench::start().await;

@@ -11,6 +11,10 @@ use crate::bench::{Bench, in_time, refusal, until};
 use crate::raw::caller::{RawCaller, fields};
 use crate::raw::frames;
 use crate::raw::raw_box::RawBox;
+use crate::raw::reading_box::ReadingBox;
+
+const BUDGET: &str = "[[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 500\n";
+const USED: &str = "boxgate_budget_used_calls{budget=\"plan\",key=\"global\",value=\"\"}";
 
 fn get(stream: u32, path: &str) -> Vec<u8> {
     frames::headers(stream, true, &fields("GET", path))
@@ -335,6 +339,33 @@ async fn a_call_that_was_sent_is_spent_also_if_the_caller_leaves() {
         in_time(bench.sandbox.wait_for_cancelled(1)).await;
         let used = "boxgate_budget_used_calls{budget=\"plan\",key=\"global\",value=\"\"}";
         assert_eq!(bench.metric(used).await, 1.0, "{protocols:?}");
+    }
+}
+
+/// A body that breaks off before anything of its request was written is no call.
+#[tokio::test]
+async fn a_request_whose_body_broke_off_before_it_was_written_spends_nothing() {
+    for is_http2 in [false, true] {
+        let at = ReadingBox::start(is_http2).await;
+        let bench = Bench::before_raw(&at.raw, BUDGET).await;
+        for (nth, request) in ["Content-Length: 10\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nzz\r\n"]
+            .into_iter()
+            .cycle()
+            .take(20)
+            .enumerate()
+        {
+            let mut socket = bench.connect().await;
+            let head = format!("POST /2.0/comments/{nth} HTTP/1.1\r\nHost: localhost\r\n{request}");
+            socket.write_all(head.as_bytes()).await.unwrap();
+            socket.shutdown().await.unwrap();
+            in_time(socket.read_to_end(&mut Vec::new())).await.unwrap();
+        }
+        // What did reach Box is counted, the rest is not.
+        let mut seen = 0;
+        for nth in 0..20 {
+            seen += at.received(&format!("/2.0/comments/{nth}")).await.len();
+        }
+        assert_eq!(bench.metric(USED).await, seen as f64, "{is_http2}");
     }
 }
 

@@ -40,6 +40,8 @@ enum Framing {
     TillClose,
     /// The same of HTTP/1.0.
     Old,
+    /// HTTP/1.1: chunks, beside a length that means nothing.
+    Both,
 }
 
 const BROKEN: [Ending; 6] = [
@@ -58,7 +60,7 @@ impl Ending {
             Self::CleanApart => is_http2,
             Self::HalfClose => !is_http2,
             Self::ResetStream(_) => is_http2,
-            Self::Malformed => !is_http2 && framing == Framing::Open,
+            Self::Malformed => !is_http2 && matches!(framing, Framing::Open | Framing::Both),
         }
     }
 }
@@ -82,7 +84,7 @@ fn said(is_http2: bool, framing: Framing, part: &[u8], ending: Ending) -> Vec<u8
     }
     match framing {
         Framing::Length | Framing::TillClose | Framing::Old => said.extend_from_slice(part),
-        Framing::Open => {
+        Framing::Open | Framing::Both => {
             for piece in part.chunks(5_000) {
                 said.extend(format!("{:x}\r\n", piece.len()).into_bytes());
                 said.extend_from_slice(piece);
@@ -303,6 +305,7 @@ impl Download {
                 Framing::Length => format!("Content-Length: {length}\r\n"),
                 Framing::Open => "Transfer-Encoding: chunked\r\n".to_owned(),
                 Framing::TillClose | Framing::Old => String::new(),
+                Framing::Both => "Content-Length: 700\r\nTransfer-Encoding: chunked\r\n".to_owned(),
             };
             let version = if self.framing == Framing::Old { "1.0" } else { "1.1" };
             format!("HTTP/{version} 200 OK\r\nContent-Type: application/json\r\n{framing}\r\n").into_bytes()
@@ -316,7 +319,7 @@ impl Download {
         }
         match self.ending {
             Ending::CleanApart => Some(connection),
-            Ending::Clean if matches!(self.framing, Framing::Length | Framing::Open) => Some(connection),
+            Ending::Clean if !matches!(self.framing, Framing::TillClose | Framing::Old) => Some(connection),
             Ending::Clean => {
                 let _ = connection.socket.shutdown().await;
                 None
@@ -352,7 +355,7 @@ fn downloads(box_http2: bool) -> Vec<Download> {
     let mut downloads = Vec::new();
     let framings: &[Framing] = match box_http2 {
         true => &[Framing::Length, Framing::Open],
-        false => &[Framing::Length, Framing::Open, Framing::TillClose, Framing::Old],
+        false => &[Framing::Length, Framing::Open, Framing::TillClose, Framing::Old, Framing::Both],
     };
     for &framing in framings {
         for ending in [Ending::Clean, Ending::CleanApart].into_iter().chain(BROKEN) {

@@ -34,6 +34,8 @@ impl RawBox {
                 PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()).into(),
             )
             .unwrap();
+        // Left unread, they would make a close a reset, which takes with it what has come.
+        config.send_tls13_tickets = 0;
         config.alpn_protocols = vec![if is_http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = format!("localhost:{}", listener.local_addr().unwrap().port());

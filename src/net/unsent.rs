@@ -1,0 +1,20 @@
+//! What is written to a socket and not sent yet.
+//!
+//! The kernel takes megabytes for a peer that is slow, and then nothing for as long as a third of them takes. A peer that
+//! takes a little all the time would look like one that takes nothing, and what was handed over like what has arrived.
+//! With a bound on what is not sent yet, writes go on at the pace at which the peer takes them; what is on its way
+//! is not bounded, so nothing is slower.
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+/// Bytes of it.
+const MOST: u32 = 128 * 1024;
+
+/// Sets the bound. Where the system knows none, nothing but this is lost.
+pub fn bound(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(MOST);
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
+}
