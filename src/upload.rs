@@ -261,7 +261,7 @@ impl Upload {
     /// The body from its beginning; earlier attempts end with an error. Check [`Upload::can_be_sent`] first.
     pub fn attempt(&self) -> Attempt {
         let taken = Rc::default();
-        let Some(source) = &self.source else { return Attempt { sending: None, taken } };
+        let Some(source) = &self.source else { return Attempt { sending: None, taken, is_http2: false } };
         let number = {
             let mut source = source.borrow_mut();
             source.attempt += 1;
@@ -273,6 +273,7 @@ impl Upload {
         Attempt {
             sending: Some(Sending { source: source.clone(), number, next: 0, gate, frames: 0, bytes: 0 }),
             taken,
+            is_http2: false,
         }
     }
 }
@@ -316,6 +317,7 @@ impl Gate {
 pub struct Attempt {
     sending: Option<Sending>,
     taken: Rc<Cell<bool>>,
+    is_http2: bool,
 }
 
 struct Sending {
@@ -354,10 +356,15 @@ impl std::error::Error for UploadError {}
 
 impl Attempt {
     /// Set once a connection has taken the request and will write it. hyper asks for the body's end when it takes the
-    /// head; but it writes nothing before the body has no more for the moment, or much of it has come, and where the
-    /// body breaks off before, it writes nothing at all.
+    /// head. Over HTTP/2 the head is written whatever the body does. Over HTTP/1.1 nothing is before the body has no more
+    /// for the moment, or much of it has come; where it breaks off before, nothing is written at all.
     pub fn taken(&self) -> &Rc<Cell<bool>> {
         &self.taken
+    }
+
+    /// It goes over HTTP/2, or does not.
+    pub fn over_http2(&mut self, is_http2: bool) {
+        self.is_http2 = is_http2;
     }
 
     /// Whether there is a body whose length is not known.
@@ -401,7 +408,7 @@ impl Body for Attempt {
 
     fn is_end_stream(&self) -> bool {
         let is_at_end = self.is_at_end();
-        if is_at_end {
+        if is_at_end || self.is_http2 {
             self.taken.set(true);
         }
         is_at_end

@@ -500,6 +500,7 @@ impl Origin {
         reused: bool,
     ) -> Result<Sent, SendError> {
         *request.version_mut() = Version::HTTP_11;
+        request.body_mut().over_http2(false);
         request.headers_mut().insert(http::header::HOST, self.host.clone());
         if request.body().is_of_unknown_length() {
             // hyper takes a GET's body for none unless this says that there is one.
@@ -519,6 +520,7 @@ impl Origin {
 
     async fn send_http2(&self, slot: StreamSlot, mut request: Request<Attempt>) -> Result<Sent, SendError> {
         *request.version_mut() = Version::HTTP_2;
+        request.body_mut().over_http2(true);
         request.headers_mut().remove(http::header::HOST);
         request.headers_mut().remove(TRANSFER_ENCODING);
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
