@@ -221,7 +221,7 @@ impl Connector {
             }
         };
         let stream = stream.into_inner();
-        unsent::bound(&stream);
+        unsent::bound(&stream, unsent::BOX);
         Ok(stream)
     }
 }

@@ -87,7 +87,7 @@ impl Listener {
             let accepted = match self {
                 Self::Tcp { socket, open, secure } => socket.accept().await.and_then(|(stream, peer)| {
                     let _ = stream.set_nodelay(true);
-                    unsent::bound(&stream);
+                    unsent::bound(&stream, unsent::CALLER);
                     let address = unmapped(peer.ip());
                     let peer = Peer { address, open: *open, secure: *secure, uncertified: false };
                     Ok((Accepted::Tcp(stream.into_std()?), peer))
