@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::headers;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
 
-/// Contract: "if Box is silent for 1 s the body is invited".
+/// Where Box is silent for so long, the body is invited all the same.
 const INVITE_AFTER: Duration = Duration::from_secs(1);
 
 /// hyper buffers no more of a message before it writes.
