@@ -46,12 +46,12 @@ pub mod check;
 pub mod http; // bodies whose end can be believed
 pub mod host;
 pub mod origin;
-pub mod net; // descriptors
+pub mod net; // what sockets cost, and how long they may take
 pub mod network;
 pub mod secret;
 pub mod clock;
 pub mod metrics;
-pub mod telemetry;
+pub mod telemetry; // lines on their way out
 pub mod figures; // of limits and budgets
 
 // A Box to try against.

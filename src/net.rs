@@ -1,4 +1,4 @@
-//! Sockets and what they cost.
+//! What sockets cost, and how long they may take.
 
 pub mod descriptors;
 pub mod unsent;

@@ -7,7 +7,7 @@
 //!
 //! A 401 from Box retires that very token, never a newer one. Where Box says 401 to the fresh token too, the renewal
 //! did not help; after [`UNHELPFUL`] of these in [`UNHELPFUL_WINDOW`] nothing is retired any more until Box has accepted
-//! a token again: a path where Box always says 401 must not become a storm of token calls, and a token that Box has
+//! a token again, or the time is over: a path where Box always says 401 must not become a storm of token calls, and a token that Box has
 //! really revoked is replaced at once, every time.
 
 use std::collections::VecDeque;

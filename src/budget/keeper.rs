@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_millis(900);
 /// The last write may take this long: a disk can hang, and the process is to end all the same.
 const LAST: Duration = Duration::from_secs(5);
 
-/// The thread. Dropping it writes once more, and waits for that.
+/// The thread. Dropping it writes once more, and waits for that, but no longer than [`LAST`].
 pub struct Keeper {
     stop: Option<Sender<()>>,
     /// Its other half is dropped at the thread's end.

@@ -1,6 +1,6 @@
 //! Box's own limits, kept to here so that nobody runs into Box's 429.
 //!
-//! Source: Box guide "Rate limits", the metadata query guide and Box's OpenAPI document (box-api.md §6). Box does not
+//! Source: Box guide "Rate limits", the metadata query guide and Box's OpenAPI document. Box does not
 //! say how it counts, so each holds in every window of its length, wherever that begins and both its ends included:
 //! what may be made at once plus what is added during a window is not more than the published figure.
 

@@ -1,6 +1,6 @@
 //! Requests in flight: how many of a kind are under way at once, on all workers.
 //!
-//! Box allows 5 zip downloads at once for a user and 10 for an enterprise (box-api.md §6). A zip's pre-signed URL tells
+//! Box allows 5 zip downloads at once for a user and 10 for an enterprise (its guide "Rate limits"). A zip's pre-signed URL tells
 //! no user, so the identity stands for it, and the client id for the enterprise.
 
 use std::collections::HashMap;
