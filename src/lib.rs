@@ -38,7 +38,6 @@ pub mod listen;
 pub mod tls; // towards callers
 pub mod worker;
 pub mod admin;
-pub mod access;
 pub mod log;
 pub mod check;
 

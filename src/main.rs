@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use boxgate::access::AccessLog;
 use boxgate::clock::Clock;
 use boxgate::config::{self, Config, Overrides, Problems};
 use boxgate::demo::Demo;
 use boxgate::sandbox::{Options, Sandbox};
 use boxgate::server::{self, signals};
+use boxgate::telemetry::access_log::AccessLog;
 use boxgate::telemetry::line_writer::unbuffered;
 use boxgate::{check, demo, log};
 use clap::{Args, Parser, Subcommand};

@@ -15,7 +15,6 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
-use crate::access::AccessLog;
 use crate::admin;
 use crate::budget::{keeper, ledger::Ledger};
 use crate::clock::Clock;
@@ -26,6 +25,7 @@ use crate::listen::{Accepted, Listener};
 use crate::metrics::Metrics;
 use crate::net::descriptors::{Shares, UpstreamRoom};
 use crate::replicas::{self, Replicas, Settings};
+use crate::telemetry::access_log::AccessLog;
 use crate::throttle::Throttle;
 use crate::token::Tokens;
 use crate::upstream::Upstream;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::access::AccessLog;
 use crate::budget::ledger::Ledger;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Tally;
 use crate::network::{Networks, unmapped};
+use crate::telemetry::access_log::AccessLog;
 use crate::throttle::Throttle;
 use crate::token::Tokens;
 use crate::upstream::Upstream;

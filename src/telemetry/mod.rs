@@ -1,3 +1,4 @@
 //! What the process tells of itself.
 
+pub mod access_log; // one line for each request
 pub mod line_writer; // lines on standard output and standard error

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use boxgate::access::AccessLog;
 use boxgate::clock::Clock;
 use boxgate::config::{self, LogFormat, Overrides};
 use boxgate::sandbox::{Names, Options, Sandbox};
 use boxgate::server::{self, Stop};
+use boxgate::telemetry::access_log::AccessLog;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
