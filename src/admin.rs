@@ -64,7 +64,7 @@ where
 {
     let service = service_fn(move |request| {
         let answer = match overview.upgrade() {
-            Some(overview) => answer(&overview, peer, &request),
+            Some(overview) => answer(&overview, &peer, &request),
             None => text_page(StatusCode::SERVICE_UNAVAILABLE, "stopped\n".to_owned()).map(Full::new),
         };
         async move { Ok::<_, Infallible>(answer) }
@@ -82,7 +82,7 @@ where
     tokio::time::timeout(PATIENCE, connection).await.unwrap_or(Ok(()))
 }
 
-fn answer(overview: &Overview, peer: Peer, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let mut response = match page(overview, peer, request) {
         Ok(response) => response,
         Err(refusal) => {
@@ -94,7 +94,7 @@ fn answer(overview: &Overview, peer: Peer, request: &Request<Incoming>) -> Respo
     response.map(Full::new)
 }
 
-fn page(overview: &Overview, peer: Peer, request: &Request<Incoming>) -> Result<Response<Bytes>, Refusal> {
+fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result<Response<Bytes>, Refusal> {
     let admin = &overview.shared.config.admin;
     if !admin.sources.contains(peer.address) {
         return Err(Refusal::SourceNotAllowed);
@@ -162,7 +162,7 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
         LinesLost { access: shared.access.lost(), log: log::lost() },
         reloads,
     );
-    let limit = &overview.limit;
+    let limit = &shared.connection_limit;
     text.simple(
         "connections_max",
         "gauge",

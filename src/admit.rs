@@ -1,13 +1,18 @@
 //! Admission: may this caller speak to us, and is the request one that can be read in one way only?
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, Version};
 
+use crate::access::proxy_authorization::{self, ProxyUser};
+use crate::box_host::{self, Named};
+use crate::config::Listen;
 use crate::headers;
 use crate::host::{self, Host};
+use crate::proxy::connect::Inside;
 use crate::refusal::Refusal;
 use crate::target;
 use crate::worker::{Peer, Worker};
@@ -23,36 +28,98 @@ pub struct Admitted<'a> {
     pub client: IpAddr,
     /// Whether the caller used https; a trusted proxy may have ended it.
     pub secure: bool,
+    /// The host of Box that the request names itself: it came through a tunnel, in absolute form, or by a name of
+    /// Box's that leads to the gateway. Its path is Box's, not the gateway's.
+    pub named: Option<Cow<'a, Named>>,
+    /// The app that a program names which uses the gateway as its proxy.
+    pub user: Option<Cow<'a, ProxyUser>>,
 }
 
-/// Judges source, client certificate, method, target, framing and Host, in this order.
-pub fn check<'a>(worker: &Worker, peer: Peer, head: &'a Parts) -> Result<Admitted<'a>, Refusal> {
-    let listen = &worker.config().listen;
+/// Judges source and client certificate.
+pub fn check_peer(listen: &Listen, peer: &Peer) -> Result<(), Refusal> {
     if !listen.sources.contains(peer.address) {
         return Err(Refusal::SourceNotAllowed);
     }
     if peer.uncertified {
         return Err(Refusal::CertificateMissing);
     }
+    Ok(())
+}
+
+/// Judges source, client certificate, method, target, framing and Host, in this order.
+pub fn check<'a>(worker: &Worker, peer: &'a Peer, head: &'a Parts) -> Result<Admitted<'a>, Refusal> {
+    let listen = &worker.config().listen;
+    check_peer(listen, peer)?;
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Refusal::MethodNotAllowed);
     }
     target::check(&head.uri)?;
     headers::check_single(&head.headers)?;
     headers::check_upgrade(&head.headers)?;
-    let host = authority(&head.uri, &head.headers)?;
-    if !listen.hosts.admits(host.0) {
-        return Err(Refusal::HostNotAllowed { host: host.1.to_owned(), key: "hosts of [listen]" });
+    headers::check_loop(&head.headers)?;
+    let (host, authority) = authority(&head.uri, &head.headers)?;
+    if let Some(inside) = &peer.inside {
+        return in_tunnel(inside, host, authority);
     }
+    let named = named(worker, head, host, authority)?;
+    if named.is_none() && !listen.hosts.admits(host) {
+        return Err(Refusal::HostNotAllowed { host: authority.to_owned(), key: "hosts of [listen]" });
+    }
+    let user = match named {
+        Some(_) => proxy_authorization::read(&head.headers)?,
+        None => None,
+    };
     Ok(Admitted {
-        host: host.0,
-        authority: host.1,
+        host,
+        authority,
         client: client(worker, peer, &head.headers),
         secure: is_secure(worker, peer, &head.headers),
+        named: named.map(Cow::Owned),
+        user: user.map(Cow::Owned),
     })
 }
 
-fn is_secure(worker: &Worker, peer: Peer, headers: &HeaderMap) -> bool {
+/// What a tunnel's CONNECT was judged by holds for its requests; each must name the host that was asked for.
+fn in_tunnel<'a>(inside: &'a Inside, host: Host<'a>, authority: &'a str) -> Result<Admitted<'a>, Refusal> {
+    let named = authority.strip_suffix(":443").unwrap_or(authority);
+    if inside.is_misdirected || !named.eq_ignore_ascii_case(&inside.authority) {
+        return Err(Refusal::NotOfThisTunnel { host: authority.to_owned(), asked: inside.authority.clone() });
+    }
+    Ok(Admitted {
+        host,
+        authority,
+        client: inside.client,
+        secure: true,
+        named: Some(Cow::Borrowed(&inside.named)),
+        user: inside.user.as_ref().map(Cow::Borrowed),
+    })
+}
+
+/// The host of Box that a request names outside of a tunnel: in absolute form (RFC 9112 §3.2.2), as a program does that
+/// reads `HTTP_PROXY`, or as a listed `Host` which names of Box's were made to lead here by.
+fn named(worker: &Worker, head: &Parts, host: Host<'_>, authority: &str) -> Result<Option<Named>, Refusal> {
+    if worker.forward_proxy().is_none() {
+        return Ok(None);
+    }
+    let hosts = &worker.config().hosts;
+    let listed = &worker.config().listen.hosts;
+    if head.version < Version::HTTP_2 && head.uri.scheme().is_some() {
+        let of_box = box_host::named(hosts, authority.strip_suffix(":80").unwrap_or(authority));
+        if of_box.is_none() && !listed.admits(host) {
+            let why =
+                "plain http:// is forwarded to Box's hosts alone; unset HTTP_PROXY for others".to_owned();
+            return Err(Refusal::TunnelNotAllowed { host: authority.to_owned(), why });
+        }
+        return Ok(of_box);
+    }
+    Ok(match host {
+        // The port is the gateway's.
+        Host::Name(name) if listed.lists(host) => box_host::named(hosts, name),
+        _ => None,
+    })
+}
+
+fn is_secure(worker: &Worker, peer: &Peer, headers: &HeaderMap) -> bool {
     let trusted = worker.config().trusted_proxies.contains(peer.address);
     match headers.get("x-forwarded-proto").filter(|_| trusted).map(|scheme| scheme.as_bytes()) {
         Some(scheme) => scheme.to_ascii_lowercase().starts_with(b"https"),
@@ -82,7 +149,8 @@ pub fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<(Host<'a>, 
     Ok((host, text))
 }
 
-fn client(worker: &Worker, peer: Peer, headers: &HeaderMap) -> IpAddr {
+/// The caller behind trusted proxies.
+pub fn client(worker: &Worker, peer: &Peer, headers: &HeaderMap) -> IpAddr {
     if worker.config().trusted_proxies.is_empty() {
         return peer.address;
     }

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::admit::Admitted;
 use crate::headers::AS_USER;
 use crate::host::{Host, HostList};
 use crate::network::Networks;
@@ -125,9 +126,33 @@ impl Apps {
         self.0.iter()
     }
 
-    /// The app that a request means, its place, and the path below the app's own. `client` is the caller's
-    /// address behind trusted proxies. The refusal names what alone was in the way.
+    /// The app that a request means, its place, and the path below the app's own. A request that names one of Box's
+    /// hosts itself means the app that its program names, else it is chosen as for the path `/`.
+    ///
+    /// # Errors
+    /// What alone was in the way.
     pub fn choose<'p>(
+        &self,
+        path: &'p str,
+        admitted: &Admitted<'_>,
+        claim: Claim<'_>,
+    ) -> Result<(usize, &App, &'p str), Refusal> {
+        let (host, client) = (admitted.host, admitted.client);
+        if admitted.named.is_none() {
+            return self.choose_by_path(path, host, client, claim);
+        }
+        // The path is Box's.
+        match &admitted.user {
+            Some(user) => self.named(&user.app, client, claim).map(|(place, app)| (place, app, path)),
+            None => match self.choose_by_path("/", host, client, claim) {
+                Ok((place, app, _)) => Ok((place, app, path)),
+                Err(Refusal::NoSuchApp) => Err(Refusal::NoAppForProxy),
+                Err(refusal) => Err(refusal),
+            },
+        }
+    }
+
+    fn choose_by_path<'p>(
         &self,
         path: &'p str,
         host: Host<'_>,
@@ -153,6 +178,23 @@ impl Apps {
             return Ok((place, app, rest));
         }
         Err(refusal)
+    }
+
+    /// The app of this name and its place; for a program that names the app itself, whatever its path and hosts.
+    ///
+    /// # Errors
+    /// There is none of the name, or its sources or origins do not hold.
+    pub fn named(&self, name: &str, client: IpAddr, claim: Claim<'_>) -> Result<(usize, &App), Refusal> {
+        let (place, app) = self.0.iter().enumerate().find(|(_, app)| app.name == name).ok_or(
+            Refusal::ProxyAuthenticationRequired("No app here has the name that Proxy-Authorization gives."),
+        )?;
+        if app.sources.as_ref().is_some_and(|sources| !sources.contains(client)) {
+            return Err(Refusal::SourceNotAllowed);
+        }
+        if !claim.fits(&app.origins) {
+            return Err(Refusal::OriginNotAllowed);
+        }
+        Ok((place, app))
     }
 }
 
@@ -196,7 +238,7 @@ mod tests {
         client: &str,
     ) -> Result<String, Refusal> {
         let host = host::parse(host).unwrap().0;
-        let chosen = apps.choose(path, host, client.parse().unwrap(), claim);
+        let chosen = apps.choose_by_path(path, host, client.parse().unwrap(), claim);
         chosen.map(|(_, app, rest)| format!("{} {rest}", app.name))
     }
 

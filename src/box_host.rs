@@ -46,6 +46,35 @@ pub fn find(configured: &BoxHosts, text: &str) -> Option<BoxHost> {
     Some(BoxHost { authority, api, upload, download, realtime, configured: false })
 }
 
+/// What a host is that a request names itself: as the target of CONNECT, in absolute form, or as a name that leads to
+/// the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// Requests go to this host.
+    Host(BoxHost),
+    /// Where people log in. Programs ask for tokens there, too.
+    Login,
+}
+
+/// Hosts of logins.
+const LOGIN: [&str; 3] = ["account.box.com", "app.box.com", "www.box.com"];
+
+/// The host that `text`, the authority of an https URL, means to a program that has Box's hosts built in: the three
+/// main ones stand for those of `[box]`.
+pub fn named(configured: &BoxHosts, text: &str) -> Option<Named> {
+    let name = text.strip_suffix(":443").unwrap_or(text);
+    let main = [
+        ("api.box.com", &configured.api),
+        ("upload.box.com", &configured.upload),
+        ("dl.boxcloud.com", &configured.download),
+    ];
+    let main = main.iter().find(|(official, _)| name.eq_ignore_ascii_case(official));
+    if main.is_none() && LOGIN.iter().any(|login| name.eq_ignore_ascii_case(login)) {
+        return Some(Named::Login);
+    }
+    find(configured, main.map_or(text, |(_, authority)| authority.as_str())).map(Named::Host)
+}
+
 /// Authority and the rest of a web URL. By text, not by a URL parser: a template's braces, and every other byte behind
 /// the authority, must stay. `http` counts too: Box writes the realtime URL so, and https is what it is fetched with.
 pub fn split(url: &str) -> Option<(&str, &str)> {
@@ -151,6 +180,30 @@ pub(crate) mod tests {
             "[::1]",
         ] {
             assert_eq!(role(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_program_means_the_configured_hosts_by_boxs_names() {
+        let role = |text| match named(&hosts(), text) {
+            Some(Named::Host(host)) => format!("{} {}", host.authority, host.download),
+            Some(Named::Login) => "login".to_owned(),
+            None => "none".to_owned(),
+        };
+        for (name, want) in [
+            ("API.box.com:443", "api.box.com false"),
+            ("dl.boxcloud.com:443", "localhost:7443 true"),
+            ("public.boxcloud.com:443", "public.boxcloud.com true"),
+            ("localhost:7443", "localhost:7443 true"),
+            ("account.box.com:443", "login"),
+            ("www.Box.com", "login"),
+            ("box.com:443", "none"),
+            ("api.box.com:80", "none"),
+            ("account.box.com:80", "none"),
+            ("localhost:443", "none"),
+            ("acme.app.box.com:443", "none"),
+        ] {
+            assert_eq!(role(name), want, "{name}");
         }
     }
 

@@ -19,6 +19,7 @@ use crate::host::HostList;
 use crate::limit::Limit;
 use crate::network::Networks;
 use crate::redirect::Redirects;
+use crate::routing::tunnel_list::TunnelList;
 use crate::secret::Secret;
 use crate::tls::Tls;
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Of the TCP addresses where callers connect.
     pub tls: Option<Arc<Tls>>,
+    /// For programs that have Box's hosts built in; `None`: CONNECT is refused.
+    pub forward_proxy: Option<ForwardProxy>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Networks,
     /// Where Box is.
@@ -87,6 +90,31 @@ pub enum Address {
     Tcp(SocketAddr),
     /// `unix:PATH`.
     Unix(PathBuf),
+}
+
+/// How programs that have Box's hosts built in use the gateway as their proxy.
+#[derive(Debug, Clone)]
+pub struct ForwardProxy {
+    /// What is shown for Box's hosts.
+    pub certificate: ProxyCertificate,
+    /// Hosts besides Box's that may be reached.
+    pub tunnel: TunnelList,
+}
+
+/// Where the certificates for Box's hosts come from.
+#[derive(Debug, Clone)]
+pub enum ProxyCertificate {
+    /// From an authority of this gateway's own, in the state folder.
+    Own,
+    /// From an authority that replicas share.
+    Authority {
+        /// Roots and intermediates, as PEM.
+        certificates: Vec<u8>,
+        /// Of an intermediate, as PEM.
+        key: Secret,
+    },
+    /// One certificate of somebody else's authority.
+    One(Arc<Tls>),
 }
 
 /// The four places of Box.

@@ -29,8 +29,8 @@ pub enum Answer {
     Own {
         /// What is left of it.
         body: Bytes,
-        /// The record.
-        exchange: Exchange,
+        /// The record; `None`: it goes on in a tunnel.
+        exchange: Option<Exchange>,
     },
     /// Box's.
     Streamed(Streamed),
@@ -181,7 +181,12 @@ impl Answer {
         if body.is_empty() {
             exchange.ended(End::Complete);
         }
-        Self::Own { body, exchange }
+        Self::Own { body, exchange: Some(exchange) }
+    }
+
+    /// The answer to a CONNECT whose record goes on.
+    pub fn begin_of_tunnel() -> Self {
+        Self::Own { body: Bytes::new(), exchange: None }
     }
 
     /// The next frame, with at most so many bytes.
@@ -194,9 +199,11 @@ impl Answer {
             Self::Own { body, .. } if body.is_empty() => Poll::Ready(None),
             Self::Own { body, exchange } => {
                 let piece = body.split_to(most.min(body.len()));
-                exchange.sent(piece.len());
-                if body.is_empty() {
-                    exchange.ended(End::Complete);
+                if let Some(exchange) = exchange {
+                    exchange.sent(piece.len());
+                    if body.is_empty() {
+                        exchange.ended(End::Complete);
+                    }
                 }
                 Poll::Ready(Some(Ok(Frame::data(piece))))
             }

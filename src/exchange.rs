@@ -17,7 +17,7 @@ use crate::metrics::{self, AnsweredBy, Labels};
 use crate::route;
 use crate::throttle::Admission;
 use crate::upload::Progress;
-use crate::worker::Worker;
+use crate::worker::{Peer, Worker};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Exchange {
     untold: bool,
     reader: Reader,
     upload: Option<Rc<Progress>>,
+    /// Of a blind tunnel.
+    bytes_in: u64,
     bytes_out: u64,
     status: Option<StatusCode>,
     answered_by: AnsweredBy,
@@ -67,19 +69,23 @@ pub struct Exchange {
 
 impl Exchange {
     /// Begins the record of a request that has just come.
-    pub fn begin(worker: Rc<Worker>, method: Method, uri: Uri, headers: &HeaderMap, client: IpAddr) -> Self {
+    pub fn begin(worker: Rc<Worker>, method: Method, uri: Uri, headers: &HeaderMap, peer: &Peer) -> Self {
         Self {
             started: worker.clock().mono(),
             method,
-            client,
+            client: peer.address,
             request_id: headers::request_id(headers),
             trace_id: worker.access().format().and_then(|_| headers::trace_id(headers)).map(str::to_owned),
             app: None,
             identity: None,
-            template: route::template(uri.path()),
+            template: match &peer.inside {
+                None => route::template(uri.path()),
+                Some(inside) => route::template_at(&inside.named, uri.path()),
+            },
             untold: false,
             reader: Reader::NoPage,
             upload: None,
+            bytes_in: 0,
             bytes_out: 0,
             status: None,
             answered_by: AnsweredBy::Gateway,
@@ -204,6 +210,11 @@ impl Exchange {
         self.bytes_out += bytes as u64;
     }
 
+    /// Bytes of a blind tunnel were handed on, in either direction.
+    pub fn relayed(&mut self, bytes_in: u64, bytes_out: u64) {
+        (self.bytes_in, self.bytes_out) = (bytes_in, bytes_out);
+    }
+
     /// How it ended; the caller's leaving is what holds without a word.
     pub fn ended(&mut self, end: End) {
         if !self.left {
@@ -244,7 +255,10 @@ impl Exchange {
                     End::Stopped => "stopped",
                 }),
             ),
-            ("bytes_in", Some(Value::Number(self.upload.as_ref().map_or(0, |upload| upload.bytes())))),
+            (
+                "bytes_in",
+                Some(Value::Number(self.upload.as_ref().map_or(self.bytes_in, |upload| upload.bytes()))),
+            ),
             ("bytes_out", Some(Value::Number(self.bytes_out))),
             ("duration_ms", Some(Value::Millis(total))),
             ("box_ms", self.box_time.map(Value::Millis)),

@@ -3,13 +3,13 @@
 //! [`serve`] cannot fail: it alone turns a refusal into an answer. [`answer`] is the way itself; each stage stands
 //! in the module of its name and hands on what the next one needs.
 
-use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
 use tracing::{error, warn};
 
 use crate::admit;
@@ -21,10 +21,12 @@ use crate::forward;
 use crate::headers::{self, AS_USER, REQUEST_ID};
 use crate::http::incoming_body::IncomingBody;
 use crate::json_edit::Node;
+use crate::net::connection_limit::OpenConnection;
 use crate::operation::Operation;
 use crate::outbound::{self, Outbound};
 use crate::own_answer;
 use crate::page::Page;
+use crate::proxy::connect::{self, Tunnel};
 use crate::redirect::{self, Redirects};
 use crate::refusal::Refusal;
 use crate::rewrite::{self, Base, Rewriter};
@@ -34,25 +36,37 @@ use crate::upload::Upload;
 use crate::upstream::Lease;
 use crate::worker::{Peer, Worker};
 
+/// What a request came to.
+pub struct Served {
+    /// The answer.
+    pub response: Response<Answer>,
+    /// The answer was to a CONNECT, and the connection is a tunnel from here on.
+    pub tunnel: Option<Opened>,
+}
+
+/// A tunnel, and the record that ends with it.
+pub struct Opened {
+    /// What it leads to.
+    pub tunnel: Tunnel,
+    /// Of a blind tunnel; one to Box has a record for each request.
+    pub exchange: Option<Exchange>,
+    /// A place among callers' connections, where the tunnel does not take that of its own connection.
+    pub counted: Option<OpenConnection>,
+}
+
 /// Answers one request.
-pub async fn serve(
-    worker: Rc<Worker>,
-    peer: Peer,
-    request: Request<IncomingBody>,
-) -> Result<Response<Answer>, Infallible> {
+pub async fn serve(worker: Rc<Worker>, peer: Peer, request: Request<IncomingBody>) -> Served {
     let method = request.method().clone();
     // Where a proxy in front of us heeded a Content-Length beside it, the bytes behind the body are not a request
     // (RFC 9112 §6.3); hyper has dropped that field, so every such connection ends.
-    let ends = request.headers().contains_key(TRANSFER_ENCODING);
-    let mut exchange = Exchange::begin(
-        worker.clone(),
-        method.clone(),
-        request.uri().clone(),
-        request.headers(),
-        peer.address,
-    );
+    let mut ends = request.headers().contains_key(TRANSFER_ENCODING);
+    let mut exchange =
+        Exchange::begin(worker.clone(), method.clone(), request.uri().clone(), request.headers(), &peer);
     let request_id = exchange.request_id().clone();
-    let answered = answer(&worker, peer, request, &mut exchange).await;
+    // What follows a CONNECT that was refused was meant for the tunnel: it is not read as a request.
+    let may_end = method == Method::CONNECT && request.version() < Version::HTTP_2;
+    let answered = answer(&worker, &peer, request, &mut exchange).await;
+    let mut opened = None;
     let reader = exchange.reader();
     let mut response = match answered {
         Ok(Answered::Box(response, stream)) => response.map(|body| Answer::streamed(body, exchange, stream)),
@@ -60,8 +74,23 @@ pub async fn serve(
             exchange.gateway_answered(response.status(), None);
             own(response, &method, exchange)
         }
+        Ok(Answered::Tunnel(tunnel, counted)) => {
+            exchange.gateway_answered(StatusCode::OK, None);
+            let response = own_answer::tunnel_opened();
+            let (response, exchange) = match tunnel {
+                Tunnel::Box(_) => (own(response, &method, exchange), None),
+                Tunnel::Blind(..) => (response.map(|_| Answer::begin_of_tunnel()), Some(exchange)),
+            };
+            opened = Some(Opened { tunnel, exchange, counted });
+            response
+        }
         Err(refusal) => {
-            let (response, exchange) = refuse(&refusal, exchange);
+            ends |= may_end;
+            let (mut response, exchange) = refuse(&refusal, exchange);
+            // Programs show no body of an answer to CONNECT.
+            if may_end && let Ok(words) = ReasonPhrase::try_from(refusal.message().into_bytes()) {
+                response.extensions_mut().insert(words);
+            }
             own(response, &method, exchange)
         }
     };
@@ -73,23 +102,30 @@ pub async fn serve(
     if ends {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response)
+    Served { response, tunnel: opened }
 }
 
 /// Who answers.
 enum Answered {
     Box(Response<Source>, Stream),
     Gateway(Response<Bytes>),
+    /// Nobody: a tunnel begins.
+    Tunnel(Tunnel, Option<OpenConnection>),
 }
 
 async fn answer(
     worker: &Rc<Worker>,
-    peer: Peer,
+    peer: &Peer,
     request: Request<IncomingBody>,
     exchange: &mut Exchange,
 ) -> Result<Answered, Refusal> {
     let config = worker.config();
     let (head, body) = request.into_parts();
+    if head.method == Method::CONNECT {
+        // Boxed, as few are: the whole of a request's state is moved for each one.
+        let (tunnel, counted) = Box::pin(connect::open(worker, peer, &head, exchange)).await?;
+        return Ok(Answered::Tunnel(tunnel, counted));
+    }
     let page = Page::of(&head.method, &head.headers, peer.open);
     if page.is_one() {
         exchange.is_of_a_page();
@@ -98,16 +134,21 @@ async fn answer(
     let admitted = admit::check(worker, peer, &head)?; // may this caller speak to us?
     exchange.set_client(admitted.client);
     let path = head.uri.path();
-    let claim = page.claim(&admitted);
-    let (place, app, path) = config.apps.choose(path, admitted.host, admitted.client, claim)?; // which app is calling?
+    if admitted.named.is_none() && own_answer::is_for_ca(&head.method, path) {
+        return own_answer::ca(worker, page).map(Answered::Gateway);
+    }
+    let (place, app, path) = config.apps.choose(path, &admitted, page.claim(&admitted))?; // which app is calling?
     exchange.set_app(place, app.identity);
     exchange.admit(page.check(&head.headers, &app.origins, &admitted)?); // is it a web page, and one that may call?
     if cors::is_preflight(&head) {
         return Ok(Answered::Gateway(cors::preflight(app, &head.headers)));
     }
     app.check_header(&head.headers)?;
-    let to = match route::find(&head.method, path, &config.hosts)? {
-        // where at Box?
+    let route = match admitted.named.as_deref() {
+        None => route::find(&head.method, path, &config.hosts)?, // where at Box?
+        Some(named) => route::find_at(&head.method, path, named)?,
+    };
+    let to = match route {
         Route::Box(destination) => destination,
         Route::PlaceholderToken => return Ok(Answered::Gateway(own_answer::placeholder_token())),
         Route::Revoke => return Ok(Answered::Gateway(own_answer::revoked())),
@@ -149,8 +190,11 @@ async fn answer(
     };
     let Some(mut answered) = sent else { return Ok(Answered::Gateway(own_answer::reconnect())) };
     worker.throttle().heard(request, answered.0.status(), answered.0.headers());
-    let base = Base { secure: admitted.secure, authority: admitted.authority, path: &app.path };
-    if answered.0.status().is_redirection() {
+    let base = match admitted.named {
+        None => Base::Gateway { secure: admitted.secure, authority: admitted.authority, path: &app.path },
+        Some(_) => Base::Box,
+    };
+    if answered.0.status().is_redirection() && admitted.named.is_none() {
         match redirect::wanted(app.follow_downloads, &head) {
             // Boxed, as few are: the whole of a request's state is moved for each one.
             Redirects::Follow => {

@@ -55,7 +55,16 @@ fn passes_to_box(name: &HeaderName) -> bool {
 fn is_of_this_hop(name: &HeaderName) -> bool {
     matches!(
         *name,
-        CONNECTION | HOST | CONTENT_LENGTH | TRANSFER_ENCODING | TE | TRAILER | UPGRADE | EXPECT | VIA
+        CONNECTION
+            | HOST
+            | CONTENT_LENGTH
+            | TRANSFER_ENCODING
+            | TE
+            | TRAILER
+            | UPGRADE
+            | EXPECT
+            | VIA
+            | PROXY_AUTHORIZATION
     ) || matches!(
         name.as_str(),
         "keep-alive" | "http2-settings" | "x-request-id" | "x-boxgate-redirect" | "proxy-connection"
@@ -153,6 +162,20 @@ pub fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
     {
         return Err(Refusal::BadRequest(
             "The Connection header names As-User, which is not of the connection.",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a request that has come through the gateway before (RFC 9110 §7.6.3).
+pub fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_own = |hop: &str| {
+        let received_by = hop.split_ascii_whitespace().nth(1);
+        received_by.is_some_and(|name| name.eq_ignore_ascii_case("boxgate"))
+    };
+    if headers.get_all(VIA).iter().flat_map(tokens).any(is_own) {
+        return Err(Refusal::LoopDetected(
+            "Via says that the request came through boxgate before".to_owned(),
         ));
     }
     Ok(())

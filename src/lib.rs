@@ -2,12 +2,15 @@
 
 // The path of a request, on one screen, and the stages in its order.
 pub mod gateway;
+pub mod proxy; // programs that use the gateway as their proxy
+pub mod access; // who may call?
 pub mod admit; // may this caller speak to us?
 pub mod target; // can the target be read in one way only?
 pub mod app; // which app is calling?
 pub mod page; // is it a web page, and one that may call?
 pub mod cors; // what may that page read?
 pub mod route; // where at Box?
+pub mod routing; // and besides Box?
 pub mod box_host; // which hosts are Box's?
 pub mod operation; // may this app do this?
 pub mod class; // of which class is it?

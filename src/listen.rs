@@ -80,6 +80,14 @@ impl Listener {
         }
     }
 
+    /// Where it is bound; `None` for a Unix socket.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp { socket, .. } => socket.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+
     /// The next connection. Errors of single connections are passed over; without descriptors it waits.
     pub async fn accept(&self) -> (Accepted, Peer) {
         let mut told = false;
@@ -89,13 +97,14 @@ impl Listener {
                     let _ = stream.set_nodelay(true);
                     unsent::bound(&stream, unsent::CALLER);
                     let address = unmapped(peer.ip());
-                    let peer = Peer { address, open: *open, secure: *secure, uncertified: false };
+                    let peer =
+                        Peer { address, open: *open, secure: *secure, uncertified: false, inside: None };
                     Ok((Accepted::Tcp(stream.into_std()?), peer))
                 }),
                 Self::Unix(listener, _) => listener.accept().await.and_then(|(stream, _)| {
                     // Only this machine's processes can open the file.
                     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-                    let peer = Peer { address, open: false, secure: false, uncertified: false };
+                    let peer = Peer { address, open: false, secure: false, uncertified: false, inside: None };
                     Ok((Accepted::Unix(stream.into_std()?), peer))
                 }),
             };

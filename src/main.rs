@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use boxgate::clock::Clock;
 use boxgate::config::{self, Config, Overrides, Problems};
 use boxgate::demo::Demo;
-use boxgate::sandbox::{Options, Sandbox};
+use boxgate::sandbox::{Names, Options, Sandbox};
 use boxgate::server::{self, signals};
 use boxgate::telemetry::access_log::AccessLog;
 use boxgate::telemetry::line_writer::unbuffered;
@@ -178,7 +178,9 @@ async fn serve(config: Config, ready: impl FnOnce(&[String], &AccessLog)) -> io:
 fn sandbox(listen: &str, admin: &str, page: SocketAddr) -> ExitCode {
     let folder = std::env::temp_dir().join(format!("boxgate-sandbox-{}", std::process::id()));
     let served = block_on(async {
-        let sandbox = Sandbox::start(Options::default()).await?;
+        // By Box's own names, as programs know them that have them built in; only the sandbox's proxy leads to it.
+        let options = Options { names: Names::Box, ..Options::default() };
+        let sandbox = Sandbox::start(options).await?;
         let page = Demo::bind(page).await?;
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("ca.pem"), sandbox.ca_pem())?;
@@ -198,11 +200,7 @@ fn sandbox(listen: &str, admin: &str, page: SocketAddr) -> ExitCode {
 fn sandbox_file(sandbox: &Sandbox, page: &Demo) -> String {
     format!(
         r#"[box]
-api       = "{}"
-upload    = "{}"
-download  = "{}"
-token_url = "{}"
-ca_file   = "ca.pem"
+ca_file = "ca.pem"
 
 [identity.service]
 client_id     = "{}"
@@ -210,18 +208,17 @@ client_secret = {{ env = "SANDBOX_SECRET" }}
 enterprise_id = "{}"
 
 [upstream]
-proxy = "none"
+proxy = "{}"
 
 [state]
 dir = "state"
 
+[forward_proxy]
+
 {}"#,
-        sandbox.api_url(),
-        sandbox.upload_url(),
-        sandbox.download_url(),
-        sandbox.token_url(),
         sandbox.client_id(),
         sandbox.enterprise_id(),
+        sandbox.proxy_url(),
         page.app(),
     )
 }

@@ -14,7 +14,7 @@ use http::{Method, StatusCode};
 
 /// Upper bounds of the histograms' buckets, in seconds.
 const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
-const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "other"];
 
 /// Who made an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -380,6 +380,6 @@ mod tests {
     #[test]
     fn unknown_methods_share_a_label() {
         let method = Method::from_bytes(b"BREW").unwrap();
-        assert_eq!(Labels::new(None, &method, 400, AnsweredBy::Gateway).method, 7);
+        assert_eq!(Labels::new(None, &method, 400, AnsweredBy::Gateway).method, 8);
     }
 }

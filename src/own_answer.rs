@@ -2,9 +2,40 @@
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Method, Response};
+use hyper::ext::ReasonPhrase;
 
 use crate::headers;
+use crate::page::Page;
+use crate::refusal::Refusal;
+use crate::worker::Worker;
+
+/// Where the forward proxy's CA is given to whoever shall trust it.
+const CA_PATH: &str = "/.well-known/boxgate/ca.pem";
+
+/// Whether the forward proxy's CA is asked for.
+pub fn is_for_ca(method: &Method, path: &str) -> bool {
+    path == CA_PATH && (method == Method::GET || method == Method::HEAD)
+}
+
+/// The forward proxy's CA as PEM: roots and intermediates.
+///
+/// # Errors
+/// There is none, or a page asks.
+pub fn ca(worker: &Worker, page: Page<'_>) -> Result<Response<Bytes>, Refusal> {
+    if page.is_one() {
+        return Err(Refusal::OriginNotAllowed);
+    }
+    let pem = worker.forward_proxy().and_then(|proxy| proxy.ca_pem());
+    Ok(made(pem.ok_or(Refusal::NoCertificateAuthority)?, "application/x-pem-file"))
+}
+
+/// The answer to a CONNECT. A tunnel begins behind its head.
+pub fn tunnel_opened() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    response.extensions_mut().insert(ReasonPhrase::from_static(b"Connection established"));
+    response
+}
 
 /// What an SDK that brings its own credentials gets for them: tokens that mean nothing, since the gateway replaces
 /// whatever the caller sends. The grants of people's logins want a refresh token too.
@@ -25,10 +56,14 @@ pub fn revoked() -> Response<Bytes> {
 }
 
 fn json(body: &'static [u8]) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from_static(body));
+    made(Bytes::from_static(body), "application/json")
+}
+
+fn made(body: Bytes, kind: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers::guard(headers);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert("proxy-status", HeaderValue::from_static("boxgate"));
     response
 }

@@ -72,9 +72,10 @@ pub fn wanted(setting: Redirects, head: &Parts) -> Redirects {
 /// Lets a redirect to one of Box's hosts lead to the gateway instead, as [`rewrite`] does with URLs in answers. Any other
 /// stays as Box gave it.
 pub fn rewrite_location(worker: &Worker, base: Base<'_>, headers: &mut HeaderMap) {
+    let Some(prefix) = base.prefix() else { return };
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
     let rewritten = location
-        .and_then(|location| rewrite::on_gateway(&worker.config().hosts, &base.prefix(), location))
+        .and_then(|location| rewrite::on_gateway(&worker.config().hosts, &prefix, location))
         .and_then(|location| HeaderValue::try_from(location).ok());
     if let Some(location) = rewritten {
         headers.insert(LOCATION, location);

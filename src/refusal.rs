@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -19,8 +19,32 @@ use crate::http::incoming_body::{BrokenBody, Fault};
 pub enum Refusal {
     /// A target or header that the gateway will not interpret; the words say which and what is allowed.
     BadRequest(&'static str),
-    /// CONNECT or TRACE.
+    /// TRACE; or CONNECT where the gateway is no proxy, or inside a tunnel.
     MethodNotAllowed,
+    /// CONNECT, or plain HTTP in absolute form, to a host that the gateway does not lead to.
+    TunnelNotAllowed {
+        /// As the caller wrote it; it has the characters of a host name only.
+        host: String,
+        /// Why not, and what to do.
+        why: String,
+    },
+    /// A request in a tunnel is for another host than the tunnel.
+    NotOfThisTunnel {
+        /// As the caller wrote it; it has the characters of a host name only.
+        host: String,
+        /// What CONNECT asked for.
+        asked: String,
+    },
+    /// A program that uses the gateway as its proxy must name an app; the words say how.
+    ProxyAuthenticationRequired(&'static str),
+    /// No app serves programs that name none.
+    NoAppForProxy,
+    /// People's logins at Box do not go through the gateway.
+    LoginNotServed,
+    /// The gateway has no CA of its own to give.
+    NoCertificateAuthority,
+    /// The gateway would call itself.
+    LoopDetected(String),
     /// A Host name that is not listed.
     HostNotAllowed {
         /// As the caller wrote it; it has the characters of a host name only.
@@ -105,19 +129,28 @@ impl Refusal {
         match self {
             Self::BadRequest(_) | Self::CallerLeft => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::HostNotAllowed { .. } => (StatusCode::MISDIRECTED_REQUEST, "host_not_allowed"),
+            Self::TunnelNotAllowed { .. } => (StatusCode::FORBIDDEN, "tunnel_not_allowed"),
+            Self::HostNotAllowed { .. } | Self::NotOfThisTunnel { .. } => {
+                (StatusCode::MISDIRECTED_REQUEST, "host_not_allowed")
+            }
+            Self::ProxyAuthenticationRequired(_) => {
+                (StatusCode::PROXY_AUTHENTICATION_REQUIRED, "proxy_authentication_required")
+            }
+            Self::LoopDetected(_) => (StatusCode::LOOP_DETECTED, "loop_detected"),
             Self::SourceNotAllowed => (StatusCode::FORBIDDEN, "source_not_allowed"),
             Self::CertificateMissing | Self::HeaderMissing(_) => {
                 (StatusCode::FORBIDDEN, "caller_not_allowed")
             }
             Self::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
-            Self::OperationNotAllowed => (StatusCode::FORBIDDEN, "operation_not_allowed"),
+            Self::OperationNotAllowed | Self::LoginNotServed => {
+                (StatusCode::FORBIDDEN, "operation_not_allowed")
+            }
             Self::AsUserNotAllowed => (StatusCode::FORBIDDEN, "as_user_not_allowed"),
             Self::RateLimitExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
             Self::BudgetSpent { .. } => (StatusCode::FORBIDDEN, "budget_spent"),
             Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
-            Self::NoSuchApp => (StatusCode::NOT_FOUND, "no_such_app"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::NoSuchApp | Self::NoAppForProxy => (StatusCode::NOT_FOUND, "no_such_app"),
+            Self::NotFound | Self::NoCertificateAuthority => (StatusCode::NOT_FOUND, "not_found"),
             Self::CredentialsRefused => (StatusCode::BAD_GATEWAY, "credentials_refused"),
             Self::UpstreamUnauthorized => (StatusCode::BAD_GATEWAY, "upstream_unauthorized"),
             Self::UpstreamUnreachable(_) => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
@@ -129,10 +162,27 @@ impl Refusal {
     }
 
     /// What the caller reads.
-    fn message(&self) -> String {
+    pub fn message(&self) -> String {
         match self {
             Self::BadRequest(what) => (*what).to_owned(),
-            Self::MethodNotAllowed => "The methods CONNECT and TRACE are not served here.".to_owned(),
+            Self::MethodNotAllowed => "TRACE is not served here, nor CONNECT inside a tunnel or without a [forward_proxy] in proxy.toml.".to_owned(),
+            Self::TunnelNotAllowed { host, why } => format!("No way leads to {host}: {why}."),
+            Self::NotOfThisTunnel { host, asked } => {
+                format!("This tunnel was opened to {asked}; a request for {host}, or a handshake for another name, has no place in it.")
+            }
+            Self::ProxyAuthenticationRequired(what) => (*what).to_owned(),
+            Self::NoAppForProxy => {
+                "No app with the path / serves this caller; name one in the URL of the proxy, as in http://APP@HOST:PORT.".to_owned()
+            }
+            Self::LoginNotServed => {
+                "Logins of people do not go through this gateway, which has a token of its own: give the program any text as its access token, or let it ask for a token with client id and secret.".to_owned()
+            }
+            Self::NoCertificateAuthority => {
+                "This gateway has no CA of its own to give: [forward_proxy] is missing in proxy.toml, or has a cert.".to_owned()
+            }
+            Self::LoopDetected(_) => {
+                "The gateway would call itself; its log says why.".to_owned()
+            }
             Self::HostNotAllowed { host, key } => format!(
                 "The Host {host:?} is none of this gateway's names. If it should be, add it to {key} in proxy.toml; localhost and IP addresses always work."
             ),
@@ -178,7 +228,12 @@ impl Refusal {
             Self::BadRequest(_) | Self::MethodNotAllowed | Self::CallerLeft | Self::RequestTimeout => {
                 "boxgate; error=http_request_error"
             }
-            Self::HostNotAllowed { .. }
+            Self::LoopDetected(_) => "boxgate; error=proxy_loop_detected",
+            Self::TunnelNotAllowed { .. }
+            | Self::NotOfThisTunnel { .. }
+            | Self::ProxyAuthenticationRequired(_)
+            | Self::LoginNotServed
+            | Self::HostNotAllowed { .. }
             | Self::SourceNotAllowed
             | Self::CertificateMissing
             | Self::HeaderMissing(_)
@@ -187,7 +242,9 @@ impl Refusal {
             | Self::AsUserNotAllowed => "boxgate; error=http_request_denied",
             Self::RateLimitExceeded { .. } | Self::BudgetSpent { .. } => "boxgate; error=http_request_denied",
             Self::Overloaded(_) => "boxgate; error=connection_limit_reached",
-            Self::NoSuchApp | Self::NotFound => "boxgate; error=destination_not_found",
+            Self::NoSuchApp | Self::NoAppForProxy | Self::NotFound | Self::NoCertificateAuthority => {
+                "boxgate; error=destination_not_found"
+            }
             Self::CredentialsRefused => "boxgate; error=proxy_configuration_error",
             Self::UpstreamUnauthorized => "boxgate; error=proxy_configuration_error; received-status=401",
             Self::UpstreamUnreachable(_) => "boxgate; error=destination_unavailable",
@@ -206,6 +263,13 @@ impl Refusal {
             Self::Overloaded(_) => Some(1),
             Self::BadRequest(_)
             | Self::MethodNotAllowed
+            | Self::TunnelNotAllowed { .. }
+            | Self::NotOfThisTunnel { .. }
+            | Self::ProxyAuthenticationRequired(_)
+            | Self::NoAppForProxy
+            | Self::LoginNotServed
+            | Self::NoCertificateAuthority
+            | Self::LoopDetected(_)
             | Self::HostNotAllowed { .. }
             | Self::SourceNotAllowed
             | Self::CertificateMissing
@@ -250,6 +314,10 @@ impl Refusal {
                 }
             }
         }
+        if let Self::ProxyAuthenticationRequired(_) = self {
+            let asks = HeaderValue::from_static("Basic realm=\"boxgate\", charset=\"UTF-8\"");
+            headers.insert(PROXY_AUTHENTICATE, asks);
+        }
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -273,7 +341,9 @@ impl From<&BrokenBody> for Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UpstreamUnreachable(cause) | Self::UpstreamProtocolError(cause) => f.write_str(cause),
+            Self::UpstreamUnreachable(cause)
+            | Self::UpstreamProtocolError(cause)
+            | Self::LoopDetected(cause) => f.write_str(cause),
             other => f.write_str(&other.message()),
         }
     }

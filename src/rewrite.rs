@@ -121,22 +121,58 @@ pub fn places(operation: Operation<'_>) -> Option<&'static Node> {
     })
 }
 
-/// How a caller reaches the gateway: scheme, authority and app path, as it used them.
+/// How a caller reaches Box.
 #[derive(Debug, Clone, Copy)]
-pub struct Base<'a> {
-    /// Whether the caller came over TLS.
-    pub secure: bool,
-    /// Host and port.
-    pub authority: &'a str,
-    /// The app's path, without a slash at the end.
-    pub path: &'a str,
+pub enum Base<'a> {
+    /// Through URLs of the gateway.
+    Gateway {
+        /// Whether the caller came over TLS.
+        secure: bool,
+        /// Host and port, as the caller wrote them.
+        authority: &'a str,
+        /// The app's path, without a slash at the end.
+        path: &'a str,
+    },
+    /// By Box's own URLs, through a tunnel.
+    Box,
 }
 
 impl Base<'_> {
-    /// What stands before the host in a URL of Box that leads to the gateway.
-    pub fn prefix(&self) -> String {
-        let scheme = if self.secure { "https" } else { "http" };
-        format!("{scheme}://{}{}/_box/", self.authority, self.path)
+    /// What stands before the host in a URL of Box that leads to the gateway; `None`: Box's own URLs do.
+    pub fn prefix(&self) -> Option<String> {
+        match self {
+            Self::Gateway { secure, authority, path } => {
+                let scheme = if *secure { "https" } else { "http" };
+                Some(format!("{scheme}://{authority}{path}/_box/"))
+            }
+            Self::Box => None,
+        }
+    }
+}
+
+/// What becomes of Box's URLs in an answer.
+enum Urls {
+    Stay,
+    /// They lead to the gateway, which is at this prefix.
+    OnGateway(String),
+    /// They stay Box's, but are all https: a tunnel leads there.
+    Secured,
+}
+
+impl Urls {
+    /// The URL for the caller; `None`: it stays as it is.
+    fn rewritten(&self, hosts: &BoxHosts, url: &str) -> Option<String> {
+        match self {
+            Self::Stay => None,
+            Self::OnGateway(prefix) => on_gateway(hosts, prefix, url),
+            Self::Secured => {
+                let (host, _) = box_host::split(url)?;
+                box_host::find(hosts, host)?;
+                let rest =
+                    url.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://")).and(url.get(7..))?;
+                Some(format!("https://{rest}"))
+            }
+        }
     }
 }
 
@@ -151,15 +187,19 @@ pub fn on_gateway(hosts: &BoxHosts, prefix: &str, url: &str) -> Option<String> {
 pub struct Rewriter {
     editor: Editor,
     worker: Rc<Worker>,
-    /// `None`: URLs stay, tokens go all the same.
-    base: Option<String>,
+    urls: Urls,
 }
 
 impl Rewriter {
     /// For an answer in which these places matter.
     pub fn new(places: &'static Node, worker: Rc<Worker>, base: Base<'_>) -> Self {
-        let base = worker.config().upstream.rewrite_urls.then(|| base.prefix());
-        Self { editor: Editor::new(places), worker, base }
+        let urls = match base.prefix() {
+            None => Urls::Secured,
+            Some(prefix) if worker.config().upstream.rewrite_urls => Urls::OnGateway(prefix),
+            // Tokens go all the same.
+            Some(_) => Urls::Stay,
+        };
+        Self { editor: Editor::new(places), worker, urls }
     }
 
     /// What the caller gets for the next frame.
@@ -176,10 +216,9 @@ impl Rewriter {
     }
 
     fn feed(&mut self, piece: Bytes) -> Bytes {
-        let Self { editor, worker, base } = self;
+        let Self { editor, worker, urls } = self;
         editor.feed(piece, &mut |raw| {
-            let base = base.as_deref()?;
-            let url = on_gateway(&worker.config().hosts, base, &unescaped(raw)?)?;
+            let url = urls.rewritten(&worker.config().hosts, &unescaped(raw)?)?;
             let quoted = serde_json::to_vec(&url).ok()?;
             quoted.get(1..quoted.len() - 1).map(<[u8]>::to_vec)
         })

@@ -6,7 +6,7 @@
 use http::Method;
 use http::uri::Authority;
 
-use crate::box_host;
+use crate::box_host::{self, BoxHost, Named};
 use crate::config::BoxHosts;
 use crate::operation::plain_path;
 use crate::refusal::Refusal;
@@ -75,6 +75,32 @@ pub fn template(path: &str) -> Option<String> {
     is_zip.then(|| "*/zip_downloads/*".to_owned())
 }
 
+/// The route of a request that names one of Box's hosts itself.
+pub fn find_at<'p>(method: &Method, path: &'p str, named: &Named) -> Result<Route<'p>, Refusal> {
+    let posts = method == Method::POST;
+    match named {
+        Named::Login => match path {
+            "/api/oauth2/token" if posts => Ok(Route::PlaceholderToken),
+            "/api/oauth2/revoke" if posts => Ok(Route::Revoke),
+            _ => Err(Refusal::LoginNotServed),
+        },
+        Named::Host(host) => match path {
+            "/oauth2/token" if posts && host.api => Ok(Route::PlaceholderToken),
+            "/oauth2/revoke" if posts && host.api => Ok(Route::Revoke),
+            _ if path.starts_with("/oauth2/") && host.api => Err(Refusal::OperationNotAllowed),
+            _ => at_host(method, path, host).map(Route::Box),
+        },
+    }
+}
+
+/// What stands in the log for a path at a host that a request names itself, before it is known what it is.
+pub fn template_at(named: &Named, path: &str) -> Option<String> {
+    match named {
+        Named::Host(host) if !host.api && !host.upload => Some(format!("/_box/{}/*", host.authority)),
+        _ => template(path),
+    }
+}
+
 /// Finds the route. `path` is what is left of the request's below the app's own, checked by [`crate::target`].
 pub fn find<'p>(method: &Method, path: &'p str, hosts: &BoxHosts) -> Result<Route<'p>, Refusal> {
     if let Some(rest) = path.strip_prefix("/oauth2").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
@@ -112,6 +138,10 @@ impl<'p> Destination<'p> {
 fn at_named_host<'p>(method: &Method, named: &'p str, hosts: &BoxHosts) -> Result<Destination<'p>, Refusal> {
     let (name, path) = named.split_at(named.find('/').ok_or(Refusal::NotFound)?);
     let host = box_host::find(hosts, name).ok_or(Refusal::NotFound)?;
+    at_host(method, path, &host)
+}
+
+fn at_host<'p>(method: &Method, path: &'p str, host: &BoxHost) -> Result<Destination<'p>, Refusal> {
     let authority = &host.authority;
     let (operation, under_api) = without_api(path);
     let below = below_version(operation);

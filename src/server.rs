@@ -18,12 +18,17 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::budget::{keeper, ledger::Ledger};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::connect::{Connector, Trust, token_client};
+use crate::config::{Config, ProxyCertificate};
+use crate::connect::{Connector, Trust, proxy_matcher, token_client};
 use crate::grant::Grant;
 use crate::listen::{Accepted, Listener};
 use crate::metrics::Metrics;
+use crate::net::certificate_authority::CertificateAuthority;
 use crate::net::descriptors::{Shares, UpstreamRoom};
+use crate::net::leaf_certificates::LeafCertificates;
+use crate::net::own_listeners::OwnListeners;
+use crate::proxy::blind_tunnel::BlindTunnels;
+use crate::proxy::forward_proxy::{Certificates, ForwardProxy};
 use crate::replicas::{self, Replicas, Settings};
 use crate::telemetry::access_log::AccessLog;
 use crate::throttle::Throttle;
@@ -31,17 +36,19 @@ use crate::token::Tokens;
 use crate::upstream::Upstream;
 use crate::worker::{Peer, Shared, Worker};
 
-mod connection_limit;
 mod connection;
 pub(crate) mod frame_watch;
 pub(crate) mod stream_task;
+mod tunnel;
 pub(crate) mod watched_socket;
 
+use crate::net::connection_limit::{ConnectionLimit, OpenConnection};
 use connection::Connections;
-pub use connection_limit::ConnectionLimit;
 
 /// Idle connections to Box are looked over this often: another worker may wait for their descriptors.
 const SWEEP: Duration = Duration::from_secs(1);
+/// The forward proxy's CA, which lives for years, is looked after this often.
+const MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);
 /// What has been told to end gets this long. It takes milliseconds, unless a thread is stuck; the process ends then
 /// all the same.
 const ENDING: Duration = Duration::from_secs(2);
@@ -70,14 +77,15 @@ pub struct Overview {
     pub shared: Arc<Shared>,
     /// Of all workers.
     pub metrics: Metrics,
-    /// Of callers' connections.
-    pub limit: Arc<ConnectionLimit>,
     /// Set once stopping has begun.
     pub draining: AtomicBool,
 }
 
+/// A connection on its way to a worker.
+type Handed = (Accepted, Peer, OpenConnection);
+
 struct WorkerThread {
-    connections: mpsc::UnboundedSender<(Accepted, Peer)>,
+    connections: mpsc::UnboundedSender<Handed>,
     open: Arc<AtomicUsize>,
     /// Its other half is dropped at the thread's end.
     ended: oneshot::Receiver<()>,
@@ -140,9 +148,30 @@ impl Bound {
         let ledger = Ledger::new(config.budgets.clone(), apps, identities, book, clock.wall());
         let replicas = replicas(&config, &trust)?;
         let throttle = Throttle::new(&config, clock.clone(), replicas.clone());
-        let shared = Arc::new(Shared { config, tokens: tokens.clone(), clock, access, ledger, throttle });
+        let own = OwnListeners::new(callers.iter().chain(&operators).filter_map(Listener::tcp_address));
+        let forward_proxy = forward_proxy(&config, own.clone(), &room, &clock)?;
+        let limit = Arc::new(ConnectionLimit::default());
+        let shared = Arc::new(Shared {
+            config,
+            tokens: tokens.clone(),
+            clock,
+            access,
+            ledger,
+            throttle,
+            forward_proxy,
+            connection_limit: limit.clone(),
+        });
 
         let mut tasks = JoinSet::new();
+        if let Some(proxy) = shared.forward_proxy.clone() {
+            let clock = shared.clock.clone();
+            tasks.spawn(async move {
+                loop {
+                    clock.sleep_until(clock.now().after(MAINTENANCE)).await;
+                    proxy.maintain(clock.wall());
+                }
+            });
+        }
         for tokens in tokens {
             let grant = grant.clone();
             tasks.spawn(async move { tokens.renew_forever(&grant).await });
@@ -185,9 +214,9 @@ impl Bound {
                 "the limit of open files leaves no room for [listen] max_connections; raise it (ulimit -n, LimitNOFILE)"
             );
         }
-        let limit = Arc::new(ConnectionLimit::new(shares.callers));
-        let (draining, limits) = (AtomicBool::new(false), limit.clone());
-        let overview = Arc::new(Overview { shared, metrics, limit: limits, draining });
+        limit.set_most(shares.callers);
+        let draining = AtomicBool::new(false);
+        let overview = Arc::new(Overview { shared, metrics, draining });
         for listener in operators {
             tasks.spawn(admin::serve(listener, overview.clone()));
         }
@@ -240,6 +269,35 @@ impl Bound {
     }
 }
 
+/// The forward proxy, where there is one. Its authority is made here where it is this gateway's own and missing.
+fn forward_proxy(
+    config: &Config,
+    own: OwnListeners,
+    room: &UpstreamRoom,
+    clock: &Clock,
+) -> io::Result<Option<Arc<ForwardProxy>>> {
+    let Some(settings) = &config.forward_proxy else { return Ok(None) };
+    let leaves = |authority: CertificateAuthority| {
+        LeafCertificates::new(authority).map(Certificates::Leaves).map_err(io::Error::other)
+    };
+    let certificates = match &settings.certificate {
+        ProxyCertificate::Own => leaves(CertificateAuthority::open(&config.state.dir, clock.wall())?)?,
+        ProxyCertificate::Authority { certificates, key } => {
+            let given = CertificateAuthority::given(certificates, key.expose().as_bytes());
+            leaves(given.map_err(|error| io::Error::other(format!("[forward_proxy] ca: {error}")))?)?
+        }
+        ProxyCertificate::One(tls) => Certificates::One(tls.clone()),
+    };
+    let blind = BlindTunnels {
+        list: settings.tunnel.clone(),
+        egress: proxy_matcher(&config.upstream.proxy),
+        own,
+        connect_timeout: config.upstream.connect_timeout,
+        room: room.clone(),
+    };
+    Ok(Some(Arc::new(ForwardProxy::new(certificates, blind))))
+}
+
 /// What replicas share, where they do.
 fn replicas(config: &Config, trust: &Trust) -> io::Result<Option<Arc<Replicas>>> {
     let Some(url) = config.state.redis.clone() else { return Ok(None) };
@@ -260,15 +318,12 @@ async fn wait_for(stop: &mut watch::Receiver<Stop>, far: Stop) {
 
 async fn hand_out(listener: Listener, workers: Arc<Vec<WorkerThread>>, limit: Arc<ConnectionLimit>) {
     loop {
-        let accepted = listener.accept().await;
-        let open = workers.iter().map(|worker| worker.open.load(Ordering::Relaxed)).sum();
-        if !limit.admits(open) {
-            continue;
-        }
+        let (accepted, peer) = listener.accept().await;
+        let Some(counted) = limit.take() else { continue };
         let least = workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed));
         if let Some(worker) = least {
             worker.open.fetch_add(1, Ordering::AcqRel);
-            if worker.connections.send(accepted).is_err() {
+            if worker.connections.send((accepted, peer, counted)).is_err() {
                 worker.open.fetch_sub(1, Ordering::AcqRel);
             }
         }
@@ -313,7 +368,7 @@ impl Drop for Open {
 
 async fn work(
     worker: Rc<Worker>,
-    mut accepted: mpsc::UnboundedReceiver<(Accepted, Peer)>,
+    mut accepted: mpsc::UnboundedReceiver<Handed>,
     counted: Arc<AtomicUsize>,
     mut draining: watch::Receiver<Stop>,
 ) {
@@ -322,17 +377,17 @@ async fn work(
     loop {
         tokio::select! {
             biased;
-            Some((socket, peer)) = accepted.recv() => {
+            Some((socket, peer, limited)) = accepted.recv() => {
                 let (worker, connections, open) = (worker.clone(), connections.clone(), Open(counted.clone()));
                 tokio::task::spawn_local(async move {
-                    let _open = open;
+                    let _open = (open, limited);
                     match socket.into_tcp_or_unix() {
                         // On the heap: a plain connection has no room for a TLS session.
                         Ok(Ok(tcp)) if peer.secure => {
-                            Box::pin(connection::serve_tls(worker, &connections, tcp, peer)).await;
+                            Box::pin(connection::serve_tls(worker, connections, tcp, peer)).await;
                         }
-                        Ok(Ok(tcp)) => connection::serve(worker, &connections, tcp, peer, false).await,
-                        Ok(Err(unix)) => connection::serve(worker, &connections, unix, peer, false).await,
+                        Ok(Ok(tcp)) => connection::serve(worker, connections, tcp, peer, false).await,
+                        Ok(Err(unix)) => connection::serve(worker, connections, unix, peer, false).await,
                         Err(error) => warn!("an accepted connection cannot be served: {error}"),
                     }
                 });

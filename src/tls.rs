@@ -27,7 +27,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What is offered to callers by ALPN.
+pub(crate) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 const A_CERTIFICATE: &str = "PEM, \"-----BEGIN CERTIFICATE-----\"";
 const A_KEY: &str = "PEM of PKCS#8, PKCS#1 or SEC1 without a passphrase, \"-----BEGIN PRIVATE KEY-----\"";
 
@@ -74,6 +75,11 @@ impl Tls {
     /// With the settings that these files gave.
     pub fn new(files: Files, settings: ServerConfig) -> Self {
         Self { files, current: ArcSwap::from_pointee(settings), reloads: Default::default() }
+    }
+
+    /// The settings of this moment.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        self.current.load_full()
     }
 
     /// Whether callers need a certificate.
@@ -180,7 +186,8 @@ fn words(error: &io::Error) -> String {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+/// ring, whatever the process chose as its default.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
@@ -283,6 +290,14 @@ pub fn settings(
         settings.ticketer = ring::Ticketer::new().map_err(|error| failed(&error))?;
     }
     Ok(settings)
+}
+
+/// Whether a certificate is for this host, which must be a DNS name.
+pub fn is_for(chain: &[CertificateDer<'static>], host: &str) -> bool {
+    let Some(leaf) = chain.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok()) else {
+        return false;
+    };
+    ServerName::try_from(host).is_ok_and(|name| rustls::client::verify_server_name(&leaf, &name).is_ok())
 }
 
 /// Whether callers will refuse a certificate by its dates.

@@ -10,7 +10,10 @@ use crate::budget::ledger::Ledger;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Tally;
+use crate::net::connection_limit::ConnectionLimit;
 use crate::network::{Networks, unmapped};
+use crate::proxy::connect::Inside;
+use crate::proxy::forward_proxy::ForwardProxy;
 use crate::telemetry::access_log::AccessLog;
 use crate::throttle::Throttle;
 use crate::token::Tokens;
@@ -30,6 +33,10 @@ pub struct Shared {
     pub ledger: Ledger,
     /// What can hold a request back.
     pub throttle: Throttle,
+    /// For programs that use the gateway as their proxy.
+    pub forward_proxy: Option<Arc<ForwardProxy>>,
+    /// Of callers' connections.
+    pub connection_limit: Arc<ConnectionLimit>,
 }
 
 /// One worker's own.
@@ -43,7 +50,7 @@ pub struct Worker {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Peer {
     /// The TCP peer, unmapped; on a Unix socket the loopback address.
     pub address: IpAddr,
@@ -53,6 +60,8 @@ pub struct Peer {
     pub secure: bool,
     /// Callers of this listener need a certificate, and this one has shown none.
     pub uncertified: bool,
+    /// The connection is the inside of a tunnel to one of Box's hosts.
+    pub inside: Option<Arc<Inside>>,
 }
 
 impl Worker {
@@ -130,6 +139,16 @@ impl Worker {
     /// What can hold a request back.
     pub fn throttle(&self) -> &Throttle {
         &self.shared.throttle
+    }
+
+    /// Of callers' connections.
+    pub fn connection_limit(&self) -> &Arc<ConnectionLimit> {
+        &self.shared.connection_limit
+    }
+
+    /// For programs that use the gateway as their proxy; `None`: they cannot.
+    pub fn forward_proxy(&self) -> Option<&Arc<ForwardProxy>> {
+        self.shared.forward_proxy.as_ref()
     }
 
     /// An app's name by its place.

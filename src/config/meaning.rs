@@ -25,6 +25,7 @@ use self::reading::Text;
 use self::secrets::Surroundings;
 
 mod apps;
+mod forward_proxy;
 mod identities;
 mod limits;
 mod listen_tls;
@@ -127,6 +128,8 @@ fn assemble(
     }
     judge_pages(&pages, &listen, callers.tls.is_some(), notes);
     let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
+    let outward = forward_proxy::Outward { hosts: &hosts, proxy: &upstream.proxy };
+    let forward_proxy = forward_proxy::read(written.forward_proxy.as_ref(), around, &outward, notes);
     let server = settings::server(written.server.as_ref(), notes);
     let log = settings::log(written.log.as_ref(), notes);
     let limits = limits::read(written.limit.as_ref(), notes);
@@ -140,6 +143,7 @@ fn assemble(
         workers,
         max_connections,
         tls,
+        forward_proxy,
         trusted_proxies,
         hosts,
         identities: identities.read,

@@ -82,13 +82,19 @@ macro_rules! tables {
 
 tables! {
     /// The whole file.
-    "" File { listen, admin, r#box, identity, app, limit, limits, budget, state, upstream, server, log } later {}
+    "" File { listen, forward_proxy, admin, r#box, identity, app, limit, limits, budget, state, upstream, server, log } later {}
 
     /// Where callers connect.
     "[listen]" Listen { address, hosts, sources, trusted_proxies, workers, max_connections, tls } later {}
 
     /// TLS towards callers.
     "{ cert = \"PATH\", key = \"PATH\" }" Tls { cert, key, client_ca } later {}
+
+    /// Programs that have Box's hosts built in.
+    "[forward_proxy]" ForwardProxy { cert, key, ca, tunnel } later {}
+
+    /// An authority that replicas share.
+    "{ cert = \"PATH\", key = { file = \"PATH\" } }" ProxyCa { cert, key } later {}
 
     /// Where operators connect.
     "[admin]" Admin { address, hosts, sources } later { tls }

@@ -3,19 +3,23 @@
 //! connection, in [`super::stream_task`] for a stream of HTTP/2.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Version};
+use http::{Method, Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::rt::Write;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -23,10 +27,11 @@ use tracing::debug;
 
 use super::frame_watch::PREFACE;
 use super::stream_task::{Executor, Flow};
+use super::tunnel::{self, Rewound};
 use super::watched_socket::{Control, Socket, WatchedSocket};
 use crate::connect::chain;
 use crate::download::{Answer, Broken};
-use crate::gateway;
+use crate::gateway::{self, Opened};
 use crate::http::incoming_body::{IncomingBody, Reading};
 use crate::worker::{Peer, Worker};
 
@@ -58,7 +63,7 @@ impl Connections {
         }
     }
 
-    fn register(&self) -> Rc<Control> {
+    pub(super) fn register(&self) -> Rc<Control> {
         let control = Rc::new(Control { draining: Cell::new(self.draining.get()), ..Control::default() });
         let mut open = self.open.borrow_mut();
         if open.len() == open.capacity() {
@@ -144,7 +149,12 @@ impl Drop for Guarded {
 
 /// Shakes hands, then serves the connection to its end. Handshake and session are on the heap, each for as long as it
 /// lives: moved from one state of a future to the next, a session would take its room several times over.
-pub(super) async fn serve_tls(worker: Rc<Worker>, connections: &Connections, tcp: TcpStream, mut peer: Peer) {
+pub(super) async fn serve_tls(
+    worker: Rc<Worker>,
+    connections: Rc<Connections>,
+    tcp: TcpStream,
+    mut peer: Peer,
+) {
     let Some(tls) = worker.config().tls.clone() else { return };
     let counted = worker.tally().connection();
     let control = connections.register();
@@ -181,12 +191,12 @@ pub(super) async fn serve_tls(worker: Rc<Worker>, connections: &Connections, tcp
 /// Serves a connection to its end. `agreed`: a handshake settled on HTTP/2; otherwise the first bytes tell.
 pub(super) async fn serve<S: Socket>(
     worker: Rc<Worker>,
-    connections: &Connections,
+    connections: Rc<Connections>,
     mut socket: S,
     peer: Peer,
     agreed: bool,
 ) {
-    let _counted = worker.tally().connection();
+    let counted = worker.tally().connection();
     let control = connections.register();
     let server = &worker.config().server;
     let prefix = if agreed {
@@ -210,14 +220,24 @@ pub(super) async fn serve<S: Socket>(
     let ping_after = (body_timeout / 3).clamp(PING_AFTER.0, PING_AFTER.1);
     let service = service_fn({
         let (worker, control, executor) = (worker.clone(), control.clone(), executor.clone());
-        move |request: Request<Incoming>| {
+        let (connections, peer) = (connections.clone(), peer.clone());
+        move |mut request: Request<Incoming>| {
             let busy = Busy::new(control.clone());
             let flow = is_http2.then(|| executor.begin());
-            let (worker, request) = (worker.clone(), received(request, &control));
+            let asks = (request.method() == Method::CONNECT).then(|| Asking {
+                stream: is_http2.then(|| hyper::upgrade::on(&mut request)),
+                control: control.clone(),
+                connections: connections.clone(),
+                peer: peer.clone(),
+            });
+            let (worker, peer, request) = (worker.clone(), peer.clone(), received(request, &control));
             // Called inside: a future that is captured and then awaited has its room twice.
             async move {
-                let answer = gateway::serve(worker, peer, request).await;
-                answer.map(|answer| answer.map(|body| Guarded::new(body, flow, busy)))
+                let served = gateway::serve(worker.clone(), peer, request).await;
+                if let (Some(asks), Some(tunnel)) = (asks, served.tunnel) {
+                    asks.got(worker, tunnel);
+                }
+                Ok::<_, Infallible>(served.response.map(|body| Guarded::new(body, flow, busy)))
             }
         }
     });
@@ -232,16 +252,73 @@ pub(super) async fn serve<S: Socket>(
             .max_header_list_size(u32::try_from(server.max_header_size).unwrap_or(u32::MAX))
             .serve_connection(watched, service);
         // On the heap: it takes twice the room of an HTTP/1.1 connection, which would be kept for each of those too.
-        Box::pin(drive(connection, &control, |connection| connection.graceful_shutdown())).await
+        let mut connection = Box::pin(connection);
+        drive(connection.as_mut(), &control, |connection| connection.graceful_shutdown()).await
     } else {
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .max_header_size(server.max_header_size)
             .max_buf_size(server.max_header_size.max(64 * 1024))
             .serve_connection(watched, service);
-        drive(connection, &control, |connection| connection.graceful_shutdown()).await
+        let closing = |connection: Pin<&mut _>| http1::Connection::graceful_shutdown(connection);
+        let ended = drive(Pin::new(&mut connection), &control, closing).await;
+        if control.asked_to_change.get() && ended.is_ok() {
+            let parts = connection.into_parts();
+            let tunnel = control.tunnel.take();
+            drop((counted, control));
+            return change(worker, connections, parts.io, parts.read_buf, tunnel, peer).await;
+        }
+        ended
     };
     if let Err(error) = ended {
         debug!(peer = %peer.address, "a caller's connection ended: {}", chain(&error));
+    }
+}
+
+/// Goes on with a connection that hyper has done with and not shut down: it is a tunnel from here on, or was refused to be.
+async fn change<S: Socket>(
+    worker: Rc<Worker>,
+    connections: Rc<Connections>,
+    mut socket: WatchedSocket<S>,
+    ahead: Bytes,
+    tunnel: Option<Opened>,
+    peer: Peer,
+) {
+    let Some(tunnel) = tunnel else {
+        // An error is the caller's business.
+        let _ = poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await;
+        return;
+    };
+    let (Some(socket), earlier) = socket.into_socket() else { return };
+    let ahead = if earlier.is_empty() { ahead } else { [&*earlier, &*ahead].concat().into() };
+    tunnel::serve(worker, connections, Rewound::new(socket, ahead), tunnel, peer).await;
+}
+
+/// A CONNECT under way.
+struct Asking {
+    /// What becomes the tunnel on HTTP/2: a stream.
+    stream: Option<OnUpgrade>,
+    control: Rc<Control>,
+    connections: Rc<Connections>,
+    peer: Peer,
+}
+
+impl Asking {
+    /// It got its tunnel, which begins once the answer was sent.
+    fn got(self, worker: Rc<Worker>, tunnel: Opened) {
+        let Self { stream, control, connections, peer } = self;
+        let Some(stream) = stream else {
+            control.tunnel.replace(Some(tunnel));
+            return;
+        };
+        let busy = Busy::new(control);
+        tokio::task::spawn_local(async move {
+            // The connection has something under way until the tunnel's end.
+            let _busy = busy;
+            if let Ok(stream) = stream.await {
+                let socket = Rewound::new(TokioIo::new(stream), Bytes::new());
+                tunnel::serve(worker, connections, socket, tunnel, peer).await;
+            }
+        });
     }
 }
 
@@ -249,7 +326,12 @@ pub(super) async fn serve<S: Socket>(
 fn received(request: Request<Incoming>, control: &Control) -> Request<IncomingBody> {
     let version = request.version();
     control.is_http10.set(version == Version::HTTP_10);
-    let reading = (!request.body().is_end_stream()).then(|| Rc::new(Cell::new(Reading::Unread)));
+    let asks_to_change = version < Version::HTTP_2 && request.extensions().get::<OnUpgrade>().is_some();
+    control.asked_to_change.set(asks_to_change || control.asked_to_change.get());
+    // What follows a CONNECT that is refused was meant for the tunnel, and is read away as the rest of a body is.
+    let is_connect = request.method() == Method::CONNECT;
+    let reading =
+        (is_connect || !request.body().is_end_stream()).then(|| Rc::new(Cell::new(Reading::Unread)));
     control.reading.replace(reading.clone());
     request.map(|body| match reading {
         None => IncomingBody::new(body, version),
@@ -259,13 +341,12 @@ fn received(request: Request<Incoming>, control: &Control) -> Request<IncomingBo
 
 /// Polls a connection, and tells it to close once the worker drains.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     control: &Control,
     close: impl Fn(Pin<&mut C>),
 ) -> hyper::Result<()> {
-    let mut connection = pin!(connection);
     let mut told = false;
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         if control.draining.get() && !told {
             told = true;
             close(connection.as_mut());

@@ -9,12 +9,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -22,6 +24,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
 use super::frame_watch::{FrameWatch, PREFACE};
+use super::tunnel::Rewound;
+use crate::gateway::Opened;
 use crate::http::incoming_body::Reading;
 use crate::net::write_timeout::WriteTimeout;
 use crate::worker::Worker;
@@ -38,7 +42,7 @@ const FIRST_BYTE: &[u8] = b"H";
 /// hyper's own interim answer, which is none yet.
 const INVITATION: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// TCP, Unix or TLS.
+/// TCP, Unix, TLS, or a stream of HTTP/2.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
     /// What has happened to the connection since it was last asked.
     fn fault(&self) -> Option<io::Error>;
@@ -75,6 +79,24 @@ impl Socket for Box<TlsStream<TcpStream>> {
     }
 }
 
+impl Socket for TokioIo<Upgraded> {
+    fn fault(&self) -> Option<io::Error> {
+        None
+    }
+
+    fn abort(&self) {}
+}
+
+impl Socket for Box<TlsStream<Rewound>> {
+    fn fault(&self) -> Option<io::Error> {
+        self.get_ref().0.fault()
+    }
+
+    fn abort(&self) {
+        self.get_ref().0.abort();
+    }
+}
+
 /// What the worker, the service and the socket tell each other of a connection.
 #[derive(Default)]
 pub(crate) struct Control {
@@ -91,6 +113,10 @@ pub(crate) struct Control {
     pub(crate) is_http10: Cell<bool>,
     /// An answer ended before its end.
     pub(crate) broke_off: Cell<bool>,
+    /// The connection is to become something else, or was asked to: hyper does not shut it down then.
+    pub(crate) asked_to_change: Cell<bool>,
+    /// What it becomes.
+    pub(crate) tunnel: RefCell<Option<Opened>>,
 }
 
 impl Control {
@@ -127,7 +153,7 @@ impl Control {
 
 /// A socket that keeps the times.
 pub(crate) struct WatchedSocket<S: Socket> {
-    socket: S,
+    socket: Held<S>,
     /// Bytes that were read to tell the protocol.
     prefix: Vec<u8>,
     /// On HTTP/2.
@@ -152,6 +178,23 @@ pub(crate) struct WatchedSocket<S: Socket> {
     linger: Option<Pin<Box<Sleep>>>,
 }
 
+/// The socket, until it is taken back.
+struct Held<S>(Option<S>);
+
+impl<S> Deref for Held<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        self.0.as_ref().expect("it is taken with all of the watched socket")
+    }
+}
+
+impl<S> DerefMut for Held<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        self.0.as_mut().expect("it is taken with all of the watched socket")
+    }
+}
+
 /// The caller ended its side while a request was under way.
 struct HalfClosed {
     since: Instant,
@@ -172,7 +215,7 @@ impl<S: Socket> WatchedSocket<S> {
         let config = worker.config();
         let now = Instant::now();
         Self {
-            socket,
+            socket: Held(Some(socket)),
             frames: is_http2
                 .then(|| Box::new(FrameWatch::new(if prefix.is_empty() { PREFACE.len() } else { 0 }))),
             prefix,
@@ -191,6 +234,11 @@ impl<S: Socket> WatchedSocket<S> {
             writing: WriteTimeout::new(config.upstream.body_timeout),
             linger: None,
         }
+    }
+
+    /// The socket without the times, and what was read of it and not yet handed on.
+    pub(crate) fn into_socket(mut self) -> (Option<S>, Vec<u8>) {
+        (self.socket.0.take(), std::mem::take(&mut self.prefix))
     }
 
     /// A request is under way, or something of an answer that the caller has not taken yet.
@@ -250,7 +298,7 @@ impl<S: Socket> WatchedSocket<S> {
 
     /// Reads; what comes is looked at as far as the times need it. The count is 0 at the end.
     fn read(&mut self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
-        let mut tap = Tap { socket: &mut self.socket, frames: self.frames.as_deref_mut(), count: 0 };
+        let mut tap = Tap { socket: &mut *self.socket, frames: self.frames.as_deref_mut(), count: 0 };
         ready!(Pin::new(&mut TokioIo::new(&mut tap)).poll_read(cx, buf))?;
         let count = tap.count;
         if count > 0 && self.control.reading() == Reading::Waiting {
@@ -287,9 +335,9 @@ impl<S: Socket> WatchedSocket<S> {
             }
             if elapsed >= SETTLING && may_probe && !closed.is_probed {
                 closed.is_probed = true;
-                ready!(Pin::new(&mut self.socket).poll_write(cx, FIRST_BYTE))?;
+                ready!(Pin::new(&mut *self.socket).poll_write(cx, FIRST_BYTE))?;
                 self.first_byte_sent = true;
-                ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+                ready!(Pin::new(&mut *self.socket).poll_flush(cx))?;
             }
             ready!(closed.timer.as_mut().poll(cx));
             closed.timer.as_mut().reset(Instant::now() + closed.next_look);
@@ -362,7 +410,7 @@ impl<S: Socket> Write for WatchedSocket<S> {
             self.first_byte_sent = false;
             return Poll::Ready(Ok(FIRST_BYTE.len()));
         }
-        let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
+        let polled = Pin::new(&mut *self.socket).poll_write(cx, buf);
         self.writing.watch(cx, polled)
     }
 
@@ -378,7 +426,7 @@ impl<S: Socket> Write for WatchedSocket<S> {
             self.first_byte_sent = false;
             return Poll::Ready(Ok(FIRST_BYTE.len()));
         }
-        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        let polled = Pin::new(&mut *self.socket).poll_write_vectored(cx, bufs);
         self.writing.watch(cx, polled)
     }
 
@@ -387,14 +435,14 @@ impl<S: Socket> Write for WatchedSocket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.socket).poll_flush(cx);
+        let polled = Pin::new(&mut *self.socket).poll_flush(cx);
         self.writing.watch(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
-            let polled = Pin::new(&mut this.socket).poll_shutdown(cx);
+            let polled = Pin::new(&mut *this.socket).poll_shutdown(cx);
             ready!(this.writing.watch(cx, polled))?;
         }
         if this.frames.is_some() || this.control.reading() == Reading::Complete {
@@ -404,7 +452,7 @@ impl<S: Socket> Write for WatchedSocket<S> {
         let mut scrap = [0_u8; 8192];
         loop {
             let mut scrap = ReadBuf::new(&mut scrap);
-            match Pin::new(&mut this.socket).poll_read(cx, &mut scrap) {
+            match Pin::new(&mut *this.socket).poll_read(cx, &mut scrap) {
                 Poll::Ready(Ok(())) if !scrap.filled().is_empty() => {
                     if timer.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(Ok(()));
@@ -421,8 +469,12 @@ impl<S: Socket> Drop for WatchedSocket<S> {
     fn drop(&mut self) {
         // An answer to HTTP/1.0 without a length ends with the connection: a part of it must not end so too.
         let is_cut = self.control.broke_off.get() || self.is_busy();
-        if self.frames.is_none() && self.control.is_http10.get() && is_cut {
-            self.socket.abort();
+        if self.frames.is_none()
+            && self.control.is_http10.get()
+            && is_cut
+            && let Some(socket) = &self.socket.0
+        {
+            socket.abort();
         }
     }
 }

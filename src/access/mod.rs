@@ -1,0 +1,3 @@
+//! Who may call.
+
+pub mod proxy_authorization; // which app does a program name that uses the gateway as its proxy?

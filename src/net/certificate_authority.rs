@@ -1,0 +1,296 @@
+//! The certificate authority of the forward proxy: what callers trust so that the gateway can end TLS for Box's hosts.
+//!
+//! Whoever trusts it must not thereby trust the gateway with any other host. So a root signs one intermediate and its
+//! key is dropped; both carry critical name constraints (RFC 5280 §4.2.1.10) that permit Box's domains and exclude
+//! every IP address. The intermediate's key, which is kept, can sign for nothing else.
+//!
+//! A root is replaced long before its end: for [`OVERLAP`] callers are given both, so those that fetched the roots in
+//! that time trust whichever signs.
+
+use std::fs;
+use std::io;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256,
+    PublicKeyData, SanType,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
+
+/// The domains that a leaf may name, with everything below them.
+pub const PERMITTED_DOMAINS: [&str; 4] = ["box.com", "boxcloud.com", "box.net", "box-gov.com"];
+
+/// In the state folder: for each generation a root, an intermediate and the intermediate's key, as PEM.
+const FILE: &str = "forward-proxy-ca.pem";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+/// So long before the end of a root its successor is made and given to callers beside it.
+const OVERLAP: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// So long before its end it no longer signs.
+const RETIRES: Duration = Duration::from_secs(60 * 24 * 60 * 60);
+/// Clocks differ.
+const BACKDATED: Duration = DAY;
+/// From its first to its last moment at most 30 days.
+const LEAF_LIFETIME: Duration = Duration::from_secs(29 * 24 * 60 * 60);
+
+/// An authority with everything that it has published.
+pub struct CertificateAuthority {
+    generations: Vec<Generation>,
+    /// Where it is kept; `None`: it was given by the configuration and is not renewed here.
+    file: Option<PathBuf>,
+}
+
+/// A root and what it signed.
+struct Generation {
+    root: CertificateDer<'static>,
+    intermediate: CertificateDer<'static>,
+    /// The earlier end of the two.
+    not_after: SystemTime,
+    /// `None`: another replica's key.
+    issuer: Option<Issuer<'static, KeyPair>>,
+}
+
+/// A certificate for one host.
+pub struct Leaf {
+    /// The leaf and its intermediate.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The leaf's end.
+    pub not_after: SystemTime,
+}
+
+impl CertificateAuthority {
+    /// The authority of this state folder; made where there is none yet.
+    ///
+    /// # Errors
+    /// The file cannot be read, written or understood; the words name it.
+    pub fn open(folder: &Path, now: SystemTime) -> io::Result<Self> {
+        let file = folder.join(FILE);
+        let shown = |error: &dyn std::fmt::Display| {
+            io::Error::other(format!("the forward proxy's CA, {}: {error}", file.display()))
+        };
+        let generations = match fs::read(&file).map(Zeroizing::new) {
+            Ok(pem) => generations(&pem, &pem).map_err(|error| {
+                shown(&format!("{error}; put the file back, or remove it so that a new CA is made, which callers must fetch anew"))
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(shown(&error)),
+        };
+        let mut authority = Self { generations, file: Some(file.clone()) };
+        authority.maintain(now).map_err(|error| shown(&error))?;
+        Ok(authority)
+    }
+
+    /// The authority that a configuration gives: all roots and intermediates, and the key of one intermediate.
+    ///
+    /// # Errors
+    /// What is wrong with them, in words that show nothing of the key.
+    pub fn given(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
+        Ok(Self { generations: generations(certificates, key)?, file: None })
+    }
+
+    /// What callers need to trust: every root with its intermediate, as PEM.
+    pub fn pem(&self) -> String {
+        self.generations
+            .iter()
+            .flat_map(|made| [&made.root, &made.intermediate])
+            .map(|der| certificate_pem(der))
+            .collect()
+    }
+
+    /// Makes a successor where the end is near, and forgets what has ended. Does nothing to an authority that was
+    /// given. Returns whether [`CertificateAuthority::pem`] has changed.
+    ///
+    /// # Errors
+    /// It cannot be written; nothing has changed then.
+    pub fn maintain(&mut self, now: SystemTime) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let mut changed = false;
+        if self.generations.iter().all(|made| made.not_after < now + OVERLAP) {
+            let next = Generation::new(now).map_err(io::Error::other)?;
+            let kept = self.generations.iter().filter(|made| made.not_after > now).chain([&next]);
+            write(file, &kept.filter_map(Generation::secret_pem).collect::<Vec<_>>())?;
+            self.generations.push(next);
+            changed = true;
+        }
+        let count = self.generations.len();
+        self.generations.retain(|made| made.not_after > now);
+        Ok(changed || self.generations.len() != count)
+    }
+
+    /// When the last root ends; `None`: there is none.
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.generations.iter().map(|made| made.not_after).max()
+    }
+
+    /// A leaf for this host, a DNS name in lower case.
+    ///
+    /// # Errors
+    /// There is nothing to sign with, or the name is none.
+    pub fn issue(&self, host: &str, key: &KeyPair, now: SystemTime) -> Result<Leaf, String> {
+        // Callers that fetched the roots long ago know the oldest, so it signs as long as it may.
+        let usable = |made: &&Generation| made.issuer.is_some() && made.not_after > now;
+        let signing = self.generations.iter().filter(usable).find(|made| made.not_after > now + RETIRES);
+        let signing = signing.or_else(|| self.generations.iter().rfind(usable));
+        let signing =
+            signing.ok_or("the forward proxy's CA has expired; renew it, and let callers fetch it")?;
+        let issuer = signing.issuer.as_ref().ok_or("there is no key")?;
+        let not_after = (now - BACKDATED + LEAF_LIFETIME).min(signing.not_after);
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named(host);
+        params.subject_alt_names =
+            vec![SanType::DnsName(host.try_into().map_err(|_| format!("{host:?} is no host name"))?)];
+        params.not_before = (now - BACKDATED).into();
+        params.not_after = not_after.into();
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let leaf = params.signed_by(key, issuer).map_err(|error| error.to_string())?;
+        Ok(Leaf { chain: vec![leaf.der().clone(), signing.intermediate.clone()], not_after })
+    }
+}
+
+impl Generation {
+    fn new(now: SystemTime) -> Result<Self, rcgen::Error> {
+        let not_after = now + CA_LIFETIME;
+        let year = jiff::Timestamp::try_from(now).map(|now| now.strftime("%Y-%m").to_string());
+        let year = year.unwrap_or_default();
+        // A number apart from the date: two gateways' roots must not have one name.
+        let number = fastrand::u32(..);
+        let params = |what: &str, constraint, purposes: &[ExtendedKeyUsagePurpose]| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name = named(&format!("boxgate {what} {year} {number:08x}"));
+            params.not_before = (now - BACKDATED).into();
+            params.not_after = not_after.into();
+            params.is_ca = IsCa::Ca(constraint);
+            params.use_authority_key_identifier_extension = true;
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+            params.extended_key_usages = purposes.to_vec();
+            params.name_constraints = Some(constraints());
+            params
+        };
+        let root_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let root_params = params("root", BasicConstraints::Constrained(1), &[]);
+        let root = root_params.self_signed(&root_key)?;
+        // The root's key ends with this issuer, at the end of this function.
+        let root_issuer = Issuer::new(root_params, root_key);
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let own =
+            params("intermediate", BasicConstraints::Constrained(0), &[ExtendedKeyUsagePurpose::ServerAuth]);
+        let intermediate = own.signed_by(&key, &root_issuer)?;
+        let issuer = Some(Issuer::new(own, key));
+        Ok(Self { root: root.der().clone(), intermediate: intermediate.der().clone(), not_after, issuer })
+    }
+
+    /// Certificates and key as they are kept.
+    fn secret_pem(&self) -> Option<Zeroizing<String>> {
+        let key = Zeroizing::new(self.issuer.as_ref()?.key().serialize_pem());
+        Some(Zeroizing::new(format!(
+            "{}{}{}",
+            certificate_pem(&self.root),
+            certificate_pem(&self.intermediate),
+            key.as_str()
+        )))
+    }
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut named = DistinguishedName::new();
+    // RFC 5280, upper bound of a common name. A leaf's name stands in its subjectAltName too.
+    if name.len() <= 64 {
+        named.push(DnType::CommonName, name);
+    }
+    named
+}
+
+fn constraints() -> NameConstraints {
+    NameConstraints {
+        permitted_subtrees: PERMITTED_DOMAINS.map(|domain| GeneralSubtree::DnsName(domain.to_owned())).into(),
+        excluded_subtrees: vec![
+            GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
+            GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])),
+        ],
+    }
+}
+
+/// Pairs what stands in the files: roots by the names of those whom they signed, keys by their public halves.
+fn generations(certificates: &[u8], keys: &[u8]) -> Result<Vec<Generation>, String> {
+    let damaged = |_| "damaged PEM".to_owned();
+    let certificates: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(certificates).collect::<Result<_, _>>().map_err(damaged)?;
+    let mut key_pairs = Vec::new();
+    for key in PrivatePkcs8KeyDer::pem_slice_iter(keys) {
+        let key = key.map_err(damaged)?;
+        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256)
+            .map_err(|_| "a private key is not ECDSA P-256 in PKCS#8")?;
+        key_pairs.push(pair);
+    }
+    let parsed: Vec<X509Certificate<'_>> = certificates
+        .iter()
+        .map(|der| X509Certificate::from_der(der).map(|(_, parsed)| parsed))
+        .collect::<Result<_, _>>()
+        .map_err(|_| "a certificate cannot be read")?;
+    let mut generations = Vec::new();
+    for (der, intermediate) in certificates.iter().zip(&parsed) {
+        if intermediate.subject() == intermediate.issuer() {
+            continue;
+        }
+        let signed = |root: &X509Certificate<'_>| {
+            root.subject() == intermediate.issuer()
+                && root.subject() == root.issuer()
+                && intermediate.verify_signature(Some(root.public_key())).is_ok()
+        };
+        let found = certificates.iter().zip(&parsed).find(|(_, root)| signed(root));
+        let (root_der, root) =
+            found.ok_or_else(|| format!("the root that signed {} is missing", intermediate.subject()))?;
+        let public = intermediate.public_key().raw;
+        let key = key_pairs.iter().position(|pair| pair.subject_public_key_info() == public);
+        let issuer = key.map(|key| Issuer::from_ca_cert_der(der, key_pairs.swap_remove(key))).transpose();
+        let ends = |certificate: &X509Certificate<'_>| certificate.validity().not_after.timestamp();
+        let not_after = u64::try_from(ends(intermediate).min(ends(root))).unwrap_or_default();
+        generations.push(Generation {
+            root: root_der.clone(),
+            intermediate: der.clone(),
+            not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(not_after),
+            issuer: issuer.map_err(|error| error.to_string())?,
+        });
+    }
+    if !generations.iter().any(|made| made.issuer.is_some()) {
+        return Err("there is no intermediate with its private key".to_owned());
+    }
+    generations.sort_by_key(|made| made.not_after);
+    Ok(generations)
+}
+
+fn certificate_pem(der: &CertificateDer<'_>) -> String {
+    let unix = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&pem::Pem::new("CERTIFICATE", der.to_vec()), unix)
+}
+
+/// Replaces the file as a whole. Nobody else may read it.
+fn write(file: &Path, parts: &[Zeroizing<String>]) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let beside = file.with_extension(format!("{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut open = fs::OpenOptions::new();
+        let mut out = open.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        for part in parts {
+            out.write_all(part.as_bytes())?;
+        }
+        out.sync_all()?;
+        fs::rename(&beside, file)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}

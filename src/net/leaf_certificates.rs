@@ -1,0 +1,98 @@
+//! Server certificates for Box's hosts, made as they are asked for, and the TLS settings that show them.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use lru::LruCache;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+
+use crate::net::certificate_authority::CertificateAuthority;
+use crate::tls::{PROTOCOLS, provider};
+
+/// A program asks for a handful of Box's hosts; whoever asks for more pays for the signatures.
+const KEPT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// What is left of a leaf's life when it is used for the last time.
+const RENEWED_BEFORE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
+
+/// Leaves of one authority, all with one key.
+pub struct LeafCertificates {
+    authority: Mutex<CertificateAuthority>,
+    kept: Mutex<LruCache<String, Kept>>,
+    key: KeyPair,
+    signing: Arc<dyn SigningKey>,
+    ticketer: Arc<dyn ProducesTickets>,
+}
+
+struct Kept {
+    settings: Arc<ServerConfig>,
+    not_after: SystemTime,
+}
+
+impl LeafCertificates {
+    /// Of this authority.
+    ///
+    /// # Errors
+    /// No key can be made.
+    pub fn new(authority: CertificateAuthority) -> Result<Self, String> {
+        let failed = |error: &dyn std::fmt::Display| format!("TLS cannot be set up: {error}");
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| failed(&error))?;
+        let der = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let signing = provider().key_provider.load_private_key(der.into()).map_err(|error| failed(&error))?;
+        let ticketer = ring::Ticketer::new().map_err(|error| failed(&error))?;
+        let (authority, kept) = (Mutex::new(authority), Mutex::new(LruCache::new(KEPT)));
+        Ok(Self { authority, kept, key, signing, ticketer })
+    }
+
+    /// What callers need to trust, as PEM.
+    pub fn pem(&self) -> String {
+        locked(&self.authority).pem()
+    }
+
+    /// Looks after the authority, see [`CertificateAuthority::maintain`].
+    ///
+    /// # Errors
+    /// A successor cannot be written.
+    pub fn maintain(&self, now: SystemTime) -> std::io::Result<bool> {
+        locked(&self.authority).maintain(now)
+    }
+
+    /// TLS with a certificate for this host, a DNS name in lower case.
+    ///
+    /// # Errors
+    /// None can be made.
+    pub fn settings(&self, host: &str, now: SystemTime) -> Result<Arc<ServerConfig>, String> {
+        if let Some(kept) = locked(&self.kept).get(host).filter(|kept| kept.not_after > now + RENEWED_BEFORE)
+        {
+            return Ok(kept.settings.clone());
+        }
+        let leaf = locked(&self.authority).issue(host, &self.key, now)?;
+        let settings = Arc::new(self.serving(leaf.chain)?);
+        let kept = Kept { settings: settings.clone(), not_after: leaf.not_after };
+        locked(&self.kept).put(host.to_owned(), kept);
+        Ok(settings)
+    }
+
+    fn serving(&self, chain: Vec<CertificateDer<'static>>) -> Result<ServerConfig, String> {
+        let certified = CertifiedKey::new(chain, self.signing.clone());
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let resolver = Arc::new(SingleCertAndKey::from(certified));
+        let mut settings = builder.with_no_client_auth().with_cert_resolver(resolver);
+        settings.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
+        settings.session_storage = Arc::new(NoServerSessionStorage {});
+        settings.ticketer = self.ticketer.clone();
+        Ok(settings)
+    }
+}
+
+/// Every change under these locks is whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

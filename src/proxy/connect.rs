@@ -1,0 +1,116 @@
+//! CONNECT (RFC 9110 §9.3.6): may this tunnel be opened, and to where?
+//!
+//! Sources and client certificates are judged here, for the tunnel as a whole; everything else with each request in
+//! it, which takes the way of any other request.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::Version;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::request::Parts;
+use tokio::net::TcpStream;
+
+use super::forward_proxy::ForwardProxy;
+use crate::access::proxy_authorization::{self, ProxyUser};
+use crate::admit;
+use crate::box_host::{self, Named};
+use crate::exchange::Exchange;
+use crate::headers;
+use crate::host;
+use crate::net::connection_limit::OpenConnection;
+use crate::net::descriptors::Room;
+use crate::page::Claim;
+use crate::refusal::Refusal;
+use crate::worker::{Peer, Worker};
+
+/// A tunnel that may be opened.
+pub enum Tunnel {
+    /// The gateway ends TLS in it.
+    Box(Arc<Inside>),
+    /// It is connected, and nothing in it is looked into.
+    Blind(TcpStream, Room),
+}
+
+/// What a CONNECT said and was judged by; the same for all requests in its tunnel.
+#[derive(Debug)]
+pub struct Inside {
+    /// The host that was asked for, as every request must name it: lower case, without port 443.
+    pub authority: String,
+    /// What that host is.
+    pub named: Named,
+    /// The caller behind trusted proxies.
+    pub client: IpAddr,
+    /// The app that the program named.
+    pub user: Option<ProxyUser>,
+    /// The handshake was for another host.
+    pub is_misdirected: bool,
+}
+
+impl Inside {
+    /// The name for a certificate.
+    pub fn server_name(&self) -> &str {
+        self.authority.split(':').next().unwrap_or_default()
+    }
+}
+
+/// Judges a CONNECT; a blind tunnel is connected as well. The second value is a place among callers' connections, where
+/// the tunnel does not take that of its own connection.
+///
+/// # Errors
+/// It is refused, or the host cannot be reached.
+pub async fn open(
+    worker: &Rc<Worker>,
+    peer: &Peer,
+    head: &Parts,
+    exchange: &mut Exchange,
+) -> Result<(Tunnel, Option<OpenConnection>), Refusal> {
+    let config = worker.config();
+    admit::check_peer(&config.listen, peer)?;
+    let proxy: &Arc<ForwardProxy> = match worker.forward_proxy() {
+        Some(proxy) if peer.inside.is_none() => proxy,
+        _ => return Err(Refusal::MethodNotAllowed),
+    };
+    let client = admit::client(worker, peer, &head.headers);
+    exchange.set_client(client);
+    headers::check_loop(&head.headers)?;
+    // Its bytes would be the tunnel's to one reader and a body to another.
+    if head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING) {
+        return Err(Refusal::BadRequest(
+            "A CONNECT has no body: Content-Length and Transfer-Encoding have no place in it.",
+        ));
+    }
+    const UNREADABLE: Refusal = Refusal::BadRequest("The target of CONNECT must be HOST:PORT.");
+    let authority = head.uri.authority().ok_or(UNREADABLE)?.as_str().to_ascii_lowercase();
+    let (host, port) = host::parse(&authority).ok_or(UNREADABLE)?;
+    let port = port.ok_or(UNREADABLE)?;
+    exchange.set_template(Some(authority.clone()));
+    let user = proxy_authorization::read(&head.headers)?;
+    if let Some(user) = &user {
+        let (place, app) = config.apps.named(&user.app, client, Claim::Nothing)?;
+        exchange.set_app(place, app.identity);
+    }
+    // HTTP/1.1's connection becomes the tunnel, HTTP/2's has it beside others.
+    let counted = match head.version < Version::HTTP_2 {
+        true => None,
+        false => {
+            let counted = worker.connection_limit().take();
+            Some(counted.ok_or(Refusal::Overloaded("max-connections".into()))?)
+        }
+    };
+    let tunnel = match box_host::named(&config.hosts, &authority) {
+        Some(named) => {
+            proxy.counts.to_box.fetch_add(1, Ordering::Relaxed);
+            let authority = authority.strip_suffix(":443").unwrap_or(&authority).to_owned();
+            Tunnel::Box(Arc::new(Inside { authority, named, client, user, is_misdirected: false }))
+        }
+        None => {
+            let (stream, room) = proxy.blind.connect(host, port, &authority).await?;
+            proxy.counts.blind.fetch_add(1, Ordering::Relaxed);
+            Tunnel::Blind(stream, room)
+        }
+    };
+    Ok((tunnel, counted))
+}

@@ -1,0 +1,240 @@
+//! A connection that has become a tunnel. To one of Box's hosts the gateway ends TLS in it, and serves what comes as it
+//! serves any connection; to any other host it copies bytes.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use rustls::{AlertDescription, Error};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tracing::debug;
+
+use super::connection::{self, Connections};
+use super::watched_socket::Socket;
+use crate::exchange::{End, Exchange};
+use crate::gateway::Opened;
+use crate::net::descriptors::Room;
+use crate::net::relay::{Relayed, relay};
+use crate::proxy::connect::{Inside, Tunnel};
+use crate::worker::{Peer, Worker};
+
+/// A blind tunnel in which nothing has moved for so long has nothing under way that a drain would wait for.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// What was read of a connection before it became a tunnel, and the rest of it.
+pub(super) struct Rewound {
+    ahead: Bytes,
+    socket: Box<dyn Socket>,
+    /// The caller has said something in the tunnel.
+    was_read: bool,
+}
+
+impl Rewound {
+    /// `ahead`: what was read already.
+    pub(super) fn new(socket: impl Socket, ahead: Bytes) -> Self {
+        Self { ahead, socket: Box::new(socket), was_read: false }
+    }
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.ahead.is_empty() {
+            std::task::ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+        } else {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
+            if !self.ahead.has_remaining() {
+                self.ahead = Bytes::new();
+            }
+        }
+        self.was_read |= buf.filled().len() > before;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+impl Socket for Rewound {
+    fn fault(&self) -> Option<io::Error> {
+        self.socket.fault()
+    }
+
+    fn abort(&self) {
+        self.socket.abort();
+    }
+}
+
+/// Serves a tunnel to its end. On the heap, and of a type that is named: tunnels are served by what serves connections.
+pub(super) fn serve(
+    worker: Rc<Worker>,
+    connections: Rc<Connections>,
+    socket: Rewound,
+    opened: Opened,
+    peer: Peer,
+) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        // Counted on until the tunnel's end, where a connection holds more than one.
+        let _counted = opened.counted;
+        match opened.tunnel {
+            Tunnel::Box(inside) => to_box(worker, connections, socket, inside, peer).await,
+            Tunnel::Blind(stream, room) => {
+                let record = Record { exchange: opened.exchange, relayed: Relayed::new() };
+                blind(&worker, &connections, socket, (stream, room), record).await;
+            }
+        }
+    })
+}
+
+/// Shakes hands for the host that was asked for, then serves what comes.
+async fn to_box(
+    worker: Rc<Worker>,
+    connections: Rc<Connections>,
+    socket: Rewound,
+    mut inside: Arc<Inside>,
+    mut peer: Peer,
+) {
+    let Some(proxy) = worker.forward_proxy().cloned() else { return };
+    let host = inside.server_name().to_owned();
+    let settings = match proxy.settings(&host, worker.clock().wall()) {
+        Ok(settings) => settings,
+        Err(cause) => {
+            tracing::error!(host, "a tunnel cannot be served: {cause}");
+            return;
+        }
+    };
+    let counted = worker.tally().connection();
+    let control = connections.register();
+    let limit = worker.config().server.header_timeout;
+    let accepting = TlsAcceptor::from(settings).accept(socket).into_fallible();
+    let shaken = tokio::select! {
+        biased;
+        shaken = timeout(limit, Box::pin(accepting)) => shaken,
+        // Nothing is in flight yet.
+        () = control.told_to_drain() => return,
+    };
+    let socket = match shaken {
+        Ok(Ok(socket)) => Box::new(socket),
+        Ok(Err((error, socket))) => {
+            debug!(client = %inside.client, host, "a handshake in a tunnel failed: {error}");
+            let is_mistrust = socket.was_read && is_mistrust(&error);
+            proxy.handshake_failed(inside.client, &host, &error.to_string(), is_mistrust);
+            return;
+        }
+        Err(_) => {
+            debug!(client = %inside.client, host, "a handshake in a tunnel was not finished in {limit:?}");
+            proxy.handshake_failed(inside.client, &host, "too slow", false);
+            return;
+        }
+    };
+    // The connection is counted and told to drain as any other from here on.
+    drop((counted, control));
+    let (_, session) = socket.get_ref();
+    if session.server_name().is_some_and(|named| !named.eq_ignore_ascii_case(&host)) {
+        let Inside { authority, named, client, user, .. } = &*inside;
+        let (authority, named, user) = (authority.clone(), named.clone(), user.clone());
+        inside = Arc::new(Inside { authority, named, client: *client, user, is_misdirected: true });
+    }
+    let agreed = session.alpn_protocol() == Some(b"h2");
+    (peer.secure, peer.open, peer.inside) = (true, false, Some(inside));
+    connection::serve(worker, connections, socket, peer, agreed).await;
+}
+
+/// Whether a caller broke off because it does not trust the certificate. Some say so, others just close.
+fn is_mistrust(error: &io::Error) -> bool {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) {
+        Some(Error::AlertReceived(alert)) => matches!(
+            alert,
+            AlertDescription::UnknownCA
+                | AlertDescription::BadCertificate
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnsupportedCertificate
+        ),
+        Some(_) => false,
+        None => matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset),
+    }
+}
+
+/// The record of a blind tunnel, which tells what was copied however the tunnel ends.
+struct Record {
+    exchange: Option<Exchange>,
+    relayed: Relayed,
+}
+
+impl Record {
+    fn ended(&mut self, end: End) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.ended(end);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.relayed(self.relayed.forth.get(), self.relayed.back.get());
+        }
+    }
+}
+
+async fn blind(
+    worker: &Worker,
+    connections: &Connections,
+    mut socket: Rewound,
+    (mut stream, _room): (TcpStream, Room),
+    mut record: Record,
+) {
+    let _counted = worker.tally().connection();
+    let control = connections.register();
+    let idle_limit = worker.config().server.keepalive_timeout;
+    let end = tokio::select! {
+        copied = relay(&mut socket, &mut stream, &record.relayed) => match copied {
+            Ok(()) => End::Complete,
+            Err(error) => {
+                debug!("a blind tunnel broke off: {error}");
+                End::CallerLeft
+            }
+        },
+        () = record.relayed.idle(idle_limit) => End::Complete,
+        () = async {
+            control.told_to_drain().await;
+            record.relayed.idle(QUIET).await;
+        } => End::Stopped,
+    };
+    record.ended(end);
+}
