@@ -29,8 +29,9 @@ pub(super) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answe
         ("POST", ["folders"]) => folders::create(call, &body.json().await?),
         ("PUT", ["folders", id]) => folders::update(call, id, &body.json().await?),
         ("DELETE", ["folders", id]) => folders::delete(call, id),
-        ("OPTIONS", ["files", "content"]) => files::check_new(call, &body.json().await?),
-        ("OPTIONS", ["files", id, "content"]) => files::check_version(call, id, &body.json().await?),
+        // With a slash behind it rclone asks, and Box answers.
+        ("OPTIONS", ["files", "content"] | ["files", "content", ""]) => files::check_new(call, &body.json().await?),
+        ("OPTIONS", ["files", id, "content"] | ["files", id, "content", ""]) => files::check_version(call, id, &body.json().await?),
         ("GET" | "HEAD", ["files", id, "content"]) => files::redirect(call, id),
         ("GET", ["files", id, "thumbnail.png" | "thumbnail.jpg"]) => thumbnails::get(call, id),
         ("POST", ["zip_downloads"]) => zip::create(call, &body.json().await?),

@@ -25,7 +25,7 @@ pub(super) struct Hosts {
     pub(super) presigned: String,
     /// The long poll.
     pub(super) realtime: String,
-    /// An upload session lives on the host that it named and on no other.
+    /// An upload session is found on the host that it named and at upload.box.com, on no other.
     pub(super) is_strict: bool,
 }
 
