@@ -3,10 +3,11 @@
 use http::header::{AUTHORIZATION, HOST, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
 
-use crate::config::{Config, Identity, Subject};
-use crate::connect::{Connector, Trust, token_client};
+use crate::config::{Address, Config, Identity, Subject};
+use crate::connect::{Connector, Trust, proxy_matcher, token_client};
 use crate::grant::{Fault, Grant, Granted};
 use crate::net::descriptors::UpstreamRoom;
+use crate::net::own_listeners::OwnListeners;
 use crate::upload::Upload;
 use crate::upstream::{Protocol, Upstream};
 
@@ -24,11 +25,17 @@ pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
             return false;
         }
     };
-    let grant = Grant::new(client, config.hosts.token_url.clone());
     let upstream = &config.upstream;
+    let listening = config.listen.addresses.iter().chain(&config.admin.addresses);
+    let own = OwnListeners::new(listening.filter_map(|address| match address {
+        Address::Tcp(address) => Some(*address),
+        Address::Unix(_) => None,
+    }));
+    let proxies = proxy_matcher(&upstream.proxy);
+    let grant = Grant::new(client, config.hosts.token_url.clone(), proxies, own.clone());
     let room = UpstreamRoom::new();
     room.add(1);
-    let connector = Connector::new(&trust, upstream, room);
+    let connector = Connector::new(&trust, upstream, room, own.clone());
     let pool = Upstream::new(connector, upstream.pool_idle_timeout, std::iter::once(&config.hosts.api));
     let mut well = true;
     for identity in &config.identities {
@@ -53,6 +60,7 @@ fn explain(fault: &Fault, identity: &Identity) -> String {
                 "not checked: {cause}. That is no word of Box about this identity; mend it and check again"
             )
         }
+        Fault::Loop(cause) => format!("the gateway would call itself: {cause}"),
         Fault::Refused(refused) => {
             let (error, description) = (&refused.error, &refused.description);
             format!("Box refuses this identity with {error} ({description}): {}", refused.advice(identity))

@@ -3,8 +3,12 @@
 //! Certificates are always verified, against the platform's roots and `[box] ca_file`; there is no switch.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
@@ -12,6 +16,7 @@ use http::uri::Authority;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::TokioIo;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
@@ -24,6 +29,7 @@ use tracing::warn;
 
 use crate::config::{Proxy, Upstream};
 use crate::net::descriptors::{Room, UpstreamRoom};
+use crate::net::own_listeners::OwnListeners;
 use crate::net::unsent;
 
 /// What the two client sides, reqwest's and hyper's, have in common.
@@ -101,9 +107,67 @@ pub fn token_client(
     .build()
 }
 
+/// TCP to anywhere but to this process itself.
+#[derive(Clone)]
+pub struct OutwardTcp {
+    tcp: HttpConnector,
+    own: OwnListeners,
+}
+
+impl OutwardTcp {
+    /// `own`: where this process listens.
+    pub fn new(own: OwnListeners, timeout: Duration) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        tcp.set_connect_timeout(Some(timeout));
+        Self { tcp, own }
+    }
+}
+
+/// A connection leads to a listener of this process.
+#[derive(Debug)]
+struct LeadsHere(SocketAddr);
+
+impl fmt::Display for LeadsHere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is where this gateway itself listens", self.0)
+    }
+}
+
+impl Error for LeadsHere {}
+
+impl Service<Uri> for OutwardTcp {
+    type Response = TokioIo<TcpStream>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.tcp.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connecting, own) = (self.tcp.call(uri), self.own.clone());
+        Box::pin(async move {
+            let stream = connecting.await?;
+            // Nothing was written yet.
+            match stream.inner().peer_addr() {
+                Ok(peer) if own.contain(peer) => Err(LeadsHere(peer).into()),
+                _ => Ok(stream),
+            }
+        })
+    }
+}
+
+/// Whether something failed since it would have led to a listener of this process.
+pub fn is_loop(error: &(dyn Error + 'static)) -> bool {
+    error.is::<LeadsHere>() || error.source().is_some_and(is_loop)
+}
+
 /// Opens connections to Box.
 pub struct Connector {
-    tcp: HttpConnector,
+    tcp: OutwardTcp,
     proxies: Matcher,
     tls: TlsConnector,
     tls_http1: TlsConnector,
@@ -119,6 +183,8 @@ pub enum ConnectError {
     Unreachable(String),
     /// Box does not speak the one version that was offered.
     NotSpoken(String),
+    /// It would have led to this process itself.
+    Loop(String),
     /// No descriptor is free for one more.
     NoRoom,
 }
@@ -130,14 +196,10 @@ pub type Connection = TlsStream<BufReader<TcpStream>>;
 const READ_AHEAD: usize = 64 * 1024;
 
 impl Connector {
-    /// `room`: for all connections of the process.
-    pub fn new(trust: &Trust, upstream: &Upstream, room: UpstreamRoom) -> Self {
+    /// `room`: for all connections of the process. `own`: where it listens.
+    pub fn new(trust: &Trust, upstream: &Upstream, room: UpstreamRoom, own: OwnListeners) -> Self {
         let (proxies, timeout) = (proxy_matcher(&upstream.proxy), upstream.connect_timeout);
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
-        tcp.set_connect_timeout(Some(timeout));
+        let tcp = OutwardTcp::new(own, timeout);
         let tls_http1 = TlsConnector::from(Arc::new(trust.client_config(&[b"http/1.1"])));
         let tls = if upstream.http2 {
             TlsConnector::from(Arc::new(trust.client_config(&[b"h2", b"http/1.1"])))
@@ -171,7 +233,10 @@ impl Connector {
         let connecting = async {
             let unreachable =
                 |cause| ConnectError::Unreachable(format!("cannot connect to {authority}: {cause}"));
-            let tcp = self.tcp(authority).await.map_err(unreachable)?;
+            let tcp = self.tcp(authority).await.map_err(|failed| match failed {
+                TcpError::Loop(cause) => ConnectError::Loop(format!("{authority}: {cause}")),
+                TcpError::Failed(cause) => unreachable(cause),
+            })?;
             let tcp = BufReader::with_capacity(READ_AHEAD, tcp);
             tls.connect(server_name.clone(), tcp).await.map_err(|error| match is_not_spoken(&error) {
                 true => ConnectError::NotSpoken(format!("{authority} does not speak HTTP/1.1")),
@@ -197,17 +262,17 @@ impl Connector {
         self.room.is_wanted()
     }
 
-    async fn tcp(&self, authority: &Authority) -> Result<TcpStream, String> {
+    async fn tcp(&self, authority: &Authority) -> Result<TcpStream, TcpError> {
         let port = authority.port_u16().unwrap_or(443);
         let uri = Uri::builder()
             .scheme("https")
             .authority(format!("{}:{port}", authority.host()))
             .path_and_query("/")
             .build()
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| TcpError::Failed(error.to_string()))?;
         let mut tcp = self.tcp.clone();
         let stream = match self.proxies.intercept(&uri) {
-            None => tcp.call(uri).await.map_err(|error| chain(&error))?,
+            None => tcp.call(uri).await.map_err(|error| TcpError::of(&*error, String::new()))?,
             Some(proxy) => {
                 let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
                 if let Some(credentials) = proxy.basic_auth() {
@@ -217,12 +282,24 @@ impl Connector {
                 tunnel
                     .call(uri)
                     .await
-                    .map_err(|error| format!("through the proxy {host}: {}", chain(&error)))?
+                    .map_err(|error| TcpError::of(&error, format!("through the proxy {host}: ")))?
             }
         };
         let stream = stream.into_inner();
         unsent::bound(&stream, unsent::BOX);
         Ok(stream)
+    }
+}
+
+enum TcpError {
+    Loop(String),
+    Failed(String),
+}
+
+impl TcpError {
+    fn of(error: &(dyn Error + 'static), before: String) -> Self {
+        let cause = before + &chain(error);
+        if is_loop(error) { Self::Loop(cause) } else { Self::Failed(cause) }
     }
 }
 

@@ -79,8 +79,8 @@ pub async fn send(
                     return Err(Refusal::from(&broken));
                 }
                 // Where there is no room, that was waited for.
-                let repeatable =
-                    (error.unsent || is_safe(&outbound.method)) && error.fault != SendFault::NoRoom;
+                let repeatable = (error.unsent || is_safe(&outbound.method))
+                    && !matches!(error.fault, SendFault::NoRoom | SendFault::Loop);
                 if failures >= retries || !repeatable || !outbound.upload.can_be_sent() {
                     return Err(refusal(error));
                 }
@@ -241,6 +241,7 @@ fn is_safe(method: &Method) -> bool {
 fn refusal(error: SendError) -> Refusal {
     match error.fault {
         SendFault::Unreachable => Refusal::UpstreamUnreachable(error.cause),
+        SendFault::Loop => Refusal::LoopDetected(error.cause),
         SendFault::NoRoom => Refusal::Overloaded("open files".into()),
         SendFault::Broken => Refusal::UpstreamProtocolError(error.cause),
     }

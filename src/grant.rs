@@ -4,15 +4,19 @@
 //! that has a code which is known. Everything else that is not a well-formed 200 is a passing fault: a forward proxy
 //! or a firewall answers with 400 and 401 too, and says nothing of the identity.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::net::lookup_host;
 use zeroize::Zeroizing;
 
 use crate::config::{Identity, Subject};
+use crate::net::own_listeners::OwnListeners;
 
 /// Tokens of the newer form have over 700 characters; no more than this is taken for one.
 const LONGEST_TOKEN: usize = 4096;
@@ -28,6 +32,10 @@ const REFUSALS: [&str; 8] = [
     "insufficient_scope",
     "invalid_token",
 ];
+/// What the gateway gives to programs that ask it for a token.
+pub const PLACEHOLDER: &str = "boxgate-placeholder-not-a-token";
+/// For the names on the way; who is slower is asked all the same.
+const LOOK_UP: Duration = Duration::from_secs(5);
 /// For the whole question; connecting has its own, shorter limit.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -36,6 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Grant {
     client: reqwest::Client,
     url: String,
+    proxies: Arc<Matcher>,
+    own: OwnListeners,
 }
 
 /// A token as the endpoint gave it.
@@ -58,6 +68,8 @@ pub enum Fault {
         /// The endpoint's own wish.
         retry_after: Option<Duration>,
     },
+    /// The gateway would ask itself, or another one; the words say what leads there.
+    Loop(String),
 }
 
 /// Box's refusal of an identity (schema `OAuth2Error`).
@@ -77,13 +89,32 @@ struct AccessToken {
 }
 
 impl Grant {
-    /// `client` must follow no redirect: the form holds the secret.
-    pub fn new(client: reqwest::Client, url: String) -> Self {
-        Self { client, url }
+    /// `client` must follow no redirect: the form holds the secret. `proxies`: the way that `client` takes. `own`: where
+    /// this process listens.
+    pub fn new(client: reqwest::Client, url: String, proxies: Matcher, own: OwnListeners) -> Self {
+        Self { client, url, proxies: Arc::new(proxies), own }
+    }
+
+    /// What leads to this process itself: the token endpoint, or the proxy on the way to it.
+    async fn leads_here(&self) -> Option<String> {
+        let url: Uri = self.url.parse().ok()?;
+        let proxy = self.proxies.intercept(&url);
+        let (what, to) = match &proxy {
+            Some(proxy) => ("the proxy on the way to Box", proxy.uri()),
+            None => ("[box] token_url", &url),
+        };
+        let port = to.port_u16().unwrap_or(if to.scheme_str() == Some("http") { 80 } else { 443 });
+        let host = to.host()?.trim_matches(['[', ']']);
+        let found = tokio::time::timeout(LOOK_UP, lookup_host((host, port))).await.ok()?.ok()?;
+        let own = found.into_iter().find(|address| self.own.contain(*address))?;
+        Some(format!("{what} is {own}, where this gateway itself listens"))
     }
 
     /// Asks once.
     pub async fn ask(&self, identity: &Identity) -> Result<Granted, Fault> {
+        if let Some(cause) = self.leads_here().await {
+            return Err(Fault::Loop(cause));
+        }
         let (subject_type, subject_id) = match &identity.subject {
             Subject::Enterprise(id) => ("enterprise", id),
             Subject::User(id) => ("user", id),
@@ -160,6 +191,10 @@ fn granted(body: &[u8]) -> Result<Granted, Fault> {
     let answer: AccessToken = serde_json::from_slice(body)
         .map_err(|_| passing("the token endpoint's 200 is not the JSON of a token".to_owned()))?;
     let token = &answer.access_token;
+    if token.as_str() == PLACEHOLDER {
+        let cause = "the token endpoint answers with the placeholder of a boxgate: [box] token_url, or the proxy on the way to it, leads to one";
+        return Err(Fault::Loop(cause.to_owned()));
+    }
     if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(passing("the token endpoint's 200 holds no usable access_token".to_owned()));
     }

@@ -5,6 +5,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response};
 use hyper::ext::ReasonPhrase;
 
+use crate::grant::PLACEHOLDER;
 use crate::headers;
 use crate::page::Page;
 use crate::refusal::Refusal;
@@ -40,9 +41,10 @@ pub fn tunnel_opened() -> Response<Bytes> {
 /// What an SDK that brings its own credentials gets for them: tokens that mean nothing, since the gateway replaces
 /// whatever the caller sends. The grants of people's logins want a refresh token too.
 pub fn placeholder_token() -> Response<Bytes> {
-    json(
-        br#"{"access_token":"boxgate-placeholder-not-a-token","refresh_token":"boxgate-placeholder-not-a-token","expires_in":3600,"restricted_to":[],"token_type":"bearer"}"#,
-    )
+    let body = format!(
+        r#"{{"access_token":"{PLACEHOLDER}","refresh_token":"{PLACEHOLDER}","expires_in":3600,"restricted_to":[],"token_type":"bearer"}}"#
+    );
+    made(body.into(), "application/json")
 }
 
 /// What Box's realtime server says to one who shall ask for a new URL (Box guide "User events").

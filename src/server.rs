@@ -133,7 +133,6 @@ impl Bound {
         let trust = Trust::new(&config.hosts.extra_roots)?;
         let client = token_client(&trust, &config.upstream.proxy, config.upstream.connect_timeout)
             .map_err(|error| io::Error::other(format!("[upstream] proxy: {error}")))?;
-        let grant = Arc::new(Grant::new(client, config.hosts.token_url.clone()));
         let tokens: Vec<Arc<Tokens>> =
             config.identities.iter().map(|identity| Tokens::new(identity.clone(), clock.clone())).collect();
         let (drain_delay, drain_timeout) = (config.server.drain_delay, config.server.drain_timeout);
@@ -149,6 +148,8 @@ impl Bound {
         let replicas = replicas(&config, &trust)?;
         let throttle = Throttle::new(&config, clock.clone(), replicas.clone());
         let own = OwnListeners::new(callers.iter().chain(&operators).filter_map(Listener::tcp_address));
+        let proxies = proxy_matcher(&config.upstream.proxy);
+        let grant = Arc::new(Grant::new(client, config.hosts.token_url.clone(), proxies, own.clone()));
         let forward_proxy = forward_proxy(&config, own.clone(), &room, &clock)?;
         let limit = Arc::new(ConnectionLimit::default());
         let shared = Arc::new(Shared {
@@ -195,10 +196,10 @@ impl Bound {
         for number in 0..count {
             let tally = metrics.add_worker();
             let (shared, trust, draining) = (shared.clone(), trust.clone(), draining.clone());
-            let room = room.clone();
+            let (room, own) = (room.clone(), own.clone());
             workers.push(WorkerThread::start(number, draining, move || {
                 let upstream = &shared.config.upstream;
-                let connector = Connector::new(&trust, upstream, room);
+                let connector = Connector::new(&trust, upstream, room, own);
                 let hosts = &shared.config.hosts;
                 let authorities = [&hosts.api, &hosts.upload, &hosts.download].into_iter();
                 let upstream = Upstream::new(connector, upstream.pool_idle_timeout, authorities);

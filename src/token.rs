@@ -78,7 +78,7 @@ enum Phase {
     /// A token was obtained; the next question follows in its time, or when one is missed.
     Holding,
     /// The endpoint failed; it is asked again then.
-    Down { until: Moment, cause: String },
+    Down { until: Moment, cause: String, is_loop: bool },
     /// Box refused the identity; it is asked again then.
     Refused { until: Moment, cause: String },
 }
@@ -151,6 +151,7 @@ impl Tokens {
         loop {
             let refusal = match &*phase.borrow_and_update() {
                 Phase::Asking | Phase::Holding => None,
+                Phase::Down { cause, is_loop: true, .. } => Some(Refusal::LoopDetected(cause.clone())),
                 Phase::Down { until, .. } => Some(self.unavailable(*until)),
                 Phase::Refused { .. } => Some(Refusal::CredentialsRefused),
             };
@@ -275,7 +276,17 @@ impl Tokens {
                                 token_valid_for = self.expires_in().map(tracing::field::debug),
                                 "no new token: {cause}"
                             );
-                            Phase::Down { until: self.clock.now().after(pause), cause }
+                            Phase::Down { until: self.clock.now().after(pause), cause, is_loop: false }
+                        }
+                        Fault::Loop(cause) => {
+                            faults += 1;
+                            let pause = growing(FAULT_PAUSE, faults);
+                            error!(
+                                identity = self.name(),
+                                asked_again_in = %format_args!("{pause:.1?}"),
+                                "no new token: {cause}"
+                            );
+                            Phase::Down { until: self.clock.now().after(pause), cause, is_loop: true }
                         }
                     };
                     let until = match &phase {

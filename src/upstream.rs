@@ -131,6 +131,8 @@ pub enum SendFault {
     Unreachable,
     /// The limit of open files has no room for another connection.
     NoRoom,
+    /// The connection would have led to this process itself.
+    Loop,
     /// A connection broke, or what came on it was not HTTP.
     Broken,
 }
@@ -553,6 +555,7 @@ impl From<ConnectError> for SendError {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Unreachable(cause) | ConnectError::NotSpoken(cause) => Self::unreachable(cause),
+            ConnectError::Loop(cause) => Self { unsent: true, fault: SendFault::Loop, cause },
             ConnectError::NoRoom => Self {
                 unsent: true,
                 fault: SendFault::NoRoom,

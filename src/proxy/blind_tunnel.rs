@@ -8,14 +8,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Uri;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
-use crate::connect::chain;
+use crate::connect::{OutwardTcp, chain, is_loop};
 use crate::host::Host;
 use crate::net::descriptors::{Room, UpstreamRoom};
 use crate::net::own_listeners::OwnListeners;
@@ -65,15 +64,20 @@ impl BlindTunnels {
             format!("https://{authority}/").parse::<Uri>().map_err(|error| unreachable(error.to_string()))?;
         let stream = match self.egress.intercept(&uri) {
             Some(proxy) => {
-                let mut tcp = HttpConnector::new();
-                tcp.enforce_http(false);
+                let tcp = OutwardTcp::new(self.own.clone(), self.connect_timeout);
                 let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
                 if let Some(credentials) = proxy.basic_auth() {
                     tunnel = tunnel.with_auth(credentials.clone());
                 }
                 let connected = timeout_at(deadline, tunnel.call(uri)).await.map_err(late)?;
+                let failed = |cause: String, is_loop| match is_loop {
+                    true => Refusal::LoopDetected(cause),
+                    false => unreachable(cause),
+                };
                 connected
-                    .map_err(|error| unreachable(format!("through the proxy: {}", chain(&error))))?
+                    .map_err(|error| {
+                        failed(format!("through the proxy: {}", chain(&error)), is_loop(&error))
+                    })?
                     .into_inner()
             }
             None => {

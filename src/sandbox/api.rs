@@ -30,8 +30,12 @@ pub(super) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answe
         ("PUT", ["folders", id]) => folders::update(call, id, &body.json().await?),
         ("DELETE", ["folders", id]) => folders::delete(call, id),
         // With a slash behind it rclone asks, and Box answers.
-        ("OPTIONS", ["files", "content"] | ["files", "content", ""]) => files::check_new(call, &body.json().await?),
-        ("OPTIONS", ["files", id, "content"] | ["files", id, "content", ""]) => files::check_version(call, id, &body.json().await?),
+        ("OPTIONS", ["files", "content"] | ["files", "content", ""]) => {
+            files::check_new(call, &body.json().await?)
+        }
+        ("OPTIONS", ["files", id, "content"] | ["files", id, "content", ""]) => {
+            files::check_version(call, id, &body.json().await?)
+        }
         ("GET" | "HEAD", ["files", id, "content"]) => files::redirect(call, id),
         ("GET", ["files", id, "thumbnail.png" | "thumbnail.jpg"]) => thumbnails::get(call, id),
         ("POST", ["zip_downloads"]) => zip::create(call, &body.json().await?),
