@@ -6,6 +6,8 @@ use std::num::NonZeroU32;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::access::app_key::{AppKeys, ShownKey};
+use crate::access::proxy_authorization::ProxyUser;
 use crate::admit::Admitted;
 use crate::headers::AS_USER;
 use crate::host::{Host, HostList};
@@ -29,6 +31,8 @@ pub struct App {
     pub hosts: HostList,
     /// Only callers from here; `None`: any.
     pub sources: Option<Networks>,
+    /// Only callers that show one of these; `None`: any.
+    pub keys: Option<AppKeys>,
     /// The pages that may call; none: no page.
     pub origins: OriginList,
     /// A header that every request but a preflight must carry, with any value.
@@ -90,13 +94,19 @@ impl App {
 
     /// Sorts before all apps that must be asked later.
     fn rank(&self) -> impl Ord + use<> {
-        (std::cmp::Reverse(self.path.len()), self.hosts.is_empty(), self.sources.is_none())
+        (
+            std::cmp::Reverse(self.path.len()),
+            self.keys.is_none(),
+            self.hosts.is_empty(),
+            self.sources.is_none(),
+        )
     }
 
     /// Whether some request could mean either, with nothing in the order of choice between them. Origins are not
     /// looked at: a request without one could mean both.
     pub fn is_ambiguous_with(&self, other: &Self) -> bool {
         self.path == other.path
+            && self.keys.is_none() == other.keys.is_none()
             && self.hosts.is_empty() == other.hosts.is_empty()
             && self.sources.is_none() == other.sources.is_none()
             && (self.hosts.is_empty()
@@ -104,9 +114,15 @@ impl App {
             && !self.is_separate_from(other)
     }
 
-    /// Whether no source address can reach both. Path and Host can be invented by any program, addresses cannot.
+    /// Whether a caller of one cannot stand in for the other's callers. Path and Host can be invented by any program,
+    /// addresses and keys cannot.
     pub fn is_separate_from(&self, other: &Self) -> bool {
-        matches!((&self.sources, &other.sources), (Some(a), Some(b)) if !a.overlaps(b))
+        let by_key = match (&self.keys, &other.keys) {
+            (Some(a), Some(b)) => !a.overlap(b),
+            (None, None) => false,
+            _ => true,
+        };
+        by_key || matches!((&self.sources, &other.sources), (Some(a), Some(b)) if !a.overlaps(b))
     }
 }
 
@@ -136,15 +152,16 @@ impl Apps {
         path: &'p str,
         admitted: &Admitted<'_>,
         claim: Claim<'_>,
+        key: ShownKey<'_>,
     ) -> Result<(usize, &App, &'p str), Refusal> {
         let (host, client) = (admitted.host, admitted.client);
         if admitted.named.is_none() {
-            return self.choose_by_path(path, host, client, claim);
+            return self.choose_by_path(path, host, client, claim, key);
         }
         // The path is Box's.
         match &admitted.user {
-            Some(user) => self.named(&user.app, client, claim).map(|(place, app)| (place, app, path)),
-            None => match self.choose_by_path("/", host, client, claim) {
+            Some(user) => self.named(user, client, claim).map(|(place, app)| (place, app, path)),
+            None => match self.choose_by_path("/", host, client, claim, key) {
                 Ok((place, app, _)) => Ok((place, app, path)),
                 Err(Refusal::NoSuchApp) => Err(Refusal::NoAppForProxy),
                 Err(refusal) => Err(refusal),
@@ -158,6 +175,7 @@ impl Apps {
         host: Host<'_>,
         client: IpAddr,
         claim: Claim<'_>,
+        key: ShownKey<'_>,
     ) -> Result<(usize, &App, &'p str), Refusal> {
         let mut refusal = Refusal::NoSuchApp;
         for (place, app) in self.0.iter().enumerate() {
@@ -171,6 +189,17 @@ impl Apps {
                 }
                 continue;
             }
+            match (&app.keys, key) {
+                (None, ShownKey::Nothing) | (_, ShownKey::NotNeeded) => {}
+                (Some(keys), ShownKey::Key(shown)) if keys.contain(shown) => {}
+                // A wrong key is not taken for none.
+                _ => {
+                    if matches!(refusal, Refusal::NoSuchApp | Refusal::SourceNotAllowed) {
+                        refusal = Refusal::KeyMissing;
+                    }
+                    continue;
+                }
+            }
             if !claim.fits(&app.origins) {
                 refusal = Refusal::OriginNotAllowed;
                 continue;
@@ -180,14 +209,31 @@ impl Apps {
         Err(refusal)
     }
 
+    /// Whether no app serves callers that show no key.
+    pub fn all_want_keys(&self) -> bool {
+        self.0.iter().all(|app| app.keys.is_some())
+    }
+
     /// The app of this name and its place; for a program that names the app itself, whatever its path and hosts.
     ///
     /// # Errors
-    /// There is none of the name, or its sources or origins do not hold.
-    pub fn named(&self, name: &str, client: IpAddr, claim: Claim<'_>) -> Result<(usize, &App), Refusal> {
-        let (place, app) = self.0.iter().enumerate().find(|(_, app)| app.name == name).ok_or(
-            Refusal::ProxyAuthenticationRequired("No app here has the name that Proxy-Authorization gives."),
-        )?;
+    /// There is none of the name, or its key, sources or origins do not hold.
+    pub fn named(
+        &self,
+        user: &ProxyUser,
+        client: IpAddr,
+        claim: Claim<'_>,
+    ) -> Result<(usize, &App), Refusal> {
+        let found = self.0.iter().enumerate().find(|(_, app)| app.name == user.app);
+        let (place, app) = found.ok_or(Refusal::ProxyAuthenticationRequired(
+            "No app here has the name that Proxy-Authorization gives, as in http://APP:KEY@HOST:PORT.",
+        ))?;
+        // Some programs send a password in any case: an app without a key does not look at it.
+        if app.keys.as_ref().is_some_and(|keys| !keys.contain(user.key.as_bytes())) {
+            return Err(Refusal::ProxyAuthenticationRequired(
+                "The password in Proxy-Authorization is not the key of this app, as in http://APP:KEY@HOST:PORT.",
+            ));
+        }
         if app.sources.as_ref().is_some_and(|sources| !sources.contains(client)) {
             return Err(Refusal::SourceNotAllowed);
         }
@@ -204,6 +250,7 @@ mod tests {
     use crate::host;
     use crate::operation::Pattern;
     use crate::origin::{self, Origin};
+    use crate::secret::Secret;
 
     fn app(name: &str, path: &str, hosts: &[&str], sources: &[&str]) -> App {
         let mut list = HostList::default();
@@ -216,6 +263,7 @@ mod tests {
             identity: 0,
             hosts: list,
             sources: (!sources.is_empty()).then_some(networks),
+            keys: None,
             origins: OriginList::default(),
             require_header: None,
             rules: Rules::new(vec![Pattern::everything()], vec![]),
@@ -238,7 +286,7 @@ mod tests {
         client: &str,
     ) -> Result<String, Refusal> {
         let host = host::parse(host).unwrap().0;
-        let chosen = apps.choose_by_path(path, host, client.parse().unwrap(), claim);
+        let chosen = apps.choose_by_path(path, host, client.parse().unwrap(), claim, ShownKey::Nothing);
         chosen.map(|(_, app, rest)| format!("{} {rest}", app.name))
     }
 
@@ -295,6 +343,45 @@ mod tests {
         is("/a/b/2.0/x", "named.test", "10.1.1.1", "deep /2.0/x");
         is("/a/bc/2.0/x", "localhost", "127.0.0.1", "a /bc/2.0/x");
         is("/ab/2.0/x", "localhost", "127.0.0.1", "root /ab/2.0/x");
+    }
+
+    fn keyed(mut app: App, key: &str) -> App {
+        app.keys = Some(AppKeys::new(vec![Secret::new(key.to_owned())]));
+        app
+    }
+
+    #[test]
+    fn a_shown_key_comes_first_and_a_wrong_one_is_no_key_at_all() {
+        let apps = Apps::new(vec![
+            app("root", "", &[], &[]),
+            keyed(app("a", "/x", &[], &[]), "ka"),
+            keyed(app("b", "/x", &[], &[]), "kb"),
+            app("x", "/x", &["x.test"], &[]),
+            keyed(app("only", "/only", &[], &[]), "ko"),
+        ]);
+        let of = |path, host, key| {
+            let host = host::parse(host).unwrap().0;
+            let chosen = apps.choose_by_path(path, host, "127.0.0.1".parse().unwrap(), Claim::Nothing, key);
+            chosen.map(|(_, app, _)| app.name.clone())
+        };
+        let key = |text: &'static str| ShownKey::Key(text.as_bytes());
+        assert_eq!(of("/x/2", "x.test", key("kb")).as_deref(), Ok("b"));
+        assert_eq!(of("/x/2", "x.test", key("ka")).as_deref(), Ok("a"));
+        assert_eq!(of("/x/2", "x.test", ShownKey::Nothing).as_deref(), Ok("x"));
+        assert_eq!(of("/x/2", "localhost", ShownKey::Nothing).as_deref(), Ok("root"));
+        assert_eq!(of("/x/2", "localhost", ShownKey::NotNeeded).as_deref(), Ok("a"));
+        assert_eq!(of("/x/2", "x.test", key("wrong")), Err(Refusal::KeyMissing));
+        assert_eq!(of("/2", "localhost", key("ka")), Err(Refusal::KeyMissing));
+        assert_eq!(of("/only/2", "localhost", key("ko")).as_deref(), Ok("only"));
+    }
+
+    #[test]
+    fn keys_separate_apps() {
+        let a = keyed(app("a", "/x", &[], &[]), "k");
+        assert!(a.is_ambiguous_with(&keyed(app("b", "/x", &[], &[]), "k")));
+        assert!(!a.is_ambiguous_with(&keyed(app("b", "/x", &[], &[]), "l")));
+        assert!(!a.is_ambiguous_with(&app("b", "/x", &[], &[])));
+        assert!(a.is_separate_from(&app("b", "/y", &[], &[])));
     }
 
     #[test]

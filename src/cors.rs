@@ -30,7 +30,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 
 /// What pages may send: what passes to Box, unless the browser sets it; what Box's clients send besides
 /// (`Authorization` is dropped); what the gateway itself heeds.
-const ALLOWED: &str = "authorization, content-type, content-encoding, content-language, content-disposition, content-range, content-md5, digest, content-digest, repr-digest, want-digest, if-match, if-none-match, if-modified-since, if-unmodified-since, if-range, range, accept, accept-language, user-agent, as-user, boxapi, box-version, box-notifications, x-rep-hints, x-box-ua, x-box-client-name, x-box-client-version, x-box-client-event-info, x-file-name, x-file-size, traceparent, tracestate, x-request-id, x-boxgate-redirect";
+const ALLOWED: &str = "authorization, content-type, content-encoding, content-language, content-disposition, content-range, content-md5, digest, content-digest, repr-digest, want-digest, if-match, if-none-match, if-modified-since, if-unmodified-since, if-range, range, accept, accept-language, user-agent, as-user, boxapi, box-version, box-notifications, x-rep-hints, x-box-ua, x-box-client-name, x-box-client-version, x-box-client-event-info, x-file-name, x-file-size, traceparent, tracestate, x-request-id, x-boxgate-redirect, x-boxgate-key";
 
 /// What pages may read besides what Fetch lets them read anyway.
 const EXPOSED: HeaderValue = HeaderValue::from_static(

@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 use tracing::{error, warn};
 
+use crate::access::app_key::ShownKey;
 use crate::admit;
 use crate::class::Class;
 use crate::cors;
@@ -137,7 +138,8 @@ async fn answer(
     if admitted.named.is_none() && own_answer::is_for_ca(&head.method, path) {
         return own_answer::ca(worker, page).map(Answered::Gateway);
     }
-    let (place, app, path) = config.apps.choose(path, &admitted, page.claim(&admitted))?; // which app is calling?
+    let key = if cors::is_preflight(&head) { ShownKey::NotNeeded } else { ShownKey::of(&head.headers)? };
+    let (place, app, path) = config.apps.choose(path, &admitted, page.claim(&admitted), key)?; // which app is calling?
     exchange.set_app(place, app.identity);
     exchange.admit(page.check(&head.headers, &app.origins, &admitted)?); // is it a web page, and one that may call?
     if cors::is_preflight(&head) {

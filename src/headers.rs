@@ -67,7 +67,12 @@ fn is_of_this_hop(name: &HeaderName) -> bool {
             | PROXY_AUTHORIZATION
     ) || matches!(
         name.as_str(),
-        "keep-alive" | "http2-settings" | "x-request-id" | "x-boxgate-redirect" | "proxy-connection"
+        "keep-alive"
+            | "http2-settings"
+            | "x-request-id"
+            | "x-boxgate-redirect"
+            | "x-boxgate-key"
+            | "proxy-connection"
     )
 }
 

@@ -58,6 +58,8 @@ pub enum Refusal {
     CertificateMissing,
     /// The app requires this header, and the request does not carry it.
     HeaderMissing(HeaderName),
+    /// The app's key is missing or wrong.
+    KeyMissing,
     /// A web page's request, of an origin that the app does not list.
     OriginNotAllowed,
     /// The app's rules exclude the operation.
@@ -138,7 +140,7 @@ impl Refusal {
             }
             Self::LoopDetected(_) => (StatusCode::LOOP_DETECTED, "loop_detected"),
             Self::SourceNotAllowed => (StatusCode::FORBIDDEN, "source_not_allowed"),
-            Self::CertificateMissing | Self::HeaderMissing(_) => {
+            Self::CertificateMissing | Self::HeaderMissing(_) | Self::KeyMissing => {
                 (StatusCode::FORBIDDEN, "caller_not_allowed")
             }
             Self::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
@@ -195,6 +197,9 @@ impl Refusal {
             Self::HeaderMissing(name) => format!(
                 "Requests here must carry the header {name}, with any value (require_header of the app)."
             ),
+            Self::KeyMissing => {
+                "Callers of this app must show its key in the header X-Boxgate-Key, and a key that is shown must be right (key of the app).".to_owned()
+            }
             Self::OriginNotAllowed => {
                 "This request comes from a web page whose origin is not listed in origins of an app here; scheme, host and port count.".to_owned()
             }
@@ -237,6 +242,7 @@ impl Refusal {
             | Self::SourceNotAllowed
             | Self::CertificateMissing
             | Self::HeaderMissing(_)
+            | Self::KeyMissing
             | Self::OriginNotAllowed
             | Self::OperationNotAllowed
             | Self::AsUserNotAllowed => "boxgate; error=http_request_denied",
@@ -274,6 +280,7 @@ impl Refusal {
             | Self::SourceNotAllowed
             | Self::CertificateMissing
             | Self::HeaderMissing(_)
+            | Self::KeyMissing
             | Self::OriginNotAllowed
             | Self::OperationNotAllowed
             | Self::AsUserNotAllowed

@@ -1,3 +1,4 @@
 //! Who may call.
 
+pub mod app_key; // which secret does it show?
 pub mod proxy_authorization; // which app does a program name that uses the gateway as its proxy?

@@ -112,7 +112,7 @@ fn assemble(
     let folder = around.folder;
     let upstream = settings::upstream(written.upstream.as_ref(), notes);
     let apps::Apps { apps, pages } =
-        apps::read(written.app.as_ref(), &identities.names, upstream.follow_downloads, notes);
+        apps::read(written.app.as_ref(), &identities.names, upstream.follow_downloads, around, notes);
     let callers: written::Listen<'_> = written::read(written.listen.as_ref(), notes);
     let operators: written::Admin<'_> = written::read(written.admin.as_ref(), notes);
     let workers = workers(reading::integer(callers.workers.as_ref(), 0..=1024, 0, notes));

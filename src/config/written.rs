@@ -108,7 +108,7 @@ tables! {
     /// Who calls.
     "[[app]]" App {
         name, path, identity, hosts, sources, origins, allow, deny, as_user, require_header, forward_headers,
-        follow_downloads, max_in_flight
+        follow_downloads, max_in_flight, key
     } later {}
 
     /// How often callers may ask.

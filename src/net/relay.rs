@@ -147,8 +147,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_one_direction_leaves_the_other_open() {
-        let (mut caller, mut near) = duplex(7);
-        let (mut far, mut server) = duplex(7);
+        let (mut caller, mut near) = duplex(32);
+        let (mut far, mut server) = duplex(32);
         let relayed = Relayed::new();
         let talking = async {
             caller.write_all(b"a long question").await.unwrap();

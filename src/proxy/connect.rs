@@ -89,8 +89,12 @@ pub async fn open(
     exchange.set_template(Some(authority.clone()));
     let user = proxy_authorization::read(&head.headers)?;
     if let Some(user) = &user {
-        let (place, app) = config.apps.named(&user.app, client, Claim::Nothing)?;
+        let (place, app) = config.apps.named(user, client, Claim::Nothing)?;
         exchange.set_app(place, app.identity);
+    } else if config.apps.all_want_keys() {
+        return Err(Refusal::ProxyAuthenticationRequired(
+            "Every app here asks for a key: name one with its key in the URL of the proxy, as in http://APP:KEY@HOST:PORT.",
+        ));
     }
     // HTTP/1.1's connection becomes the tunnel, HTTP/2's has it beside others.
     let counted = match head.version < Version::HTTP_2 {

@@ -2,13 +2,15 @@
 
 use std::num::NonZeroU32;
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
-use super::super::problems::{Notes, Origin, nearest};
+use super::super::problems::{Notes, Origin, Place, nearest};
 use super::super::values;
 use super::super::written::{self, Entry, Table};
 use super::reading::{self, Text};
+use super::secrets::{self, Surroundings};
 use super::{A_HOST_LIST, host_list, named, networks};
+use crate::access::app_key::AppKeys;
 use crate::app::{App, AsUser};
 use crate::host::HostList;
 use crate::operation::{Pattern, Rules};
@@ -36,6 +38,7 @@ pub(super) fn read(
     entry: Option<&Entry<'_>>,
     identities: &[String],
     follow: Redirects,
+    around: &Surroundings<'_>,
     notes: &mut Notes<'_>,
 ) -> Apps {
     let written = named::tables(entry, "app", notes);
@@ -46,7 +49,7 @@ pub(super) fn read(
     let mut pages = Vec::new();
     let mut apps: Vec<(Origin, App)> = Vec::new();
     for (origin, table) in written {
-        if let Some(app) = app(&origin, table, identities, follow, &mut pages, notes) {
+        if let Some(app) = app(&origin, table, identities, follow, around, &mut pages, notes) {
             apps.push((origin, app));
         }
     }
@@ -71,6 +74,7 @@ fn default_app(identities: &[String], follow: Redirects, notes: &mut Notes<'_>) 
         identity: 0,
         hosts: HostList::default(),
         sources: None,
+        keys: None,
         origins: OriginList::default(),
         require_header: None,
         rules: Rules::new(vec![Pattern::everything()], Vec::new()),
@@ -87,6 +91,7 @@ fn app<'d>(
     table: &'d DeTable<'d>,
     identities: &[String],
     follow: Redirects,
+    around: &Surroundings<'_>,
     pages: &mut Vec<Pages>,
     notes: &mut Notes<'_>,
 ) -> Option<App> {
@@ -118,6 +123,7 @@ fn app<'d>(
                 notes,
             )
         }),
+        keys: written.key.as_ref().map(|entry| keys(entry, around, notes)),
         origins: origins(written.origins.as_ref(), pages, notes),
         require_header: reading::parsed(
             written.require_header.as_ref(),
@@ -142,6 +148,22 @@ fn app<'d>(
             .and_then(|entry| NonZeroU32::new(reading::integer(Some(entry), 1..=1_000_000, 1, notes))),
     };
     (notes.count() == before).then_some(app)
+}
+
+/// One secret or a list of them.
+fn keys(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> AppKeys {
+    let DeValue::Array(items) = entry.value else {
+        return AppKeys::new(Vec::from_iter(secrets::secret(entry, around, notes)));
+    };
+    if items.is_empty() {
+        notes.problem(&entry.origin, "an empty list: nobody could call; leave the key out if none is needed");
+    }
+    let mut keys = Vec::new();
+    for item in items {
+        let origin = Origin { place: Place::At(item.span().start), key: entry.origin.key.clone() };
+        keys.extend(secrets::secret(&Entry { origin, value: item.get_ref() }, around, notes));
+    }
+    AppKeys::new(keys)
 }
 
 fn identity(entry: Option<&Entry<'_>>, app: &Origin, identities: &[String], notes: &mut Notes<'_>) -> usize {

@@ -12,6 +12,7 @@ fn env(name: &str) -> Option<String> {
         "BOX_CLIENT_ID" => Some("abc".to_owned()),
         "BOX_CLIENT_SECRET" => Some(SECRET.to_owned()),
         "BOX_ENTERPRISE_ID" => Some("123456".to_owned()),
+        "BOX_APP_KEY" => Some("a-key".to_owned()),
         _ => None,
     }
 }
@@ -358,13 +359,14 @@ fn the_shipped_file_names_every_key() {
         let (header, keys) = block.split_once('\n').unwrap();
         format!("{}\n{}", header.trim_start_matches("# "), format!("\n{keys}").replace("\n# ", "\n"))
     };
-    let blocks = text.split("\n\n").map(|block| match block.trim_start_matches("# ").starts_with("[[") {
+    let blocks = text.split("\n\n").map(|block| match block.starts_with("# [") || block.starts_with("[[") {
         true => uncommented(block),
         false => block.to_owned(),
     });
     let everything = blocks.collect::<Vec<_>>().join("\n\n");
     let config = read(&everything).unwrap();
     assert_eq!((config.limits.len(), config.budgets.len()), (1, 1));
+    assert!(config.forward_proxy.is_some());
     for (header, keys) in written::TABLES.iter().filter(|(header, _)| header.starts_with('[')) {
         let header = header.replace("NAME", "service");
         let table = everything.split_once(&format!("\n{header}")).unwrap().1.split("\n[").next().unwrap();

@@ -132,7 +132,7 @@ async fn a_version_is_made_only_of_what_the_caller_knows() {
 }
 
 #[tokio::test]
-async fn a_session_lives_on_the_host_that_it_named() {
+async fn a_session_lives_on_the_host_that_it_named_and_at_the_usual_one() {
     let bench = Bench::with(Options { names: Names::Box, ..small() }).await;
     let session = bench.begin("a.txt", 10).await;
     let named = session["session_endpoints"]["status"].as_str().unwrap();
@@ -143,5 +143,6 @@ async fn a_session_lives_on_the_host_that_it_named() {
     let client = Client::builder().tls_backend_preconfigured(tls).proxy(proxy).build().unwrap();
     let bench = Bench { client, ..bench };
     assert_eq!(bench.get(named).await.status(), 200);
-    assert_eq!(bench.get(&format!("https://upload.box.com{path}")).await.status(), 404);
+    assert_eq!(bench.get(&format!("https://upload.box.com{path}")).await.status(), 200);
+    assert_eq!(bench.get(&format!("https://upload-las.app.box.com{path}")).await.status(), 404);
 }
