@@ -171,6 +171,9 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
     );
     let help = "Connections of callers that were closed at once: there were as many as there may be.";
     text.simple("connections_refused_total", "counter", help, limit.refused());
+    if let Some(proxy) = &shared.forward_proxy {
+        figures::tunnels(&mut text, &proxy.counts);
+    }
     figures::limits(&mut text, &shared.throttle);
     figures::budgets(&mut text, &shared.ledger, shared.clock.wall());
     let mut response = text_page(StatusCode::OK, text.into_string());

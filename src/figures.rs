@@ -1,11 +1,23 @@
-//! Figures of limits and budgets, as Prometheus text: who spent what, what is left, what was refused.
+//! Figures of limits, budgets and tunnels, as Prometheus text: who spent what, what is left, what was refused.
 
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use crate::budget::ledger::{BudgetState, Ledger};
 use crate::metrics::Text;
+use crate::proxy::forward_proxy::Counts;
 use crate::throttle::{Figures, Throttle};
+
+/// Adds the tunnels of the forward proxy.
+pub fn tunnels(text: &mut Text, counts: &Counts) {
+    text.head("tunnels_total", "counter", "Tunnels that were opened, to Box's hosts and to others.");
+    for (to, count) in [("box", &counts.to_box), ("other", &counts.blind)] {
+        text.line("tunnels_total", &format!("to=\"{to}\""), count.load(Ordering::Relaxed) as f64);
+    }
+    let help = "TLS handshakes in tunnels that came to nothing, where a program does not trust the CA say.";
+    let failed = counts.failed_handshakes.load(Ordering::Relaxed);
+    text.simple("tunnel_handshakes_failed_total", "counter", help, failed);
+}
 
 /// Adds the limits, and what replicas share.
 pub fn limits(text: &mut Text, throttle: &Throttle) {

@@ -83,6 +83,10 @@ pub async fn open(
         ));
     }
     const UNREADABLE: Refusal = Refusal::BadRequest("The target of CONNECT must be HOST:PORT.");
+    // In authority-form alone (RFC 9112 §3.2.3).
+    if head.uri.path_and_query().is_some() {
+        return Err(UNREADABLE);
+    }
     let authority = head.uri.authority().ok_or(UNREADABLE)?.as_str().to_ascii_lowercase();
     let (host, port) = host::parse(&authority).ok_or(UNREADABLE)?;
     let port = port.ok_or(UNREADABLE)?;

@@ -69,6 +69,11 @@ impl Bench {
         Self::built(sandbox, "", more).await
     }
 
+    /// The same, with further roots in `ca.pem`.
+    pub async fn before_trusting(sandbox: Sandbox, more_roots: &str, more: &str) -> Self {
+        Self::built(sandbox, more_roots, more).await
+    }
+
     async fn built(sandbox: Sandbox, more_roots: &str, more: &str) -> Self {
         let folder =
             std::env::temp_dir().join(format!("boxgate-it-{}-{}", std::process::id(), fastrand::u64(..)));
