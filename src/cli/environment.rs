@@ -6,7 +6,7 @@
 use std::io;
 
 use super::box_names::BoxNames;
-use super::trust_files::TrustFiles;
+use super::trust_files::{self, TrustFiles};
 
 /// Variables that replace a program's roots. OpenSSL (Python, Ruby, PHP), Go and rustls-native-certs read the first.
 const REPLACING: [&str; 5] =
@@ -49,6 +49,7 @@ pub(super) fn variables(
             set.push((name, left));
         }
     }
+    let java_before = java_without_own(&earlier("JAVA_TOOL_OPTIONS").unwrap_or_default());
     let mut java = Vec::new();
     if let Some(files) = files {
         for name in REPLACING {
@@ -58,7 +59,7 @@ pub(super) fn variables(
         }
         let added = files.adding(earlier("NODE_EXTRA_CA_CERTS").as_deref())?;
         set.push(("NODE_EXTRA_CA_CERTS", shown(added)?));
-        let has_own_store = earlier("JAVA_TOOL_OPTIONS").is_some_and(|options| options.contains(JAVA_STORE));
+        let has_own_store = java_before.contains(JAVA_STORE);
         // A trust store that the caller has chosen may be of any kind and stays; it must be given the CA by hand.
         if java_proxy.is_some() && !has_own_store {
             java.push(format!("-D{JAVA_STORE}={}", shown(files.java()?)?));
@@ -72,13 +73,33 @@ pub(super) fn variables(
         let direct = direct.map(|list| java_direct(&list)).filter(|list| !list.is_empty());
         java.extend(direct.map(|list| format!("-Dhttp.nonProxyHosts={JAVA_DIRECT}|{list}")));
         let options = java.iter().map(|option| java_quoted(option));
-        let all: Vec<String> = earlier("JAVA_TOOL_OPTIONS").into_iter().chain(options).collect();
+        let before = Some(java_before).filter(|before| !before.is_empty());
+        let all: Vec<String> = before.into_iter().chain(options).collect();
         set.push(("JAVA_TOOL_OPTIONS", all.join(" ")));
     }
     Ok(set)
 }
 
 const JAVA_STORE: &str = "javax.net.ssl.trustStore";
+/// What is set for Java, but for the store itself.
+const JAVA_OWN: [&str; 4] =
+    ["-Djavax.net.ssl.trustStoreType=", "-Dhttps.proxyHost=", "-Dhttps.proxyPort=", "-Dhttp.nonProxyHosts="];
+
+/// Options for Java without those that an earlier `boxgate env` has added: it is evaluated again and again, and its store
+/// may be that of another gateway. Options with quotes are not taken apart.
+fn java_without_own(options: &str) -> String {
+    let words: Vec<&str> = options.split_whitespace().collect();
+    let is_store = |word: &&str| {
+        word.strip_prefix("-D").and_then(|word| word.strip_prefix(JAVA_STORE)).is_some_and(|rest| {
+            rest.starts_with('=') && rest.contains(trust_files::JAVA_NAME) && rest.ends_with(".jks")
+        })
+    };
+    if options.contains(['"', '\'']) || !words.iter().any(is_store) {
+        return options.to_owned();
+    }
+    let is_own = |word: &&str| is_store(word) || JAVA_OWN.iter().any(|own| word.starts_with(own));
+    words.into_iter().filter(|word| !is_own(word)).collect::<Vec<_>>().join(" ")
+}
 
 fn shown(path: std::path::PathBuf) -> io::Result<String> {
     path.into_os_string()
@@ -158,6 +179,20 @@ mod tests {
         );
         assert_eq!(java_quoted("-Da=/b c"), "\"-Da=/b c\"");
         assert_eq!(java_quoted("-Da=/b\" c"), "'-Da=/b\" c'");
+    }
+
+    #[test]
+    fn options_of_an_earlier_run_are_replaced() {
+        let own = "-Djavax.net.ssl.trustStore=/c/boxgate/0-boxgate-java-1.jks -Djavax.net.ssl.trustStoreType=JKS \
+                   -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9";
+        let set = set(&[("JAVA_TOOL_OPTIONS", &format!("-Xmx1g {own} -Da=b"))], JAVA);
+        assert_eq!(
+            value(&set, "JAVA_TOOL_OPTIONS"),
+            Some("-Xmx1g -Da=b -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=1")
+        );
+        for other in ["-Djavax.net.ssl.trustStore=/mine.jks -Dhttps.proxyHost=p", "-Da=\"b c\"", ""] {
+            assert_eq!(java_without_own(other), other);
+        }
     }
 
     #[test]

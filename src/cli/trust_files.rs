@@ -1,5 +1,6 @@
 //! A gateway's CA in files that programs read, beside the roots that they trusted before.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -9,6 +10,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
+
+/// In the name of every trust store for Java, so that a later run knows it again.
+pub(super) const JAVA_NAME: &str = "-boxgate-java-";
 
 /// A folder that nobody else may look into.
 pub(super) struct Folder {
@@ -100,23 +104,18 @@ impl<'a> TrustFiles<'a> {
     /// A trust store for Java, with the platform's roots.
     pub(super) fn java(&self) -> io::Result<PathBuf> {
         let store = super::java_trust_store::encode(&self.with_own(&self.platform));
-        self.folder.write(&format!("{}-java", self.name), "jks", &store)
+        let start = format!("{}{}", self.name, JAVA_NAME.trim_end_matches('-'));
+        self.folder.write(&start, "jks", &store)
     }
 
     fn write(&self, what: &str, certificates: &[CertificateDer<'static>]) -> io::Result<PathBuf> {
         self.folder.write(&format!("{}-{what}", self.name), "pem", pem(certificates).as_bytes())
     }
 
-    /// Each once, so that a second run over the first one's files changes nothing.
+    /// Each once and in a fixed order, so that a second run over the first one's files changes nothing.
     fn with_own(&self, base: &[CertificateDer<'static>]) -> Vec<CertificateDer<'static>> {
-        let mut all: Vec<CertificateDer<'static>> = Vec::with_capacity(base.len() + self.own.len());
-        let mut seen = std::collections::HashSet::new();
-        for certificate in base.iter().chain(&self.own) {
-            if seen.insert(certificate.as_ref()) {
-                all.push(certificate.clone());
-            }
-        }
-        all
+        let all: BTreeSet<&[u8]> = base.iter().chain(&self.own).map(AsRef::as_ref).collect();
+        all.into_iter().map(|certificate| CertificateDer::from(certificate.to_vec())).collect()
     }
 }
 
@@ -150,8 +149,12 @@ mod tests {
         rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap().cert.into()
     }
 
-    fn read(path: &Path) -> Vec<CertificateDer<'static>> {
-        roots_at(path.to_str().unwrap())
+    fn read(path: &Path) -> BTreeSet<Vec<u8>> {
+        roots_at(path.to_str().unwrap()).iter().map(|certificate| certificate.to_vec()).collect()
+    }
+
+    fn set(certificates: &[&CertificateDer<'static>]) -> BTreeSet<Vec<u8>> {
+        certificates.iter().map(|certificate| certificate.to_vec()).collect()
     }
 
     #[test]
@@ -167,13 +170,13 @@ mod tests {
             platform: vec![platform.clone()],
         };
         let replaced = files.replacing(None).unwrap();
-        assert_eq!(read(&replaced), [platform.clone(), own.clone()]);
+        assert_eq!(read(&replaced), set(&[&platform, &own]));
         assert_eq!(files.replacing(Some("/nowhere.pem")).unwrap(), replaced);
         // Again with what came of it.
         assert_eq!(files.replacing(replaced.to_str()).unwrap(), replaced);
-        assert_eq!(read(&files.replacing(before.to_str()).unwrap()), [earlier.clone(), own.clone()]);
-        assert_eq!(read(&files.adding(None).unwrap()), std::slice::from_ref(&own));
-        assert_eq!(read(&files.adding(before.to_str()).unwrap()), [earlier, own]);
+        assert_eq!(read(&files.replacing(before.to_str()).unwrap()), set(&[&earlier, &own]));
+        assert_eq!(read(&files.adding(None).unwrap()), set(&[&own]));
+        assert_eq!(read(&files.adding(before.to_str()).unwrap()), set(&[&earlier, &own]));
         assert!(files.java().unwrap().starts_with(&folder.path));
         for entry in fs::read_dir(&folder.path).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();

@@ -115,6 +115,19 @@ async fn other_hosts_and_other_ports_go_directly() {
 }
 
 #[tokio::test]
+async fn bodies_of_any_size_pass_in_both_directions() {
+    let (gateway, _) = proxy(OPEN).await;
+    let address = splitter(gateway, None, no_proxy(), None).await;
+    let body: String = (0..1_000_000).map(|number| format!("{number:08}")).collect();
+    let said = talk(address, format!("CONNECT upload.box.com:443 HTTP/1.1\r\n\r\n{body}").as_bytes()).await;
+    assert!(
+        said.strip_prefix("HTTP/1.1 200 Connection established\r\n\r\n") == Some(&body),
+        "{}",
+        said.len()
+    );
+}
+
+#[tokio::test]
 async fn other_hosts_go_by_the_callers_proxy_with_its_credentials_and_its_exceptions() {
     let (earlier, heard) = proxy(OPEN).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
