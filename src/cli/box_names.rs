@@ -5,9 +5,6 @@ use http::uri::Authority;
 use crate::box_host;
 use crate::config::BoxHosts;
 
-/// Where programs log in; the API's own hosts are in [`box_host`].
-const LOGIN_HOSTS: [&str; 3] = ["account.box.com", "app.box.com", "www.box.com"];
-
 /// One host of each kind, to try suffixes on.
 const EXAMPLES: [&str; 11] = [
     "api.box.com",
@@ -39,9 +36,7 @@ impl BoxNames {
 
     /// Whether this is the name of one of Box's hosts, in any case. A port does not belong to it.
     pub(super) fn has(&self, name: &str) -> bool {
-        !name.contains(':')
-            && (box_host::find(&self.0, name).is_some()
-                || LOGIN_HOSTS.iter().any(|host| host.eq_ignore_ascii_case(name)))
+        !name.contains(':') && box_host::named(&self.0, name).is_some()
     }
 
     /// A list for `NO_PROXY` without the entries that would lead a program past the proxy to Box. Programs read entries

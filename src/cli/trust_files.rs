@@ -6,8 +6,6 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 
@@ -109,7 +107,7 @@ impl<'a> TrustFiles<'a> {
     }
 
     fn write(&self, what: &str, certificates: &[CertificateDer<'static>]) -> io::Result<PathBuf> {
-        self.folder.write(&format!("{}-{what}", self.name), "pem", pem(certificates).as_bytes())
+        self.folder.write(&format!("{}-{what}", self.name), "pem", pem_text(certificates).as_bytes())
     }
 
     /// Each once and in a fixed order, so that a second run over the first one's files changes nothing.
@@ -125,20 +123,11 @@ fn roots_at(path: &str) -> Vec<CertificateDer<'static>> {
     rustls_native_certs::load_certs_from_paths(file, folder).certs
 }
 
-fn pem(certificates: &[CertificateDer<'_>]) -> String {
-    let mut text = String::new();
-    for certificate in certificates {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let mut encoded = BASE64_STANDARD.encode(certificate);
-        while !encoded.is_empty() {
-            let rest = encoded.split_off(encoded.len().min(64));
-            text.push_str(&encoded);
-            text.push('\n');
-            encoded = rest;
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
-    }
-    text
+fn pem_text(certificates: &[CertificateDer<'_>]) -> String {
+    let unix = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    let sections: Vec<_> =
+        certificates.iter().map(|der| pem::Pem::new("CERTIFICATE", der.to_vec())).collect();
+    pem::encode_many_config(&sections, unix)
 }
 
 #[cfg(test)]
@@ -162,7 +151,7 @@ mod tests {
         let folder = Folder::temporary().unwrap();
         let (own, earlier, platform) = (certificate(), certificate(), certificate());
         let before = folder.path.join("before.pem");
-        fs::write(&before, format!("# mine\n{}", pem(std::slice::from_ref(&earlier)))).unwrap();
+        fs::write(&before, format!("# mine\n{}", pem_text(std::slice::from_ref(&earlier)))).unwrap();
         let files = TrustFiles {
             folder: &folder,
             name: "abc".to_owned(),

@@ -18,8 +18,8 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::prelude::FromDer as _;
 
-/// The domains for which the CA may sign, each with its subdomains.
-pub const PERMITTED_DOMAINS: [&str; 4] = ["box.com", "boxcloud.com", "box.net", "box-gov.com"];
+/// The domains for which the CA may sign, each with its subdomains: those that a gateway makes its CA for.
+pub use super::certificate_authority::PERMITTED_DOMAINS;
 
 /// The addresses for which it may not sign, as RFC 5280 encodes them (address, then mask): all of IPv4.
 pub const EXCLUDED_IPV4: [u8; 8] = [0; 8];

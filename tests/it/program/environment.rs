@@ -13,7 +13,7 @@ use rcgen::{
 
 use super::certificates::Authority;
 use super::fake_gateway::{Behaviour, Chain, FakeServer, gateway, refusal, tls};
-use super::harness::{Folder, command};
+use super::harness::{Folder, Program, command};
 
 const BOXGATE: &str = env!("CARGO_BIN_EXE_boxgate");
 
@@ -454,6 +454,38 @@ fn a_gateway_that_cannot_be_used_is_named_with_what_to_do() {
 
 fn command_without_arguments(folder: &Folder) -> Output {
     command(BOXGATE, folder).arg("exec").output().unwrap()
+}
+
+#[test]
+fn against_a_sandbox_a_file_keeps_its_hash_through_the_tunnel() {
+    let folder = Folder::new();
+    let mut sandbox = command(BOXGATE, &folder);
+    sandbox.args(["sandbox", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--page", "127.0.0.1:0"]);
+    let sandbox = Program::spawn(folder, sandbox).ready();
+    let folder = Folder::new();
+    let bytes: Vec<u8> =
+        (0..20_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(folder.join("file"), &bytes).unwrap();
+    let script = r#"set -e
+        curl -sS --fail -F 'attributes={"name":"file","parent":{"id":"0"}}' -F file=@file \
+            -o made https://upload.box.com/api/2.0/files/content
+        id=$(python3 -c 'import json; print(json.load(open("made"))["entries"][0]["id"])')
+        curl -sS --fail -L -o back "https://api.box.com/2.0/files/$id/content"
+        cmp file back && echo same"#;
+    let mut exec = boxgate(&folder, "exec", &sandbox.callers);
+    exec.args(["--", "sh", "-c", script]);
+    says(exec, "same\n");
+    let mut env = command("sh", &folder);
+    let script = format!("eval \"$({BOXGATE} env)\" && curl -sS --fail https://api.box.com/2.0/users/me");
+    env.env("XDG_CACHE_HOME", &*folder).env("BOXGATE_GATEWAY", &sandbox.callers).args(["-c", &script]);
+    let output = env.output().unwrap();
+    assert!(out(&output).contains("\"login\""), "{}", err(&output));
+    // As `env` says on standard error, the gateway refuses other hosts.
+    let mut env = command("sh", &folder);
+    let script = format!("eval \"$({BOXGATE} env)\" && curl -sv https://example.com/");
+    env.env("XDG_CACHE_HOME", &*folder).env("BOXGATE_GATEWAY", &sandbox.callers).args(["-c", &script]);
+    let output = env.output().unwrap();
+    assert!(err(&output).contains("HTTP/1.1 403"), "{}", err(&output));
 }
 
 #[test]
