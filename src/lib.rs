@@ -43,6 +43,7 @@ pub mod worker;
 pub mod admin;
 pub mod log;
 pub mod check;
+pub mod cli; // how do programs with Box's hosts built in get here?
 
 // Ground.
 pub mod http; // bodies whose end can be believed

@@ -2,12 +2,16 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use boxgate::cli::options::Options as GatewayOptions;
+use boxgate::cli::shell::Shell;
+use boxgate::cli::{self, Failure};
 use boxgate::clock::Clock;
 use boxgate::config::{self, Config, Overrides, Problems};
 use boxgate::demo::Demo;
@@ -61,6 +65,30 @@ enum Command {
         #[arg(long, value_name = "ADDR", env = "BOXGATE_PAGE", default_value_t = demo::ADDRESS)]
         page: SocketAddr,
     },
+    /// Print the environment in which programs that have Box's hosts built in go through a gateway
+    ///
+    /// Use it with: eval "$(boxgate env)". The gateway must have a [forward_proxy] table. Its CA is checked, since it may
+    /// be good for Box's domains alone, and is written to files in the user's cache folder. The gateway refuses all
+    /// hosts but Box's; `boxgate exec` runs programs that need others too.
+    Env {
+        #[command(flatten)]
+        gateway: GatewayOptions,
+        /// What reads the output
+        #[arg(long, value_enum, default_value = "sh")]
+        shell: Shell,
+    },
+    /// Run a command whose calls to Box go through a gateway, for programs that have Box's hosts built in
+    ///
+    /// Calls to all other hosts go the way they went before: directly, or by HTTPS_PROXY and NO_PROXY. The gateway must
+    /// have a [forward_proxy] table. The exit status is the command's; 2 where the gateway cannot be reached, used or
+    /// trusted, 126 and 127 where the command cannot be run or found.
+    Exec {
+        #[command(flatten)]
+        gateway: GatewayOptions,
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
 }
 
 #[derive(Args)]
@@ -99,7 +127,30 @@ fn main() -> ExitCode {
             Err(problems) => bad_configuration(&problems),
         },
         Command::Sandbox { listen, admin, page } => sandbox(&listen, &admin, page),
+        Command::Env { gateway, shell } => ended(async {
+            let printed = cli::env::run(&gateway, shell).await?;
+            let mut out = io::stdout();
+            let written = io::Write::write_all(&mut out, printed.assignments.as_bytes());
+            written.and_then(|()| io::Write::flush(&mut out)).map_err(|error| error.to_string())?;
+            eprint!("{}", printed.notes);
+            Ok(0)
+        }),
+        Command::Exec { gateway, command } => ended(cli::exec::run(&gateway, &command)),
     }
+}
+
+/// Runs what ends with a status of its own.
+fn ended(running: impl Future<Output = Result<u8, Failure>>) -> ExitCode {
+    let status = block_on(async {
+        Ok(ExitCode::from(running.await.unwrap_or_else(|Failure { status, words }| {
+            eprintln!("boxgate: {words}");
+            status
+        })))
+    });
+    status.unwrap_or_else(|error| {
+        eprintln!("boxgate: {error}");
+        ExitCode::from(BAD_CONFIGURATION)
+    })
 }
 
 /// The given file, else the default one, else the environment.

@@ -1,5 +1,6 @@
 //! Sockets and certificates: what they cost, how long they may take, and where they lead.
 
+pub mod ca_chain; // what of a gateway's may be trusted
 pub mod certificate_authority; // of the forward proxy
 pub mod connection_limit; // of callers
 pub mod descriptors;

@@ -10,3 +10,5 @@ mod secrets; // what must never show
 mod access; // access lines
 mod streams; // lines that nobody takes
 mod resources; // sockets, descriptors, memory
+mod fake_gateway; // what programs with Box's hosts built in meet
+mod environment; // env and exec

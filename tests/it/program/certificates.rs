@@ -52,7 +52,7 @@ impl Authority {
         self.sign(params)
     }
 
-    fn sign(&self, params: CertificateParams) -> Made {
+    pub(super) fn sign(&self, params: CertificateParams) -> Made {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap().pem();
         Made { cert, key: key.serialize_pem() }

@@ -1,0 +1,75 @@
+//! `boxgate env`: the environment in which programs that have Box's hosts built in go through the gateway.
+
+use std::path::PathBuf;
+
+use super::Failure;
+use super::environment::{JavaProxy, variables};
+use super::gateway;
+use super::options::{GatewayUrl, KEY_VARIABLE, Login, Options};
+use super::shell::Shell;
+use super::trust_files::{Folder, TrustFiles};
+
+/// What is printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Printed {
+    /// For a shell to read, on standard output. Has the app's key where one was given.
+    pub assignments: String,
+    /// For the user, on standard error.
+    pub notes: String,
+}
+
+/// Tries the gateway, writes its CA to files in the user's cache folder, and says which variables to set.
+///
+/// # Errors
+/// The options are contradictory, the gateway cannot be used or trusted, or a file cannot be written.
+pub async fn run(options: &Options, shell: Shell) -> Result<Printed, Failure> {
+    let url = GatewayUrl::parse(&options.gateway)?;
+    let login = Login::of(options, std::env::var(KEY_VARIABLE).ok())?;
+    let now = jiff::Timestamp::now();
+    let ca = gateway::find(&url, login.as_ref(), options.ca_fingerprint.as_deref(), now).await?;
+    let folder = match &ca {
+        Some(_) => {
+            let path = cache_folder()?;
+            let made = Folder::lasting(&path);
+            Some(made.map_err(|error| format!("{} cannot be made: {error}", path.display()))?)
+        }
+        None => None,
+    };
+    let files = folder
+        .as_ref()
+        .zip(ca.as_ref())
+        .map(|(folder, ca)| TrustFiles::new(folder, &ca.fingerprint(), ca.roots().cloned().collect()));
+    // Java cannot speak TLS to a proxy, and has no variable for a name and a key: it would call as another app.
+    let is_for_java = !url.is_https && login.is_none();
+    let java = is_for_java.then(|| JavaProxy {
+        host: url.authority.host().trim_matches(['[', ']']),
+        port: url.authority.port_u16().unwrap_or(80),
+    });
+    let caller = |name: &str| std::env::var(name).ok();
+    let set = variables(&caller, &url.proxy_url(login.as_ref()), java, files.as_ref())
+        .map_err(|error| format!("a file with the gateway's CA cannot be written: {error}"))?;
+    let assignments = set.iter().map(|(name, value)| shell.assignment(name, value)).collect();
+    let mut notes = format!(
+        "boxgate: with {} programs reach Box through the gateway at {url}\n\
+         boxgate: the gateway refuses all other hosts; for programs that need some, use boxgate exec -- COMMAND, or list them in [forward_proxy] tunnel\n",
+        shell.usage()
+    );
+    if login.as_ref().is_some_and(|login| !login.key.expose().is_empty()) {
+        notes.push_str("boxgate: the app's key is in the proxy's URL; keep the output secret\n");
+    }
+    if !is_for_java {
+        notes.push_str(
+            "boxgate: Java cannot use this proxy (TLS or an app's name); use boxgate exec -- java …\n",
+        );
+    }
+    Ok(Printed { assignments, notes })
+}
+
+/// `$XDG_CACHE_HOME/boxgate`, else `~/.cache/boxgate`.
+fn cache_folder() -> Result<PathBuf, String> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+    cache
+        .map(|cache| cache.join("boxgate"))
+        .ok_or_else(|| "there is no folder for the gateway's CA; set XDG_CACHE_HOME or HOME".to_owned())
+}

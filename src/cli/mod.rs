@@ -1,0 +1,29 @@
+//! `boxgate env` and `boxgate exec`: programs that have Box's hosts built in go through a gateway.
+
+mod box_names; // which hosts go to the gateway?
+mod environment; // which variables make a program use it?
+pub mod env; // the variables, printed
+pub mod exec; // a command that runs with them
+mod gateway; // does the gateway serve such programs, and may its CA be trusted?
+mod java_trust_store; // the CA for Java
+pub mod options; // what the command line says about the gateway
+pub mod shell; // assignments as a shell reads them
+mod splitter; // Box's hosts to the gateway, all others as before
+mod trust_files; // the CA in files
+mod tunnel; // CONNECT to a proxy
+
+/// Why a subcommand ends without having done its work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit status.
+    pub status: u8,
+    /// For the user: what is wrong and what to do.
+    pub words: String,
+}
+
+impl From<String> for Failure {
+    /// With the exit status of what is wrong with the gateway or the options.
+    fn from(words: String) -> Self {
+        Self { status: 2, words }
+    }
+}
