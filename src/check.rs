@@ -2,6 +2,7 @@
 
 use http::header::{AUTHORIZATION, HOST, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
+use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::config::{Address, Config, Identity, Subject};
 use crate::connect::{Connector, Trust, proxy_matcher, token_client};
@@ -32,12 +33,12 @@ pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
         Address::Unix(_) => None,
     }));
     let proxies = proxy_matcher(&upstream.proxy);
+    let mut well = loops(config, &own, &proxies, &mut say).await;
     let grant = Grant::new(client, config.hosts.token_url.clone(), proxies, own.clone());
     let room = UpstreamRoom::new();
     room.add(1);
     let connector = Connector::new(&trust, upstream, room, own.clone());
     let pool = Upstream::new(connector, upstream.pool_idle_timeout, std::iter::once(&config.hosts.api));
-    let mut well = true;
     for identity in &config.identities {
         let result = match grant.ask(identity).await {
             Ok(granted) => who_am_i(config, &pool, identity, granted).await,
@@ -49,6 +50,20 @@ pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
             Ok(words) => format!("identity {name}: ok: {words}"),
             Err(words) => format!("identity {name}: failed: {words}"),
         });
+    }
+    well
+}
+
+/// Whether none of Box's hosts leads to this gateway itself.
+async fn loops(config: &Config, own: &OwnListeners, proxies: &Matcher, say: &mut impl FnMut(String)) -> bool {
+    let hosts = &config.hosts;
+    let mut well = true;
+    for (key, host) in [("api", &hosts.api), ("upload", &hosts.upload), ("download", &hosts.download)] {
+        let Ok(url) = format!("https://{host}/").parse() else { continue };
+        if let Some(cause) = own.on_the_way_to(&url, proxies).await {
+            well = false;
+            say(format!("[box] {key} ({host}): failed: the gateway would call itself: {cause}"));
+        }
     }
     well
 }

@@ -7,12 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::net::lookup_host;
 use zeroize::Zeroizing;
 
 use crate::config::{Identity, Subject};
@@ -34,8 +33,6 @@ const REFUSALS: [&str; 8] = [
 ];
 /// What the gateway gives to programs that ask it for a token.
 pub const PLACEHOLDER: &str = "boxgate-placeholder-not-a-token";
-/// For the names on the way; who is slower is asked all the same.
-const LOOK_UP: Duration = Duration::from_secs(5);
 /// For the whole question; connecting has its own, shorter limit.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -95,25 +92,12 @@ impl Grant {
         Self { client, url, proxies: Arc::new(proxies), own }
     }
 
-    /// What leads to this process itself: the token endpoint, or the proxy on the way to it.
-    async fn leads_here(&self) -> Option<String> {
-        let url: Uri = self.url.parse().ok()?;
-        let proxy = self.proxies.intercept(&url);
-        let (what, to) = match &proxy {
-            Some(proxy) => ("the proxy on the way to Box", proxy.uri()),
-            None => ("[box] token_url", &url),
-        };
-        let port = to.port_u16().unwrap_or(if to.scheme_str() == Some("http") { 80 } else { 443 });
-        let host = to.host()?.trim_matches(['[', ']']);
-        let found = tokio::time::timeout(LOOK_UP, lookup_host((host, port))).await.ok()?.ok()?;
-        let own = found.into_iter().find(|address| self.own.contain(*address))?;
-        Some(format!("{what} is {own}, where this gateway itself listens"))
-    }
-
     /// Asks once.
     pub async fn ask(&self, identity: &Identity) -> Result<Granted, Fault> {
-        if let Some(cause) = self.leads_here().await {
-            return Err(Fault::Loop(cause));
+        if let Ok(url) = self.url.parse()
+            && let Some(cause) = self.own.on_the_way_to(&url, &self.proxies).await
+        {
+            return Err(Fault::Loop(format!("[box] token_url: {cause}")));
         }
         let (subject_type, subject_id) = match &identity.subject {
             Subject::Enterprise(id) => ("enterprise", id),

@@ -1,8 +1,16 @@
 //! Whether an address is one where this process itself listens: what leads there would call itself.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
+use tokio::net::lookup_host;
 
 use crate::network::unmapped;
+
+/// For names; who is slower is not found out about.
+const LOOK_UP: Duration = Duration::from_secs(5);
 
 /// The TCP addresses where this process listens, for callers and operators.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +20,20 @@ impl OwnListeners {
     /// These addresses; one that is unspecified stands for all of this machine's.
     pub fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self(addresses.into_iter().collect())
+    }
+
+    /// Which of them a request for this URL would reach: by its host, or by the proxy on the way there. Looks names up.
+    pub async fn on_the_way_to(&self, url: &Uri, proxies: &Matcher) -> Option<String> {
+        let proxy = proxies.intercept(url);
+        let (what, to) = match &proxy {
+            Some(proxy) => ("the proxy on the way there", proxy.uri()),
+            None => ("it", url),
+        };
+        let port = to.port_u16().unwrap_or(if to.scheme_str() == Some("http") { 80 } else { 443 });
+        let host = to.host()?.trim_matches(['[', ']']);
+        let found = tokio::time::timeout(LOOK_UP, lookup_host((host, port))).await.ok()?.ok()?;
+        let own = found.into_iter().find(|address| self.contain(*address))?;
+        Some(format!("{what} is at {own}, where this gateway itself listens"))
     }
 
     /// Whether a connection to this address would reach one of them.

@@ -135,6 +135,32 @@ fn check_does_not_blame_an_identity_for_what_stands_before_box() {
 }
 
 #[test]
+fn check_finds_a_gateway_that_would_call_itself() {
+    let (at, folder) = (FakeBox::start(), Folder::new());
+    let identity = |address: &str| {
+        format!(
+            "[listen]\naddress = \"{address}\"\n[identity.service]\nclient_id = \"a\"\nclient_secret = {{ file = \"secret\" }}\nenterprise_id = \"1\"\n"
+        )
+    };
+    folder.write("secret", "s");
+    folder.write("ca.pem", at.ca_pem());
+    let proxied = identity("127.0.0.1:18080") + "[upstream]\nproxy = \"http://localhost:18080\"\n";
+    let named = identity("0.0.0.0:18443")
+        + "[upstream]\nproxy = \"none\"\n[box]\nca_file = \"ca.pem\"\napi = \"https://localhost:18443\"\nupload = \"https://localhost:18443\"\ndownload = \"https://localhost:18443\"\ntoken_url = \"https://localhost:18443/oauth2/token\"\n";
+    for (text, words) in [(proxied, "the proxy on the way there"), (named, "it is at")] {
+        folder.write("proxy.toml", &text);
+        let output = boxgate(&folder, &["check"]);
+        assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+        let said = out(&output);
+        for place in ["[box] api", "[box] upload", "[box] download", "identity service"] {
+            let line = said.lines().find(|line| line.contains(place)).unwrap_or_default();
+            let found = line.contains("would call itself") && line.contains(words);
+            assert!(found && line.contains("where this gateway itself listens"), "{place} in {said}");
+        }
+    }
+}
+
+#[test]
 fn the_sandboxs_own_curl_line_works() {
     let folder = Folder::new();
     let mut sandbox = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
