@@ -279,7 +279,8 @@ fn forward_proxy(
 ) -> io::Result<Option<Arc<ForwardProxy>>> {
     let Some(settings) = &config.forward_proxy else { return Ok(None) };
     let leaves = |authority: CertificateAuthority| {
-        LeafCertificates::new(authority).map(Certificates::Leaves).map_err(io::Error::other)
+        let leaves = LeafCertificates::new(authority).map_err(io::Error::other)?;
+        Ok::<_, io::Error>(Certificates::Leaves(Box::new(leaves)))
     };
     let certificates = match &settings.certificate {
         ProxyCertificate::Own => leaves(CertificateAuthority::open(&config.state.dir, clock.wall())?)?,

@@ -294,3 +294,88 @@ fn write(file: &Path, parts: &[Zeroizing<String>]) -> io::Result<()> {
     }
     written
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let name = format!("boxgate-ca-{}-{:016x}", std::process::id(), fastrand::u64(..));
+            Self(std::env::temp_dir().join(name))
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn roots(authority: &CertificateAuthority) -> usize {
+        authority.pem().matches("BEGIN CERTIFICATE").count() / 2
+    }
+
+    fn signer(authority: &CertificateAuthority, now: SystemTime) -> CertificateDer<'static> {
+        let key = KeyPair::generate().unwrap();
+        let leaf = authority.issue("api.box.com", &key, now).unwrap();
+        assert!(leaf.not_after > now && leaf.not_after < now + DAY * 30);
+        leaf.chain[1].clone()
+    }
+
+    #[test]
+    fn it_is_made_once_for_its_user_alone_and_found_again() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (folder, now) = (Folder::new(), crate::clock::Clock::real().wall());
+        let made = CertificateAuthority::open(&folder.0, now).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&folder.0), mode(&folder.0.join(FILE))), (0o700, 0o600));
+        let again = CertificateAuthority::open(&folder.0, now).unwrap();
+        assert_eq!((made.pem(), roots(&made)), (again.pem(), 1));
+        assert_eq!(signer(&made, now), signer(&again, now));
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_root_gets_its_successor_a_year_before_its_end_and_signs_nearly_to_it() {
+        let (folder, now) = (Folder::new(), crate::clock::Clock::real().wall());
+        let mut authority = CertificateAuthority::open(&folder.0, now).unwrap();
+        let (end, first) = (authority.not_after().unwrap(), signer(&authority, now));
+        assert!(!authority.maintain(end - OVERLAP - DAY).unwrap());
+        assert!(authority.maintain(end - OVERLAP + DAY).unwrap());
+        assert!(!authority.maintain(end - OVERLAP + DAY).unwrap());
+        assert_eq!(roots(&authority), 2);
+        assert_eq!(signer(&authority, end - RETIRES - DAY), first);
+        let second = signer(&authority, end - RETIRES + DAY);
+        assert_ne!(second, first);
+        // A restart in between finds both.
+        let again = CertificateAuthority::open(&folder.0, end - RETIRES + DAY).unwrap();
+        assert_eq!((again.pem(), signer(&again, end - RETIRES + DAY)), (authority.pem(), second));
+        assert!(authority.maintain(end + DAY).unwrap());
+        assert_eq!(roots(&authority), 1);
+    }
+
+    #[test]
+    fn a_given_one_needs_the_root_and_one_key_and_is_left_alone() {
+        let (folder, now) = (Folder::new(), crate::clock::Clock::real().wall());
+        let made = CertificateAuthority::open(&folder.0, now).unwrap();
+        let kept = fs::read(folder.0.join(FILE)).unwrap();
+        let mut given = CertificateAuthority::given(made.pem().as_bytes(), &kept).unwrap();
+        assert_eq!(signer(&given, now), signer(&made, now));
+        assert!(!given.maintain(now + CA_LIFETIME).unwrap());
+        let key = KeyPair::generate().unwrap();
+        assert!(given.issue("api.box.com", &key, now + CA_LIFETIME + DAY).is_err());
+        let other = CertificateAuthority::open(&Folder::new().0, now).unwrap();
+        let refused = |certificates: &str, key: &[u8]| {
+            CertificateAuthority::given(certificates.as_bytes(), key).err().unwrap()
+        };
+        assert!(refused(&made.pem(), made.pem().as_bytes()).contains("private key"));
+        assert!(refused(&other.pem(), &kept).contains("private key"));
+        let pem = made.pem();
+        let intermediate = pem.split_at(pem.rfind("-----BEGIN").unwrap()).1.to_owned();
+        assert!(refused(&intermediate, &kept).contains("root that signed"), "{intermediate}");
+        assert!(refused("", &kept).contains("private key"));
+    }
+}

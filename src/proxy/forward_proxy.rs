@@ -21,7 +21,7 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Where the certificates for Box's hosts come from.
 pub enum Certificates {
     /// Made here, one for each host.
-    Leaves(LeafCertificates),
+    Leaves(Box<LeafCertificates>),
     /// One for all, from an authority that callers trust already.
     One(Arc<Tls>),
 }

@@ -12,3 +12,4 @@ mod streams; // lines that nobody takes
 mod resources; // sockets, descriptors, memory
 mod fake_gateway; // what programs with Box's hosts built in meet
 mod environment; // env and exec
+mod tunnels; // what is told of tunnels

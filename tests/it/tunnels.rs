@@ -106,9 +106,9 @@ async fn tokens_that_programs_ask_for_are_placeholders_and_logins_are_refused() 
         "app.box.com/api/oauth2",
         "www.box.com/api/oauth2",
     ] {
-        let token = program.post(&format!("https://{at}/token")).body("grant_type=x").send().await.unwrap();
+        let token = program.post(format!("https://{at}/token")).body("grant_type=x").send().await.unwrap();
         assert_eq!(json(token).await["access_token"], "boxgate-placeholder-not-a-token", "{at}");
-        let revoked = program.post(&format!("https://{at}/revoke")).send().await.unwrap();
+        let revoked = program.post(format!("https://{at}/revoke")).send().await.unwrap();
         assert_eq!(revoked.status(), 200, "{at}");
         let login = program.get(&format!("https://{at}/authorize?response_type=code")).await;
         assert_eq!(refusal(login).await, (403, "operation_not_allowed".to_owned()), "{at}");

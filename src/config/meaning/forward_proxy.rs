@@ -14,6 +14,7 @@ use super::reading;
 use super::secrets::{self, Surroundings};
 use crate::box_host;
 use crate::connect::proxy_matcher;
+use crate::net::ca_chain::CaChain;
 use crate::net::certificate_authority::{CertificateAuthority, PERMITTED_DOMAINS};
 use crate::routing::tunnel_list::{AN_ENTRY, Entry as Tunnel, TunnelList};
 use crate::secret::Secret;
@@ -114,7 +115,10 @@ fn authority(ca: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -
         );
     }
     let given = CertificateAuthority::given(&certificates, key.text.as_bytes());
-    notes.take(&ca.origin, given.map(drop))?;
+    let given = notes.take(&ca.origin, given)?;
+    if let Err(why) = CaChain::parse(given.pem().as_bytes(), jiff::Timestamp::now()) {
+        notes.warning(&ca.origin, format_args!("boxgate env and exec will not trust it: {why}"));
+    }
     Some(ProxyCertificate::Authority { certificates, key: Secret::new(key.text.to_string()) })
 }
 

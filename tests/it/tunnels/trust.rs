@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use boxgate::net::certificate_authority::CertificateAuthority;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose};
@@ -38,7 +37,7 @@ impl Stolen {
     fn new() -> Self {
         let folder =
             std::env::temp_dir().join(format!("boxgate-trust-{}-{}", std::process::id(), fastrand::u64(..)));
-        let authority = CertificateAuthority::open(&folder, SystemTime::now()).unwrap();
+        let authority = CertificateAuthority::open(&folder, boxgate::clock::Clock::real().wall()).unwrap();
         let pem = authority.pem();
         std::fs::write(folder.join("ca.pem"), &pem).unwrap();
         Self { folder, pem }
