@@ -29,6 +29,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Of a configuration that cannot be used, so that a service manager need not restart into it.
 const BAD_CONFIGURATION: u8 = 2;
 const DEFAULT_FILE: &str = "proxy.toml";
+/// Where callers connect unless something else is said.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
 /// An authenticating reverse proxy in front of the Box API.
 #[derive(Parser)]
@@ -56,7 +58,7 @@ enum Command {
     /// Run an in-process Box with the gateway in front: no Box account, no file
     Sandbox {
         /// Where callers connect
-        #[arg(long, value_name = "ADDR", env = "BOXGATE_LISTEN", default_value = "127.0.0.1:8080")]
+        #[arg(long, value_name = "ADDR", env = "BOXGATE_LISTEN", default_value = DEFAULT_ADDRESS)]
         listen: String,
         /// Where operators connect
         #[arg(long, value_name = "ADDR", env = "BOXGATE_ADMIN", default_value = "127.0.0.1:8081")]
@@ -283,7 +285,9 @@ fn introduce(addresses: &[String], page: Demo, out: &AccessLog) {
             "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n\n"
         ),
         None => format!(
-            "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n\n"
+            "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n\n\
+             or any program that has Box's hosts built in:\n\n  boxgate exec{} -- curl https://api.box.com/2.0/users/me\n\n",
+            if address == DEFAULT_ADDRESS { String::new() } else { format!(" --gateway http://{address}") },
         ),
     };
     if let Ok(gateway) = address.parse() {

@@ -23,6 +23,7 @@ use crate::connect::{Connector, Trust, proxy_matcher, token_client};
 use crate::grant::Grant;
 use crate::listen::{Accepted, Listener};
 use crate::metrics::Metrics;
+use crate::net::ca_chain::CaChain;
 use crate::net::certificate_authority::CertificateAuthority;
 use crate::net::descriptors::{Shares, UpstreamRoom};
 use crate::net::leaf_certificates::LeafCertificates;
@@ -290,6 +291,16 @@ fn forward_proxy(
         }
         ProxyCertificate::One(tls) => Certificates::One(tls.clone()),
     };
+    if let Certificates::Leaves(leaves) = &certificates {
+        // Whoever pins the CA needs it from a place that is trusted.
+        match CaChain::parse(leaves.pem().as_bytes(), jiff::Timestamp::now()) {
+            Ok(chain) => info!(
+                fingerprint = chain.fingerprint(),
+                "the forward proxy has a CA (boxgate exec --ca-fingerprint)"
+            ),
+            Err(why) => warn!("boxgate env and exec will not trust the forward proxy's CA: {why}"),
+        }
+    }
     let blind = BlindTunnels {
         list: settings.tunnel.clone(),
         egress: proxy_matcher(&config.upstream.proxy),

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{Proxy, Subject};
 
+mod forward_proxy;
 mod limits;
 mod refusals;
 
