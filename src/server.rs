@@ -38,13 +38,15 @@ use crate::upstream::Upstream;
 use crate::worker::{Peer, Shared, Worker};
 
 mod connection;
+mod connections;
 pub(crate) mod frame_watch;
+pub(crate) mod socket;
 pub(crate) mod stream_task;
 mod tunnel;
 pub(crate) mod watched_socket;
 
 use crate::net::connection_limit::{ConnectionLimit, OpenConnection};
-use connection::Connections;
+use connections::Connections;
 
 /// Idle connections to Box are looked over this often: another worker may wait for their descriptors.
 const SWEEP: Duration = Duration::from_secs(1);

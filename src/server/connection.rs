@@ -2,12 +2,12 @@
 //! (prior knowledge, RFC 9113 §3.3). What a caller may take its time with is in [`super::watched_socket`] for the
 //! connection, in [`super::stream_task`] for a stream of HTTP/2.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,10 +25,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::connections::Connections;
 use super::frame_watch::PREFACE;
+use super::socket::Socket;
 use super::stream_task::{Executor, Flow};
-use super::tunnel::{self, Rewound};
-use super::watched_socket::{Control, Socket, WatchedSocket};
+use super::tunnel::{self, Rewound, Served};
+use super::watched_socket::{Control, WatchedSocket};
 use crate::connect::chain;
 use crate::download::{Answer, Broken};
 use crate::gateway::{self, Opened};
@@ -46,33 +48,6 @@ const PING_AFTER: (Duration, Duration) = (Duration::from_secs(5), Duration::from
 const PING_PATIENCE: u32 = 5;
 /// A failed handshake is read away for so long.
 const LINGER: Duration = Duration::from_secs(5);
-
-/// All connections of a worker, so that they can be told to close.
-#[derive(Default)]
-pub(super) struct Connections {
-    draining: Cell<bool>,
-    open: RefCell<Vec<Weak<Control>>>,
-}
-
-impl Connections {
-    /// Idle connections close at once, the others after what they have under way.
-    pub(super) fn drain(&self) {
-        self.draining.set(true);
-        for control in self.open.borrow_mut().drain(..).filter_map(|weak| weak.upgrade()) {
-            control.drain();
-        }
-    }
-
-    pub(super) fn register(&self) -> Rc<Control> {
-        let control = Rc::new(Control { draining: Cell::new(self.draining.get()), ..Control::default() });
-        let mut open = self.open.borrow_mut();
-        if open.len() == open.capacity() {
-            open.retain(|weak| weak.strong_count() > 0);
-        }
-        open.push(Rc::downgrade(&control));
-        control
-    }
-}
 
 struct Busy(Rc<Control>);
 
@@ -290,7 +265,25 @@ async fn change<S: Socket>(
     };
     let (Some(socket), earlier) = socket.into_socket() else { return };
     let ahead = if earlier.is_empty() { ahead } else { [&*earlier, &*ahead].concat().into() };
-    tunnel::serve(worker, connections, Rewound::new(socket, ahead), tunnel, peer).await;
+    serve_tunnel(worker, connections, Rewound::new(socket, ahead), tunnel, peer).await;
+}
+
+/// Serves a tunnel to its end. On the heap, and of a type that is named: it is served by what it was opened from.
+fn serve_tunnel(
+    worker: Rc<Worker>,
+    connections: Rc<Connections>,
+    socket: Rewound,
+    opened: Opened,
+    peer: Peer,
+) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        // Counted on until the tunnel's end, where a connection holds more than one.
+        let _counted = opened.counted;
+        let served = tunnel::serve(&worker, &connections, socket, opened.tunnel, opened.exchange, peer).await;
+        if let Served::Inside { socket, peer, agreed } = served {
+            serve(worker, connections, socket, peer, agreed).await;
+        }
+    })
 }
 
 /// A CONNECT under way.
@@ -316,7 +309,7 @@ impl Asking {
             let _busy = busy;
             if let Ok(stream) = stream.await {
                 let socket = Rewound::new(TokioIo::new(stream), Bytes::new());
-                tunnel::serve(worker, connections, socket, tunnel, peer).await;
+                serve_tunnel(worker, connections, socket, tunnel, peer).await;
             }
         });
     }

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tracing::debug;
+use tokio_rustls::server::TlsStream;
+use tracing::{debug, error};
 
-use super::connection::{self, Connections};
-use super::watched_socket::Socket;
+use super::connections::Connections;
+use super::socket::Socket;
 use crate::exchange::{End, Exchange};
-use crate::gateway::Opened;
 use crate::net::descriptors::Room;
 use crate::net::relay::{Relayed, relay};
 use crate::proxy::connect::{Inside, Tunnel};
@@ -100,45 +99,58 @@ impl Socket for Rewound {
     }
 }
 
-/// Serves a tunnel to its end. On the heap, and of a type that is named: tunnels are served by what serves connections.
-pub(super) fn serve(
-    worker: Rc<Worker>,
-    connections: Rc<Connections>,
-    socket: Rewound,
-    opened: Opened,
-    peer: Peer,
-) -> Pin<Box<dyn Future<Output = ()>>> {
-    Box::pin(async move {
-        // Counted on until the tunnel's end, where a connection holds more than one.
-        let _counted = opened.counted;
-        match opened.tunnel {
-            Tunnel::Box(inside) => to_box(worker, connections, socket, inside, peer).await,
-            Tunnel::Blind(stream, room) => {
-                let record = Record { exchange: opened.exchange, relayed: Relayed::new() };
-                blind(&worker, &connections, socket, (stream, room), record).await;
-            }
-        }
-    })
+/// How far a tunnel was served.
+pub(super) enum Served {
+    /// To its end.
+    Ended,
+    /// To the end of its handshake: what comes now is HTTP for one of Box's hosts.
+    Inside {
+        /// The connection inside.
+        socket: Box<TlsStream<Rewound>>,
+        /// Its caller, who is inside of a tunnel.
+        peer: Peer,
+        /// The handshake settled on HTTP/2.
+        agreed: bool,
+    },
 }
 
-/// Shakes hands for the host that was asked for, then serves what comes.
-async fn to_box(
-    worker: Rc<Worker>,
-    connections: Rc<Connections>,
+/// Shakes hands in a tunnel to Box; serves any other to its end. `exchange`: the record of a blind one.
+pub(super) async fn serve(
+    worker: &Worker,
+    connections: &Connections,
+    socket: Rewound,
+    tunnel: Tunnel,
+    exchange: Option<Exchange>,
+    peer: Peer,
+) -> Served {
+    match tunnel {
+        Tunnel::Box(inside) => handshake(worker, connections, socket, inside, peer).await,
+        Tunnel::Blind(stream, room) => {
+            let record = Record { exchange, relayed: Relayed::new() };
+            blind(worker, connections, socket, (stream, room), record).await;
+            Served::Ended
+        }
+    }
+}
+
+/// Shakes hands for the host that was asked for.
+async fn handshake(
+    worker: &Worker,
+    connections: &Connections,
     socket: Rewound,
     mut inside: Arc<Inside>,
     mut peer: Peer,
-) {
-    let Some(proxy) = worker.forward_proxy().cloned() else { return };
+) -> Served {
+    let Some(proxy) = worker.forward_proxy() else { return Served::Ended };
     let host = inside.server_name().to_owned();
     let settings = match proxy.settings(&host, worker.clock().wall()) {
         Ok(settings) => settings,
         Err(cause) => {
-            tracing::error!(host, "a tunnel cannot be served: {cause}");
-            return;
+            error!(host, "a tunnel cannot be served: {cause}");
+            return Served::Ended;
         }
     };
-    let counted = worker.tally().connection();
+    let _counted = worker.tally().connection();
     let control = connections.register();
     let limit = worker.config().server.header_timeout;
     let accepting = TlsAcceptor::from(settings).accept(socket).into_fallible();
@@ -146,24 +158,20 @@ async fn to_box(
         biased;
         shaken = timeout(limit, Box::pin(accepting)) => shaken,
         // Nothing is in flight yet.
-        () = control.told_to_drain() => return,
+        () = control.told_to_drain() => return Served::Ended,
+    };
+    let failed = |cause: &str, is_mistrust| {
+        debug!(client = %inside.client, host, "a handshake in a tunnel failed: {cause}");
+        proxy.handshake_failed(inside.client, &host, cause, is_mistrust);
+        Served::Ended
     };
     let socket = match shaken {
         Ok(Ok(socket)) => Box::new(socket),
         Ok(Err((error, socket))) => {
-            debug!(client = %inside.client, host, "a handshake in a tunnel failed: {error}");
-            let is_mistrust = socket.was_read && is_mistrust(&error);
-            proxy.handshake_failed(inside.client, &host, &error.to_string(), is_mistrust);
-            return;
+            return failed(&error.to_string(), socket.was_read && is_mistrust(&error));
         }
-        Err(_) => {
-            debug!(client = %inside.client, host, "a handshake in a tunnel was not finished in {limit:?}");
-            proxy.handshake_failed(inside.client, &host, "too slow", false);
-            return;
-        }
+        Err(_) => return failed(&format!("it was not finished in {limit:?}"), false),
     };
-    // The connection is counted and told to drain as any other from here on.
-    drop((counted, control));
     let (_, session) = socket.get_ref();
     if session.server_name().is_some_and(|named| !named.eq_ignore_ascii_case(&host)) {
         let Inside { authority, named, client, user, .. } = &*inside;
@@ -172,7 +180,7 @@ async fn to_box(
     }
     let agreed = session.alpn_protocol() == Some(b"h2");
     (peer.secure, peer.open, peer.inside) = (true, false, Some(inside));
-    connection::serve(worker, connections, socket, peer, agreed).await;
+    Served::Inside { socket, peer, agreed }
 }
 
 /// Whether a caller broke off because it does not trust the certificate. Some say so, others just close.

@@ -16,15 +16,12 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep};
-use tokio_rustls::server::TlsStream;
 
 use super::frame_watch::{FrameWatch, PREFACE};
-use super::tunnel::Rewound;
+use super::socket::Socket;
 use crate::gateway::Opened;
 use crate::http::incoming_body::Reading;
 use crate::net::write_timeout::WriteTimeout;
@@ -41,61 +38,6 @@ const LAST_LOOK: Duration = Duration::from_millis(250);
 const FIRST_BYTE: &[u8] = b"H";
 /// hyper's own interim answer, which is none yet.
 const INVITATION: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// TCP, Unix, TLS, or a stream of HTTP/2.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
-    /// What has happened to the connection since it was last asked.
-    fn fault(&self) -> Option<io::Error>;
-    /// Makes the close to come a reset, where there is such a thing.
-    fn abort(&self);
-}
-
-impl Socket for TcpStream {
-    fn fault(&self) -> Option<io::Error> {
-        self.take_error().unwrap_or_else(Some)
-    }
-
-    fn abort(&self) {
-        // The connection is at its end: where this fails there is nothing more to do.
-        let _ = self.set_zero_linger();
-    }
-}
-
-impl Socket for UnixStream {
-    fn fault(&self) -> Option<io::Error> {
-        self.take_error().unwrap_or_else(Some)
-    }
-
-    fn abort(&self) {}
-}
-
-impl Socket for Box<TlsStream<TcpStream>> {
-    fn fault(&self) -> Option<io::Error> {
-        self.get_ref().0.fault()
-    }
-
-    fn abort(&self) {
-        self.get_ref().0.abort();
-    }
-}
-
-impl Socket for TokioIo<Upgraded> {
-    fn fault(&self) -> Option<io::Error> {
-        None
-    }
-
-    fn abort(&self) {}
-}
-
-impl Socket for Box<TlsStream<Rewound>> {
-    fn fault(&self) -> Option<io::Error> {
-        self.get_ref().0.fault()
-    }
-
-    fn abort(&self) {
-        self.get_ref().0.abort();
-    }
-}
 
 /// What the worker, the service and the socket tell each other of a connection.
 #[derive(Default)]
