@@ -7,7 +7,22 @@
 
 use http::uri::Authority;
 
-use crate::config::BoxHosts;
+use rustls::pki_types::CertificateDer;
+
+/// The four places of Box.
+#[derive(Debug, Clone)]
+pub struct BoxHosts {
+    /// Host and, if not 443, port.
+    pub api: Authority,
+    /// Of upload operations.
+    pub upload: Authority,
+    /// Of downloads.
+    pub download: Authority,
+    /// An https URL.
+    pub token_url: String,
+    /// Trusted besides the platform's roots.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+}
 
 /// A host of Box and what it serves; a configured one may serve several things.
 #[derive(Debug, Clone, PartialEq, Eq)]

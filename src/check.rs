@@ -4,11 +4,16 @@ use http::header::{AUTHORIZATION, HOST, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
 use hyper_util::client::proxy::matcher::Matcher;
 
-use crate::config::{Address, Config, Identity, Subject};
-use crate::connect::{Connector, Trust, proxy_matcher, token_client};
+use crate::config::Config;
+use crate::connect::Connector;
 use crate::grant::{Fault, Grant, Granted};
+use crate::net::address::Address;
 use crate::net::descriptors::UpstreamRoom;
+use crate::net::egress_proxy::proxy_matcher;
 use crate::net::own_listeners::OwnListeners;
+use crate::net::tls_client::Trust;
+use crate::oauth::http_client::token_client;
+use crate::oauth::identity::{Identity, Subject};
 use crate::upload::Upload;
 use crate::upstream::{Protocol, Upstream};
 

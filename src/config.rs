@@ -4,20 +4,21 @@
 //! already parsed and checked, and notes every problem with its place. Stages own the grammar of their rules
 //! (patterns, networks, host names) and never see the file.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::Authority;
-use rustls::pki_types::CertificateDer;
-
 use crate::app::Apps;
+use crate::box_host::BoxHosts;
 use crate::budget::Budget;
 use crate::host::HostList;
 use crate::limit::Limit;
+use crate::log::Log;
+use crate::net::address::Address;
+use crate::net::egress_proxy::Proxy;
 use crate::network::Networks;
+use crate::oauth::identity::Identity;
 use crate::redirect::Redirects;
 use crate::routing::tunnel_list::TunnelList;
 use crate::secret::Secret;
@@ -83,15 +84,6 @@ pub struct Listen {
     pub sources: Networks,
 }
 
-/// A socket to listen on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// TCP.
-    Tcp(SocketAddr),
-    /// `unix:PATH`.
-    Unix(PathBuf),
-}
-
 /// How programs that have Box's hosts built in use the gateway as their proxy.
 #[derive(Debug, Clone)]
 pub struct ForwardProxy {
@@ -115,43 +107,6 @@ pub enum ProxyCertificate {
     },
     /// One certificate of somebody else's authority.
     One(Arc<Tls>),
-}
-
-/// The four places of Box.
-#[derive(Debug, Clone)]
-pub struct BoxHosts {
-    /// Host and, if not 443, port.
-    pub api: Authority,
-    /// Of upload operations.
-    pub upload: Authority,
-    /// Of downloads.
-    pub download: Authority,
-    /// An https URL.
-    pub token_url: String,
-    /// Trusted besides the platform's roots.
-    pub extra_roots: Vec<CertificateDer<'static>>,
-}
-
-/// An account at Box and the app's credentials for it.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// As written; a label of metrics and access lines.
-    pub name: String,
-    /// Of the Box app.
-    pub client_id: String,
-    /// Of the Box app.
-    pub client_secret: Secret,
-    /// Whose token it is.
-    pub subject: Subject,
-}
-
-/// `box_subject_type` and `box_subject_id` of the Client Credentials Grant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
-    /// The service account of this enterprise id.
-    Enterprise(String),
-    /// The user with this id.
-    User(String),
 }
 
 /// Where counts are kept.
@@ -192,17 +147,6 @@ pub struct Upstream {
     pub rewrite_urls: bool,
 }
 
-/// The forward proxy on the way to Box.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proxy {
-    /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or not.
-    Environment,
-    /// No proxy, whatever the environment says.
-    None,
-    /// `http://[user:password@]host:port`. May hold a password.
-    Url(Secret),
-}
-
 /// How callers are served.
 #[derive(Debug, Clone)]
 pub struct Server {
@@ -216,24 +160,4 @@ pub struct Server {
     pub drain_delay: Duration,
     /// What is in flight may take so long to finish.
     pub drain_timeout: Duration,
-}
-
-/// What is logged.
-#[derive(Debug, Clone)]
-pub struct Log {
-    /// The least severe that is shown.
-    pub level: tracing::Level,
-    /// Of access lines and messages.
-    pub format: LogFormat,
-    /// Whether each request gets a line on stdout.
-    pub access: bool,
-}
-
-/// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// `key=value` for people; control bytes are escaped.
-    Text,
-    /// One JSON object a line.
-    Json,
 }

@@ -17,95 +17,21 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{AlertDescription, ClientConfig, RootCertStore};
+use rustls::AlertDescription;
+use rustls::pki_types::ServerName;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
-use tracing::warn;
 
-use crate::config::{Proxy, Upstream};
+use crate::config::Upstream;
 use crate::net::descriptors::{Room, UpstreamRoom};
+use crate::net::egress_proxy::proxy_matcher;
+use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
+use crate::net::tls_client::Trust;
 use crate::net::unsent;
-
-/// What the two client sides, reqwest's and hyper's, have in common.
-#[derive(Clone)]
-pub struct Trust {
-    roots: Arc<RootCertStore>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl Trust {
-    /// The platform's roots and these.
-    ///
-    /// # Errors
-    /// An extra root that is no certificate authority, or no root at all: nothing could ever be verified.
-    pub fn new(extra: &[CertificateDer<'static>]) -> io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        let native = rustls_native_certs::load_native_certs();
-        for error in &native.errors {
-            warn!("some of the platform's certificate roots cannot be read: {error}");
-        }
-        roots.add_parsable_certificates(native.certs);
-        for certificate in extra {
-            roots.add(certificate.clone()).map_err(|error| {
-                io::Error::other(format!("[box] ca_file holds a certificate that cannot be a root: {error}"))
-            })?;
-        }
-        if roots.is_empty() {
-            return Err(io::Error::other(
-                "the platform has no certificate roots (install ca-certificates) and [box] ca_file gives none",
-            ));
-        }
-        Ok(Self { roots: Arc::new(roots), provider: Arc::new(rustls::crypto::ring::default_provider()) })
-    }
-
-    /// A client's TLS settings that offer these protocols.
-    pub fn client_config(&self, alpn: &[&[u8]]) -> ClientConfig {
-        let builder = ClientConfig::builder_with_provider(self.provider.clone())
-            .with_safe_default_protocol_versions()
-            .expect("ring has the cipher suites of TLS 1.2 and 1.3");
-        let mut config = builder.with_root_certificates(self.roots.clone()).with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        config
-    }
-}
-
-/// The proxy rules for all traffic to Box.
-pub fn proxy_matcher(proxy: &Proxy) -> Matcher {
-    match proxy {
-        Proxy::Environment => Matcher::from_env(),
-        Proxy::None => Matcher::builder().build(),
-        Proxy::Url(url) => Matcher::builder().all(url.expose().to_owned()).build(),
-    }
-}
-
-/// The client for the token endpoint: no redirects, since the form holds the secret.
-///
-/// # Errors
-/// The proxy's URL is none.
-pub fn token_client(
-    trust: &Trust,
-    proxy: &Proxy,
-    connect_timeout: Duration,
-) -> reqwest::Result<reqwest::Client> {
-    let builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(trust.client_config(&[b"h2", b"http/1.1"]))
-        .https_only(true)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("boxgate/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(connect_timeout);
-    match proxy {
-        Proxy::Environment => builder,
-        Proxy::None => builder.no_proxy(),
-        Proxy::Url(url) => builder.no_proxy().proxy(reqwest::Proxy::all(url.expose())?),
-    }
-    .build()
-}
 
 /// TCP to anywhere but to this process itself.
 #[derive(Clone)]
@@ -307,19 +233,4 @@ impl TcpError {
 fn is_not_spoken(error: &io::Error) -> bool {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     matches!(cause, Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)))
-}
-
-/// An error's words with those of its causes.
-pub fn chain(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !words.contains(&more) {
-            words.push_str(": ");
-            words.push_str(&more);
-        }
-        source = cause.source();
-    }
-    words
 }

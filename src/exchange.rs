@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use jiff::Timestamp;
 
-use crate::config::LogFormat;
 use crate::cors::Reader;
 use crate::headers;
+use crate::log::LogFormat;
 use crate::metrics::{self, AnsweredBy, Labels};
 use crate::route;
 use crate::throttle::Admission;

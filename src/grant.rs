@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::config::{Identity, Subject};
 use crate::net::own_listeners::OwnListeners;
+use crate::oauth::identity::{Identity, Subject};
 
 /// Tokens of the newer form have over 700 characters; no more than this is taken for one.
 const LONGEST_TOKEN: usize = 4096;

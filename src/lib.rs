@@ -20,6 +20,7 @@ pub mod budget; // how often in a month?
 pub mod replicas; // how often all replicas together?
 pub mod headers; // which fields pass, in both directions?
 pub mod upload; // the request's body
+pub mod oauth; // as whom?
 pub mod token; // with what authority?
 pub mod grant; // the question to the token endpoint
 pub mod outbound; // what goes to Box

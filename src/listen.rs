@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tracing::warn;
 
-use crate::config::Address;
+use crate::net::address::Address;
 use crate::net::unsent;
 use crate::network::unmapped;
 use crate::worker::Peer;

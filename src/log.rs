@@ -12,8 +12,27 @@ use tracing::{Level, error};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::config::{Log, LogFormat};
 use crate::telemetry::line_writer::{LineWriter, unbuffered};
+
+/// What is logged.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// The least severe that is shown.
+    pub level: tracing::Level,
+    /// Of access lines and messages.
+    pub format: LogFormat,
+    /// Whether each request gets a line on stdout.
+    pub access: bool,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value` for people; control bytes are escaped.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// Lines that wait for standard error at most.
 const WAITING: usize = 8192;

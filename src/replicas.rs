@@ -41,7 +41,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use crate::budget::WhenSpent;
-use crate::connect::Trust;
+use crate::net::tls_client::Trust;
 use crate::secret::Secret;
 
 pub use keys::PauseKey;

@@ -20,7 +20,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use crate::box_host;
-use crate::config::BoxHosts;
+use crate::box_host::BoxHosts;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
 use crate::json_edit::{Edit, Editor, Node, unescaped};
 use crate::operation::{Operation, plain_path};

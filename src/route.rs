@@ -6,8 +6,8 @@
 use http::Method;
 use http::uri::Authority;
 
+use crate::box_host::BoxHosts;
 use crate::box_host::{self, BoxHost, Named};
-use crate::config::BoxHosts;
 use crate::operation::plain_path;
 use crate::refusal::Refusal;
 

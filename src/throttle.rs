@@ -16,7 +16,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::class::Class;
 use crate::clock::Clock;
-use crate::config::{Config, Subject};
+use crate::config::Config;
 use crate::limit::in_flight::{self, Guard, InFlight, Kind};
 use crate::limit::pause::{self, Pauses};
 use crate::limit::queue::{self, Admitted, Entered, Limits};
@@ -24,6 +24,7 @@ use crate::limit::rules::{Asking, Rules, User};
 use crate::limit::standing::{Standing, whole_seconds};
 use crate::limit::table::Shadow;
 use crate::limit::{Limit, box_limits};
+use crate::oauth::identity::Subject;
 use crate::operation::Operation;
 use crate::refusal::Refusal;
 use crate::replicas::Replicas;

@@ -21,8 +21,8 @@ use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Moment};
-use crate::config::Identity;
 use crate::grant::{Fault, Grant, Granted};
+use crate::oauth::identity::Identity;
 use crate::refusal::Refusal;
 
 /// Renewal starts so long before a token's end, or at half its life where that is later.
@@ -351,7 +351,7 @@ fn growing((first, longest): (Duration, Duration), nth: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Subject;
+    use crate::oauth::identity::Subject;
     use crate::secret::Secret;
 
     fn tokens(clock: &Clock) -> Arc<Tokens> {

@@ -41,9 +41,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::connect::{ConnectError, Connection, Connector, chain};
+use crate::connect::{ConnectError, Connection, Connector};
 use crate::http::incoming_body::IncomingBody;
 use crate::net::descriptors::Room;
+use crate::net::error_chain::chain;
 use crate::net::write_timeout::WriteBounded;
 use crate::upload::Attempt;
 

@@ -3,7 +3,7 @@
 use http::uri::Authority;
 
 use crate::box_host;
-use crate::config::BoxHosts;
+use crate::box_host::BoxHosts;
 
 /// One host of each kind, to try suffixes on.
 const EXAMPLES: [&str; 11] = [

@@ -12,8 +12,9 @@ use tokio_rustls::TlsConnector;
 
 use super::options::{GatewayUrl, Login};
 use super::tunnel::{Answer, Dialer, Proxy, Refusal};
-use crate::connect::{Trust, chain};
 use crate::net::ca_chain::CaChain;
+use crate::net::error_chain::chain;
+use crate::net::tls_client::Trust;
 
 /// Where a gateway with a CA of its own shows it.
 const CA_PATH: &str = "/.well-known/boxgate/ca.pem";

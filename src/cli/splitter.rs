@@ -20,7 +20,7 @@ use tower_service::Service;
 use super::box_names::BoxNames;
 use super::options::{GatewayUrl, Login};
 use super::tunnel::{Answer, AnyStream, Dialer, Head, Proxy, Refusal, head, uri};
-use crate::connect::chain;
+use crate::net::error_chain::chain;
 use crate::secret::Secret;
 
 /// More wait until one ends. Each takes two descriptors, of which a process usually has 1024.

@@ -17,7 +17,8 @@ use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use super::options::{GatewayUrl, Login};
-use crate::connect::{Trust, chain};
+use crate::net::error_chain::chain;
+use crate::net::tls_client::Trust;
 
 /// For TCP.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

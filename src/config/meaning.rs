@@ -15,9 +15,10 @@ use zeroize::Zeroizing;
 use super::problems::{Notes, Origin, Place, Problems};
 use super::values;
 use super::written::{self, Entry, Table};
-use super::{Address, Config, Listen};
+use super::{Config, Listen};
 use crate::app::{App, Apps};
 use crate::host::HostList;
+use crate::net::address::Address;
 use crate::network::Networks;
 
 use self::identities::Identities;

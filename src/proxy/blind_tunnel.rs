@@ -14,9 +14,10 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
-use crate::connect::{OutwardTcp, chain, is_loop};
+use crate::connect::{OutwardTcp, is_loop};
 use crate::host::Host;
 use crate::net::descriptors::{Room, UpstreamRoom};
+use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
 use crate::net::public_address::is_public;
 use crate::net::unsent;

@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use crate::connect::{Trust, chain};
+use crate::net::error_chain::chain;
+use crate::net::tls_client::Trust;
 use crate::secret::Secret;
 
 /// Words of a server end up in the log; so many characters of them.

@@ -31,10 +31,10 @@ use super::socket::Socket;
 use super::stream_task::{Executor, Flow};
 use super::tunnel::{self, Rewound, Served};
 use super::watched_socket::{Control, WatchedSocket};
-use crate::connect::chain;
 use crate::download::{Answer, Broken};
 use crate::gateway::{self, Opened};
 use crate::http::incoming_body::{IncomingBody, Reading};
+use crate::net::error_chain::chain;
 use crate::worker::{Peer, Worker};
 
 /// Streams times the stream window is the connection's window: one stalled upload does not stop the others.

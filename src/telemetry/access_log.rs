@@ -8,7 +8,7 @@ use std::io;
 
 use tracing::warn;
 
-use crate::config::LogFormat;
+use crate::log::LogFormat;
 use crate::telemetry::line_writer::LineWriter;
 
 /// Lines that wait for standard output at most.

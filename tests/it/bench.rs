@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use boxgate::clock::Clock;
-use boxgate::config::{self, LogFormat, Overrides};
+use boxgate::config::{self, Overrides};
+use boxgate::log::LogFormat;
 use boxgate::sandbox::{Names, Options, Sandbox};
 use boxgate::server::{self, Stop};
 use boxgate::telemetry::access_log::AccessLog;

@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use boxgate::budget::{self, Budget, Period, WhenSpent};
-use boxgate::connect::Trust;
 use boxgate::limit::{Key, Limit};
+use boxgate::net::tls_client::Trust;
 use boxgate::replicas::{
     Answer, BOUND, Cell, Health, PauseKey, Replicas, Settings, Spend, Unavailable, Verdict,
 };

@@ -9,13 +9,13 @@ use toml::de::DeValue;
 
 use super::super::problems::Notes;
 use super::super::written::{self, Entry};
-use super::super::{BoxHosts, ForwardProxy, Proxy, ProxyCertificate};
+use super::super::{ForwardProxy, ProxyCertificate};
 use super::reading;
 use super::secrets::{self, Surroundings};
-use crate::box_host;
-use crate::connect::proxy_matcher;
+use crate::box_host::{self, BoxHosts};
 use crate::net::ca_chain::CaChain;
 use crate::net::certificate_authority::{CertificateAuthority, PERMITTED_DOMAINS};
+use crate::net::egress_proxy::{Proxy, proxy_matcher};
 use crate::routing::tunnel_list::{AN_ENTRY, Entry as Tunnel, TunnelList};
 use crate::secret::Secret;
 use crate::tls::{self, Files, Tls};

@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 use super::super::problems::{Notes, Origin, Place, dotted};
 use super::super::values;
 use super::super::written::{self, Entry, kind};
-use super::super::{Identity, Subject};
 use super::secrets::{self, Surroundings};
+use crate::oauth::identity::{Identity, Subject};
 use crate::secret::Secret;
 
 /// The identities in the order of their names. One with a problem is missing, its name is not: apps refer to it.

@@ -11,8 +11,11 @@ use tracing::Level;
 use super::super::problems::Notes;
 use super::super::values;
 use super::super::written::{self, Entry, kind};
-use super::super::{BoxHosts, Log, LogFormat, Proxy, Server, Upstream};
+use super::super::{Server, Upstream};
 use super::reading;
+use crate::box_host::BoxHosts;
+use crate::log::{Log, LogFormat};
+use crate::net::egress_proxy::Proxy;
 use crate::redirect::Redirects;
 use crate::tls;
 

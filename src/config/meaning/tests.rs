@@ -1,5 +1,6 @@
 use super::*;
-use crate::config::{Proxy, Subject};
+use crate::net::egress_proxy::Proxy;
+use crate::oauth::identity::Subject;
 
 mod forward_proxy;
 mod limits;

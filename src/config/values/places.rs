@@ -7,8 +7,9 @@ use http::Uri;
 use http::uri::Authority;
 use url::Url;
 
-use crate::config::{Address, Proxy};
 use crate::host::{self, Host};
+use crate::net::address::Address;
+use crate::net::egress_proxy::Proxy;
 use crate::secret::Secret;
 
 /// What an address looks like.

@@ -1,0 +1,52 @@
+//! TLS towards others: which certificates are trusted. They are always verified; there is no switch.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+use tracing::warn;
+
+/// What the two client sides, reqwest's and hyper's, have in common.
+#[derive(Clone)]
+pub struct Trust {
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Trust {
+    /// The platform's roots and these.
+    ///
+    /// # Errors
+    /// An extra root that is no certificate authority, or no root at all: nothing could ever be verified.
+    pub fn new(extra: &[CertificateDer<'static>]) -> io::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        let native = rustls_native_certs::load_native_certs();
+        for error in &native.errors {
+            warn!("some of the platform's certificate roots cannot be read: {error}");
+        }
+        roots.add_parsable_certificates(native.certs);
+        for certificate in extra {
+            roots.add(certificate.clone()).map_err(|error| {
+                io::Error::other(format!("[box] ca_file holds a certificate that cannot be a root: {error}"))
+            })?;
+        }
+        if roots.is_empty() {
+            return Err(io::Error::other(
+                "the platform has no certificate roots (install ca-certificates) and [box] ca_file gives none",
+            ));
+        }
+        Ok(Self { roots: Arc::new(roots), provider: Arc::new(rustls::crypto::ring::default_provider()) })
+    }
+
+    /// A client's TLS settings that offer these protocols.
+    pub fn client_config(&self, alpn: &[&[u8]]) -> ClientConfig {
+        let builder = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("ring has the cipher suites of TLS 1.2 and 1.3");
+        let mut config = builder.with_root_certificates(self.roots.clone()).with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config
+    }
+}
