@@ -24,10 +24,10 @@ use crate::headers;
 use crate::listen::Listener;
 use crate::log;
 use crate::metrics::{IdentityState, LinesLost};
+use crate::net::peer::Peer;
 use crate::refusal::Refusal;
 use crate::replicas::Health;
 use crate::server::Overview;
-use crate::worker::Peer;
 
 /// Connections of operators at once, on each listener; more are closed at once.
 pub const CONNECTIONS: usize = 32;

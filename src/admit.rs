@@ -7,15 +7,40 @@ use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, Version};
 
+use crate::access::caller::{Caller, Inside};
+use crate::access::client_ip::client_ip;
 use crate::access::proxy_authorization::{self, ProxyUser};
-use crate::box_host::{self, Named};
-use crate::config::Listen;
+use crate::app::Way;
+use crate::box_host::{self, BoxHosts, Named};
 use crate::headers;
-use crate::host::{self, Host};
-use crate::proxy::connect::Inside;
+use crate::host::{self, Host, HostList};
+use crate::net::address::Address;
+use crate::net::peer::Peer;
+use crate::network::Networks;
 use crate::refusal::Refusal;
 use crate::target;
-use crate::worker::{Peer, Worker};
+
+/// Sockets and who may use them.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// At least one.
+    pub addresses: Vec<Address>,
+    /// Names that may stand in `Host`, besides localhost and IP literals. For callers the apps' own are included.
+    pub hosts: HostList,
+    /// Who may connect.
+    pub sources: Networks,
+}
+
+/// What a listener's requests are held against.
+#[derive(Debug, Clone, Copy)]
+pub struct Admission<'a> {
+    /// Names and networks.
+    pub listen: &'a Listen,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: &'a Networks,
+    /// Where Box is, for programs that name its hosts themselves; `None`: they may not.
+    pub proxied: Option<&'a BoxHosts>,
+}
 
 /// A request that may be looked at further.
 #[derive(Debug)]
@@ -35,8 +60,16 @@ pub struct Admitted<'a> {
     pub user: Option<Cow<'a, ProxyUser>>,
 }
 
+impl Admitted<'_> {
+    /// What the choice of an app depends on.
+    pub fn way(&self) -> Way<'_> {
+        let (host, client, names_box) = (self.host, self.client, self.named.is_some());
+        Way { host, client, names_box, user: self.user.as_deref() }
+    }
+}
+
 /// Judges source and client certificate.
-pub fn check_peer(listen: &Listen, peer: &Peer) -> Result<(), Refusal> {
+pub fn check_peer(listen: &Listen, peer: Peer) -> Result<(), Refusal> {
     if !listen.sources.contains(peer.address) {
         return Err(Refusal::SourceNotAllowed);
     }
@@ -47,8 +80,12 @@ pub fn check_peer(listen: &Listen, peer: &Peer) -> Result<(), Refusal> {
 }
 
 /// Judges source, client certificate, method, target, framing and Host, in this order.
-pub fn check<'a>(worker: &Worker, peer: &'a Peer, head: &'a Parts) -> Result<Admitted<'a>, Refusal> {
-    let listen = &worker.config().listen;
+pub fn check<'a>(
+    rules: &Admission<'_>,
+    caller: &'a Caller,
+    head: &'a Parts,
+) -> Result<Admitted<'a>, Refusal> {
+    let (listen, peer) = (rules.listen, caller.peer);
     check_peer(listen, peer)?;
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Refusal::MethodNotAllowed);
@@ -58,10 +95,10 @@ pub fn check<'a>(worker: &Worker, peer: &'a Peer, head: &'a Parts) -> Result<Adm
     headers::check_upgrade(&head.headers)?;
     headers::check_loop(&head.headers)?;
     let (host, authority) = authority(&head.uri, &head.headers)?;
-    if let Some(inside) = &peer.inside {
+    if let Some(inside) = &caller.inside {
         return in_tunnel(inside, host, authority);
     }
-    let named = named(worker, head, host, authority)?;
+    let named = named(rules, head, host, authority)?;
     if named.is_none() && !listen.hosts.admits(host) {
         return Err(Refusal::HostNotAllowed { host: authority.to_owned(), key: "hosts of [listen]" });
     }
@@ -72,8 +109,8 @@ pub fn check<'a>(worker: &Worker, peer: &'a Peer, head: &'a Parts) -> Result<Adm
     Ok(Admitted {
         host,
         authority,
-        client: client(worker, peer, &head.headers),
-        secure: is_secure(worker, peer, &head.headers),
+        client: client_ip(rules.trusted_proxies, peer.address, &head.headers),
+        secure: is_secure(rules.trusted_proxies, peer, &head.headers),
         named: named.map(Cow::Owned),
         user: user.map(Cow::Owned),
     })
@@ -97,12 +134,14 @@ fn in_tunnel<'a>(inside: &'a Inside, host: Host<'a>, authority: &'a str) -> Resu
 
 /// The host of Box that a request names outside of a tunnel: in absolute form (RFC 9112 §3.2.2), as a program does that
 /// reads `HTTP_PROXY`, or as a listed `Host` which names of Box's were made to lead here by.
-fn named(worker: &Worker, head: &Parts, host: Host<'_>, authority: &str) -> Result<Option<Named>, Refusal> {
-    if worker.forward_proxy().is_none() {
-        return Ok(None);
-    }
-    let hosts = &worker.config().hosts;
-    let listed = &worker.config().listen.hosts;
+fn named(
+    rules: &Admission<'_>,
+    head: &Parts,
+    host: Host<'_>,
+    authority: &str,
+) -> Result<Option<Named>, Refusal> {
+    let Some(hosts) = rules.proxied else { return Ok(None) };
+    let listed = &rules.listen.hosts;
     if head.version < Version::HTTP_2 && head.uri.scheme().is_some() {
         let of_box = box_host::named(hosts, authority.strip_suffix(":80").unwrap_or(authority));
         if of_box.is_none() && !listed.admits(host) {
@@ -119,8 +158,8 @@ fn named(worker: &Worker, head: &Parts, host: Host<'_>, authority: &str) -> Resu
     })
 }
 
-fn is_secure(worker: &Worker, peer: &Peer, headers: &HeaderMap) -> bool {
-    let trusted = worker.config().trusted_proxies.contains(peer.address);
+fn is_secure(trusted: &Networks, peer: Peer, headers: &HeaderMap) -> bool {
+    let trusted = trusted.contains(peer.address);
     match headers.get("x-forwarded-proto").filter(|_| trusted).map(|scheme| scheme.as_bytes()) {
         Some(scheme) => scheme.to_ascii_lowercase().starts_with(b"https"),
         None => peer.secure,
@@ -147,27 +186,6 @@ pub fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<(Host<'a>, 
     };
     let (host, _) = host::parse(text).ok_or(UNREADABLE)?;
     Ok((host, text))
-}
-
-/// The caller behind trusted proxies.
-pub fn client(worker: &Worker, peer: &Peer, headers: &HeaderMap) -> IpAddr {
-    if worker.config().trusted_proxies.is_empty() {
-        return peer.address;
-    }
-    let hops: Vec<IpAddr> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .flat_map(|value| value.to_str().unwrap_or_default().split(','))
-        // What is no address ends the chain: nothing left of it can be placed.
-        .map(|hop| hop.trim().parse().ok())
-        .fold(Vec::new(), |mut hops, hop| {
-            match hop {
-                Some(hop) => hops.push(hop),
-                None => hops.clear(),
-            }
-            hops
-        });
-    worker.client(peer.address, hops.into_iter())
 }
 
 /// Whether the caller waits for an invitation (RFC 9110 §10.1.1); HTTP/2 callers do not.

@@ -8,14 +8,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::access::app_key::{AppKeys, ShownKey};
 use crate::access::proxy_authorization::ProxyUser;
-use crate::admit::Admitted;
 use crate::headers::AS_USER;
 use crate::host::{Host, HostList};
 use crate::network::Networks;
 use crate::operation::Rules;
+use crate::origin::Claim;
 use crate::origin::OriginList;
-use crate::page::Claim;
-use crate::redirect::Redirects;
 use crate::refusal::Refusal;
 
 /// One app of the configuration.
@@ -47,6 +45,17 @@ pub struct App {
     pub follow_downloads: Redirects,
     /// So many of its requests may be in flight at once; `None`: any number.
     pub max_in_flight: Option<NonZeroU32>,
+}
+
+/// What becomes of Box's redirects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirects {
+    /// The gateway goes there for the caller.
+    Follow,
+    /// The caller gets it as Box gave it.
+    Pass,
+    /// The caller gets it with a `Location` on the gateway.
+    Rewrite,
 }
 
 /// Whom an app's `As-User` header may name.
@@ -126,6 +135,19 @@ impl App {
     }
 }
 
+/// By which way a request came, as far as the choice of an app depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Way<'a> {
+    /// Its `Host`, or HTTP/2's `:authority`.
+    pub host: Host<'a>,
+    /// The caller behind trusted proxies.
+    pub client: IpAddr,
+    /// It names one of Box's hosts itself: its path is Box's.
+    pub names_box: bool,
+    /// The app that its program names.
+    pub user: Option<&'a ProxyUser>,
+}
+
 /// All apps, in the order in which they are asked.
 #[derive(Debug, Clone)]
 pub struct Apps(Vec<App>);
@@ -150,16 +172,16 @@ impl Apps {
     pub fn choose<'p>(
         &self,
         path: &'p str,
-        admitted: &Admitted<'_>,
+        of: Way<'_>,
         claim: Claim<'_>,
         key: ShownKey<'_>,
     ) -> Result<(usize, &App, &'p str), Refusal> {
-        let (host, client) = (admitted.host, admitted.client);
-        if admitted.named.is_none() {
+        let Way { host, client, .. } = of;
+        if !of.names_box {
             return self.choose_by_path(path, host, client, claim, key);
         }
         // The path is Box's.
-        match &admitted.user {
+        match of.user {
             Some(user) => self.named(user, client, claim).map(|(place, app)| (place, app, path)),
             None => match self.choose_by_path("/", host, client, claim, key) {
                 Ok((place, app, _)) => Ok((place, app, path)),

@@ -42,7 +42,7 @@ pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
     let grant = Grant::new(client, config.hosts.token_url.clone(), proxies, own.clone());
     let room = UpstreamRoom::new();
     room.add(1);
-    let connector = Connector::new(&trust, upstream, room, own.clone());
+    let connector = Connector::new(&trust, upstream.connector(), room, own.clone());
     let pool = Upstream::new(connector, upstream.pool_idle_timeout, std::iter::once(&config.hosts.api));
     for identity in &config.identities {
         let result = match grant.ask(identity).await {

@@ -9,19 +9,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::Apps;
+use crate::admit::Listen;
+use crate::app::{App, Apps, Redirects};
 use crate::box_host::BoxHosts;
 use crate::budget::Budget;
-use crate::host::HostList;
+use crate::connect;
 use crate::limit::Limit;
 use crate::log::Log;
-use crate::net::address::Address;
 use crate::net::egress_proxy::Proxy;
 use crate::network::Networks;
-use crate::oauth::identity::Identity;
-use crate::redirect::Redirects;
+use crate::oauth::identity::{Identity, Subject};
 use crate::routing::tunnel_list::TunnelList;
 use crate::secret::Secret;
+use crate::throttle;
 use crate::tls::Tls;
 
 mod meaning;
@@ -71,17 +71,6 @@ pub struct Config {
     pub log: Log,
     /// What is allowed but not advised, in words for operators.
     pub warnings: Vec<String>,
-}
-
-/// Sockets and who may use them.
-#[derive(Debug, Clone)]
-pub struct Listen {
-    /// At least one.
-    pub addresses: Vec<Address>,
-    /// Names that may stand in `Host`, besides localhost and IP literals. For callers the apps' own are included.
-    pub hosts: HostList,
-    /// Who may connect.
-    pub sources: Networks,
 }
 
 /// How programs that have Box's hosts built in use the gateway as their proxy.
@@ -145,6 +134,40 @@ pub struct Upstream {
     pub follow_downloads: Redirects,
     /// Whether Box's URLs in answers point back at the gateway.
     pub rewrite_urls: bool,
+}
+
+impl Config {
+    /// What holds requests back.
+    pub fn limiter(&self) -> throttle::Settings {
+        let identity = |identity: &Identity| throttle::Identity {
+            name: identity.name.clone(),
+            user: match &identity.subject {
+                Subject::Enterprise(_) => None,
+                Subject::User(id) => Some(id.clone()),
+            },
+            client_id: identity.client_id.clone(),
+        };
+        let app = |app: &App| throttle::App { name: app.name.clone(), max_in_flight: app.max_in_flight };
+        throttle::Settings {
+            limits: self.limits.clone(),
+            box_defaults: self.box_defaults,
+            max_pause: self.upstream.max_pause,
+            identities: self.identities.iter().map(identity).collect(),
+            apps: self.apps.iter().map(app).collect(),
+        }
+    }
+}
+
+impl Upstream {
+    /// How connections to Box are opened.
+    pub fn connector(&self) -> connect::Settings {
+        connect::Settings {
+            proxy: self.proxy.clone(),
+            connect_timeout: self.connect_timeout,
+            write_timeout: self.body_timeout,
+            http2: self.http2,
+        }
+    }
 }
 
 /// How callers are served.

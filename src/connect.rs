@@ -25,9 +25,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
-use crate::config::Upstream;
 use crate::net::descriptors::{Room, UpstreamRoom};
-use crate::net::egress_proxy::proxy_matcher;
+use crate::net::egress_proxy::{Proxy, proxy_matcher};
 use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
 use crate::net::tls_client::Trust;
@@ -91,6 +90,19 @@ pub fn is_loop(error: &(dyn Error + 'static)) -> bool {
     error.is::<LeadsHere>() || error.source().is_some_and(is_loop)
 }
 
+/// How connections to Box are opened.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// On the way.
+    pub proxy: Proxy,
+    /// TCP, proxy tunnel and TLS together.
+    pub connect_timeout: Duration,
+    /// Box may take nothing of what is sent to it for so long.
+    pub write_timeout: Duration,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
+}
+
 /// Opens connections to Box.
 pub struct Connector {
     tcp: OutwardTcp,
@@ -123,16 +135,16 @@ const READ_AHEAD: usize = 64 * 1024;
 
 impl Connector {
     /// `room`: for all connections of the process. `own`: where it listens.
-    pub fn new(trust: &Trust, upstream: &Upstream, room: UpstreamRoom, own: OwnListeners) -> Self {
-        let (proxies, timeout) = (proxy_matcher(&upstream.proxy), upstream.connect_timeout);
+    pub fn new(trust: &Trust, settings: Settings, room: UpstreamRoom, own: OwnListeners) -> Self {
+        let (proxies, timeout) = (proxy_matcher(&settings.proxy), settings.connect_timeout);
         let tcp = OutwardTcp::new(own, timeout);
         let tls_http1 = TlsConnector::from(Arc::new(trust.client_config(&[b"http/1.1"])));
-        let tls = if upstream.http2 {
+        let tls = if settings.http2 {
             TlsConnector::from(Arc::new(trust.client_config(&[b"h2", b"http/1.1"])))
         } else {
             tls_http1.clone()
         };
-        Self { tcp, proxies, tls, tls_http1, timeout, write_timeout: upstream.body_timeout, room }
+        Self { tcp, proxies, tls, tls_http1, timeout, write_timeout: settings.write_timeout, room }
     }
 
     /// Connects. `make_room`: closes connections that are not needed, where there is no room for another.

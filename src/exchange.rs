@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use jiff::Timestamp;
 
+use crate::access::caller::Caller;
 use crate::cors::Reader;
 use crate::headers;
 use crate::log::LogFormat;
@@ -17,7 +18,7 @@ use crate::metrics::{self, AnsweredBy, Labels};
 use crate::route;
 use crate::throttle::Admission;
 use crate::upload::Progress;
-use crate::worker::{Peer, Worker};
+use crate::worker::Worker;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,16 +70,16 @@ pub struct Exchange {
 
 impl Exchange {
     /// Begins the record of a request that has just come.
-    pub fn begin(worker: Rc<Worker>, method: Method, uri: Uri, headers: &HeaderMap, peer: &Peer) -> Self {
+    pub fn begin(worker: Rc<Worker>, method: Method, uri: Uri, headers: &HeaderMap, caller: &Caller) -> Self {
         Self {
             started: worker.clock().mono(),
             method,
-            client: peer.address,
+            client: caller.peer.address,
             request_id: headers::request_id(headers),
             trace_id: worker.access().format().and_then(|_| headers::trace_id(headers)).map(str::to_owned),
             app: None,
             identity: None,
-            template: match &peer.inside {
+            template: match &caller.inside {
                 None => route::template(uri.path()),
                 Some(inside) => route::template_at(&inside.named, uri.path()),
             },

@@ -13,7 +13,9 @@ use hyper::ext::ReasonPhrase;
 use tracing::{error, warn};
 
 use crate::access::app_key::ShownKey;
+use crate::access::caller::Caller;
 use crate::admit;
+use crate::app::Redirects;
 use crate::class::Class;
 use crate::cors;
 use crate::download::{Answer, Source, Stream};
@@ -28,14 +30,14 @@ use crate::outbound::{self, Outbound};
 use crate::own_answer;
 use crate::page::Page;
 use crate::proxy::connect::{self, Tunnel};
-use crate::redirect::{self, Redirects};
+use crate::redirect;
 use crate::refusal::Refusal;
 use crate::rewrite::{self, Base, Rewriter};
 use crate::route::{self, Access, Route};
 use crate::throttle;
 use crate::upload::Upload;
 use crate::upstream::Lease;
-use crate::worker::{Peer, Worker};
+use crate::worker::Worker;
 
 /// What a request came to.
 pub struct Served {
@@ -56,17 +58,17 @@ pub struct Opened {
 }
 
 /// Answers one request.
-pub async fn serve(worker: Rc<Worker>, peer: Peer, request: Request<IncomingBody>) -> Served {
+pub async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<IncomingBody>) -> Served {
     let method = request.method().clone();
     // Where a proxy in front of us heeded a Content-Length beside it, the bytes behind the body are not a request
     // (RFC 9112 §6.3); hyper has dropped that field, so every such connection ends.
     let mut ends = request.headers().contains_key(TRANSFER_ENCODING);
     let mut exchange =
-        Exchange::begin(worker.clone(), method.clone(), request.uri().clone(), request.headers(), &peer);
+        Exchange::begin(worker.clone(), method.clone(), request.uri().clone(), request.headers(), &caller);
     let request_id = exchange.request_id().clone();
     // What follows a CONNECT that was refused was meant for the tunnel: it is not read as a request.
     let may_end = method == Method::CONNECT && request.version() < Version::HTTP_2;
-    let answered = answer(&worker, &peer, request, &mut exchange).await;
+    let answered = answer(&worker, &caller, request, &mut exchange).await;
     let mut opened = None;
     let reader = exchange.reader();
     let mut response = match answered {
@@ -116,7 +118,7 @@ enum Answered {
 
 async fn answer(
     worker: &Rc<Worker>,
-    peer: &Peer,
+    caller: &Caller,
     request: Request<IncomingBody>,
     exchange: &mut Exchange,
 ) -> Result<Answered, Refusal> {
@@ -124,22 +126,22 @@ async fn answer(
     let (head, body) = request.into_parts();
     if head.method == Method::CONNECT {
         // Boxed, as few are: the whole of a request's state is moved for each one.
-        let (tunnel, counted) = Box::pin(connect::open(worker, peer, &head, exchange)).await?;
+        let (tunnel, counted) = Box::pin(connect::open(worker, caller, &head, exchange)).await?;
         return Ok(Answered::Tunnel(tunnel, counted));
     }
-    let page = Page::of(&head.method, &head.headers, peer.open);
+    let page = Page::of(&head.method, &head.headers, caller.peer.open);
     if page.is_one() {
         exchange.is_of_a_page();
     }
 
-    let admitted = admit::check(worker, peer, &head)?; // may this caller speak to us?
+    let admitted = admit::check(&worker.admission(), caller, &head)?; // may this caller speak to us?
     exchange.set_client(admitted.client);
     let path = head.uri.path();
     if admitted.named.is_none() && own_answer::is_for_ca(&head.method, path) {
         return own_answer::ca(worker, page).map(Answered::Gateway);
     }
     let key = if cors::is_preflight(&head) { ShownKey::NotNeeded } else { ShownKey::of(&head.headers)? };
-    let (place, app, path) = config.apps.choose(path, &admitted, page.claim(&admitted), key)?; // which app is calling?
+    let (place, app, path) = config.apps.choose(path, admitted.way(), page.claim(&admitted), key)?; // which app is calling?
     exchange.set_app(place, app.identity);
     exchange.admit(page.check(&head.headers, &app.origins, &admitted)?); // is it a web page, and one that may call?
     if cors::is_preflight(&head) {
@@ -183,7 +185,7 @@ async fn answer(
     exchange.set_upload(outbound.upload.progress());
     forward::look_for_budget(worker, &outbound)?; // what it refuses is charged to no limit
     let broke_off = || async { Refusal::from(&outbound.upload.broke_off().await) };
-    let admission = worker.throttle().admit(config, request, broke_off).await?; // may it go now?
+    let admission = worker.throttle().admit(request, broke_off).await?; // may it go now?
     exchange.admitted(&admission);
     let stream = Stream::new(worker, &to, outbound.upload.keep_sending(), admission.slots);
     let sent = {

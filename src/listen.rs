@@ -13,9 +13,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tracing::warn;
 
 use crate::net::address::Address;
+use crate::net::peer::Peer;
 use crate::net::unsent;
 use crate::network::unmapped;
-use crate::worker::Peer;
 
 const BACKLOG: u32 = 4096;
 
@@ -97,14 +97,13 @@ impl Listener {
                     let _ = stream.set_nodelay(true);
                     unsent::bound(&stream, unsent::CALLER);
                     let address = unmapped(peer.ip());
-                    let peer =
-                        Peer { address, open: *open, secure: *secure, uncertified: false, inside: None };
+                    let peer = Peer { address, open: *open, secure: *secure, uncertified: false };
                     Ok((Accepted::Tcp(stream.into_std()?), peer))
                 }),
                 Self::Unix(listener, _) => listener.accept().await.and_then(|(stream, _)| {
                     // Only this machine's processes can open the file.
                     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-                    let peer = Peer { address, open: false, secure: false, uncertified: false, inside: None };
+                    let peer = Peer { address, open: false, secure: false, uncertified: false };
                     Ok((Accepted::Unix(stream.into_std()?), peer))
                 }),
             };

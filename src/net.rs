@@ -9,6 +9,7 @@ pub mod egress_proxy; // on the way to Box
 pub mod error_chain;
 pub mod leaf_certificates; // for Box's hosts
 pub mod own_listeners;
+pub mod peer;
 pub mod public_address;
 pub mod relay; // two sockets into each other
 pub mod tls_client; // whom to trust

@@ -252,5 +252,27 @@ impl OriginList {
     }
 }
 
+/// What a request's `Origin` claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim<'a> {
+    /// There is none.
+    Nothing,
+    /// This origin.
+    Of(Origin<'a>),
+    /// `null`, the gateway's own origin or what is none: no app can list it.
+    Unusable,
+}
+
+impl Claim<'_> {
+    /// Whether an app with these origins admits it.
+    pub fn fits(self, origins: &OriginList) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Of(origin) => origins.admits(origin),
+            Self::Unusable => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

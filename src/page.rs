@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::admit::Admitted;
 use crate::cors::Reader;
-use crate::origin::{Origin, OriginList};
+use crate::origin::{Claim, Origin, OriginList};
 use crate::refusal::Refusal;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -27,28 +27,6 @@ pub struct Page<'a> {
     /// A page sent it, or may have.
     is_one: bool,
     reads: bool,
-}
-
-/// What a request's `Origin` claims.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim<'a> {
-    /// There is none.
-    Nothing,
-    /// This origin.
-    Of(Origin<'a>),
-    /// `null`, the gateway's own origin or what is none: no app can list it.
-    Unusable,
-}
-
-impl Claim<'_> {
-    /// Whether an app with these origins admits it.
-    pub fn fits(self, origins: &OriginList) -> bool {
-        match self {
-            Self::Nothing => true,
-            Self::Of(origin) => origins.admits(origin),
-            Self::Unusable => false,
-        }
-    }
 }
 
 impl<'a> Page<'a> {

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri
 use tracing::warn;
 use url::Url;
 
+use crate::app::Redirects;
 use crate::box_host;
 use crate::exchange::Exchange;
 use crate::forward;
@@ -27,17 +28,6 @@ use crate::rewrite::{self, Base};
 use crate::upload::Upload;
 use crate::upstream::Lease;
 use crate::worker::Worker;
-
-/// What becomes of Box's redirects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Redirects {
-    /// The gateway goes there for the caller.
-    Follow,
-    /// The caller gets it as Box gave it.
-    Pass,
-    /// The caller gets it with a `Location` on the gateway.
-    Rewrite,
-}
 
 /// The caller wants Box's own redirect.
 pub const REDIRECT: HeaderName = HeaderName::from_static("x-boxgate-redirect");

@@ -15,6 +15,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
+use crate::access::caller::Caller;
 use crate::admin;
 use crate::budget::{keeper, ledger::Ledger};
 use crate::clock::Clock;
@@ -29,6 +30,7 @@ use crate::net::descriptors::{Shares, UpstreamRoom};
 use crate::net::egress_proxy::proxy_matcher;
 use crate::net::leaf_certificates::LeafCertificates;
 use crate::net::own_listeners::OwnListeners;
+use crate::net::peer::Peer;
 use crate::net::tls_client::Trust;
 use crate::oauth::http_client::token_client;
 use crate::proxy::blind_tunnel::BlindTunnels;
@@ -38,7 +40,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::throttle::Throttle;
 use crate::token::Tokens;
 use crate::upstream::Upstream;
-use crate::worker::{Peer, Shared, Worker};
+use crate::worker::{Shared, Worker};
 
 mod connection;
 mod connections;
@@ -152,7 +154,7 @@ impl Bound {
         let identities = config.identities.iter().map(|identity| identity.name.as_str().into()).collect();
         let ledger = Ledger::new(config.budgets.clone(), apps, identities, book, clock.wall());
         let replicas = replicas(&config, &trust)?;
-        let throttle = Throttle::new(&config, clock.clone(), replicas.clone());
+        let throttle = Throttle::new(config.limiter(), clock.clone(), replicas.clone());
         let own = OwnListeners::new(callers.iter().chain(&operators).filter_map(Listener::tcp_address));
         let proxies = proxy_matcher(&config.upstream.proxy);
         let grant = Arc::new(Grant::new(client, config.hosts.token_url.clone(), proxies, own.clone()));
@@ -205,7 +207,7 @@ impl Bound {
             let (room, own) = (room.clone(), own.clone());
             workers.push(WorkerThread::start(number, draining, move || {
                 let upstream = &shared.config.upstream;
-                let connector = Connector::new(&trust, upstream, room, own);
+                let connector = Connector::new(&trust, upstream.connector(), room, own);
                 let hosts = &shared.config.hosts;
                 let authorities = [&hosts.api, &hosts.upload, &hosts.download].into_iter();
                 let upstream = Upstream::new(connector, upstream.pool_idle_timeout, authorities);
@@ -402,10 +404,10 @@ async fn work(
                     match socket.into_tcp_or_unix() {
                         // On the heap: a plain connection has no room for a TLS session.
                         Ok(Ok(tcp)) if peer.secure => {
-                            Box::pin(connection::serve_tls(worker, connections, tcp, peer)).await;
+                            Box::pin(connection::serve_tls(worker, connections, tcp, Caller::outside(peer))).await;
                         }
-                        Ok(Ok(tcp)) => connection::serve(worker, connections, tcp, peer, false).await,
-                        Ok(Err(unix)) => connection::serve(worker, connections, unix, peer, false).await,
+                        Ok(Ok(tcp)) => connection::serve(worker, connections, tcp, Caller::outside(peer), false).await,
+                        Ok(Err(unix)) => connection::serve(worker, connections, unix, Caller::outside(peer), false).await,
                         Err(error) => warn!("an accepted connection cannot be served: {error}"),
                     }
                 });

@@ -16,7 +16,6 @@ use http::{HeaderMap, StatusCode};
 
 use crate::class::Class;
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::limit::in_flight::{self, Guard, InFlight, Kind};
 use crate::limit::pause::{self, Pauses};
 use crate::limit::queue::{self, Admitted, Entered, Limits};
@@ -24,7 +23,6 @@ use crate::limit::rules::{Asking, Rules, User};
 use crate::limit::standing::{Standing, whole_seconds};
 use crate::limit::table::Shadow;
 use crate::limit::{Limit, box_limits};
-use crate::oauth::identity::Subject;
 use crate::operation::Operation;
 use crate::refusal::Refusal;
 use crate::replicas::Replicas;
@@ -44,14 +42,28 @@ pub struct Throttle {
     alone: Mutex<Option<(NonZeroU32, Arc<Limits>)>>,
     pauses: Pauses,
     in_flight: Arc<InFlight>,
-    box_defaults: bool,
-    max_pause: Duration,
     replicas: Option<Arc<Replicas>>,
     /// By rule, where replicas share: by Redis, or while it has no say.
     together: Vec<Tally>,
-    identities: Vec<Identity>,
-    apps: Vec<App>,
+    /// By identity: the first one with the same client id, so one enterprise, as far as can be told.
+    enterprises: Vec<usize>,
+    settings: Settings,
     clock: Clock,
+}
+
+/// What holds requests back.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// As configured; Box's own are not among them.
+    pub limits: Vec<Limit>,
+    /// Whether Box's published limits are kept to.
+    pub box_defaults: bool,
+    /// The longest that a `Retry-After` of Box holds others.
+    pub max_pause: Duration,
+    /// Whose calls are counted, by the identities' numbers.
+    pub identities: Vec<Identity>,
+    /// Who calls, by the apps' numbers.
+    pub apps: Vec<App>,
 }
 
 #[derive(Default)]
@@ -61,18 +73,24 @@ struct Tally {
     queued: AtomicUsize,
 }
 
-struct Identity {
-    name: String,
-    /// `None`: the service account.
-    user: Option<String>,
-    client_id: String,
-    /// The place of the first identity with the same client id: one enterprise, as far as can be told.
-    enterprise: usize,
+/// An identity, as limits know it.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The user id; `None`: the service account.
+    pub user: Option<String>,
+    /// Of the Box app.
+    pub client_id: String,
 }
 
-struct App {
-    name: String,
-    max_in_flight: Option<NonZeroU32>,
+/// An app, as limits know it.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Its name in the configuration.
+    pub name: String,
+    /// So many of its requests may be in flight at once; `None`: any number.
+    pub max_in_flight: Option<NonZeroU32>,
 }
 
 /// A request on its way to Box.
@@ -125,36 +143,24 @@ impl Admission {
 }
 
 impl Throttle {
-    /// For a configuration.
-    pub fn new(config: &Config, clock: Clock, replicas: Option<Arc<Replicas>>) -> Self {
-        let limits = Limits::new(rules(config, NonZeroU32::MIN), clock.clone());
+    /// With these settings.
+    pub fn new(settings: Settings, clock: Clock, replicas: Option<Arc<Replicas>>) -> Self {
+        let limits = Limits::new(rules(&settings, NonZeroU32::MIN), clock.clone());
         let together = limits.rules().iter().map(|_| Tally::default()).collect();
-        let identities = config.identities.iter().map(|identity| Identity {
-            name: identity.name.clone(),
-            user: match &identity.subject {
-                Subject::Enterprise(_) => None,
-                Subject::User(id) => Some(id.clone()),
-            },
-            client_id: identity.client_id.clone(),
-            enterprise: config
-                .identities
-                .iter()
-                .position(|other| other.client_id == identity.client_id)
-                .unwrap_or_default(),
-        });
-        let apps =
-            config.apps.iter().map(|app| App { name: app.name.clone(), max_in_flight: app.max_in_flight });
+        let client_ids: Vec<&str> = settings.identities.iter().map(|of| of.client_id.as_str()).collect();
+        let enterprises = client_ids
+            .iter()
+            .map(|id| client_ids.iter().position(|other| other == id).unwrap_or_default())
+            .collect();
         Self {
             limits,
             alone: Mutex::new(None),
             pauses: Pauses::new(clock.clone()),
             in_flight: Arc::default(),
-            box_defaults: config.box_defaults,
-            max_pause: config.upstream.max_pause,
             replicas,
             together,
-            identities: identities.collect(),
-            apps: apps.collect(),
+            enterprises,
+            settings,
             clock,
         }
     }
@@ -164,8 +170,7 @@ impl Throttle {
         self.replicas.as_ref()
     }
 
-    /// Lets a request go, after a wait where a limit has one, or says why not. `config`: as in [`Throttle::new`].
-    /// `gone`: returns with a refusal when the caller has left, or sent what is no body; asked for only where the
+    /// Lets a request go, after a wait where a limit has one, or says why not. `gone`: returns with a refusal when the caller has left, or sent what is no body; asked for only where the
     /// request waits.
     ///
     /// # Errors
@@ -173,7 +178,6 @@ impl Throttle {
     /// where a pause began while the request stood in line.
     pub async fn admit<G: Future<Output = Refusal>>(
         &self,
-        config: &Config,
         request: Request<'_>,
         gone: impl FnOnce() -> G,
     ) -> Result<Admission, Refusal> {
@@ -195,20 +199,15 @@ impl Throttle {
                 }
             }
         }
-        unless(Box::pin(gone()), Box::pin(self.admit_later(config, asking, slots))).await
+        unless(Box::pin(gone()), Box::pin(self.admit_later(asking, slots))).await
     }
 
-    async fn admit_later(
-        &self,
-        config: &Config,
-        asking: Asking<'_>,
-        slots: Option<Guard>,
-    ) -> Result<Admission, Refusal> {
+    async fn admit_later(&self, asking: Asking<'_>, slots: Option<Guard>) -> Result<Admission, Refusal> {
         let began = self.clock.mono();
         let mut admission = match &self.replicas {
             None => self.admit_here(&self.limits, &asking).await?,
             Some(replicas) => {
-                let alone = self.divided(config, replicas.share());
+                let alone = self.divided(replicas.share());
                 match self.admit_together(replicas, &asking).await? {
                     Some(admission) => {
                         // Where Redis is lost, what has passed here has been charged here too: no second burst.
@@ -237,7 +236,7 @@ impl Throttle {
         else {
             return;
         };
-        let pause = Duration::from_secs(seconds).min(self.max_pause);
+        let pause = Duration::from_secs(seconds).min(self.settings.max_pause);
         let asking = self.asking(request);
         let alone = self.pauses.box_said(asked(&asking), status.as_u16(), None, pause);
         if let Some(replicas) = self.replicas.clone() {
@@ -277,7 +276,7 @@ impl Throttle {
 
     fn asking<'a>(&'a self, request: Request<'a>) -> Asking<'a> {
         let Request { operation, class, client, app, identity, as_user, counted } = request;
-        let of = self.identities.get(identity);
+        let of = self.settings.identities.get(identity);
         let user = as_user.or(of.and_then(|identity| identity.user.as_deref()));
         Asking {
             operation,
@@ -286,15 +285,15 @@ impl Throttle {
             app,
             identity,
             user: user.map_or(User::Service, User::Id),
-            enterprise: of.map_or(0, |identity| identity.enterprise),
+            enterprise: self.enterprises.get(identity).copied().unwrap_or_default(),
             counted_by_box: counted,
         }
     }
 
     fn slots(&self, asking: &Asking<'_>) -> Result<Option<Guard>, Refusal> {
-        let of_app = self.apps.get(asking.app).and_then(|app| app.max_in_flight);
+        let of_app = self.settings.apps.get(asking.app).and_then(|app| app.max_in_flight);
         let of_box = in_flight::of_box(asking.operation, asking.identity, asking.enterprise)
-            .filter(|_| self.box_defaults);
+            .filter(|_| self.settings.box_defaults);
         let mut wanted = [(Kind::App(asking.app), 0); 3];
         let mut count = 0;
         let of_app = of_app.map(|most| (Kind::App(asking.app), most.get() as usize));
@@ -362,14 +361,14 @@ async fn unless(
 }
 
 /// The configured limits, then Box's own, each divided.
-fn rules(config: &Config, share: NonZeroU32) -> Rules {
+fn rules(settings: &Settings, share: NonZeroU32) -> Rules {
     let divided = |limit: &Limit| Limit {
         interval: limit.interval.saturating_mul(share.get()),
         burst: NonZeroU32::new(limit.burst.get() / share).unwrap_or(NonZeroU32::MIN),
         ..limit.clone()
     };
-    let of_box = if config.box_defaults { box_limits::limits(Duration::ZERO) } else { Vec::new() };
-    Rules::new(config.limits.iter().map(divided).collect(), of_box.iter().map(divided).collect())
+    let of_box = if settings.box_defaults { box_limits::limits(Duration::ZERO) } else { Vec::new() };
+    Rules::new(settings.limits.iter().map(divided).collect(), of_box.iter().map(divided).collect())
 }
 
 /// The longest that this request waits for a pause. Its limits' own waiting comes on top.

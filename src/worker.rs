@@ -1,18 +1,16 @@
 //! What one worker thread holds: the gateway's shared parts, its own connections to Box and its own counters.
 
 use std::cell::Cell;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::admit::Admission;
 use crate::budget::ledger::Ledger;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Tally;
 use crate::net::connection_limit::ConnectionLimit;
-use crate::network::{Networks, unmapped};
-use crate::proxy::connect::Inside;
 use crate::proxy::forward_proxy::ForwardProxy;
 use crate::telemetry::access_log::AccessLog;
 use crate::throttle::Throttle;
@@ -47,21 +45,6 @@ pub struct Worker {
     stopping: Cell<bool>,
     told_to_stop: Notify,
     cut_off: Cell<bool>,
-}
-
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// The TCP peer, unmapped; on a Unix socket the loopback address.
-    pub address: IpAddr,
-    /// The listener is plain HTTP beyond loopback.
-    pub open: bool,
-    /// The connection is TLS.
-    pub secure: bool,
-    /// Callers of this listener need a certificate, and this one has shown none.
-    pub uncertified: bool,
-    /// The connection is the inside of a tunnel to one of Box's hosts.
-    pub inside: Option<Arc<Inside>>,
 }
 
 impl Worker {
@@ -151,6 +134,16 @@ impl Worker {
         self.shared.forward_proxy.as_ref()
     }
 
+    /// What callers' requests are held against.
+    pub fn admission(&self) -> Admission<'_> {
+        let config = self.config();
+        Admission {
+            listen: &config.listen,
+            trusted_proxies: &config.trusted_proxies,
+            proxied: self.shared.forward_proxy.as_ref().map(|_| &config.hosts),
+        }
+    }
+
     /// An app's name by its place.
     pub fn app_name(&self, app: usize) -> Option<&str> {
         self.config().apps.iter().nth(app).map(|app| app.name.as_str())
@@ -159,47 +152,5 @@ impl Worker {
     /// An identity's name by its place.
     pub fn identity_name(&self, identity: usize) -> Option<&str> {
         self.config().identities.get(identity).map(|identity| identity.name.as_str())
-    }
-
-    /// The client behind trusted proxies.
-    pub fn client(&self, peer: IpAddr, forwarded_for: impl DoubleEndedIterator<Item = IpAddr>) -> IpAddr {
-        client_behind(&self.config().trusted_proxies, peer, forwarded_for)
-    }
-}
-
-/// Goes back along `X-Forwarded-For` as long as the last hop is trusted: what stands left of an untrusted one can be
-/// invented.
-fn client_behind(
-    trusted: &Networks,
-    peer: IpAddr,
-    forwarded_for: impl DoubleEndedIterator<Item = IpAddr>,
-) -> IpAddr {
-    let mut client = peer;
-    for hop in forwarded_for.rev() {
-        if !trusted.contains(client) {
-            break;
-        }
-        client = unmapped(hop);
-    }
-    client
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_trusted_proxies_say_is_believed() {
-        let mut trusted = Networks::default();
-        trusted.add("10.0.0.0/8").unwrap();
-        let of = |peer: &str, hops: &[&str]| {
-            let hops: Vec<IpAddr> = hops.iter().map(|hop| hop.parse().unwrap()).collect();
-            client_behind(&trusted, peer.parse().unwrap(), hops.into_iter()).to_string()
-        };
-        assert_eq!(of("192.0.2.1", &["1.1.1.1"]), "192.0.2.1");
-        assert_eq!(of("10.0.0.1", &["1.1.1.1", "203.0.113.5"]), "203.0.113.5");
-        assert_eq!(of("10.0.0.1", &["1.1.1.1", "203.0.113.5", "10.0.0.2"]), "203.0.113.5");
-        assert_eq!(of("10.0.0.1", &[]), "10.0.0.1");
-        assert_eq!(of("10.0.0.1", &["::ffff:203.0.113.5"]), "203.0.113.5");
     }
 }

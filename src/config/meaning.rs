@@ -12,10 +12,11 @@ use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
+use super::Config;
 use super::problems::{Notes, Origin, Place, Problems};
 use super::values;
 use super::written::{self, Entry, Table};
-use super::{Config, Listen};
+use crate::admit::Listen;
 use crate::app::{App, Apps};
 use crate::host::HostList;
 use crate::net::address::Address;

@@ -3,7 +3,6 @@
 //! Sources and client certificates are judged here, for the tunnel as a whole; everything else with each request in
 //! it, which takes the way of any other request.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,17 +13,19 @@ use http::request::Parts;
 use tokio::net::TcpStream;
 
 use super::forward_proxy::ForwardProxy;
-use crate::access::proxy_authorization::{self, ProxyUser};
+use crate::access::caller::{Caller, Inside};
+use crate::access::client_ip::client_ip;
+use crate::access::proxy_authorization::{self};
 use crate::admit;
-use crate::box_host::{self, Named};
+use crate::box_host::{self};
 use crate::exchange::Exchange;
 use crate::headers;
 use crate::host;
 use crate::net::connection_limit::OpenConnection;
 use crate::net::descriptors::Room;
-use crate::page::Claim;
+use crate::origin::Claim;
 use crate::refusal::Refusal;
-use crate::worker::{Peer, Worker};
+use crate::worker::Worker;
 
 /// A tunnel that may be opened.
 pub enum Tunnel {
@@ -34,28 +35,6 @@ pub enum Tunnel {
     Blind(TcpStream, Room),
 }
 
-/// What a CONNECT said and was judged by; the same for all requests in its tunnel.
-#[derive(Debug)]
-pub struct Inside {
-    /// The host that was asked for, as every request must name it: lower case, without port 443.
-    pub authority: String,
-    /// What that host is.
-    pub named: Named,
-    /// The caller behind trusted proxies.
-    pub client: IpAddr,
-    /// The app that the program named.
-    pub user: Option<ProxyUser>,
-    /// The handshake was for another host.
-    pub is_misdirected: bool,
-}
-
-impl Inside {
-    /// The name for a certificate.
-    pub fn server_name(&self) -> &str {
-        self.authority.split(':').next().unwrap_or_default()
-    }
-}
-
 /// Judges a CONNECT; a blind tunnel is connected as well. The second value is a place among callers' connections, where
 /// the tunnel does not take that of its own connection.
 ///
@@ -63,17 +42,17 @@ impl Inside {
 /// It is refused, or the host cannot be reached.
 pub async fn open(
     worker: &Rc<Worker>,
-    peer: &Peer,
+    caller: &Caller,
     head: &Parts,
     exchange: &mut Exchange,
 ) -> Result<(Tunnel, Option<OpenConnection>), Refusal> {
     let config = worker.config();
-    admit::check_peer(&config.listen, peer)?;
+    admit::check_peer(&config.listen, caller.peer)?;
     let proxy: &Arc<ForwardProxy> = match worker.forward_proxy() {
-        Some(proxy) if peer.inside.is_none() => proxy,
+        Some(proxy) if caller.inside.is_none() => proxy,
         _ => return Err(Refusal::MethodNotAllowed),
     };
-    let client = admit::client(worker, peer, &head.headers);
+    let client = client_ip(&config.trusted_proxies, caller.peer.address, &head.headers);
     exchange.set_client(client);
     headers::check_loop(&head.headers)?;
     // Its bytes would be the tunnel's to one reader and a body to another.

@@ -31,11 +31,12 @@ use super::socket::Socket;
 use super::stream_task::{Executor, Flow};
 use super::tunnel::{self, Rewound, Served};
 use super::watched_socket::{Control, WatchedSocket};
+use crate::access::caller::Caller;
 use crate::download::{Answer, Broken};
 use crate::gateway::{self, Opened};
 use crate::http::incoming_body::{IncomingBody, Reading};
 use crate::net::error_chain::chain;
-use crate::worker::{Peer, Worker};
+use crate::worker::Worker;
 
 /// Streams times the stream window is the connection's window: one stalled upload does not stop the others.
 const STREAMS: u32 = 128;
@@ -128,7 +129,7 @@ pub(super) async fn serve_tls(
     worker: Rc<Worker>,
     connections: Rc<Connections>,
     tcp: TcpStream,
-    mut peer: Peer,
+    mut caller: Caller,
 ) {
     let Some(tls) = worker.config().tls.clone() else { return };
     let counted = worker.tally().connection();
@@ -143,7 +144,7 @@ pub(super) async fn serve_tls(
     let socket = match shaken {
         Ok(Ok(socket)) => Box::new(socket),
         Ok(Err(failure)) => {
-            debug!(peer = %peer.address, "a TLS handshake failed: {}", failure.cause);
+            debug!(peer = %caller.peer.address, "a TLS handshake failed: {}", failure.cause);
             tokio::select! {
                 _ = tokio::time::timeout(LINGER, failure.read_away()) => {}
                 () = control.told_to_drain() => {}
@@ -151,16 +152,16 @@ pub(super) async fn serve_tls(
             return;
         }
         Err(_) => {
-            debug!(peer = %peer.address, "a TLS handshake failed: it was not finished in {limit:?}");
+            debug!(peer = %caller.peer.address, "a TLS handshake failed: it was not finished in {limit:?}");
             return;
         }
     };
     // The connection is counted and told to drain as any other from here on.
     drop((counted, control));
     let (_, session) = socket.get_ref();
-    peer.uncertified = tls.wants_certificates() && session.peer_certificates().is_none();
+    caller.peer.uncertified = tls.wants_certificates() && session.peer_certificates().is_none();
     let agreed = session.alpn_protocol() == Some(b"h2");
-    serve(worker, connections, socket, peer, agreed).await;
+    serve(worker, connections, socket, caller, agreed).await;
 }
 
 /// Serves a connection to its end. `agreed`: a handshake settled on HTTP/2; otherwise the first bytes tell.
@@ -168,7 +169,7 @@ pub(super) async fn serve<S: Socket>(
     worker: Rc<Worker>,
     connections: Rc<Connections>,
     mut socket: S,
-    peer: Peer,
+    caller: Caller,
     agreed: bool,
 ) {
     let counted = worker.tally().connection();
@@ -195,7 +196,7 @@ pub(super) async fn serve<S: Socket>(
     let ping_after = (body_timeout / 3).clamp(PING_AFTER.0, PING_AFTER.1);
     let service = service_fn({
         let (worker, control, executor) = (worker.clone(), control.clone(), executor.clone());
-        let (connections, peer) = (connections.clone(), peer.clone());
+        let (connections, caller) = (connections.clone(), caller.clone());
         move |mut request: Request<Incoming>| {
             let busy = Busy::new(control.clone());
             let flow = is_http2.then(|| executor.begin());
@@ -203,12 +204,12 @@ pub(super) async fn serve<S: Socket>(
                 stream: is_http2.then(|| hyper::upgrade::on(&mut request)),
                 control: control.clone(),
                 connections: connections.clone(),
-                peer: peer.clone(),
+                caller: caller.clone(),
             });
-            let (worker, peer, request) = (worker.clone(), peer.clone(), received(request, &control));
+            let (worker, caller, request) = (worker.clone(), caller.clone(), received(request, &control));
             // Called inside: a future that is captured and then awaited has its room twice.
             async move {
-                let served = gateway::serve(worker.clone(), peer, request).await;
+                let served = gateway::serve(worker.clone(), caller, request).await;
                 if let (Some(asks), Some(tunnel)) = (asks, served.tunnel) {
                     asks.got(worker, tunnel);
                 }
@@ -240,12 +241,12 @@ pub(super) async fn serve<S: Socket>(
             let parts = connection.into_parts();
             let tunnel = control.tunnel.take();
             drop((counted, control));
-            return change(worker, connections, parts.io, parts.read_buf, tunnel, peer).await;
+            return change(worker, connections, parts.io, parts.read_buf, tunnel, caller).await;
         }
         ended
     };
     if let Err(error) = ended {
-        debug!(peer = %peer.address, "a caller's connection ended: {}", chain(&error));
+        debug!(peer = %caller.peer.address, "a caller's connection ended: {}", chain(&error));
     }
 }
 
@@ -256,7 +257,7 @@ async fn change<S: Socket>(
     mut socket: WatchedSocket<S>,
     ahead: Bytes,
     tunnel: Option<Opened>,
-    peer: Peer,
+    caller: Caller,
 ) {
     let Some(tunnel) = tunnel else {
         // An error is the caller's business.
@@ -265,7 +266,7 @@ async fn change<S: Socket>(
     };
     let (Some(socket), earlier) = socket.into_socket() else { return };
     let ahead = if earlier.is_empty() { ahead } else { [&*earlier, &*ahead].concat().into() };
-    serve_tunnel(worker, connections, Rewound::new(socket, ahead), tunnel, peer).await;
+    serve_tunnel(worker, connections, Rewound::new(socket, ahead), tunnel, caller).await;
 }
 
 /// Serves a tunnel to its end. On the heap, and of a type that is named: it is served by what it was opened from.
@@ -274,14 +275,15 @@ fn serve_tunnel(
     connections: Rc<Connections>,
     socket: Rewound,
     opened: Opened,
-    peer: Peer,
+    caller: Caller,
 ) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
         // Counted on until the tunnel's end, where a connection holds more than one.
         let _counted = opened.counted;
-        let served = tunnel::serve(&worker, &connections, socket, opened.tunnel, opened.exchange, peer).await;
-        if let Served::Inside { socket, peer, agreed } = served {
-            serve(worker, connections, socket, peer, agreed).await;
+        let served =
+            tunnel::serve(&worker, &connections, socket, opened.tunnel, opened.exchange, caller).await;
+        if let Served::Inside { socket, caller, agreed } = served {
+            serve(worker, connections, socket, caller, agreed).await;
         }
     })
 }
@@ -292,13 +294,13 @@ struct Asking {
     stream: Option<OnUpgrade>,
     control: Rc<Control>,
     connections: Rc<Connections>,
-    peer: Peer,
+    caller: Caller,
 }
 
 impl Asking {
     /// It got its tunnel, which begins once the answer was sent.
     fn got(self, worker: Rc<Worker>, tunnel: Opened) {
-        let Self { stream, control, connections, peer } = self;
+        let Self { stream, control, connections, caller } = self;
         let Some(stream) = stream else {
             control.tunnel.replace(Some(tunnel));
             return;
@@ -309,7 +311,7 @@ impl Asking {
             let _busy = busy;
             if let Ok(stream) = stream.await {
                 let socket = Rewound::new(TokioIo::new(stream), Bytes::new());
-                serve_tunnel(worker, connections, socket, tunnel, peer).await;
+                serve_tunnel(worker, connections, socket, tunnel, caller).await;
             }
         });
     }

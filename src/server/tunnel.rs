@@ -18,11 +18,13 @@ use tracing::{debug, error};
 
 use super::connections::Connections;
 use super::socket::Socket;
+use crate::access::caller::Caller;
+use crate::access::caller::Inside;
 use crate::exchange::{End, Exchange};
 use crate::net::descriptors::Room;
 use crate::net::relay::{Relayed, relay};
-use crate::proxy::connect::{Inside, Tunnel};
-use crate::worker::{Peer, Worker};
+use crate::proxy::connect::Tunnel;
+use crate::worker::Worker;
 
 /// A blind tunnel in which nothing has moved for so long has nothing under way that a drain would wait for.
 const QUIET: Duration = Duration::from_secs(1);
@@ -108,7 +110,7 @@ pub(super) enum Served {
         /// The connection inside.
         socket: Box<TlsStream<Rewound>>,
         /// Its caller, who is inside of a tunnel.
-        peer: Peer,
+        caller: Caller,
         /// The handshake settled on HTTP/2.
         agreed: bool,
     },
@@ -121,10 +123,10 @@ pub(super) async fn serve(
     socket: Rewound,
     tunnel: Tunnel,
     exchange: Option<Exchange>,
-    peer: Peer,
+    caller: Caller,
 ) -> Served {
     match tunnel {
-        Tunnel::Box(inside) => handshake(worker, connections, socket, inside, peer).await,
+        Tunnel::Box(inside) => handshake(worker, connections, socket, inside, caller).await,
         Tunnel::Blind(stream, room) => {
             let record = Record { exchange, relayed: Relayed::new() };
             blind(worker, connections, socket, (stream, room), record).await;
@@ -139,7 +141,7 @@ async fn handshake(
     connections: &Connections,
     socket: Rewound,
     mut inside: Arc<Inside>,
-    mut peer: Peer,
+    mut caller: Caller,
 ) -> Served {
     let Some(proxy) = worker.forward_proxy() else { return Served::Ended };
     let host = inside.server_name().to_owned();
@@ -179,8 +181,8 @@ async fn handshake(
         inside = Arc::new(Inside { authority, named, client: *client, user, is_misdirected: true });
     }
     let agreed = session.alpn_protocol() == Some(b"h2");
-    (peer.secure, peer.open, peer.inside) = (true, false, Some(inside));
-    Served::Inside { socket, peer, agreed }
+    (caller.peer.secure, caller.peer.open, caller.inside) = (true, false, Some(inside));
+    Served::Inside { socket, caller, agreed }
 }
 
 /// Whether a caller broke off because it does not trust the certificate. Some say so, others just close.

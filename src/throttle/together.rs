@@ -9,7 +9,6 @@ use std::time::Duration;
 use http::Method;
 
 use super::{Admission, Identity, Tally, Throttle, asked, exceeded, rules, wait_of};
-use crate::config::Config;
 use crate::limit::pause;
 use crate::limit::queue::Limits;
 use crate::limit::rules::{Asking, User};
@@ -81,7 +80,7 @@ impl Throttle {
                 Verdict::Paused { pause, left } => {
                     // Here too, so that requests come back at a growing pace.
                     if let Some(scope) = self.pauses.scopes(asked(asking)).get(pause) {
-                        self.pauses.pause(*scope, left.min(self.max_pause), self.pauses.now());
+                        self.pauses.pause(*scope, left.min(self.settings.max_pause), self.pauses.now());
                     }
                     self.pass_pause(asking, std::mem::take(&mut wait)).await?;
                 }
@@ -90,12 +89,12 @@ impl Throttle {
     }
 
     /// The limits that hold while Redis has no say.
-    pub(super) fn divided(&self, config: &Config, share: NonZeroU32) -> Arc<Limits> {
+    pub(super) fn divided(&self, share: NonZeroU32) -> Arc<Limits> {
         let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         match &*alone {
             Some((of, limits)) if *of == share => limits.clone(),
             _ => {
-                let limits = Arc::new(Limits::new(rules(config, share), self.clock.clone()));
+                let limits = Arc::new(Limits::new(rules(&self.settings, share), self.clock.clone()));
                 *alone = Some((share, limits.clone()));
                 limits
             }
@@ -104,14 +103,14 @@ impl Throttle {
 
     /// What has a count of its own, alike in all replicas.
     fn key(&self, key: Key, asking: &Asking<'_>) -> String {
-        let identity = self.identities.get(asking.identity);
+        let identity = self.settings.identities.get(asking.identity);
         let of_identity = |of: fn(&Identity) -> &str| identity.map(of).unwrap_or_default().to_owned();
         match key {
             Key::Client => match asking.client.to_canonical() {
                 IpAddr::V4(address) => address.to_string(),
                 IpAddr::V6(address) => format!("{:x}/64", address.to_bits() >> 64),
             },
-            Key::App => self.apps.get(asking.app).map(|app| app.name.clone()).unwrap_or_default(),
+            Key::App => self.settings.apps.get(asking.app).map(|app| app.name.clone()).unwrap_or_default(),
             Key::Identity => of_identity(|identity| &identity.name),
             Key::Enterprise => of_identity(|identity| &identity.client_id),
             Key::Global => String::new(),

@@ -11,11 +11,11 @@ use super::reading::{self, Text};
 use super::secrets::{self, Surroundings};
 use super::{A_HOST_LIST, host_list, named, networks};
 use crate::access::app_key::AppKeys;
+use crate::app::Redirects;
 use crate::app::{App, AsUser};
 use crate::host::HostList;
 use crate::operation::{Pattern, Rules};
 use crate::origin::{self, OriginList};
-use crate::redirect::Redirects;
 
 /// All apps, and the places of the origins that they list.
 #[derive(Debug, Default)]

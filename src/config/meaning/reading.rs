@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::super::problems::{Notes, Origin, Place, nearest};
 use super::super::values;
 use super::super::written::{Entry, kind};
-use crate::redirect::Redirects;
+use crate::app::Redirects;
 
 /// A string, from the file or a flag.
 #[derive(Debug, Clone)]

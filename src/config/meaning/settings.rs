@@ -13,10 +13,10 @@ use super::super::values;
 use super::super::written::{self, Entry, kind};
 use super::super::{Server, Upstream};
 use super::reading;
+use crate::app::Redirects;
 use crate::box_host::BoxHosts;
 use crate::log::{Log, LogFormat};
 use crate::net::egress_proxy::Proxy;
-use crate::redirect::Redirects;
 use crate::tls;
 
 const KIB: usize = 1024;

@@ -1,0 +1,46 @@
+//! Who calls, as far as the connection tells.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::access::proxy_authorization::ProxyUser;
+use crate::box_host::Named;
+use crate::net::peer::Peer;
+
+/// The other end of a connection, and the tunnel in which it is.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The other end.
+    pub peer: Peer,
+    /// The connection is the inside of a tunnel to one of Box's hosts.
+    pub inside: Option<Arc<Inside>>,
+}
+
+impl Caller {
+    /// Outside of any tunnel.
+    pub fn outside(peer: Peer) -> Self {
+        Self { peer, inside: None }
+    }
+}
+
+/// What a CONNECT said and was judged by; the same for all requests in its tunnel.
+#[derive(Debug)]
+pub struct Inside {
+    /// The host that was asked for, as every request must name it: lower case, without port 443.
+    pub authority: String,
+    /// What that host is.
+    pub named: Named,
+    /// The caller behind trusted proxies.
+    pub client: IpAddr,
+    /// The app that the program named.
+    pub user: Option<ProxyUser>,
+    /// The handshake was for another host.
+    pub is_misdirected: bool,
+}
+
+impl Inside {
+    /// The name for a certificate.
+    pub fn server_name(&self) -> &str {
+        self.authority.split(':').next().unwrap_or_default()
+    }
+}
