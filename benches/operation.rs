@@ -1,7 +1,7 @@
 //! What the rules of an app cost a request, by the length of its path: twice the path may take twice the time, not
 //! more, whatever the path is.
 
-use boxgate::operation::{Operation, Pattern, Rules};
+use boxgate::routing::operation::{Operation, Pattern, Rules};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use http::Method;
 

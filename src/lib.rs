@@ -1,63 +1,18 @@
-//! boxgate: an authenticating reverse proxy in front of the Box API. This is the map.
+//! boxgate: an authenticating reverse proxy in front of the Box API. This is the map, from the top downwards: a module
+//! imports only those below it.
 
-// The path of a request, on one screen, and the stages in its order.
-pub mod gateway;
-pub mod proxy; // programs that use the gateway as their proxy
+pub mod cli; // what each subcommand does
+pub mod server; // the process: accept, serve, stop
+pub mod admin; // what operators are told
+pub mod proxy; // the way of one request
+pub mod config; // what proxy.toml means
 pub mod access; // who may call?
-pub mod admit; // may this caller speak to us?
-pub mod target; // can the target be read in one way only?
-pub mod app; // which app is calling?
-pub mod page; // is it a web page, and one that may call?
-pub mod cors; // what may that page read?
-pub mod route; // where at Box?
-pub mod routing; // and besides Box?
-pub mod box_host; // which hosts are Box's?
-pub mod operation; // may this app do this?
-pub mod class; // of which class is it?
-pub mod throttle; // may it go now?
-pub mod limit; // how often?
-pub mod budget; // how often in a month?
-pub mod replicas; // how often all replicas together?
-pub mod headers; // which fields pass, in both directions?
-pub mod upload; // the request's body
+pub mod limits; // may it go now?
+pub mod upstream; // connections to Box
+pub mod routing; // which app, which operation, which host of Box?
 pub mod oauth; // as whom?
-pub mod token; // with what authority?
-pub mod grant; // the question to the token endpoint
-pub mod outbound; // what goes to Box
-pub mod forward; // again, and with a fresh token
-pub mod redirect; // on to where Box keeps the content
-pub mod upstream; // the pool of connections to Box
-pub mod connect; // name, TCP, proxy, TLS
-pub mod rewrite; // URLs and tokens in the answer
-pub mod json_edit; // how they are found
-pub mod download; // the answer's body
-pub mod own_answer; // what the gateway answers itself
-pub mod refusal; // where it says no
-pub mod exchange; // the record of a request
-
-// The shell: starting, serving, stopping.
-pub mod config;
-pub mod server;
-pub mod listen;
-pub mod tls; // towards callers
-pub mod worker;
-pub mod admin;
-pub mod log;
-pub mod check;
-pub mod cli; // how do programs with Box's hosts built in get here?
-
-// Ground.
-pub mod http; // bodies whose end can be believed
-pub mod host;
-pub mod origin;
-pub mod net; // what sockets cost, and how long they may take
-pub mod network;
-pub mod secret;
-pub mod clock;
-pub mod metrics;
-pub mod telemetry; // lines on their way out
-pub mod figures; // of limits and budgets
-
-// A Box to try against.
-pub mod sandbox;
+pub mod telemetry; // log, access lines, metrics
+pub mod http; // what HTTP means here
+pub mod net; // sockets, certificates, secrets, time
+pub mod sandbox; // a Box to try against; imports nothing of the others
 pub mod demo; // its page

@@ -9,17 +9,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use boxgate::cli::check;
 use boxgate::cli::options::Options as GatewayOptions;
 use boxgate::cli::shell::Shell;
 use boxgate::cli::{self, Failure};
-use boxgate::clock::Clock;
 use boxgate::config::{self, Config, Overrides, Problems};
+use boxgate::demo;
 use boxgate::demo::Demo;
+use boxgate::net::clock::Clock;
 use boxgate::sandbox::{Names, Options, Sandbox};
 use boxgate::server::{self, signals};
 use boxgate::telemetry::access_log::AccessLog;
 use boxgate::telemetry::line_writer::unbuffered;
-use boxgate::{check, demo, log};
+use boxgate::telemetry::log;
 use clap::{Args, Parser, Subcommand};
 use tracing::{info, warn};
 

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::access::proxy_authorization::ProxyUser;
-use crate::box_host::Named;
 use crate::net::peer::Peer;
+use crate::routing::box_hosts::Named;
+use crate::routing::proxy_user::ProxyUser;
 
 /// The other end of a connection, and the tunnel in which it is.
 #[derive(Debug, Clone)]

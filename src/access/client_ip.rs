@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 
-use crate::network::{Networks, unmapped};
+use crate::net::networks::{Networks, unmapped};
 
 /// The client that `X-Forwarded-For` names, as far as it is believed. `peer`: the other end of the connection.
 pub fn client_ip(trusted: &Networks, peer: IpAddr, headers: &HeaderMap) -> IpAddr {

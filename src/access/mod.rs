@@ -1,6 +1,7 @@
-//! Who may call.
+//! Who may call?
 
-pub mod app_key; // which secret does it show?
 pub mod caller; // what does the connection tell?
 pub mod client_ip; // who is behind trusted proxies?
-pub mod proxy_authorization; // which app does a program name that uses the gateway as its proxy?
+pub mod admission; // may this caller speak to us?
+pub mod browser; // is it a web page, and one that may call?
+pub mod cors; // what may that page read?

@@ -2,8 +2,8 @@
 
 use http::uri::Authority;
 
-use crate::box_host;
-use crate::box_host::BoxHosts;
+use crate::routing::box_hosts;
+use crate::routing::box_hosts::BoxHosts;
 
 /// One host of each kind, to try suffixes on.
 const EXAMPLES: [&str; 11] = [
@@ -36,7 +36,7 @@ impl BoxNames {
 
     /// Whether this is the name of one of Box's hosts, in any case. A port does not belong to it.
     pub(super) fn has(&self, name: &str) -> bool {
-        !name.contains(':') && box_host::named(&self.0, name).is_some()
+        !name.contains(':') && box_hosts::named(&self.0, name).is_some()
     }
 
     /// A list for `NO_PROXY` without the entries that would lead a program past the proxy to Box. Programs read entries

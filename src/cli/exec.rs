@@ -20,7 +20,7 @@ use super::gateway;
 use super::options::{GatewayUrl, KEY_VARIABLE, Login, Options};
 use super::splitter::Splitter;
 use super::trust_files::{Folder, TrustFiles};
-use crate::secret::Secret;
+use crate::net::secret::Secret;
 
 /// Of a command that was not found, as shells have it.
 const NOT_FOUND: u8 = 127;

@@ -1,5 +1,6 @@
 //! `boxgate env` and `boxgate exec`: programs that have Box's hosts built in go through a gateway.
 
+pub mod check; // is all well with a configuration?
 mod box_names; // which hosts go to the gateway?
 mod environment; // which variables make a program use it?
 pub mod env; // the variables, printed

@@ -13,7 +13,7 @@ use http::{HeaderValue, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::net::secret::Secret;
 
 /// Where an app's key may stand, besides a file.
 pub(super) const KEY_VARIABLE: &str = "BOXGATE_KEY";

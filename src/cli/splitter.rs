@@ -21,7 +21,7 @@ use super::box_names::BoxNames;
 use super::options::{GatewayUrl, Login};
 use super::tunnel::{Answer, AnyStream, Dialer, Head, Proxy, Refusal, head, uri};
 use crate::net::error_chain::chain;
-use crate::secret::Secret;
+use crate::net::secret::Secret;
 
 /// More wait until one ends. Each takes two descriptors, of which a process usually has 1024.
 const MOST_CONNECTIONS: usize = 450;

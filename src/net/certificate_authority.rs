@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn it_is_made_once_for_its_user_alone_and_found_again() {
         use std::os::unix::fs::PermissionsExt as _;
-        let (folder, now) = (Folder::new(), crate::clock::Clock::real().wall());
+        let (folder, now) = (Folder::new(), crate::net::clock::Clock::real().wall());
         let made = CertificateAuthority::open(&folder.0, now).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&folder.0), mode(&folder.0.join(FILE))), (0o700, 0o600));
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_root_gets_its_successor_a_year_before_its_end_and_signs_nearly_to_it() {
-        let (folder, now) = (Folder::new(), crate::clock::Clock::real().wall());
+        let (folder, now) = (Folder::new(), crate::net::clock::Clock::real().wall());
         let mut authority = CertificateAuthority::open(&folder.0, now).unwrap();
         let (end, first) = (authority.not_after().unwrap(), signer(&authority, now));
         assert!(!authority.maintain(end - OVERLAP - DAY).unwrap());
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_given_one_needs_the_root_and_one_key_and_is_left_alone() {
-        let (folder, now) = (Folder::new(), crate::clock::Clock::real().wall());
+        let (folder, now) = (Folder::new(), crate::net::clock::Clock::real().wall());
         let made = CertificateAuthority::open(&folder.0, now).unwrap();
         let kept = fs::read(folder.0.join(FILE)).unwrap();
         let mut given = CertificateAuthority::given(made.pem().as_bytes(), &kept).unwrap();

@@ -2,7 +2,7 @@
 
 use hyper_util::client::proxy::matcher::Matcher;
 
-use crate::secret::Secret;
+use crate::net::secret::Secret;
 
 /// The forward proxy on the way to Box.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 
 use crate::net::certificate_authority::CertificateAuthority;
-use crate::tls::{PROTOCOLS, provider};
+use crate::net::tls_server::{PROTOCOLS, provider};
 
 /// A program asks for a handful of Box's hosts; whoever asks for more pays for the signatures.
 const KEPT: NonZeroUsize = NonZeroUsize::new(64).unwrap();

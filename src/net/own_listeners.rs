@@ -7,7 +7,7 @@ use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 use tokio::net::lookup_host;
 
-use crate::network::unmapped;
+use crate::net::networks::unmapped;
 
 /// For names; who is slower is not found out about.
 const LOOK_UP: Duration = Duration::from_secs(5);

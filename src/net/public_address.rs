@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::network::unmapped;
+use crate::net::networks::unmapped;
 
 /// Whether the address is global unicast (IANA's registries of special-purpose addresses). One that carries an IPv4
 /// address (mapped, compatible, NAT64, 6to4) is judged by that.

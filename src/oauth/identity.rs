@@ -1,6 +1,6 @@
 //! Accounts at Box that the gateway can act as.
 
-use crate::secret::Secret;
+use crate::net::secret::Secret;
 
 /// An account at Box and the app's credentials for it.
 #[derive(Debug, Clone)]

@@ -14,15 +14,15 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
-use crate::connect::{OutwardTcp, is_loop};
-use crate::host::Host;
+use crate::http::error::Refusal;
+use crate::http::host::Host;
 use crate::net::descriptors::{Room, UpstreamRoom};
 use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
 use crate::net::public_address::is_public;
 use crate::net::unsent;
-use crate::refusal::Refusal;
 use crate::routing::tunnel_list::TunnelList;
+use crate::upstream::connector::{OutwardTcp, is_loop};
 
 /// Opens connections to hosts that are not Box's.
 pub struct BlindTunnels {

@@ -13,19 +13,19 @@ use http::request::Parts;
 use tokio::net::TcpStream;
 
 use super::forward_proxy::ForwardProxy;
+use crate::access::admission;
 use crate::access::caller::{Caller, Inside};
 use crate::access::client_ip::client_ip;
-use crate::access::proxy_authorization::{self};
-use crate::admit;
-use crate::box_host::{self};
-use crate::exchange::Exchange;
-use crate::headers;
-use crate::host;
+use crate::http::error::Refusal;
+use crate::http::headers;
+use crate::http::host;
+use crate::http::origin::Claim;
 use crate::net::connection_limit::OpenConnection;
 use crate::net::descriptors::Room;
-use crate::origin::Claim;
-use crate::refusal::Refusal;
-use crate::worker::Worker;
+use crate::proxy::request_record::Exchange;
+use crate::proxy::worker::Worker;
+use crate::routing::box_hosts::{self};
+use crate::routing::proxy_user::{self};
 
 /// A tunnel that may be opened.
 pub enum Tunnel {
@@ -47,7 +47,7 @@ pub async fn open(
     exchange: &mut Exchange,
 ) -> Result<(Tunnel, Option<OpenConnection>), Refusal> {
     let config = worker.config();
-    admit::check_peer(&config.listen, caller.peer)?;
+    admission::check_peer(&config.listen, caller.peer)?;
     let proxy: &Arc<ForwardProxy> = match worker.forward_proxy() {
         Some(proxy) if caller.inside.is_none() => proxy,
         _ => return Err(Refusal::MethodNotAllowed),
@@ -70,7 +70,7 @@ pub async fn open(
     let (host, port) = host::parse(&authority).ok_or(UNREADABLE)?;
     let port = port.ok_or(UNREADABLE)?;
     exchange.set_template(Some(authority.clone()));
-    let user = proxy_authorization::read(&head.headers)?;
+    let user = proxy_user::read(&head.headers)?;
     if let Some(user) = &user {
         let (place, app) = config.apps.named(user, client, Claim::Nothing)?;
         exchange.set_app(place, app.identity);
@@ -87,7 +87,7 @@ pub async fn open(
             Some(counted.ok_or(Refusal::Overloaded("max-connections".into()))?)
         }
     };
-    let tunnel = match box_host::named(&config.hosts, &authority) {
+    let tunnel = match box_hosts::named(&config.hosts, &authority) {
         Some(named) => {
             proxy.counts.to_box.fetch_add(1, Ordering::Relaxed);
             let authority = authority.strip_suffix(":443").unwrap_or(&authority).to_owned();

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::blind_tunnel::BlindTunnels;
 use crate::net::leaf_certificates::LeafCertificates;
-use crate::tls::Tls;
+use crate::net::tls_server::Tls;
 
 /// Callers whose mistrust was logged; the one that was told longest ago is forgotten for a new one.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();

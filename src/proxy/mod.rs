@@ -1,5 +1,14 @@
-//! The forward proxy: CONNECT, for programs that have Box's hosts built in.
+//! One request, from its head to the last byte of the answer.
 
-pub mod blind_tunnel; // to hosts that are not Box's
+pub mod handler; // the whole way, on one screen
+pub mod worker; // what each stage may need
 pub mod connect; // may this tunnel be opened?
 pub mod forward_proxy; // what all tunnels share
+pub mod blind_tunnel; // to hosts that are not Box's
+pub mod local_response; // what the gateway answers itself
+pub mod upstream_request; // what goes to Box
+pub mod forward; // again, and with a fresh token
+pub mod follow_redirect; // on to where Box keeps the content
+pub mod rewrite; // URLs and tokens in the answer
+pub mod response_body; // the answer on its way
+pub mod request_record; // what is counted and logged

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::host::{self, Host};
-use crate::network::unmapped;
+use crate::http::host::{self, Host};
+use crate::net::networks::unmapped;
 
 /// What an entry looks like, for messages.
 pub const AN_ENTRY: &str = "\"host:443\", \"*.example.com:443\" or \"10.1.2.3:443\"";

@@ -32,11 +32,11 @@ use super::stream_task::{Executor, Flow};
 use super::tunnel::{self, Rewound, Served};
 use super::watched_socket::{Control, WatchedSocket};
 use crate::access::caller::Caller;
-use crate::download::{Answer, Broken};
-use crate::gateway::{self, Opened};
 use crate::http::incoming_body::{IncomingBody, Reading};
 use crate::net::error_chain::chain;
-use crate::worker::Worker;
+use crate::proxy::handler::{self, Opened};
+use crate::proxy::response_body::{Answer, Broken};
+use crate::proxy::worker::Worker;
 
 /// Streams times the stream window is the connection's window: one stalled upload does not stop the others.
 const STREAMS: u32 = 128;
@@ -209,7 +209,7 @@ pub(super) async fn serve<S: Socket>(
             let (worker, caller, request) = (worker.clone(), caller.clone(), received(request, &control));
             // Called inside: a future that is captured and then awaited has its room twice.
             async move {
-                let served = gateway::serve(worker.clone(), caller, request).await;
+                let served = handler::serve(worker.clone(), caller, request).await;
                 if let (Some(asks), Some(tunnel)) = (asks, served.tunnel) {
                     asks.got(worker, tunnel);
                 }

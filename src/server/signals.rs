@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::Stop;
-use crate::tls::Tls;
+use crate::net::tls_server::Tls;
 
 /// What is left to do after the second signal, such as to hand over the last lines, may take this long.
 const LAST: Duration = Duration::from_millis(700);

@@ -20,11 +20,11 @@ use super::connections::Connections;
 use super::socket::Socket;
 use crate::access::caller::Caller;
 use crate::access::caller::Inside;
-use crate::exchange::{End, Exchange};
 use crate::net::descriptors::Room;
 use crate::net::relay::{Relayed, relay};
 use crate::proxy::connect::Tunnel;
-use crate::worker::Worker;
+use crate::proxy::request_record::{End, Exchange};
+use crate::proxy::worker::Worker;
 
 /// A blind tunnel in which nothing has moved for so long has nothing under way that a drain would wait for.
 const QUIET: Duration = Duration::from_secs(1);

@@ -22,10 +22,10 @@ use tokio::time::{Instant, Sleep};
 
 use super::frame_watch::{FrameWatch, PREFACE};
 use super::socket::Socket;
-use crate::gateway::Opened;
 use crate::http::incoming_body::Reading;
 use crate::net::write_timeout::WriteTimeout;
-use crate::worker::Worker;
+use crate::proxy::handler::Opened;
+use crate::proxy::worker::Worker;
 
 const LINGER: Duration = Duration::from_secs(5);
 /// Bytes that came before the end of the caller's side have found their reader after this time.

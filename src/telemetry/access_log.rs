@@ -8,8 +8,8 @@ use std::io;
 
 use tracing::warn;
 
-use crate::log::LogFormat;
 use crate::telemetry::line_writer::LineWriter;
+use crate::telemetry::log::LogFormat;
 
 /// Lines that wait for standard output at most.
 const WAITING: usize = 65_536;

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use boxgate::clock::Clock;
 use boxgate::config::{self, Overrides};
-use boxgate::log::LogFormat;
+use boxgate::net::clock::Clock;
 use boxgate::sandbox::{Names, Options, Sandbox};
 use boxgate::server::{self, Stop};
 use boxgate::telemetry::access_log::AccessLog;
+use boxgate::telemetry::log::LogFormat;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;

@@ -17,6 +17,7 @@ mod callers; // hosts, sources, apps, pages
 mod clients; // Box's own SDKs
 mod downloads; // redirects, ranges, pre-signed URLs
 mod faults; // the caller's, Box's, or the stop's
+mod layers; // what imports what
 mod limits; // rates, waiting, pauses, what is in flight
 mod operations; // every operation of Box's documents
 mod pages; // what web pages may do

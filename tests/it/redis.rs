@@ -6,13 +6,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use boxgate::budget::{self, Budget, Period, WhenSpent};
-use boxgate::limit::{Key, Limit};
-use boxgate::net::tls_client::Trust;
-use boxgate::replicas::{
+use boxgate::limits::budget::definition::{self, Budget, Period, WhenSpent};
+use boxgate::limits::budget::spending;
+use boxgate::limits::rate::limit::{Key, Limit};
+use boxgate::limits::redis::replicas::{
     Answer, BOUND, Cell, Health, PauseKey, Replicas, Settings, Spend, Unavailable, Verdict,
 };
-use boxgate::secret::Secret;
+use boxgate::net::secret::Secret;
+use boxgate::net::tls_client::Trust;
 use redis::aio::MultiplexedConnection;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::oneshot;

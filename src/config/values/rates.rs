@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::class::Class;
-use crate::config::problems::nearest;
-use crate::limit::Selector;
-use crate::operation::Pattern;
+use crate::config::diagnostics::nearest;
+use crate::limits::rate::limit::Selector;
+use crate::routing::operation::Pattern;
+use crate::routing::operation_class::Class;
 
 /// What a rate looks like.
 pub(in crate::config) const A_RATE: &str =

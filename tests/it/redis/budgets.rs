@@ -1,8 +1,8 @@
 use std::time::SystemTime;
 
-use boxgate::budget::book::Book;
-use boxgate::budget::ledger::Ledger;
-use boxgate::class::Class;
+use boxgate::limits::budget::counts::Book;
+use boxgate::limits::budget::spending::Ledger;
+use boxgate::routing::operation_class::Class;
 use jiff::Timestamp;
 
 use super::*;
@@ -10,7 +10,7 @@ use super::*;
 pub fn budget(name: &str, calls: u64, when_spent: WhenSpent) -> Budget {
     Budget {
         name: name.into(),
-        key: budget::Key::Global,
+        key: definition::Key::Global,
         calls: NonZeroU64::new(calls).unwrap(),
         per: Period::Month,
         when_spent,
@@ -102,7 +102,7 @@ fn ledger(budgets: &[&Budget]) -> Ledger {
     Ledger::new(budgets, vec!["a".into()], vec!["service".into()], book, at("2026-11-25T12:00:00Z"))
 }
 
-async fn spend(ledger: &Ledger, side: &Side, now: &str) -> Result<budget::ledger::Spent, String> {
+async fn spend(ledger: &Ledger, side: &Side, now: &str) -> Result<spending::Spent, String> {
     let spent = ledger.spend_together(&side.replicas, 0, 0, Class::General, at(now)).await;
     spent.map_err(|spent| spent.name.to_string())
 }

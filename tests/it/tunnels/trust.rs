@@ -37,7 +37,8 @@ impl Stolen {
     fn new() -> Self {
         let folder =
             std::env::temp_dir().join(format!("boxgate-trust-{}-{}", std::process::id(), fastrand::u64(..)));
-        let authority = CertificateAuthority::open(&folder, boxgate::clock::Clock::real().wall()).unwrap();
+        let authority =
+            CertificateAuthority::open(&folder, boxgate::net::clock::Clock::real().wall()).unwrap();
         let pem = authority.pem();
         std::fs::write(folder.join("ca.pem"), &pem).unwrap();
         Self { folder, pem }

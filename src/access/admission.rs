@@ -1,0 +1,203 @@
+//! Admission: may this caller speak to us, and is the request one that can be read in one way only?
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::request::Parts;
+use http::{HeaderMap, Method, Uri, Version};
+
+use crate::access::caller::{Caller, Inside};
+use crate::access::client_ip::client_ip;
+use crate::http::error::Refusal;
+use crate::http::headers;
+use crate::http::host::{self, Host, HostList};
+use crate::http::target;
+use crate::net::address::Address;
+use crate::net::networks::Networks;
+use crate::net::peer::Peer;
+use crate::routing::app::Way;
+use crate::routing::box_hosts::{self, BoxHosts, Named};
+use crate::routing::proxy_user::{self, ProxyUser};
+
+/// Sockets and who may use them.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// At least one.
+    pub addresses: Vec<Address>,
+    /// Names that may stand in `Host`, besides localhost and IP literals. For callers the apps' own are included.
+    pub hosts: HostList,
+    /// Who may connect.
+    pub sources: Networks,
+}
+
+/// What a listener's requests are held against.
+#[derive(Debug, Clone, Copy)]
+pub struct Admission<'a> {
+    /// Names and networks.
+    pub listen: &'a Listen,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: &'a Networks,
+    /// Where Box is, for programs that name its hosts themselves; `None`: they may not.
+    pub proxied: Option<&'a BoxHosts>,
+}
+
+/// A request that may be looked at further.
+#[derive(Debug)]
+pub struct Admitted<'a> {
+    /// Its `Host`, or HTTP/2's `:authority`.
+    pub host: Host<'a>,
+    /// The same with its port, as the caller wrote it.
+    pub authority: &'a str,
+    /// The caller behind trusted proxies.
+    pub client: IpAddr,
+    /// Whether the caller used https; a trusted proxy may have ended it.
+    pub secure: bool,
+    /// The host of Box that the request names itself: it came through a tunnel, in absolute form, or by a name of
+    /// Box's that leads to the gateway. Its path is Box's, not the gateway's.
+    pub named: Option<Cow<'a, Named>>,
+    /// The app that a program names which uses the gateway as its proxy.
+    pub user: Option<Cow<'a, ProxyUser>>,
+}
+
+impl Admitted<'_> {
+    /// What the choice of an app depends on.
+    pub fn way(&self) -> Way<'_> {
+        let (host, client, names_box) = (self.host, self.client, self.named.is_some());
+        Way { host, client, names_box, user: self.user.as_deref() }
+    }
+}
+
+/// Judges source and client certificate.
+pub fn check_peer(listen: &Listen, peer: Peer) -> Result<(), Refusal> {
+    if !listen.sources.contains(peer.address) {
+        return Err(Refusal::SourceNotAllowed);
+    }
+    if peer.uncertified {
+        return Err(Refusal::CertificateMissing);
+    }
+    Ok(())
+}
+
+/// Judges source, client certificate, method, target, framing and Host, in this order.
+pub fn check<'a>(
+    rules: &Admission<'_>,
+    caller: &'a Caller,
+    head: &'a Parts,
+) -> Result<Admitted<'a>, Refusal> {
+    let (listen, peer) = (rules.listen, caller.peer);
+    check_peer(listen, peer)?;
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        return Err(Refusal::MethodNotAllowed);
+    }
+    target::check(&head.uri)?;
+    headers::check_single(&head.headers)?;
+    headers::check_upgrade(&head.headers)?;
+    headers::check_loop(&head.headers)?;
+    let (host, authority) = authority(&head.uri, &head.headers)?;
+    if let Some(inside) = &caller.inside {
+        return in_tunnel(inside, host, authority);
+    }
+    let named = named(rules, head, host, authority)?;
+    if named.is_none() && !listen.hosts.admits(host) {
+        return Err(Refusal::HostNotAllowed { host: authority.to_owned(), key: "hosts of [listen]" });
+    }
+    let user = match named {
+        Some(_) => proxy_user::read(&head.headers)?,
+        None => None,
+    };
+    Ok(Admitted {
+        host,
+        authority,
+        client: client_ip(rules.trusted_proxies, peer.address, &head.headers),
+        secure: is_secure(rules.trusted_proxies, peer, &head.headers),
+        named: named.map(Cow::Owned),
+        user: user.map(Cow::Owned),
+    })
+}
+
+/// What a tunnel's CONNECT was judged by holds for its requests; each must name the host that was asked for.
+fn in_tunnel<'a>(inside: &'a Inside, host: Host<'a>, authority: &'a str) -> Result<Admitted<'a>, Refusal> {
+    let named = authority.strip_suffix(":443").unwrap_or(authority);
+    if inside.is_misdirected || !named.eq_ignore_ascii_case(&inside.authority) {
+        return Err(Refusal::NotOfThisTunnel { host: authority.to_owned(), asked: inside.authority.clone() });
+    }
+    Ok(Admitted {
+        host,
+        authority,
+        client: inside.client,
+        secure: true,
+        named: Some(Cow::Borrowed(&inside.named)),
+        user: inside.user.as_ref().map(Cow::Borrowed),
+    })
+}
+
+/// The host of Box that a request names outside of a tunnel: in absolute form (RFC 9112 §3.2.2), as a program does that
+/// reads `HTTP_PROXY`, or as a listed `Host` which names of Box's were made to lead here by.
+fn named(
+    rules: &Admission<'_>,
+    head: &Parts,
+    host: Host<'_>,
+    authority: &str,
+) -> Result<Option<Named>, Refusal> {
+    let Some(hosts) = rules.proxied else { return Ok(None) };
+    let listed = &rules.listen.hosts;
+    if head.version < Version::HTTP_2 && head.uri.scheme().is_some() {
+        let of_box = box_hosts::named(hosts, authority.strip_suffix(":80").unwrap_or(authority));
+        if of_box.is_none() && !listed.admits(host) {
+            let why =
+                "plain http:// is forwarded to Box's hosts alone; unset HTTP_PROXY for others".to_owned();
+            return Err(Refusal::TunnelNotAllowed { host: authority.to_owned(), why });
+        }
+        return Ok(of_box);
+    }
+    Ok(match host {
+        // The port is the gateway's.
+        Host::Name(name) if listed.lists(host) => box_hosts::named(hosts, name),
+        _ => None,
+    })
+}
+
+fn is_secure(trusted: &Networks, peer: Peer, headers: &HeaderMap) -> bool {
+    let trusted = trusted.contains(peer.address);
+    match headers.get("x-forwarded-proto").filter(|_| trusted).map(|scheme| scheme.as_bytes()) {
+        Some(scheme) => scheme.to_ascii_lowercase().starts_with(b"https"),
+        None => peer.secure,
+    }
+}
+
+/// The one authority that the request names; the second is the caller's spelling.
+pub fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<(Host<'a>, &'a str), Refusal> {
+    const UNREADABLE: Refusal = Refusal::BadRequest("The Host header is missing or not a host name.");
+    let field = match headers.get(HOST) {
+        None => None,
+        Some(value) => Some(value.to_str().map_err(|_| UNREADABLE)?),
+    };
+    let authority = uri.authority().map(http::uri::Authority::as_str);
+    let text = match (authority, field) {
+        (Some(authority), Some(field)) if !authority.eq_ignore_ascii_case(field) => {
+            return Err(Refusal::BadRequest(
+                "The request target names another authority than the Host header.",
+            ));
+        }
+        (Some(authority), _) => authority,
+        (None, Some(field)) => field,
+        (None, None) => return Err(UNREADABLE),
+    };
+    let (host, _) = host::parse(text).ok_or(UNREADABLE)?;
+    Ok((host, text))
+}
+
+/// Whether the caller waits for an invitation (RFC 9110 §10.1.1); HTTP/2 callers do not.
+pub fn expects_continue(head: &Parts) -> bool {
+    head.version == Version::HTTP_11
+        && head
+            .headers
+            .get(EXPECT)
+            .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// The body's length, where the caller said it: Box may answer 411 to a request without.
+pub fn length_to_say(head: &Parts) -> Option<u64> {
+    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,190 @@
+//! Web pages: is it a page that calls, and one that may? Whatever a page sent that no app admits is refused before a
+//! token, a limit or Box is touched. Answers without CORS headers would not be enough: a page that cannot read an
+//! answer can still upload and delete.
+//!
+//! Browsers tell in three ways. `Origin` goes along with every request of a script to another origin and with every
+//! one that may change something (Fetch §3.2). `Sec-Fetch-Site` goes along with all requests, but only to where the
+//! browser trusts the transport: TLS and loopback (Fetch Metadata §2.3). Elsewhere what loads an image or a frame can
+//! be told by the browser's own `User-Agent` alone. No page can invent or suppress any of them but the `Referer`,
+//! which it can suppress.
+
+use http::header::{ORIGIN, REFERER, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use crate::access::admission::Admitted;
+use crate::access::cors::Reader;
+use crate::http::error::Refusal;
+use crate::http::origin::{Claim, Origin, OriginList};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// What a request tells of a page behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct Page<'a> {
+    origin: Option<&'a HeaderValue>,
+    /// More than one `Origin`.
+    contradicts_itself: bool,
+    /// A page sent it, or may have.
+    is_one: bool,
+    reads: bool,
+}
+
+impl<'a> Page<'a> {
+    /// Reads what is told. `open`: the listener is plain HTTP beyond loopback, where browsers send no Fetch Metadata.
+    pub fn of(method: &Method, headers: &'a HeaderMap, open: bool) -> Self {
+        let origin = headers.get(ORIGIN);
+        let reads = method == Method::GET || method == Method::HEAD;
+        let is_one = match headers.get(SEC_FETCH_SITE) {
+            _ if origin.is_some() => true,
+            // A person typed the address in. Whatever a later browser says besides is a page's.
+            Some(site) => site != "none",
+            None if open && reads => {
+                headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"))
+            }
+            None => false,
+        };
+        let contradicts_itself = origin.is_some() && headers.get_all(ORIGIN).iter().nth(1).is_some();
+        Self { origin, contradicts_itself, is_one, reads }
+    }
+
+    /// Whether a page sent it, or may have.
+    pub fn is_one(self) -> bool {
+        self.is_one
+    }
+
+    /// The claim that the choice of an app takes into account.
+    pub fn claim(self, admitted: &Admitted<'_>) -> Claim<'a> {
+        match self.origin {
+            None => Claim::Nothing,
+            Some(_) if self.contradicts_itself => Claim::Unusable,
+            Some(value) => match value.to_str().ok().and_then(Origin::parse) {
+                Some(origin) if !origin.is_own(admitted.authority, admitted.secure) => Claim::Of(origin),
+                _ => Claim::Unusable,
+            },
+        }
+    }
+
+    /// Who may read the answer of the chosen app, which admits the claim. An `<img>` or `<iframe>` of an allowed
+    /// page says so by its `Referer` alone, and can only read.
+    pub fn check(
+        self,
+        headers: &HeaderMap,
+        origins: &OriginList,
+        admitted: &Admitted<'_>,
+    ) -> Result<Reader, Refusal> {
+        if let Some(origin) = self.origin {
+            return match self.claim(admitted) {
+                claim if claim.fits(origins) => Ok(Reader::Scripts(origin.clone())),
+                _ => Err(Refusal::OriginNotAllowed),
+            };
+        }
+        let refers = || {
+            let referer = headers.get(REFERER)?.to_str().ok()?;
+            let origin = Origin::of_url(referer)?;
+            (!origin.is_own(admitted.authority, admitted.secure) && origins.admits(origin)).then_some(())
+        };
+        if self.reads && !origins.is_empty() && refers().is_some() {
+            Ok(Reader::Elements)
+        } else if self.is_one {
+            Err(Refusal::OriginNotAllowed)
+        } else {
+            Ok(Reader::NoPage)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::host;
+    use crate::http::origin::Pattern;
+
+    /// Who may read, for an app that lists `https://a.example`; `None`: refused.
+    fn reader(method: Method, fields: &[(&'static str, &'static str)], open: bool) -> Option<Reader> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let authority = "gate.example";
+        let host = host::parse(authority).unwrap().0;
+        let client = [127, 0, 0, 1].into();
+        let admitted = Admitted { host, authority, client, secure: true, named: None, user: None };
+        let entries = ["https://a.example", "https://gate.example"];
+        let origins = OriginList::new(entries.iter().map(|entry| Pattern::parse(entry).unwrap()).collect());
+        let page = Page::of(&method, &headers, open);
+        if !page.claim(&admitted).fits(&origins) {
+            return None;
+        }
+        page.check(&headers, &origins, &admitted).ok()
+    }
+
+    const MOZILLA: (&str, &str) = ("user-agent", "Mozilla/5.0");
+    const ALLOWED: (&str, &str) = ("referer", "https://a.example/x");
+
+    #[test]
+    fn who_is_no_page_reads_as_ever() {
+        for (method, fields, open) in [
+            (Method::GET, &[][..], true),
+            (Method::POST, &[], true),
+            (Method::GET, &[("user-agent", "curl/8")], true),
+            (Method::GET, &[MOZILLA], false),
+            (Method::POST, &[MOZILLA], true),
+            (Method::GET, &[("sec-fetch-site", "none"), MOZILLA], true),
+            (Method::GET, &[("sec-fetch-mode", "cors")], false), // Node's fetch
+            (Method::GET, &[("referer", "https://b.example/")], false),
+            (Method::POST, &[ALLOWED], false),
+        ] {
+            assert_eq!(reader(method, fields, open), Some(Reader::NoPage), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn an_allowed_page_may_call() {
+        let origin = ("origin", "https://a.example");
+        let scripts = Some(Reader::Scripts(HeaderValue::from_static("https://a.example")));
+        for (method, fields) in [
+            (Method::GET, &[origin][..]),
+            (Method::DELETE, &[origin, ("sec-fetch-site", "cross-site"), MOZILLA]),
+            (Method::OPTIONS, &[origin, ("referer", "https://b.example/")]),
+        ] {
+            assert_eq!(reader(method, fields, true), scripts, "{fields:?}");
+        }
+        for method in [Method::GET, Method::HEAD] {
+            for fields in [
+                &[ALLOWED, ("sec-fetch-site", "cross-site")][..],
+                &[ALLOWED, ("sec-fetch-site", "same-site"), MOZILLA],
+                &[ALLOWED, MOZILLA],
+            ] {
+                assert_eq!(reader(method.clone(), fields, true), Some(Reader::Elements), "{fields:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_other_page_is_refused() {
+        let cross = ("sec-fetch-site", "cross-site");
+        for (method, fields) in [
+            (Method::GET, &[("origin", "null")][..]),
+            (Method::GET, &[("origin", "")]),
+            (Method::GET, &[("origin", "https://b.example"), ALLOWED]),
+            (Method::GET, &[("origin", "https://a.example"), ("origin", "https://a.example")]),
+            (Method::GET, &[("origin", "https://a.example, https://a.example")]),
+            (Method::GET, &[("origin", "https://gate.example")]),
+            (Method::GET, &[("sec-fetch-site", "same-origin"), ("referer", "https://gate.example/x")]),
+            (Method::GET, &[cross]),
+            (Method::GET, &[("sec-fetch-site", "same-site")]),
+            (Method::GET, &[("sec-fetch-site", "same-origin")]),
+            (Method::GET, &[("sec-fetch-site", "None")]),
+            (Method::GET, &[("sec-fetch-site", "")]),
+            (Method::GET, &[cross, ("referer", "https://b.example/")]),
+            (Method::GET, &[cross, ("referer", "https://a.example@b.example/")]),
+            (Method::POST, &[cross, ALLOWED]),
+            (Method::DELETE, &[cross, ALLOWED]),
+            (Method::OPTIONS, &[cross, ALLOWED]),
+            (Method::GET, &[MOZILLA]),
+            (Method::HEAD, &[MOZILLA, ("referer", "https://b.example/")]),
+        ] {
+            assert_eq!(reader(method, fields, true), None, "{fields:?}");
+        }
+    }
+}

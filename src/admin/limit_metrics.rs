@@ -1,0 +1,109 @@
+//! Figures of limits, budgets and tunnels, as Prometheus text: who spent what, what is left, what was refused.
+
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use crate::limits::budget::spending::{BudgetState, Ledger};
+use crate::limits::limiter::{Figures, Throttle};
+use crate::proxy::forward_proxy::Counts;
+use crate::telemetry::metrics::Text;
+
+/// Adds the tunnels of the forward proxy.
+pub(super) fn tunnels(text: &mut Text, counts: &Counts) {
+    text.head("tunnels_total", "counter", "Tunnels that were opened, to Box's hosts and to others.");
+    for (to, count) in [("box", &counts.to_box), ("other", &counts.blind)] {
+        text.line("tunnels_total", &format!("to=\"{to}\""), count.load(Ordering::Relaxed) as f64);
+    }
+    let help = "TLS handshakes in tunnels that came to nothing, where a program does not trust the CA say.";
+    let failed = counts.failed_handshakes.load(Ordering::Relaxed);
+    text.simple("tunnel_handshakes_failed_total", "counter", help, failed);
+}
+
+/// Adds the limits, and what replicas share.
+pub(super) fn limits(text: &mut Text, throttle: &Throttle) {
+    let figures = throttle.figures();
+    let mut column = |name, kind, help, of: fn(&Figures) -> u64| {
+        text.head(name, kind, help);
+        for limit in &figures {
+            text.line(name, &format!("limit=\"{}\"", limit.limit), of(limit) as f64);
+        }
+    };
+    column("limited_total", "counter", "Requests that a limit refused.", |limit| limit.refused);
+    let help = "Requests that a limit with enforce = false would have refused.";
+    column("would_limit_total", "counter", help, |limit| limit.shadow);
+    column("limit_queued", "gauge", "Requests that wait for a limit.", |limit| limit.queued as u64);
+    let help = "Pauses that Box asked for and that hold or have just ended.";
+    text.simple("pauses", "gauge", help, throttle.paused() as u64);
+    let Some(replicas) = throttle.replicas() else { return };
+    let shared = replicas.snapshot();
+    let help =
+        "1 while limits, pauses and budgets are shared through Redis, 0 while this process goes alone.";
+    text.simple("redis_shared", "gauge", help, shared.shared.into());
+    text.simple("redis_operations_total", "counter", "Questions to Redis.", shared.operations);
+    text.simple(
+        "redis_errors_total",
+        "counter",
+        "Questions that Redis did not answer in time.",
+        shared.errors,
+    );
+    text.simple("redis_losses_total", "counter", "Times that Redis was given up.", shared.losses);
+    text.simple("redis_replicas", "gauge", "Replicas, as Redis knew last.", u64::from(shared.replicas));
+    text.head("redis_seconds_total", "counter", "Time that Redis took to answer.");
+    text.plain("redis_seconds_total", shared.latency.as_secs_f64());
+}
+
+/// Adds the budgets and the calls of this month and the last.
+pub(super) fn budgets(text: &mut Text, ledger: &Ledger, now: SystemTime) {
+    let snapshot = ledger.snapshot(now);
+    let labels = |state: &BudgetState| {
+        let (name, key, value) = (&state.name, state.key.as_str(), &state.value);
+        format!("budget=\"{name}\",key=\"{key}\",value=\"{value}\"")
+    };
+    let mut column = |name, kind, help, of: fn(&BudgetState) -> u64| {
+        text.head(name, kind, help);
+        for state in &snapshot.budgets {
+            text.line(name, &labels(state), of(state) as f64);
+        }
+    };
+    column("budget_calls", "gauge", "Calls that a budget has in its day or month.", |state| state.calls);
+    column("budget_used_calls", "gauge", "Calls made in the budget's current day or month.", |state| {
+        state.used
+    });
+    column(
+        "budget_forecast_calls",
+        "gauge",
+        "Calls that will have been made at the period's end, if they go on as till now.",
+        |state| state.forecast,
+    );
+    column(
+        "budget_refused_total",
+        "counter",
+        "Calls refused by a budget, or with enforce = false those that would have been.",
+        |state| state.refused,
+    );
+    text.head("box_calls", "gauge", "Calls of Box's API in this month and the last (UTC), by who made them.");
+    for spent in &snapshot.spent {
+        let (month, app, identity, class) = (&spent.month, &spent.app, &spent.identity, &spent.class);
+        let labels = format!("month=\"{month}\",app=\"{app}\",identity=\"{identity}\",class=\"{class}\"");
+        text.line("box_calls", &labels, spent.calls as f64);
+    }
+    let file = &ledger.book().file;
+    text.simple(
+        "state_in_memory",
+        "gauge",
+        "1 where counts of calls are lost when the process ends, as there is no file for them.",
+        file.in_memory.load(Ordering::Relaxed).into(),
+    );
+    text.simple(
+        "state_set_aside_total",
+        "counter",
+        "State files that were found corrupt and set aside.",
+        file.set_aside.load(Ordering::Relaxed),
+    );
+    text.simple(
+        "state_write_failures_total",
+        "counter",
+        "Times that counts of calls could not be written down.",
+        file.failed_writes.load(Ordering::Relaxed),
+    );
+}

@@ -1,0 +1,202 @@
+//! The operators' listener: `/healthz`, `/readyz`, `/metrics`. A scrape or a probe now and then, so plain hyper on
+//! the accepting thread.
+
+mod limit_metrics; // of limits, budgets and tunnels
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use crate::access::admission;
+use crate::http::error::Refusal;
+use crate::http::headers;
+use crate::limits::redis::replicas::Health;
+use crate::net::listener::Listener;
+use crate::net::peer::Peer;
+use crate::proxy::worker::Shared;
+use crate::telemetry::log;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{IdentityState, LinesLost};
+
+/// Connections of operators at once, on each listener; more are closed at once.
+pub const CONNECTIONS: usize = 32;
+/// A connection ends after what is under way then …
+const LIFETIME: Duration = Duration::from_secs(60);
+/// … which has so long to end: an operator that does not read holds no descriptor for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What operators may look at.
+pub struct Overview {
+    /// Shared with the workers.
+    pub shared: Arc<Shared>,
+    /// Of all workers.
+    pub metrics: Metrics,
+    /// Set once stopping has begun.
+    pub draining: AtomicBool,
+}
+
+/// Serves one listener; never returns.
+pub async fn serve(listener: Listener, overview: Arc<Overview>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let (accepted, peer) = listener.accept().await;
+        let Ok(room) = room.clone().try_acquire_owned() else { continue };
+        // An idle connection outlives this and holds nothing of what is to end.
+        let overview = Arc::downgrade(&overview);
+        tokio::spawn(async move {
+            let _room = room;
+            let served = match accepted.into_tcp_or_unix() {
+                Ok(Ok(tcp)) => connection(TokioIo::new(tcp), peer, overview).await,
+                Ok(Err(unix)) => connection(TokioIo::new(unix), peer, overview).await,
+                Err(_) => Ok(()),
+            };
+            if let Err(error) = served {
+                debug!("an operator's connection ended: {error}");
+            }
+        });
+    }
+}
+
+async fn connection<S>(socket: S, peer: Peer, overview: Weak<Overview>) -> hyper::Result<()>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin,
+{
+    let service = service_fn(move |request| {
+        let answer = match overview.upgrade() {
+            Some(overview) => answer(&overview, &peer, &request),
+            None => text_page(StatusCode::SERVICE_UNAVAILABLE, "stopped\n".to_owned()).map(Full::new),
+        };
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_secs(10))
+            .serve_connection(socket, service)
+    );
+    if let Ok(ended) = tokio::time::timeout(LIFETIME, connection.as_mut()).await {
+        return ended;
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::time::timeout(PATIENCE, connection).await.unwrap_or(Ok(()))
+}
+
+fn answer(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let mut response = match page(overview, peer, request) {
+        Ok(response) => response,
+        Err(refusal) => {
+            let id = headers::request_id(request.headers());
+            refusal.response(id.to_str().unwrap_or_default())
+        }
+    };
+    headers::guard(response.headers_mut());
+    response.map(Full::new)
+}
+
+fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result<Response<Bytes>, Refusal> {
+    let admin = &overview.shared.config.admin;
+    if !admin.sources.contains(peer.address) {
+        return Err(Refusal::SourceNotAllowed);
+    }
+    let (host, text) = admission::authority(request.uri(), request.headers())?;
+    if !admin.hosts.admits(host) {
+        return Err(Refusal::HostNotAllowed { host: text.to_owned(), key: "hosts of [admin]" });
+    }
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut response = Refusal::MethodNotAllowed.response("");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Ok(response);
+    }
+    match request.uri().path() {
+        "/healthz" => Ok(text_page(StatusCode::OK, "ok\n".to_owned())),
+        "/readyz" => Ok(readiness(overview)),
+        "/metrics" => Ok(metrics(overview)),
+        _ => Ok(text_page(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics\n".to_owned())),
+    }
+}
+
+fn readiness(overview: &Overview) -> Response<Bytes> {
+    let mut reasons = String::new();
+    if overview.draining.load(Ordering::Relaxed) {
+        reasons.push_str("draining\n");
+    }
+    for tokens in &overview.shared.tokens {
+        if let Some(why) = tokens.why_not_ready() {
+            reasons.push_str(&format!("identity {}: {why}\n", tokens.name()));
+        }
+    }
+    // No reason to send callers elsewhere: the limits of this process alone hold.
+    let note = match overview.shared.throttle.replicas().map(|replicas| replicas.health()) {
+        Some(Health::Local { since, why }) => {
+            format!(
+                "Redis has no say since {} s ({why}); limits hold for this process alone\n",
+                since.elapsed().as_secs()
+            )
+        }
+        Some(Health::Shared) | None => String::new(),
+    };
+    if reasons.is_empty() {
+        text_page(StatusCode::OK, format!("ready\n{note}"))
+    } else {
+        text_page(StatusCode::SERVICE_UNAVAILABLE, reasons)
+    }
+}
+
+fn metrics(overview: &Overview) -> Response<Bytes> {
+    let shared = &overview.shared;
+    let apps: Vec<String> = shared.config.apps.iter().map(|app| app.name.clone()).collect();
+    let identities: Vec<IdentityState<'_>> = shared
+        .tokens
+        .iter()
+        .map(|tokens| IdentityState {
+            name: tokens.name(),
+            expires_in: tokens.expires_in(),
+            refreshes: tokens.outcomes(),
+        })
+        .collect();
+    let reloads = shared.config.tls.as_ref().map(|tls| tls.reloads()).unwrap_or_default();
+    let mut text = overview.metrics.render(
+        &apps,
+        &identities,
+        LinesLost { access: shared.access.lost(), log: log::lost() },
+        reloads,
+    );
+    let limit = &shared.connection_limit;
+    text.simple(
+        "connections_max",
+        "gauge",
+        "The most connections of callers at once.",
+        u64::try_from(limit.most()).unwrap_or(u64::MAX),
+    );
+    let help = "Connections of callers that were closed at once: there were as many as there may be.";
+    text.simple("connections_refused_total", "counter", help, limit.refused());
+    if let Some(proxy) = &shared.forward_proxy {
+        limit_metrics::tunnels(&mut text, &proxy.counts);
+    }
+    limit_metrics::limits(&mut text, &shared.throttle);
+    limit_metrics::budgets(&mut text, &shared.ledger, shared.clock.wall());
+    let mut response = text_page(StatusCode::OK, text.into_string());
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn text_page(status: StatusCode, text: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

@@ -1,0 +1,152 @@
+//! `boxgate check`: gets a token for every identity, asks Box who it is, and says in words what is wrong.
+
+use http::header::{AUTHORIZATION, HOST, USER_AGENT, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method};
+use hyper_util::client::proxy::matcher::Matcher;
+
+use crate::config::Config;
+use crate::net::address::Address;
+use crate::net::descriptors::UpstreamRoom;
+use crate::net::egress_proxy::proxy_matcher;
+use crate::net::own_listeners::OwnListeners;
+use crate::net::tls_client::Trust;
+use crate::oauth::client_credentials::{Fault, Grant, Granted};
+use crate::oauth::http_client::token_client;
+use crate::oauth::identity::{Identity, Subject};
+use crate::upstream::connector::Connector;
+use crate::upstream::pool::{Protocol, Upstream};
+use crate::upstream::request_body::Upload;
+
+/// Checks every identity; a line for each goes to `say`. Whether all is well.
+pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
+    let prepared =
+        Trust::new(&config.hosts.extra_roots).map_err(|error| error.to_string()).and_then(|trust| {
+            let client = token_client(&trust, &config.upstream.proxy, config.upstream.connect_timeout);
+            client.map(|client| (trust, client)).map_err(|error| format!("[upstream] proxy: {error}"))
+        });
+    let (trust, client) = match prepared {
+        Ok(prepared) => prepared,
+        Err(cause) => {
+            say(cause);
+            return false;
+        }
+    };
+    let upstream = &config.upstream;
+    let listening = config.listen.addresses.iter().chain(&config.admin.addresses);
+    let own = OwnListeners::new(listening.filter_map(|address| match address {
+        Address::Tcp(address) => Some(*address),
+        Address::Unix(_) => None,
+    }));
+    let proxies = proxy_matcher(&upstream.proxy);
+    let mut well = loops(config, &own, &proxies, &mut say).await;
+    let grant = Grant::new(client, config.hosts.token_url.clone(), proxies, own.clone());
+    let room = UpstreamRoom::new();
+    room.add(1);
+    let connector = Connector::new(&trust, upstream.connector(), room, own.clone());
+    let pool = Upstream::new(connector, upstream.pool_idle_timeout, std::iter::once(&config.hosts.api));
+    for identity in &config.identities {
+        let result = match grant.ask(identity).await {
+            Ok(granted) => who_am_i(config, &pool, identity, granted).await,
+            Err(fault) => Err(explain(&fault, identity)),
+        };
+        well &= result.is_ok();
+        let name = &identity.name;
+        say(match result {
+            Ok(words) => format!("identity {name}: ok: {words}"),
+            Err(words) => format!("identity {name}: failed: {words}"),
+        });
+    }
+    well
+}
+
+/// Whether none of Box's hosts leads to this gateway itself.
+async fn loops(config: &Config, own: &OwnListeners, proxies: &Matcher, say: &mut impl FnMut(String)) -> bool {
+    let hosts = &config.hosts;
+    let mut well = true;
+    for (key, host) in [("api", &hosts.api), ("upload", &hosts.upload), ("download", &hosts.download)] {
+        let Ok(url) = format!("https://{host}/").parse() else { continue };
+        if let Some(cause) = own.on_the_way_to(&url, proxies).await {
+            well = false;
+            say(format!("[box] {key} ({host}): failed: the gateway would call itself: {cause}"));
+        }
+    }
+    well
+}
+
+fn explain(fault: &Fault, identity: &Identity) -> String {
+    match fault {
+        Fault::Passing { cause, .. } => {
+            format!(
+                "not checked: {cause}. That is no word of Box about this identity; mend it and check again"
+            )
+        }
+        Fault::Loop(cause) => format!("the gateway would call itself: {cause}"),
+        Fault::Refused(refused) => {
+            let (error, description) = (&refused.error, &refused.description);
+            format!("Box refuses this identity with {error} ({description}): {}", refused.advice(identity))
+        }
+    }
+}
+
+async fn who_am_i(
+    config: &Config,
+    pool: &Upstream,
+    identity: &Identity,
+    granted: Granted,
+) -> Result<String, String> {
+    let mut request = http::Request::new(Upload::none().attempt());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = http::Uri::from_static("/2.0/users/me?fields=login,name,status,enterprise");
+    let headers: &mut HeaderMap = request.headers_mut();
+    headers.insert(AUTHORIZATION, granted.authorization);
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("boxgate/", env!("CARGO_PKG_VERSION"))));
+    headers.remove(HOST);
+    let origin = pool.origin(&config.hosts.api).ok_or("[box] api is no host name")?;
+    let limit = config.upstream.response_timeout;
+    let answering = async {
+        let (response, _lease) =
+            pool.send(&origin, request, Protocol::Any).await.map_err(|error| error.cause)?;
+        let (head, body) = response.into_parts();
+        let body = http_body_util::BodyExt::collect(http_body_util::Limited::new(body, 64 * 1024));
+        let body = body.await.map_err(|error| error.to_string())?.to_bytes();
+        Ok::<_, String>((head, body))
+    };
+    let (head, body) = tokio::time::timeout(limit, answering)
+        .await
+        .map_err(|_| format!("Box did not answer in {limit:?}"))??;
+    if !head.status.is_success() {
+        let why = head.headers.get(WWW_AUTHENTICATE).and_then(|why| why.to_str().ok()).unwrap_or_default();
+        return Err(match head.status.as_u16() {
+            401 => format!(
+                "Box answers 401 to a token it has just given: the user or the app may be deactivated {why}"
+            ),
+            403 => format!(
+                "Box answers 403 to GET /2.0/users/me: a scope or an IP rule of the enterprise is in the way {why}"
+            ),
+            status => format!("Box answers {status} to GET /2.0/users/me"),
+        });
+    }
+    let me: serde_json::Value =
+        serde_json::from_slice(&body).map_err(|_| "Box's answer is not JSON".to_owned())?;
+    let text =
+        |pointer: &str| me.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or("?").to_owned();
+    let (login, id, enterprise) = (text("/login"), text("/id"), text("/enterprise/id"));
+    if let Subject::Enterprise(expected) = &identity.subject
+        && enterprise != "?"
+        && enterprise != *expected
+    {
+        return Err(format!("the token is of enterprise {enterprise}, the file says {expected}"));
+    }
+    Ok(format!(
+        "{login} (id {id}). It sees only what is its own or shared with that login; invite it to folders as a collaborator"
+    ))
+}
+
+/// Runs [`online`], which drives connections on the thread it is called on.
+pub fn run(config: &Config, say: impl FnMut(String)) -> std::io::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let well = tokio::task::LocalSet::new().block_on(&runtime, online(config, say));
+    // Dropped, it would wait for name look-ups that are still under way.
+    runtime.shutdown_background();
+    Ok(well)
+}

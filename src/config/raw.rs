@@ -1,0 +1,181 @@
+//! What was written: the tables of `proxy.toml`, key by key, each value with its place. No logic.
+//!
+//! A value stays as the parser gave it, so that one of the wrong type stops nothing: it is diagnosed where its
+//! meaning is known, and all problems of a file come out in one run.
+
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostics::{Notes, Origin, Place, dotted, nearest};
+
+/// A value, its place and its key.
+#[derive(Debug, Clone)]
+pub(super) struct Entry<'d> {
+    /// Where the value begins.
+    pub(super) origin: Origin,
+    /// As parsed.
+    pub(super) value: &'d DeValue<'d>,
+}
+
+/// A table with known keys.
+pub(super) trait Table<'d>: Default {
+    /// As a file has it, for messages.
+    const HEADER: &'static str;
+
+    /// The entries of a table whose own key is `path`. Every key that is not known is a problem.
+    fn of(table: &'d DeTable<'d>, path: &str, notes: &mut Notes<'_>) -> Self;
+}
+
+/// The table's entries; none where it is not written or no table.
+pub(super) fn read<'d, T: Table<'d>>(entry: Option<&Entry<'d>>, notes: &mut Notes<'_>) -> T {
+    match entry {
+        None => T::default(),
+        Some(Entry { origin, value: DeValue::Table(table) }) => T::of(table, &origin.key, notes),
+        Some(Entry { origin, value }) => {
+            let hint = match T::HEADER {
+                "[limits]" if matches!(value, DeValue::Array(_)) => "; a limit of your own is a [[limit]]",
+                _ => "",
+            };
+            notes
+                .problem(origin, format_args!("expected a table {}, found {}{hint}", T::HEADER, kind(value)));
+            T::default()
+        }
+    }
+}
+
+/// Declares for each table a struct with one field for each of its keys. A key that a later version will know is
+/// refused like any unknown one, since a rule that is not enforced must not be accepted, but said to be so.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $header:literal $name:ident { $($key:ident),* } later { $($later:ident),* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Default)]
+            pub(super) struct $name<'d> {
+                $(pub(super) $key: Option<Entry<'d>>,)*
+            }
+
+            impl<'d> Table<'d> for $name<'d> {
+                const HEADER: &'static str = $header;
+
+                fn of(table: &'d DeTable<'d>, path: &str, notes: &mut Notes<'_>) -> Self {
+                    let mut written = Self::default();
+                    for (key, value) in table {
+                        let name: &str = key.get_ref();
+                        $(
+                            if name == bare(stringify!($key)) {
+                                let origin = Origin { place: Place::At(value.span().start), key: dotted(path, name) };
+                                written.$key = Some(Entry { origin, value: value.get_ref() });
+                                continue;
+                            }
+                        )*
+                        let origin = Origin { place: Place::At(key.span().start), key: dotted(path, name) };
+                        notes.problem(&origin, unknown(name, &[$(stringify!($key)),*], &[$(stringify!($later)),*]));
+                    }
+                    written
+                }
+            }
+        )*
+
+        /// Every table with its keys.
+        pub(super) const TABLES: &[(&str, &[&str])] = &[$(($header, &[$(stringify!($key)),*])),*];
+    };
+}
+
+tables! {
+    /// The whole file.
+    "" File { listen, forward_proxy, admin, r#box, identity, app, limit, limits, budget, state, upstream, server, log } later {}
+
+    /// Where callers connect.
+    "[listen]" Listen { address, hosts, sources, trusted_proxies, workers, max_connections, tls } later {}
+
+    /// TLS towards callers.
+    "{ cert = \"PATH\", key = \"PATH\" }" Tls { cert, key, client_ca } later {}
+
+    /// Programs that have Box's hosts built in.
+    "[forward_proxy]" ForwardProxy { cert, key, ca, tunnel } later {}
+
+    /// An authority that replicas share.
+    "{ cert = \"PATH\", key = { file = \"PATH\" } }" ProxyCa { cert, key } later {}
+
+    /// Where operators connect.
+    "[admin]" Admin { address, hosts, sources } later { tls }
+
+    /// Where Box is.
+    "[box]" BoxTable { api, upload, download, token_url, ca_file } later {}
+
+    /// An account at Box.
+    "[identity.NAME]" Identity { client_id, client_secret, enterprise_id, user_id } later { downscope }
+
+    /// Who calls.
+    "[[app]]" App {
+        name, path, identity, hosts, sources, origins, allow, deny, as_user, require_header, forward_headers,
+        follow_downloads, max_in_flight, key
+    } later {}
+
+    /// How often callers may ask.
+    "[[limit]]" Limit { name, key, on, rate, burst, wait, enforce } later {}
+
+    /// Box's own limits.
+    "[limits]" Limits { box_defaults } later {}
+
+    /// How often callers may ask in a day or a month.
+    "[[budget]]" Budget { name, key, calls, per, when_spent, enforce } later {}
+
+    /// Where counts are kept.
+    "[state]" State { dir, redis, redis_prefix } later {}
+
+    /// How Box is spoken to.
+    "[upstream]" Upstream {
+        connect_timeout, response_timeout, body_timeout, pool_idle_timeout, retries, replay_buffer, proxy, http2,
+        max_pause, follow_downloads, rewrite_urls
+    } later {}
+
+    /// How callers are served.
+    "[server]" Server { header_timeout, keepalive_timeout, max_header_size, drain_delay, drain_timeout } later {}
+
+    /// What is logged.
+    "[log]" Log { level, format, access } later {}
+
+    /// A text that stands elsewhere.
+    "{ env = \"NAME\" } or { file = \"PATH\" }" Reference { env, file } later {}
+}
+
+/// What a value is, without showing it: it may be a secret under a wrong key.
+pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn unknown(key: &str, known: &[&str], later: &[&str]) -> String {
+    let allowed = known.iter().map(|key| bare(key)).collect::<Vec<_>>().join(", ");
+    if later.contains(&key) {
+        return format!("is not available in this version; allowed here: {allowed}");
+    }
+    if let Some(nearest) = nearest(key, known.iter().map(|key| bare(key))) {
+        return format!("unknown key; did you mean \"{nearest}\"? allowed here: {allowed}");
+    }
+    // A key under the header above or below its own is the most frequent slip in TOML.
+    let homes = TABLES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(header, _)| *header);
+    let homes = homes.filter(|header| header.starts_with('[')).collect::<Vec<_>>().join(", ");
+    let own = TABLES.iter().map(|(header, _)| *header).find(|header| header.trim_matches(['[', ']']) == key);
+    if let Some(header) = own {
+        format!("unknown key; it is a table of its own, {header}; allowed here: {allowed}")
+    } else if known.contains(&"tls") && ["cert", "key", "client_ca"].contains(&key) {
+        format!("unknown key; it belongs into tls = {}; allowed here: {allowed}", Tls::HEADER)
+    } else if homes.is_empty() {
+        format!("unknown key; allowed here: {allowed}")
+    } else {
+        format!("unknown key; it belongs under {homes}; allowed here: {allowed}")
+    }
+}
+
+/// The key of a field whose name is a word of Rust.
+fn bare(field: &str) -> &str {
+    field.strip_prefix("r#").unwrap_or(field)
+}

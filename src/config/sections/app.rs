@@ -1,0 +1,276 @@
+//! Apps: who calls, and whether two apps can be told apart.
+
+use std::num::NonZeroU32;
+
+use toml::de::{DeTable, DeValue};
+
+use super::super::diagnostics::{Notes, Origin, Place, nearest};
+use super::super::raw::{self, Entry, Table};
+use super::super::values;
+use super::reader::{self, Text};
+use super::secret::{self, Surroundings};
+use super::{A_HOST_LIST, host_list, names, networks};
+use crate::http::host::HostList;
+use crate::http::origin::{self, OriginList};
+use crate::routing::app::Redirects;
+use crate::routing::app::{App, AsUser};
+use crate::routing::app_key::AppKeys;
+use crate::routing::operation::{Pattern, Rules};
+
+/// All apps, and the places of the origins that they list.
+#[derive(Debug, Default)]
+pub(super) struct Apps {
+    pub(super) apps: Vec<App>,
+    pub(super) pages: Vec<Pages>,
+}
+
+/// An app's `origins` that are not empty.
+#[derive(Debug)]
+pub(super) struct Pages {
+    /// Of the key.
+    pub(super) origin: Origin,
+    /// Each with its place.
+    pub(super) patterns: Vec<(Origin, origin::Pattern)>,
+}
+
+/// `[[app]]`, in the order of the file. `identities` are their names, `follow` is `[upstream] follow_downloads`.
+pub(super) fn read(
+    entry: Option<&Entry<'_>>,
+    identities: &[String],
+    follow: Redirects,
+    around: &Surroundings<'_>,
+    notes: &mut Notes<'_>,
+) -> Apps {
+    let written = names::tables(entry, "app", notes);
+    if written.is_empty() {
+        let apps = Vec::from_iter(default_app(identities, follow, notes));
+        return Apps { apps, pages: Vec::new() };
+    }
+    let mut pages = Vec::new();
+    let mut apps: Vec<(Origin, App)> = Vec::new();
+    for (origin, table) in written {
+        if let Some(app) = app(&origin, table, identities, follow, around, &mut pages, notes) {
+            apps.push((origin, app));
+        }
+    }
+    compare(&apps, identities, notes);
+    Apps { apps: apps.into_iter().map(|(_, app)| app).collect(), pages }
+}
+
+fn default_app(identities: &[String], follow: Redirects, notes: &mut Notes<'_>) -> Option<App> {
+    if identities.len() > 1 {
+        notes.problem(
+            &Origin::unwritten("app"),
+            format_args!(
+                "with several identities it must be said who uses which; write [[app]] with a name and identity = one of {}",
+                quoted(identities)
+            ),
+        );
+        return None;
+    }
+    Some(App {
+        name: "default".to_owned(),
+        path: String::new(),
+        identity: 0,
+        hosts: HostList::default(),
+        sources: None,
+        keys: None,
+        origins: OriginList::default(),
+        require_header: None,
+        rules: Rules::new(vec![Pattern::everything()], Vec::new()),
+        as_user: AsUser::Only(Vec::new()),
+        forward_headers: Vec::new(),
+        follow_downloads: follow,
+        max_in_flight: None,
+    })
+}
+
+/// `None` where something is wrong with it: comparing what is left of it with other apps would tell nothing.
+fn app<'d>(
+    origin: &Origin,
+    table: &'d DeTable<'d>,
+    identities: &[String],
+    follow: Redirects,
+    around: &Surroundings<'_>,
+    pages: &mut Vec<Pages>,
+    notes: &mut Notes<'_>,
+) -> Option<App> {
+    let before = notes.count();
+    let written = raw::App::of(table, &origin.key, notes);
+    if written.name.is_none() {
+        notes.problem(&origin.below("name"), "is missing; each app has a name of its own");
+    }
+    let name = reader::parsed(
+        written.name.as_ref(),
+        "a name",
+        |text| values::app_name(text).map(|()| text.to_owned()),
+        notes,
+    );
+    let path = reader::parsed(written.path.as_ref(), "a path such as \"/intranet\"", values::app_path, notes);
+    let app = App {
+        name: name.unwrap_or_default(),
+        path: path.unwrap_or_default(),
+        identity: identity(written.identity.as_ref(), origin, identities, notes),
+        hosts: host_list(
+            &reader::list(written.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(),
+            notes,
+        ),
+        sources: written.sources.as_ref().map(|sources| {
+            networks(
+                sources,
+                "nobody could call this app; leave the key out to admit all of [listen] sources",
+                notes,
+            )
+        }),
+        keys: written.key.as_ref().map(|entry| keys(entry, around, notes)),
+        origins: origins(written.origins.as_ref(), pages, notes),
+        require_header: reader::parsed(
+            written.require_header.as_ref(),
+            "the name of a header such as \"X-Box-Gateway\"",
+            values::required_header,
+            notes,
+        ),
+        rules: Rules::new(
+            patterns(written.allow.as_ref(), notes).unwrap_or_else(|| vec![Pattern::everything()]),
+            patterns(written.deny.as_ref(), notes).unwrap_or_default(),
+        ),
+        as_user: as_user(written.as_user.as_ref(), notes),
+        forward_headers: reader::list(written.forward_headers.as_ref(), "[\"X-Rep-Hints\"]", notes)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|item| notes.take(&item.origin, values::forwarded_header(item.text)))
+            .collect(),
+        follow_downloads: reader::redirects(written.follow_downloads.as_ref(), follow, notes),
+        max_in_flight: written
+            .max_in_flight
+            .as_ref()
+            .and_then(|entry| NonZeroU32::new(reader::integer(Some(entry), 1..=1_000_000, 1, notes))),
+    };
+    (notes.count() == before).then_some(app)
+}
+
+/// One secret or a list of them.
+fn keys(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> AppKeys {
+    let DeValue::Array(items) = entry.value else {
+        return AppKeys::new(Vec::from_iter(secret::secret(entry, around, notes)));
+    };
+    if items.is_empty() {
+        notes.problem(&entry.origin, "an empty list: nobody could call; leave the key out if none is needed");
+    }
+    let mut keys = Vec::new();
+    for item in items {
+        let origin = Origin { place: Place::At(item.span().start), key: entry.origin.key.clone() };
+        keys.extend(secret::secret(&Entry { origin, value: item.get_ref() }, around, notes));
+    }
+    AppKeys::new(keys)
+}
+
+fn identity(entry: Option<&Entry<'_>>, app: &Origin, identities: &[String], notes: &mut Notes<'_>) -> usize {
+    let find = |text: &str| match identities.iter().position(|name| name == text) {
+        Some(place) => Ok(place),
+        None => Err(match nearest(text, identities.iter().map(String::as_str)) {
+            Some(name) => format!(
+                "no identity is named {text:?}; did you mean {name:?}? allowed: {}",
+                quoted(identities)
+            ),
+            None => format!("no identity is named {text:?}; allowed: {}", quoted(identities)),
+        }),
+    };
+    if identities.is_empty() {
+        // That there is none has been reported; every app would only repeat it.
+        return 0;
+    }
+    if entry.is_none() && identities.len() > 1 {
+        notes.problem(
+            &app.below("identity"),
+            format_args!("is missing, and there are several; write one of {}", quoted(identities)),
+        );
+    }
+    reader::parsed(entry, "the name of an identity", find, notes).unwrap_or_default()
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+}
+
+fn patterns(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Option<Vec<Pattern>> {
+    let items = reader::list(entry, "[\"GET /2.0/**\"]", notes)?;
+    Some(items.iter().filter_map(|item| notes.take(&item.origin, Pattern::parse(item.text))).collect())
+}
+
+fn origins(entry: Option<&Entry<'_>>, pages: &mut Vec<Pages>, notes: &mut Notes<'_>) -> OriginList {
+    let items = reader::list(entry, "[\"https://intranet.example.com\"]", notes).unwrap_or_default();
+    let mut patterns: Vec<(Origin, origin::Pattern)> = Vec::new();
+    for item in items {
+        if let Some(pattern) = notes.take(&item.origin, origin::Pattern::parse(item.text)) {
+            patterns.push((item.origin, pattern));
+        }
+    }
+    let list = OriginList::new(patterns.iter().map(|(_, pattern)| pattern.clone()).collect());
+    if let Some(entry) = entry.filter(|_| !list.is_empty()) {
+        pages.push(Pages { origin: entry.origin.clone(), patterns });
+    }
+    list
+}
+
+fn as_user(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> AsUser {
+    let items = reader::list(entry, "[\"11446498\"] or [\"*\"]", notes).unwrap_or_default();
+    if let [Text { text: "*", .. }] = items.as_slice() {
+        return AsUser::Any;
+    }
+    let user = |item: &Text<'_>| match item.text {
+        "*" => Err("\"*\" means any user and stands alone".to_owned()),
+        id => values::box_id(id).map(|()| id.to_owned()).map_err(|what| format!("{id:?}: {what}")),
+    };
+    AsUser::Only(items.iter().filter_map(|item| notes.take(&item.origin, user(item))).collect())
+}
+
+/// Each pair is looked at once, at the place of the later one.
+fn compare(apps: &[(Origin, App)], identities: &[String], notes: &mut Notes<'_>) {
+    for (number, (origin, app)) in apps.iter().enumerate() {
+        for (_, other) in apps.iter().take(number) {
+            if app.is_ambiguous_with(other) {
+                notes.problem(
+                    origin,
+                    format_args!(
+                        "some requests could mean both {:?} and {:?}{}; give one of them another path, or hosts or sources that only it has",
+                        other.name,
+                        app.name,
+                        match app.origins == other.origins {
+                            true => "",
+                            false => ", since not every request has an Origin",
+                        }
+                    ),
+                );
+            } else if !app.is_separate_from(other) {
+                let differences = differences(other, app, identities);
+                if !differences.is_empty() {
+                    notes.warning(
+                        origin,
+                        format_args!(
+                            "{:?} and {:?} differ in {}, but nothing separates their callers: any program can choose a path and a Host; give each its own sources if they must not stand in for each other",
+                            other.name,
+                            app.name,
+                            differences.join(" and ")
+                        ),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn differences(a: &App, b: &App, identities: &[String]) -> Vec<String> {
+    let name = |app: &App| identities.get(app.identity).cloned().unwrap_or_default();
+    let mut differences = Vec::new();
+    if a.identity != b.identity {
+        differences.push(format!("identity ({:?}, {:?})", name(a), name(b)));
+    }
+    if a.as_user != b.as_user {
+        differences.push("as_user".to_owned());
+    }
+    if a.rules != b.rules {
+        differences.push("rules (allow, deny)".to_owned());
+    }
+    differences
+}

@@ -1,0 +1,148 @@
+//! `[forward_proxy]`: certificates for Box's hosts, and the hosts besides Box's that may be reached.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::Uri;
+use toml::de::DeValue;
+
+use super::super::diagnostics::Notes;
+use super::super::raw::{self, Entry};
+use super::super::{ForwardProxy, ProxyCertificate};
+use super::reader;
+use super::secret::{self, Surroundings};
+use crate::net::ca_chain::CaChain;
+use crate::net::certificate_authority::{CertificateAuthority, PERMITTED_DOMAINS};
+use crate::net::egress_proxy::{Proxy, proxy_matcher};
+use crate::net::secret::Secret;
+use crate::net::tls_server::{self, Files, Tls};
+use crate::routing::box_hosts::{self, BoxHosts};
+use crate::routing::tunnel_list::{AN_ENTRY, Entry as Tunnel, TunnelList};
+
+const A_FILE: &str = "the path of a PEM file";
+
+/// What tunnels to other hosts depend on.
+pub(super) struct Outward<'a> {
+    pub(super) hosts: &'a BoxHosts,
+    pub(super) proxy: &'a Proxy,
+}
+
+/// The table; `None` where it is not written.
+pub(super) fn read(
+    entry: Option<&Entry<'_>>,
+    around: &Surroundings<'_>,
+    outward: &Outward<'_>,
+    notes: &mut Notes<'_>,
+) -> Option<ForwardProxy> {
+    let entry = entry?;
+    let written: raw::ForwardProxy<'_> = raw::read(Some(entry), notes);
+    let tunnel = tunnels(written.tunnel.as_ref(), outward, notes);
+    let certificate = match (&written.cert, &written.key, &written.ca) {
+        (None, None, None) => Some(ProxyCertificate::Own),
+        (None, None, Some(ca)) => authority(ca, around, notes),
+        (Some(cert), Some(key), None) => one(cert, key, around.folder, notes),
+        (Some(part), None, None) => {
+            notes.problem(&part.origin, "has no key beside it; write key = \"PATH\", its private key");
+            None
+        }
+        (None, Some(part), None) => {
+            notes.problem(
+                &part.origin,
+                "has no cert beside it; write cert = \"PATH\", a certificate for Box's hosts",
+            );
+            None
+        }
+        (_, _, Some(ca)) => {
+            notes.problem(
+                &ca.origin,
+                "stands beside cert or key; allowed: cert with key, or ca, or none of them",
+            );
+            None
+        }
+    };
+    Some(ForwardProxy { certificate: certificate.unwrap_or(ProxyCertificate::Own), tunnel })
+}
+
+/// A certificate of somebody else's authority.
+fn one(cert: &Entry<'_>, key: &Entry<'_>, folder: &Path, notes: &mut Notes<'_>) -> Option<ProxyCertificate> {
+    let path = |text: &str| folder.join(text);
+    let chain = |text: &str| Ok((path(text), tls_server::chain(&path(text))?));
+    let private = |text: &str| Ok((path(text), tls_server::key(&path(text))?));
+    let chain = reader::parsed(Some(cert), A_FILE, chain, notes);
+    let private = reader::parsed(Some(key), A_FILE, private, notes);
+    let ((cert_path, chain), (key_path, private)) = (chain?, private?);
+    if let Some(advice) = tls_server::out_of_date(&chain) {
+        notes.warning(&cert.origin, format_args!("{}: {advice}", cert_path.display()));
+    }
+    for host in ["api.box.com", "upload.box.com", "dl.boxcloud.com"] {
+        if !tls_server::is_for(&chain, host) {
+            notes.warning(
+                &cert.origin,
+                format_args!("{} is not for {host}: programs will refuse it there", cert_path.display()),
+            );
+        }
+    }
+    let files = Files { cert: cert_path, key: key_path, client_ca: None };
+    let settings = notes.take(&key.origin, tls_server::settings(&files, chain, private, None))?;
+    Some(ProxyCertificate::One(Arc::new(Tls::new(files, settings))))
+}
+
+/// An authority that replicas share.
+fn authority(ca: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> Option<ProxyCertificate> {
+    let written: raw::ProxyCa<'_> = raw::read(Some(ca), notes);
+    if !matches!(ca.value, DeValue::Table(_)) {
+        return None;
+    }
+    for (key, part, example) in
+        [("cert", &written.cert, "\"PATH\""), ("key", &written.key, "{ file = \"PATH\" }")]
+    {
+        if part.is_none() {
+            notes.problem(&ca.origin.below(key), format_args!("is missing; write {key} = {example}"));
+        }
+    }
+    let read = |text: &str| {
+        let path = around.folder.join(text);
+        fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    };
+    let certificates = reader::parsed(written.cert.as_ref(), A_FILE, read, notes);
+    let key = written.key.as_ref().and_then(|entry| secret::referred(entry, around, notes));
+    let (certificates, key, entry) = (certificates?, key?, written.key.as_ref()?);
+    if key.is_literal {
+        notes.warning(
+            &entry.origin,
+            "a secret stands in the configuration file itself; move it out and write { env = \"NAME\" } or { file = \"PATH\" }",
+        );
+    }
+    let given = CertificateAuthority::given(&certificates, key.text.as_bytes());
+    let given = notes.take(&ca.origin, given)?;
+    if let Err(why) = CaChain::parse(given.pem().as_bytes(), jiff::Timestamp::now()) {
+        notes.warning(&ca.origin, format_args!("boxgate env and exec will not trust it: {why}"));
+    }
+    Some(ProxyCertificate::Authority { certificates, key: Secret::new(key.text.to_string()) })
+}
+
+fn tunnels(entry: Option<&Entry<'_>>, outward: &Outward<'_>, notes: &mut Notes<'_>) -> TunnelList {
+    let egress = proxy_matcher(outward.proxy);
+    let mut entries = Vec::new();
+    for item in reader::list(entry, &format!("[{AN_ENTRY}]"), notes).unwrap_or_default() {
+        let Some(tunnel) = notes.take(&item.origin, Tunnel::parse(item.text)) else { continue };
+        let is_of_box = PERMITTED_DOMAINS.iter().any(|domain| tunnel.overlaps(domain))
+            || box_hosts::named(outward.hosts, item.text).is_some();
+        if is_of_box {
+            notes.problem(
+                &item.origin,
+                format_args!("{:?} covers hosts of Box, which are never reached blindly: what went there would go past rules and limits", item.text),
+            );
+        }
+        let uri = format!("https://{}/", tunnel.example()).parse::<Uri>();
+        if tunnel.is_wildcard() && uri.is_ok_and(|uri| egress.intercept(&uri).is_some()) {
+            notes.problem(
+                &item.origin,
+                format_args!("{:?} is a wildcard, and [upstream] proxy leads to it: which addresses are reached cannot be seen there; name each host", item.text),
+            );
+        }
+        entries.push(tunnel);
+    }
+    TunnelList::new(entries)
+}

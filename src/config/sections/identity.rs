@@ -1,0 +1,204 @@
+//! Identities: the accounts at Box, from the file or from the environment alone.
+
+use toml::de::DeValue;
+use zeroize::Zeroizing;
+
+use super::super::diagnostics::{Notes, Origin, Place, dotted};
+use super::super::raw::{self, Entry, kind};
+use super::super::values;
+use super::secret::{self, Surroundings};
+use crate::net::secret::Secret;
+use crate::oauth::identity::{Identity, Subject};
+
+/// The identities in the order of their names. One with a problem is missing, its name is not: apps refer to it.
+#[derive(Debug, Default)]
+pub(super) struct Identities {
+    pub(super) names: Vec<String>,
+    pub(super) read: Vec<Identity>,
+}
+
+/// `[identity.NAME]`.
+pub(super) fn from_table(
+    entry: Option<&Entry<'_>>,
+    around: &Surroundings<'_>,
+    notes: &mut Notes<'_>,
+) -> Identities {
+    let mut identities = Identities::default();
+    let Some(entry) = entry else {
+        notes.problem(
+            &Origin::unwritten("identity"),
+            "there must be at least one; write [identity.service] and its keys",
+        );
+        return identities;
+    };
+    let DeValue::Table(table) = entry.value else {
+        notes.problem(
+            &entry.origin,
+            format_args!("expected tables [identity.NAME], found {}", kind(entry.value)),
+        );
+        return identities;
+    };
+    if table.is_empty() {
+        notes.problem(&entry.origin, "there must be at least one; write [identity.service] and its keys");
+    }
+    let mut named: Vec<_> = table.iter().collect();
+    named.sort_by_key(|(name, _)| name.get_ref());
+    for (name, value) in named {
+        let key = dotted(&entry.origin.key, name.get_ref());
+        let named = Origin { place: Place::At(name.span().start), key: key.clone() };
+        notes.take(&named, values::identity_name(name.get_ref()));
+        let origin = Origin { place: Place::At(value.span().start), key };
+        identities.read.extend(identity(
+            name.get_ref(),
+            &Entry { origin, value: value.get_ref() },
+            around,
+            notes,
+        ));
+        identities.names.push(name.get_ref().to_string());
+    }
+    identities
+}
+
+fn identity(
+    name: &str,
+    entry: &Entry<'_>,
+    around: &Surroundings<'_>,
+    notes: &mut Notes<'_>,
+) -> Option<Identity> {
+    if !matches!(entry.value, DeValue::Table(_)) {
+        notes.problem(
+            &entry.origin,
+            format_args!(
+                "expected a table, found {}; an identity has a name: [identity.NAME]",
+                kind(entry.value)
+            ),
+        );
+        return None;
+    }
+    let written: raw::Identity<'_> = raw::read(Some(entry), notes);
+    let client_id = required(&written.client_id, entry, "client_id", "BOX_CLIENT_ID", notes)
+        .and_then(|entry| plain(entry, values::credential, around, notes));
+    let client_secret = required(&written.client_secret, entry, "client_secret", "BOX_CLIENT_SECRET", notes)
+        .and_then(|entry| secret::secret(entry, around, notes));
+    let subject = match (&written.enterprise_id, &written.user_id) {
+        (Some(id), None) => plain(id, values::box_id, around, notes).map(Subject::Enterprise),
+        (None, Some(id)) => plain(id, values::box_id, around, notes).map(Subject::User),
+        (None, None) => {
+            notes.problem(
+                &entry.origin,
+                "one of enterprise_id (its service account) and user_id (one user) is missing",
+            );
+            None
+        }
+        (Some(enterprise), Some(user)) => {
+            // Both are read nevertheless, so that their own problems are not left for the next run.
+            plain(enterprise, values::box_id, around, notes);
+            plain(user, values::box_id, around, notes);
+            notes
+                .problem(&user.origin, "stands beside enterprise_id; an identity has exactly one of the two");
+            None
+        }
+    };
+    Some(Identity {
+        name: name.to_owned(),
+        client_id: client_id?,
+        client_secret: client_secret?,
+        subject: subject?,
+    })
+}
+
+fn required<'e, 'd>(
+    entry: &'e Option<Entry<'d>>,
+    table: &Entry<'_>,
+    key: &str,
+    variable: &str,
+    notes: &mut Notes<'_>,
+) -> Option<&'e Entry<'d>> {
+    if entry.is_none() {
+        notes.problem(
+            &table.origin.below(key),
+            format_args!("is missing; write for example {key} = {{ env = \"{variable}\" }}"),
+        );
+    }
+    entry.as_ref()
+}
+
+/// A text that is no secret. It is shown only where it stands in the file: what a reference leads to may be one.
+fn plain(
+    entry: &Entry<'_>,
+    check: impl Fn(&str) -> Result<(), String>,
+    around: &Surroundings<'_>,
+    notes: &mut Notes<'_>,
+) -> Option<String> {
+    if let DeValue::Integer(number) = entry.value {
+        notes.problem(
+            &entry.origin,
+            format_args!("expected a string, found the integer {number}; put it in quotes"),
+        );
+        return None;
+    }
+    let found = secret::referred(entry, around, notes)?;
+    let checked = check(&found.text).map_err(|what| match found.is_literal {
+        true => format!("{:?}: {what}", *found.text),
+        false => what,
+    });
+    notes.take(&entry.origin, checked)?;
+    Some(found.text.to_string())
+}
+
+/// `BOX_CLIENT_ID`, `BOX_CLIENT_SECRET` and one of `BOX_ENTERPRISE_ID`, `BOX_USER_ID`: one identity, "service".
+pub(super) fn from_environment(
+    variable: &dyn Fn(&str) -> Option<String>,
+    notes: &mut Notes<'_>,
+) -> Identities {
+    let set = |name| variable(name).map(Zeroizing::new).filter(|text| !text.is_empty());
+    let client_id = set("BOX_CLIENT_ID");
+    let client_secret = set("BOX_CLIENT_SECRET");
+    let subject = match (set("BOX_ENTERPRISE_ID"), set("BOX_USER_ID")) {
+        (Some(_), Some(_)) => {
+            notes.problem(
+                &Origin::outside("environment"),
+                "BOX_ENTERPRISE_ID and BOX_USER_ID are both set; exactly one of the two says whose token it is",
+            );
+            None
+        }
+        (Some(id), None) => Some(("BOX_ENTERPRISE_ID", Subject::Enterprise(id.to_string()), id)),
+        (None, Some(id)) => Some(("BOX_USER_ID", Subject::User(id.to_string()), id)),
+        (None, None) => None,
+    };
+    let missing: Vec<&str> = [
+        client_id.is_none().then_some("BOX_CLIENT_ID"),
+        client_secret.is_none().then_some("BOX_CLIENT_SECRET"),
+        (set("BOX_ENTERPRISE_ID").is_none() && set("BOX_USER_ID").is_none())
+            .then_some("one of BOX_ENTERPRISE_ID and BOX_USER_ID"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !missing.is_empty() {
+        notes.problem(
+            &Origin::outside("environment"),
+            format_args!(
+                "not set: {}; set what is missing, or give a configuration file: --config proxy.toml",
+                missing.join(", ")
+            ),
+        );
+    }
+    let mut check = |name, checked| notes.take(&Origin::outside(name), checked);
+    let read = || {
+        let (client_id, client_secret, (id_name, subject, id)) = (client_id?, client_secret?, subject?);
+        let fit = [
+            check("BOX_CLIENT_ID", values::credential(&client_id)),
+            check("BOX_CLIENT_SECRET", values::credential(&client_secret)),
+            check(id_name, values::box_id(&id)),
+        ];
+        fit.into_iter().collect::<Option<Vec<()>>>()?;
+        Some(Identity {
+            name: "service".to_owned(),
+            client_id: client_id.to_string(),
+            client_secret: Secret::new(client_secret.to_string()),
+            subject,
+        })
+    };
+    Identities { read: Vec::from_iter(read()), names: vec!["service".to_owned()] }
+}

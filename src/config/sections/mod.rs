@@ -1,0 +1,360 @@
+//! Meaning: from what was written to the checked [`Config`], with every problem noted on the way.
+//!
+//! Reading never stops at a problem. A value that is wrong leaves its default behind, which nobody sees: the
+//! configuration comes out only where no problem was noted.
+
+use std::fmt;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use ipnet::IpNet;
+use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
+
+use super::Config;
+use super::diagnostics::{Notes, Origin, Place, Problems};
+use super::raw::{self, Entry, Table};
+use super::values;
+use crate::access::admission::Listen;
+use crate::http::host::HostList;
+use crate::net::address::Address;
+use crate::net::networks::Networks;
+use crate::routing::app::{App, Apps};
+
+use self::identity::Identities;
+use self::reader::Text;
+use self::secret::Surroundings;
+
+mod app;
+mod forward_proxy;
+mod identity;
+mod limit_and_budget;
+mod listen_tls;
+mod names;
+mod reader;
+mod secret;
+mod settings;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+/// What flags and their environment variables say; it wins over the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--listen`: the only address for callers.
+    pub listen: Option<String>,
+    /// `--admin`: the only address for operators.
+    pub admin: Option<String>,
+    /// `--host`, any number: in place of `[listen] hosts`.
+    pub hosts: Vec<String>,
+}
+
+/// Reads a file. Relative paths in it start at its folder. `env` gives environment variables.
+pub fn from_file(
+    path: &Path,
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
+    match fs::read_to_string(path).map(Zeroizing::new) {
+        Ok(text) => from_text(&text, path, overrides, env),
+        Err(error) => {
+            let mut notes = Notes::new(path, "");
+            notes.problem(
+                &Origin::unwritten(""),
+                format_args!("the configuration file cannot be read: {error}"),
+            );
+            Err(notes.into_problems())
+        }
+    }
+}
+
+/// Reads the text of a file of this name.
+pub fn from_text(
+    text: &str,
+    name: &Path,
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
+    let mut notes = Notes::new(name, text);
+    let document = match DeTable::parse(text) {
+        Ok(document) => document,
+        Err(error) => {
+            let place = error.span().map_or(Place::Whole, |span| Place::At(span.start));
+            notes.problem(&Origin { place, key: String::new() }, error.message());
+            return Err(notes.into_problems());
+        }
+    };
+    let around = Surroundings { folder: name.parent().unwrap_or(Path::new("")), variable: env };
+    let written = raw::File::of(document.get_ref(), "", &mut notes);
+    let identities = identity::from_table(written.identity.as_ref(), &around, &mut notes);
+    assemble(&written, identities, &around, overrides, notes)
+}
+
+/// Without a file: one identity from the environment, everything else at its default.
+pub fn from_environment(
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
+    let mut notes = Notes::new(Path::new("environment"), "");
+    let around = Surroundings { folder: Path::new(""), variable: env };
+    let identities = identity::from_environment(env, &mut notes);
+    assemble(&raw::File::default(), identities, &around, overrides, notes)
+}
+
+fn assemble(
+    written: &raw::File<'_>,
+    identities: Identities,
+    around: &Surroundings<'_>,
+    overrides: &Overrides,
+    mut collected: Notes<'_>,
+) -> Result<Config, Problems> {
+    let notes = &mut collected;
+    let folder = around.folder;
+    let upstream = settings::upstream(written.upstream.as_ref(), notes);
+    let app::Apps { apps, pages } =
+        app::read(written.app.as_ref(), &identities.names, upstream.follow_downloads, around, notes);
+    let callers: raw::Listen<'_> = raw::read(written.listen.as_ref(), notes);
+    let operators: raw::Admin<'_> = raw::read(written.admin.as_ref(), notes);
+    let workers = workers(reader::integer(callers.workers.as_ref(), 0..=1024, 0, notes));
+    let max_connections = reader::integer(callers.max_connections.as_ref(), 0..=10_000_000, 0, notes);
+    let trusted_proxies = any_networks(callers.trusted_proxies.as_ref(), notes);
+    warn_of_everybody(callers.sources.as_ref(), notes);
+    let tls = listen_tls::read(callers.tls.as_ref(), folder, notes);
+    let (listen, admin) = listens(&callers, &operators, overrides, &apps, notes);
+    if let Some(Entry { origin, .. }) = &callers.tls
+        && listen.addresses.iter().all(|address| matches!(address, Address::Unix(_)))
+    {
+        notes.warning(origin, "it does nothing: no address of [listen] is TCP, and Unix sockets stay plain");
+    }
+    judge_pages(&pages, &listen, callers.tls.is_some(), notes);
+    let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
+    let outward = forward_proxy::Outward { hosts: &hosts, proxy: &upstream.proxy };
+    let forward_proxy = forward_proxy::read(written.forward_proxy.as_ref(), around, &outward, notes);
+    let server = settings::server(written.server.as_ref(), notes);
+    let log = settings::log(written.log.as_ref(), notes);
+    let limits = limit_and_budget::read(written.limit.as_ref(), notes);
+    let box_defaults = limit_and_budget::box_defaults(written.limits.as_ref(), notes);
+    let budgets = limit_and_budget::budgets(written.budget.as_ref(), notes);
+    let state = state::read(written.state.as_ref(), around, notes);
+    let warnings = collected.conclude()?;
+    Ok(Config {
+        listen,
+        admin,
+        workers,
+        max_connections,
+        tls,
+        forward_proxy,
+        trusted_proxies,
+        hosts,
+        identities: identities.read,
+        apps: Apps::new(apps),
+        limits,
+        box_defaults,
+        budgets,
+        state,
+        upstream,
+        server,
+        log,
+        warnings,
+    })
+}
+
+/// Origins where pages cannot use them safely, or not at all. `secure`: TLS is spoken on TCP.
+fn judge_pages(pages: &[app::Pages], listen: &Listen, secure: bool, notes: &mut Notes<'_>) {
+    let sockets = || {
+        listen.addresses.iter().filter_map(|address| match address {
+            Address::Tcp(address) => Some(address),
+            Address::Unix(_) => None,
+        })
+    };
+    let open = sockets().find(|address| !secure && !address.ip().is_loopback());
+    // What a caller can be known to write in Host; further names are judged with the request.
+    let mut own: Vec<String> = Vec::new();
+    for address in sockets().filter(|address| address.port() != 0) {
+        own.push(address.to_string());
+        let names = ["localhost"].into_iter().chain(listen.hosts.names());
+        own.extend(names.map(|name| format!("{name}:{}", address.port())));
+    }
+    for page in pages {
+        if let Some(address) = open {
+            notes.warning(
+                &page.origin,
+                format_args!(
+                    "{address} is plain HTTP beyond loopback: browsers block such requests from https pages, and anybody on the way can read and change what pages send; pages need TLS ([listen] tls)"
+                ),
+            );
+        }
+        for (origin, pattern) in &page.patterns {
+            if let Some(authority) = own.iter().find(|authority| pattern.is_own(authority, secure)) {
+                notes.problem(
+                    origin,
+                    format_args!(
+                        "the gateway itself is at {authority}: its own origin is never allowed, since what Box keeps is shown there"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// 0 is one for each core.
+fn workers(number: u32) -> NonZeroUsize {
+    usize::try_from(number)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .or_else(|| std::thread::available_parallelism().ok())
+        .unwrap_or(NonZeroUsize::MIN)
+}
+
+fn listens(
+    callers: &raw::Listen<'_>,
+    operators: &raw::Admin<'_>,
+    overrides: &Overrides,
+    apps: &[App],
+    notes: &mut Notes<'_>,
+) -> (Listen, Listen) {
+    let at = |key, flag, port| Socket { key, flag, port };
+    let at_callers = at("listen.address", "--listen", 8080);
+    let at_operators = at("admin.address", "--admin", 8081);
+    let mut taken = addresses(callers.address.as_ref(), overrides.listen.as_deref(), &at_callers, notes);
+    let callers_count = taken.len();
+    taken.extend(addresses(operators.address.as_ref(), overrides.admin.as_deref(), &at_operators, notes));
+    for (number, (origin, address)) in taken.iter().enumerate() {
+        let is_chosen_when_bound = matches!(address, Address::Tcp(address) if address.port() == 0);
+        if !is_chosen_when_bound && taken.iter().take(number).any(|(_, earlier)| earlier == address) {
+            notes
+                .problem(origin, format_args!("{} is listed twice; each socket has its own", Shown(address)));
+        }
+    }
+    let mut taken = taken.into_iter().map(|(_, address)| address);
+    let caller_addresses = taken.by_ref().take(callers_count).collect();
+    let operator_addresses = taken.collect();
+
+    let mut hosts =
+        host_list(&reader::list(callers.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(), notes);
+    if !overrides.hosts.is_empty() {
+        let flag = |text| Text { origin: Origin::outside("--host"), text };
+        hosts = host_list(&overrides.hosts.iter().map(|text| flag(text.as_str())).collect::<Vec<_>>(), notes);
+    }
+    for name in apps.iter().flat_map(|app| app.hosts.names()) {
+        // It has passed the same test before.
+        let _ = hosts.add(name);
+    }
+    let listen =
+        Listen { addresses: caller_addresses, hosts, sources: sources(callers.sources.as_ref(), notes) };
+    let admin = Listen {
+        addresses: operator_addresses,
+        hosts: host_list(
+            &reader::list(operators.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(),
+            notes,
+        ),
+        sources: sources(operators.sources.as_ref(), notes),
+    };
+    (listen, admin)
+}
+
+/// What a list of names looks like.
+const A_HOST_LIST: &str = "[\"boxgate.internal\"]";
+
+/// Where addresses of one kind may be said, and their default.
+struct Socket {
+    key: &'static str,
+    flag: &'static str,
+    port: u16,
+}
+
+/// The addresses with the place of each. What the flag replaces is checked nevertheless.
+fn addresses(
+    entry: Option<&Entry<'_>>,
+    flag: Option<&str>,
+    socket: &Socket,
+    notes: &mut Notes<'_>,
+) -> Vec<(Origin, Address)> {
+    let items = reader::one_or_list(entry, &format!("\"127.0.0.1:{}\"", socket.port), notes);
+    if let Some(empty) = entry.filter(|entry| is_empty_list(entry)) {
+        notes.problem(&empty.origin, format_args!("an empty list; allowed: {}", values::AN_ADDRESS));
+    }
+    let mut read = |item: Text<'_>| {
+        let address = notes.take(&item.origin, values::address(item.text))?;
+        Some((item.origin, address))
+    };
+    let written: Option<Vec<_>> = items.map(|items| items.into_iter().filter_map(&mut read).collect());
+    match (flag, written) {
+        (Some(text), _) => Vec::from_iter(read(Text { origin: Origin::outside(socket.flag), text })),
+        (None, Some(addresses)) => addresses,
+        (None, None) => {
+            let address = Address::Tcp(([127, 0, 0, 1], socket.port).into());
+            vec![(Origin::unwritten(socket.key), address)]
+        }
+    }
+}
+
+fn is_empty_list(entry: &Entry<'_>) -> bool {
+    matches!(entry.value, DeValue::Array(items) if items.is_empty())
+}
+
+/// As it is written in the file.
+struct Shown<'a>(&'a Address);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Address::Tcp(address) => write!(f, "\"{address}\""),
+            Address::Unix(path) => write!(f, "{:?}", format!("unix:{}", path.display())),
+        }
+    }
+}
+
+/// Names for `Host`.
+fn host_list(items: &[Text<'_>], notes: &mut Notes<'_>) -> HostList {
+    let mut hosts = HostList::default();
+    for item in items {
+        notes.take(&item.origin, hosts.add(item.text));
+    }
+    hosts
+}
+
+/// Networks that may not be none; `nobody` says what an empty list would do.
+fn networks(entry: &Entry<'_>, nobody: &str, notes: &mut Notes<'_>) -> Networks {
+    if is_empty_list(entry) {
+        notes.problem(&entry.origin, format_args!("an empty list: {nobody}"));
+    }
+    any_networks(Some(entry), notes)
+}
+
+fn any_networks(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
+    let mut networks = Networks::default();
+    for item in reader::list(entry, "[\"loopback\", \"10.1.0.0/16\"]", notes).unwrap_or_default() {
+        notes.take(&item.origin, networks.add(item.text));
+    }
+    networks
+}
+
+fn sources(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
+    if let Some(entry) = entry {
+        let nobody = "nobody could connect; leave the key out for its default, [\"loopback\", \"private\"]";
+        return networks(entry, nobody, notes);
+    }
+    let mut networks = Networks::default();
+    for named in ["loopback", "private"] {
+        notes.take(&Origin::unwritten("sources"), networks.add(named));
+    }
+    networks
+}
+
+/// A caller shows no credential: where all addresses are let in, the port is as good as the account's password.
+fn warn_of_everybody(sources: Option<&Entry<'_>>, notes: &mut Notes<'_>) {
+    let Some(Entry { origin, value: DeValue::Array(items) }) = sources else { return };
+    let texts = || items.iter().filter_map(|item| item.get_ref().as_str());
+    let written: Vec<IpNet> = texts().filter_map(|text| text.parse().ok()).collect();
+    // Two halves are the whole too.
+    let is_everything = |networks: &Vec<IpNet>| networks.iter().any(|network| network.prefix_len() == 0);
+    if texts().any(|text| text == "any") || is_everything(&IpNet::aggregate(&written)) {
+        notes.warning(
+            origin,
+            "it contains every address: everybody who reaches the port acts as the account at Box; list the networks of your callers instead",
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! Named tables: `[[app]]`, `[[limit]]`, `[[budget]]`.
+
+use toml::de::{DeTable, DeValue};
+
+use super::super::diagnostics::{Notes, Origin, Place, dotted};
+use super::super::raw::{Entry, kind};
+
+/// Each `[[header]]` with its place. Its key holds the name, so that a message is understood without counting. Two
+/// of the same name are a problem.
+pub(super) fn tables<'d>(
+    entry: Option<&Entry<'d>>,
+    header: &str,
+    notes: &mut Notes<'_>,
+) -> Vec<(Origin, &'d DeTable<'d>)> {
+    let Some(entry) = entry else { return Vec::new() };
+    let DeValue::Array(items) = entry.value else {
+        notes.problem(
+            &entry.origin,
+            format_args!(
+                "expected tables [[{header}]], found {}; write [[{header}]] with two brackets",
+                kind(entry.value)
+            ),
+        );
+        return Vec::new();
+    };
+    let mut names: Vec<&str> = Vec::new();
+    let mut tables = Vec::new();
+    for (number, item) in items.iter().enumerate() {
+        let place = Place::At(item.span().start);
+        let unnamed = format!("{header}[{number}]");
+        let DeValue::Table(table) = item.get_ref() else {
+            let origin = Origin { place, key: unnamed };
+            notes.problem(&origin, format_args!("expected a table, found {}", kind(item.get_ref())));
+            continue;
+        };
+        let name = name_of(table).filter(|name| !name.is_empty());
+        let origin = Origin { place, key: name.map_or(unnamed, |name| dotted(header, name)) };
+        if let Some(name) = name {
+            if names.contains(&name) {
+                notes.problem(
+                    &origin,
+                    format_args!("another {header} is named {name:?} too; a name stands for one {header}"),
+                );
+            }
+            names.push(name);
+        }
+        tables.push((origin, table));
+    }
+    tables
+}
+
+fn name_of<'d>(table: &'d DeTable<'d>) -> Option<&'d str> {
+    table.iter().find(|(key, _)| *key.get_ref() == "name").and_then(|(_, value)| value.get_ref().as_str())
+}

@@ -1,0 +1,218 @@
+//! Reading: a value of the type that its key needs, or a problem that says what was found instead.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::super::diagnostics::{Notes, Origin, Place, nearest};
+use super::super::raw::{Entry, kind};
+use super::super::values;
+use crate::routing::app::Redirects;
+
+/// A string, from the file or a flag.
+#[derive(Debug, Clone)]
+pub(super) struct Text<'d> {
+    pub(super) origin: Origin,
+    pub(super) text: &'d str,
+}
+
+/// A string; `expected` describes it.
+pub(super) fn text<'d>(entry: &Entry<'d>, expected: &str, notes: &mut Notes<'_>) -> Option<&'d str> {
+    match entry.value {
+        DeValue::String(text) => Some(text),
+        other => {
+            notes.problem(&entry.origin, format_args!("expected {expected}, found {}", Found(other)));
+            None
+        }
+    }
+}
+
+/// A string of a grammar.
+pub(super) fn parsed<T>(
+    entry: Option<&Entry<'_>>,
+    expected: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+    notes: &mut Notes<'_>,
+) -> Option<T> {
+    let entry = entry?;
+    let text = text(entry, expected, notes)?;
+    notes.take(&entry.origin, parse(text))
+}
+
+/// A list of strings; `None` where the key is not written.
+pub(super) fn list<'d>(
+    entry: Option<&Entry<'d>>,
+    example: &str,
+    notes: &mut Notes<'_>,
+) -> Option<Vec<Text<'d>>> {
+    let entry = entry?;
+    let DeValue::Array(items) = entry.value else {
+        let hint = match entry.value {
+            DeValue::String(text) => format!("; write [{text:?}]"),
+            _ => String::new(),
+        };
+        notes.problem(
+            &entry.origin,
+            format_args!("expected a list such as {example}, found {}{hint}", Found(entry.value)),
+        );
+        return Some(Vec::new());
+    };
+    let items = items.iter().filter_map(|item| {
+        let origin = Origin { place: Place::At(item.span().start), key: entry.origin.key.clone() };
+        let item = Entry { origin, value: item.get_ref() };
+        let text = text(&item, &format!("a string in a list such as {example}"), notes)?;
+        Some(Text { origin: item.origin, text })
+    });
+    Some(items.collect())
+}
+
+/// A string or a list of them; `None` where the key is not written.
+pub(super) fn one_or_list<'d>(
+    entry: Option<&Entry<'d>>,
+    example: &str,
+    notes: &mut Notes<'_>,
+) -> Option<Vec<Text<'d>>> {
+    match entry {
+        Some(Entry { origin, value: DeValue::String(text) }) => {
+            Some(vec![Text { origin: origin.clone(), text }])
+        }
+        entry => list(entry, &format!("[{example}], or {example} alone"), notes),
+    }
+}
+
+/// A duration that may be zero.
+pub(super) fn duration(entry: Option<&Entry<'_>>, default: Duration, notes: &mut Notes<'_>) -> Duration {
+    parsed(entry, values::A_DURATION, values::duration, notes).unwrap_or(default)
+}
+
+/// A duration that may not be zero.
+pub(super) fn timeout(entry: Option<&Entry<'_>>, default: Duration, notes: &mut Notes<'_>) -> Duration {
+    let positive = |text: &str| match values::duration(text)? {
+        Duration::ZERO => Err(format!("{text:?}: it must be longer than zero")),
+        duration => Ok(duration),
+    };
+    parsed(entry, values::A_DURATION, positive, notes).unwrap_or(default)
+}
+
+/// A duration; `range` in words is part of the message.
+pub(super) fn duration_within(
+    entry: Option<&Entry<'_>>,
+    range: RangeInclusive<Duration>,
+    in_words: &str,
+    default: Duration,
+    notes: &mut Notes<'_>,
+) -> Duration {
+    let within = |text: &str| match values::duration(text)? {
+        duration if range.contains(&duration) => Ok(duration),
+        _ => Err(format!("{text:?} is out of range; allowed: {in_words}")),
+    };
+    parsed(entry, values::A_DURATION, within, notes).unwrap_or(default)
+}
+
+/// A number of bytes; `range` in words is part of the message.
+pub(super) fn size(
+    entry: Option<&Entry<'_>>,
+    range: RangeInclusive<usize>,
+    in_words: &str,
+    default: usize,
+    notes: &mut Notes<'_>,
+) -> usize {
+    let within = |text: &str| match values::size(text)? {
+        size if range.contains(&size) => Ok(size),
+        _ => Err(format!("{text:?} is out of range; allowed: {in_words}")),
+    };
+    parsed(entry, values::A_SIZE, within, notes).unwrap_or(default)
+}
+
+/// An integer.
+pub(super) fn integer<T: Copy + PartialOrd + TryFrom<u64> + fmt::Display>(
+    entry: Option<&Entry<'_>>,
+    range: RangeInclusive<T>,
+    default: T,
+    notes: &mut Notes<'_>,
+) -> T {
+    let Some(entry) = entry else { return default };
+    let fits = |number: u64| T::try_from(number).ok().filter(|number| range.contains(number));
+    let number = match entry.value {
+        DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
+        _ => None,
+    };
+    number.and_then(fits).unwrap_or_else(|| {
+        let (least, most) = (range.start(), range.end());
+        let quoted = match entry.value {
+            DeValue::String(text) => text.parse().ok().and_then(fits),
+            _ => None,
+        };
+        let hint = quoted.map(|number| format!("; write {number}, without quotes")).unwrap_or_default();
+        notes.problem(
+            &entry.origin,
+            format_args!("expected an integer from {least} to {most}, found {}{hint}", Found(entry.value)),
+        );
+        default
+    })
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(entry: Option<&Entry<'_>>, default: bool, notes: &mut Notes<'_>) -> bool {
+    match entry {
+        None => default,
+        Some(Entry { value: DeValue::Boolean(value), .. }) => *value,
+        Some(Entry { origin, value }) => {
+            notes.problem(origin, format_args!("expected true or false, found {}", Found(value)));
+            default
+        }
+    }
+}
+
+/// What becomes of redirects.
+pub(super) fn redirects(entry: Option<&Entry<'_>>, default: Redirects, notes: &mut Notes<'_>) -> Redirects {
+    match entry {
+        None => default,
+        Some(Entry { value: DeValue::Boolean(true), .. }) => Redirects::Follow,
+        Some(Entry { value: DeValue::Boolean(false), .. }) => Redirects::Pass,
+        Some(Entry { value: DeValue::String(word), .. }) if word == "rewrite" => Redirects::Rewrite,
+        Some(Entry { origin, value }) => {
+            let found = Found(value);
+            notes.problem(origin, format_args!("expected true, false or \"rewrite\", found {found}"));
+            default
+        }
+    }
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(
+    entry: Option<&Entry<'_>>,
+    choices: &[(&str, T)],
+    default: T,
+    notes: &mut Notes<'_>,
+) -> T {
+    let words = || choices.iter().map(|(word, _)| *word);
+    let allowed = words().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+    let choose = |text: &str| match choices.iter().find(|(word, _)| *word == text) {
+        Some((_, choice)) => Ok(*choice),
+        None => Err(match nearest(text, words()) {
+            Some(word) => {
+                format!("{text:?} is none of its values; did you mean \"{word}\"? allowed: {allowed}")
+            }
+            None => format!("{text:?} is none of its values; allowed: {allowed}"),
+        }),
+    };
+    parsed(entry, &format!("one of {allowed}"), choose, notes).unwrap_or(default)
+}
+
+/// A value in words. For keys whose value is no secret.
+pub(super) struct Found<'d>(pub(super) &'d DeValue<'d>);
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            DeValue::String(text) => write!(f, "the string {text:?}"),
+            DeValue::Integer(number) => write!(f, "the integer {number}"),
+            DeValue::Float(number) => write!(f, "the number {number}"),
+            DeValue::Boolean(value) => write!(f, "{value}"),
+            other => f.write_str(kind(other)),
+        }
+    }
+}

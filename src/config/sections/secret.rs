@@ -1,0 +1,116 @@
+//! Secrets and other texts that may stand in the environment or in a file of their own.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use toml::de::DeValue;
+use zeroize::Zeroizing;
+
+use super::super::diagnostics::Notes;
+use super::super::raw::{Entry, Reference, Table, kind};
+use super::super::values;
+use crate::net::secret::Secret;
+
+/// What a configuration refers to.
+pub(super) struct Surroundings<'a> {
+    /// Relative paths of files start here.
+    pub(super) folder: &'a Path,
+    /// Environment variables.
+    pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// A text that was found.
+pub(super) struct Referred {
+    pub(super) text: Zeroizing<String>,
+    /// Whether it stands in the configuration itself, so that showing it tells nothing new.
+    pub(super) is_literal: bool,
+}
+
+/// No secret is longer; a device or a wrong file may be endless.
+const LONGEST: u64 = 64 * 1024;
+
+const FORMS: &str = "{ env = \"NAME\" } or { file = \"PATH\" }";
+
+/// A secret. No message shows it, nor anything that stands in its place.
+pub(super) fn secret(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> Option<Secret> {
+    let found = referred(entry, around, notes)?;
+    if found.is_literal {
+        notes.warning(
+            &entry.origin,
+            format_args!("a secret stands in the configuration file itself; move it out and write {FORMS}"),
+        );
+    }
+    notes.take(&entry.origin, values::credential(&found.text))?;
+    Some(Secret::new(found.text.to_string()))
+}
+
+/// A string, or what `{ env = … }` or `{ file = … }` refers to.
+pub(super) fn referred(
+    entry: &Entry<'_>,
+    around: &Surroundings<'_>,
+    notes: &mut Notes<'_>,
+) -> Option<Referred> {
+    match entry.value {
+        DeValue::String(text) => Some(Referred { text: Zeroizing::new(text.to_string()), is_literal: true }),
+        DeValue::Table(table) => {
+            let reference = Reference::of(table, &entry.origin.key, notes);
+            let (place, text) = match (reference.env, reference.file) {
+                (Some(env), None) => (env.origin.clone(), of_variable(&env, around)),
+                (None, Some(file)) => (file.origin.clone(), of_file(&file, around)),
+                // Keys that are neither have been reported one by one.
+                (None, None) if !table.is_empty() => return None,
+                _ => (entry.origin.clone(), Err(format!("expected exactly one of {FORMS}"))),
+            };
+            Some(Referred { text: notes.take(&place, text)?, is_literal: false })
+        }
+        other => {
+            notes.problem(&entry.origin, format_args!("expected a string, {FORMS}, found {}", kind(other)));
+            None
+        }
+    }
+}
+
+fn of_variable(entry: &Entry<'_>, around: &Surroundings<'_>) -> Result<Zeroizing<String>, String> {
+    let name = string(entry)?;
+    // What is no name of a variable may be the secret itself.
+    let is_name = !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !is_name {
+        return Err(
+            "expected the bare name of an environment variable such as \"BOX_CLIENT_SECRET\"".to_owned()
+        );
+    }
+    match (around.variable)(name).map(Zeroizing::new) {
+        None => Err(format!("the environment variable {name} is not set, or is not UTF-8")),
+        Some(text) if text.is_empty() => Err(format!("the environment variable {name} is empty")),
+        Some(text) => Ok(text),
+    }
+}
+
+fn of_file(entry: &Entry<'_>, around: &Surroundings<'_>) -> Result<Zeroizing<String>, String> {
+    let path = around.folder.join(string(entry)?);
+    let shown = path.display();
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(&path)
+        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(format!("{shown} is larger than 64 KiB; it should hold the secret and nothing else"));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| format!("{shown} is not UTF-8 text"))?;
+    // Editors and `echo` end a file with a line break; one is not part of the secret, more are a slip.
+    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    if text.is_empty() {
+        return Err(format!("{shown} is empty"));
+    }
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+fn string<'d>(entry: &Entry<'d>) -> Result<&'d str, String> {
+    match entry.value {
+        DeValue::String(text) => Ok(text),
+        other => Err(format!("expected a string, found {}", kind(other))),
+    }
+}

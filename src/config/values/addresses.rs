@@ -1,0 +1,350 @@
+//! Places: sockets, and URLs of Box and of the proxy on the way to it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use http::Uri;
+use http::uri::Authority;
+use url::Url;
+
+use crate::http::host::{self, Host};
+use crate::net::address::Address;
+use crate::net::egress_proxy::Proxy;
+use crate::net::secret::Secret;
+
+/// What an address looks like.
+pub(in crate::config) const AN_ADDRESS: &str =
+    "\"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/run/boxgate.sock\"";
+/// What an origin looks like.
+pub(in crate::config) const AN_ORIGIN: &str = "\"https://HOST\" or \"https://HOST:PORT\"";
+/// What the token endpoint's URL looks like.
+pub(in crate::config) const A_TOKEN_URL: &str = "a URL such as \"https://api.box.com/oauth2/token\"";
+/// What the proxy's key may say.
+pub(in crate::config) const A_PROXY: &str =
+    "\"environment\", \"none\" or \"http://[USER:PASSWORD@]HOST:PORT\"";
+
+/// What Redis' URL looks like.
+const A_REDIS: &str = "\"redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]\", the same with \"rediss://\" for TLS, or \"redis+unix:///PATH\"";
+
+/// The most that a socket's path may have on every platform (`sun_path` with its final NUL).
+const LONGEST_SOCKET_PATH: usize = 103;
+
+/// A socket to listen on. `localhost` is the one name that needs no resolver.
+pub(in crate::config) fn address(text: &str) -> Result<Address, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path.len() {
+            0 => Err(format!("{text:?} has no path; allowed: {AN_ADDRESS}")),
+            ..=LONGEST_SOCKET_PATH if !path.contains('\0') => Ok(Address::Unix(PathBuf::from(path))),
+            _ => Err(format!(
+                "{text:?}: the path of a socket has at most {LONGEST_SOCKET_PATH} bytes and no NUL"
+            )),
+        };
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(Address::Tcp(address));
+    }
+    let (name, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    match (name, port_number(port)) {
+        (_, Some(port)) if name.eq_ignore_ascii_case("localhost") => {
+            Ok(Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+        }
+        ("" | "*", Some(port)) => Err(format!(
+            "{text:?} has no IP address; write \"127.0.0.1:{port}\" for this host alone, or \"[::]:{port}\" for all interfaces"
+        )),
+        _ if port_number(text).is_some() => {
+            Err(format!("{text:?} is a port alone; write \"127.0.0.1:{text}\""))
+        }
+        _ if text.parse::<IpAddr>().is_ok() || text.eq_ignore_ascii_case("localhost") => {
+            Err(format!("{text:?} has no port; allowed: {AN_ADDRESS}"))
+        }
+        (_, Some(_)) => Err(format!(
+            "{text:?}: names are not resolved, except localhost; give an IP address: {AN_ADDRESS}"
+        )),
+        _ => Err(format!("{text:?} is not an address; allowed: {AN_ADDRESS}")),
+    }
+}
+
+fn port_number(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// One of Box's hosts: `https://host[:port]` as an authority, lower case and without the port 443.
+pub(in crate::config) fn origin(text: &str) -> Result<Authority, String> {
+    let rest = after_https(text, AN_ORIGIN)?;
+    if rest.contains('@') {
+        return Err(format!("no user or password belongs in this URL; allowed: {AN_ORIGIN}"));
+    }
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['/', '?', '#']) {
+        return Err(format!("{text:?}: no path or query belongs here; allowed: {AN_ORIGIN}"));
+    }
+    authority(rest).ok_or_else(|| format!("{text:?}: {rest:?} is not a host; allowed: {AN_ORIGIN}"))
+}
+
+/// The token endpoint.
+pub(in crate::config) fn token_url(text: &str) -> Result<String, String> {
+    let rest = after_https(text, A_TOKEN_URL)?;
+    let bad = |why: &str| format!("{text:?}: {why}; allowed: {A_TOKEN_URL}");
+    let (before, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if before.contains('@') {
+        return Err(format!("no user or password belongs in this URL; allowed: {A_TOKEN_URL}"));
+    }
+    let authority = authority(before).ok_or_else(|| bad("it has no valid host"))?;
+    if path.contains('#') || path.parse::<Uri>().is_err() || !path.starts_with('/') {
+        return Err(bad("it has no valid path"));
+    }
+    Ok(format!("https://{authority}{path}"))
+}
+
+fn after_https<'t>(text: &'t str, allowed: &str) -> Result<&'t str, String> {
+    match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => Ok(rest),
+        // An operator who writes a password here has it in the log otherwise.
+        _ if text.contains('@') => {
+            Err(format!("no user or password belongs in this URL; allowed: {allowed}"))
+        }
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => {
+            Err(format!("{text:?}: boxgate speaks to Box over TLS only; allowed: {allowed}"))
+        }
+        Some((scheme, _)) => Err(format!("{text:?}: {scheme:?} is not a scheme for Box; allowed: {allowed}")),
+        None => Err(format!("{text:?} has no \"https://\"; allowed: {allowed}")),
+    }
+}
+
+fn authority(text: &str) -> Option<Authority> {
+    let (host, port) = host::parse(text)?;
+    let host = match host {
+        Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
+        Host::Ip(IpAddr::V4(ip)) => ip.to_string(),
+        Host::Name(name) => name.to_ascii_lowercase(),
+    };
+    match port {
+        Some(0) => None,
+        None | Some(443) => Authority::try_from(host).ok(),
+        Some(port) => Authority::try_from(format!("{host}:{port}")).ok(),
+    }
+}
+
+/// The way to Box. The error does not show the value: a password may stand in it.
+pub(in crate::config) fn proxy(text: &str) -> Result<Proxy, String> {
+    match text {
+        "environment" => Ok(Proxy::Environment),
+        "none" => Ok(Proxy::None),
+        url => proxy_url(url).map(Proxy::Url),
+    }
+}
+
+fn proxy_url(text: &str) -> Result<Secret, String> {
+    let bad = |why: &str| format!("{why}; allowed: {A_PROXY}");
+    let rest = match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
+            return Err(bad(
+                "a proxy that is itself reached over TLS is not supported; Box's own TLS passes through an http:// proxy end to end",
+            ));
+        }
+        Some((scheme, _)) if scheme.to_ascii_lowercase().starts_with("socks") => {
+            return Err(bad("SOCKS proxies are not supported"));
+        }
+        _ => return Err(bad("the value is none of the words and not a URL")),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (user, host) = match rest.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
+        None => (None, rest),
+    };
+    if user.is_some_and(|user| {
+        user.is_empty() || user.bytes().any(|b| b <= b' ' || b >= 0x7f || b"/?#@[]\\".contains(&b))
+    }) {
+        return Err(bad("a character of the user or password must be percent-encoded, such as @ as %40"));
+    }
+    match host::parse(host) {
+        Some((_, Some(1..))) => Ok(Secret::new(format!("http://{rest}"))),
+        _ => Err(bad("the URL has no valid host and port, or it has a path")),
+    }
+}
+
+/// Where Redis is. The error does not show the value: a password may stand in it.
+pub(in crate::config) fn redis_url(text: &str) -> Result<(), String> {
+    let bad = |why: &str| Err(format!("{why}; allowed: {A_REDIS}"));
+    // A password that is not encoded ends the URL's authority where it should not.
+    let encode = "in a user or password / ? # @ : and % must be percent-encoded, such as @ as %40";
+    let Ok(url) = Url::parse(text) else {
+        return bad(&format!("the value is not a URL; {encode}"));
+    };
+    let is_socket = match url.scheme() {
+        "redis" | "rediss" => false,
+        "redis+unix" => true,
+        "unix" => return bad("a socket's URL begins with redis+unix://"),
+        _ => return bad("the URL's scheme is none of Redis"),
+    };
+    if url.fragment().is_some() {
+        return bad(&format!("the URL has a #, and TLS that is not checked is not supported; {encode}"));
+    }
+    if is_socket {
+        return match url.has_host() || url.path().len() < 2 || !url.path().starts_with('/') {
+            true => bad("the URL has no absolute path of a socket; three slashes stand before it"),
+            false => database(url.query_pairs().find(|(key, _)| key == "db").map(|(_, db)| db).as_deref()),
+        };
+    }
+    let rest = &url[url::Position::BeforePath..];
+    if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) || rest.contains('@') {
+        return bad(&format!("the URL has no valid host and port; {encode}"));
+    }
+    if !url.username().is_empty() && url.password().is_none() {
+        return bad("the URL has a user without a password; a password alone is \":PASSWORD@\"");
+    }
+    database(Some(url.path().trim_matches('/')).filter(|path| !path.is_empty()))
+}
+
+fn database(number: Option<&str>) -> Result<(), String> {
+    match number
+        .is_none_or(|number| number.bytes().all(|b| b.is_ascii_digit()) && number.parse::<i64>().is_ok())
+    {
+        true => Ok(()),
+        false => Err(format!("the URL's database is not a number; allowed: {A_REDIS}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_sockets() {
+        let tcp = |text: &str| Ok(Address::Tcp(text.parse().unwrap()));
+        assert_eq!(address("127.0.0.1:8080"), tcp("127.0.0.1:8080"));
+        assert_eq!(address("[::1]:0"), tcp("[::1]:0"));
+        assert_eq!(address("localhost:8080"), tcp("127.0.0.1:8080"));
+        assert_eq!(address("unix:/run/b.sock"), Ok(Address::Unix("/run/b.sock".into())));
+        for bad in [
+            "",
+            "127.0.0.1",
+            "::1",
+            "::1:x",
+            "localhost",
+            "localhost:",
+            "localhost:+1",
+            "example.com:80",
+            "127.0.0.1:99999",
+            "http://127.0.0.1:80",
+            "unix:",
+            "unix:/\0",
+            &format!("unix:/{}", "x".repeat(200)),
+        ] {
+            assert!(address(bad).is_err(), "{bad:?}");
+        }
+        assert!(address(":80").unwrap_err().contains("\"[::]:80\""));
+        assert!(address("8080").unwrap_err().contains("write \"127.0.0.1:8080\""));
+        assert!(address("gate.internal:80").unwrap_err().contains("names are not resolved"));
+    }
+
+    #[test]
+    fn origins_are_https_hosts() {
+        let is = |text, want: &str| assert_eq!(origin(text).unwrap(), want, "{text}");
+        is("https://api.box.com", "api.box.com");
+        is("HTTPS://API.box.com:443", "api.box.com");
+        is("https://127.0.0.1:8443", "127.0.0.1:8443");
+        is("https://[::1]:8443", "[::1]:8443");
+        for bad in [
+            "",
+            "https://",
+            "api.box.com",
+            "ftp://a",
+            "https://a/b",
+            "https://a?b",
+            "https://a#b",
+            "https://u@a",
+            "https://a b",
+            "https://a//",
+            "https://a:0",
+            "https://a:99999",
+            "https://*.a",
+        ] {
+            assert!(origin(bad).is_err(), "{bad:?}");
+        }
+        assert!(origin("http://api.box.com").unwrap_err().contains("over TLS only"));
+        is("https://a.example/", "a.example");
+        assert!(!origin("https://u:hunter2@a").unwrap_err().contains("hunter2"));
+    }
+
+    #[test]
+    fn the_token_url_has_a_path() {
+        assert_eq!(
+            token_url("https://API.box.com/oauth2/token").as_deref(),
+            Ok("https://api.box.com/oauth2/token")
+        );
+        assert_eq!(token_url("https://127.0.0.1:1/t?x=1").as_deref(), Ok("https://127.0.0.1:1/t?x=1"));
+        for bad in
+            ["", "https://a", "http://a/b", "https://a/b#c", "https://a/b c", "https:///b", "https://u:p@a/b"]
+        {
+            assert!(token_url(bad).is_err(), "{bad:?}");
+        }
+        assert!(!token_url("https://u:hunter2@a/b").unwrap_err().contains("hunter2"));
+        assert!(!token_url("http://u:hunter2@a/b").unwrap_err().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_proxy_is_never_shown() {
+        let is = |text, want: &str| assert_eq!(proxy(text), Ok(Proxy::Url(Secret::new(want.to_owned()))));
+        is("http://u:p%40@proxy.example:3128/", "http://u:p%40@proxy.example:3128");
+        is("HTTP://[::1]:3128", "http://[::1]:3128");
+        assert_eq!(proxy("environment"), Ok(Proxy::Environment));
+        assert_eq!(proxy("none"), Ok(Proxy::None));
+        assert!(proxy("http://proxy").unwrap_err().contains("host and port"));
+        for bad in [
+            "https://u:hunter2@proxy:1",
+            "socks5://u:hunter2@proxy:1",
+            "u:hunter2@proxy:1",
+            "http://u:hunter2@proxy/x",
+            "http://u:hunter2@",
+            "http://u:hunter2/@proxy:1",
+            "http://u:hunter2@proxy:x",
+            "http://u:hunter2@a@proxy:1",
+        ] {
+            assert!(!proxy(bad).unwrap_err().contains("hunter2"), "{bad:?}");
+        }
+        assert!(proxy("https://proxy:1").unwrap_err().contains("over TLS is not supported"));
+    }
+
+    #[test]
+    fn redis_has_a_url_that_is_never_shown() {
+        for good in [
+            "redis://127.0.0.1",
+            "redis://[::1]:6379/",
+            "REDISS://redis.example:6380/15",
+            "redis://:p%40%2F@redis.example/0",
+            "redis://user:pa$$word@redis.example?protocol=resp3",
+            "redis+unix:///run/redis.sock",
+            "redis+unix:///run/redis.sock?db=2&pass=x",
+        ] {
+            assert_eq!(redis_url(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "hunter2",
+            "hunter2.example:6379",
+            "http://hunter2",
+            "unix:///hunter2",
+            "redis:hunter2",
+            "redis:///hunter2",
+            "redis://:hunter2@",
+            "redis://hunter2@redis.example",
+            "redis://:hunter2@redis.example:0",
+            "redis://:hunter2@redis.example:x",
+            "redis://:hunter2@redis.example/x",
+            "redis://:hunter2@redis.example/0/1",
+            "redis://:hunter2/@redis.example",
+            "redis://:1/hunter2@redis.example",
+            "redis://u:1?hunter2@redis.example",
+            "redis://:hunter2#@redis.example",
+            "rediss://:hunter2@redis.example/#insecure",
+            "redis+unix://hunter2/redis.sock",
+            "redis+unix:hunter2",
+            "redis+unix:///",
+            "redis+unix:///run/hunter2?db=x",
+        ] {
+            let error = redis_url(bad).unwrap_err();
+            assert!(!error.contains("hunter2") && error.contains(A_REDIS), "{bad}: {error}");
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Values: the grammars of single values of `proxy.toml`. An error shows the value and says what is allowed.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+mod addresses;
+mod rates;
+
+pub(super) use addresses::{
+    A_PROXY, A_TOKEN_URL, AN_ADDRESS, AN_ORIGIN, address, origin, proxy, redis_url, token_url,
+};
+pub(super) use rates::{A_RATE, budget_name, limit_name, rate, redis_prefix, selector};
+
+/// What a duration looks like.
+pub(super) const A_DURATION: &str = "a duration such as \"250ms\", \"5s\", \"10m\" or \"2h\"";
+/// What a size looks like.
+pub(super) const A_SIZE: &str = "a size such as \"512B\", \"64KiB\" or \"50MiB\"";
+
+/// Beyond, it is a slip; and a timer can still hold it.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A whole number and a unit: `ms`, `s`, `m` or `h`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = number_and_unit(text);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "" if !digits.is_empty() => return Err(format!("{text:?} has no unit; allowed: {A_DURATION}")),
+        // Rates have "min".
+        "min" if !digits.is_empty() => {
+            return Err(format!("{text:?}: did you mean \"{digits}m\"? allowed: {A_DURATION}"));
+        }
+        _ => return Err(format!("{text:?} is not {A_DURATION}")),
+    };
+    let number = digits.parse::<u64>().map_err(|_| format!("{text:?} is not {A_DURATION}"))?;
+    match number.checked_mul(millis).map(Duration::from_millis) {
+        Some(duration) if duration <= LONGEST => Ok(duration),
+        _ => Err(format!("{text:?} is longer than a week; allowed: {A_DURATION}")),
+    }
+}
+
+/// A whole number and a unit: `B`, `KiB`, `MiB` or `GiB`.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let (digits, unit) = number_and_unit(text);
+    let bytes = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1_usize << 30,
+        "" if !digits.is_empty() => return Err(format!("{text:?} has no unit; allowed: {A_SIZE}")),
+        _ => {
+            let meant = match unit.to_ascii_lowercase().as_str() {
+                "b" => "B",
+                "k" | "kb" | "kib" => "KiB",
+                "m" | "mb" | "mib" => "MiB",
+                "g" | "gb" | "gib" => "GiB",
+                _ => return Err(format!("{text:?} is not {A_SIZE}")),
+            };
+            return Err(format!("{text:?}: did you mean \"{digits}{meant}\"? allowed: {A_SIZE}"));
+        }
+    };
+    let number = digits.parse::<usize>().map_err(|_| format!("{text:?} is not {A_SIZE}"))?;
+    number.checked_mul(bytes).ok_or_else(|| format!("{text:?} is too large; allowed: {A_SIZE}"))
+}
+
+fn number_and_unit(text: &str) -> (&str, &str) {
+    text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
+}
+
+/// A name of an identity: a label of metrics and a key of TOML.
+pub(super) fn identity_name(text: &str) -> Result<(), String> {
+    name(text, "letters, digits, - and _", |b| matches!(b, b'-' | b'_'))
+}
+
+/// A name of an app: as of an identity, and dots.
+pub(super) fn app_name(text: &str) -> Result<(), String> {
+    name(text, "letters, digits, -, _ and .", |b| matches!(b, b'-' | b'_' | b'.'))
+}
+
+fn name(text: &str, allowed: &str, other: impl Fn(u8) -> bool) -> Result<(), String> {
+    if (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || other(b)) {
+        Ok(())
+    } else {
+        Err(format!("{text:?} cannot be a name; allowed: 1 to 64 of {allowed}"))
+    }
+}
+
+/// An id of an enterprise or a user. The error does not show it, since it may have been read from the wrong place.
+pub(super) fn box_id(text: &str) -> Result<(), String> {
+    if !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(match text.contains('@') {
+        true => "an e-mail address was given; it takes an id, not a login: the digits that Box's Admin Console shows",
+        false => "not an id; allowed: digits, as Box's consoles show them",
+    }
+    .to_owned())
+}
+
+/// A client id or secret that can be sent. The error does not show it.
+pub(super) fn credential(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        Err("it is empty".to_owned())
+    } else if text.trim() != text {
+        Err("it begins or ends with white space, which is not shown here; remove it".to_owned())
+    } else if text.chars().any(char::is_control) {
+        Err("it has a line break or another control character in it, which is not shown here".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+/// Paths of the gateway and of Box that no app may take.
+const RESERVED: [&str; 4] = ["2.0", "api", "oauth2", "_box"];
+
+/// An app's base path, without the slash at its end: `/` is the empty string.
+pub(super) fn app_path(text: &str) -> Result<String, String> {
+    let allowed = "allowed: \"/\", or whole segments of letters, digits and - . _ ~ such as \"/intranet\"";
+    if text == "/" {
+        return Ok(String::new());
+    }
+    let Some(rest) = text.strip_prefix('/') else {
+        return Err(format!("{text:?} does not begin with \"/\"; {allowed}"));
+    };
+    if let Some(fixed) = text.strip_suffix('/').filter(|fixed| !fixed.ends_with('/')) {
+        return Err(format!("{text:?} ends with a slash; write {fixed:?}"));
+    }
+    for segment in rest.split('/') {
+        if matches!(segment, "" | "." | "..") {
+            return Err(format!("{text:?} has an empty or dot segment; {allowed}"));
+        }
+        let is_unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+        if !segment.bytes().all(is_unreserved) {
+            return Err(format!("{text:?}: {segment:?} cannot stand in it; {allowed}"));
+        }
+    }
+    let first = rest.split('/').next().unwrap_or(rest);
+    if RESERVED.iter().any(|reserved| first.eq_ignore_ascii_case(reserved)) {
+        return Err(format!(
+            "{text:?} would hide Box's own paths below \"/{first}\"; choose another; {allowed}"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Headers that the gateway sets or judges itself, or that belong to one connection (RFC 9110 §7.6.1).
+const OWN_HEADERS: [&str; 20] = [
+    "authorization",
+    "cookie",
+    "host",
+    "origin",
+    "referer",
+    "via",
+    "forwarded",
+    "as-user",
+    "content-length",
+    "expect",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+];
+/// The same, by how they begin.
+const OWN_PREFIXES: [&str; 4] = ["sec-", "proxy-", "x-forwarded-", "x-boxgate-"];
+
+/// A request header that an app may have forwarded to Box.
+pub(super) fn forwarded_header(text: &str) -> Result<HeaderName, String> {
+    let name = HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_| format!("{text:?} is not a header name; allowed: one such as \"X-Rep-Hints\""))?;
+    let lower = name.as_str();
+    if lower.contains('_') {
+        // Servers that turn names into variables cannot tell it from the one with a dash.
+        return Err(format!("{text:?}: a name with \"_\" can pass for one with \"-\"; it is not forwarded"));
+    }
+    if OWN_HEADERS.contains(&lower) || OWN_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
+        return Err(format!(
+            "{text:?} is set, judged or dropped by the gateway itself; it cannot be forwarded"
+        ));
+    }
+    Ok(name)
+}
+
+/// Headers that a browser sets itself or lets any page set (Fetch §2.2.2), or that say something else already.
+const USUAL_HEADERS: [&str; 11] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "content-language",
+    "content-type",
+    "date",
+    "dnt",
+    "range",
+    "user-agent",
+    "save-data",
+];
+
+/// A request header that an app requires. Its use is that no page of a foreign origin can send it.
+pub(super) fn required_header(text: &str) -> Result<HeaderName, String> {
+    let name = HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_| format!("{text:?} is not a header name; allowed: one such as \"X-Box-Gateway\""))?;
+    let lower = name.as_str();
+    let is_own = OWN_HEADERS.contains(&lower) || OWN_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
+    if is_own || USUAL_HEADERS.contains(&lower) || lower.starts_with("access-control-") {
+        return Err(format!(
+            "{text:?} is a header that browsers or clients send by themselves; allowed: a name of your own such as \"X-Box-Gateway\""
+        ));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, millis) in [("250ms", 250), ("5s", 5_000), ("10m", 600_000), ("2h", 7_200_000), ("0s", 0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "5 s",
+            "5S",
+            "1m30s",
+            "5sec",
+            "min",
+            "99999999999999999999s",
+            "169h",
+        ] {
+            assert!(duration(bad).unwrap_err().contains("\"10m\""), "{bad}");
+        }
+        assert!(duration("5").unwrap_err().contains("no unit"));
+        assert!(duration("5min").unwrap_err().contains("did you mean \"5m\"?"));
+    }
+
+    #[test]
+    fn sizes_have_a_binary_unit() {
+        for (text, bytes) in [("512B", 512), ("64KiB", 65_536), ("50MiB", 52_428_800), ("1GiB", 1 << 30)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for bad in
+            ["", "1024", "KiB", "-1B", "1.5MiB", "1 KiB", "99999999999999999999B", "18446744073709551615GiB"]
+        {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        assert!(size("64KB").unwrap_err().contains("did you mean \"64KiB\"?"));
+    }
+
+    #[test]
+    fn names_fit_labels() {
+        assert!(identity_name("service-1_a").is_ok() && app_name("a.b-c_1").is_ok());
+        for bad in ["", "a b", "ä", "a/b", "a\n", &"x".repeat(65)] {
+            assert!(identity_name(bad).is_err() && app_name(bad).is_err(), "{bad:?}");
+        }
+        assert!(identity_name("a.b").is_err());
+    }
+
+    #[test]
+    fn ids_are_digits() {
+        assert!(box_id("123456").is_ok());
+        for bad in ["", "12a", " 12", "12\n", "-1", "٣", "123456789012345678901"] {
+            assert!(box_id(bad).is_err(), "{bad:?}");
+        }
+        assert!(box_id("a@example.com").unwrap_err().contains("an id, not a login"));
+    }
+
+    #[test]
+    fn credentials_are_judged_without_being_shown() {
+        assert!(credential("hunter2 2").is_ok());
+        for bad in ["", " hunter2", "hunter2\u{a0}", "hunter2\n", "hun\nter2", "hunter2\0"] {
+            assert!(!credential(bad).unwrap_err().contains("hun"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn app_paths_are_whole_plain_segments() {
+        assert_eq!(app_path("/").as_deref(), Ok(""));
+        assert_eq!(app_path("/a/b-c.d_e~f").as_deref(), Ok("/a/b-c.d_e~f"));
+        assert_eq!(app_path("/x/api").as_deref(), Ok("/x/api"));
+        for bad in [
+            "",
+            "a",
+            "//",
+            "/a//b",
+            "/a/./b",
+            "/../a",
+            "/a b",
+            "/a%20b",
+            "/ä",
+            "/a?b",
+            "/a;b",
+            "/2.0",
+            "/2.0/x",
+            "/api",
+            "/API/x",
+            "/oauth2/token",
+            "/_box",
+            "/a//",
+        ] {
+            assert!(app_path(bad).is_err(), "{bad:?}");
+        }
+        assert!(app_path("/intranet/").unwrap_err().contains("write \"/intranet\""));
+    }
+
+    #[test]
+    fn headers_that_the_gateway_owns_are_not_forwarded() {
+        assert_eq!(forwarded_header("X-Rep-Hints").unwrap(), "x-rep-hints");
+        for bad in [
+            "",
+            "a b",
+            "X_Rep",
+            "Authorization",
+            "COOKIE",
+            "Sec-Fetch-Site",
+            "Proxy-Authorization",
+            "As-User",
+            "X-Forwarded-For",
+            "Forwarded",
+            "Keep-Alive",
+            "TE",
+            "Trailer",
+            "Content-Length",
+            "Via",
+            "ä",
+        ] {
+            assert!(forwarded_header(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! Header fields: which of a caller's go to Box (a list), and which of Box's come back (rules).
+//!
+//! A list towards Box, since whatever is not known could name another user, another authority or another reading of
+//! the request. Rules on the way back, since a caller may need what Box says; what could bind the caller to Box's
+//! host, or act on the gateway's own origin, stays behind.
+
+use std::collections::HashSet;
+
+use http::header::{
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, ALT_SVC, AUTHORIZATION, CACHE_CONTROL,
+    CONNECTION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, CONTENT_TYPE, COOKIE, EXPECT, EXPIRES,
+    HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VARY, VIA, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::http::error::Refusal;
+
+/// The id of a request, in both directions of the caller's side.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The user on whose behalf Box is asked to act.
+pub const AS_USER: HeaderName = HeaderName::from_static("as-user");
+/// Say with a token who asks; where the URL alone does, they have no business (a shared link's password is in `BoxApi`).
+pub const OF_WHO_ASKS: [HeaderName; 2] = [AS_USER, HeaderName::from_static("boxapi")];
+/// Whose pages may hold an answer (Fetch §3.7).
+pub const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const PSEUDONYM: HeaderValue = HeaderValue::from_static("1.1 boxgate");
+
+/// End-to-end fields that pass to Box.
+fn passes_to_box(name: &HeaderName) -> bool {
+    match *name {
+        // Of the entity.
+        CONTENT_TYPE | CONTENT_ENCODING | CONTENT_LANGUAGE | CONTENT_DISPOSITION | CONTENT_RANGE => true,
+        // Conditions and ranges.
+        IF_MATCH | IF_NONE_MATCH | IF_MODIFIED_SINCE | IF_UNMODIFIED_SINCE | IF_RANGE | RANGE => true,
+        // Negotiation.
+        ACCEPT | ACCEPT_CHARSET | ACCEPT_ENCODING | ACCEPT_LANGUAGE | USER_AGENT => true,
+        _ => matches!(
+            name.as_str(),
+            "content-md5" | "digest" | "content-digest" | "repr-digest" | "want-digest"
+                // What Box's clients send (Box guides, official SDKs, UI Elements).
+                | "as-user" | "boxapi" | "box-version" | "box-notifications" | "x-rep-hints" | "x-box-ua"
+                | "x-box-client-name" | "x-box-client-version" | "x-box-client-event-info"
+                | "x-file-name" | "x-file-size"
+                // W3C Trace Context.
+                | "traceparent" | "tracestate"
+        ),
+    }
+}
+
+/// Hop-by-hop (RFC 9110 §7.6.1), or made anew on the way; no loss that is worth counting.
+fn is_of_this_hop(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        CONNECTION
+            | HOST
+            | CONTENT_LENGTH
+            | TRANSFER_ENCODING
+            | TE
+            | TRAILER
+            | UPGRADE
+            | EXPECT
+            | VIA
+            | PROXY_AUTHORIZATION
+    ) || matches!(
+        name.as_str(),
+        "keep-alive"
+            | "http2-settings"
+            | "x-request-id"
+            | "x-boxgate-redirect"
+            | "x-boxgate-key"
+            | "proxy-connection"
+    )
+}
+
+/// The fields for Box, and how many of the caller's were dropped.
+pub struct ForBox {
+    /// Without `Host` and `Authorization`.
+    pub fields: HeaderMap,
+    /// For the metric.
+    pub dropped: u64,
+}
+
+/// Sorts a caller's fields. `also`: the app's `forward_headers`.
+pub fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) -> ForBox {
+    // Looked up by token, not searched by field: a caller can send thousands of tokens.
+    let nominated: HashSet<HeaderName> = from
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        .filter(|token| from.contains_key(*token))
+        .filter_map(|token| token.parse().ok())
+        .collect();
+    let trailers_announced =
+        from.get(TE).is_some_and(|te| tokens(te).any(|t| t.eq_ignore_ascii_case("trailers")));
+    let mut fields = HeaderMap::with_capacity(from.len() + 4);
+    let mut dropped = 0;
+    fields.insert(VIA, from.get(VIA).map_or(PSEUDONYM, with_pseudonym));
+    for name in from.keys() {
+        if (passes_to_box(name) || also.contains(name)) && !nominated.contains(name) {
+            for value in from.get_all(name) {
+                fields.append(name.clone(), value.clone());
+            }
+        } else if !is_of_this_hop(name) {
+            dropped += 1;
+        }
+    }
+    if trailers_announced {
+        fields.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(trailer) = from.get(TRAILER).filter(|_| body.has_body) {
+        fields.insert(TRAILER, trailer.clone());
+    }
+    if body.expects {
+        fields.insert(EXPECT, HeaderValue::from_static("100-continue"));
+    }
+    if let Some(length) = body.length {
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    ForBox { fields, dropped }
+}
+
+/// Asks for the whole answer in plain bytes: it is going to be looked into.
+pub fn ask_for_plain(fields: &mut HeaderMap) {
+    if fields.contains_key(ACCEPT_ENCODING) {
+        fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    fields.remove(RANGE);
+    fields.remove(IF_RANGE);
+}
+
+/// What the body says of the fields that frame it.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyFields {
+    /// Whether there is a body at all.
+    pub has_body: bool,
+    /// The exact length, where it has to be said.
+    pub length: Option<u64>,
+    /// The caller waits for an invitation.
+    pub expects: bool,
+}
+
+fn with_pseudonym(via: &HeaderValue) -> HeaderValue {
+    let joined = [via.as_bytes(), b", ", PSEUDONYM.as_bytes()].concat();
+    HeaderValue::from_bytes(&joined).unwrap_or(PSEUDONYM)
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim)
+}
+
+/// Refuses fields that must be single and are not. A body framed in two ways is hyper's to judge (it heeds
+/// `Transfer-Encoding` alone, RFC 9112 §6.3); towards Box every body is framed anew.
+pub fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
+    let many = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
+    if many(&HOST) {
+        return Err(Refusal::BadRequest("The Host header stands more than once."));
+    }
+    if many(&AS_USER) {
+        return Err(Refusal::BadRequest("The As-User header stands more than once."));
+    }
+    // It would be judged and counted as of this user, and then go to Box as of another.
+    if headers.get_all(CONNECTION).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("as-user"))
+    {
+        return Err(Refusal::BadRequest(
+            "The Connection header names As-User, which is not of the connection.",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a request that has come through the gateway before (RFC 9110 §7.6.3).
+pub fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_own = |hop: &str| {
+        let received_by = hop.split_ascii_whitespace().nth(1);
+        received_by.is_some_and(|name| name.eq_ignore_ascii_case("boxgate"))
+    };
+    if headers.get_all(VIA).iter().flat_map(tokens).any(is_own) {
+        return Err(Refusal::LoopDetected(
+            "Via says that the request came through boxgate before".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a WebSocket upgrade; other upgrades, such as the JDK's `h2c`, are ignored.
+pub fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_websocket =
+        |value: &HeaderValue| tokens(value).any(|token| token.eq_ignore_ascii_case("websocket"));
+    if headers.get_all(UPGRADE).iter().any(is_websocket) {
+        return Err(Refusal::BadRequest("WebSocket upgrades are not served; Box's API has none."));
+    }
+    Ok(())
+}
+
+/// The caller's id of the request if it has the form that is kept, else a new one.
+pub fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let kept = headers.get(REQUEST_ID).filter(|id| {
+        let id = id.as_bytes();
+        (1..=64).contains(&id.len())
+            && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    });
+    if let Some(id) = kept {
+        return id.clone();
+    }
+    let mut hex = [0_u8; 32];
+    let random = fastrand::u128(..);
+    for (place, digit) in hex.iter_mut().enumerate() {
+        let nibble = (random >> (place * 4)) as u8 & 0xf;
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    }
+    HeaderValue::from_bytes(&hex).expect("hexadecimal digits are a header value")
+}
+
+/// The trace id of a well-formed `traceparent` (W3C Trace Context §3.2).
+pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(TRACEPARENT)?.to_str().ok()?;
+    let mut parts = value.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, length: usize| {
+        text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let fits = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && version != "ff";
+    (fits && trace.bytes().any(|b| b != b'0')).then_some(trace)
+}
+
+/// Fields of Box that stay behind.
+fn stays_behind(name: &HeaderName) -> bool {
+    match *name {
+        // Of the hop, RFC 9110 §7.6.1.
+        CONNECTION | TRANSFER_ENCODING | UPGRADE | TE | PROXY_AUTHENTICATE => true,
+        // Would bind the caller to Box's host, or act on the gateway's origin.
+        SET_COOKIE | STRICT_TRANSPORT_SECURITY | ALT_SVC | REFRESH => true,
+        // Replaced by the gateway's own.
+        CACHE_CONTROL
+        | EXPIRES
+        | PRAGMA
+        | AGE
+        | VARY
+        | VIA
+        | X_CONTENT_TYPE_OPTIONS
+        | CONTENT_SECURITY_POLICY
+        | CONTENT_SECURITY_POLICY_REPORT_ONLY => true,
+        _ => {
+            let name = name.as_str();
+            matches!(
+                name,
+                "keep-alive"
+                    | "proxy-connection"
+                    | "proxy-authentication-info"
+                    | "set-cookie2"
+                    | "clear-site-data"
+                    | "public-key-pins"
+                    | "expect-ct"
+                    | "nel"
+                    | "report-to"
+                    | "reporting-endpoints"
+                    | "service-worker-allowed"
+                    | "sourcemap"
+                    | "timing-allow-origin"
+                    | "origin-agent-cluster"
+                    | "permissions-policy"
+                    | "x-request-id"
+            ) || name.starts_with("access-control-")
+                || name.starts_with("cross-origin-")
+        }
+    }
+}
+
+/// Takes off a request's trailers what no caller tells Box, or what was judged as a header: over HTTP/2 hyper sends any.
+pub fn trailers_to_box(trailers: &mut HeaderMap) {
+    without(trailers, |name| {
+        is_of_this_hop(name)
+            || matches!(*name, AUTHORIZATION | PROXY_AUTHORIZATION | COOKIE)
+            || *name == AS_USER
+    });
+}
+
+/// Takes off an answer's trailers what stays behind of its headers.
+pub fn trailers_from_box(trailers: &mut HeaderMap) {
+    without(trailers, stays_behind);
+}
+
+fn without(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+    // Names are gathered first since a map cannot be changed while it is read.
+    let going: Vec<HeaderName> = fields.keys().filter(|name| goes(name)).cloned().collect();
+    for name in &going {
+        fields.remove(name);
+    }
+}
+
+/// Turns Box's fields into the caller's, in place.
+pub fn from_box(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+    for token in nominated.iter().flat_map(tokens).filter(|token| !token.is_empty()) {
+        headers.remove(token);
+    }
+    let vary = headers.remove(VARY);
+    let via = headers.remove(VIA);
+    without(headers, stays_behind);
+    headers.insert(VIA, via.as_ref().map_or(PSEUDONYM, with_pseudonym));
+    guard(headers);
+    if let Some(vary) = vary {
+        headers.append(VARY, vary);
+    }
+    // A stored HTML file must not run on the gateway's origin.
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+}
+
+/// What every answer carries: it may hold anyone's data, and callers send no `Authorization` that would keep shared
+/// caches away.
+pub fn guard(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    headers.insert(VARY, HeaderValue::from_static("Origin"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    const NO_BODY: BodyFields = BodyFields { has_body: false, length: None, expects: false };
+
+    #[test]
+    fn only_the_list_passes_to_box() {
+        let from = map(&[
+            ("authorization", "Bearer x"),
+            ("cookie", "a=b"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("as_user", "1"),
+            ("x-http-method-override", "DELETE"),
+            ("origin", "https://a"),
+            ("referer", "https://a/b"),
+            ("sec-fetch-mode", "cors"),
+            ("x-custom", "1"),
+            ("content-type", "text/plain"),
+            ("if-match", "1"),
+            ("x-rep-hints", "[jpg?dimensions=32x32]"),
+            ("x-allowed", "yes"),
+            ("host", "gate"),
+            ("accept", "a"),
+            ("accept", "b"),
+            ("connection", "keep-alive"),
+            ("connection", "X-File-Name, x-file-name,, no token, x-not-sent"),
+            ("x-file-name", "n"),
+        ]);
+        let also = [HeaderName::from_static("x-allowed")];
+        let to = to_box(&from, &also, NO_BODY);
+        let mut names: Vec<_> = to.fields.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "content-type", "if-match", "via", "x-allowed", "x-rep-hints"]);
+        assert_eq!(to.fields.get_all("accept").iter().count(), 2);
+        assert_eq!(to.dropped, 10);
+    }
+
+    #[test]
+    fn trailers_pass_where_both_sides_announce_them() {
+        let from = map(&[("te", "trailers, deflate"), ("connection", "te"), ("trailer", "x-sum")]);
+        let body = BodyFields { has_body: true, length: None, expects: false };
+        let to = to_box(&from, &[], body).fields;
+        assert_eq!(
+            (to.get("te").unwrap(), to.get("trailer").unwrap()),
+            (&HeaderValue::from_static("trailers"), &HeaderValue::from_static("x-sum"))
+        );
+    }
+
+    #[test]
+    fn what_binds_to_box_or_acts_on_our_origin_stays_behind() {
+        let mut headers = map(&[
+            ("set-cookie", "a=b"),
+            ("set-cookie", "c=d"),
+            ("strict-transport-security", "max-age=1"),
+            ("alt-svc", "h3"),
+            ("access-control-allow-origin", "*"),
+            ("cache-control", "public"),
+            ("vary", "Accept-Encoding"),
+            ("clear-site-data", "\"*\""),
+            ("etag", "\"1\""),
+            ("box-request-id", "r"),
+            ("via", "1.1 google"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("content-security-policy", "script-src *"),
+        ]);
+        from_box(&mut headers);
+        for gone in [
+            "set-cookie",
+            "strict-transport-security",
+            "alt-svc",
+            "access-control-allow-origin",
+            "clear-site-data",
+            "x-hop",
+        ] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+        assert_eq!(headers.get("cache-control").unwrap(), "private, no-store");
+        assert_eq!(headers.get("content-security-policy").unwrap(), "sandbox; default-src 'none'");
+        assert_eq!(headers.get("via").unwrap(), "1.1 google, 1.1 boxgate");
+        assert_eq!(headers.get("etag").unwrap(), "\"1\"");
+        let vary: Vec<_> = headers.get_all("vary").iter().collect();
+        assert_eq!(vary, ["Origin", "Accept-Encoding"]);
+    }
+
+    #[test]
+    fn trailers_may_not_say_what_headers_may_not() {
+        let fields = [("set-cookie", "a=b"), ("alt-svc", "h3"), ("x-sum", "1"), ("via", "x")];
+        let mut trailers = map(&fields);
+        trailers_from_box(&mut trailers);
+        assert_eq!(trailers, map(&[("x-sum", "1")]));
+        let mut trailers = map(&[("authorization", "x"), ("cookie", "x"), ("as-user", "1"), ("x-sum", "1")]);
+        trailers_to_box(&mut trailers);
+        assert_eq!(trailers, map(&[("x-sum", "1")]));
+    }
+
+    #[test]
+    fn request_ids_are_kept_or_made() {
+        assert_eq!(request_id(&map(&[("x-request-id", "abc-1.2_Z")])), "abc-1.2_Z");
+        for bad in
+            ["", "a b", "<script>", "0123456789012345678901234567890123456789012345678901234567890123456789"]
+        {
+            let made = request_id(&map(&[("x-request-id", bad)]));
+            assert!(made.len() == 32 && made != bad, "{bad}");
+        }
+    }
+
+    #[test]
+    fn trace_ids_are_read_where_well_formed() {
+        let of = |text: &'static str| trace_id(&map(&[("traceparent", text)])).map(str::to_owned);
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").as_deref(), Some(trace));
+        assert_eq!(of("00-00000000000000000000000000000000-00f067aa0ba902b7-01"), None);
+        assert_eq!(of("garbage"), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! The request target: read one way, or refused with 400. Nothing is repaired: what is judged is byte for byte what
+//! is forwarded.
+
+use http::Uri;
+use percent_encoding::percent_decode_str;
+
+use crate::http::error::Refusal;
+
+/// Refuses a path that two parsers could read differently.
+pub fn check(uri: &Uri) -> Result<(), Refusal> {
+    let path = uri.path();
+    let Some(rest) = path.strip_prefix('/') else {
+        return Err(Refusal::BadRequest("The request target must be a path that begins with /."));
+    };
+    if !path.bytes().all(is_plain) {
+        escapes(path)?;
+    }
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        // An empty last one is a slash at the end, which says the same to everybody.
+        if segment.is_empty() && segments.peek().is_some() {
+            return Err(Refusal::BadRequest("The path has an empty segment (//)."));
+        }
+        if is_parameter(segment) {
+            return Err(Refusal::BadRequest("The path has a segment that is a ;parameter alone."));
+        }
+        if is_dots(segment) {
+            return Err(Refusal::BadRequest("The path has a dot segment, plain or encoded."));
+        }
+    }
+    Ok(())
+}
+
+/// Letters, digits and what else needs no second look.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~' | b':' | b'@' | b'!' | b'$' | b',')
+}
+
+fn escapes(path: &str) -> Result<(), Refusal> {
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        let refuse = match byte {
+            b'\\' => "The path has a backslash.",
+            b'%' => {
+                let pair = [bytes.next(), bytes.next()].map(|b| b.and_then(|b| char::from(b).to_digit(16)));
+                match pair {
+                    [Some(high), Some(low)] => match high * 16 + low {
+                        0x2f | 0x5c => "The path has an encoded slash or backslash.",
+                        0..=0x1f | 0x7f => "The path has an encoded control character.",
+                        _ => continue,
+                    },
+                    _ => "The path has a % that is not followed by two hexadecimal digits.",
+                }
+            }
+            0..=0x20 | 0x7f.. => "The path has a byte that must be percent-encoded.",
+            _ => continue,
+        };
+        return Err(Refusal::BadRequest(refuse));
+    }
+    Ok(())
+}
+
+/// `.` and `..`, encoded or with a `;parameter`, which some servers take off before they look.
+fn is_dots(segment: &str) -> bool {
+    if !(segment.starts_with('.') || segment.starts_with('%')) {
+        return false;
+    }
+    let decoded = percent_decode_str(segment).decode_utf8_lossy();
+    matches!(decoded.split(';').next(), Some("." | ".."))
+}
+
+/// An empty segment to servers that take a `;parameter` off.
+fn is_parameter(segment: &str) -> bool {
+    segment.starts_with(';') || segment.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("%3b"))
+}
+
+/// The query for Box: without `access_token`, which Box would take as the caller's authority. Everything else stays
+/// byte for byte. `None`: nothing had to go.
+pub fn without_access_token(query: &str) -> Option<String> {
+    // Some parsers split at ; too.
+    let is_token = |pair: &str| {
+        let name = pair.split('=').next().unwrap_or(pair);
+        let name = name.replace('+', " ");
+        percent_decode_str(&name).decode_utf8_lossy().trim().eq_ignore_ascii_case("access_token")
+    };
+    if !query.split(['&', ';']).any(is_token) {
+        return None;
+    }
+    let kept: Vec<String> = query
+        .split('&')
+        .filter_map(|pair| {
+            let parts: Vec<&str> = pair.split(';').filter(|part| !is_token(part)).collect();
+            (!parts.is_empty()).then(|| parts.join(";"))
+        })
+        .collect();
+    Some(kept.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ok(target: &str) -> bool {
+        target.parse::<Uri>().is_ok_and(|uri| check(&uri).is_ok())
+    }
+
+    #[test]
+    fn what_can_be_read_two_ways_is_refused() {
+        for bad in [
+            "/2.0/a%2fb",
+            "/2.0/a%2Fb",
+            "/2.0/a%5cb",
+            "/2.0/a\\b",
+            "/2.0/%00",
+            "/2.0/a%0d%0a",
+            "/2.0/../x",
+            "/2.0/./x",
+            "/2.0/..",
+            "/2.0/%2e%2e/x",
+            "/2.0/.%2E/x",
+            "/2.0/%2e",
+            "/2.0//x",
+            "//2.0/x",
+            "/2.0/..;a/x",
+            "/2.0/.;/x",
+            "/2.0/%2e%2e%3bx/y",
+            "/2.0/a%",
+            "/2.0/a%2",
+            "/2.0/a%zz",
+            "/2.0/%7f",
+            "*",
+            "/2.0/é",
+        ] {
+            assert!(!ok(bad), "{bad}");
+        }
+        for good in [
+            "/2.0/files/1",
+            "/2.0/files/1/",
+            "/2.0/a%20b",
+            "/2.0/a;b=c",
+            "/2.0/...",
+            "/2.0/.a",
+            "/2.0/a.b..c",
+            "/",
+            "/2.0/%25",
+            "/2.0/files/1?x=/../%2f%00",
+            "/2.0/%C3%A9",
+            "/2.0/a(b)'*+=&",
+        ] {
+            assert!(ok(good), "{good}");
+        }
+    }
+
+    #[test]
+    fn access_token_leaves_the_query_and_nothing_else_does() {
+        let of = without_access_token;
+        assert_eq!(of("fields=a,b&x=%2F"), None);
+        assert_eq!(of("my_access_token=1"), None);
+        assert_eq!(of("access_token=t").as_deref(), Some(""));
+        assert_eq!(of("a=1&access_token=t&b=%20").as_deref(), Some("a=1&b=%20"));
+        assert_eq!(of("a=1&access%5Ftoken=t&access_token").as_deref(), Some("a=1"));
+        assert_eq!(of("a=1;access_token=t&b=2;c").as_deref(), Some("a=1&b=2;c"));
+        assert_eq!(of("a=1&+access_token=t&access_token+=t").as_deref(), Some("a=1"));
+        assert_eq!(of("a=1&&b=2&Access_Token=x").as_deref(), Some("a=1&&b=2"));
+    }
+}

@@ -1,0 +1,456 @@
+//! The question before each call: is there budget for it? All budgets that apply are charged, or none.
+//!
+//! One atomic addition for each count; with two or more budgets that refuse, a short lock besides. What is charged
+//! is given back if the call did not reach Box.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use arc_swap::{ArcSwap, Guard};
+use jiff::Timestamp;
+use tracing::warn;
+
+use super::counts::{Account, Alone, Book};
+use super::definition::{Budget, Key, Period, WhenSpent};
+use super::period::{Span, timestamp};
+use crate::routing::operation_class::Class;
+
+mod shared;
+
+/// The counts as one configuration knows them: by the places of budgets, apps and identities.
+pub struct Ledger {
+    /// Those that can refuse come first.
+    budgets: Vec<Budget>,
+    refusing: usize,
+    apps: Vec<Arc<str>>,
+    identities: Vec<Arc<str>>,
+    /// By budget and key value, since the start: refused, or what would have been.
+    refused: Vec<Vec<AtomicU64>>,
+    page: ArcSwap<Page>,
+    book: Arc<Book>,
+}
+
+/// A call that was charged. Without [`Ledger::give_back`] it stays so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    app: usize,
+    identity: usize,
+    class: Class,
+    at: Timestamp,
+    would_refuse: Option<Arc<str>>,
+    /// Of all replicas, or to be told to them.
+    together: bool,
+}
+
+impl Spent {
+    /// The first budget with `enforce = false` that would have refused the call.
+    pub fn would_have_been_refused_by(&self) -> Option<&str> {
+        self.would_refuse.as_deref()
+    }
+}
+
+/// A call that a budget refuses; nothing was charged for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetSpent {
+    /// Of the budget.
+    pub name: Arc<str>,
+    /// When the count begins anew.
+    pub until: Timestamp,
+}
+
+impl fmt::Display for BudgetSpent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the budget {:?} is spent until {}", self.name, self.until)
+    }
+}
+
+impl std::error::Error for BudgetSpent {}
+
+/// What there is to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// As configured, those that can refuse first; of each, all key values.
+    pub budgets: Vec<BudgetState>,
+    /// Who spent in this month and the one before, also what is no longer configured; nothing at zero.
+    pub spent: Vec<SpentCalls>,
+    /// Counting began here; nothing is known of the time before.
+    pub since: Timestamp,
+}
+
+/// A budget's state for one key value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetState {
+    /// Of the budget.
+    pub name: Arc<str>,
+    /// What has a count of its own.
+    pub key: Key,
+    /// The app's or identity's name; empty for the global one.
+    pub value: Arc<str>,
+    /// Day or month.
+    pub per: Period,
+    /// What becomes of calls beyond it.
+    pub when_spent: WhenSpent,
+    /// Whether it refuses at all.
+    pub enforce: bool,
+    /// So many may be made.
+    pub calls: u64,
+    /// So many were.
+    pub used: u64,
+    /// So many will have been at the period's end, if they go on as till now.
+    pub forecast: u64,
+    /// Refused, or with `enforce = false` what would have been; since the start of the process.
+    pub refused: u64,
+    /// When the count begins anew.
+    pub ends: Timestamp,
+}
+
+/// Calls of one month that reached Box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpentCalls {
+    /// `2026-11`.
+    pub month: String,
+    /// Its name.
+    pub app: Arc<str>,
+    /// Its name.
+    pub identity: Arc<str>,
+    /// As in configuration.
+    pub class: Arc<str>,
+    /// So many.
+    pub calls: u64,
+}
+
+type Count = OnceLock<Arc<AtomicU64>>;
+type Untold = OnceLock<Arc<Alone>>;
+
+/// The counts of one day and of its month, found in the book when they are first needed.
+struct Page {
+    begins: i64,
+    ends: i64,
+    day: Span,
+    month: Span,
+    /// By budget and key value.
+    budgets: Vec<Vec<Count>>,
+    /// Likewise: what Redis does not know of yet.
+    alone: Vec<Vec<Untold>>,
+    /// By app, identity and class.
+    calls: Vec<Count>,
+    /// By app and identity: charged for all replicas, and never sent.
+    paid: Vec<AtomicU64>,
+}
+
+impl Ledger {
+    /// A ledger over the book. `apps` and `identities`: their names by place. Several ledgers may stand over one
+    /// book, as while one configuration follows another: they count together. No two budgets have the same name.
+    pub fn new(
+        mut budgets: Vec<Budget>,
+        apps: Vec<Arc<str>>,
+        identities: Vec<Arc<str>>,
+        book: Arc<Book>,
+        now: SystemTime,
+    ) -> Self {
+        budgets.sort_by_key(|budget| !budget.refuses());
+        let refusing = budgets.iter().take_while(|budget| budget.refuses()).count();
+        let values = |budget: &Budget| match budget.key {
+            Key::App => apps.len(),
+            Key::Identity => identities.len(),
+            Key::Global => 1,
+        };
+        let zeros = |budget: &Budget| (0..values(budget)).map(|_| AtomicU64::new(0)).collect();
+        let refused = budgets.iter().map(zeros).collect();
+        let page = Page::new(timestamp(now), budgets.iter().map(values), apps.len() * identities.len());
+        let page = ArcSwap::from_pointee(page);
+        Self { budgets, refusing, apps, identities, refused, page, book }
+    }
+
+    /// The counts by name.
+    pub fn book(&self) -> &Arc<Book> {
+        &self.book
+    }
+
+    /// Whether there is something left for a call; nothing is charged. What a budget refuses should neither be charged
+    /// to limits nor wait for them.
+    ///
+    /// # Errors
+    /// A budget is spent.
+    pub fn look(&self, app: usize, identity: usize, now: SystemTime) -> Result<(), BudgetSpent> {
+        if self.refusing == 0 {
+            return Ok(());
+        }
+        let page = self.page(timestamp(now));
+        if self.paid(&page, app, identity).is_some_and(|paid| paid.load(Ordering::Relaxed) > 0) {
+            return Ok(());
+        }
+        for (place, budget) in self.budgets.iter().enumerate().take(self.refusing) {
+            let value = budget.value(app, identity);
+            let count = self.count(&page, place, value);
+            if count.is_some_and(|count| count.load(Ordering::Relaxed) >= budget.calls.get()) {
+                self.note_refused(place, value);
+                return Err(BudgetSpent { name: budget.name.clone(), until: page.span(budget.per).ends() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Charges one call that is about to be sent to Box, or says which budget has none left for it.
+    ///
+    /// # Errors
+    /// A budget is spent; nothing was charged then.
+    pub fn try_spend(
+        &self,
+        app: usize,
+        identity: usize,
+        class: Class,
+        now: SystemTime,
+    ) -> Result<Spent, BudgetSpent> {
+        let at = timestamp(now);
+        let page = self.page(at);
+        let (refusing, others) = self.budgets.split_at_checked(self.refusing).unwrap_or_default();
+        // Empty till a mark is passed, and then it allocates.
+        let mut marks = Vec::new();
+        {
+            let _exact = (self.refusing > 1).then(|| self.book.exact());
+            let counts = || {
+                refusing.iter().enumerate().filter_map(|(place, budget)| {
+                    let value = budget.value(app, identity);
+                    Some((place, value, budget, self.count(&page, place, value)?))
+                })
+            };
+            let spent = |place: usize, value: usize, budget: &Budget| {
+                self.note_refused(place, value);
+                BudgetSpent { name: budget.name.clone(), until: page.span(budget.per).ends() }
+            };
+            // First a look: a budget that stays spent has no charge of another taken back for each refusal.
+            if self.refusing > 1 {
+                for (place, value, budget, count) in counts() {
+                    if count.load(Ordering::Relaxed) >= budget.calls.get() {
+                        return Err(spent(place, value, budget));
+                    }
+                }
+            }
+            for (place, value, budget, count) in counts() {
+                match add_below(count, budget.calls.get()) {
+                    Some(used) if is_mark(used, budget.calls.get()) => marks.push((place, value, used)),
+                    Some(_) => {}
+                    None => {
+                        for (_, _, _, charged) in counts().take_while(|(other, ..)| *other < place) {
+                            take_off(charged);
+                        }
+                        return Err(spent(place, value, budget));
+                    }
+                }
+            }
+        }
+        let mut would_refuse = None;
+        for (place, budget) in (self.refusing..).zip(others) {
+            let value = budget.value(app, identity);
+            let Some(count) = self.count(&page, place, value) else { continue };
+            let used = count.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            if used > budget.calls.get() && budget.when_spent == WhenSpent::Reject {
+                self.note_refused(place, value);
+                would_refuse.get_or_insert_with(|| budget.name.clone());
+            }
+            if is_mark(used, budget.calls.get()) {
+                marks.push((place, value, used));
+            }
+        }
+        // After the budgets, so that no budget ever counts less than the calls it is about.
+        if let Some(count) = self.calls(&page, app, identity, class) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        for (place, value, used) in marks {
+            self.tell(&page, place, value, used);
+        }
+        Ok(Spent { app, identity, class, at, would_refuse, together: false })
+    }
+
+    /// The call did not reach Box: no connection could be made.
+    pub fn give_back(&self, spent: Spent) {
+        let page = self.page(spent.at);
+        let places = self.budgets.iter().enumerate();
+        let budgets = places.map(|(place, budget)| (place, budget.value(spent.app, spent.identity)));
+        let budgets = budgets.filter_map(|(place, value)| self.count(&page, place, value));
+        let calls = self.calls(&page, spent.app, spent.identity, spent.class);
+        let counts: Vec<&AtomicU64> = match self.paid(&page, spent.app, spent.identity) {
+            Some(paid) if spent.together => {
+                paid.fetch_add(1, Ordering::Relaxed);
+                calls.into_iter().collect()
+            }
+            _ => calls.into_iter().chain(budgets).collect(),
+        };
+        let _still = self.book.still();
+        counts.into_iter().for_each(take_off);
+    }
+
+    /// What there is to see now.
+    pub fn snapshot(&self, now: SystemTime) -> Snapshot {
+        let now = timestamp(now);
+        let page = self.page(now);
+        let since = self.book.since();
+        let mut budgets = Vec::new();
+        for (place, (budget, refused)) in self.budgets.iter().zip(&self.refused).enumerate() {
+            let span = page.span(budget.per);
+            for (value, refused) in refused.iter().enumerate() {
+                let used = self.count(&page, place, value).map_or(0, |count| count.load(Ordering::Relaxed));
+                budgets.push(BudgetState {
+                    name: budget.name.clone(),
+                    key: budget.key,
+                    value: self.value_name(budget, value),
+                    per: budget.per,
+                    when_spent: budget.when_spent,
+                    enforce: budget.enforce,
+                    calls: budget.calls.get(),
+                    used,
+                    forecast: span.forecast(used, since, now),
+                    refused: refused.load(Ordering::Relaxed),
+                    ends: span.ends(),
+                });
+            }
+        }
+        let months = [page.month, page.month.previous()];
+        let spent = self.book.entries().into_iter().filter_map(|((span, account), calls)| match account {
+            Account::Calls { app, identity, class } if calls > 0 && months.contains(&span) => {
+                Some(SpentCalls { month: span.to_string(), app, identity, class, calls })
+            }
+            _ => None,
+        });
+        Snapshot { budgets, spent: spent.collect(), since }
+    }
+
+    /// The page of a time. The turn of the day is here; a clock that is set back finds its old counts in the book.
+    fn page(&self, at: Timestamp) -> Guard<Arc<Page>> {
+        let page = self.page.load();
+        if page.holds(at) {
+            return page;
+        }
+        let values = self.refused.iter().map(Vec::len);
+        let page = Arc::new(Page::new(at, values, self.apps.len() * self.identities.len()));
+        // Two workers may both do so; their pages lead to the same counts.
+        self.page.store(page.clone());
+        Guard::from_inner(page)
+    }
+
+    fn count<'p>(&self, page: &'p Page, budget: usize, value: usize) -> Option<&'p AtomicU64> {
+        let count = page.budgets.get(budget)?.get(value)?;
+        Some(count.get_or_init(|| match self.budgets.get(budget) {
+            Some(rule) => self.book.count(page.span(rule.per), self.account(rule, value)),
+            None => Arc::default(),
+        }))
+    }
+
+    fn account(&self, rule: &Budget, value: usize) -> Account {
+        Account::Budget { name: rule.name.clone(), key: rule.key, value: self.value_name(rule, value) }
+    }
+
+    fn calls<'p>(&self, page: &'p Page, app: usize, identity: usize, class: Class) -> Option<&'p AtomicU64> {
+        let (app_name, identity_name) = (self.apps.get(app)?, self.identities.get(identity)?);
+        let of_class = Class::ALL.iter().position(|other| *other == class)?;
+        let count = page.calls.get((app * self.identities.len() + identity) * Class::ALL.len() + of_class)?;
+        Some(count.get_or_init(|| {
+            let (app, identity) = (app_name.clone(), identity_name.clone());
+            self.book.count(page.month, Account::Calls { app, identity, class: class.as_str().into() })
+        }))
+    }
+
+    fn value_name(&self, budget: &Budget, value: usize) -> Arc<str> {
+        match budget.key {
+            Key::App => self.apps.get(value).cloned().unwrap_or_default(),
+            Key::Identity => self.identities.get(value).cloned().unwrap_or_default(),
+            Key::Global => Arc::default(),
+        }
+    }
+
+    fn note_refused(&self, budget: usize, value: usize) {
+        if let Some(count) = self.refused.get(budget).and_then(|values| values.get(value)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn tell(&self, page: &Page, budget: usize, value: usize, used: u64) {
+        let Some(budget) = self.budgets.get(budget) else { return };
+        let (calls, until) = (budget.calls.get(), page.span(budget.per).ends());
+        let consequence = match (used < calls, budget.when_spent, budget.enforce) {
+            (true, ..) => "is nearly spent",
+            (false, WhenSpent::Reject, true) => "is spent; calls are refused until it begins anew",
+            (false, WhenSpent::Reject, false) => "is spent; calls would be refused if it were enforced",
+            (false, WhenSpent::Warn, _) => "is spent; calls go on",
+        };
+        let percent = u128::from(used) * 100 / u128::from(calls);
+        let value = self.value_name(budget, value);
+        warn!(budget = %budget.name, key = budget.key.as_str(), %value, used, calls, %until, "{percent} % used: the budget {consequence}");
+    }
+}
+
+impl Budget {
+    fn refuses(&self) -> bool {
+        self.enforce && self.when_spent == WhenSpent::Reject
+    }
+
+    /// The place of the key value of a call.
+    fn value(&self, app: usize, identity: usize) -> usize {
+        match self.key {
+            Key::App => app,
+            Key::Identity => identity,
+            Key::Global => 0,
+        }
+    }
+}
+
+impl Page {
+    fn new(at: Timestamp, values: impl Iterator<Item = usize>, apps_and_identities: usize) -> Self {
+        let empty = |count: usize| (0..count).map(|_| Count::new()).collect();
+        let values: Vec<usize> = values.collect();
+        let (day, month) = (Period::Day.at(at), Period::Month.at(at));
+        Self {
+            begins: day.begins().as_second(),
+            ends: day.ends().as_second(),
+            day,
+            month,
+            budgets: values.iter().copied().map(empty).collect(),
+            alone: values.iter().map(|count| (0..*count).map(|_| Untold::new()).collect()).collect(),
+            paid: (0..apps_and_identities).map(|_| AtomicU64::new(0)).collect(),
+            calls: empty(apps_and_identities * Class::ALL.len()),
+        }
+    }
+
+    fn holds(&self, at: Timestamp) -> bool {
+        (self.begins..self.ends).contains(&at.as_second())
+    }
+
+    fn span(&self, period: Period) -> Span {
+        match period {
+            Period::Day => self.day,
+            Period::Month => self.month,
+        }
+    }
+}
+
+/// Adds one if there was less than `most`; what there is then.
+fn add_below(count: &AtomicU64, most: u64) -> Option<u64> {
+    let add = |used| (used < most).then_some(used + 1);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok().map(|used| used + 1)
+}
+
+fn take_off(count: &AtomicU64) {
+    // At zero it stays: the book has forgotten a month that is long past.
+    let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_sub(1));
+}
+
+/// Whether a log line is due at just this count: at 80 and 100 %, at each further 10 % up to 200 %, then whenever
+/// it has doubled. Each count is reached by one call alone, so the line is written once.
+fn is_mark(used: u64, calls: u64) -> bool {
+    if used <= calls / 2 {
+        return false;
+    }
+    if used / 2 >= calls {
+        return used.is_multiple_of(calls) && (used / calls).is_power_of_two();
+    }
+    let tenths = |used: u64| u128::from(used) * 10 / u128::from(calls);
+    let (before, now) = (tenths(used - 1), tenths(used));
+    now > before && (now >= 10 || (now >= 8 && before < 8))
+}
+
+#[cfg(test)]
+mod tests;

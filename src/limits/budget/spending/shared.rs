@@ -1,0 +1,143 @@
+//! The same question where replicas count together: Redis has the counts, and this replica's follow them, so that it
+//! can go on alone where Redis has no say. What it counted alone is added there later.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use super::{Budget, BudgetSpent, Key, Ledger, Page, Spent, is_mark};
+use crate::limits::budget::counts::{Alone, Told};
+use crate::limits::budget::definition::WhenSpent;
+use crate::limits::budget::period::timestamp;
+use crate::limits::redis::replicas::{Replicas, Spend, Unavailable};
+use crate::routing::operation_class::Class;
+
+/// Of a budget, what one call is about.
+struct Claim<'l> {
+    place: usize,
+    value: usize,
+    budget: &'l Budget,
+    key: Arc<str>,
+    period: String,
+    /// As far as this replica knows.
+    known: u64,
+    /// Counted here alone, since Redis was away.
+    alone: Arc<Alone>,
+    told: Told,
+}
+
+impl Ledger {
+    /// As [`Ledger::try_spend`], for all replicas together.
+    ///
+    /// # Errors
+    /// A budget is spent; nothing was charged then.
+    pub async fn spend_together(
+        &self,
+        replicas: &Replicas,
+        app: usize,
+        identity: usize,
+        class: Class,
+        now: SystemTime,
+    ) -> Result<Spent, BudgetSpent> {
+        if self.budgets.is_empty() {
+            return self.try_spend(app, identity, class, now);
+        }
+        let at = timestamp(now);
+        let page = Arc::clone(&self.page(at));
+        // What is paid for goes first: a count that all replicas know is never set back, as those that know it would
+        // put it right again.
+        let paid = self.paid(&page, app, identity);
+        let take = |paid: &AtomicU64| {
+            paid.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid| paid.checked_sub(1)).is_ok()
+        };
+        if paid.is_some_and(take) {
+            self.count_call(&page, app, identity, class);
+            return Ok(Spent { app, identity, class, at, would_refuse: None, together: true });
+        }
+        let claims = self.claims(&page, app, identity, replicas.in_reach());
+        let spends: Vec<Spend<'_>> = claims
+            .iter()
+            .map(|claim| {
+                let ends = page.span(claim.budget.per).ends();
+                Spend {
+                    budget: claim.budget,
+                    key: &claim.key,
+                    period: &claim.period,
+                    ends_in: ends.duration_since(at).try_into().unwrap_or_default(),
+                    at_least: claim.known,
+                    made: claim.told.batch().map_or(0, |batch| batch.calls),
+                    batch: claim.told.batch().map_or(0, |batch| batch.number),
+                }
+            })
+            .collect();
+        let spent = match replicas.spend(&spends).await {
+            Ok(spent) => spent,
+            Err(Unavailable) => {
+                let spent = self.try_spend(app, identity, class, now)?;
+                claims.iter().for_each(|claim| claim.alone.add());
+                return Ok(Spent { together: true, ..spent });
+            }
+        };
+        let mut would_refuse = None;
+        let mut refused = None;
+        for (nth, (claim, used)) in claims.into_iter().zip(spent.counts).enumerate() {
+            let Claim { place, budget, value, alone, told, .. } = claim;
+            told.arrived();
+            // What others count alone meanwhile, Redis does not know of.
+            let all = used.saturating_add(alone.calls());
+            let before = self.count(&page, place, value).map(|count| count.fetch_max(all, Ordering::Relaxed));
+            if spent.refused == Some(nth) {
+                self.note_refused(place, value);
+                let until = page.span(budget.per).ends();
+                refused = Some(BudgetSpent { name: budget.name.clone(), until });
+            }
+            if spent.refused.is_some() {
+                continue;
+            }
+            if !budget.refuses() && budget.when_spent == WhenSpent::Reject && used > budget.calls.get() {
+                self.note_refused(place, value);
+                would_refuse.get_or_insert_with(|| budget.name.clone());
+            }
+            if before.is_some_and(|before| before < used) && is_mark(used, budget.calls.get()) {
+                self.tell(&page, place, value, used);
+            }
+        }
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        self.count_call(&page, app, identity, class);
+        Ok(Spent { app, identity, class, at, would_refuse, together: true })
+    }
+
+    fn count_call(&self, page: &Page, app: usize, identity: usize, class: Class) {
+        if let Some(count) = self.calls(page, app, identity, class) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Calls that were charged and never sent.
+    pub(super) fn paid<'p>(&self, page: &'p Page, app: usize, identity: usize) -> Option<&'p AtomicU64> {
+        page.paid.get(app * self.identities.len() + identity)
+    }
+
+    fn claims(&self, page: &Page, app: usize, identity: usize, in_reach: bool) -> Vec<Claim<'_>> {
+        let claims = self.budgets.iter().enumerate().filter_map(|(place, budget)| {
+            let value = budget.value(app, identity);
+            let alone = Arc::clone(
+                page.alone
+                    .get(place)?
+                    .get(value)?
+                    .get_or_init(|| self.book.alone(page.span(budget.per), self.account(budget, value))),
+            );
+            let used = self.count(page, place, value)?.load(Ordering::Relaxed);
+            let known = used.saturating_sub(alone.calls());
+            let key = match budget.key {
+                Key::Global => Arc::default(),
+                Key::App | Key::Identity => self.value_name(budget, value),
+            };
+            let (period, told) = (page.span(budget.per).to_string(), Told::begin(alone.clone(), in_reach));
+            Some(Claim { place, value, budget, key, period, known, alone, told })
+        });
+        claims.collect()
+    }
+}

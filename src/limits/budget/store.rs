@@ -1,0 +1,343 @@
+//! The file of the counts: `budgets.redb` in the state folder. Only the keeper's thread writes it.
+//!
+//! A file that redb cannot read is set aside, never written over: whoever has to say what was spent may still want
+//! it. Every opening checks all pages: after a clean end redb would otherwise trust what it reads, and panic.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use redb::backends::FileBackend;
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use tracing::{error, info};
+
+use super::counts::{Account, Entry};
+use super::definition::Key;
+use super::period::Span;
+
+/// Span, app, identity, class.
+const CALLS: TableDefinition<'_, (&str, &str, &str, &str), u64> = TableDefinition::new("calls");
+/// Span, name, key, key value.
+const BUDGETS: TableDefinition<'_, (&str, &str, &str, &str), u64> = TableDefinition::new("budgets");
+const ABOUT: TableDefinition<'_, &str, i64> = TableDefinition::new("about");
+
+const FILE: &str = "budgets.redb";
+/// Of what stands in the tables. A later one is for a later boxgate.
+const FORMAT: i64 = 1;
+/// The whole file is some tens of KiB.
+const CACHE: usize = 1024 * 1024;
+
+/// The file, locked.
+pub struct Store {
+    folder: PathBuf,
+    /// `None` after a write that failed: redb wants to be opened again then.
+    database: Option<Database>,
+    /// As the file has them.
+    stored: BTreeMap<(Span, Account), u64>,
+    since: Timestamp,
+    /// Files found corrupt.
+    set_aside: u64,
+    /// Held from before the file is looked at, so that two gateways neither create nor set aside the same one.
+    _lock: File,
+}
+
+/// Why there is no file to count in.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process has it.
+    InUse(PathBuf),
+    /// A later version of boxgate wrote it.
+    TooNew(PathBuf),
+    /// The folder or the file cannot be made, read or written.
+    Unusable(PathBuf, String),
+    /// No thread could be started.
+    Thread(io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse(path) => write!(
+                f,
+                "{} is in use by another process: each gateway needs a [state] dir of its own; where several are to count together, set [state] redis",
+                path.display()
+            ),
+            Self::TooNew(path) => write!(
+                f,
+                "{} was written by a later version of boxgate: run that one, or choose another [state] dir",
+                path.display()
+            ),
+            Self::Unusable(path, why) => write!(
+                f,
+                "counts of calls cannot be kept in {}: {why}; see that [state] dir names a folder this user may write to",
+                path.display()
+            ),
+            Self::Thread(why) => write!(f, "no thread for the counts of calls: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// What is wrong with a file.
+enum Fault {
+    Open(OpenError),
+    Corrupt(String),
+}
+
+impl Store {
+    /// Opens the file, or begins one; sets a corrupt one aside, with an error in the log.
+    ///
+    /// # Errors
+    /// The file is in use, from a later version, or the folder cannot be written.
+    pub fn open(folder: &Path, now: Timestamp) -> Result<Self, OpenError> {
+        let unusable = |path: &Path, why: io::Error| OpenError::Unusable(path.to_owned(), why.to_string());
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|why| unusable(folder, why))?;
+        let lock_path = folder.join("budgets.lock");
+        let lock = private_file(&lock_path).map_err(|why| unusable(&lock_path, why))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.join(FILE))),
+            // A file system without such locks; redb's own is left.
+            Err(TryLockError::Error(why)) if why.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(why)) => return Err(unusable(&lock_path, why)),
+        }
+        let mut store = Self {
+            folder: folder.to_owned(),
+            database: None,
+            stored: BTreeMap::new(),
+            since: now,
+            set_aside: 0,
+            _lock: lock,
+        };
+        store.reopen(now)?;
+        Ok(store)
+    }
+
+    /// What the file has.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.stored.iter().map(|(at, count)| (at.clone(), *count))
+    }
+
+    /// When counting began.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// Files found corrupt, since the start.
+    pub fn set_aside(&self) -> u64 {
+        self.set_aside
+    }
+
+    /// Makes the file hold these counts, and no others; returns once they are safe from a power loss. No count
+    /// becomes smaller.
+    ///
+    /// # Errors
+    /// In words, for the log. The next write tries anew.
+    pub fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<(), String> {
+        if self.database.is_none() {
+            self.reopen(now).map_err(|why| why.to_string())?;
+        }
+        let changed: Vec<&Entry> = entries
+            .iter()
+            .filter(|(at, count)| *count > self.stored.get(at).copied().unwrap_or_default())
+            .collect();
+        let gone: Vec<(Span, Account)> = self
+            .stored
+            .keys()
+            .filter(|at| entries.binary_search_by(|(other, _)| other.cmp(at)).is_err())
+            .cloned()
+            .collect();
+        let Some(database) = self.database.as_ref().filter(|_| !changed.is_empty() || !gone.is_empty())
+        else {
+            return Ok(());
+        };
+        if let Err(why) = commit(database, self.since, &changed, &gone) {
+            self.database = None;
+            return Err(format!("{}: {why}", self.folder.join(FILE).display()));
+        }
+        for (at, count) in changed {
+            self.stored.insert(at.clone(), *count);
+        }
+        for at in gone {
+            self.stored.remove(&at);
+        }
+        Ok(())
+    }
+
+    fn reopen(&mut self, now: Timestamp) -> Result<(), OpenError> {
+        let path = self.folder.join(FILE);
+        let unusable = |why: io::Error| OpenError::Unusable(path.clone(), why.to_string());
+        if fs::exists(&path).map_err(unusable)? {
+            match open(&path) {
+                Ok((database, since, stored)) => {
+                    (self.database, self.since, self.stored) = (Some(database), since, stored);
+                    return Ok(());
+                }
+                Err(Fault::Open(why)) => return Err(why),
+                Err(Fault::Corrupt(why)) => {
+                    let aside = aside(&path, now);
+                    fs::rename(&path, &aside).map_err(unusable)?;
+                    self.set_aside += 1;
+                    error!(
+                        file = %path.display(), kept = %aside.display(), reason = %why,
+                        "the file of the calls counted so far is corrupt and was set aside: budgets begin at zero, and what was spent before, in this month and the last, is not known here. Box's admin console has the month's API calls; lower `calls` of the budgets by these until the month ends. Look for a failing disk"
+                    );
+                }
+            }
+        }
+        // Under another name till it is whole: a file of this name is never half made.
+        let begun = path.with_extension("redb.new");
+        match fs::remove_file(&begun) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(unusable(why)),
+            _ => {}
+        }
+        let file = private_file(&begun).map_err(unusable)?;
+        let database = database(file).map_err(|fault| match fault {
+            Fault::Open(why) => why,
+            Fault::Corrupt(why) => OpenError::Unusable(begun.clone(), why),
+        })?;
+        commit(&database, self.since, &[], &[])
+            .map_err(|why| OpenError::Unusable(begun.clone(), why.to_string()))?;
+        fs::rename(&begun, &path).map_err(unusable)?;
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(unusable)?;
+        (self.database, self.stored) = (Some(database), BTreeMap::new());
+        info!(file = %path.display(), "a new file of the calls counted is begun");
+        Ok(())
+    }
+}
+
+/// What a good file holds.
+type Contents = (Database, Timestamp, BTreeMap<(Span, Account), u64>);
+
+fn open(path: &Path) -> Result<Contents, Fault> {
+    let unusable = |why: io::Error| Fault::Open(OpenError::Unusable(path.to_owned(), why.to_string()));
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(unusable)?;
+    let about = file.metadata().map_err(unusable)?;
+    if !about.is_file() {
+        return Err(unusable(io::Error::other("it is no file")));
+    }
+    // redb takes an empty file for a new one; this one had been whole.
+    if about.len() == 0 {
+        return Err(Fault::Corrupt("it is empty".to_owned()));
+    }
+    let database = database(file).map_err(|fault| match fault {
+        Fault::Open(OpenError::InUse(_)) => Fault::Open(OpenError::InUse(path.to_owned())),
+        Fault::Open(OpenError::Unusable(_, why)) => Fault::Open(OpenError::Unusable(path.to_owned(), why)),
+        other => other,
+    })?;
+    let (format, since, stored) = read(&database).map_err(|why| match why {
+        redb::Error::Io(why) if !is_of_content(&why) => unusable(why),
+        why => Fault::Corrupt(why.to_string()),
+    })?;
+    if format > FORMAT {
+        return Err(Fault::Open(OpenError::TooNew(path.to_owned())));
+    }
+    Ok((database, since, stored))
+}
+
+fn database(file: File) -> Result<Database, Fault> {
+    let unusable = |why: String| Fault::Open(OpenError::Unusable(PathBuf::new(), why));
+    let backend = FileBackend::new(file).map_err(|why| unusable(why.to_string()))?;
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
+    builder.create_with_backend(backend).map_err(|why| match why {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            Fault::Open(OpenError::InUse(PathBuf::new()))
+        }
+        DatabaseError::Storage(StorageError::Io(why)) if !is_of_content(&why) => unusable(why.to_string()),
+        why => Fault::Corrupt(why.to_string()),
+    })
+}
+
+/// Whether an I/O error tells of what the file holds, not of the disk or of permissions.
+fn is_of_content(why: &io::Error) -> bool {
+    matches!(why.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
+type Read = (i64, Timestamp, BTreeMap<(Span, Account), u64>);
+
+fn read(database: &Database) -> Result<Read, redb::Error> {
+    let reading = database.begin_read()?;
+    let about = reading.open_table(ABOUT)?;
+    let missing = || redb::Error::Corrupted("it is not from boxgate".to_owned());
+    let format = about.get("format")?.ok_or_else(missing)?.value();
+    let since = about.get("since")?.ok_or_else(missing)?.value();
+    let since = Timestamp::from_second(since).map_err(|_| missing())?;
+    let mut stored = BTreeMap::new();
+    if format > FORMAT {
+        return Ok((format, since, stored));
+    }
+    for row in reading.open_table(CALLS)?.iter()? {
+        let (at, count) = row?;
+        let (span, app, identity, class) = at.value();
+        let account = Account::Calls { app: app.into(), identity: identity.into(), class: class.into() };
+        stored.insert((Span::read(span).ok_or_else(missing)?, account), count.value());
+    }
+    for row in reading.open_table(BUDGETS)?.iter()? {
+        let (at, count) = row?;
+        let (span, name, key, value) = at.value();
+        let key = Key::named(key).ok_or_else(missing)?;
+        let account = Account::Budget { name: name.into(), key, value: value.into() };
+        stored.insert((Span::read(span).ok_or_else(missing)?, account), count.value());
+    }
+    Ok((format, since, stored))
+}
+
+/// One transaction; redb syncs the file before it returns.
+fn commit(
+    database: &Database,
+    since: Timestamp,
+    changed: &[&Entry],
+    gone: &[(Span, Account)],
+) -> Result<(), redb::Error> {
+    let writing = database.begin_write()?;
+    {
+        let mut about = writing.open_table(ABOUT)?;
+        about.insert("format", FORMAT)?;
+        about.insert("since", since.as_second())?;
+        let mut calls = writing.open_table(CALLS)?;
+        let mut budgets = writing.open_table(BUDGETS)?;
+        let rows = changed.iter().map(|(at, count)| (at, Some(*count)));
+        for ((span, account), count) in rows.chain(gone.iter().map(|at| (at, None))) {
+            let span = span.to_string();
+            let (table, at) = match account {
+                Account::Calls { app, identity, class } => {
+                    (&mut calls, (&*span, &**app, &**identity, &**class))
+                }
+                Account::Budget { name, key, value } => {
+                    (&mut budgets, (&*span, &**name, key.as_str(), &**value))
+                }
+            };
+            match count {
+                Some(count) => table.insert(at, count)?,
+                None => table.remove(at)?,
+            };
+        }
+    }
+    Ok(writing.commit()?)
+}
+
+/// Where a corrupt file is kept: a name that is free.
+fn aside(path: &Path, now: Timestamp) -> PathBuf {
+    let time = now.strftime("%Y%m%dT%H%M%SZ");
+    let mut aside = path.with_extension(format!("redb.corrupt-{time}"));
+    let mut more = 1;
+    while fs::exists(&aside).unwrap_or(false) {
+        more += 1;
+        aside = path.with_extension(format!("redb.corrupt-{time}.{more}"));
+    }
+    aside
+}
+
+/// For this user alone.
+fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+pub(super) mod tests;

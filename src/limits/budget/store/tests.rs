@@ -1,0 +1,312 @@
+use super::*;
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
+
+/// A folder of the test's own, removed at its end.
+pub(in crate::limits::budget) struct Folder(pub(in crate::limits::budget) PathBuf);
+
+impl Folder {
+    pub(in crate::limits::budget) fn new() -> Self {
+        let name = format!("boxgate-budget-{}-{}", std::process::id(), fastrand::u64(..));
+        Self(std::env::temp_dir().join(name).join("state"))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join(FILE)
+    }
+
+    /// The files set aside.
+    fn aside(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(&self.0).unwrap().map(|file| file.unwrap().path());
+        files.filter(|path| path.to_string_lossy().contains(".redb.corrupt-")).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.0.parent().unwrap());
+    }
+}
+
+fn now() -> Timestamp {
+    "2026-11-25T14:20:00.5Z".parse().unwrap()
+}
+
+fn entry(span: &str, app: &str, count: u64) -> Entry {
+    let account = Account::Calls { app: app.into(), identity: "i".into(), class: "search".into() };
+    ((Span::read(span).unwrap(), account), count)
+}
+
+fn all(store: &Store) -> Vec<Entry> {
+    store.entries().collect()
+}
+
+#[test]
+fn a_restart_keeps_the_counts() {
+    let folder = Folder::new();
+    let budget = |key, value: &str| Account::Budget { name: "plan".into(), key, value: value.into() };
+    let month = Span::read("2026-11").unwrap();
+    let mut entries = vec![
+        entry("2026-11", "a", 5),
+        entry("2026-10", "é \u{0}", u64::MAX),
+        ((month, budget(Key::Global, "")), 5),
+        ((month, budget(Key::App, "x")), 6),
+        ((month, budget(Key::Identity, "x")), 7),
+        ((Span::read("2026-11-25").unwrap(), budget(Key::Global, "")), 1),
+    ];
+    entries.sort();
+    let mut store = Store::open(&folder.0, now()).unwrap();
+    store.write(&entries, now()).unwrap();
+    drop(store);
+    let mut store = Store::open(&folder.0, Timestamp::MAX).unwrap();
+    assert_eq!((all(&store), store.since().as_second(), store.set_aside()), (entries, now().as_second(), 0));
+    // A count is never made smaller; what is forgotten goes.
+    store.write(&[entry("2026-11", "a", 4)], now()).unwrap();
+    drop(store);
+    assert_eq!(all(&Store::open(&folder.0, now()).unwrap()), [entry("2026-11", "a", 5)]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&folder.0), mode(&folder.file())), (0o700, 0o600));
+}
+
+#[test]
+fn what_a_crash_leaves_has_all_that_was_written() {
+    let (folder, crashed) = (Folder::new(), Folder::new());
+    fs::create_dir_all(&crashed.0).unwrap();
+    let mut store = Store::open(&folder.0, now()).unwrap();
+    for count in 1..=20 {
+        store.write(&[entry("2026-11", "a", count)], now()).unwrap();
+        fs::copy(folder.file(), crashed.file()).unwrap();
+        let left = Store::open(&crashed.0, now()).unwrap();
+        assert_eq!((all(&left), left.set_aside()), (vec![entry("2026-11", "a", count)], 0));
+    }
+    // In the midst of making the file.
+    fs::remove_file(crashed.file()).unwrap();
+    fs::write(crashed.0.join("budgets.redb.new"), "half").unwrap();
+    assert_eq!(all(&Store::open(&crashed.0, now()).unwrap()), []);
+}
+
+#[test]
+fn a_corrupt_file_is_set_aside() {
+    let folder = Folder::new();
+    let good = || {
+        let mut store = Store::open(&folder.0, now()).unwrap();
+        let entries: Vec<Entry> = (10..60).map(|n| entry("2026-11", &format!("app-{n}"), n)).collect();
+        store.write(&entries, now()).unwrap();
+        drop(store);
+        fs::read(folder.file()).unwrap()
+    };
+    let mut random = fastrand::Rng::with_seed(7);
+    type Damage<'d> = &'d mut dyn FnMut(&mut Vec<u8>);
+    let damages: [(&str, Damage<'_>); 7] = [
+        ("empty", &mut |bytes| bytes.clear()),
+        ("random", &mut |bytes| bytes.iter_mut().for_each(|byte| *byte = random.u8(..))),
+        ("short text", &mut |bytes| *bytes = b"hello".to_vec()),
+        ("half", &mut |bytes| bytes.truncate(bytes.len() / 2)),
+        ("one byte short", &mut |bytes| bytes.truncate(bytes.len() - 1)),
+        ("both commits", &mut |bytes| bytes[64..320].iter_mut().for_each(|byte| *byte ^= 0xff)),
+        ("a name", &mut |bytes| {
+            // In all pages, so that no older commit is whole.
+            let places: Vec<usize> =
+                (0..bytes.len() - 6).filter(|at| bytes[*at..].starts_with(b"app-42")).collect();
+            assert!(!places.is_empty());
+            places.into_iter().for_each(|at| bytes[at + 5] = b'3');
+        }),
+    ];
+    for (number, (what, damage)) in damages.into_iter().enumerate() {
+        let mut bytes = good();
+        damage(&mut bytes);
+        fs::write(folder.file(), &bytes).unwrap();
+        let store = Store::open(&folder.0, now()).unwrap();
+        assert_eq!((all(&store), store.set_aside()), (Vec::new(), 1), "{what}");
+        let aside = folder.aside();
+        assert_eq!(aside.len(), number + 1, "{what}");
+        assert!(aside.iter().any(|path| fs::read(path).unwrap() == bytes), "{what}");
+    }
+    assert!(folder.aside().contains(&folder.0.join("budgets.redb.corrupt-20261125T142000Z")));
+    // The file of another program.
+    fs::remove_file(folder.file()).unwrap();
+    drop(Database::create(folder.file()).unwrap());
+    assert_eq!(Store::open(&folder.0, now()).unwrap().set_aside(), 1);
+}
+
+/// Wherever a byte is turned or the file ends: the counts are whole, those of the commit before, or set aside; and
+/// nothing panics, which would end the gateway at each start.
+#[test]
+fn no_damage_ends_the_process_or_forges_a_count() {
+    let folder = Folder::new();
+    let mut store = Store::open(&folder.0, now()).unwrap();
+    let entries = |more: u64| -> Vec<Entry> {
+        (10..40).map(|n| entry("2026-11", &format!("app-{n}"), n + more)).collect()
+    };
+    store.write(&entries(0), now()).unwrap();
+    store.write(&entries(1), now()).unwrap();
+    let unclean = fs::read(folder.file()).unwrap();
+    drop(store);
+    let clean = fs::read(folder.file()).unwrap();
+    let mut random = fastrand::Rng::with_seed(11);
+    for round in 0..100 {
+        let mut bytes = if round % 2 == 0 { clean.clone() } else { unclean.clone() };
+        match random.u8(0..8) {
+            0 => bytes.truncate(random.usize(..bytes.len())),
+            1 => {
+                let (from, length) = (random.usize(..bytes.len()), random.usize(..5000));
+                bytes.iter_mut().skip(from).take(length).for_each(|byte| *byte = 0);
+            }
+            2 => bytes[random.usize(..512)] ^= 1 << random.u8(..8),
+            _ => {
+                let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+                bytes[used[random.usize(..used.len())]] ^= 1 << random.u8(..8);
+            }
+        }
+        fs::write(folder.file(), &bytes).unwrap();
+        let store = Store::open(&folder.0, now()).unwrap();
+        let found = all(&store);
+        let whole = found == entries(1) || (round % 2 == 1 && found == entries(0));
+        assert!(whole != (store.set_aside() == 1), "round {round}: {found:?}");
+    }
+}
+
+#[test]
+fn a_file_in_use_is_an_error_that_says_what_to_do() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.0, now()).unwrap();
+    let why = Store::open(&folder.0, now()).err().unwrap().to_string();
+    assert!(why.contains(folder.file().to_str().unwrap()) && why.contains("[state] redis"), "{why}");
+    drop(store);
+    // By what does not know of the lock file.
+    let other = Database::create(folder.file()).unwrap();
+    assert!(matches!(Store::open(&folder.0, now()), Err(OpenError::InUse(path)) if path == folder.file()));
+    drop(other);
+    Store::open(&folder.0, now()).unwrap();
+}
+
+#[test]
+fn the_file_of_a_later_version_is_left_alone() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.0, now()).unwrap();
+    let writing = store.database.as_ref().unwrap().begin_write().unwrap();
+    writing.open_table(ABOUT).unwrap().insert("format", FORMAT + 1).unwrap();
+    writing.commit().unwrap();
+    drop(store);
+    assert!(matches!(Store::open(&folder.0, now()), Err(OpenError::TooNew(_))));
+    assert_eq!(folder.aside(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_folder_that_cannot_be_had_is_an_error() {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.0.parent().unwrap()).unwrap();
+    fs::write(&folder.0, "a file").unwrap();
+    let why = Store::open(&folder.0, now()).err().unwrap().to_string();
+    assert!(why.contains("[state] dir") && why.contains(folder.0.to_str().unwrap()), "{why}");
+    let folder = Folder::new();
+    fs::create_dir_all(folder.file()).unwrap();
+    assert!(matches!(Store::open(&folder.0, now()), Err(OpenError::Unusable(..))));
+}
+
+/// A disk that can be full.
+#[derive(Debug)]
+struct Disk(InMemoryBackend, Arc<AtomicBool>);
+
+impl Disk {
+    fn check(&self) -> Result<(), io::Error> {
+        if self.1.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.check()?;
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.check()?;
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.check()?;
+        self.0.write(offset, data)
+    }
+}
+
+#[test]
+fn a_write_that_failed_is_made_up_for() {
+    let folder = Folder::new();
+    let mut store = Store::open(&folder.0, now()).unwrap();
+    store.write(&[entry("2026-11", "a", 1)], now()).unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = Disk(InMemoryBackend::new(), full.clone());
+    store.database = Some(Database::builder().create_with_backend(disk).unwrap());
+    full.store(true, Ordering::Relaxed);
+    let why = store.write(&[entry("2026-11", "a", 2)], now()).unwrap_err();
+    assert!(why.contains(folder.file().to_str().unwrap()), "{why}");
+    store.write(&[entry("2026-11", "a", 3)], now()).unwrap();
+    drop(store);
+    assert_eq!(all(&Store::open(&folder.0, now()).unwrap()), [entry("2026-11", "a", 3)]);
+}
+
+const CHILD: &str = "BOXGATE_TEST_STORE_CHILD";
+
+/// Not a test: [`a_file_that_could_not_grow_is_written_again`], in a process whose files may have a size and no more.
+#[test]
+#[ignore = "a child process of another test"]
+fn writes_files_that_cannot_grow() {
+    let Some(folder) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
+    let many = |count: u64, apps: u32| -> Vec<Entry> {
+        (0..apps).map(|n| entry("2026-11", &format!("app-{n:06}"), count)).collect()
+    };
+    for kib in [100, 150, 200, 300, 500] {
+        let _ = fs::remove_dir_all(&folder);
+        let mut store = Store::open(&folder, now()).unwrap();
+        let size = fs::metadata(folder.join(FILE)).unwrap().len();
+        rlimit::setrlimit(rlimit::Resource::FSIZE, size + (kib << 10), rlimit::INFINITY).unwrap();
+        let mut good = Vec::new();
+        let mut failed = 0;
+        for apps in (0..20_000).step_by(1000) {
+            let entries = many(u64::from(apps) + 1, apps);
+            match store.write(&entries, now()) {
+                Ok(()) => good = entries,
+                Err(_) => failed += 1,
+            }
+        }
+        assert!(failed > 0, "{kib} KiB more were enough");
+        rlimit::setrlimit(rlimit::Resource::FSIZE, rlimit::INFINITY, rlimit::INFINITY).unwrap();
+        // What a crash leaves at this moment.
+        drop(store);
+        let mut store = Store::open(&folder, now()).unwrap();
+        assert_eq!((store.set_aside(), all(&store) == good), (0, true), "{kib} KiB");
+        let more = many(1_000_000, 20_000);
+        store.write(&more, now()).unwrap();
+        assert!(all(&store) == more);
+    }
+}
+
+#[test]
+fn a_file_that_could_not_grow_is_written_again() {
+    let folder = Folder::new();
+    // Without the trap the kernel would end the process instead of failing the write.
+    let child = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "budget::store::tests::writes_files_that_cannot_grow", "--ignored"])
+        .env(CHILD, &folder.0)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+}

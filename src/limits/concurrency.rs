@@ -1,0 +1,189 @@
+//! Requests in flight: how many of a kind are under way at once, on all workers.
+//!
+//! Box allows 5 zip downloads at once for a user and 10 for an enterprise (its guide "Rate limits"). A zip's pre-signed URL tells
+//! no user, so the identity stands for it, and the client id for the enterprise.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::Method;
+
+use crate::routing::operation::{Operation, plain_path};
+
+/// What `Retry-After` says: nobody knows when a download ends.
+pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+const ZIPS_OF_USER: usize = 5;
+const ZIPS_OF_ENTERPRISE: usize = 10;
+
+/// What has a number of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// An app's requests, by its place in the configuration.
+    App(usize),
+    /// Zip downloads of an identity, by its place.
+    ZipOfUser(usize),
+    /// Zip downloads of a client id, by its number.
+    ZipOfEnterprise(usize),
+}
+
+impl Kind {
+    /// In answers, access lines and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::App(_) => "max-in-flight",
+            Self::ZipOfUser(_) => "box-zip-user",
+            Self::ZipOfEnterprise(_) => "box-zip-enterprise",
+        }
+    }
+
+    fn place(self) -> usize {
+        match self {
+            Self::App(_) => 0,
+            Self::ZipOfUser(_) => 1,
+            Self::ZipOfEnterprise(_) => 2,
+        }
+    }
+}
+
+/// Box's limits on this operation, if it is the download of a zip archive.
+pub fn of_box(operation: Operation<'_>, identity: usize, enterprise: usize) -> Option<[(Kind, usize); 2]> {
+    let path = plain_path(operation.path);
+    let id = path.strip_prefix("/2.0/zip_downloads/").and_then(|below| below.strip_suffix("/content"));
+    (*operation.method == Method::GET && id.is_some_and(|id| !id.contains('/'))).then_some([
+        (Kind::ZipOfUser(identity), ZIPS_OF_USER),
+        (Kind::ZipOfEnterprise(enterprise), ZIPS_OF_ENTERPRISE),
+    ])
+}
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    counts: Mutex<HashMap<Kind, usize>>,
+    /// By [`Kind::place`].
+    refused: [AtomicU64; 3],
+}
+
+impl InFlight {
+    /// Takes a place of each kind, or none: the error is the first that has as many as it may. The places are free
+    /// again when the guard is dropped.
+    pub fn enter(self: &Arc<Self>, wanted: &[(Kind, usize)]) -> Result<Guard, Kind> {
+        let mut taken = Vec::new();
+        if !wanted.is_empty() {
+            let mut counts = self.lock();
+            let full = |(kind, most): &&(Kind, usize)| counts.get(kind).copied().unwrap_or(0) >= *most;
+            if let Some((kind, _)) = wanted.iter().find(full) {
+                if let Some(refused) = self.refused.get(kind.place()) {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+                return Err(*kind);
+            }
+            for (kind, _) in wanted {
+                *counts.entry(*kind).or_default() += 1;
+                taken.push(*kind);
+            }
+        }
+        Ok(Guard { all: Arc::clone(self), taken })
+    }
+
+    /// How many are under way.
+    #[cfg(test)]
+    fn count(&self, kind: Kind) -> usize {
+        self.lock().get(&kind).copied().unwrap_or(0)
+    }
+
+    /// How many were refused, by [`Kind::name`].
+    pub fn refused(&self) -> [(&'static str, u64); 3] {
+        [Kind::App(0), Kind::ZipOfUser(0), Kind::ZipOfEnterprise(0)].map(|kind| {
+            let refused = self.refused.get(kind.place()).map_or(0, |count| count.load(Ordering::Relaxed));
+            (kind.name(), refused)
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Kind, usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Places taken, from before a request is sent until the last byte of its answer has gone.
+#[derive(Debug)]
+#[must_use = "the places are free again when it is dropped"]
+pub struct Guard {
+    all: Arc<InFlight>,
+    taken: Vec<Kind>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.taken.is_empty() {
+            return;
+        }
+        let mut counts = self.all.lock();
+        for kind in &self.taken {
+            if let Some(count) = counts.get_mut(kind) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(kind);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_zips_content_is_a_download() {
+        let of = |method: &Method, path| of_box(Operation { method, path }, 0, 0).is_some();
+        assert!(
+            of(&Method::GET, "/2.0/zip_downloads/a/content")
+                && of(&Method::GET, "/2.0/ZIP_downloads/*/content/")
+        );
+        assert!(!of(&Method::POST, "/2.0/zip_downloads") && !of(&Method::GET, "/2.0/zip_downloads/a/status"));
+        assert!(!of(&Method::HEAD, "/2.0/zip_downloads/a/content"));
+    }
+
+    #[test]
+    fn all_places_are_taken_or_none_and_free_when_dropped() {
+        let all = Arc::new(InFlight::default());
+        let method = Method::GET;
+        let zip = |identity| {
+            let operation = Operation { method: &method, path: "/2.0/zip_downloads/a/content" };
+            all.enter(&of_box(operation, identity, 0).unwrap())
+        };
+        let mut first: Vec<_> = (0..5).map(|_| zip(0).unwrap()).collect();
+        assert_eq!(zip(0).unwrap_err(), Kind::ZipOfUser(0));
+        let second: Vec<_> = (0..5).map(|_| zip(1).unwrap()).collect();
+        assert_eq!(zip(2).unwrap_err(), Kind::ZipOfEnterprise(0));
+        // What was refused has taken nothing.
+        assert_eq!((all.count(Kind::ZipOfUser(2)), all.count(Kind::ZipOfEnterprise(0))), (0, 10));
+        first.pop();
+        drop(zip(2).unwrap());
+        drop((first, second));
+        assert!(all.lock().is_empty());
+    }
+
+    #[test]
+    fn places_are_counted_over_all_threads() {
+        let all = Arc::new(InFlight::default());
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let all = Arc::clone(&all);
+                std::thread::spawn(move || {
+                    for _ in 0..1000 {
+                        if let Ok(_guard) = all.enter(&[(Kind::App(0), 3)]) {
+                            assert!(all.count(Kind::App(0)) <= 3);
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(all.lock().is_empty());
+    }
+}

@@ -1,0 +1,406 @@
+//! Throttling: may this request go to Box now, or must it wait, or come back later?
+//!
+//! Three things are asked, each of which charges nothing to the others where it says no: what is in flight, pauses
+//! that Box asked for, limits. Where replicas share them, Redis is asked for pauses and limits in one round trip; while
+//! it has no say, the limits of this process alone hold, each divided by the number of replicas.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+
+use crate::http::error::Refusal;
+use crate::limits::concurrency::{self, Guard, InFlight, Kind};
+use crate::limits::rate::box_limits;
+use crate::limits::rate::buckets::Shadow;
+use crate::limits::rate::headers::{Standing, whole_seconds};
+use crate::limits::rate::limit::Limit;
+use crate::limits::rate::matcher::{Asking, Rules, User};
+use crate::limits::rate::waiting::{self, Admitted, Entered, Limits};
+use crate::limits::redis::replicas::Replicas;
+use crate::limits::retry_after::{self, Pauses};
+use crate::net::clock::Clock;
+use crate::routing::operation::Operation;
+use crate::routing::operation_class::Class;
+
+mod shared;
+
+/// A request waits so long for a pause to end, and for its turn after one, where no limit lets it wait longer: a
+/// page or SDK that comes back in time, with a few requests at once, is not sent away again.
+const PAUSE_WAIT: Duration = Duration::from_secs(2);
+/// And not longer than this, whatever its limits allow: it may wait for those too, and SDKs give up at 60 s.
+const PAUSE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Everything that can hold a request back, shared by the workers.
+pub struct Throttle {
+    limits: Limits,
+    /// For when Redis has no say: the number of replicas, and the limits divided by it.
+    alone: Mutex<Option<(NonZeroU32, Arc<Limits>)>>,
+    pauses: Pauses,
+    in_flight: Arc<InFlight>,
+    replicas: Option<Arc<Replicas>>,
+    /// By rule, where replicas share: by Redis, or while it has no say.
+    together: Vec<Tally>,
+    /// By identity: the first one with the same client id, so one enterprise, as far as can be told.
+    enterprises: Vec<usize>,
+    settings: Settings,
+    clock: Clock,
+}
+
+/// What holds requests back.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// As configured; Box's own are not among them.
+    pub limits: Vec<Limit>,
+    /// Whether Box's published limits are kept to.
+    pub box_defaults: bool,
+    /// The longest that a `Retry-After` of Box holds others.
+    pub max_pause: Duration,
+    /// Whose calls are counted, by the identities' numbers.
+    pub identities: Vec<Identity>,
+    /// Who calls, by the apps' numbers.
+    pub apps: Vec<App>,
+}
+
+#[derive(Default)]
+struct Tally {
+    refused: AtomicU64,
+    shadow: AtomicU64,
+    queued: AtomicUsize,
+}
+
+/// An identity, as limits know it.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The user id; `None`: the service account.
+    pub user: Option<String>,
+    /// Of the Box app.
+    pub client_id: String,
+}
+
+/// An app, as limits know it.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Its name in the configuration.
+    pub name: String,
+    /// So many of its requests may be in flight at once; `None`: any number.
+    pub max_in_flight: Option<NonZeroU32>,
+}
+
+/// A request on its way to Box.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// What.
+    pub operation: Operation<'a>,
+    /// Its class.
+    pub class: Class,
+    /// The client behind trusted proxies.
+    pub client: IpAddr,
+    /// Place in the configuration.
+    pub app: usize,
+    /// Place in the configuration.
+    pub identity: usize,
+    /// `As-User`.
+    pub as_user: Option<&'a str>,
+    /// A call of Box's API, as its limits count them.
+    pub counted: bool,
+}
+
+/// A request that may go to Box. What it takes of what may be in flight is free again when this is dropped.
+#[derive(Default)]
+pub struct Admission {
+    /// Held for its `Drop` alone.
+    pub slots: Option<Guard>,
+    /// So long it had to wait.
+    pub waited: Duration,
+    /// The limits that would have refused it, were they enforced.
+    pub shadow: Vec<Arc<str>>,
+}
+
+/// One limit's figures.
+pub struct Figures {
+    /// Its name.
+    pub limit: Arc<str>,
+    /// Requests refused.
+    pub refused: u64,
+    /// Requests that it would have refused, were it enforced.
+    pub shadow: u64,
+    /// Requests that wait for it in this process.
+    pub queued: usize,
+}
+
+impl Admission {
+    fn new(slots: Option<Guard>, admitted: Admitted) -> Self {
+        let shadow = admitted.shadow.into_iter().map(|Shadow { limit, .. }| limit).collect();
+        Self { slots, waited: admitted.waited, shadow }
+    }
+}
+
+impl Throttle {
+    /// With these settings.
+    pub fn new(settings: Settings, clock: Clock, replicas: Option<Arc<Replicas>>) -> Self {
+        let limits = Limits::new(rules(&settings, NonZeroU32::MIN), clock.clone());
+        let together = limits.rules().iter().map(|_| Tally::default()).collect();
+        let client_ids: Vec<&str> = settings.identities.iter().map(|of| of.client_id.as_str()).collect();
+        let enterprises = client_ids
+            .iter()
+            .map(|id| client_ids.iter().position(|other| other == id).unwrap_or_default())
+            .collect();
+        Self {
+            limits,
+            alone: Mutex::new(None),
+            pauses: Pauses::new(clock.clone()),
+            in_flight: Arc::default(),
+            replicas,
+            together,
+            enterprises,
+            settings,
+            clock,
+        }
+    }
+
+    /// What replicas share, where they do.
+    pub fn replicas(&self) -> Option<&Arc<Replicas>> {
+        self.replicas.as_ref()
+    }
+
+    /// Lets a request go, after a wait where a limit has one, or says why not. `gone`: returns with a refusal when the caller has left, or sent what is no body; asked for only where the
+    /// request waits.
+    ///
+    /// # Errors
+    /// Too much is in flight, Box asked for a pause, or a limit has nothing left. No limit was charged then, except
+    /// where a pause began while the request stood in line.
+    pub async fn admit<G: Future<Output = Refusal>>(
+        &self,
+        request: Request<'_>,
+        gone: impl FnOnce() -> G,
+    ) -> Result<Admission, Refusal> {
+        let asking = self.asking(request);
+        let slots = self.slots(&asking)?;
+        if self.replicas.is_none() && self.paused() == 0 {
+            match self.limits.enter(&asking) {
+                Entered::Passed(admitted) => return Ok(Admission::new(slots, admitted)),
+                Entered::Refused(refused) => return Err(exceeded(&refused.standing, refused.retry_after)),
+                Entered::Waits(turn) => {
+                    let waiting = async {
+                        let admitted = turn.come().await;
+                        let admitted = admitted.map_err(|no| exceeded(&no.standing, no.retry_after))?;
+                        // Box may have asked for a pause meanwhile.
+                        self.pass_pause(&asking, PAUSE_WAIT).await?;
+                        Ok(Admission::new(slots, admitted))
+                    };
+                    return unless(Box::pin(gone()), Box::pin(waiting)).await;
+                }
+            }
+        }
+        unless(Box::pin(gone()), Box::pin(self.admit_later(asking, slots))).await
+    }
+
+    async fn admit_later(&self, asking: Asking<'_>, slots: Option<Guard>) -> Result<Admission, Refusal> {
+        let began = self.clock.mono();
+        let mut admission = match &self.replicas {
+            None => self.admit_here(&self.limits, &asking).await?,
+            Some(replicas) => {
+                let alone = self.divided(replicas.share());
+                match self.admit_together(replicas, &asking).await? {
+                    Some(admission) => {
+                        // Where Redis is lost, what has passed here has been charged here too: no second burst.
+                        drop(alone.enter(&asking));
+                        admission
+                    }
+                    None => self.admit_here(&alone, &asking).await?,
+                }
+            }
+        };
+        if !admission.waited.is_zero() {
+            self.pass_pause(&asking, PAUSE_WAIT).await?;
+        }
+        admission.waited = self.clock.mono().saturating_duration_since(began);
+        admission.slots = slots;
+        Ok(admission)
+    }
+
+    /// Notes what Box answered: a pause, where it asks for one.
+    pub fn heard(&self, request: Request<'_>, status: StatusCode, headers: &HeaderMap) {
+        if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
+            return;
+        }
+        let Some(seconds) =
+            headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        else {
+            return;
+        };
+        let pause = Duration::from_secs(seconds).min(self.settings.max_pause);
+        let asking = self.asking(request);
+        let alone = self.pauses.box_said(asked(&asking), status.as_u16(), None, pause);
+        if let Some(replicas) = self.replicas.clone() {
+            let [class, operation] = self.pause_keys(&asking);
+            let key = if alone { operation } else { class };
+            tokio::task::spawn_local(async move {
+                // Where Redis has no say, each replica hears of it from Box.
+                let _ = replicas.pause(&key, pause).await;
+            });
+        }
+    }
+
+    /// By limits, in their order, then what may be in flight, Box's own pauses last.
+    pub fn figures(&self) -> Vec<Figures> {
+        let alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone.as_ref().map(|(_, limits)| limits.figures()).unwrap_or_default();
+        let alone = alone.iter().map(|figures| figures.queued).chain(std::iter::repeat(0));
+        let of = |((here, tally), alone): ((waiting::Figures, &Tally), usize)| Figures {
+            limit: here.limit,
+            refused: here.refused + tally.refused.load(Ordering::Relaxed),
+            shadow: here.shadow + tally.shadow.load(Ordering::Relaxed),
+            queued: here.queued + tally.queued.load(Ordering::Relaxed) + alone,
+        };
+        let here = self.limits.figures().into_iter();
+        let mut figures: Vec<Figures> = here.zip(&self.together).zip(alone).map(of).collect();
+        let queued = self.pauses.live().1;
+        let other = |name: &str, refused, queued| Figures { limit: name.into(), refused, shadow: 0, queued };
+        figures.extend(self.in_flight.refused().map(|(name, refused)| other(name, refused, 0)));
+        figures.push(other(retry_after::NAME, self.pauses.refused(), queued));
+        figures
+    }
+
+    /// How many pauses hold or have just ended.
+    pub fn paused(&self) -> usize {
+        self.pauses.live().0
+    }
+
+    fn asking<'a>(&'a self, request: Request<'a>) -> Asking<'a> {
+        let Request { operation, class, client, app, identity, as_user, counted } = request;
+        let of = self.settings.identities.get(identity);
+        let user = as_user.or(of.and_then(|identity| identity.user.as_deref()));
+        Asking {
+            operation,
+            class,
+            client,
+            app,
+            identity,
+            user: user.map_or(User::Service, User::Id),
+            enterprise: self.enterprises.get(identity).copied().unwrap_or_default(),
+            counted_by_box: counted,
+        }
+    }
+
+    fn slots(&self, asking: &Asking<'_>) -> Result<Option<Guard>, Refusal> {
+        let of_app = self.settings.apps.get(asking.app).and_then(|app| app.max_in_flight);
+        let of_box = concurrency::of_box(asking.operation, asking.identity, asking.enterprise)
+            .filter(|_| self.settings.box_defaults);
+        let mut wanted = [(Kind::App(asking.app), 0); 3];
+        let mut count = 0;
+        let of_app = of_app.map(|most| (Kind::App(asking.app), most.get() as usize));
+        for (slot, kind) in wanted.iter_mut().zip(of_app.into_iter().chain(of_box.into_iter().flatten())) {
+            *slot = kind;
+            count += 1;
+        }
+        if count == 0 {
+            return Ok(None);
+        }
+        let wanted = wanted.get(..count).unwrap_or_default();
+        match self.in_flight.enter(wanted) {
+            Ok(guard) => Ok(Some(guard)),
+            Err(kind @ Kind::App(_)) => Err(Refusal::Overloaded(kind.name().into())),
+            Err(kind) => {
+                let most = wanted.iter().find(|(full, _)| *full == kind).map_or(0, |(_, most)| *most);
+                let name = kind.name();
+                let policy = format!("\"{name}\";q={most};qu=\"concurrent-requests\"");
+                Err(unnumbered(name, concurrency::RETRY_AFTER, policy))
+            }
+        }
+    }
+
+    async fn pass_pause(&self, asking: &Asking<'_>, wait: Duration) -> Result<(), Refusal> {
+        self.pauses.pass(asked(asking), wait).await.map_err(paused)
+    }
+
+    async fn admit_here(&self, limits: &Limits, asking: &Asking<'_>) -> Result<Admission, Refusal> {
+        if self.paused() > 0 {
+            self.pass_pause(asking, wait_of(limits.rules(), asking)).await?;
+        }
+        let admitted = limits.admit(asking).await;
+        if self.replicas.is_some() {
+            // These limits last as long as the number of replicas stays.
+            match &admitted {
+                Ok(admitted) => {
+                    admitted.shadow.iter().for_each(|shadow| self.tally(shadow.rule, |tally| &tally.shadow))
+                }
+                Err(refused) => self.tally(refused.rule, |tally| &tally.refused),
+            }
+        }
+        match admitted {
+            Ok(admitted) => Ok(Admission::new(None, admitted)),
+            Err(refused) => Err(exceeded(&refused.standing, refused.retry_after)),
+        }
+    }
+
+    fn tally(&self, rule: u32, of: impl Fn(&Tally) -> &AtomicU64) {
+        if let Some(tally) = self.together.get(rule as usize) {
+            of(tally).fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Boxed: few requests wait, and the whole of a request's state is moved for each one.
+async fn unless(
+    gone: Pin<Box<impl Future<Output = Refusal>>>,
+    waiting: Pin<Box<impl Future<Output = Result<Admission, Refusal>>>>,
+) -> Result<Admission, Refusal> {
+    tokio::select! {
+        biased;
+        admitted = waiting => admitted,
+        refusal = gone => Err(refusal),
+    }
+}
+
+/// The configured limits, then Box's own, each divided.
+fn rules(settings: &Settings, share: NonZeroU32) -> Rules {
+    let divided = |limit: &Limit| Limit {
+        interval: limit.interval.saturating_mul(share.get()),
+        burst: NonZeroU32::new(limit.burst.get() / share).unwrap_or(NonZeroU32::MIN),
+        ..limit.clone()
+    };
+    let of_box = if settings.box_defaults { box_limits::limits(Duration::ZERO) } else { Vec::new() };
+    Rules::new(settings.limits.iter().map(divided).collect(), of_box.iter().map(divided).collect())
+}
+
+/// The longest that this request waits for a pause. Its limits' own waiting comes on top.
+fn wait_of(rules: &Rules, asking: &Asking<'_>) -> Duration {
+    let keys = rules.applying(asking);
+    let limits = keys.iter().filter_map(|counted| rules.get(counted.rule));
+    limits.map(|limit| limit.wait).fold(PAUSE_WAIT, Duration::max).min(PAUSE_WAIT_MAX)
+}
+
+fn asked<'a>(asking: &Asking<'a>) -> retry_after::Asked<'a> {
+    let Asking { identity, user, class, operation, .. } = *asking;
+    retry_after::Asked { identity, user, class, operation }
+}
+
+fn exceeded(standing: &Standing, retry_after: Duration) -> Refusal {
+    Refusal::RateLimitExceeded {
+        limit: standing.limit.clone(),
+        retry_after: whole_seconds(retry_after).max(1),
+        fields: Box::new((standing.state(), standing.policy())),
+    }
+}
+
+fn paused(left: Duration) -> Refusal {
+    // Not one call in the time that is left.
+    let policy = format!("\"{}\";q=0;w={}", retry_after::NAME, whole_seconds(left).max(1));
+    unnumbered(retry_after::NAME, left, policy)
+}
+
+/// A refusal by what counts no calls.
+fn unnumbered(name: &str, left: Duration, policy: String) -> Refusal {
+    let retry_after = whole_seconds(left).max(1);
+    let fields = Box::new((format!("\"{name}\";r=0;t={retry_after}"), policy));
+    Refusal::RateLimitExceeded { limit: name.into(), retry_after, fields }
+}

@@ -1,0 +1,144 @@
+//! The same where replicas share limits and pauses: one question to Redis, under keys that are alike in all of them.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use http::Method;
+
+use super::{Admission, Identity, Tally, Throttle, asked, exceeded, rules, wait_of};
+use crate::http::error::Refusal;
+use crate::limits::rate::headers::Standing;
+use crate::limits::rate::limit::{Key, Limit};
+use crate::limits::rate::matcher::{Asking, User};
+use crate::limits::rate::waiting::Limits;
+use crate::limits::redis::replicas::{self, PauseKey, Replicas, Verdict};
+use crate::limits::retry_after;
+
+/// A request that waits for its turn, counted until dropped.
+struct Queued<'t>(&'t AtomicUsize);
+
+impl<'t> Queued<'t> {
+    fn begin(tally: &'t Tally) -> Self {
+        tally.queued.fetch_add(1, Ordering::Relaxed);
+        Self(&tally.queued)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Throttle {
+    /// `None`: Redis has no say.
+    pub(super) async fn admit_together(
+        &self,
+        replicas: &Replicas,
+        asking: &Asking<'_>,
+    ) -> Result<Option<Admission>, Refusal> {
+        let rules = self.limits.rules();
+        let mut wait = wait_of(rules, asking);
+        if self.paused() > 0 {
+            self.pass_pause(asking, wait).await?;
+        }
+        let counted: Vec<(u32, &Limit)> = rules
+            .applying(asking)
+            .iter()
+            .filter_map(|counted| Some((counted.rule, rules.get(counted.rule)?)))
+            .collect();
+        let keys: Vec<String> = counted.iter().map(|(_, limit)| self.key(limit.key, asking)).collect();
+        let cells: Vec<replicas::Cell<'_>> =
+            counted.iter().zip(&keys).map(|((_, limit), key)| replicas::Cell { limit, key }).collect();
+        let pauses = self.pause_keys(asking);
+        // Again where a pause that another replica was told of ends within the wait; that is waited for once.
+        loop {
+            let Ok(answer) = replicas.ask(&cells, &pauses).await else { return Ok(None) };
+            let name = |place: &usize| counted.get(*place).map(|(_, limit)| limit.name.clone());
+            for (rule, _) in answer.shadow.iter().filter_map(|place| counted.get(*place)) {
+                self.tally(*rule, |tally| &tally.shadow);
+            }
+            match answer.verdict {
+                Verdict::Pass { after } => {
+                    if !after.is_zero() {
+                        let of = answer.tightest.and_then(|tightest| counted.get(tightest.cell));
+                        let tally = of.and_then(|(rule, _)| self.together.get(*rule as usize));
+                        let _queued = tally.map(Queued::begin);
+                        self.clock.sleep_until(self.clock.now().after(after)).await;
+                    }
+                    let shadow = answer.shadow.iter().filter_map(name).collect();
+                    return Ok(Some(Admission { slots: None, waited: after, shadow }));
+                }
+                Verdict::Refused { cell, after } => {
+                    let Some((rule, limit)) = counted.get(cell) else { return Ok(None) };
+                    self.tally(*rule, |tally| &tally.refused);
+                    return Err(exceeded(&standing(limit, after), after));
+                }
+                Verdict::Paused { pause, left } => {
+                    // Here too, so that requests come back at a growing pace.
+                    if let Some(scope) = self.pauses.scopes(asked(asking)).get(pause) {
+                        self.pauses.pause(*scope, left.min(self.settings.max_pause), self.pauses.now());
+                    }
+                    self.pass_pause(asking, std::mem::take(&mut wait)).await?;
+                }
+            }
+        }
+    }
+
+    /// The limits that hold while Redis has no say.
+    pub(super) fn divided(&self, share: NonZeroU32) -> Arc<Limits> {
+        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*alone {
+            Some((of, limits)) if *of == share => limits.clone(),
+            _ => {
+                let limits = Arc::new(Limits::new(rules(&self.settings, share), self.clock.clone()));
+                *alone = Some((share, limits.clone()));
+                limits
+            }
+        }
+    }
+
+    /// What has a count of its own, alike in all replicas.
+    fn key(&self, key: Key, asking: &Asking<'_>) -> String {
+        let identity = self.settings.identities.get(asking.identity);
+        let of_identity = |of: fn(&Identity) -> &str| identity.map(of).unwrap_or_default().to_owned();
+        match key {
+            Key::Client => match asking.client.to_canonical() {
+                IpAddr::V4(address) => address.to_string(),
+                IpAddr::V6(address) => format!("{:x}/64", address.to_bits() >> 64),
+            },
+            Key::App => self.settings.apps.get(asking.app).map(|app| app.name.clone()).unwrap_or_default(),
+            Key::Identity => of_identity(|identity| &identity.name),
+            Key::Enterprise => of_identity(|identity| &identity.client_id),
+            Key::Global => String::new(),
+            Key::User => match asking.user {
+                User::Id(id) => id.to_owned(),
+                User::Service => format!("service of {}", of_identity(|identity| &identity.client_id)),
+            },
+        }
+    }
+
+    /// In the order of [`Pauses::scopes`].
+    pub(super) fn pause_keys(&self, asking: &Asking<'_>) -> [PauseKey; 2] {
+        let identity = self.key(Key::Identity, asking);
+        let user = self.key(Key::User, asking);
+        let method: &Method = asking.operation.method;
+        let template = retry_after::template(asking.operation.path);
+        [
+            PauseKey::new(&[&identity, &user, asking.class.as_str()]),
+            PauseKey::new(&[&identity, &user, method.as_str(), &template]),
+        ]
+    }
+}
+
+fn standing(limit: &Limit, after: Duration) -> Standing {
+    Standing {
+        limit: limit.name.clone(),
+        quota: limit.burst.get(),
+        window: limit.interval.saturating_mul(limit.burst.get()),
+        reset: after,
+    }
+}

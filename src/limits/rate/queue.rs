@@ -1,0 +1,393 @@
+//! Lines: who waits for a limit, and whose turn is it? Time is handed in; [`super::waiting`] sleeps and wakes.
+//!
+//! Where a limit refuses and has a `wait`, a request stands in line for that limit and key. Each app has its own
+//! order of arrival there, and the apps take turns: one with a thousand requests in line holds up one with two for
+//! one call each. Whoever is first in the first app's order looks again when the limit's next call is due; all
+//! others sleep until they are first. Only a request that passes all its limits moves its app to the back.
+//!
+//! Nobody overtakes: a newcomer joins the line of any of its limits that has one, even where the count would let it
+//! pass. Who is first but is held up by another limit goes to the line of that one, to its place by arrival. Once in
+//! its time a request that is first also lets those pass who came earlier and stand in line for another of its
+//! limits; only once, so that two lines cannot send each other back and forth.
+//!
+//! Who could not be served in time is refused at once, with the time after which all who are in line are served.
+//! Should others push it back beyond its time later, the last one of the longest order goes.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::buckets::{Passed, Refused, Table, WAIT_MAX};
+use super::matcher::{Counted, Keys, Rules};
+
+/// At most so many requests wait for one limit, under all its keys.
+pub const QUEUED_MAX: usize = 1024;
+
+/// What becomes of a newcomer.
+#[derive(Debug)]
+pub enum Arrival {
+    /// It passed and is charged.
+    Passed(Passed),
+    /// It is refused and charged to none.
+    Refused(Refused),
+    /// It stands in line under this number: [`Desk::look`] tells for how long.
+    Waits(u64),
+}
+
+/// What becomes of one in line.
+#[derive(Debug)]
+pub enum Look {
+    /// It passed and is charged.
+    Passed(Passed),
+    /// It is refused and charged to none.
+    Refused(Refused),
+    /// Look again then, or when woken.
+    Until(u64),
+}
+
+/// The counts and the lines of all limits. Kept behind one lock by its owner.
+#[derive(Debug)]
+pub struct Desk {
+    table: Table,
+    lines: HashMap<Counted, Line>,
+    places: HashMap<u64, Place>,
+    /// By limits.
+    queued: Vec<usize>,
+    next: u64,
+    now: u64,
+    woken: Vec<u64>,
+}
+
+/// Where a waiting request is.
+#[derive(Debug)]
+enum Place {
+    InLine(Counted, usize),
+    /// It does not know yet.
+    Evicted(Refused),
+}
+
+/// Apps in the order of their turns, each with its requests in the order of arrival. No app without a request.
+#[derive(Debug, Default)]
+struct Line {
+    apps: VecDeque<(usize, VecDeque<Waiter>)>,
+    len: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Waiter {
+    /// Numbers grow with arrival.
+    number: u64,
+    keys: Keys,
+    /// In this line it waits until then …
+    by: u64,
+    /// … in all until then.
+    last: u64,
+    /// It has let earlier ones pass.
+    yielded: bool,
+}
+
+impl Desk {
+    /// Nobody in line.
+    pub fn new(rules: &Rules) -> Self {
+        Self {
+            table: Table::new(rules),
+            lines: HashMap::new(),
+            places: HashMap::new(),
+            queued: vec![0; rules.iter().count()],
+            next: 0,
+            now: 0,
+            woken: Vec::new(),
+        }
+    }
+
+    /// A request comes.
+    pub fn arrive(&mut self, keys: Keys, app: usize, now: u64) -> Arrival {
+        let now = self.later(now);
+        self.table.stage(&keys, now);
+        let lined = !self.lines.is_empty() && keys.iter().any(|counted| self.lines.contains_key(&counted));
+        if !lined && self.table.passes() {
+            return Arrival::Passed(self.table.charge());
+        }
+        let mut retry = 0;
+        let mut refused_by = None;
+        let mut join: Option<(Counted, u64)> = None;
+        let mut longest_wait = 0;
+        for staged in self.table.staged() {
+            let counted = staged.counted;
+            let wait = self.table.wait(counted.rule);
+            longest_wait = longest_wait.max(wait);
+            let (ahead, all) = match self.lines.get(&counted) {
+                None if staged.left() == 0 => continue,
+                None => (0, 0),
+                Some(line) => (line.ahead_of(app), line.len),
+            };
+            let interval = self.table.interval(counted.rule);
+            let after = |calls: usize| staged.left().saturating_add(interval.saturating_mul(calls as u64));
+            retry = retry.max(after(all));
+            if wait == 0 || after(ahead) > wait || !self.has_room(counted, app) {
+                refused_by = refused_by.or(Some(counted));
+            } else if join.is_none_or(|(_, longest)| after(ahead) > longest) {
+                join = Some((counted, after(ahead)));
+            }
+        }
+        match (refused_by, join) {
+            (None, Some((line, _))) => {
+                let number = self.next;
+                self.next += 1;
+                let last = now.saturating_add(longest_wait.min(WAIT_MAX.as_nanos() as u64));
+                let waiter = Waiter { number, keys, by: last, last, yielded: false };
+                self.displace_for(line, app, now);
+                self.join(line, app, waiter, now);
+                self.displace_late(line, number, now);
+                Arrival::Waits(number)
+            }
+            (by, _) => Arrival::Refused(self.table.refusal(by.unwrap_or_default(), retry)),
+        }
+    }
+
+    /// One in line looks whether it may go.
+    pub fn look(&mut self, number: u64, now: u64) -> Look {
+        let now = self.later(now);
+        // Each round moves it to another line, for which there are few reasons.
+        loop {
+            let (line, app) = match self.places.get(&number) {
+                Some(Place::InLine(line, app)) => (*line, *app),
+                _ => return Look::Refused(self.evicted(number)),
+            };
+            let Some((waiter, first)) = self.lines.get(&line).and_then(|there| there.find(app, number))
+            else {
+                return Look::Refused(self.evicted(number));
+            };
+            if !first {
+                if now < waiter.by {
+                    return Look::Until(waiter.by);
+                }
+                return Look::Refused(self.refuse(number, line, now));
+            }
+            let earlier = if waiter.yielded { None } else { self.earlier_elsewhere(waiter, line) };
+            let (keys, by, last) = (waiter.keys.clone(), waiter.by, waiter.last);
+            self.table.stage(&keys, now);
+            let next = match earlier {
+                Some(other) => other,
+                None if self.table.passes() => {
+                    self.remove(number, true);
+                    return Look::Passed(self.table.charge());
+                }
+                None => {
+                    let mut longest = (line, 0);
+                    let mut refused_by = None;
+                    for staged in self.table.staged().filter(|staged| staged.left() > 0) {
+                        let (counted, wait) = (staged.counted, self.table.wait(staged.counted.rule));
+                        let by = if counted == line { by } else { last.min(now.saturating_add(wait)) };
+                        if wait == 0 || now.saturating_add(staged.left()) > by {
+                            refused_by = refused_by.or(Some(counted));
+                        }
+                        if staged.left() > longest.1 {
+                            longest = (counted, staged.left());
+                        }
+                    }
+                    if let Some(by) = refused_by {
+                        return Look::Refused(self.refuse(number, by, now));
+                    }
+                    if longest.0 == line {
+                        return Look::Until(now.saturating_add(longest.1));
+                    }
+                    longest.0
+                }
+            };
+            if now >= by || !self.has_room(next, app) {
+                return Look::Refused(self.refuse(number, next, now));
+            }
+            if let Some(mut waiter) = self.remove(number, false) {
+                waiter.yielded |= earlier.is_some();
+                self.displace_for(next, app, now);
+                self.join(next, app, waiter, now);
+            }
+        }
+    }
+
+    /// One in line goes away; the next one is woken.
+    pub fn leave(&mut self, number: u64) {
+        if self.remove(number, false).is_none() {
+            self.places.remove(&number);
+        }
+    }
+
+    /// Who has to look now: first in line, or refused.
+    pub fn woken(&mut self) -> impl Iterator<Item = u64> + '_ {
+        self.woken.drain(..)
+    }
+
+    /// How many are in line for each limit.
+    pub fn queued(&self) -> &[usize] {
+        &self.queued
+    }
+
+    /// Threads read the clock before they get the lock.
+    fn later(&mut self, now: u64) -> u64 {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    fn earlier_elsewhere(&self, waiter: &Waiter, here: Counted) -> Option<Counted> {
+        if self.lines.len() < 2 {
+            return None;
+        }
+        waiter.keys.iter().find(|counted| {
+            let line = self.lines.get(counted).filter(|_| *counted != here);
+            line.and_then(Line::earliest).is_some_and(|earliest| earliest < waiter.number)
+        })
+    }
+
+    /// Whether one more request of this app finds a place for this limit, if need be that of one of an app with more.
+    fn has_room(&self, line: Counted, app: usize) -> bool {
+        self.queued_for(line) < QUEUED_MAX || self.greedier(line, app).is_some()
+    }
+
+    fn queued_for(&self, line: Counted) -> usize {
+        self.queued.get(line.rule as usize).copied().unwrap_or(0)
+    }
+
+    /// Who is last in the longest order, if that is longer than this app's would be.
+    fn greedier(&self, line: Counted, app: usize) -> Option<u64> {
+        let line = self.lines.get(&line)?;
+        let own = line.apps.iter().find(|(name, _)| *name == app).map_or(0, |(_, order)| order.len());
+        let (_, longest) = line.apps.iter().max_by_key(|(_, order)| order.len())?;
+        longest.back().filter(|_| longest.len() > own + 1).map(|waiter| waiter.number)
+    }
+
+    fn displace_for(&mut self, line: Counted, app: usize, now: u64) {
+        if self.queued_for(line) >= QUEUED_MAX
+            && let Some(number) = self.greedier(line, app)
+        {
+            self.evict(number, line, now);
+        }
+    }
+
+    /// A newcomer pushes others back by one call: the last one may have lost its chance.
+    fn displace_late(&mut self, line: Counted, newcomer: u64, now: u64) {
+        let Some(there) = self.lines.get(&line) else { return };
+        let longest = there.apps.iter().max_by_key(|(_, order)| order.len());
+        let Some(last) = longest.filter(|(_, order)| order.len() > 1).and_then(|(_, order)| order.back())
+        else {
+            return;
+        };
+        let before = there.len.saturating_sub(1) as u64;
+        let served = now
+            .saturating_add(self.table.left(line, now))
+            .saturating_add(self.table.interval(line.rule).saturating_mul(before));
+        let (number, late) = (last.number, served > last.by);
+        if late && number != newcomer {
+            self.evict(number, line, now);
+        }
+    }
+
+    fn evict(&mut self, number: u64, line: Counted, now: u64) {
+        let refusal = self.refuse(number, line, now);
+        self.places.insert(number, Place::Evicted(refusal));
+        self.woken.push(number);
+    }
+
+    fn evicted(&mut self, number: u64) -> Refused {
+        match self.places.remove(&number) {
+            Some(Place::Evicted(refused)) => refused,
+            // Nobody looks for a number that has gone.
+            _ => self.table.refusal(Counted::default(), 0),
+        }
+    }
+
+    /// Takes one out of its line; it is refused by `by`.
+    fn refuse(&mut self, number: u64, by: Counted, now: u64) -> Refused {
+        let keys = self.remove(number, false).map(|waiter| waiter.keys).unwrap_or_default();
+        let mut retry = 0;
+        for counted in keys.iter() {
+            let in_line = self.lines.get(&counted).map_or(0, |line| line.len as u64);
+            let all = self.table.interval(counted.rule).saturating_mul(in_line);
+            retry = retry.max(self.table.left(counted, now).saturating_add(all));
+        }
+        self.table.refusal(by, retry)
+    }
+
+    fn join(&mut self, at: Counted, app: usize, mut waiter: Waiter, now: u64) {
+        waiter.by = waiter.last.min(now.saturating_add(self.table.wait(at.rule)));
+        self.places.insert(waiter.number, Place::InLine(at, app));
+        if let Some(queued) = self.queued.get_mut(at.rule as usize) {
+            *queued += 1;
+        }
+        let line = self.lines.entry(at).or_default();
+        line.len += 1;
+        match line.apps.iter_mut().find(|(name, _)| *name == app) {
+            Some((_, order)) => {
+                let place = order.partition_point(|other| other.number < waiter.number);
+                order.insert(place, waiter);
+            }
+            None => line.apps.push_back((app, VecDeque::from([waiter]))),
+        }
+    }
+
+    fn remove(&mut self, number: u64, served: bool) -> Option<Waiter> {
+        let Some(Place::InLine(at, app)) = self.places.get(&number) else { return None };
+        let (at, app) = (*at, *app);
+        self.places.remove(&number);
+        let line = self.lines.get_mut(&at)?;
+        let was_first = line.first() == Some(number);
+        let turn = line.apps.iter().position(|(name, _)| *name == app)?;
+        let (_, order) = line.apps.get_mut(turn)?;
+        let place = order.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
+        let waiter = order.remove(place)?;
+        if order.is_empty() {
+            line.apps.remove(turn);
+        } else if served && let Some(app) = line.apps.remove(turn) {
+            line.apps.push_back(app);
+        }
+        line.len -= 1;
+        if let Some(queued) = self.queued.get_mut(at.rule as usize) {
+            *queued -= 1;
+        }
+        match line.first() {
+            Some(first) if was_first => self.woken.push(first),
+            Some(_) => {}
+            None => {
+                self.lines.remove(&at);
+                give_back(&mut self.lines);
+            }
+        }
+        give_back(&mut self.places);
+        Some(waiter)
+    }
+}
+
+/// After a rush.
+fn give_back<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>) {
+    if map.is_empty() && map.capacity() > 64 {
+        map.shrink_to_fit();
+    }
+}
+
+impl Line {
+    fn first(&self) -> Option<u64> {
+        self.apps.front()?.1.front().map(|waiter| waiter.number)
+    }
+
+    fn earliest(&self) -> Option<u64> {
+        self.apps.iter().filter_map(|(_, order)| order.front()).map(|waiter| waiter.number).min()
+    }
+
+    /// The request, and whether it is first.
+    fn find(&self, app: usize, number: u64) -> Option<(&Waiter, bool)> {
+        let (_, order) = self.apps.iter().find(|(name, _)| *name == app)?;
+        let place = order.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
+        Some((order.get(place)?, self.first() == Some(number)))
+    }
+
+    /// How many are served before one more request of this app.
+    fn ahead_of(&self, app: usize) -> usize {
+        let turn = self.apps.iter().position(|(name, _)| *name == app);
+        let own = turn.and_then(|turn| self.apps.get(turn)).map_or(0, |(_, order)| order.len());
+        let turn = turn.unwrap_or(self.apps.len());
+        let others = self.apps.iter().enumerate().filter(|(place, _)| *place != turn);
+        let ahead = others.map(|(place, (_, order))| order.len().min(own + usize::from(place < turn)));
+        own + ahead.sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests;

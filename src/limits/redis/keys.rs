@@ -1,0 +1,114 @@
+//! Names of keys: `{PREFIX}KIND:…`. The prefix is the hash tag, so all keys of a request lie in one slot of a
+//! cluster, as a script needs it.
+//!
+//! Only names from the configuration stand there as they are. User ids, addresses, operations are hashed: they are
+//! bounded so, and who can list the keys does not read who called what.
+
+use std::fmt::Write;
+
+use ring::digest::{SHA256, digest};
+
+use crate::limits::budget::definition::Budget;
+use crate::limits::rate::limit::Limit;
+
+/// What is paused: an identity, a user and a class, say. The parts are hashed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PauseKey(String);
+
+impl PauseKey {
+    /// Of these parts, in this order.
+    pub fn new(parts: &[&str]) -> Self {
+        let mut text = String::new();
+        for part in parts {
+            // With its length, so that no two lists of parts read the same.
+            let _ = write!(text, "{}:{part}", part.len());
+        }
+        Self(hashed(&text))
+    }
+}
+
+/// The names under one prefix.
+pub(super) struct Keys {
+    tag: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Result<Self, String> {
+        // An empty tag is no tag, and a brace would end it early.
+        if prefix.is_empty()
+            || prefix.len() > 64
+            || prefix.contains(['{', '}'])
+            || prefix.contains(char::is_control)
+        {
+            return Err(
+                "the prefix of the keys has 1 to 64 bytes, without braces and control characters".into()
+            );
+        }
+        Ok(Self { tag: format!("{{{prefix}}}") })
+    }
+
+    /// A limit's count. Its rate is part of the name: a changed rule begins anew, and replicas that do not have the
+    /// same one do not read each other's numbers wrongly.
+    pub(super) fn cell(&self, limit: &Limit, key: &str) -> String {
+        let (tag, name, key) = (&self.tag, label(&limit.name), hashed(key));
+        format!("{tag}l:{name}:{}:{}:{key}", limit.interval.as_nanos(), limit.burst)
+    }
+
+    /// A budget's count in a period.
+    pub(super) fn budget(&self, budget: &Budget, period: &str, key: &str) -> String {
+        format!("{}b:{}:{}:{}", self.tag, label(&budget.name), label(period), hashed(key))
+    }
+
+    /// That a replica's batch of calls has been counted.
+    pub(super) fn batch(&self, replica: &str, number: u64) -> String {
+        format!("{}m:{replica}:{number:016x}", self.tag)
+    }
+
+    pub(super) fn pause(&self, key: &PauseKey) -> String {
+        format!("{}p:{}", self.tag, key.0)
+    }
+
+    /// The set of the replicas.
+    pub(super) fn replicas(&self) -> String {
+        format!("{}replicas", self.tag)
+    }
+}
+
+/// A name as it is, where it is short and plain.
+fn label(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.len() <= 64 && name.bytes().all(plain) { name.to_owned() } else { hashed(name) }
+}
+
+/// 128 bits of SHA-256.
+fn hashed(text: &str) -> String {
+    let mut hex = String::with_capacity(32);
+    for byte in digest(&SHA256, text.as_bytes()).as_ref().iter().take(16) {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_callers_say_is_hashed_and_parts_do_not_run_together() {
+        let keys = Keys::new("boxgate:").unwrap();
+        let name = keys.pause(&PauseKey::new(&["service", "11446498", "search"]));
+        assert!(name.starts_with("{boxgate:}p:") && !name.contains("11446498"), "{name}");
+        assert_eq!(name.len(), "{boxgate:}p:".len() + 32);
+        assert_ne!(PauseKey::new(&["a", "b"]), PauseKey::new(&["ab", ""]));
+        assert_ne!(PauseKey::new(&["1:a"]), PauseKey::new(&["1", "a"]));
+        assert_eq!(label("per-caller"), "per-caller");
+        assert_ne!(label("per caller:"), "per caller:");
+    }
+
+    #[test]
+    fn a_prefix_that_is_no_hash_tag_is_refused() {
+        for bad in ["", "{a}", "a}", "a\n", &"a".repeat(65)] {
+            assert!(Keys::new(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Pauses: Box said "too much", to whom does that apply, and how do they come back?
+//!
+//! A 429 holds up one user's requests of one class; where Box limits the operation apart, and after a 503, that
+//! operation alone. Everybody else goes on. When a pause ends, requests come back at a growing pace: [`FIRST_PACE`] in
+//! the first second, twice as many in each that follows, and after [`RAMP`] as many as come. Who waits is given a time
+//! of its own, in the order of arrival, so that the end of a pause wakes one after the other.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::rate::matcher::User;
+use crate::net::clock::Clock;
+use crate::routing::operation::{Operation, plain_path};
+use crate::routing::operation_class::Class;
+
+/// What a pause is called in answers, access lines and metrics.
+pub const NAME: &str = "box-pause";
+/// So many requests are let through in the first second after a pause.
+const FIRST_PACE: u64 = 4;
+/// After so many seconds the pace is not limited any more.
+const RAMP: u64 = 10;
+const SECOND: u64 = 1_000_000_000;
+/// At most so many things are paused at once; then the one that ends first is let go.
+const SCOPES_MAX: usize = 4096;
+/// At most so many requests wait.
+const WAITING_MAX: usize = 1024;
+
+/// What is paused: a hash under a random key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Scope(u64);
+
+/// Who asks for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The identity's place in the configuration.
+    pub identity: usize,
+    /// On whose behalf.
+    pub user: User<'a>,
+    /// Its class.
+    pub class: Class,
+    /// What.
+    pub operation: Operation<'a>,
+}
+
+/// What is paused now, or coming back.
+#[derive(Debug)]
+pub struct Pauses {
+    clock: Clock,
+    start: Instant,
+    hasher: RandomState,
+    pauses: Mutex<HashMap<Scope, Pause>>,
+    /// How many there are: mostly none, and then no request takes the lock.
+    live: AtomicUsize,
+    waiting: AtomicUsize,
+    refused: AtomicU64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    until: u64,
+    /// The next request may go then; not before the end.
+    next: u64,
+}
+
+impl Pause {
+    fn is_over(self, now: u64) -> bool {
+        now >= self.until.saturating_add(RAMP * SECOND)
+    }
+
+    /// A request goes at this time.
+    fn goes(&mut self, at: u64) {
+        let since = at.saturating_sub(self.until) / SECOND;
+        let pause = if since >= RAMP { 0 } else { SECOND / (FIRST_PACE << since) };
+        self.next = at.saturating_add(pause);
+    }
+}
+
+impl Pauses {
+    /// Nothing is paused.
+    pub fn new(clock: Clock) -> Self {
+        let start = clock.mono();
+        Self {
+            clock,
+            start,
+            hasher: RandomState::new(),
+            pauses: Mutex::new(HashMap::new()),
+            live: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Box answered with this status and error code and a `Retry-After` (at most `max_pause` of it, please).
+    /// Whether the operation alone is paused.
+    pub fn box_said(&self, asked: Asked<'_>, status: u16, code: Option<&str>, retry_after: Duration) -> bool {
+        let alone = code.is_some_and(|code| code.ends_with("_too_many_concurrent_downloads"));
+        let [class, operation] = self.scopes(asked);
+        let alone = alone || status == 503 || has_its_own_limit(asked.operation);
+        if matches!(status, 429 | 503) {
+            self.pause(if alone { operation } else { class }, retry_after, self.now());
+        }
+        alone
+    }
+
+    /// Lets a request go, after a pause that ends within `wait`. The error has what is left otherwise.
+    pub async fn pass(&self, asked: Asked<'_>, wait: Duration) -> Result<(), Duration> {
+        if self.live.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        let scopes = self.scopes(asked);
+        let mut now = self.now();
+        let deadline = now.saturating_add(nanos(wait));
+        loop {
+            let slot =
+                self.book(&scopes, now, deadline.saturating_sub(now)).inspect_err(|_| self.refuse())?;
+            if slot <= now {
+                return Ok(());
+            }
+            let Some(_waits) = Waits::begin(&self.waiting) else {
+                self.refuse();
+                return Err(Duration::from_nanos(slot - now));
+            };
+            while now < slot {
+                let then = self.clock.now().after(Duration::from_nanos(slot - now));
+                self.clock.sleep_until(then).await;
+                now = self.now();
+            }
+            // Box may have said no again meanwhile.
+            if !self.is_paused_beyond(&scopes, slot) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Pauses, or makes a pause longer.
+    pub fn pause(&self, scope: Scope, retry_after: Duration, now: u64) {
+        let until = now.saturating_add(nanos(retry_after));
+        let mut pauses = self.lock();
+        if pauses.len() >= SCOPES_MAX && !pauses.contains_key(&scope) {
+            pauses.retain(|_, pause| !pause.is_over(now));
+            if pauses.len() >= SCOPES_MAX
+                && let Some(soonest) =
+                    pauses.iter().min_by_key(|(_, pause)| pause.until).map(|(scope, _)| *scope)
+            {
+                pauses.remove(&soonest);
+            }
+        }
+        let pause = pauses.entry(scope).or_insert(Pause { until, next: until });
+        if until > pause.until {
+            *pause = Pause { until, next: until };
+        }
+        self.live.store(pauses.len(), Ordering::Release);
+    }
+
+    /// What is left of a pause; nothing is booked.
+    #[cfg(test)]
+    fn check(&self, scope: Scope, now: u64) -> Option<Duration> {
+        let pauses = self.lock();
+        let pause = pauses.get(&scope).filter(|pause| !pause.is_over(now))?;
+        Some(pause.next.max(pause.until))
+            .filter(|next| *next > now)
+            .map(|next| Duration::from_nanos(next - now))
+    }
+
+    /// Under what a request may be paused: with its class, and alone.
+    pub fn scopes(&self, asked: Asked<'_>) -> [Scope; 2] {
+        let who = (
+            asked.identity,
+            match asked.user {
+                User::Id(id) => Some(id),
+                User::Service => None,
+            },
+        );
+        let alone = (asked.operation.method, template(asked.operation.path));
+        [Scope(self.hasher.hash_one((who, asked.class))), Scope(self.hasher.hash_one((who, alone)))]
+    }
+
+    /// How many things are paused or coming back, and how many requests wait.
+    pub fn live(&self) -> (usize, usize) {
+        (self.live.load(Ordering::Relaxed), self.waiting.load(Ordering::Relaxed))
+    }
+
+    /// How many requests were refused.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Nanoseconds of this program's life, as [`Pauses::pause`] and [`Pauses::check`] take them.
+    pub fn now(&self) -> u64 {
+        nanos(self.clock.mono().saturating_duration_since(self.start))
+    }
+
+    /// A time at which a request may go, kept for it alone in all its scopes; none where that is not within `wait`.
+    fn book(&self, scopes: &[Scope], now: u64, wait: u64) -> Result<u64, Duration> {
+        let mut pauses = self.lock();
+        let mut slot = now;
+        for scope in scopes {
+            match pauses.get(scope) {
+                Some(pause) if pause.is_over(now) => {
+                    pauses.remove(scope);
+                }
+                Some(pause) => slot = slot.max(pause.next),
+                None => {}
+            }
+        }
+        self.live.store(pauses.len(), Ordering::Release);
+        if pauses.is_empty() && pauses.capacity() > 64 {
+            pauses.shrink_to_fit();
+        }
+        let left = slot - now;
+        if left > wait {
+            return Err(Duration::from_nanos(left));
+        }
+        for scope in scopes {
+            if let Some(pause) = pauses.get_mut(scope) {
+                pause.goes(slot);
+            }
+        }
+        Ok(slot)
+    }
+
+    fn is_paused_beyond(&self, scopes: &[Scope], slot: u64) -> bool {
+        let pauses = self.lock();
+        scopes.iter().filter_map(|scope| pauses.get(scope)).any(|pause| pause.until > slot)
+    }
+
+    fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Scope, Pause>> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that waits, counted until dropped.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Option<Self> {
+        let this = Self(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX).then_some(this)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Box counts these apart from everything else (its guide "Rate limits").
+fn has_its_own_limit(operation: Operation<'_>) -> bool {
+    let path = plain_path(operation.path);
+    let first = path.strip_prefix("/2.0/").and_then(|below| below.split('/').next()).unwrap_or_default();
+    ["sign_requests", "metadata_queries", "zip_downloads", "storage_policy_assignments"].contains(&first)
+}
+
+/// The path with `*` for what names one thing of many: each segment with a digit in it, or a `*` already.
+pub fn template(path: &str) -> String {
+    let path = plain_path(path);
+    let named = |segment: &str| segment.len() > 40 || segment.bytes().any(|byte| byte.is_ascii_digit());
+    let below = path.strip_prefix("/2.0").unwrap_or(&path);
+    let segments = below.split('/').map(|segment| if named(segment) { "*" } else { segment });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Method;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn asked<'a>(method: &'a Method, path: &'a str) -> Asked<'a> {
+        let operation = Operation { method, path };
+        Asked { identity: 0, user: User::Service, class: Class::of(operation), operation }
+    }
+
+    fn pauses() -> (Arc<Pauses>, Clock) {
+        let clock = Clock::adjustable();
+        (Arc::new(Pauses::new(clock.clone())), clock)
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_429_stops_one_users_class_alone() {
+        let (pauses, _clock) = pauses();
+        let me = asked(&Method::GET, "/2.0/users/me");
+        pauses.box_said(me, 429, Some("rate_limit_exceeded"), MINUTE);
+        let refused = |asked| {
+            let pauses = &pauses;
+            async move { pauses.pass(asked, Duration::ZERO).await.is_err() }
+        };
+        assert!(refused(me).await && refused(asked(&Method::PUT, "/2.0/files/1")).await);
+        assert!(!refused(Asked { user: User::Id("1"), ..me }).await);
+        assert!(!refused(Asked { identity: 1, ..me }).await);
+        assert!(!refused(asked(&Method::GET, "/2.0/search")).await);
+        assert_eq!(pauses.refused(), 2);
+    }
+
+    #[tokio::test]
+    async fn operations_with_a_limit_of_their_own_and_503_stop_themselves_alone() {
+        for (status, code, path) in [
+            (503, None, "/2.0/files/17/comments"),
+            (429, None, "/2.0/sign_requests/ab-12"),
+            (429, Some("user_too_many_concurrent_downloads"), "/2.0/files/17/content"),
+        ] {
+            let (pauses, _clock) = pauses();
+            let one = asked(&Method::GET, path);
+            pauses.box_said(one, status, code, MINUTE);
+            assert!(pauses.pass(one, Duration::ZERO).await.is_err(), "{path}");
+            let same = path.replace("17", "18").replace("ab-12", "cd-34");
+            assert!(pauses.pass(asked(&Method::GET, &same), Duration::ZERO).await.is_err(), "{same}");
+            assert!(pauses.pass(asked(&Method::PUT, path), Duration::ZERO).await.is_ok(), "PUT {path}");
+            assert!(pauses.pass(asked(&Method::GET, "/2.0/files/17"), Duration::ZERO).await.is_ok());
+        }
+    }
+
+    #[test]
+    fn templates_are_stable() {
+        for (path, wanted) in [
+            ("/2.0/files/17/comments", "/files/*/comments"),
+            ("/2.0/FILES/17/comments/", "/files/*/comments"),
+            ("/2.0/folders/0/items", "/folders/*/items"),
+            ("/2.0/files/*/content", "/files/*/content"),
+            ("/2.0/sign_requests/a1b2-c3", "/sign_requests/*"),
+            ("/2.0/files/1/metadata/global/properties", "/files/*/metadata/global/properties"),
+        ] {
+            assert_eq!(template(path), wanted);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_herd_comes_back(arrivals in prop::collection::vec(0..60_u64, 1..2_000), wait in 0..5_000_u64) {
+            let (pauses, _clock) = pauses();
+            let scope = Scope(1);
+            pauses.pause(scope, Duration::from_secs(1), 0);
+            let mut now = 0;
+            let mut went = vec![];
+            for step in arrivals {
+                now += step * 1_000_000;
+                if let Ok(slot) = pauses.book(&[scope, Scope(2)], now, wait * 1_000_000) {
+                    prop_assert!(slot >= now && slot - now <= wait * 1_000_000);
+                    went.push(slot);
+                }
+            }
+            prop_assert!(went.iter().all(|at| *at >= SECOND), "none before the end");
+            for second in 0..RAMP {
+                let of_it = went.iter().filter(|at| **at / SECOND == 1 + second).count() as u64;
+                prop_assert!(of_it <= (FIRST_PACE << second) + 1, "{of_it} in second {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_ramp_is_as_fast_as_it_may_and_vanishes() {
+        let (pauses, _clock) = pauses();
+        let scope = Scope(1);
+        pauses.pause(scope, Duration::from_secs(1), 0);
+        assert_eq!(pauses.check(scope, 0), Some(Duration::from_secs(1)));
+        // All come at once and would wait as long as need be.
+        let went: Vec<u64> = (0..100).map(|_| pauses.book(&[scope], SECOND, u64::MAX).unwrap()).collect();
+        for (second, calls) in [(1, 4), (2, 8), (3, 16), (4, 32)] {
+            let of_it = went.iter().filter(|at| **at / SECOND == second).count();
+            assert!((calls..=calls + 1).contains(&of_it), "{of_it} in second {second}");
+        }
+        // A lone one is not held up in the ramp, and after it nothing is known any more.
+        assert_eq!(pauses.book(&[scope], 8 * SECOND, 0), Ok(8 * SECOND));
+        assert_eq!(pauses.check(scope, 11 * SECOND), None);
+        for _ in 0..1000 {
+            assert_eq!(pauses.book(&[scope], 11 * SECOND, 0), Ok(11 * SECOND));
+        }
+        assert_eq!(pauses.live(), (0, 0));
+    }
+
+    #[test]
+    fn a_shorter_pause_does_not_end_a_longer_one() {
+        let (pauses, _clock) = pauses();
+        pauses.pause(Scope(1), MINUTE, 0);
+        pauses.pause(Scope(1), Duration::from_secs(1), 0);
+        assert_eq!(pauses.check(Scope(1), 0), Some(MINUTE));
+    }
+
+    #[test]
+    fn pauses_are_bounded() {
+        let (pauses, _clock) = pauses();
+        for i in 0..10_000 {
+            pauses.pause(Scope(i), Duration::from_secs(1 + i), 0);
+        }
+        assert_eq!(pauses.live().0, SCOPES_MAX);
+        assert!(pauses.check(Scope(9_999), 0).is_some());
+    }
+
+    #[tokio::test]
+    async fn who_waits_goes_when_the_pause_is_over_unless_it_is_made_longer() {
+        let (pauses, clock) = pauses();
+        let me = asked(&Method::GET, "/2.0/users/me");
+        pauses.box_said(me, 429, None, MINUTE);
+        let waiter = |wait| {
+            let pauses = Arc::clone(&pauses);
+            tokio::spawn(async move { pauses.pass(asked(&Method::GET, "/2.0/users/me"), wait).await })
+        };
+        let (patient, impatient) = (waiter(MINUTE * 5), waiter(MINUTE + Duration::from_secs(1)));
+        while pauses.live().1 < 2 {
+            tokio::task::yield_now().await;
+        }
+        pauses.box_said(me, 429, None, MINUTE * 2);
+        clock.advance(MINUTE);
+        assert!(impatient.await.unwrap().is_err());
+        assert!(!patient.is_finished());
+        clock.advance(MINUTE + Duration::from_secs(1));
+        assert_eq!(patient.await.unwrap(), Ok(()));
+        assert_eq!(pauses.live().1, 0);
+    }
+}

@@ -1,0 +1,171 @@
+//! Listening: sockets for callers and operators, and the accept loop, which survives running out of descriptors.
+//!
+//! One bound socket for each address, accepted on one thread and handed to the worker with the fewest connections:
+//! long-lived connections stay balanced, and a second instance on the same address fails as it should (with
+//! `SO_REUSEPORT` it would take half of the traffic instead).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tracing::warn;
+
+use crate::net::address::Address;
+use crate::net::networks::unmapped;
+use crate::net::peer::Peer;
+use crate::net::unsent;
+
+const BACKLOG: u32 = 4096;
+
+/// A bound socket.
+pub enum Listener {
+    /// TCP.
+    Tcp {
+        /// The socket.
+        socket: TcpListener,
+        /// It is plain HTTP beyond loopback.
+        open: bool,
+        /// TLS is spoken there.
+        secure: bool,
+    },
+    /// Unix; the file is removed at the end.
+    Unix(UnixListener, UnixFile),
+}
+
+/// Removes the socket's file when it is dropped.
+pub struct UnixFile(PathBuf);
+
+impl Drop for UnixFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A connection that was accepted, not yet tied to a runtime.
+pub enum Accepted {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// Unix.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Listener {
+    /// Binds. `secure`: TLS is spoken there; a Unix socket stays plain.
+    ///
+    /// # Errors
+    /// The address is in use, is not this machine's, or may not be bound; the words name it.
+    pub async fn bind(address: &Address, secure: bool) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => {
+                let socket = bind_tcp(*address).map_err(|error| named(&address.to_string(), &error))?;
+                Ok(Self::Tcp { socket, open: !secure && !address.ip().is_loopback(), secure })
+            }
+            Address::Unix(path) => {
+                let bound = bind_unix(path).await;
+                bound.map_err(|error| named(&format!("unix:{}", path.display()), &error))
+            }
+        }
+    }
+
+    /// Where it is bound, as configuration writes it; with `https://` in front where TLS is spoken.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Tcp { socket, secure, .. } => {
+                let scheme = if *secure { "https://" } else { "" };
+                socket.local_addr().map(|address| format!("{scheme}{address}")).unwrap_or_default()
+            }
+            Self::Unix(_, file) => format!("unix:{}", file.0.display()),
+        }
+    }
+
+    /// Where it is bound; `None` for a Unix socket.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp { socket, .. } => socket.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+
+    /// The next connection. Errors of single connections are passed over; without descriptors it waits.
+    pub async fn accept(&self) -> (Accepted, Peer) {
+        let mut told = false;
+        loop {
+            let accepted = match self {
+                Self::Tcp { socket, open, secure } => socket.accept().await.and_then(|(stream, peer)| {
+                    let _ = stream.set_nodelay(true);
+                    unsent::bound(&stream, unsent::CALLER);
+                    let address = unmapped(peer.ip());
+                    let peer = Peer { address, open: *open, secure: *secure, uncertified: false };
+                    Ok((Accepted::Tcp(stream.into_std()?), peer))
+                }),
+                Self::Unix(listener, _) => listener.accept().await.and_then(|(stream, _)| {
+                    // Only this machine's processes can open the file.
+                    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                    let peer = Peer { address, open: false, secure: false, uncertified: false };
+                    Ok((Accepted::Unix(stream.into_std()?), peer))
+                }),
+            };
+            match accepted {
+                Ok(accepted) => return accepted,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    if !told {
+                        warn!("connections cannot be accepted at {} for now: {error}", self.address());
+                        told = true;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Accepted {
+    /// Ties the connection to the current runtime.
+    pub fn into_tcp_or_unix(self) -> io::Result<Result<TcpStream, UnixStream>> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Ok),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Err),
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for old connections; two listeners on one address still fail.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn bind_unix(path: &Path) -> io::Result<Listener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            // A file without a listener was left by a crash.
+            if UnixStream::connect(path).await.is_ok() {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }
+    .map(|listener| Listener::Unix(listener, UnixFile(path.to_owned())))
+}
+
+fn named(address: &str, error: &io::Error) -> io::Error {
+    let words = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("cannot listen on {address}: address in use (is another instance running?)")
+        }
+        _ => format!("cannot listen on {address}: {error}"),
+    };
+    io::Error::new(error.kind(), words)
+}

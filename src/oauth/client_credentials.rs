@@ -1,0 +1,376 @@
+//! The Client Credentials Grant: one question to Box's token endpoint, and what its answers mean.
+//!
+//! `POST {token_url}` with a form (OpenAPI operation `post_oauth2_token`). Box refuses with 400 or 401 and OAuth JSON
+//! that has a code which is known. Everything else that is not a well-formed 200 is a passing fault: a forward proxy
+//! or a firewall answers with 400 and 401 too, and says nothing of the identity.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use hyper_util::client::proxy::matcher::Matcher;
+use serde::Deserialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::net::own_listeners::OwnListeners;
+use crate::oauth::identity::{Identity, Subject};
+
+/// Tokens of the newer form have over 700 characters; no more than this is taken for one.
+const LONGEST_TOKEN: usize = 4096;
+const LARGEST_ANSWER: usize = 64 * 1024;
+/// The codes with which an identity is refused: those of RFC 6749 §5.2, and two that Box uses besides.
+const REFUSALS: [&str; 8] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "insufficient_scope",
+    "invalid_token",
+];
+/// What the gateway gives to programs that ask it for a token.
+pub const PLACEHOLDER: &str = "boxgate-placeholder-not-a-token";
+/// For the whole question; connecting has its own, shorter limit.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks the token endpoint.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    client: reqwest::Client,
+    url: String,
+    proxies: Arc<Matcher>,
+    own: OwnListeners,
+}
+
+/// A token as the endpoint gave it.
+pub struct Granted {
+    /// `Bearer …`, marked sensitive.
+    pub authorization: HeaderValue,
+    /// From when the question was sent.
+    pub lifetime: Duration,
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Box refuses the identity: asking again soon is useless.
+    Refused(Refused),
+    /// The network, the endpoint or its answer failed: asking again is right.
+    Passing {
+        /// For the log.
+        cause: String,
+        /// The endpoint's own wish.
+        retry_after: Option<Duration>,
+    },
+    /// The gateway would ask itself, or another one; the words say what leads there.
+    Loop(String),
+}
+
+/// Box's refusal of an identity (schema `OAuth2Error`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Such as `invalid_grant`.
+    pub error: String,
+    /// Box's words.
+    pub description: String,
+}
+
+#[derive(Deserialize)]
+struct AccessToken {
+    access_token: Zeroizing<String>,
+    expires_in: f64,
+    token_type: Option<String>,
+}
+
+impl Grant {
+    /// `client` must follow no redirect: the form holds the secret. `proxies`: the way that `client` takes. `own`: where
+    /// this process listens.
+    pub fn new(client: reqwest::Client, url: String, proxies: Matcher, own: OwnListeners) -> Self {
+        Self { client, url, proxies: Arc::new(proxies), own }
+    }
+
+    /// Asks once.
+    pub async fn ask(&self, identity: &Identity) -> Result<Granted, Fault> {
+        if let Ok(url) = self.url.parse()
+            && let Some(cause) = self.own.on_the_way_to(&url, &self.proxies).await
+        {
+            return Err(Fault::Loop(format!("[box] token_url: {cause}")));
+        }
+        let (subject_type, subject_id) = match &identity.subject {
+            Subject::Enterprise(id) => ("enterprise", id),
+            Subject::User(id) => ("user", id),
+        };
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", identity.client_id.as_str()),
+            ("client_secret", identity.client_secret.expose()),
+            ("box_subject_type", subject_type),
+            ("box_subject_id", subject_id.as_str()),
+        ];
+        let sent = self.client.post(&self.url).form(&form).timeout(PATIENCE).send();
+        let mut answer = sent.await.map_err(|error| passing(describe(&error)))?;
+        let status = answer.status();
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
+        let html = answer
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().contains("html")));
+        let mut body = Zeroizing::new(Vec::new());
+        while let Some(chunk) = answer.chunk().await.map_err(|error| passing(describe(&error)))? {
+            if body.len() + chunk.len() > LARGEST_ANSWER {
+                return Err(passing(format!("the token endpoint's answer ({status}) is larger than 64 KiB")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        match status.as_u16() {
+            200 => granted(&body),
+            400 | 401 => Err(match refused(&body, html) {
+                Ok(refused) => Fault::Refused(refused),
+                Err(what) => Fault::Passing {
+                    cause: format!(
+                        "the token endpoint answers {status} with {what} in place of an OAuth error; something between here and Box may have answered"
+                    ),
+                    retry_after,
+                },
+            }),
+            300..=399 => Err(passing(format!(
+                "the token endpoint answers with a redirect ({status}), which is not followed; check [box] token_url"
+            ))),
+            _ => Err(Fault::Passing { cause: format!("the token endpoint answers {status}"), retry_after }),
+        }
+    }
+}
+
+fn passing(cause: String) -> Fault {
+    Fault::Passing { cause, retry_after: None }
+}
+
+/// reqwest's own words leave out the cause; its URL is known and could one day hold a secret.
+fn describe(error: &reqwest::Error) -> String {
+    let mut words = if error.is_timeout() {
+        "the token endpoint did not answer in time".to_owned()
+    } else if error.is_connect() {
+        "the token endpoint cannot be reached".to_owned()
+    } else {
+        "the exchange with the token endpoint failed".to_owned()
+    };
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    words
+}
+
+fn seconds(value: &HeaderValue) -> Option<Duration> {
+    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn granted(body: &[u8]) -> Result<Granted, Fault> {
+    // serde's own error could quote the body.
+    let answer: AccessToken = serde_json::from_slice(body)
+        .map_err(|_| passing("the token endpoint's 200 is not the JSON of a token".to_owned()))?;
+    let token = &answer.access_token;
+    if token.as_str() == PLACEHOLDER {
+        let cause = "the token endpoint answers with the placeholder of a boxgate: [box] token_url, or the proxy on the way to it, leads to one";
+        return Err(Fault::Loop(cause.to_owned()));
+    }
+    if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(passing("the token endpoint's 200 holds no usable access_token".to_owned()));
+    }
+    if answer.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+        return Err(passing("the token endpoint's 200 holds a token that is not of type bearer".to_owned()));
+    }
+    // A day is more than Box ever gives (60 to 71 minutes); it bounds what arithmetic has to bear.
+    if answer.expires_in.is_nan() || answer.expires_in < 1.0 {
+        return Err(passing("the token endpoint's 200 holds no usable expires_in".to_owned()));
+    }
+    let lifetime = Duration::from_secs_f64(answer.expires_in.min(86_400.0));
+    let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
+    let mut authorization = HeaderValue::from_str(&bearer)
+        .map_err(|_| passing("the token endpoint's 200 holds no usable access_token".to_owned()))?;
+    authorization.set_sensitive(true);
+    Ok(Granted { authorization, lifetime })
+}
+
+/// Box's refusal, or what the body is instead: in words of our own, for it may hold anything.
+fn refused(body: &[u8], html: bool) -> Result<Refused, &'static str> {
+    if body.trim_ascii().is_empty() {
+        return Err("an empty body");
+    }
+    let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+        return Err(if html { "HTML" } else { "a body that is not JSON" });
+    };
+    let text = |key: &str| answer.get(key).and_then(Value::as_str);
+    match text("error") {
+        None => Err("JSON that has no error code"),
+        Some(error) if !REFUSALS.contains(&error) => Err("JSON whose error code is not known"),
+        Some(error) => Ok(Refused {
+            error: error.to_owned(),
+            description: printable(text("error_description").unwrap_or_default()),
+        }),
+    }
+}
+
+/// Box's words are shown in the log and by `check`: short, and without control characters.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+impl Refused {
+    /// Which of Box's known causes it is, and where to mend it.
+    /// Source: Box guide "Client Credentials Grant" and the reports of its users.
+    pub fn advice(&self, identity: &Identity) -> String {
+        const REAUTHORIZE: &str = "Admin Console → Apps → Platform Apps Manager";
+        let description = self.description.to_lowercase();
+        let client = &identity.client_id;
+        match (self.error.as_str(), &identity.subject) {
+            ("invalid_client", _) => {
+                "client_id or client_secret is wrong, from another app, or has white space in it. Copy both again from \
+                 Developer Console → the app → Configuration → OAuth 2.0 Credentials (showing the secret needs 2FA)"
+                    .to_owned()
+            }
+            ("invalid_grant", Subject::Enterprise(id)) => format!(
+                "the enterprise id {id} is not the app's own, the secret belongs to another app or was rotated, or the \
+                 app is no longer authorized. The id: Developer Console → the app → General Settings, or Admin Console → \
+                 Account & Billing. Authorize again: {REAUTHORIZE}, client id {client}"
+            ),
+            ("invalid_grant", Subject::User(id)) => format!(
+                "a token for user {id} needs \"App + Enterprise Access\" and \"Generate user access tokens\" (Developer \
+                 Console → the app → Configuration), then a new authorization ({REAUTHORIZE}). The id must be an active \
+                 user's of the same enterprise (digits, Admin Console → Users, in the URL), not the service account's own"
+            ),
+            ("unauthorized_client", _) if description.contains("not authorized by the enterprise") => format!(
+                "the app was never authorized, or waits for authorization after a change: {REAUTHORIZE} → Add Platform \
+                 App, client id {client}, in the enterprise of the configuration. Free developer enterprises need it too"
+            ),
+            ("unauthorized_client", _) | ("invalid_request", _)
+                if description.contains("box_subject_type") || description.contains("grant type") =>
+            {
+                "the app was made with another authentication method, which cannot be changed: create a new app of type \
+                 \"Server Authentication (Client Credentials Grant)\" in the Developer Console"
+                    .to_owned()
+            }
+            ("invalid_request", _) if description.contains("user token") => format!(
+                "the app's access level excludes this user: set \"App + Enterprise Access\" (Developer Console → the app → \
+                 Configuration), then authorize again ({REAUTHORIZE})"
+            ),
+            ("invalid_request", _) => {
+                "the form did not arrive as a form; check [box] token_url and whatever stands between here and Box".to_owned()
+            }
+            ("insufficient_scope", _) => format!("the app lacks a scope or its authorization: {REAUTHORIZE}, client id {client}"),
+            _ => format!(
+                "not a cause that is known; check the app's type, access level and authorization \
+                 (Developer Console → the app → Configuration; {REAUTHORIZE})"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::secret::Secret;
+
+    fn identity(subject: Subject) -> Identity {
+        Identity {
+            name: "service".into(),
+            client_id: "cid".into(),
+            client_secret: Secret::new("s".into()),
+            subject,
+        }
+    }
+
+    #[test]
+    fn malformed_and_empty_answers_are_passing_faults() {
+        for body in [
+            "",
+            "{}",
+            "[]",
+            "<html>",
+            "null",
+            r#"{"access_token":"","expires_in":3600}"#,
+            r#"{"access_token":"a"}"#,
+            r#"{"access_token":"a","expires_in":0}"#,
+            r#"{"access_token":"a","expires_in":-5}"#,
+            r#"{"access_token":"a b","expires_in":3600}"#,
+            r#"{"access_token":"a\r\nX: y","expires_in":3600}"#,
+            r#"{"access_token":"a","expires_in":3600,"token_type":"mac"}"#,
+        ] {
+            assert!(matches!(granted(body.as_bytes()), Err(Fault::Passing { .. })), "{body}");
+        }
+    }
+
+    #[test]
+    fn only_json_with_a_known_code_is_a_refusal() {
+        for code in REFUSALS {
+            let refusal = Refused { error: code.to_owned(), description: "Why not".to_owned() };
+            let body = format!(r#"{{"error":"{code}","error_description":"Why\u0007 not","new":1}}"#);
+            assert_eq!(refused(body.as_bytes(), false), Ok(refusal));
+            let body = format!(r#"{{"error_description":null,"error":"{code}"}}"#);
+            assert_eq!(refused(body.as_bytes(), true).unwrap().description, "");
+        }
+        for (body, html, what) in [
+            ("", true, "an empty body"),
+            (" \r\n", false, "an empty body"),
+            ("<html>invalid_client</html>", true, "HTML"),
+            ("invalid_client", false, "a body that is not JSON"),
+            (r#"{"error":"invalid_client""#, false, "a body that is not JSON"),
+            ("{}", false, "JSON that has no error code"),
+            (r#"["invalid_client"]"#, false, "JSON that has no error code"),
+            (r#""invalid_client""#, false, "JSON that has no error code"),
+            (r#"{"error":null}"#, false, "JSON that has no error code"),
+            (r#"{"error":{"code":"invalid_client"}}"#, false, "JSON that has no error code"),
+            (r#"{"type":"error","status":401,"code":"unauthorized"}"#, false, "JSON that has no error code"),
+            (r#"{"error":"proxy_authentication"}"#, false, "JSON whose error code is not known"),
+            (r#"{"error":"Invalid_Client"}"#, false, "JSON whose error code is not known"),
+            (r#"{"error":""}"#, false, "JSON whose error code is not known"),
+        ] {
+            assert_eq!(refused(body.as_bytes(), html), Err(what), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_token_keeps_its_lifetime_and_is_sensitive() {
+        let body =
+            r#"{"access_token":"abc","expires_in":3751,"restricted_to":[],"token_type":"bearer","new":1}"#;
+        let granted = granted(body.as_bytes()).ok().unwrap();
+        assert_eq!(granted.lifetime, Duration::from_secs(3751));
+        assert!(granted.authorization.is_sensitive());
+        assert_eq!(granted.authorization, "Bearer abc");
+    }
+
+    #[test]
+    fn each_known_refusal_says_where_to_mend_it() {
+        let enterprise = identity(Subject::Enterprise("1".into()));
+        let user = identity(Subject::User("2".into()));
+        let of = |error: &str, description: &str, identity: &Identity| {
+            Refused { error: error.into(), description: description.into() }.advice(identity)
+        };
+        assert!(of("invalid_client", "The client credentials are invalid", &user).contains("client_secret"));
+        assert!(
+            of("invalid_grant", "Grant credentials are invalid", &enterprise).contains("enterprise id 1")
+        );
+        assert!(
+            of("invalid_grant", "Grant credentials are invalid", &user)
+                .contains("Generate user access tokens")
+        );
+        let never =
+            of("unauthorized_client", "This app is not authorized by the enterprise admin", &enterprise);
+        assert!(never.contains("Platform Apps Manager") && never.contains("cid"));
+        let other = of(
+            "unauthorized_client",
+            "The \"box_subject_type\" value is unauthorized for this client_id",
+            &user,
+        );
+        assert!(other.contains("create a new app"));
+        assert!(
+            of("invalid_request", "The grant type is unauthorized for this client_id", &user)
+                .contains("new app")
+        );
+    }
+}

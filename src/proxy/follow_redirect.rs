@@ -1,0 +1,215 @@
+//! Redirects: Box answers a download with the place where its download hosts keep the content, for a while and for
+//! whoever knows the URL. The gateway goes there for the caller, who may have no way to those hosts, or no CORS.
+//!
+//! What goes along is what says which part of the content is wanted in which form: no token, no `As-User`, no
+//! `BoxApi` with a shared link's password. A target that is none of Box's download hosts is not fetched; the caller
+//! gets the redirect as Box gave it.
+
+use std::rc::Rc;
+
+use http::header::{
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, IF_UNMODIFIED_SINCE, LOCATION, RANGE, USER_AGENT, VIA,
+};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
+use tracing::warn;
+use url::Url;
+
+use crate::http::error::Refusal;
+use crate::http::incoming_body::IncomingBody;
+use crate::proxy::forward;
+use crate::proxy::request_record::Exchange;
+use crate::proxy::rewrite::{self, Base};
+use crate::proxy::upstream_request::Outbound;
+use crate::proxy::worker::Worker;
+use crate::routing::app::Redirects;
+use crate::routing::box_hosts;
+use crate::upstream::pool::Lease;
+use crate::upstream::request_body::Upload;
+
+/// The caller wants Box's own redirect.
+pub const REDIRECT: HeaderName = HeaderName::from_static("x-boxgate-redirect");
+
+/// Box is known to need one or two.
+const MOST_HOPS: usize = 5;
+
+/// Fields that go along to a download host.
+const KEPT: [HeaderName; 13] = [
+    ACCEPT,
+    ACCEPT_CHARSET,
+    ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
+    IF_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_NONE_MATCH,
+    IF_RANGE,
+    IF_UNMODIFIED_SINCE,
+    RANGE,
+    USER_AGENT,
+    VIA,
+    HeaderName::from_static("traceparent"),
+];
+
+/// What becomes of this request's redirects. `setting`: the app's.
+pub fn wanted(setting: Redirects, head: &Parts) -> Redirects {
+    let reads = head.method == Method::GET || head.method == Method::HEAD;
+    let passes = head.headers.get(REDIRECT).is_some_and(|wish| wish.as_bytes().eq_ignore_ascii_case(b"pass"));
+    if reads && !passes { setting } else { Redirects::Pass }
+}
+
+/// Lets a redirect to one of Box's hosts lead to the gateway instead, as [`rewrite`] does with URLs in answers. Any other
+/// stays as Box gave it.
+pub fn rewrite_location(worker: &Worker, base: Base<'_>, headers: &mut HeaderMap) {
+    let Some(prefix) = base.prefix() else { return };
+    let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
+    let rewritten = location
+        .and_then(|location| rewrite::on_gateway(&worker.config().hosts, &prefix, location))
+        .and_then(|location| HeaderValue::try_from(location).ok());
+    if let Some(location) = rewritten {
+        headers.insert(LOCATION, location);
+    }
+}
+
+/// The answer at the end of the redirects.
+///
+/// # Errors
+/// As of [`forward::send`]; too many redirects.
+pub async fn follow(
+    worker: &Rc<Worker>,
+    exchange: &mut Exchange,
+    outbound: &Outbound,
+    answered: (Response<IncomingBody>, Lease),
+) -> Result<(Response<IncomingBody>, Lease), Refusal> {
+    let (mut response, mut lease) = answered;
+    let mut from = (outbound.origin.authority().clone(), outbound.target.clone());
+    let mut hops = 0;
+    while let Some(to) = target(worker, exchange, &response, &from) {
+        hops += 1;
+        if hops > MOST_HOPS {
+            let cause = format!("a download was redirected more than {MOST_HOPS} times");
+            return Err(Refusal::UpstreamProtocolError(cause));
+        }
+        lease.done_after(response.into_body());
+        exchange.held_back();
+        let next = Outbound {
+            origin: worker.upstream().origin(&to.0).ok_or(Refusal::NotFound)?,
+            method: outbound.method.clone(),
+            target: to.1.clone(),
+            fields: kept(&outbound.fields),
+            upload: Upload::none(),
+            identity: None,
+            long: false,
+            bulk: true,
+            places: None,
+            call: None,
+        };
+        (response, lease) = forward::send(worker, exchange, &next).await?;
+        from = to;
+    }
+    Ok((response, lease))
+}
+
+fn kept(fields: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(8);
+    for name in &KEPT {
+        for value in fields.get_all(name) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept
+}
+
+/// Where to go next; `None`: the answer is the caller's.
+fn target(
+    worker: &Worker,
+    exchange: &Exchange,
+    response: &Response<IncomingBody>,
+    from: &(Authority, Uri),
+) -> Option<(Authority, Uri)> {
+    let is_redirect = matches!(
+        response.status(),
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    );
+    let location = response.headers().get(LOCATION).filter(|_| is_redirect)?.to_str().ok()?;
+    let resolved = resolve(location, &from.0, &from.1);
+    let found = resolved.as_ref().and_then(|(authority, target)| {
+        let host = box_hosts::find(&worker.config().hosts, authority).filter(|host| host.download)?;
+        Some((host.authority, target.clone()))
+    });
+    if found.is_none() {
+        // What stands before an @ may be a credential.
+        let host = resolved.map(|(authority, _)| authority).filter(|authority| !authority.contains('@'));
+        let host = host.as_deref().unwrap_or("a target that is not shown");
+        warn!(
+            request_id = exchange.request_id_text(),
+            "Box redirects to {host:?}, none of its download hosts; the caller gets the redirect"
+        );
+    }
+    found
+}
+
+/// The target's authority and its path with query. An absolute URL is taken byte for byte: its signature may cover
+/// them. Only https is followed.
+fn resolve(location: &str, authority: &Authority, from: &Uri) -> Option<(String, Uri)> {
+    let location = location.split('#').next().unwrap_or_default();
+    let absolute = match location.split_once(':') {
+        Some((scheme, _)) if !scheme.contains(['/', '?']) => {
+            if !scheme.eq_ignore_ascii_case("https") {
+                return None;
+            }
+            location.to_owned()
+        }
+        _ => {
+            let base = Url::parse(&format!("https://{authority}{from}")).ok()?;
+            base.join(location).ok()?.into()
+        }
+    };
+    let (authority, target) = box_hosts::split(&absolute)?;
+    Some((authority.to_owned(), Uri::from(target.parse::<PathAndQuery>().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_resolved_and_kept_byte_for_byte() {
+        let from = Uri::from_static("/2.0/files/1/content?a=b");
+        let of = |location| {
+            let authority = Authority::from_static("api.box.com");
+            resolve(location, &authority, &from).map(|(host, target)| format!("{host} {target}"))
+        };
+        let is = |location, want: &str| assert_eq!(of(location).as_deref(), Some(want), "{location}");
+        is("https://dl.boxcloud.com/d/1/a%2Fb!/download?x=%20", "dl.boxcloud.com /d/1/a%2Fb!/download?x=%20");
+        is("HTTPS://DL.boxcloud.com/x#fragment", "DL.boxcloud.com /x");
+        is("/x?y", "api.box.com /x?y");
+        is("thumb", "api.box.com /2.0/files/1/thumb");
+        is("//public.boxcloud.com/x", "public.boxcloud.com /x");
+        is("https://user@dl.boxcloud.com/x", "user@dl.boxcloud.com /x");
+        assert_eq!(of("https://dl.boxcloud.com\\@evil.example/x"), None);
+        for bad in ["http://dl.boxcloud.com/x", "ftp://dl.boxcloud.com/x", "javascript:alert(1)", "https://"]
+        {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_names_a_user_or_opens_a_link_goes_along() {
+        let mut fields = HeaderMap::new();
+        for name in
+            ["authorization", "as-user", "boxapi", "x-box-ua", "cookie", "range", "if-range", "x-mine"]
+        {
+            fields.insert(name, http::HeaderValue::from_static("v"));
+        }
+        let kept = kept(&fields);
+        let mut names: Vec<_> = kept.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["if-range", "range"]);
+    }
+}

@@ -1,0 +1,295 @@
+//! Forwarding: the request goes to Box, again where that is safe, and with a fresh token where Box says 401.
+//!
+//! What was never carried may be sent again whatever it asks. What may have been carried is sent again only for
+//! GET, HEAD and OPTIONS: a second DELETE or POST could do harm and is billed. Answers of Box are never retried:
+//! the SDKs do that themselves, five times.
+
+use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Method, Response, StatusCode};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::http::error::Refusal;
+use crate::http::incoming_body::IncomingBody;
+use crate::limits::budget::spending::{BudgetSpent, Spent};
+use crate::oauth::token_cache::{Rejected, Token};
+use crate::proxy::request_record::Exchange;
+use crate::proxy::upstream_request::{Call, LONG_ANSWER, Outbound};
+use crate::proxy::worker::Worker;
+use crate::upstream::pool::{Lease, SendError, SendFault};
+use crate::upstream::request_body::Progress;
+
+/// Sends the request; the answer's head, or why there is none.
+pub async fn send(
+    worker: &Rc<Worker>,
+    exchange: &mut Exchange,
+    outbound: &Outbound,
+) -> Result<(Response<IncomingBody>, Lease), Refusal> {
+    let retries = worker.config().upstream.retries;
+    let mut failures = 0;
+    let mut replayed = false;
+    loop {
+        let token = match outbound.identity {
+            None => None,
+            Some(identity) => Some(current_token(worker, exchange, identity).await?),
+        };
+        // Each attempt is a call that Box counts.
+        let charge = match outbound.call {
+            None => None,
+            Some(call) => Some(charge(worker, exchange, call).await?),
+        };
+        exchange.attempt();
+        let sent = Instant::now();
+        let request = outbound.request(token.as_deref());
+        let charge = charge.map(|charge| charge.sent_with(request.body().taken()));
+        let answering = worker.upstream().send(&outbound.origin, request, outbound.protocol());
+        let answered = in_time(worker, outbound, pin!(answering)).await?;
+        if let Some(charge) = charge {
+            charge.settle(answered.as_ref().err());
+        }
+        match answered {
+            Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
+                lease.done_after(response.into_body());
+                let (Some(identity), Some(token)) = (outbound.identity, token) else {
+                    return Err(Refusal::UpstreamUnauthorized);
+                };
+                unauthorized(worker, identity, &token, outbound, replayed)?;
+                replayed = true;
+            }
+            Ok((response, _)) if response.status().is_informational() => {
+                // Nothing was asked that could be switched to.
+                let cause = format!("Box answered {} unasked", response.status());
+                return Err(Refusal::UpstreamProtocolError(cause));
+            }
+            Ok((response, lease)) => {
+                // A 5xx may be of something that has not looked at the token.
+                if let Some(token) = token.filter(|_| !response.status().is_server_error()) {
+                    token.accepted();
+                }
+                exchange.box_answered(response.status(), sent.elapsed());
+                return Ok((response, lease));
+            }
+            Err(error) => {
+                if let Some(broken) = outbound.upload.broken() {
+                    return Err(Refusal::from(&broken));
+                }
+                // Where there is no room, that was waited for.
+                let repeatable = (error.unsent || is_safe(&outbound.method))
+                    && !matches!(error.fault, SendFault::NoRoom | SendFault::Loop);
+                if failures >= retries || !repeatable || !outbound.upload.can_be_sent() {
+                    return Err(refusal(error));
+                }
+                failures += 1;
+                warn!(
+                    request_id = exchange.request_id_text(),
+                    again = failures,
+                    "sent again: {}",
+                    error.cause
+                );
+                let pause = Duration::from_millis(50 << failures.min(6));
+                tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+            }
+        }
+        worker.tally().retried();
+    }
+}
+
+/// Whether budgets have something left for the request's first call.
+pub fn look_for_budget(worker: &Worker, outbound: &Outbound) -> Result<(), Refusal> {
+    match outbound.call {
+        None => Ok(()),
+        Some(Call { app, identity, .. }) => {
+            worker.ledger().look(app, identity, worker.clock().wall()).map_err(refused)
+        }
+    }
+}
+
+fn refused(spent: BudgetSpent) -> Refusal {
+    Refusal::BudgetSpent { budget: spent.name, until: spent.until }
+}
+
+/// A call that was charged to budgets before it is sent. Dropped, it is given back unless a connection has taken the
+/// request's head: a caller who leaves while Box cannot be reached has made no call.
+struct Charge {
+    worker: Rc<Worker>,
+    spent: Option<Spent>,
+    taken: Option<Rc<Cell<bool>>>,
+}
+
+impl Charge {
+    /// From here on this flag tells whether a connection has taken the request.
+    fn sent_with(mut self, taken: &Rc<Cell<bool>>) -> Self {
+        self.taken = Some(taken.clone());
+        self
+    }
+
+    /// Nothing more will be heard of the sending: Box has answered, or it failed.
+    fn settle(mut self, failed: Option<&SendError>) {
+        match failed {
+            None => self.spent = None,
+            // Box has certainly not looked at it.
+            Some(error) if error.unsent => self.taken = None,
+            // Whether it was written is known already.
+            Some(_) => {}
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if let Some(spent) = self.spent.take()
+            && !self.taken.as_ref().is_some_and(|taken| taken.get())
+        {
+            self.worker.ledger().give_back(spent);
+        }
+    }
+}
+
+async fn charge(worker: &Rc<Worker>, exchange: &mut Exchange, call: Call) -> Result<Charge, Refusal> {
+    let Call { app, identity, class } = call;
+    let now = worker.clock().wall();
+    let charged = |worker: Rc<Worker>, spent| Charge { worker, spent: Some(spent), taken: None };
+    let charge = match worker.throttle().replicas().cloned() {
+        None => {
+            let spent = worker.ledger().try_spend(app, identity, class, now).map_err(refused)?;
+            charged(worker.clone(), spent)
+        }
+        Some(replicas) => {
+            let worker = worker.clone();
+            // A task of its own: Redis counts the call also where the caller leaves before Redis has answered. The
+            // charge is then dropped with the task's result, and given back.
+            let asking = tokio::task::spawn_local(async move {
+                let spent = worker.ledger().spend_together(&replicas, app, identity, class, now).await?;
+                Ok(charged(worker, spent))
+            });
+            let stopping = |_| Refusal::UpstreamUnreachable("the worker is stopping".to_owned());
+            asking.await.map_err(stopping)?.map_err(refused)?
+        }
+    };
+    if let Some(spent) = &charge.spent {
+        exchange.shadow(spent.would_have_been_refused_by());
+    }
+    Ok(charge)
+}
+
+async fn current_token(
+    worker: &Worker,
+    exchange: &mut Exchange,
+    identity: usize,
+) -> Result<std::sync::Arc<Token>, Refusal> {
+    let tokens = worker.tokens(identity).ok_or(Refusal::TokenUnavailable { retry_after: 1 })?;
+    if let Some(token) = tokens.at_hand() {
+        return Ok(token);
+    }
+    let began = Instant::now();
+    let token = Box::pin(tokens.current()).await;
+    exchange.waited(began.elapsed());
+    token
+}
+
+/// One fresh token and one replay, then the request fails alone.
+fn unauthorized(
+    worker: &Worker,
+    identity: usize,
+    token: &Token,
+    outbound: &Outbound,
+    replayed: bool,
+) -> Result<(), Refusal> {
+    let kind = kind_of(&outbound.method, outbound.target.path());
+    let rejected =
+        worker.tokens(identity).map_or(Rejected::Spared, |tokens| tokens.reject(token, kind, replayed));
+    if let Some(broken) = outbound.upload.broken() {
+        return Err(Refusal::from(&broken));
+    }
+    match rejected {
+        _ if replayed => Err(Refusal::UpstreamUnauthorized),
+        Rejected::Spared => Err(Refusal::UpstreamUnauthorized),
+        Rejected::Retired if outbound.upload.can_be_sent() => Ok(()),
+        Rejected::Retired => Err(Refusal::TokenUnavailable { retry_after: 1 }),
+    }
+}
+
+/// Requests that differ in ids alone are of one kind.
+fn kind_of(method: &Method, path: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    method.hash(&mut hasher);
+    for segment in path.split('/') {
+        let is_id = !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+        if is_id { "*" } else { segment }.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// The future that is there, if one is.
+async fn either<F: Future<Output = ()> + Unpin>(future: &mut Option<F>) {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// RFC 9110 §9.2.1. OPTIONS is a check at Box.
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn refusal(error: SendError) -> Refusal {
+    match error.fault {
+        SendFault::Unreachable => Refusal::UpstreamUnreachable(error.cause),
+        SendFault::Loop => Refusal::LoopDetected(error.cause),
+        SendFault::NoRoom => Refusal::Overloaded("open files".into()),
+        SendFault::Broken => Refusal::UpstreamProtocolError(error.cause),
+    }
+}
+
+/// Waits for the head: `body_timeout` from the last movement while the request's body is under way, then
+/// `response_timeout` from its end. The future is pinned already, or its state would be held twice.
+async fn in_time<T>(
+    worker: &Worker,
+    outbound: &Outbound,
+    mut answering: Pin<&mut impl Future<Output = T>>,
+) -> Result<T, Refusal> {
+    let limits = &worker.config().upstream;
+    let response_timeout =
+        if outbound.long { limits.response_timeout.max(LONG_ANSWER) } else { limits.response_timeout };
+    let progress = outbound.upload.progress();
+    let began = Instant::now();
+    // Boxed, and only for requests with bodies: the whole of a request's state is moved for each one.
+    let mut completed = progress
+        .filter(|progress| !progress.is_complete())
+        .map(|progress| Box::pin(async { progress.completed().await }));
+    let deadline = |progress: Option<&Rc<Progress>>| match progress {
+        None => began + response_timeout,
+        Some(progress) if progress.is_complete() => progress.moved().max(began) + response_timeout,
+        // Until something moved, Box may be waiting for nothing but its own decision.
+        Some(progress) => progress.moved().max(began) + limits.body_timeout,
+    };
+    let mut timer = pin!(tokio::time::sleep_until(deadline(progress)));
+    loop {
+        tokio::select! {
+            biased;
+            answered = &mut answering => return Ok(answered),
+            // The time to the head runs from here, and may be shorter than what a body was given.
+            () = either(&mut completed), if completed.is_some() => {
+                completed = None;
+                timer.as_mut().reset(deadline(progress));
+            }
+            () = &mut timer => {
+                let until = deadline(progress);
+                if until > Instant::now() {
+                    timer.as_mut().reset(until);
+                    continue;
+                }
+                return Err(match progress {
+                    Some(progress) if !progress.is_complete() && progress.is_starved() => Refusal::RequestTimeout,
+                    _ => Refusal::UpstreamTimeout,
+                });
+            }
+        }
+    }
+}

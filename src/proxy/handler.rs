@@ -1,0 +1,287 @@
+//! The path of a request, on one screen.
+//!
+//! [`serve`] cannot fail: it alone turns a refusal into an answer. [`answer`] is the way itself; each stage stands
+//! in the module of its name and hands on what the next one needs.
+
+use std::pin::pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
+use tracing::{error, warn};
+
+use crate::access::admission;
+use crate::access::browser::Page;
+use crate::access::caller::Caller;
+use crate::access::cors;
+use crate::http::error::Refusal;
+use crate::http::headers::{self, AS_USER, REQUEST_ID};
+use crate::http::incoming_body::IncomingBody;
+use crate::limits::limiter;
+use crate::net::connection_limit::OpenConnection;
+use crate::proxy::connect::{self, Tunnel};
+use crate::proxy::follow_redirect;
+use crate::proxy::forward;
+use crate::proxy::local_response;
+use crate::proxy::request_record::Exchange;
+use crate::proxy::response_body::{Answer, Source, Stream};
+use crate::proxy::rewrite::json_stream::Node;
+use crate::proxy::rewrite::{self, Base, Rewriter};
+use crate::proxy::upstream_request::{self, Outbound};
+use crate::proxy::worker::Worker;
+use crate::routing::app::Redirects;
+use crate::routing::app_key::ShownKey;
+use crate::routing::operation::Operation;
+use crate::routing::operation_class::Class;
+use crate::routing::route::{self, Access, Route};
+use crate::upstream::pool::Lease;
+use crate::upstream::request_body::Upload;
+
+/// What a request came to.
+pub struct Served {
+    /// The answer.
+    pub response: Response<Answer>,
+    /// The answer was to a CONNECT, and the connection is a tunnel from here on.
+    pub tunnel: Option<Opened>,
+}
+
+/// A tunnel, and the record that ends with it.
+pub struct Opened {
+    /// What it leads to.
+    pub tunnel: Tunnel,
+    /// Of a blind tunnel; one to Box has a record for each request.
+    pub exchange: Option<Exchange>,
+    /// A place among callers' connections, where the tunnel does not take that of its own connection.
+    pub counted: Option<OpenConnection>,
+}
+
+/// Answers one request.
+pub async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<IncomingBody>) -> Served {
+    let method = request.method().clone();
+    // Where a proxy in front of us heeded a Content-Length beside it, the bytes behind the body are not a request
+    // (RFC 9112 §6.3); hyper has dropped that field, so every such connection ends.
+    let mut ends = request.headers().contains_key(TRANSFER_ENCODING);
+    let mut exchange =
+        Exchange::begin(worker.clone(), method.clone(), request.uri().clone(), request.headers(), &caller);
+    let request_id = exchange.request_id().clone();
+    // What follows a CONNECT that was refused was meant for the tunnel: it is not read as a request.
+    let may_end = method == Method::CONNECT && request.version() < Version::HTTP_2;
+    let answered = answer(&worker, &caller, request, &mut exchange).await;
+    let mut opened = None;
+    let reader = exchange.reader();
+    let mut response = match answered {
+        Ok(Answered::Box(response, stream)) => response.map(|body| Answer::streamed(body, exchange, stream)),
+        Ok(Answered::Gateway(response)) => {
+            exchange.gateway_answered(response.status(), None);
+            own(response, &method, exchange)
+        }
+        Ok(Answered::Tunnel(tunnel, counted)) => {
+            exchange.gateway_answered(StatusCode::OK, None);
+            let response = local_response::tunnel_opened();
+            let (response, exchange) = match tunnel {
+                Tunnel::Box(_) => (own(response, &method, exchange), None),
+                Tunnel::Blind(..) => (response.map(|_| Answer::begin_of_tunnel()), Some(exchange)),
+            };
+            opened = Some(Opened { tunnel, exchange, counted });
+            response
+        }
+        Err(refusal) => {
+            ends |= may_end;
+            let (mut response, exchange) = refuse(&refusal, exchange);
+            // Programs show no body of an answer to CONNECT.
+            if may_end && let Ok(words) = ReasonPhrase::try_from(refusal.message().into_bytes()) {
+                response.extensions_mut().insert(words);
+            }
+            own(response, &method, exchange)
+        }
+    };
+    // The gateway's own version (RFC 9110 §6.2), whatever Box's is: hyper would end an answer of HTTP/1.0 with the
+    // connection. A caller of HTTP/1.0 gets its own all the same.
+    *response.version_mut() = Version::HTTP_11;
+    response.headers_mut().insert(REQUEST_ID, request_id);
+    cors::mark(response.headers_mut(), reader);
+    if ends {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Served { response, tunnel: opened }
+}
+
+/// Who answers.
+enum Answered {
+    Box(Response<Source>, Stream),
+    Gateway(Response<Bytes>),
+    /// Nobody: a tunnel begins.
+    Tunnel(Tunnel, Option<OpenConnection>),
+}
+
+async fn answer(
+    worker: &Rc<Worker>,
+    caller: &Caller,
+    request: Request<IncomingBody>,
+    exchange: &mut Exchange,
+) -> Result<Answered, Refusal> {
+    let config = worker.config();
+    let (head, body) = request.into_parts();
+    if head.method == Method::CONNECT {
+        // Boxed, as few are: the whole of a request's state is moved for each one.
+        let (tunnel, counted) = Box::pin(connect::open(worker, caller, &head, exchange)).await?;
+        return Ok(Answered::Tunnel(tunnel, counted));
+    }
+    let page = Page::of(&head.method, &head.headers, caller.peer.open);
+    if page.is_one() {
+        exchange.is_of_a_page();
+    }
+
+    let admitted = admission::check(&worker.admission(), caller, &head)?; // may this caller speak to us?
+    exchange.set_client(admitted.client);
+    let path = head.uri.path();
+    if admitted.named.is_none() && local_response::is_for_ca(&head.method, path) {
+        return local_response::ca(worker, page).map(Answered::Gateway);
+    }
+    let key = if cors::is_preflight(&head) { ShownKey::NotNeeded } else { ShownKey::of(&head.headers)? };
+    let (place, app, path) = config.apps.choose(path, admitted.way(), page.claim(&admitted), key)?; // which app is calling?
+    exchange.set_app(place, app.identity);
+    exchange.admit(page.check(&head.headers, &app.origins, &admitted)?); // is it a web page, and one that may call?
+    if cors::is_preflight(&head) {
+        return Ok(Answered::Gateway(cors::preflight(app, &head.headers)));
+    }
+    app.check_header(&head.headers)?;
+    let route = match admitted.named.as_deref() {
+        None => route::find(&head.method, path, &config.hosts)?, // where at Box?
+        Some(named) => route::find_at(&head.method, path, named)?,
+    };
+    let to = match route {
+        Route::Box(destination) => destination,
+        Route::PlaceholderToken => return Ok(Answered::Gateway(local_response::placeholder_token())),
+        Route::Revoke => return Ok(Answered::Gateway(local_response::revoked())),
+    };
+    exchange.set_template(to.template());
+    let operation = Operation { method: &head.method, path: to.operation };
+    app.rules.check(operation)?; // may this app do this?
+    app.as_user.check(&head.headers)?; // as whom?
+
+    let request = limiter::Request {
+        operation,
+        class: Class::of(operation),
+        client: admitted.client,
+        app: place,
+        identity: app.identity,
+        // A URL that is its own credential is asked for in nobody's name.
+        as_user: head
+            .headers
+            .get(AS_USER)
+            .filter(|_| to.access == Access::Token)
+            .and_then(|user| user.to_str().ok()),
+        counted: to.counted,
+    };
+    let mut upload = Upload::new(body, config.upstream.replay_buffer, admission::expects_continue(&head));
+    if upload.may_be_empty(&head.method) {
+        // Boxed, as few are: the whole of a request's state is moved for each one.
+        upload = Box::pin(upstream_request::look_for_body(worker, upload)).await?;
+    }
+    let outbound = Outbound::new(worker, app, &request, &to, &head, upload)?; // what passes?
+    exchange.set_upload(outbound.upload.progress());
+    forward::look_for_budget(worker, &outbound)?; // what it refuses is charged to no limit
+    let broke_off = || async { Refusal::from(&outbound.upload.broke_off().await) };
+    let admission = worker.throttle().admit(request, broke_off).await?; // may it go now?
+    exchange.admitted(&admission);
+    let stream = Stream::new(worker, &to, outbound.upload.keep_sending(), admission.slots);
+    let sent = {
+        let sending = pin!(forward::send(worker, exchange, &outbound)); // Box
+        stream.unless_stopping(sending).await.transpose()?
+    };
+    let Some(mut answered) = sent else { return Ok(Answered::Gateway(local_response::reconnect())) };
+    worker.throttle().heard(request, answered.0.status(), answered.0.headers());
+    let base = match admitted.named {
+        None => Base::Gateway { secure: admitted.secure, authority: admitted.authority, path: &app.path },
+        Some(_) => Base::Box,
+    };
+    if answered.0.status().is_redirection() && admitted.named.is_none() {
+        match follow_redirect::wanted(app.follow_downloads, &head) {
+            // Boxed, as few are: the whole of a request's state is moved for each one.
+            Redirects::Follow => {
+                answered = Box::pin(follow_redirect::follow(worker, exchange, &outbound, answered)).await?;
+            }
+            Redirects::Rewrite => follow_redirect::rewrite_location(worker, base, answered.0.headers_mut()),
+            Redirects::Pass => {}
+        }
+    }
+    let mut response = look(worker, exchange, &head.method, answered, outbound.places, base).await?;
+    headers::from_box(response.headers_mut()); // what may come back?
+    Ok(Answered::Box(response, stream))
+}
+
+/// Looks into an answer where something in it is not for the caller as it is.
+async fn look(
+    worker: &Rc<Worker>,
+    exchange: &mut Exchange,
+    method: &Method,
+    (mut response, lease): (Response<IncomingBody>, Lease),
+    places: Option<&'static Node>,
+    base: Base<'_>,
+) -> Result<Response<Source>, Refusal> {
+    let places = places.filter(|_| rewrite::is_json(response.status(), response.headers()));
+    if ends_at_head(method, response.status()) {
+        if places.is_some() {
+            // What a GET would get is edited, and may have another length.
+            rewrite::no_longer_exact(response.headers_mut());
+        }
+        return Ok(response.map(|body| {
+            lease.done_after(body);
+            Source::Empty
+        }));
+    }
+    let Some(places) = places else {
+        return Ok(response.map(|body| Source::whole(body, lease)));
+    };
+    let rewriter = Rewriter::new(places, worker.clone(), base);
+    let body_timeout = worker.config().upstream.body_timeout;
+    exchange.held_back();
+    let looked = Box::pin(rewrite::look(response, lease, rewriter, body_timeout)).await?;
+    exchange.passed_on(looked.status());
+    Ok(looked.map(|looked| Source::Looked(Box::new(looked))))
+}
+
+/// Whether an answer is over with its head, whatever length it says (RFC 9110 §6.4.1).
+fn ends_at_head(method: &Method, status: StatusCode) -> bool {
+    method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
+/// An answer of the gateway's own; to HEAD it ends with its head (RFC 9110 §9.3.2), over HTTP/2 too, where hyper would
+/// send a body.
+fn own(mut response: Response<Bytes>, method: &Method, exchange: Exchange) -> Response<Answer> {
+    if method == Method::HEAD {
+        let length = HeaderValue::from(response.body().len());
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+        response.body_mut().clear();
+    }
+    response.map(|body| Answer::own(body, exchange))
+}
+
+fn refuse(refusal: &Refusal, mut exchange: Exchange) -> (Response<Bytes>, Exchange) {
+    let (status, code) = refusal.status_and_code();
+    if let Refusal::RateLimitExceeded { limit, .. }
+    | Refusal::BudgetSpent { budget: limit, .. }
+    | Refusal::Overloaded(limit) = refusal
+    {
+        exchange.refused_by(limit);
+    }
+    if *refusal == Refusal::CallerLeft {
+        exchange.caller_left();
+    }
+    let request_id = exchange.request_id_text();
+    match refusal {
+        Refusal::CredentialsRefused => error!(request_id, code, "{refusal}"),
+        _ if status.is_server_error() => warn!(request_id, code, "{refusal}"),
+        _ => {}
+    }
+    let mut response = refusal.response(request_id);
+    headers::guard(response.headers_mut());
+    if *refusal == Refusal::OriginNotAllowed {
+        cors::mark_refused(response.headers_mut());
+    }
+    exchange.gateway_answered(status, Some(code));
+    (response, exchange)
+}

@@ -1,0 +1,356 @@
+//! The record of one request. It writes itself when it is dropped, also when the caller hangs up halfway: one access
+//! line, one place that counts.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use jiff::Timestamp;
+
+use crate::access::caller::Caller;
+use crate::access::cors::Reader;
+use crate::http::headers;
+use crate::limits::limiter::Admission;
+use crate::proxy::worker::Worker;
+use crate::routing::route;
+use crate::telemetry::log::LogFormat;
+use crate::telemetry::metrics::{self, AnsweredBy, Labels};
+use crate::upstream::request_body::Progress;
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The whole answer was handed on.
+    Complete,
+    /// The caller hung up.
+    CallerLeft,
+    /// Box broke off its answer.
+    BoxBroke,
+    /// The gateway stopped before the request was done.
+    Stopped,
+}
+
+/// One request under way.
+pub struct Exchange {
+    worker: Rc<Worker>,
+    started: Instant,
+    method: Method,
+    uri: Uri,
+    client: IpAddr,
+    request_id: HeaderValue,
+    trace_id: Option<String>,
+    /// Places in the configuration.
+    app: Option<usize>,
+    identity: Option<usize>,
+    /// Logged in place of the path, where the URL itself is a credential.
+    template: Option<String>,
+    /// A page wrote the path, and nobody has admitted the page: it would have the log to write to.
+    untold: bool,
+    reader: Reader,
+    upload: Option<Rc<Progress>>,
+    /// Of a blind tunnel.
+    bytes_in: u64,
+    bytes_out: u64,
+    status: Option<StatusCode>,
+    answered_by: AnsweredBy,
+    code: Option<&'static str>,
+    /// The limit or budget that refused.
+    limit: Option<Arc<str>>,
+    /// Those that would have refused, were they enforced.
+    shadow: String,
+    box_time: Option<Duration>,
+    waited: Duration,
+    attempts: u32,
+    end: End,
+    left: bool,
+}
+
+impl Exchange {
+    /// Begins the record of a request that has just come.
+    pub fn begin(worker: Rc<Worker>, method: Method, uri: Uri, headers: &HeaderMap, caller: &Caller) -> Self {
+        Self {
+            started: worker.clock().mono(),
+            method,
+            client: caller.peer.address,
+            request_id: headers::request_id(headers),
+            trace_id: worker.access().format().and_then(|_| headers::trace_id(headers)).map(str::to_owned),
+            app: None,
+            identity: None,
+            template: match &caller.inside {
+                None => route::template(uri.path()),
+                Some(inside) => route::template_at(&inside.named, uri.path()),
+            },
+            untold: false,
+            reader: Reader::NoPage,
+            upload: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            status: None,
+            answered_by: AnsweredBy::Gateway,
+            code: None,
+            limit: None,
+            shadow: String::new(),
+            box_time: None,
+            waited: Duration::ZERO,
+            attempts: 0,
+            end: End::CallerLeft,
+            left: false,
+            uri,
+            worker,
+        }
+    }
+
+    /// Returned to the caller as `X-Request-Id`.
+    pub fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
+    /// The same as text.
+    pub fn request_id_text(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+
+    /// The client behind trusted proxies.
+    pub fn set_client(&mut self, client: IpAddr) {
+        self.client = client;
+    }
+
+    /// The app was chosen.
+    pub fn set_app(&mut self, app: usize, identity: usize) {
+        (self.app, self.identity) = (Some(app), Some(identity));
+    }
+
+    /// Where the path leads is known: what stands for it in the log, `None` for itself.
+    pub fn set_template(&mut self, template: Option<String>) {
+        self.template = template;
+    }
+
+    /// A page sent the request: its path is not logged unless the page is admitted.
+    pub fn is_of_a_page(&mut self) {
+        self.untold = true;
+    }
+
+    /// It was judged who may read the answer.
+    pub fn admit(&mut self, reader: Reader) {
+        (self.untold, self.reader) = (false, reader);
+    }
+
+    /// Who may read the answer.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// Where the bytes of the request's body are counted.
+    pub fn set_upload(&mut self, upload: Option<&Rc<Progress>>) {
+        self.upload = upload.cloned();
+    }
+
+    /// A limit or budget said no.
+    pub fn refused_by(&mut self, limit: &Arc<str>) {
+        self.limit = Some(limit.clone());
+    }
+
+    /// It may go to Box.
+    pub fn admitted(&mut self, admission: &Admission) {
+        self.waited += admission.waited;
+        admission.shadow.iter().for_each(|limit| self.shadow(Some(limit)));
+    }
+
+    /// A limit or budget would have said no, were it enforced.
+    pub fn shadow(&mut self, limit: Option<&str>) {
+        if let Some(limit) = limit {
+            if !self.shadow.is_empty() {
+                self.shadow.push(',');
+            }
+            self.shadow.push_str(limit);
+        }
+    }
+
+    /// Time was spent on waiting for a token or a turn.
+    pub fn waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
+    /// The request is sent to Box.
+    pub fn attempt(&mut self) {
+        self.attempts += 1;
+    }
+
+    /// Box answered, so long after the request was last sent.
+    pub fn box_answered(&mut self, status: StatusCode, after: Duration) {
+        self.status = Some(status);
+        self.answered_by = AnsweredBy::Box;
+        self.box_time = Some(after);
+    }
+
+    /// What Box answered is not passed on, or not yet: it is a redirect that is followed, or it is looked into.
+    pub fn held_back(&mut self) {
+        (self.status, self.answered_by) = (None, AnsweredBy::Gateway);
+    }
+
+    /// The head of Box's answer goes to the caller now.
+    pub fn passed_on(&mut self, status: StatusCode) {
+        (self.status, self.answered_by) = (Some(status), AnsweredBy::Box);
+    }
+
+    /// The gateway answers itself.
+    pub fn gateway_answered(&mut self, status: StatusCode, code: Option<&'static str>) {
+        if self.left {
+            return;
+        }
+        self.status = Some(status);
+        self.answered_by = AnsweredBy::Gateway;
+        self.code = code;
+    }
+
+    /// Bytes of the answer's body were handed on.
+    pub fn sent(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    /// Bytes of a blind tunnel were handed on, in either direction.
+    pub fn relayed(&mut self, bytes_in: u64, bytes_out: u64) {
+        (self.bytes_in, self.bytes_out) = (bytes_in, bytes_out);
+    }
+
+    /// How it ended; the caller's leaving is what holds without a word.
+    pub fn ended(&mut self, end: End) {
+        if !self.left {
+            self.end = end;
+        }
+    }
+
+    /// The caller left in the middle of its request: what it is answered all the same is not what came of it.
+    pub fn caller_left(&mut self) {
+        self.ended(End::CallerLeft);
+        self.left = true;
+    }
+
+    fn fields(&self, total: Duration) -> [Field<'_>; 19] {
+        let worker = &self.worker;
+        let text = |text: &'static str| Some(Value::Text(text));
+        let by = self.answered_by.as_str();
+        let path = if self.untold { "-" } else { self.template.as_deref().unwrap_or(self.uri.path()) };
+        [
+            ("request_id", Some(Value::Text(self.request_id_text()))),
+            ("trace_id", self.trace_id.as_deref().map(Value::Text)),
+            ("client", Some(Value::Owned(self.client.to_string()))),
+            ("app", self.app.and_then(|app| worker.app_name(app)).map(Value::Text)),
+            ("identity", self.identity.and_then(|identity| worker.identity_name(identity)).map(Value::Text)),
+            ("method", Some(Value::Text(self.method.as_str()))),
+            ("path", Some(Value::Text(path))),
+            ("status", Some(Value::Number(u64::from(metrics::status(self.status))))),
+            ("answered_by", text(by)),
+            ("code", self.code.map(Value::Text)),
+            ("limit", self.limit.as_deref().map(Value::Text)),
+            ("would_refuse", Some(self.shadow.as_str()).filter(|shadow| !shadow.is_empty()).map(Value::Text)),
+            (
+                "end",
+                text(match self.end {
+                    End::Complete => "complete",
+                    End::CallerLeft => "caller_left",
+                    End::BoxBroke => "box_broke",
+                    End::Stopped => "stopped",
+                }),
+            ),
+            (
+                "bytes_in",
+                Some(Value::Number(self.upload.as_ref().map_or(self.bytes_in, |upload| upload.bytes()))),
+            ),
+            ("bytes_out", Some(Value::Number(self.bytes_out))),
+            ("duration_ms", Some(Value::Millis(total))),
+            ("box_ms", self.box_time.map(Value::Millis)),
+            ("wait_ms", Some(Value::Millis(self.waited))),
+            ("attempts", Some(Value::Number(u64::from(self.attempts)))),
+        ]
+    }
+}
+
+type Field<'a> = (&'static str, Option<Value<'a>>);
+
+enum Value<'a> {
+    Text(&'a str),
+    Owned(String),
+    Number(u64),
+    Millis(Duration),
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let total = self.worker.clock().mono().saturating_duration_since(self.started);
+        if self.end == End::CallerLeft && !self.left && self.worker.is_cut_off() {
+            self.end = End::Stopped;
+            // No status was sent; this is what a caller that comes too late would get.
+            self.status.get_or_insert(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let labels = Labels::new(self.app, &self.method, metrics::status(self.status), self.answered_by);
+        self.worker.tally().request(labels, total, self.box_time);
+        match self.worker.access().format() {
+            None => {}
+            Some(LogFormat::Text) => self.worker.access().write(text_line(&self.fields(total))),
+            Some(LogFormat::Json) => self.worker.access().write(json_line(&self.fields(total))),
+        }
+    }
+}
+
+/// `time access key=value …`; writing to a `String` cannot fail.
+fn text_line(fields: &[Field<'_>]) -> String {
+    let mut line = format!("{:.3} access", Timestamp::now());
+    for (key, value) in fields {
+        let _ = match value {
+            None => Ok(()),
+            Some(Value::Text(text)) => write!(line, " {key}={}", Escaped(text)),
+            Some(Value::Owned(text)) => write!(line, " {key}={}", Escaped(text)),
+            Some(Value::Number(number)) => write!(line, " {key}={number}"),
+            Some(Value::Millis(time)) => write!(line, " {key}={:.3}", time.as_secs_f64() * 1e3),
+        };
+    }
+    line.push('\n');
+    line
+}
+
+fn json_line(fields: &[Field<'_>]) -> String {
+    let mut line = format!("{{\"time\":\"{:.3}\",\"kind\":\"access\"", Timestamp::now());
+    for (key, value) in fields {
+        let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
+        let _ = match value {
+            None => Ok(()),
+            Some(Value::Text(text)) => write!(line, ",\"{key}\":{}", quoted(text)),
+            Some(Value::Owned(text)) => write!(line, ",\"{key}\":{}", quoted(text)),
+            Some(Value::Number(number)) => write!(line, ",\"{key}\":{number}"),
+            Some(Value::Millis(time)) => write!(line, ",\"{key}\":{:.3}", time.as_secs_f64() * 1e3),
+        };
+    }
+    line.push_str("}\n");
+    line
+}
+
+/// A value that cannot break out of its field: white space, quotes and control bytes are escaped.
+struct Escaped<'a>(&'a str);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.0.is_empty() && self.0.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+            f.write_str(self.0)
+        } else {
+            write!(f, "\"{}\"", self.0.escape_debug())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_cannot_forge_a_field_or_a_line() {
+        let line = text_line(&[("path", Some(Value::Text("/a status=200\n\x1b[31m\"")))]);
+        assert_eq!(line.matches('\n').count(), 1);
+        assert!(line.ends_with(" path=\"/a status=200\\n\\u{1b}[31m\\\"\"\n"), "{line}");
+        let json = json_line(&[("path", Some(Value::Text("a\"\n")))]);
+        assert!(json.ends_with(",\"path\":\"a\\\"\\n\"}\n"), "{json}");
+    }
+}

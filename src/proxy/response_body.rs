@@ -1,0 +1,363 @@
+//! The answer's body on its way to the caller: streamed, counted, and broken where Box broke it.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+use tracing::{info, warn};
+
+use crate::http::headers;
+use crate::http::incoming_body::{BrokenBody, IncomingBody};
+use crate::limits::concurrency::Guard;
+use crate::proxy::request_record::{End, Exchange};
+use crate::proxy::rewrite::Looked;
+use crate::proxy::upstream_request::LONG_ANSWER;
+use crate::proxy::worker::Worker;
+use crate::routing::route::{Access, Destination};
+use crate::upstream::pool::Lease;
+use crate::upstream::request_body::KeepSending;
+
+/// What the caller gets; the record of the request ends with it.
+pub enum Answer {
+    /// Made by the gateway.
+    Own {
+        /// What is left of it.
+        body: Bytes,
+        /// The record; `None`: it goes on in a tunnel.
+        exchange: Option<Exchange>,
+    },
+    /// Box's.
+    Streamed(Streamed),
+}
+
+/// Where the bytes of Box's answer come from.
+pub enum Source {
+    /// The connection.
+    Whole {
+        /// Box's body.
+        incoming: IncomingBody,
+        /// Its connection's place; `None` once it was given back.
+        lease: Option<Lease>,
+    },
+    /// The same, looked into; boxed since few are.
+    Looked(Box<Looked>),
+    /// The answer is over with its head.
+    Empty,
+}
+
+impl Source {
+    /// As Box sends it.
+    pub fn whole(incoming: IncomingBody, lease: Lease) -> Self {
+        Self::Whole { incoming, lease: Some(lease) }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        match self {
+            Self::Whole { incoming, lease } => {
+                let polled = Pin::new(&mut *incoming).poll_frame(cx);
+                let ended = matches!(polled, Poll::Ready(None)) || incoming.is_end_stream();
+                if let Some(lease) = lease.take_if(|_| ended) {
+                    lease.done();
+                }
+                polled
+            }
+            Self::Looked(looked) => looked.poll(cx),
+            Self::Empty => Poll::Ready(None),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Whole { incoming, .. } => incoming.is_end_stream(),
+            Self::Looked(looked) => looked.ahead.is_empty() && looked.rest.is_none(),
+            Self::Empty => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole { incoming, .. } => incoming.size_hint(),
+            Self::Looked(looked) => looked.size_hint(),
+            Self::Empty => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// How an answer of Box is streamed.
+pub struct Stream {
+    /// A request body may still be under way while the answer is; its bytes count as movement.
+    upload: Option<KeepSending>,
+    body_timeout: Duration,
+    /// A long poll: a drain does not wait for it.
+    poll_of: Option<Rc<Worker>>,
+    /// Places among what may be in flight.
+    slots: Option<Guard>,
+}
+
+impl Stream {
+    /// For the answer from there.
+    pub fn new(
+        worker: &Rc<Worker>,
+        to: &Destination<'_>,
+        upload: Option<KeepSending>,
+        slots: Option<Guard>,
+    ) -> Self {
+        let body_timeout = worker.config().upstream.body_timeout;
+        match to.access {
+            Access::Realtime => {
+                let poll_of = Some(worker.clone());
+                Self { upload, body_timeout: body_timeout.max(LONG_ANSWER), poll_of, slots }
+            }
+            Access::Token | Access::Presigned => Self { upload, body_timeout, poll_of: None, slots },
+        }
+    }
+
+    /// `None`: a drain has begun, and nobody waits for this. Pinned already, or its state would be held twice.
+    pub async fn unless_stopping<T>(&self, future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        match &self.poll_of {
+            None => Some(future.await),
+            Some(worker) => tokio::select! {
+                biased;
+                done = future => Some(done),
+                () = worker.stopping() => None,
+            },
+        }
+    }
+}
+
+/// A body of Box under way.
+pub struct Streamed {
+    source: Source,
+    /// What is left of a frame that is handed on in pieces.
+    rest: Bytes,
+    exchange: Exchange,
+    /// Given up with the answer's end.
+    upload: Option<KeepSending>,
+    body_timeout: Duration,
+    /// Since when Box has been waited for; the time that a caller takes is not Box's.
+    waiting: Option<Instant>,
+    stalled: Option<Pin<Box<Sleep>>>,
+    stopping: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// Held till the answer's last byte.
+    slots: Option<Guard>,
+}
+
+/// Why a body ends before its end. The caller sees a broken connection.
+#[derive(Debug)]
+pub enum Broken {
+    /// Box broke off.
+    Box(BrokenBody),
+    /// The caller broke off its request, which Box was answering already.
+    Caller,
+    /// Nothing moved for too long.
+    Stalled,
+    /// The gateway is stopping.
+    Stopping,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Box(broken) => write!(f, "Box broke off its answer: {broken}"),
+            Self::Caller => f.write_str("the caller broke off its request while Box was answering"),
+            Self::Stalled => f.write_str("Box's answer stalled for longer than [upstream] body_timeout"),
+            Self::Stopping => f.write_str("a long poll is not waited for while draining"),
+        }
+    }
+}
+
+impl Error for Broken {}
+
+impl Answer {
+    /// An answer of the gateway's own.
+    pub fn own(body: Bytes, mut exchange: Exchange) -> Self {
+        // hyper does not ask for it.
+        if body.is_empty() {
+            exchange.ended(End::Complete);
+        }
+        Self::Own { body, exchange: Some(exchange) }
+    }
+
+    /// The answer to a CONNECT whose record goes on.
+    pub fn begin_of_tunnel() -> Self {
+        Self::Own { body: Bytes::new(), exchange: None }
+    }
+
+    /// The next frame, with at most so many bytes.
+    pub fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self {
+            Self::Own { body, .. } if body.is_empty() => Poll::Ready(None),
+            Self::Own { body, exchange } => {
+                let piece = body.split_to(most.min(body.len()));
+                if let Some(exchange) = exchange {
+                    exchange.sent(piece.len());
+                    if body.is_empty() {
+                        exchange.ended(End::Complete);
+                    }
+                }
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
+            Self::Streamed(streamed) => streamed.poll(cx, most),
+        }
+    }
+
+    /// Box's answer.
+    pub fn streamed(source: Source, exchange: Exchange, stream: Stream) -> Self {
+        let Stream { upload, body_timeout, poll_of, slots } = stream;
+        let stopping = poll_of.map(|worker| {
+            let stopping: Pin<Box<dyn Future<Output = ()>>> =
+                Box::pin(async move { worker.stopping().await });
+            stopping
+        });
+        let (rest, waiting, stalled) = (Bytes::new(), None, None);
+        let mut streamed =
+            Streamed { source, rest, exchange, upload, body_timeout, waiting, stalled, stopping, slots };
+        streamed.finish_at_end();
+        Self::Streamed(streamed)
+    }
+}
+
+impl Streamed {
+    fn finish_at_end(&mut self) {
+        // hyper does not ask for what comes after a length.
+        if self.is_end() || self.size_hint().exact() == Some(0) {
+            self.finish();
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = self.source.size_hint().exact().map(|left| left + self.rest.len() as u64);
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    fn is_end(&self) -> bool {
+        self.rest.is_empty() && self.source.is_end()
+    }
+
+    fn finish(&mut self) {
+        self.slots = None;
+        self.upload = None;
+        self.exchange.ended(End::Complete);
+        if let Source::Whole { lease, .. } = &mut self.source
+            && let Some(lease) = lease.take()
+        {
+            lease.done();
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.piece(most))));
+        }
+        let polled = self.source.poll(cx);
+        if polled.is_ready() {
+            self.waiting = None;
+        }
+        let broken = match polled {
+            Poll::Pending => {
+                if self.has_stalled(cx) {
+                    Broken::Stalled
+                } else if self.stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(cx).is_ready())
+                {
+                    Broken::Stopping
+                } else {
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::trailers_from_box(trailers);
+                }
+                let frame = match frame.into_data() {
+                    Ok(bytes) => {
+                        self.rest = bytes;
+                        self.piece(most)
+                    }
+                    Err(trailers) => {
+                        self.finish_at_end();
+                        trailers
+                    }
+                };
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(Some(Err(_))) if self.is_callers_fault() => Broken::Caller,
+            Poll::Ready(Some(Err(broken))) => Broken::Box(broken),
+        };
+        let request_id = self.exchange.request_id_text();
+        match &broken {
+            Broken::Caller => {}
+            Broken::Stopping => info!(request_id, "{broken}"),
+            Broken::Box(_) | Broken::Stalled => warn!(request_id, "{broken}"),
+        }
+        self.exchange.ended(match &broken {
+            Broken::Caller => End::CallerLeft,
+            Broken::Stopping => End::Stopped,
+            Broken::Box(_) | Broken::Stalled => End::BoxBroke,
+        });
+        Poll::Ready(Some(Err(broken)))
+    }
+
+    fn piece(&mut self, most: usize) -> Frame<Bytes> {
+        let piece =
+            if self.rest.len() > most { self.rest.split_to(most) } else { std::mem::take(&mut self.rest) };
+        self.exchange.sent(piece.len());
+        self.finish_at_end();
+        Frame::data(piece)
+    }
+
+    fn is_callers_fault(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| upload.progress().is_broken())
+    }
+
+    /// One timer for the whole body, set anew only when it fires: movement is noted, not timed.
+    fn has_stalled(&mut self, cx: &mut Context<'_>) -> bool {
+        let since = *self.waiting.get_or_insert_with(Instant::now);
+        let moved = self.upload.as_ref().map_or(since, |upload| upload.progress().moved().max(since));
+        let deadline = moved + self.body_timeout;
+        let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return true;
+            }
+            timer.as_mut().reset(deadline);
+        }
+        false
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.get_mut().poll_piece(cx, usize::MAX)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own { body, .. } => body.is_empty(),
+            Self::Streamed(streamed) => streamed.is_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own { body, .. } => SizeHint::with_exact(body.len() as u64),
+            Self::Streamed(streamed) => streamed.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What goes to Box: the request as it was judged, with the fields that pass, but without a token.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, StatusCode, Uri};
+
+use crate::access::admission;
+use crate::http::error::Refusal;
+use crate::http::headers::{self, BodyFields};
+use crate::http::target;
+use crate::limits::limiter::Request;
+use crate::oauth::token_cache::Token;
+use crate::proxy::rewrite;
+use crate::proxy::rewrite::json_stream::Node;
+use crate::proxy::worker::Worker;
+use crate::routing::app::App;
+use crate::routing::operation_class::Class;
+use crate::routing::route::{Access, Destination};
+use crate::upstream::pool::{Origin, Protocol};
+use crate::upstream::request_body::{Attempt, Upload};
+
+/// Box works on moves and deletions of large folders for up to 600 s (OpenAPI, `PUT` and `DELETE /folders/{id}`) and
+/// holds a long poll for 610 s (guide "User events").
+pub const LONG_ANSWER: Duration = Duration::from_secs(660);
+
+/// A request as it goes to Box, but for its token.
+pub struct Outbound {
+    /// The pool of the host.
+    pub origin: Rc<Origin>,
+    /// As the caller sent it.
+    pub method: Method,
+    /// Path and query.
+    pub target: Uri,
+    /// Sorted by [`crate::http::headers`].
+    pub fields: HeaderMap,
+    /// The body.
+    pub upload: Upload,
+    /// Whose token goes along; `None`: none does.
+    pub identity: Option<usize>,
+    /// The operation may take Box minutes.
+    pub long: bool,
+    /// The answer is content of any size from a download host.
+    pub bulk: bool,
+    /// What of the answer is not for the caller as it is.
+    pub places: Option<&'static Node>,
+    /// Whose call of Box's API it is; `None`: it is none that a plan licenses.
+    pub call: Option<Call>,
+}
+
+/// A call of Box's API, as budgets count it.
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    /// Place in the configuration.
+    pub app: usize,
+    /// Place in the configuration.
+    pub identity: usize,
+    /// Of the operation.
+    pub class: Class,
+}
+
+impl Outbound {
+    /// Everything of a request but its token.
+    ///
+    /// # Errors
+    /// The target or host cannot be written down.
+    pub fn new(
+        worker: &Worker,
+        app: &App,
+        request: &Request<'_>,
+        to: &Destination<'_>,
+        head: &Parts,
+        upload: Upload,
+    ) -> Result<Self, Refusal> {
+        let framing = BodyFields {
+            has_body: upload.progress().is_some(),
+            length: admission::length_to_say(head),
+            expects: upload.invitation().is_some(),
+        };
+        let mut for_box = headers::to_box(&head.headers, &app.forward_headers, framing);
+        worker.tally().fields_dropped(for_box.dropped);
+        if to.access != Access::Token {
+            for name in &headers::OF_WHO_ASKS {
+                for_box.fields.remove(name);
+            }
+        }
+        let places = rewrite::places(request.operation);
+        if places.is_some() {
+            headers::ask_for_plain(&mut for_box.fields);
+        }
+        let Request { app, identity, class, .. } = *request;
+        Ok(Self {
+            origin: worker.upstream().origin(&to.authority).ok_or(Refusal::NotFound)?,
+            method: head.method.clone(),
+            target: target(to, head.uri.query())?,
+            fields: for_box.fields,
+            upload,
+            identity: (to.access == Access::Token).then_some(identity),
+            long: to.access == Access::Realtime || is_long(&head.method, to.operation),
+            bulk: request.class == Class::Download && to.authority == worker.config().hosts.download
+                || to.access == Access::Presigned,
+            call: to.counted.then_some(Call { app, identity, class }),
+            places,
+        })
+    }
+
+    /// Which version of HTTP suits it. Content goes on HTTP/1.1: there the kernel holds back what a caller does not
+    /// take, and one caller's content is not in the way of another's. So windows of HTTP/2 can be small enough for
+    /// any number of callers that take nothing, without slowing down those that are far from Box.
+    pub fn protocol(&self) -> Protocol {
+        // hyper cannot wait for an invitation on HTTP/2.
+        if self.bulk || self.upload.invitation().is_some() { Protocol::Http1 } else { Protocol::Any }
+    }
+
+    /// One sending of it.
+    pub fn request(&self, token: Option<&Token>) -> http::Request<Attempt> {
+        let mut request = http::Request::new(self.upload.attempt());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = self.fields.clone();
+        if let Some(token) = token {
+            request.headers_mut().insert(AUTHORIZATION, token.authorization().clone());
+        }
+        if let Some(invitation) = self.upload.invitation().cloned() {
+            hyper::ext::on_informational(&mut request, move |interim| {
+                if interim.status() == StatusCode::CONTINUE {
+                    invitation.open();
+                }
+            });
+        }
+        request
+    }
+}
+
+/// Waits for a body's beginning: an empty one, as an HTTP/2 caller may end a GET with, is none.
+///
+/// # Errors
+/// It did not begin in time, or broke off.
+pub async fn look_for_body(worker: &Worker, upload: Upload) -> Result<Upload, Refusal> {
+    let beginning = tokio::time::timeout(worker.config().upstream.body_timeout, upload.has_content());
+    if !beginning.await.map_err(|_| Refusal::RequestTimeout)? {
+        return Ok(Upload::none());
+    }
+    match upload.broken() {
+        Some(broken) => Err(Refusal::from(&broken)),
+        None => Ok(upload),
+    }
+}
+
+/// Whether Box holds this operation's answer for minutes.
+fn is_long(method: &Method, path: &str) -> bool {
+    (method == Method::PUT || method == Method::DELETE)
+        && path.strip_prefix("/2.0/folders/").is_some_and(|id| !id.trim_end_matches('/').contains('/'))
+}
+
+/// Path and query for Box; the path byte for byte as it was judged.
+fn target(to: &Destination<'_>, query: Option<&str>) -> Result<Uri, Refusal> {
+    let prefix = if to.under_api { "/api" } else { "" };
+    let cleaned = query.and_then(target::without_access_token);
+    let query = cleaned.as_deref().or(query).filter(|query| !query.is_empty());
+    let mut text =
+        String::with_capacity(prefix.len() + to.path.len() + query.map_or(0, |query| query.len() + 1));
+    text.push_str(prefix);
+    text.push_str(to.path);
+    if let Some(query) = query {
+        text.push('?');
+        text.push_str(query);
+    }
+    PathAndQuery::from_maybe_shared(Bytes::from(text))
+        .map(Uri::from)
+        .map_err(|_| Refusal::BadRequest("The request target is not one that can be sent on."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_themselves_take_minutes() {
+        assert!(is_long(&Method::PUT, "/2.0/folders/1"));
+        assert!(is_long(&Method::DELETE, "/2.0/folders/1/"));
+        assert!(!is_long(&Method::GET, "/2.0/folders/1"));
+        assert!(!is_long(&Method::PUT, "/2.0/folders/1/metadata"));
+        assert!(!is_long(&Method::PUT, "/2.0/files/1"));
+    }
+}

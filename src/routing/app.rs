@@ -1,0 +1,431 @@
+//! Apps: which app is calling? Chosen by the longest path, then by `Host`, then by source address, among those that
+//! admit the page's origin where a page calls.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::http::error::Refusal;
+use crate::http::headers::AS_USER;
+use crate::http::host::{Host, HostList};
+use crate::http::origin::Claim;
+use crate::http::origin::OriginList;
+use crate::net::networks::Networks;
+use crate::routing::app_key::{AppKeys, ShownKey};
+use crate::routing::operation::Rules;
+use crate::routing::proxy_user::ProxyUser;
+
+/// One app of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// As written; a label of metrics and access lines.
+    pub name: String,
+    /// Base path: empty for `/`, else `/a/b` without a slash at the end.
+    pub path: String,
+    /// The place of its identity in the configuration's list.
+    pub identity: usize,
+    /// Only requests with one of these Host names; empty: any.
+    pub hosts: HostList,
+    /// Only callers from here; `None`: any.
+    pub sources: Option<Networks>,
+    /// Only callers that show one of these; `None`: any.
+    pub keys: Option<AppKeys>,
+    /// The pages that may call; none: no page.
+    pub origins: OriginList,
+    /// A header that every request but a preflight must carry, with any value.
+    pub require_header: Option<HeaderName>,
+    /// What it may do.
+    pub rules: Rules,
+    /// Whom its `As-User` may name.
+    pub as_user: AsUser,
+    /// Request headers that pass to Box besides the built-in list.
+    pub forward_headers: Vec<HeaderName>,
+    /// What becomes of a download's redirect.
+    pub follow_downloads: Redirects,
+    /// So many of its requests may be in flight at once; `None`: any number.
+    pub max_in_flight: Option<NonZeroU32>,
+}
+
+/// What becomes of Box's redirects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirects {
+    /// The gateway goes there for the caller.
+    Follow,
+    /// The caller gets it as Box gave it.
+    Pass,
+    /// The caller gets it with a `Location` on the gateway.
+    Rewrite,
+}
+
+/// Whom an app's `As-User` header may name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AsUser {
+    /// These user ids; none: the header is refused.
+    Only(Vec<String>),
+    /// Any one user.
+    Any,
+}
+
+impl AsUser {
+    /// Refuses a request that names a user whom the app may not name.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match headers.get(AS_USER).map(HeaderValue::to_str) {
+            None => Ok(()),
+            Some(Ok(user)) if self.permits(user) => Ok(()),
+            Some(_) => Err(Refusal::AsUserNotAllowed),
+        }
+    }
+
+    /// Whether the header's value is one of the users. An id is digits (Box guide "As-User").
+    fn permits(&self, user: &str) -> bool {
+        match self {
+            Self::Only(users) => users.iter().any(|allowed| allowed == user),
+            Self::Any => !user.is_empty() && user.bytes().all(|b| b.is_ascii_digit()),
+        }
+    }
+}
+
+impl App {
+    /// The path below this app's base path; `None` where the request is not below it. Whole segments count:
+    /// `/intranet` does not hold `/intranets`.
+    fn below<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_prefix(self.path.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Refuses a request without the header that this app requires.
+    pub fn check_header(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match &self.require_header {
+            Some(name) if !headers.contains_key(name) => Err(Refusal::HeaderMissing(name.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sorts before all apps that must be asked later.
+    fn rank(&self) -> impl Ord + use<> {
+        (
+            std::cmp::Reverse(self.path.len()),
+            self.keys.is_none(),
+            self.hosts.is_empty(),
+            self.sources.is_none(),
+        )
+    }
+
+    /// Whether some request could mean either, with nothing in the order of choice between them. Origins are not
+    /// looked at: a request without one could mean both.
+    pub fn is_ambiguous_with(&self, other: &Self) -> bool {
+        self.path == other.path
+            && self.keys.is_none() == other.keys.is_none()
+            && self.hosts.is_empty() == other.hosts.is_empty()
+            && self.sources.is_none() == other.sources.is_none()
+            && (self.hosts.is_empty()
+                || self.hosts.names().any(|name| other.hosts.names().any(|b| b == name)))
+            && !self.is_separate_from(other)
+    }
+
+    /// Whether a caller of one cannot stand in for the other's callers. Path and Host can be invented by any program,
+    /// addresses and keys cannot.
+    pub fn is_separate_from(&self, other: &Self) -> bool {
+        let by_key = match (&self.keys, &other.keys) {
+            (Some(a), Some(b)) => !a.overlap(b),
+            (None, None) => false,
+            _ => true,
+        };
+        by_key || matches!((&self.sources, &other.sources), (Some(a), Some(b)) if !a.overlaps(b))
+    }
+}
+
+/// By which way a request came, as far as the choice of an app depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Way<'a> {
+    /// Its `Host`, or HTTP/2's `:authority`.
+    pub host: Host<'a>,
+    /// The caller behind trusted proxies.
+    pub client: IpAddr,
+    /// It names one of Box's hosts itself: its path is Box's.
+    pub names_box: bool,
+    /// The app that its program names.
+    pub user: Option<&'a ProxyUser>,
+}
+
+/// All apps, in the order in which they are asked.
+#[derive(Debug, Clone)]
+pub struct Apps(Vec<App>);
+
+impl Apps {
+    /// Orders the apps by precedence.
+    pub fn new(mut apps: Vec<App>) -> Self {
+        apps.sort_by_key(App::rank);
+        Self(apps)
+    }
+
+    /// In the order in which they are asked; an app's place is its index.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &App> {
+        self.0.iter()
+    }
+
+    /// The app that a request means, its place, and the path below the app's own. A request that names one of Box's
+    /// hosts itself means the app that its program names, else it is chosen as for the path `/`.
+    ///
+    /// # Errors
+    /// What alone was in the way.
+    pub fn choose<'p>(
+        &self,
+        path: &'p str,
+        of: Way<'_>,
+        claim: Claim<'_>,
+        key: ShownKey<'_>,
+    ) -> Result<(usize, &App, &'p str), Refusal> {
+        let Way { host, client, .. } = of;
+        if !of.names_box {
+            return self.choose_by_path(path, host, client, claim, key);
+        }
+        // The path is Box's.
+        match of.user {
+            Some(user) => self.named(user, client, claim).map(|(place, app)| (place, app, path)),
+            None => match self.choose_by_path("/", host, client, claim, key) {
+                Ok((place, app, _)) => Ok((place, app, path)),
+                Err(Refusal::NoSuchApp) => Err(Refusal::NoAppForProxy),
+                Err(refusal) => Err(refusal),
+            },
+        }
+    }
+
+    fn choose_by_path<'p>(
+        &self,
+        path: &'p str,
+        host: Host<'_>,
+        client: IpAddr,
+        claim: Claim<'_>,
+        key: ShownKey<'_>,
+    ) -> Result<(usize, &App, &'p str), Refusal> {
+        let mut refusal = Refusal::NoSuchApp;
+        for (place, app) in self.0.iter().enumerate() {
+            let Some(rest) = app.below(path) else { continue };
+            if !app.hosts.is_empty() && !app.hosts.lists(host) {
+                continue;
+            }
+            if app.sources.as_ref().is_some_and(|sources| !sources.contains(client)) {
+                if refusal == Refusal::NoSuchApp {
+                    refusal = Refusal::SourceNotAllowed;
+                }
+                continue;
+            }
+            match (&app.keys, key) {
+                (None, ShownKey::Nothing) | (_, ShownKey::NotNeeded) => {}
+                (Some(keys), ShownKey::Key(shown)) if keys.contain(shown) => {}
+                // A wrong key is not taken for none.
+                _ => {
+                    if matches!(refusal, Refusal::NoSuchApp | Refusal::SourceNotAllowed) {
+                        refusal = Refusal::KeyMissing;
+                    }
+                    continue;
+                }
+            }
+            if !claim.fits(&app.origins) {
+                refusal = Refusal::OriginNotAllowed;
+                continue;
+            }
+            return Ok((place, app, rest));
+        }
+        Err(refusal)
+    }
+
+    /// Whether no app serves callers that show no key.
+    pub fn all_want_keys(&self) -> bool {
+        self.0.iter().all(|app| app.keys.is_some())
+    }
+
+    /// The app of this name and its place; for a program that names the app itself, whatever its path and hosts.
+    ///
+    /// # Errors
+    /// There is none of the name, or its key, sources or origins do not hold.
+    pub fn named(
+        &self,
+        user: &ProxyUser,
+        client: IpAddr,
+        claim: Claim<'_>,
+    ) -> Result<(usize, &App), Refusal> {
+        let found = self.0.iter().enumerate().find(|(_, app)| app.name == user.app);
+        let (place, app) = found.ok_or(Refusal::ProxyAuthenticationRequired(
+            "No app here has the name that Proxy-Authorization gives, as in http://APP:KEY@HOST:PORT.",
+        ))?;
+        // Some programs send a password in any case: an app without a key does not look at it.
+        if app.keys.as_ref().is_some_and(|keys| !keys.contain(user.key.as_bytes())) {
+            return Err(Refusal::ProxyAuthenticationRequired(
+                "The password in Proxy-Authorization is not the key of this app, as in http://APP:KEY@HOST:PORT.",
+            ));
+        }
+        if app.sources.as_ref().is_some_and(|sources| !sources.contains(client)) {
+            return Err(Refusal::SourceNotAllowed);
+        }
+        if !claim.fits(&app.origins) {
+            return Err(Refusal::OriginNotAllowed);
+        }
+        Ok((place, app))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::host;
+    use crate::http::origin::{self, Origin};
+    use crate::net::secret::Secret;
+    use crate::routing::operation::Pattern;
+
+    fn app(name: &str, path: &str, hosts: &[&str], sources: &[&str]) -> App {
+        let mut list = HostList::default();
+        hosts.iter().for_each(|host| list.add(host).unwrap());
+        let mut networks = Networks::default();
+        sources.iter().for_each(|source| networks.add(source).unwrap());
+        App {
+            name: name.into(),
+            path: path.into(),
+            identity: 0,
+            hosts: list,
+            sources: (!sources.is_empty()).then_some(networks),
+            keys: None,
+            origins: OriginList::default(),
+            require_header: None,
+            rules: Rules::new(vec![Pattern::everything()], vec![]),
+            as_user: AsUser::Only(vec![]),
+            forward_headers: vec![],
+            follow_downloads: Redirects::Follow,
+            max_in_flight: None,
+        }
+    }
+
+    fn chosen(apps: &Apps, path: &str, host: &str, client: &str) -> Result<String, Refusal> {
+        chosen_by(Claim::Nothing, apps, path, host, client)
+    }
+
+    fn chosen_by(
+        claim: Claim<'_>,
+        apps: &Apps,
+        path: &str,
+        host: &str,
+        client: &str,
+    ) -> Result<String, Refusal> {
+        let host = host::parse(host).unwrap().0;
+        let chosen = apps.choose_by_path(path, host, client.parse().unwrap(), claim, ShownKey::Nothing);
+        chosen.map(|(_, app, rest)| format!("{} {rest}", app.name))
+    }
+
+    fn for_pages(mut app: App, origins: &[&str]) -> App {
+        app.origins = OriginList::new(origins.iter().map(|o| origin::Pattern::parse(o).unwrap()).collect());
+        app
+    }
+
+    #[test]
+    fn a_page_means_the_longest_path_that_admits_its_origin() {
+        let apps = Apps::new(vec![
+            for_pages(app("root", "", &[], &[]), &["https://a.example", "https://b.example"]),
+            for_pages(app("named", "", &["named.test"], &[]), &["https://b.example"]),
+            for_pages(app("deep", "/x", &[], &[]), &["https://b.example"]),
+            app("closed", "/closed", &[], &["10.0.0.0/8"]),
+        ]);
+        let of = |origin, path, host, client| {
+            let claim = Origin::parse(origin).map_or(Claim::Unusable, Claim::Of);
+            chosen_by(claim, &apps, path, host, client)
+        };
+        let is = |origin, path, host, want: &str| {
+            assert_eq!(of(origin, path, host, "127.0.0.1").as_deref(), Ok(want), "{origin} {host} {path}");
+        };
+        is("https://a.example", "/2.0/x", "localhost", "root /2.0/x");
+        is("https://a.example", "/2.0/x", "named.test", "root /2.0/x");
+        is("https://b.example", "/2.0/x", "named.test", "named /2.0/x");
+        is("https://b.example", "/x/2.0/x", "localhost", "deep /2.0/x");
+        is("https://a.example", "/x/2.0/x", "localhost", "root /x/2.0/x");
+        let refused = |origin, path, client| of(origin, path, "localhost", client).unwrap_err();
+        assert_eq!(refused("https://c.example", "/2.0/x", "127.0.0.1"), Refusal::OriginNotAllowed);
+        assert_eq!(refused("null", "/2.0/x", "127.0.0.1"), Refusal::OriginNotAllowed);
+        assert_eq!(refused("https://c.example", "/closed/2.0/x", "10.0.0.1"), Refusal::OriginNotAllowed);
+        let closed = Apps::new(vec![app("closed", "/closed", &[], &["10.0.0.0/8"])]);
+        let of = |path, client| chosen_by(Claim::Unusable, &closed, path, "localhost", client).unwrap_err();
+        assert_eq!(of("/closed/x", "127.0.0.1"), Refusal::SourceNotAllowed);
+        assert_eq!(of("/closed/x", "10.0.0.1"), Refusal::OriginNotAllowed);
+        assert_eq!(of("/x", "10.0.0.1"), Refusal::NoSuchApp);
+    }
+
+    #[test]
+    fn the_longest_path_wins_then_hosts_then_sources() {
+        let apps = Apps::new(vec![
+            app("root", "", &[], &[]),
+            app("ten", "", &[], &["10.0.0.0/8"]),
+            app("named", "", &["named.test"], &[]),
+            app("deep", "/a/b", &[], &[]),
+            app("a", "/a", &[], &[]),
+        ]);
+        let is =
+            |path, host, client, want: &str| assert_eq!(chosen(&apps, path, host, client).unwrap(), want);
+        is("/2.0/x", "localhost", "127.0.0.1", "root /2.0/x");
+        is("/2.0/x", "localhost", "10.1.1.1", "ten /2.0/x");
+        is("/2.0/x", "Named.Test", "10.1.1.1", "named /2.0/x");
+        is("/a/b/2.0/x", "named.test", "10.1.1.1", "deep /2.0/x");
+        is("/a/bc/2.0/x", "localhost", "127.0.0.1", "a /bc/2.0/x");
+        is("/ab/2.0/x", "localhost", "127.0.0.1", "root /ab/2.0/x");
+    }
+
+    fn keyed(mut app: App, key: &str) -> App {
+        app.keys = Some(AppKeys::new(vec![Secret::new(key.to_owned())]));
+        app
+    }
+
+    #[test]
+    fn a_shown_key_comes_first_and_a_wrong_one_is_no_key_at_all() {
+        let apps = Apps::new(vec![
+            app("root", "", &[], &[]),
+            keyed(app("a", "/x", &[], &[]), "ka"),
+            keyed(app("b", "/x", &[], &[]), "kb"),
+            app("x", "/x", &["x.test"], &[]),
+            keyed(app("only", "/only", &[], &[]), "ko"),
+        ]);
+        let of = |path, host, key| {
+            let host = host::parse(host).unwrap().0;
+            let chosen = apps.choose_by_path(path, host, "127.0.0.1".parse().unwrap(), Claim::Nothing, key);
+            chosen.map(|(_, app, _)| app.name.clone())
+        };
+        let key = |text: &'static str| ShownKey::Key(text.as_bytes());
+        assert_eq!(of("/x/2", "x.test", key("kb")).as_deref(), Ok("b"));
+        assert_eq!(of("/x/2", "x.test", key("ka")).as_deref(), Ok("a"));
+        assert_eq!(of("/x/2", "x.test", ShownKey::Nothing).as_deref(), Ok("x"));
+        assert_eq!(of("/x/2", "localhost", ShownKey::Nothing).as_deref(), Ok("root"));
+        assert_eq!(of("/x/2", "localhost", ShownKey::NotNeeded).as_deref(), Ok("a"));
+        assert_eq!(of("/x/2", "x.test", key("wrong")), Err(Refusal::KeyMissing));
+        assert_eq!(of("/2", "localhost", key("ka")), Err(Refusal::KeyMissing));
+        assert_eq!(of("/only/2", "localhost", key("ko")).as_deref(), Ok("only"));
+    }
+
+    #[test]
+    fn keys_separate_apps() {
+        let a = keyed(app("a", "/x", &[], &[]), "k");
+        assert!(a.is_ambiguous_with(&keyed(app("b", "/x", &[], &[]), "k")));
+        assert!(!a.is_ambiguous_with(&keyed(app("b", "/x", &[], &[]), "l")));
+        assert!(!a.is_ambiguous_with(&app("b", "/x", &[], &[])));
+        assert!(a.is_separate_from(&app("b", "/y", &[], &[])));
+    }
+
+    #[test]
+    fn where_only_the_source_fails_the_refusal_says_so() {
+        let apps = Apps::new(vec![app("ten", "/x", &["x.test"], &["10.0.0.0/8"])]);
+        let of = |path, host, client| chosen(&apps, path, host, client).unwrap_err();
+        assert!(matches!(of("/x/2.0/a", "x.test", "127.0.0.1"), Refusal::SourceNotAllowed));
+        assert!(matches!(of("/x/2.0/a", "y.test", "10.0.0.1"), Refusal::NoSuchApp));
+        assert!(matches!(of("/y", "x.test", "10.0.0.1"), Refusal::NoSuchApp));
+    }
+
+    #[test]
+    fn two_apps_that_one_request_could_mean_are_ambiguous() {
+        let plain = app("a", "/x", &[], &[]);
+        assert!(plain.is_ambiguous_with(&app("b", "/x", &[], &[])));
+        assert!(!plain.is_ambiguous_with(&app("b", "/y", &[], &[])));
+        assert!(!plain.is_ambiguous_with(&app("b", "/x", &["b.test"], &[])));
+        let named = app("a", "/x", &["a.test", "b.test"], &[]);
+        assert!(named.is_ambiguous_with(&app("b", "/x", &["b.test"], &[])));
+        assert!(!named.is_ambiguous_with(&app("b", "/x", &["c.test"], &[])));
+        let ten = app("a", "/x", &[], &["10.0.0.0/8"]);
+        assert!(ten.is_ambiguous_with(&app("b", "/x", &[], &["10.9.0.0/16"])));
+        assert!(!ten.is_ambiguous_with(&app("b", "/x", &[], &["loopback"])));
+    }
+}

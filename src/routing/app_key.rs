@@ -1,0 +1,74 @@
+//! `X-Boxgate-Key`: the secret that callers of an app must show, where it has one.
+
+use http::{HeaderMap, HeaderName};
+use subtle::ConstantTimeEq;
+
+use crate::http::error::Refusal;
+use crate::net::secret::Secret;
+
+/// Carries the key. Never sent to Box.
+pub const APP_KEY: HeaderName = HeaderName::from_static("x-boxgate-key");
+
+/// What a request shows.
+#[derive(Debug, Clone, Copy)]
+pub enum ShownKey<'a> {
+    /// A preflight shows none, and needs none.
+    NotNeeded,
+    /// There is none.
+    Nothing,
+    /// This text.
+    Key(&'a [u8]),
+}
+
+impl<'a> ShownKey<'a> {
+    /// What the header says.
+    ///
+    /// # Errors
+    /// It stands more than once.
+    pub fn of(headers: &'a HeaderMap) -> Result<Self, Refusal> {
+        let mut values = headers.get_all(APP_KEY).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(Self::Nothing),
+            (Some(key), None) => Ok(Self::Key(key.as_bytes())),
+            (Some(_), Some(_)) => Err(Refusal::BadRequest("The X-Boxgate-Key header stands more than once.")),
+        }
+    }
+}
+
+/// The keys of one app: several while one is replaced by another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppKeys(Vec<Secret>);
+
+impl AppKeys {
+    /// At least one.
+    pub fn new(keys: Vec<Secret>) -> Self {
+        Self(keys)
+    }
+
+    /// Whether this is one of them. How long it takes tells nothing of how much was right.
+    pub fn contain(&self, shown: &[u8]) -> bool {
+        let matches = self.0.iter().map(|key| key.expose().as_bytes().ct_eq(shown));
+        matches.fold(subtle::Choice::from(0), |any, one| any | one).into()
+    }
+
+    /// Whether some key opens both.
+    pub fn overlap(&self, other: &Self) -> bool {
+        other.0.iter().any(|key| self.contain(key.expose().as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_of_the_list_holds_and_no_part_of_one() {
+        let keys = AppKeys::new(vec![Secret::new("first".into()), Secret::new("second".into())]);
+        assert!(keys.contain(b"first") && keys.contain(b"second"));
+        for wrong in ["", "firs", "first ", "First", "firstsecond"] {
+            assert!(!keys.contain(wrong.as_bytes()), "{wrong}");
+        }
+        assert!(keys.overlap(&AppKeys::new(vec![Secret::new("second".into())])));
+        assert!(!keys.overlap(&AppKeys::new(vec![Secret::new("third".into())])));
+    }
+}

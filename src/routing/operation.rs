@@ -1,0 +1,431 @@
+//! Operations: may this app do this?
+//!
+//! An operation is the method and the `/2.0/…` path that are left when the app's path and `/api` are taken off.
+//! Rules speak of operations, so that no other spelling of a URL escapes them: `allow` matches the path byte for
+//! byte, as it is forwarded; `deny` also holds in other case, with trailing slashes, with `;parameters` and with
+//! percent-encoding, since Box may read all of these as the same resource.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::http::error::Refusal;
+
+/// What is asked of Box: a method and a path that begins with `/2.0/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operation<'a> {
+    /// As the caller sent it.
+    pub method: &'a Method,
+    /// `/2.0/…` without query.
+    pub path: &'a str,
+}
+
+impl<'a> Operation<'a> {
+    /// The operation in all spellings that Box could take for it. To be made once for all patterns that are asked.
+    pub fn in_any_spelling(self) -> Spelled<'a> {
+        Spelled { operation: self, decoded: OnceCell::new() }
+    }
+}
+
+/// An operation in all spellings that Box could take for it.
+#[derive(Debug)]
+pub struct Spelled<'a> {
+    operation: Operation<'a>,
+    /// Made for the first pattern that compares the path; `None`: the path has no other spelling than in other case.
+    decoded: OnceCell<Option<Vec<Decoded<'a>>>>,
+}
+
+/// A segment of a path.
+#[derive(Debug)]
+struct Decoded<'a> {
+    /// As the caller sent it.
+    raw: &'a str,
+    /// Without percent-encoding and `;parameters`.
+    plain: Cow<'a, str>,
+}
+
+impl Spelled<'_> {
+    fn fits(&self, pattern: &[Segment]) -> bool {
+        let path = self.operation.path.trim_end_matches('/');
+        let decoded = self.decoded.get_or_init(|| {
+            let decode = |raw| Decoded { raw, plain: plain(raw) };
+            (!is_plain(path)).then(|| segments_of(path).map(decode).collect())
+        });
+        match decoded {
+            None => fits(pattern, segments_of(path), |segment, have| {
+                segment.takes(have, |exact| exact.plain.eq_ignore_ascii_case(have))
+            }),
+            Some(decoded) => fits(pattern, decoded.iter(), |segment, have| {
+                segment.takes(have.raw, |exact| exact.plain.eq_ignore_ascii_case(&have.plain))
+            }),
+        }
+    }
+}
+
+/// What an app may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    allow: Vec<Pattern>,
+    deny: Vec<Pattern>,
+}
+
+impl Rules {
+    /// `deny` wins over `allow`; an empty `allow` allows nothing.
+    pub fn new(allow: Vec<Pattern>, deny: Vec<Pattern>) -> Self {
+        Self { allow, deny }
+    }
+
+    /// Refuses an operation that no `allow` pattern or any `deny` pattern matches.
+    pub fn check(&self, operation: Operation<'_>) -> Result<(), Refusal> {
+        let allowed = self.allow.iter().any(|pattern| pattern.matches(operation));
+        let spelled = operation.in_any_spelling();
+        if allowed && !self.deny.iter().any(|pattern| pattern.matches_any_spelling(&spelled)) {
+            Ok(())
+        } else {
+            Err(Refusal::OperationNotAllowed)
+        }
+    }
+}
+
+/// `METHOD /path`: `*` for any method; in the path `*` is one segment, `**` any number. `GET` covers `HEAD`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    method: Option<Method>,
+    segments: Vec<Segment>,
+    /// `/**`: nothing to compare.
+    everything: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Exact(Exact),
+    One,
+    Any,
+}
+
+/// A segment that is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Exact {
+    /// As written in the configuration.
+    text: Box<str>,
+    /// Without percent-encoding and `;parameters`.
+    plain: Box<str>,
+}
+
+impl Exact {
+    fn new(text: &str) -> Self {
+        Self { text: text.into(), plain: plain(text).into() }
+    }
+}
+
+impl Segment {
+    /// Whether it stands for a segment that was sent as `raw`. An empty one is a slash at the end, which says the same
+    /// as the path without.
+    fn takes(&self, raw: &str, is: impl FnOnce(&Exact) -> bool) -> bool {
+        match self {
+            Self::Exact(exact) => is(exact),
+            Self::One => !raw.is_empty(),
+            Self::Any => true,
+        }
+    }
+}
+
+impl Pattern {
+    /// Everything: `* /**`.
+    pub fn everything() -> Self {
+        Self { method: None, segments: vec![Segment::Any], everything: true }
+    }
+
+    /// Reads a pattern. The error says what is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let allowed = "allowed: a method or *, one space, and a path such as \"GET /2.0/files/*/content\" or \"* /2.0/**\"";
+        let (method, path) =
+            text.split_once(' ').ok_or_else(|| format!("{text:?} has no method; {allowed}"))?;
+        let method = match method {
+            "*" => None,
+            _ if method.bytes().all(|b| b.is_ascii_uppercase()) && !method.is_empty() => Some(
+                Method::from_bytes(method.as_bytes())
+                    .map_err(|_| format!("{text:?}: bad method; {allowed}"))?,
+            ),
+            _ => return Err(format!("{text:?}: {method:?} is not a method in capitals; {allowed}")),
+        };
+        let rest = path
+            .strip_prefix('/')
+            .filter(|rest| !rest.is_empty())
+            .ok_or_else(|| format!("{text:?}: {path:?} is not a path; {allowed}"))?;
+        let mut segments = Vec::new();
+        for segment in rest.split('/') {
+            segments.push(match segment {
+                "**" => Segment::Any,
+                "*" => Segment::One,
+                _ if segment.contains('*') => {
+                    return Err(format!("{text:?}: a * stands for a whole segment; {allowed}"));
+                }
+                "" | "." | ".." => return Err(format!("{text:?}: empty or dot segment; {allowed}")),
+                _ if segment.bytes().any(|b| b <= b' ' || b >= 0x7f || matches!(b, b'?' | b'#' | b'\\')) => {
+                    return Err(format!("{text:?}: {segment:?} cannot stand in a path; {allowed}"));
+                }
+                _ => Segment::Exact(Exact::new(segment)),
+            });
+        }
+        match segments.first() {
+            Some(Segment::Exact(first)) if &*first.text != "2.0" => {
+                return Err(format!("{text:?} can match nothing: operations begin with /2.0/; {allowed}"));
+            }
+            _ => {}
+        }
+        let everything = segments == [Segment::Any];
+        Ok(Self { method, segments, everything })
+    }
+
+    /// Whether the operation, byte for byte as it is forwarded, is meant.
+    pub fn matches(&self, operation: Operation<'_>) -> bool {
+        self.covers(operation.method)
+            && (self.everything
+                || fits(&self.segments, segments_of(operation.path), |segment, have| {
+                    segment.takes(have, |exact| &*exact.text == have)
+                }))
+    }
+
+    /// Whether the operation is meant in any spelling that Box could take for it.
+    pub fn matches_any_spelling(&self, operation: &Spelled<'_>) -> bool {
+        self.covers(operation.operation.method) && (self.everything || operation.fits(&self.segments))
+    }
+
+    fn covers(&self, method: &Method) -> bool {
+        match &self.method {
+            None => true,
+            Some(wanted) => wanted == method || (wanted == Method::GET && method == Method::HEAD),
+        }
+    }
+}
+
+fn segments_of(path: &str) -> std::str::Split<'_, char> {
+    path.strip_prefix('/').unwrap_or(path).split('/')
+}
+
+/// The path in lower case, without percent-encoding, `;parameters` and slashes at the end: what Box could take any
+/// spelling of it for.
+pub fn plain_path(path: &str) -> Cow<'_, str> {
+    let path = path.trim_end_matches('/');
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/._-".contains(&byte);
+    if path.bytes().all(is_plain) {
+        return Cow::Borrowed(path);
+    }
+    let mut text = String::with_capacity(path.len());
+    for (place, segment) in path.split('/').enumerate() {
+        if place > 0 {
+            text.push('/');
+        }
+        text.push_str(&plain(segment));
+    }
+    text.make_ascii_lowercase();
+    Cow::Owned(text)
+}
+
+/// Whether neither percent-encoding nor a `;parameter` is in it.
+fn is_plain(path: &str) -> bool {
+    !path.contains(['%', ';'])
+}
+
+/// A segment without percent-encoding and `;parameters`.
+fn plain(segment: &str) -> Cow<'_, str> {
+    match percent_decode_str(segment).decode_utf8_lossy() {
+        Cow::Borrowed(text) => Cow::Borrowed(bare(text)),
+        Cow::Owned(text) => Cow::Owned(bare(&text).to_owned()),
+    }
+}
+
+fn bare(segment: &str) -> &str {
+    segment.split(';').next().unwrap_or(segment)
+}
+
+/// Whether the segments of a path fit a pattern; `takes` compares one of each.
+///
+/// Each `**` takes as few segments as it can. Where what follows does not fit, only the last `**` takes one more: were
+/// an earlier one to take more, there would be less left for the same rest, and nothing could fit that does not fit
+/// now. So no segment of the path is compared more often than the pattern has segments, whatever a caller sends.
+fn fits<T: Copy>(
+    mut pattern: &[Segment],
+    mut path: impl Iterator<Item = T> + Clone,
+    mut takes: impl FnMut(&Segment, T) -> bool,
+) -> bool {
+    // What follows the last `**`, and what was left of the path behind it.
+    let mut again = None;
+    loop {
+        match pattern.split_first() {
+            Some((Segment::Any, [])) => return true,
+            Some((Segment::Any, after)) => {
+                pattern = after;
+                again = Some((after, path.clone()));
+                continue;
+            }
+            Some((segment, after)) => match path.next() {
+                Some(have) if takes(segment, have) => {
+                    pattern = after;
+                    continue;
+                }
+                Some(_) => {}
+                // Less would be left if `**` took one more.
+                None => return false,
+            },
+            None if path.next().is_none() => return true,
+            None => {}
+        }
+        let Some((after, left)) = &mut again else { return false };
+        if left.next().is_none() {
+            return false;
+        }
+        (pattern, path) = (after, left.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rules(allow: &[&str], deny: &[&str]) -> Rules {
+        let read = |list: &[&str]| list.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+        Rules::new(read(allow), read(deny))
+    }
+
+    fn ok(rules: &Rules, method: &str, path: &str) -> bool {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        rules.check(Operation { method: &method, path }).is_ok()
+    }
+
+    #[test]
+    fn a_star_is_one_segment_and_two_are_any_number() {
+        let r = rules(&["GET /2.0/files/*", "POST /2.0/folders/**", "GET /2.0/**/content"], &[]);
+        assert!(ok(&r, "GET", "/2.0/files/1") && ok(&r, "HEAD", "/2.0/files/1"));
+        assert!(!ok(&r, "GET", "/2.0/files") && !ok(&r, "GET", "/2.0/files/1/comments"));
+        assert!(ok(&r, "POST", "/2.0/folders") && ok(&r, "POST", "/2.0/folders/1/a/b"));
+        assert!(!ok(&r, "DELETE", "/2.0/folders/1"));
+        assert!(ok(&r, "GET", "/2.0/files/1/content") && ok(&r, "GET", "/2.0/content"));
+    }
+
+    #[test]
+    fn no_spelling_escapes_a_deny() {
+        let r = rules(&["* /**"], &["DELETE /2.0/users/*", "GET /2.0/events"]);
+        for path in [
+            "/2.0/users/1",
+            "/2.0/USERS/1",
+            "/2.0/users/1/",
+            "/2.0/users/1//",
+            "/2.0/users;x=1/1",
+            "/2.0/users/1;v",
+            "/2.0/u%73ers/1",
+            "/2.0/%55SERS/1",
+            "/2.0/users%3Ba/1",
+        ] {
+            assert!(!ok(&r, "DELETE", path), "{path}");
+        }
+        assert!(!ok(&r, "HEAD", "/2.0/events") && !ok(&r, "GET", "/2.0/Events/"));
+        assert!(ok(&r, "DELETE", "/2.0/users") && ok(&r, "GET", "/2.0/users/1"));
+    }
+
+    #[test]
+    fn allow_is_byte_for_byte() {
+        let r = rules(&["GET /2.0/files/*"], &[]);
+        for path in ["/2.0/Files/1", "/2.0/files/1/", "/2.0/f%69les/1", "/2.0/files;a/1"] {
+            assert!(!ok(&r, "GET", path), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_empty_allow_list_allows_nothing() {
+        assert!(!ok(&rules(&[], &[]), "GET", "/2.0/files/1"));
+    }
+
+    #[test]
+    fn slips_in_patterns_are_refused() {
+        for bad in [
+            "",
+            "GET",
+            "/2.0/files",
+            "get /2.0/files",
+            "GET files",
+            "GET /",
+            "GET /files/*",
+            "GET /2.0/f*",
+            "GET /2.0//a",
+            "GET /2.0/../a",
+            "GET  /2.0/a",
+            "GET /2.0/a?x",
+            "GET,POST /2.0/a",
+        ] {
+            assert!(Pattern::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    /// What patterns mean, without a thought for speed: `**` takes any number of segments, each tried out.
+    fn fits_by_trial(pattern: &[Segment], path: &[&str], is: &impl Fn(&str, &str) -> bool) -> bool {
+        let Some((first, rest)) = pattern.split_first() else { return path.is_empty() };
+        match (first, path.split_first()) {
+            (Segment::Any, _) => (0..=path.len()).any(|taken| fits_by_trial(rest, &path[taken..], is)),
+            (_, None) => false,
+            (Segment::Exact(want), Some((have, path))) => {
+                is(&want.text, have) && fits_by_trial(rest, path, is)
+            }
+            (Segment::One, Some((have, path))) => !have.is_empty() && fits_by_trial(rest, path, is),
+        }
+    }
+
+    fn is_spelling_of(want: &str, have: &str) -> bool {
+        plain(want).eq_ignore_ascii_case(&plain(have))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn patterns_mean_what_trying_everything_out_finds(
+            pattern in prop::collection::vec(
+                prop::sample::select(vec!["**", "**", "*", "a", "b", "A", "%61", "b;x", "%2F"]), 0..7),
+            first in prop::sample::select(vec!["2.0", "*", "**"]),
+            path in prop::collection::vec(
+                prop::sample::select(vec!["a", "a", "b", "A", "%61", "a;x", "b%3Bx", "", ";", "%2f", "c"]), 0..9),
+        ) {
+            let pattern = [&[first], &pattern[..]].concat().join("/");
+            let pattern = Pattern::parse(&format!("* /{pattern}")).unwrap();
+            let path = format!("/2.0/{}", path.join("/"));
+            let operation = Operation { method: &Method::GET, path: &path };
+            let all: Vec<&str> = segments_of(&path).collect();
+            prop_assert_eq!(
+                pattern.matches(operation),
+                fits_by_trial(&pattern.segments, &all, &|want, have| want == have)
+            );
+            let trimmed: Vec<&str> = segments_of(path.trim_end_matches('/')).collect();
+            prop_assert_eq!(
+                pattern.matches_any_spelling(&operation.in_any_spelling()),
+                fits_by_trial(&pattern.segments, &trimmed, &is_spelling_of)
+            );
+        }
+    }
+
+    /// Nearly all of the path fits again and again, and its end never does.
+    #[test]
+    fn no_path_makes_a_pattern_compare_a_segment_more_often_than_the_pattern_has_segments() {
+        for text in [
+            "* /2.0/**/a/**/secret",
+            "* /2.0/**/a/**/a/**/a/**/secret",
+            "* /**/a/a/a/secret",
+            "* /**/a/*/**/*/a/secret",
+        ] {
+            let pattern = Pattern::parse(text).unwrap();
+            for count in [100, 10_000] {
+                let path = format!("/2.0{}", "/a".repeat(count));
+                let mut compared = 0;
+                let found = fits(&pattern.segments, segments_of(&path), |segment, have| {
+                    compared += 1;
+                    segment.takes(have, |exact| &*exact.text == have)
+                });
+                assert!(!found, "{text}");
+                assert!(compared <= (count + 1) * pattern.segments.len(), "{text}: {compared} of {count}");
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `Proxy-Authorization` (RFC 9110 §11.7.1, RFC 7617): the app that a program names which uses the gateway as its proxy.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::PROXY_AUTHORIZATION;
+use zeroize::Zeroizing;
+
+use crate::http::error::Refusal;
+
+/// User name and password of a proxy's URL.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUser {
+    /// The app's name.
+    pub app: String,
+    /// Shown as its key; empty where none was given.
+    pub key: Zeroizing<String>,
+}
+
+/// The name alone: the key is a secret.
+impl std::fmt::Debug for ProxyUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProxyUser").field("app", &self.app).finish_non_exhaustive()
+    }
+}
+
+/// What the header says; `None` where there is none.
+///
+/// # Errors
+/// It stands more than once, or is not Basic with a name and a password.
+pub fn read(headers: &HeaderMap) -> Result<Option<ProxyUser>, Refusal> {
+    const WRONG: Refusal = Refusal::ProxyAuthenticationRequired(
+        "Proxy-Authorization must be Basic with the name of an app and its key, as in http://APP:KEY@HOST:PORT.",
+    );
+    let mut values = headers.get_all(PROXY_AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::ProxyAuthenticationRequired("Proxy-Authorization stands more than once."));
+    }
+    let (scheme, encoded) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or(WRONG)?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(WRONG);
+    }
+    let decoded = Zeroizing::new(STANDARD.decode(encoded.trim_matches(' ')).map_err(|_| WRONG)?);
+    let text = std::str::from_utf8(&decoded).map_err(|_| WRONG)?;
+    let (app, key) = text.split_once(':').ok_or(WRONG)?;
+    Ok(Some(ProxyUser { app: app.to_owned(), key: Zeroizing::new(key.to_owned()) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn of(values: &[&str]) -> Result<Option<ProxyUser>, Refusal> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(PROXY_AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        read(&headers)
+    }
+
+    fn user(app: &str, key: &str) -> Option<ProxyUser> {
+        Some(ProxyUser { app: app.to_owned(), key: Zeroizing::new(key.to_owned()) })
+    }
+
+    #[test]
+    fn name_and_key_are_split_at_the_first_colon() {
+        assert_eq!(of(&[]).unwrap(), None);
+        assert_eq!(of(&["Basic YXBwOmE6Yg=="]).unwrap(), user("app", "a:b"));
+        assert_eq!(of(&["basic  YXBwOg=="]).unwrap(), user("app", ""));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for bad in
+            ["", "Basic", "Basic ", "Basic YXBw", "Bearer YXBwOg==", "Basic YXBwOg", "Basic !!", "Basic //86"]
+        {
+            assert!(matches!(of(&[bad]), Err(Refusal::ProxyAuthenticationRequired(_))), "{bad}");
+        }
+        assert!(of(&["Basic YXBwOg==", "Basic YXBwOg=="]).is_err());
+    }
+}

@@ -1,0 +1,600 @@
+//! Connections to Box, pooled: HTTP/1.1 and HTTP/2 by ALPN.
+//!
+//! Each worker thread has a pool of its own, driven on the same thread: no lock, no wake-up across cores. Measured
+//! against the alternatives on two cores with `bench.py --only a` (1 KiB answers over TLS 1.3, 64 connections, µs of
+//! CPU a request, one run, medians of 3 rounds; "pinned" is one worker, "2w" two):
+//!
+//! | | pinned | 2w |
+//! |---|---:|---:|
+//! | nginx 1.22 | 21.1 | 24.9 |
+//! | one multi-threaded runtime, hyper-util's pooled client | 22.9 | 28.5 |
+//! | a current-thread runtime for each worker, hyper-util's pooled client in each | 22.3 | 22.9 |
+//! | the same with a pool of our own, each connection polled inside the request's task | 19.1 | 22.3 |
+//! | **the same, each connection a task of its worker** | 19.3 | 20.2 |
+//! | the last with HTTP/2 to Box | 18.9 | 20.1 |
+//!
+//! The rows below nginx are bare forwarders. The whole gateway over HTTP/2, in another run: nginx 21.2 and 22.2,
+//! boxgate 20.4 and 21.3; a GiB of 1 MiB downloads costs it 1.2 s of CPU (nginx 1.0), with `http2 = false` 1.0 to 1.2.
+//!
+//! A connection that is a task of its own also notices at once that Box has closed it, so that a request rarely
+//! picks a dead one.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, Uri, Version};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::http::incoming_body::IncomingBody;
+use crate::net::descriptors::Room;
+use crate::net::error_chain::chain;
+use crate::net::write_timeout::WriteBounded;
+use crate::upstream::connector::{ConnectError, Connection, Connector};
+use crate::upstream::request_body::Attempt;
+
+/// So much of an answer is held for a caller that does not take it. Content of any size comes on HTTP/1.1 instead, so
+/// this need not cover the bandwidth of a long way to Box.
+///
+/// Stream windows times streams do not exceed the connection's window: callers that stop reading cannot, together,
+/// stop the others on the same connection.
+const STREAM_WINDOW: u32 = 1 << 18;
+const STREAMS: usize = 64;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
+/// A connection with requests under way that is silent for so long is asked for a sign of life …
+const PING_AFTER: Duration = Duration::from_secs(20);
+/// … and given up without one in this time.
+const PING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pools of hosts that Box's answers named; beyond, the one unused for longest goes.
+const MOST_NAMED: usize = 64;
+/// A body that nobody wants is read to its end up to this size, for the sake of its connection …
+const WORTH_READING: usize = 64 * 1024;
+/// … and in this time.
+const READING: Duration = Duration::from_secs(5);
+
+/// An idle connection that cannot carry a request after this time is given up.
+const READY: Duration = Duration::from_millis(200);
+
+/// Connections that one request tries, most of them dead ones of the pool.
+const MOST_CONNECTIONS: usize = 64;
+
+/// One authority of Box and this worker's connections to it.
+pub struct Origin {
+    authority: Authority,
+    host: HeaderValue,
+    server_name: ServerName<'static>,
+    idle: RefCell<Vec<Idle>>,
+    http2: RefCell<Vec<Rc<Http2>>>,
+    /// What ALPN said last; `None` before the first connection.
+    speaks_http2: Cell<Option<bool>>,
+    /// It refused a connection on which HTTP/1.1 alone was offered.
+    refuses_http1: Cell<bool>,
+    connector: Rc<Connector>,
+    /// A connection under way that others wait for: the first one, or the next HTTP/2 one.
+    shared: RefCell<Option<Outcome>>,
+}
+
+/// `None` while the connection is under way.
+type Outcome = watch::Receiver<Option<Result<(), SendError>>>;
+
+struct Idle {
+    sender: http1::SendRequest<Attempt>,
+    since: Instant,
+}
+
+struct Http2 {
+    sender: http2::SendRequest<Attempt>,
+    streams: Cell<usize>,
+    limit: Cell<usize>,
+    since: Cell<Instant>,
+}
+
+/// Which version of HTTP a request is to be sent with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// The one that Box chooses, HTTP/2 where it speaks it.
+    Any,
+    /// HTTP/1.1, unless Box does not speak it.
+    Http1,
+}
+
+/// Why a request got no response head.
+#[derive(Debug, Clone)]
+pub struct SendError {
+    /// Not a byte of the request can have been processed: sending it again is always safe.
+    pub unsent: bool,
+    /// What failed.
+    pub fault: SendFault,
+    /// For the log.
+    pub cause: String,
+}
+
+/// What failed between the gateway and Box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendFault {
+    /// No connection could be established.
+    Unreachable,
+    /// The limit of open files has no room for another connection.
+    NoRoom,
+    /// The connection would have led to this process itself.
+    Loop,
+    /// A connection broke, or what came on it was not HTTP.
+    Broken,
+}
+
+/// Holds a connection's place while an answer is read; give it back with [`Lease::done`] at its end.
+pub struct Lease(Leased);
+
+enum Leased {
+    Http1 {
+        origin: Rc<Origin>,
+        sender: http1::SendRequest<Attempt>,
+    },
+    /// Held for its `Drop` alone.
+    Http2(#[expect(dead_code, reason = "dropping it frees the stream")] StreamSlot),
+}
+
+struct StreamSlot(Rc<Http2>);
+
+impl Drop for StreamSlot {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        self.0.since.set(Instant::now());
+    }
+}
+
+impl Lease {
+    /// The answer was read to its end: the connection may carry the next request.
+    pub fn done(self) {
+        // A descriptor that somebody waits for is free sooner than this connection would be needed.
+        if let Leased::Http1 { origin, sender } = self.0
+            && !sender.is_closed()
+            && !origin.connector.is_room_wanted()
+        {
+            origin.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    /// Nobody wants the answer's body.
+    pub fn done_after(self, mut body: IncomingBody) {
+        if body.is_end_stream() {
+            return self.done();
+        }
+        tokio::task::spawn_local(async move {
+            let reading = async {
+                let mut read = 0;
+                while read <= WORTH_READING {
+                    match body.frame().await {
+                        None => return true,
+                        Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                        Some(Err(_)) => return false,
+                    }
+                }
+                false
+            };
+            if tokio::time::timeout(READING, reading).await == Ok(true) {
+                self.done();
+            }
+        });
+    }
+}
+
+/// This worker's way to Box.
+pub struct Upstream {
+    connector: Rc<Connector>,
+    idle_timeout: Duration,
+    /// Of the configured authorities.
+    origins: Vec<Rc<Origin>>,
+    /// Of others that Box's answers named; the most recently used is last.
+    named: RefCell<Vec<Rc<Origin>>>,
+}
+
+impl Upstream {
+    /// A pool for these authorities, each once.
+    pub fn new<'a>(
+        connector: Connector,
+        idle_timeout: Duration,
+        authorities: impl Iterator<Item = &'a Authority>,
+    ) -> Self {
+        let connector = Rc::new(connector);
+        let mut origins: Vec<Rc<Origin>> = Vec::new();
+        for authority in authorities {
+            if !origins.iter().any(|origin| origin.authority == *authority) {
+                origins.extend(Origin::new(authority.clone(), connector.clone()).map(Rc::new));
+            }
+        }
+        Self { connector, idle_timeout, origins, named: RefCell::default() }
+    }
+
+    /// The pool of an authority that is known to be Box's. `None`: it is no host name.
+    pub fn origin(&self, authority: &Authority) -> Option<Rc<Origin>> {
+        let is = |origin: &&Rc<Origin>| origin.authority == *authority;
+        if let Some(origin) = self.origins.iter().find(is) {
+            return Some(origin.clone());
+        }
+        let mut named = self.named.borrow_mut();
+        let origin = match named.iter().position(|origin| origin.authority == *authority) {
+            Some(place) => named.remove(place),
+            None => Rc::new(Origin::new(authority.clone(), self.connector.clone())?),
+        };
+        if named.len() >= MOST_NAMED {
+            named.remove(0);
+        }
+        named.push(origin.clone());
+        Some(origin)
+    }
+
+    /// Sends a request whose URI is path and query alone.
+    pub async fn send(
+        &self,
+        origin: &Rc<Origin>,
+        mut request: Request<Attempt>,
+        protocol: Protocol,
+    ) -> Result<(Response<IncomingBody>, Lease), SendError> {
+        // Connections that end before they can be used could keep this going for ever.
+        for _ in 0..MOST_CONNECTIONS {
+            let http1_only = protocol == Protocol::Http1 && !origin.refuses_http1.get();
+            if !http1_only {
+                if origin.speaks_http2.get().is_none() {
+                    Box::pin(self.connect_shared(origin)).await?;
+                }
+                if origin.speaks_http2.get() == Some(true) {
+                    match origin.http2_with_room() {
+                        Some(slot) => match origin.send_http2(slot, request).await? {
+                            Ok(answered) => return Ok(answered),
+                            Err(returned) => request = returned,
+                        },
+                        None => Box::pin(self.connect_shared(origin)).await?,
+                    }
+                    continue;
+                }
+            }
+            let (sender, reused) = match origin.idle_http1(self.idle_timeout).await {
+                Some(sender) => (sender, true),
+                None => match self.connect_http1(origin, http1_only).await? {
+                    Some(sender) => (sender, false),
+                    None => continue,
+                },
+            };
+            match origin.send_http1(sender, request, reused).await? {
+                Ok(answered) => return Ok(answered),
+                Err(returned) => request = returned,
+            }
+        }
+        Err(SendError::unreachable(format!("{}: connections end before they can be used", origin.authority)))
+    }
+
+    /// Waits for a connection that all who need one share. It is a task of its own: a caller that leaves does not
+    /// throw the handshake away.
+    async fn connect_shared(&self, origin: &Rc<Origin>) -> Result<(), SendError> {
+        let waiting = origin.shared.borrow().clone();
+        let mut outcome = match waiting {
+            Some(outcome) => outcome,
+            None => {
+                let (sender, receiver) = watch::channel(None);
+                *origin.shared.borrow_mut() = Some(receiver.clone());
+                let (connector, origin) = (self.connector.clone(), origin.clone());
+                let make_room = self.closing_idle();
+                tokio::task::spawn_local(async move {
+                    let opened = open(&connector, &origin, false, make_room).await;
+                    let connected = opened.map_err(SendError::from).map(|opened| match opened {
+                        Opened::Http1(sender) => {
+                            origin.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
+                        }
+                        Opened::Http2(connection) => origin.http2.borrow_mut().push(connection),
+                    });
+                    origin.shared.borrow_mut().take();
+                    sender.send_replace(Some(connected));
+                });
+                receiver
+            }
+        };
+        let result = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        result.unwrap_or_else(|| Err(SendError::unreachable("the worker is stopping".to_owned())))
+    }
+
+    /// `None` where the connection turned out to speak HTTP/2; it is in the pool then.
+    async fn connect_http1(
+        &self,
+        origin: &Rc<Origin>,
+        http1_only: bool,
+    ) -> Result<Option<http1::SendRequest<Attempt>>, SendError> {
+        // Boxed: a handshake is rare and its state large, and the whole of a request's state is moved for each one.
+        let opening = open(&self.connector, origin, http1_only, self.closing_idle());
+        match Box::pin(opening).await {
+            Ok(Opened::Http1(sender)) => Ok(Some(sender)),
+            Ok(Opened::Http2(connection)) => {
+                origin.http2.borrow_mut().push(connection);
+                Ok(None)
+            }
+            Err(ConnectError::NotSpoken(_)) if http1_only => {
+                origin.refuses_http1.set(true);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Closes this worker's idle connections when it is called.
+    fn closing_idle(&self) -> impl FnOnce() + use<> {
+        let named = self.named.borrow();
+        let origins: Vec<_> = self.origins.iter().chain(named.iter()).map(Rc::downgrade).collect();
+        move || {
+            origins.iter().filter_map(std::rc::Weak::upgrade).for_each(|origin| origin.close_idle());
+        }
+    }
+
+    /// Closes what was unused for too long. Call it from time to time.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        let fresh = |since: Instant| now.duration_since(since) < self.idle_timeout;
+        let is_room_wanted = self.connector.is_room_wanted();
+        for origin in self.origins.iter().chain(self.named.borrow().iter()) {
+            if is_room_wanted {
+                origin.close_idle();
+            }
+            origin.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && fresh(idle.since));
+            origin.http2.borrow_mut().retain(|connection| {
+                !connection.sender.is_closed()
+                    && (connection.streams.get() > 0 || fresh(connection.since.get()))
+            });
+        }
+    }
+}
+
+type Bounded = WriteBounded<TokioIo<Connection>>;
+
+enum Opened {
+    Http1(http1::SendRequest<Attempt>),
+    Http2(Rc<Http2>),
+}
+
+async fn open(
+    connector: &Connector,
+    origin: &Origin,
+    http1_only: bool,
+    make_room: impl FnOnce(),
+) -> Result<Opened, ConnectError> {
+    let connecting = connector.connect(&origin.authority, &origin.server_name, http1_only, make_room);
+    let (connection, room) = connecting.await?;
+    let http2 = connection.get_ref().1.alpn_protocol() == Some(b"h2");
+    // A Box that takes nothing of what is buffered would keep a connection whose request is long over.
+    let connection = WriteBounded::new(TokioIo::new(connection), connector.write_timeout());
+    if !http1_only {
+        origin.speaks_http2.set(Some(http2));
+    }
+    let handshake =
+        |error: hyper::Error| ConnectError::Unreachable(format!("{}: {}", origin.authority, chain(&error)));
+    if http2 {
+        Ok(Opened::Http2(start_http2(connection, room).await.map_err(handshake)?))
+    } else {
+        Ok(Opened::Http1(start_http1(connection, room).await.map_err(handshake)?))
+    }
+}
+
+async fn start_http1(connection: Bounded, room: Room) -> hyper::Result<http1::SendRequest<Attempt>> {
+    let (sender, driver) = http1::Builder::new().handshake(connection).await?;
+    tokio::task::spawn_local(async move {
+        let _room = room;
+        if let Err(error) = driver.await {
+            debug!("an HTTP/1.1 connection to Box ended: {}", chain(&error));
+        }
+    });
+    Ok(sender)
+}
+
+async fn start_http2(connection: Bounded, room: Room) -> hyper::Result<Rc<Http2>> {
+    let (sender, driver) = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PING_PATIENCE)
+        .handshake(connection)
+        .await?;
+    let connection = Rc::new(Http2 {
+        sender,
+        streams: Cell::new(0),
+        limit: Cell::new(STREAMS),
+        since: Cell::new(Instant::now()),
+    });
+    let watched = Rc::downgrade(&connection);
+    tokio::task::spawn_local(async move {
+        let _room = room;
+        let mut driver = pin!(driver);
+        let ended = poll_fn(|cx| {
+            let polled = driver.as_mut().poll(cx);
+            // Box may lower or raise its limit at any time (RFC 9113 §6.5.2).
+            if let (Poll::Pending, Some(connection)) = (&polled, watched.upgrade()) {
+                connection.limit.set(driver.current_max_send_streams().clamp(1, STREAMS));
+            }
+            polled
+        })
+        .await;
+        if let Err(error) = ended {
+            debug!("an HTTP/2 connection to Box ended: {}", chain(&error));
+        }
+    });
+    Ok(connection)
+}
+
+fn incoming(mut response: Response<Incoming>, version: Version) -> Response<IncomingBody> {
+    // Beside chunks a length means nothing, and must not be passed on (RFC 9112 §6.3): the caller would count by it.
+    if response.headers().contains_key(TRANSFER_ENCODING) {
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    response.map(|body| IncomingBody::new(body, version))
+}
+
+type Sent = Result<(Response<IncomingBody>, Lease), Request<Attempt>>;
+
+impl Origin {
+    /// Host and, if not 443, port.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    fn new(authority: Authority, connector: Rc<Connector>) -> Option<Self> {
+        let bare = authority.host().trim_start_matches('[').trim_end_matches(']');
+        Some(Self {
+            host: HeaderValue::from_str(authority.as_str()).ok()?,
+            server_name: ServerName::try_from(bare.to_owned()).ok()?,
+            authority,
+            idle: RefCell::default(),
+            http2: RefCell::default(),
+            speaks_http2: Cell::new(None),
+            refuses_http1: Cell::new(false),
+            connector,
+            shared: RefCell::default(),
+        })
+    }
+
+    fn close_idle(&self) {
+        self.idle.borrow_mut().clear();
+        self.http2.borrow_mut().retain(|connection| connection.streams.get() > 0);
+    }
+
+    /// The most recently used connection that is still good.
+    async fn idle_http1(&self, idle_timeout: Duration) -> Option<http1::SendRequest<Attempt>> {
+        loop {
+            let idle = self.idle.borrow_mut().pop()?;
+            let mut sender = idle.sender;
+            if sender.is_closed() || idle.since.elapsed() >= idle_timeout {
+                continue;
+            }
+            // One that still sends a body which nobody wants any more ends, but only as Box takes what is buffered.
+            let is_ready =
+                sender.is_ready() || matches!(tokio::time::timeout(READY, sender.ready()).await, Ok(Ok(())));
+            if is_ready {
+                return Some(sender);
+            }
+        }
+    }
+
+    fn http2_with_room(&self) -> Option<StreamSlot> {
+        let mut connections = self.http2.borrow_mut();
+        connections.retain(|connection| !connection.sender.is_closed());
+        let connection = connections.iter().find(|c| c.streams.get() < c.limit.get())?;
+        connection.streams.set(connection.streams.get() + 1);
+        Some(StreamSlot(connection.clone()))
+    }
+
+    /// The inner error gives the request back: the connection ended before it was sent.
+    async fn send_http1(
+        self: &Rc<Self>,
+        mut sender: http1::SendRequest<Attempt>,
+        mut request: Request<Attempt>,
+        reused: bool,
+    ) -> Result<Sent, SendError> {
+        *request.version_mut() = Version::HTTP_11;
+        request.body_mut().over_http2(false);
+        request.headers_mut().insert(http::header::HOST, self.host.clone());
+        if request.body().is_of_unknown_length() {
+            // hyper takes a GET's body for none unless this says that there is one.
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok(Ok((
+                incoming(response, Version::HTTP_11),
+                Lease(Leased::Http1 { origin: self.clone(), sender }),
+            ))),
+            Err(mut failed) => match failed.take_message() {
+                Some(request) if reused => Ok(Err(request)),
+                message => Err(SendError::from_hyper(message.is_some(), failed.error(), &self.authority)),
+            },
+        }
+    }
+
+    async fn send_http2(&self, slot: StreamSlot, mut request: Request<Attempt>) -> Result<Sent, SendError> {
+        *request.version_mut() = Version::HTTP_2;
+        request.body_mut().over_http2(true);
+        request.headers_mut().remove(http::header::HOST);
+        request.headers_mut().remove(TRANSFER_ENCODING);
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        let path = parts.path_and_query.clone();
+        parts.scheme = Some(http::uri::Scheme::HTTPS);
+        parts.authority = Some(self.authority.clone());
+        *request.uri_mut() = Uri::from_parts(parts).map_err(|error| SendError {
+            unsent: true,
+            fault: SendFault::Broken,
+            cause: error.to_string(),
+        })?;
+        let mut sender = slot.0.sender.clone();
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok(Ok((incoming(response, Version::HTTP_2), Lease(Leased::Http2(slot))))),
+            Err(mut failed) => match failed.take_message() {
+                Some(mut request) => {
+                    *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
+                    Ok(Err(request))
+                }
+                None => {
+                    let unsent = never_processed(failed.error());
+                    Err(SendError::from_hyper(unsent, failed.error(), &self.authority))
+                }
+            },
+        }
+    }
+}
+
+impl From<ConnectError> for SendError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Unreachable(cause) | ConnectError::NotSpoken(cause) => Self::unreachable(cause),
+            ConnectError::Loop(cause) => Self { unsent: true, fault: SendFault::Loop, cause },
+            ConnectError::NoRoom => Self {
+                unsent: true,
+                fault: SendFault::NoRoom,
+                cause: "the limit of open files has no room for another connection to Box".to_owned(),
+            },
+        }
+    }
+}
+
+impl SendError {
+    fn unreachable(cause: String) -> Self {
+        Self { unsent: true, fault: SendFault::Unreachable, cause }
+    }
+
+    fn from_hyper(unsent: bool, error: &hyper::Error, authority: &Authority) -> Self {
+        Self { unsent, fault: SendFault::Broken, cause: format!("{authority}: {}", chain(error)) }
+    }
+}
+
+/// RFC 9113 §8.7: a stream above GOAWAY's last one, or refused, was not processed.
+fn never_processed(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            return error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+                || error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// Spawns on the worker's own thread.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
