@@ -7,12 +7,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::header::HOST;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use jiff::Timestamp;
 
+use crate::box_host::{self, Named};
 use crate::config::LogFormat;
 use crate::cors::Reader;
 use crate::headers;
+use crate::host::{self, Host};
 use crate::metrics::{self, AnsweredBy, Labels};
 use crate::route;
 use crate::throttle::Admission;
@@ -79,7 +83,10 @@ impl Exchange {
             app: None,
             identity: None,
             template: match &peer.inside {
-                None => route::template(uri.path()),
+                None => match named(&worker, &uri, headers) {
+                    None => route::template(uri.path()),
+                    Some(named) => route::template_at(&named, uri.path()),
+                },
                 Some(inside) => route::template_at(&inside.named, uri.path()),
             },
             untold: false,
@@ -266,6 +273,16 @@ impl Exchange {
             ("attempts", Some(Value::Number(u64::from(self.attempts)))),
         ]
     }
+}
+
+/// The host of Box that a request names itself outside of a tunnel. It is not judged yet whether it may.
+fn named(worker: &Worker, uri: &Uri, headers: &HeaderMap) -> Option<Named> {
+    worker.forward_proxy()?;
+    let field = || headers.get(HOST)?.to_str().ok();
+    let authority = uri.authority().map(Authority::as_str).or_else(field)?;
+    let (host, _) = host::parse(authority)?;
+    let Host::Name(name) = host else { return None };
+    box_host::named(&worker.config().hosts, name)
 }
 
 type Field<'a> = (&'static str, Option<Value<'a>>);

@@ -2,6 +2,7 @@
 
 pub mod ca_chain; // what of a gateway's may be trusted
 pub mod certificate_authority; // of the forward proxy
+pub(crate) mod connect_request; // to a proxy on the way
 pub mod connection_limit; // of callers
 pub mod descriptors;
 pub mod leaf_certificates; // for Box's hosts

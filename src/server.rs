@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
@@ -28,7 +28,7 @@ use crate::net::certificate_authority::CertificateAuthority;
 use crate::net::descriptors::{Shares, UpstreamRoom};
 use crate::net::leaf_certificates::LeafCertificates;
 use crate::net::own_listeners::OwnListeners;
-use crate::proxy::blind_tunnel::BlindTunnels;
+use crate::proxy::blind_tunnel::{BlindTunnels, LOOK_UPS};
 use crate::proxy::forward_proxy::{Certificates, ForwardProxy};
 use crate::replicas::{self, Replicas, Settings};
 use crate::telemetry::access_log::AccessLog;
@@ -309,6 +309,7 @@ fn forward_proxy(
         own,
         connect_timeout: config.upstream.connect_timeout,
         room: room.clone(),
+        look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
     };
     Ok(Some(Arc::new(ForwardProxy::new(certificates, blind))))
 }

@@ -11,9 +11,10 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::options::{GatewayUrl, Login};
-use super::tunnel::{Answer, Dialer, Proxy, Refusal};
+use super::tunnel::{Dialer, Proxy};
 use crate::connect::{Trust, chain};
 use crate::net::ca_chain::CaChain;
+use crate::net::connect_request::{Answer, Refusal};
 
 /// Where a gateway with a CA of its own shows it.
 const CA_PATH: &str = "/.well-known/boxgate/ca.pem";

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use http::Version;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 
 use super::forward_proxy::ForwardProxy;
@@ -31,7 +32,7 @@ pub enum Tunnel {
     /// The gateway ends TLS in it.
     Box(Arc<Inside>),
     /// It is connected, and nothing in it is looked into.
-    Blind(TcpStream, Room),
+    Blind(BufReader<TcpStream>, Room),
 }
 
 /// What a CONNECT said and was judged by; the same for all requests in its tunnel.
