@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -231,13 +232,15 @@ async fn serve(config: Config, ready: impl FnOnce(&[String], &AccessLog)) -> io:
 }
 
 fn sandbox(listen: &str, admin: &str, page: SocketAddr) -> ExitCode {
-    let folder = std::env::temp_dir().join(format!("boxgate-sandbox-{}", std::process::id()));
+    // Nobody else may have prepared it: what is read and written there decides whom callers trust.
+    let name = format!("boxgate-sandbox-{}-{:016x}", std::process::id(), fastrand::u64(..));
+    let folder = std::env::temp_dir().join(name);
     let served = block_on(async {
         // By Box's own names, as programs know them that have them built in; only the sandbox's proxy leads to it.
         let options = Options { names: Names::Box, ..Options::default() };
         let sandbox = Sandbox::start(options).await?;
         let page = Demo::bind(page).await?;
-        std::fs::create_dir_all(&folder)?;
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
         std::fs::write(folder.join("ca.pem"), sandbox.ca_pem())?;
         let overrides =
             Overrides { listen: Some(listen.to_owned()), admin: Some(admin.to_owned()), hosts: Vec::new() };

@@ -45,7 +45,7 @@ pub async fn run(options: &Options, shell: Shell) -> Result<Printed, Failure> {
         host: url.authority.host().trim_matches(['[', ']']),
         port: url.authority.port_u16().unwrap_or(80),
     });
-    let caller = |name: &str| std::env::var(name).ok();
+    let caller = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let set = variables(&caller, &url.proxy_url(login.as_ref()), java, files.as_ref())
         .map_err(|error| format!("a file with the gateway's CA cannot be written: {error}"))?;
     let assignments = set.iter().map(|(name, value)| shell.assignment(name, value)).collect();

@@ -43,11 +43,16 @@ pub async fn run(options: &Options, command: &[OsString]) -> Result<u8, Failure>
     let now = jiff::Timestamp::now();
     let ca = gateway::find(&url, login.as_ref(), options.ca_fingerprint.as_deref(), now).await?;
 
-    // Any program of this machine can connect to the splitter and would act with the key; so the command alone is told
-    // a password. Without a key there is nothing to guard, and some programs cannot show a password.
+    // Any program of this machine can connect to the splitter and would act with the key, or use the caller's own proxy
+    // with its password; so the command alone is told a password. Without these there is nothing to guard, and some
+    // programs cannot show a password.
     let has_key = login.as_ref().is_some_and(|login| !login.key.expose().is_empty());
-    let password = if has_key { Some(random_password()?) } else { None };
-    let bound = Splitter::bind(url, login.as_ref(), Matcher::from_env(), password.as_ref()).await;
+    let earlier = Matcher::from_env();
+    let lends_proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|url| url.to_string_lossy().contains('@')));
+    let password = if has_key || lends_proxy { Some(random_password()?) } else { None };
+    let bound = Splitter::bind(url, login.as_ref(), earlier, password.as_ref()).await;
     let splitter = bound.map_err(|error| format!("no port on 127.0.0.1 can be had: {error}"))?;
 
     // Before there is a folder to leave behind.
@@ -58,7 +63,7 @@ pub async fn run(options: &Options, command: &[OsString]) -> Result<u8, Failure>
     let address = splitter.address();
     let host = address.ip().to_string();
     let java = JavaProxy { host: &host, port: address.port() };
-    let caller = |name: &str| std::env::var(name).ok();
+    let caller = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let set = variables(&caller, &splitter.proxy_url(password.as_ref()), Some(java), files.as_ref());
     let set = set.map_err(unwritten)?;
     drop(files);

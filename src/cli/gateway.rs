@@ -11,8 +11,9 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::options::{GatewayUrl, Login};
-use super::tunnel::{Answer, Dialer, Proxy, Refusal};
+use super::tunnel::{Dialer, Proxy};
 use crate::net::ca_chain::CaChain;
+use crate::net::connect_request::{Answer, Refusal};
 use crate::net::error_chain::chain;
 use crate::net::tls_client::Trust;
 

@@ -19,7 +19,8 @@ use tower_service::Service;
 
 use super::box_names::BoxNames;
 use super::options::{GatewayUrl, Login};
-use super::tunnel::{Answer, AnyStream, Dialer, Head, Proxy, Refusal, head, uri};
+use super::tunnel::{AnyStream, Dialer, Proxy, uri};
+use crate::net::connect_request::{Answer, Head, Refusal, head};
 use crate::net::error_chain::chain;
 use crate::net::secret::Secret;
 
@@ -189,7 +190,7 @@ impl Routes {
         })
     }
 
-    async fn tunnel(&self, target: &Authority) -> Result<Answer, String> {
+    async fn tunnel(&self, target: &Authority) -> Result<Answer<AnyStream>, String> {
         if target.port_u16() == Some(443) && self.names.has(target.host()) {
             let answer = self.dialer.tunnel(&self.gateway, target).await;
             return answer.map_err(|error| format!("cannot reach the gateway at {}: {error}", self.url));
@@ -208,7 +209,12 @@ impl Routes {
     }
 
     /// A tunnel through the caller's own proxy.
-    async fn through(&self, proxy: &Intercept, target: &Authority, uri: http::Uri) -> io::Result<Answer> {
+    async fn through(
+        &self,
+        proxy: &Intercept,
+        target: &Authority,
+        uri: http::Uri,
+    ) -> io::Result<Answer<AnyStream>> {
         let is_https = match proxy.uri().scheme_str() {
             Some("http") => false,
             Some("https") => true,

@@ -28,6 +28,13 @@ pub enum Refusal {
         /// Why not, and what to do.
         why: String,
     },
+    /// A host that is not Box's cannot be reached by a tunnel.
+    TunnelUnreachable {
+        /// As the caller wrote it.
+        host: String,
+        /// For the log.
+        cause: String,
+    },
     /// A request in a tunnel is for another host than the tunnel.
     NotOfThisTunnel {
         /// As the caller wrote it; it has the characters of a host name only.
@@ -155,7 +162,9 @@ impl Refusal {
             Self::NotFound | Self::NoCertificateAuthority => (StatusCode::NOT_FOUND, "not_found"),
             Self::CredentialsRefused => (StatusCode::BAD_GATEWAY, "credentials_refused"),
             Self::UpstreamUnauthorized => (StatusCode::BAD_GATEWAY, "upstream_unauthorized"),
-            Self::UpstreamUnreachable(_) => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
+            Self::UpstreamUnreachable(_) | Self::TunnelUnreachable { .. } => {
+                (StatusCode::BAD_GATEWAY, "upstream_unreachable")
+            }
             Self::UpstreamProtocolError(_) => (StatusCode::BAD_GATEWAY, "upstream_protocol_error"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
@@ -169,6 +178,7 @@ impl Refusal {
             Self::BadRequest(what) => (*what).to_owned(),
             Self::MethodNotAllowed => "TRACE is not served here, nor CONNECT inside a tunnel or without a [forward_proxy] in proxy.toml.".to_owned(),
             Self::TunnelNotAllowed { host, why } => format!("No way leads to {host}: {why}."),
+            Self::TunnelUnreachable { host, .. } => format!("{host} cannot be reached."),
             Self::NotOfThisTunnel { host, asked } => {
                 format!("This tunnel was opened to {asked}; a request for {host}, or a handshake for another name, has no place in it.")
             }
@@ -253,7 +263,9 @@ impl Refusal {
             }
             Self::CredentialsRefused => "boxgate; error=proxy_configuration_error",
             Self::UpstreamUnauthorized => "boxgate; error=proxy_configuration_error; received-status=401",
-            Self::UpstreamUnreachable(_) => "boxgate; error=destination_unavailable",
+            Self::UpstreamUnreachable(_) | Self::TunnelUnreachable { .. } => {
+                "boxgate; error=destination_unavailable"
+            }
             Self::UpstreamProtocolError(_) => "boxgate; error=http_protocol_error",
             Self::UpstreamTimeout => "boxgate; error=http_response_timeout",
             Self::TokenUnavailable { .. } => "boxgate; error=destination_unavailable",
@@ -270,6 +282,7 @@ impl Refusal {
             Self::BadRequest(_)
             | Self::MethodNotAllowed
             | Self::TunnelNotAllowed { .. }
+            | Self::TunnelUnreachable { .. }
             | Self::NotOfThisTunnel { .. }
             | Self::ProxyAuthenticationRequired(_)
             | Self::NoAppForProxy
@@ -351,6 +364,7 @@ impl fmt::Display for Refusal {
             Self::UpstreamUnreachable(cause)
             | Self::UpstreamProtocolError(cause)
             | Self::LoopDetected(cause) => f.write_str(cause),
+            Self::TunnelUnreachable { host, cause } => write!(f, "cannot connect to {host}: {cause}"),
             other => f.write_str(&other.message()),
         }
     }

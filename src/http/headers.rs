@@ -44,7 +44,7 @@ fn passes_to_box(name: &HeaderName) -> bool {
                 // What Box's clients send (Box guides, official SDKs, UI Elements).
                 | "as-user" | "boxapi" | "box-version" | "box-notifications" | "x-rep-hints" | "x-box-ua"
                 | "x-box-client-name" | "x-box-client-version" | "x-box-client-event-info"
-                | "x-file-name" | "x-file-size"
+                | "x-file-name" | "x-file-size" | "x-box-ai-library"
                 // W3C Trace Context.
                 | "traceparent" | "tracestate"
         ),

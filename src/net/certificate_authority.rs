@@ -10,17 +10,18 @@
 use std::fs;
 use std::io;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256,
-    PublicKeyData, SanType,
+    PublicKeyData, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tracing::warn;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
@@ -75,6 +76,14 @@ impl CertificateAuthority {
         let shown = |error: &dyn std::fmt::Display| {
             io::Error::other(format!("the forward proxy's CA, {}: {error}", file.display()))
         };
+        if let Ok(found) = fs::metadata(&file)
+            && found.permissions().mode() & 0o077 != 0
+        {
+            warn!(
+                "{} can be read or written by others than its owner: whoever reads its key can vouch for Box's hosts to your callers; chmod 600, or remove it so that a new CA is made",
+                file.display()
+            );
+        }
         let generations = match fs::read(&file).map(Zeroizing::new) {
             Ok(pem) => generations(&pem, &pem).map_err(|error| {
                 shown(&format!("{error}; put the file back, or remove it so that a new CA is made, which callers must fetch anew"))
@@ -115,8 +124,15 @@ impl CertificateAuthority {
         if self.generations.iter().all(|made| made.not_after < now + OVERLAP) {
             let next = Generation::new(now).map_err(io::Error::other)?;
             let kept = self.generations.iter().filter(|made| made.not_after > now).chain([&next]);
-            write(file, &kept.filter_map(Generation::secret_pem).collect::<Vec<_>>())?;
-            self.generations.push(next);
+            let is_first = self.generations.is_empty();
+            let parts: Vec<_> = kept.filter_map(Generation::secret_pem).collect();
+            if write(file, &parts, is_first)? {
+                self.generations.push(next);
+            } else {
+                // Another gateway was quicker.
+                let pem = Zeroizing::new(fs::read(file)?);
+                self.generations = generations(&pem, &pem).map_err(io::Error::other)?;
+            }
             changed = true;
         }
         let count = self.generations.len();
@@ -146,6 +162,7 @@ impl CertificateAuthority {
         params.distinguished_name = named(host);
         params.subject_alt_names =
             vec![SanType::DnsName(host.try_into().map_err(|_| format!("{host:?} is no host name"))?)];
+        params.serial_number = Some(serial_number());
         params.not_before = (now - BACKDATED).into();
         params.not_after = not_after.into();
         params.is_ca = IsCa::ExplicitNoCa;
@@ -167,6 +184,7 @@ impl Generation {
         let params = |what: &str, constraint, purposes: &[ExtendedKeyUsagePurpose]| {
             let mut params = CertificateParams::default();
             params.distinguished_name = named(&format!("boxgate {what} {year} {number:08x}"));
+            params.serial_number = Some(serial_number());
             params.not_before = (now - BACKDATED).into();
             params.not_after = not_after.into();
             params.is_ca = IsCa::Ca(constraint);
@@ -199,6 +217,15 @@ impl Generation {
             key.as_str()
         )))
     }
+}
+
+/// Of its own for each certificate of an issuer (RFC 5280 §4.1.2.2): positive, at most 20 bytes.
+fn serial_number() -> SerialNumber {
+    let mut number = fastrand::u128(..).to_be_bytes();
+    if let Some(first) = number.first_mut() {
+        *first = *first & 0x7f | 0x40;
+    }
+    SerialNumber::from(number.to_vec())
 }
 
 fn named(name: &str) -> DistinguishedName {
@@ -274,22 +301,29 @@ fn certificate_pem(der: &CertificateDer<'_>) -> String {
     pem::encode_config(&pem::Pem::new("CERTIFICATE", der.to_vec()), unix)
 }
 
-/// Replaces the file as a whole. Nobody else may read it.
-fn write(file: &Path, parts: &[Zeroizing<String>]) -> io::Result<()> {
+/// Writes the file as a whole; nobody else may read it. `is_new`: it takes the place of none, and the answer is whether
+/// there was none.
+fn write(file: &Path, parts: &[Zeroizing<String>], is_new: bool) -> io::Result<bool> {
     if let Some(folder) = file.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    let beside = file.with_extension(format!("{}.tmp", std::process::id()));
+    let beside = file.with_extension(format!("{}-{:016x}.tmp", std::process::id(), fastrand::u64(..)));
     let written = (|| {
         let mut open = fs::OpenOptions::new();
-        let mut out = open.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut out = open.write(true).create_new(true).mode(0o600).open(&beside)?;
         for part in parts {
             out.write_all(part.as_bytes())?;
         }
         out.sync_all()?;
-        fs::rename(&beside, file)
+        if !is_new {
+            return fs::rename(&beside, file).map(|()| true);
+        }
+        match fs::hard_link(&beside, file) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            linked => linked.map(|()| true),
+        }
     })();
-    if written.is_err() {
+    if is_new || written.is_err() {
         let _ = fs::remove_file(&beside);
     }
     written
@@ -377,5 +411,20 @@ mod tests {
         let intermediate = pem.split_at(pem.rfind("-----BEGIN").unwrap()).1.to_owned();
         assert!(refused(&intermediate, &kept).contains("root that signed"), "{intermediate}");
         assert!(refused("", &kept).contains("private key"));
+    }
+
+    #[test]
+    fn gateways_that_start_at_once_have_one_authority() {
+        let (folder, now) = (Folder::new(), crate::net::clock::Clock::real().wall());
+        let opened: Vec<_> = (0..8)
+            .map(|_| {
+                let folder = folder.0.clone();
+                std::thread::spawn(move || CertificateAuthority::open(&folder, now).unwrap().pem())
+            })
+            .collect();
+        let pems: std::collections::BTreeSet<String> =
+            opened.into_iter().map(|opening| opening.join().unwrap()).collect();
+        assert_eq!(pems.len(), 1);
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
     }
 }

@@ -4,6 +4,7 @@ pub mod address; // where to listen
 pub mod ca_chain; // what of a gateway's may be trusted
 pub mod certificate_authority; // of the forward proxy
 pub mod clock; // time is handed in
+pub(crate) mod connect_request; // to a proxy on the way
 pub mod connection_limit; // of callers
 pub mod descriptors;
 pub mod egress_proxy; // on the way to Box

@@ -51,22 +51,48 @@ impl Default for Relayed {
 /// Copies until both directions have ended. The end of one is passed on and leaves the other open (half-close).
 ///
 /// # Errors
-/// Reading or writing failed on either side.
+/// Reading or writing failed, with the side on which it did.
 pub async fn relay(
     one: &mut (impl AsyncRead + AsyncWrite + Unpin),
     other: &mut (impl AsyncRead + AsyncWrite + Unpin),
     relayed: &Relayed,
-) -> io::Result<()> {
+) -> Result<(), (Side, io::Error)> {
     let (mut forth, mut back) = (Direction::default(), Direction::default());
     poll_fn(|cx| {
-        let first = forth.poll(cx, one, other, &relayed.forth, &relayed.moved)?;
-        let second = back.poll(cx, other, one, &relayed.back, &relayed.moved)?;
+        let first = forth.poll(cx, one, other, &relayed.forth, &relayed.moved);
+        let first = first.map_err(|(end, error)| (end.of(Side::One, Side::Other), error))?;
+        let second = back.poll(cx, other, one, &relayed.back, &relayed.moved);
+        let second = second.map_err(|(end, error)| (end.of(Side::Other, Side::One), error))?;
         match (first, second) {
             (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
             _ => Poll::Pending,
         }
     })
     .await
+}
+
+/// Which of the two sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The first.
+    One,
+    /// The second.
+    Other,
+}
+
+/// An end of a direction.
+enum End {
+    Read,
+    Written,
+}
+
+impl End {
+    fn of(self, from: Side, to: Side) -> Side {
+        match self {
+            Self::Read => from,
+            Self::Written => to,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -87,29 +113,30 @@ impl Direction {
         to: &mut (impl AsyncWrite + Unpin),
         count: &Cell<u64>,
         moved: &Cell<Instant>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<Result<(), (End, io::Error)>> {
+        let written = |error| (End::Written, error);
         while !self.has_ended {
             if let Some(rest) = self.buffer.get(self.sent..).filter(|rest| !rest.is_empty()) {
-                let written = ready!(Pin::new(&mut *to).poll_write(cx, rest))?;
-                if written == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                let count_written = ready!(Pin::new(&mut *to).poll_write(cx, rest)).map_err(written)?;
+                if count_written == 0 {
+                    return Poll::Ready(Err(written(io::ErrorKind::WriteZero.into())));
                 }
-                self.sent += written;
+                self.sent += count_written;
                 self.unflushed = true;
-                count.set(count.get() + written as u64);
+                count.set(count.get() + count_written as u64);
                 moved.set(Instant::now());
                 continue;
             }
             if self.read_ended {
-                ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(written)?;
                 self.has_ended = true;
                 continue;
             }
-            match self.poll_read(cx, from)? {
+            match self.poll_read(cx, from).map_err(|error| (End::Read, error))? {
                 Poll::Ready(()) => {}
                 Poll::Pending => {
                     if self.unflushed {
-                        ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                        ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(written)?;
                         self.unflushed = false;
                     }
                     return Poll::Pending;

@@ -5,17 +5,20 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
+use tokio::io::BufReader;
 use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
 use crate::http::error::Refusal;
 use crate::http::host::Host;
+use crate::net::connect_request::{Answer, connect};
 use crate::net::descriptors::{Room, UpstreamRoom};
 use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
@@ -36,7 +39,12 @@ pub struct BlindTunnels {
     pub connect_timeout: Duration,
     /// Descriptors, shared with the connections to Box.
     pub room: UpstreamRoom,
+    /// Names that are looked up at once, see [`LOOK_UPS`].
+    pub look_ups: Arc<Semaphore>,
 }
+
+/// Of 512 threads that the runtime has for look-ups.
+pub const LOOK_UPS: usize = 64;
 
 impl BlindTunnels {
     /// Connects to a host that is listed. `authority`: `HOST:PORT` as the caller wrote it.
@@ -48,7 +56,7 @@ impl BlindTunnels {
         host: Host<'_>,
         port: u16,
         authority: &str,
-    ) -> Result<(TcpStream, Room), Refusal> {
+    ) -> Result<(BufReader<TcpStream>, Room), Refusal> {
         let refused = |why: String| Refusal::TunnelNotAllowed { host: authority.to_owned(), why };
         if !self.list.lists(host, port) {
             return Err(refused(
@@ -57,36 +65,41 @@ impl BlindTunnels {
         }
         // Content gets no more than its share either: what waits in a tunnel must not keep others from the API.
         let room = self.room.try_take(true).ok_or(Refusal::Overloaded("upstream-connections".into()))?;
-        let unreachable =
-            |cause: String| Refusal::UpstreamUnreachable(format!("cannot connect to {authority}: {cause}"));
+        let unreachable = |cause: String| Refusal::TunnelUnreachable { host: authority.to_owned(), cause };
         let deadline = Instant::now() + self.connect_timeout;
         let late = |_| unreachable(format!("not established in {:?}", self.connect_timeout));
         let uri =
             format!("https://{authority}/").parse::<Uri>().map_err(|error| unreachable(error.to_string()))?;
         let stream = match self.egress.intercept(&uri) {
             Some(proxy) => {
-                let tcp = OutwardTcp::new(self.own.clone(), self.connect_timeout);
-                let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
-                if let Some(credentials) = proxy.basic_auth() {
-                    tunnel = tunnel.with_auth(credentials.clone());
-                }
-                let connected = timeout_at(deadline, tunnel.call(uri)).await.map_err(late)?;
-                let failed = |cause: String, is_loop| match is_loop {
-                    true => Refusal::LoopDetected(cause),
-                    false => unreachable(cause),
+                let through = async {
+                    let mut tcp = OutwardTcp::new(self.own.clone(), self.connect_timeout);
+                    let stream =
+                        tcp.call(proxy.uri().clone()).await.map_err(|error| match is_loop(&*error) {
+                            true => Refusal::LoopDetected(chain(&*error)),
+                            false => unreachable(format!("through the proxy: {}", chain(&*error))),
+                        })?;
+                    let target = uri.authority().ok_or_else(|| unreachable("no host".to_owned()))?;
+                    // What the host says first may come together with the proxy's answer.
+                    let stream = BufReader::new(stream.into_inner());
+                    match connect(stream, target, proxy.basic_auth()).await {
+                        Ok(Answer::Open(stream)) => Ok(stream),
+                        Ok(Answer::Refused(refusal)) => Err(unreachable(format!(
+                            "the proxy answers {} {}",
+                            refusal.status, refusal.reason
+                        ))),
+                        Err(error) => Err(unreachable(format!("through the proxy: {error}"))),
+                    }
                 };
-                connected
-                    .map_err(|error| {
-                        failed(format!("through the proxy: {}", chain(&error)), is_loop(&error))
-                    })?
-                    .into_inner()
+                timeout_at(deadline, through).await.map_err(late)??
             }
             None => {
                 let addresses: Vec<SocketAddr> = match host {
                     Host::Ip(address) => vec![SocketAddr::new(address, port)],
                     Host::Name(name) => {
-                        let found = timeout_at(deadline, lookup_host((name, port))).await.map_err(late)?;
-                        found.map_err(|error| unreachable(error.to_string()))?.collect()
+                        let looking = self.look_up(name, port)?;
+                        let found = timeout_at(deadline, looking).await.map_err(late)?;
+                        found.map_err(|error| unreachable(error.to_string()))?
                     }
                 };
                 let allowed: Vec<SocketAddr> =
@@ -96,15 +109,32 @@ impl BlindTunnels {
                         "it leads to addresses that are not public; such an address must be listed itself in tunnel of [forward_proxy], and the gateway's own never are reached".to_owned(),
                     ));
                 }
-                timeout_at(deadline, dial(&allowed))
-                    .await
-                    .map_err(late)?
-                    .map_err(|error| unreachable(error.to_string()))?
+                {
+                    let dialled = timeout_at(deadline, dial(&allowed)).await.map_err(late)?;
+                    BufReader::new(dialled.map_err(|error| unreachable(error.to_string()))?)
+                }
             }
         };
-        let _ = stream.set_nodelay(true);
-        unsent::bound(&stream, unsent::CALLER);
+        let _ = stream.get_ref().set_nodelay(true);
+        unsent::bound(stream.get_ref(), unsent::CALLER);
         Ok((stream, room))
+    }
+
+    /// Looks a name up. The system's resolver cannot be interrupted: however long it takes, few threads wait for it here,
+    /// since Box's names are looked up by the same ones.
+    fn look_up(
+        &self,
+        name: &str,
+        port: u16,
+    ) -> Result<impl Future<Output = io::Result<Vec<SocketAddr>>> + use<>, Refusal> {
+        let room = self.look_ups.clone().try_acquire_owned();
+        let room = room.map_err(|_| Refusal::Overloaded("tunnel-look-ups".into()))?;
+        let name = name.to_owned();
+        let looking = tokio::spawn(async move {
+            let _room = room;
+            Ok(lookup_host((name, port)).await?.collect())
+        });
+        Ok(async { looking.await.map_err(io::Error::other)? })
     }
 
     fn may_dial(&self, address: SocketAddr) -> bool {

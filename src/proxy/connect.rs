@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use http::Version;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 
 use super::forward_proxy::ForwardProxy;
@@ -32,7 +33,7 @@ pub enum Tunnel {
     /// The gateway ends TLS in it.
     Box(Arc<Inside>),
     /// It is connected, and nothing in it is looked into.
-    Blind(TcpStream, Room),
+    Blind(BufReader<TcpStream>, Room),
 }
 
 /// Judges a CONNECT; a blind tunnel is connected as well. The second value is a place among callers' connections, where

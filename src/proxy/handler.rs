@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::access::admission;
 use crate::access::browser::Page;
@@ -274,6 +274,8 @@ fn refuse(refusal: &Refusal, mut exchange: Exchange) -> (Response<Bytes>, Exchan
     let request_id = exchange.request_id_text();
     match refusal {
         Refusal::CredentialsRefused => error!(request_id, code, "{refusal}"),
+        // That of a host that is none of Box's is between it and the program.
+        Refusal::TunnelUnreachable { .. } => debug!(request_id, code, "{refusal}"),
         _ if status.is_server_error() => warn!(request_id, code, "{refusal}"),
         _ => {}
     }

@@ -7,17 +7,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::header::HOST;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use jiff::Timestamp;
 
 use crate::access::caller::Caller;
 use crate::access::cors::Reader;
-use crate::http::headers;
+use crate::http::host::Host;
+use crate::http::{headers, host};
 use crate::limits::limiter::Admission;
 use crate::proxy::worker::Worker;
-use crate::routing::route;
+use crate::routing::box_hosts::Named;
+use crate::routing::{box_hosts, route};
 use crate::telemetry::log::LogFormat;
-use crate::telemetry::metrics::{self, AnsweredBy, Labels};
+use crate::telemetry::metrics;
+use crate::telemetry::metrics::{AnsweredBy, Labels};
 use crate::upstream::request_body::Progress;
 
 /// How a request ended.
@@ -80,7 +85,10 @@ impl Exchange {
             app: None,
             identity: None,
             template: match &caller.inside {
-                None => route::template(uri.path()),
+                None => match named(&worker, &uri, headers) {
+                    None => route::template(uri.path()),
+                    Some(named) => route::template_at(&named, uri.path()),
+                },
                 Some(inside) => route::template_at(&inside.named, uri.path()),
             },
             untold: false,
@@ -267,6 +275,16 @@ impl Exchange {
             ("attempts", Some(Value::Number(u64::from(self.attempts)))),
         ]
     }
+}
+
+/// The host of Box that a request names itself outside of a tunnel. It is not judged yet whether it may.
+fn named(worker: &Worker, uri: &Uri, headers: &HeaderMap) -> Option<Named> {
+    worker.forward_proxy()?;
+    let field = || headers.get(HOST)?.to_str().ok();
+    let authority = uri.authority().map(Authority::as_str).or_else(field)?;
+    let (host, _) = host::parse(authority)?;
+    let Host::Name(name) = host else { return None };
+    box_hosts::named(&worker.config().hosts, name)
 }
 
 type Field<'a> = (&'static str, Option<Value<'a>>);

@@ -182,7 +182,16 @@ impl Apps {
         }
         // The path is Box's.
         match of.user {
-            Some(user) => self.named(user, client, claim).map(|(place, app)| (place, app, path)),
+            Some(user) => {
+                let (place, app) = self.named(user, client, claim)?;
+                // A key that is shown must be right, even where none is needed.
+                match (key, &app.keys) {
+                    (ShownKey::Key(shown), Some(keys)) if keys.contain(shown) => {}
+                    (ShownKey::Key(_), _) => return Err(Refusal::KeyMissing),
+                    (ShownKey::Nothing | ShownKey::NotNeeded, _) => {}
+                }
+                Ok((place, app, path))
+            }
             None => match self.choose_by_path("/", host, client, claim, key) {
                 Ok((place, app, _)) => Ok((place, app, path)),
                 Err(Refusal::NoSuchApp) => Err(Refusal::NoAppForProxy),

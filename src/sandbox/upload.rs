@@ -55,7 +55,7 @@ pub(super) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answe
 }
 
 async fn new_file(call: &Call<'_>, body: &mut Received) -> Result<Answer, Refusal> {
-    let form = read(call, body).await?;
+    let form = read(call, body, None).await?;
     let name = text(&form.attributes, "/name")?;
     let parent = text(&form.attributes, "/parent/id")?;
     let mut store = call.world.store();
@@ -68,7 +68,8 @@ async fn new_file(call: &Call<'_>, body: &mut Received) -> Result<Answer, Refusa
 
 async fn new_version(call: &Call<'_>, id: &str, body: &mut Received) -> Result<Answer, Refusal> {
     matching(call, call.world.store().file(id)?)?;
-    let form = read(call, body).await?;
+    // The file is known already; the older SDKs send nothing but its content.
+    let form = read(call, body, Some(json!({}))).await?;
     let mut store = call.world.store();
     // Others may have changed the file while this upload was under way.
     let key = matching(call, store.file(id)?)?;
@@ -82,7 +83,8 @@ async fn new_version(call: &Call<'_>, id: &str, body: &mut Received) -> Result<A
     Ok(answer::json(StatusCode::CREATED, &json!({ "total_count": 1, "entries": [file] })))
 }
 
-async fn read(call: &Call<'_>, body: &mut Received) -> Result<Form, Refusal> {
+/// `attributes`: those of a form that has none before the file.
+async fn read(call: &Call<'_>, body: &mut Received, mut attributes: Option<Value>) -> Result<Form, Refusal> {
     let headers = &call.head.headers;
     let boundary = headers
         .get(CONTENT_TYPE)
@@ -90,7 +92,6 @@ async fn read(call: &Call<'_>, body: &mut Received) -> Result<Form, Refusal> {
         .and_then(|value| multer::parse_boundary(value).ok())
         .ok_or_else(|| Refusal::error(415, "unsupported_media_type", "Unsupported Media Type"))?;
     let mut form = Multipart::new(BodyDataStream::new(body), boundary);
-    let mut attributes = None;
     while let Some(mut field) = form.next_field().await.map_err(|_| unreadable())? {
         if field.name() == Some("attributes") {
             attributes = Some(read_attributes(&mut field).await?);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
@@ -35,7 +35,7 @@ use crate::net::tls_client::Trust;
 use crate::oauth::client_credentials::Grant;
 use crate::oauth::http_client::token_client;
 use crate::oauth::token_cache::Tokens;
-use crate::proxy::blind_tunnel::BlindTunnels;
+use crate::proxy::blind_tunnel::{BlindTunnels, LOOK_UPS};
 use crate::proxy::forward_proxy::{Certificates, ForwardProxy};
 use crate::proxy::worker::{Shared, Worker};
 use crate::telemetry::access_log::AccessLog;
@@ -305,6 +305,7 @@ fn forward_proxy(
         own,
         connect_timeout: config.upstream.connect_timeout,
         room: room.clone(),
+        look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
     };
     Ok(Some(Arc::new(ForwardProxy::new(certificates, blind))))
 }

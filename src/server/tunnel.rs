@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use rustls::{AlertDescription, Error};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -21,7 +21,7 @@ use super::socket::Socket;
 use crate::access::caller::Caller;
 use crate::access::caller::Inside;
 use crate::net::descriptors::Room;
-use crate::net::relay::{Relayed, relay};
+use crate::net::relay::{Relayed, Side, relay};
 use crate::proxy::connect::Tunnel;
 use crate::proxy::request_record::{End, Exchange};
 use crate::proxy::worker::Worker;
@@ -33,14 +33,14 @@ const QUIET: Duration = Duration::from_secs(1);
 pub(super) struct Rewound {
     ahead: Bytes,
     socket: Box<dyn Socket>,
-    /// The caller has said something in the tunnel.
-    was_read: bool,
+    /// Something was answered in the tunnel: the caller has seen a certificate.
+    was_answered: bool,
 }
 
 impl Rewound {
     /// `ahead`: what was read already.
     pub(super) fn new(socket: impl Socket, ahead: Bytes) -> Self {
-        Self { ahead, socket: Box::new(socket), was_read: false }
+        Self { ahead, socket: Box::new(socket), was_answered: false }
     }
 }
 
@@ -50,23 +50,21 @@ impl AsyncRead for Rewound {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
         if self.ahead.is_empty() {
-            std::task::ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
-        } else {
-            let count = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead.split_to(count));
-            if !self.ahead.has_remaining() {
-                self.ahead = Bytes::new();
-            }
+            return Pin::new(&mut self.socket).poll_read(cx, buf);
         }
-        self.was_read |= buf.filled().len() > before;
+        let count = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead.split_to(count));
+        if !self.ahead.has_remaining() {
+            self.ahead = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Rewound {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.was_answered = true;
         Pin::new(&mut self.socket).poll_write(cx, buf)
     }
 
@@ -75,6 +73,7 @@ impl AsyncWrite for Rewound {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.was_answered = true;
         Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
     }
 
@@ -170,7 +169,7 @@ async fn handshake(
     let socket = match shaken {
         Ok(Ok(socket)) => Box::new(socket),
         Ok(Err((error, socket))) => {
-            return failed(&error.to_string(), socket.was_read && is_mistrust(&error));
+            return failed(&error.to_string(), socket.was_answered && is_mistrust(&error));
         }
         Err(_) => return failed(&format!("it was not finished in {limit:?}"), false),
     };
@@ -226,7 +225,7 @@ async fn blind(
     worker: &Worker,
     connections: &Connections,
     mut socket: Rewound,
-    (mut stream, _room): (TcpStream, Room),
+    (mut stream, _room): (BufReader<TcpStream>, Room),
     mut record: Record,
 ) {
     let _counted = worker.tally().connection();
@@ -235,9 +234,12 @@ async fn blind(
     let end = tokio::select! {
         copied = relay(&mut socket, &mut stream, &record.relayed) => match copied {
             Ok(()) => End::Complete,
-            Err(error) => {
+            Err((side, error)) => {
                 debug!("a blind tunnel broke off: {error}");
-                End::CallerLeft
+                // What broke off must not pass for whole: the other side is broken off too.
+                socket.abort();
+                stream.get_ref().abort();
+                if side == Side::One { End::CallerLeft } else { End::BoxBroke }
             }
         },
         () = record.relayed.idle(idle_limit) => End::Complete,

@@ -12,17 +12,17 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn the_python_sdk_10_works_through_the_gateway() {
-    run(&clients().join("py10/bin/python"), "py10_workflow.py", 26).await;
+    run(&Bench::start().await, &clients().join("py10/bin/python"), "py10_workflow.py", &[], 26).await;
 }
 
 #[tokio::test]
 async fn the_python_sdk_3_works_through_the_gateway() {
-    run(&clients().join("py3/bin/python"), "py3_workflow.py", 26).await;
+    run(&Bench::start().await, &clients().join("py3/bin/python"), "py3_workflow.py", &[], 26).await;
 }
 
 #[tokio::test]
 async fn the_node_sdk_works_through_the_gateway() {
-    run(Path::new("node"), "node_workflow.js", 27).await;
+    run(&Bench::start().await, Path::new("node"), "node_workflow.js", &[], 27).await;
 }
 
 fn root() -> &'static Path {
@@ -36,24 +36,9 @@ pub fn clients() -> PathBuf {
     clients
 }
 
-/// `steps`: how many the script has; each must say that it went well.
-async fn run(program: &Path, script: &str, steps: usize) {
-    let modules = clients().join("node/node_modules");
-    let bench = Bench::start().await;
-    let said = std::env::temp_dir().join(format!("boxgate-it-{}-{script}", std::process::id()));
-    let out = File::create(&said).unwrap();
-    let mut command = Command::new(program);
-    command
-        .arg(root().join("tests/clients").join(script))
-        .arg(bench.url(""))
-        .env("NODE_PATH", modules)
-        // What a developer's machine may have set for other hosts.
-        .env("NO_PROXY", "*")
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .stdout(out.try_clone().unwrap())
-        .stderr(out);
-    let status = finished(command).await;
-    let said = fs::read_to_string(&said).inspect(|_| fs::remove_file(&said).unwrap()).unwrap();
+/// `arguments`: after the gateway's URL. `steps`: how many the script has; each must say that it went well.
+pub async fn run(bench: &Bench, program: &Path, script: &str, arguments: &[&str], steps: usize) {
+    let (status, said) = said(bench, program, script, arguments).await;
     let well = |line: &&str| line.starts_with("{\"step\"") && line.replace(' ', "").contains("\"ok\":true");
     let done = said.lines().filter(well).count();
     assert!(
@@ -61,6 +46,33 @@ async fn run(program: &Path, script: &str, steps: usize) {
         "{script}: {done} of {steps} steps, {}\n{said}",
         status.map_or_else(|| format!("ended after {LIMIT:?}"), |status| status.to_string()),
     );
+}
+
+/// How a script ended, `None` where it did not end in time, and what it said.
+pub async fn said(
+    bench: &Bench,
+    program: &Path,
+    script: &str,
+    arguments: &[&str],
+) -> (Option<ExitStatus>, String) {
+    let modules = clients().join("node/node_modules");
+    let said = std::env::temp_dir().join(format!("boxgate-it-{}-{}", std::process::id(), fastrand::u64(..)));
+    let out = File::create(&said).unwrap();
+    let mut command = Command::new(program);
+    command
+        .arg(root().join("tests/clients").join(script))
+        .arg(bench.url(""))
+        .args(arguments)
+        .env("NODE_PATH", modules)
+        // What a developer's machine may have set for other hosts.
+        .env("NO_PROXY", "*")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdout(out.try_clone().unwrap())
+        .stderr(out);
+    let status = finished(command).await;
+    let text = fs::read_to_string(&said).unwrap();
+    fs::remove_file(&said).unwrap();
+    (status, text)
 }
 
 /// `None` where it did not end in time, and was ended. Asks now and then, since the bench runs meanwhile.

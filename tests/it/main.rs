@@ -28,6 +28,7 @@ mod rewriting; // URLs and tokens in answers
 mod sessions; // uploads in parts, the long poll
 mod stalled; // callers that hold things up
 mod tokens; // single flight, 401s, refusals, back-off
+mod tools; // other programs, unchanged
 mod tunnels; // programs that have Box's hosts built in
 mod whole; // what broke off never passes for whole
 mod wire; // targets, headers, routing, protocols

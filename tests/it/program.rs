@@ -1,6 +1,6 @@
 //! The program as its user meets it: the real binary as a child process, in front of a sandbox of Box.
 
-mod harness; // the child and its Box
+pub(crate) mod harness; // the child and its Box
 mod client; // a plain client
 mod command; // flags, files, exit codes
 mod certificates; // authorities and what they sign

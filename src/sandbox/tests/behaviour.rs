@@ -241,6 +241,8 @@ async fn uploads_are_checked_taken_and_versioned() {
     assert_eq!(stale.status(), 412);
     let made = json(post(&version, &next).send().await.unwrap()).await;
     assert_eq!((&made["entries"][0]["etag"], &made["entries"][0]["size"]), (&json!("1"), &json!(11)));
+    let bare = json(post(&version, &[("content", "hello")]).send().await.unwrap()).await;
+    assert_eq!((&bare["entries"][0]["etag"], &bare["entries"][0]["name"]), (&json!("2"), &json!("a.txt")));
 }
 
 /// What is too large to keep is served as zeros; neither way does it have to fit into memory.

@@ -23,7 +23,8 @@ async fn an_allowed_page_uses_a_gateway_on_loopback() {
 
 #[tokio::test]
 async fn an_allowed_page_uses_a_gateway_with_tls() {
-    allowed(&tls(), "https://localhost", "pages.example").await;
+    let browser = Browser::shared();
+    allowed(&tls(&browser), "https://localhost", "pages.example").await;
 }
 
 /// Without Fetch Metadata: images are known by their `Referer` alone.
@@ -42,8 +43,8 @@ async fn another_page_does_nothing_where_one_is_allowed() {
     }
 }
 
-pub(super) fn tls() -> String {
-    let browser = Browser::shared();
+/// With the browser's certificate, whose files go when the browser does.
+pub(super) fn tls(browser: &Browser) -> String {
     let file = |name| browser.folder().join(name).display().to_string();
     let (cert, key) = (file("tls.crt"), file("tls.key"));
     format!("[listen]\naddress = \"127.0.0.1:0\"\ntls = {{ cert = {cert:?}, key = {key:?} }}")
@@ -59,7 +60,6 @@ pub(super) fn port(bench: &Bench) -> &str {
 
 /// `scheme`: of the gateway, with its name; `host`: of the page.
 async fn allowed(listen: &str, scheme: &str, host: &str) {
-    // The file of the certificate lives as long as the browser.
     let mut page = Page::open().await;
     let site = Site::start().await;
     let bench = Bench::with(&with_origin(listen, &site.origin(host))).await;

@@ -10,7 +10,7 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use serde_json::{Value, json};
 
 use super::allowed::{LOOPBACK, port, tls, with_origin};
-use super::chromium::Page;
+use super::chromium::{Browser, Page};
 use super::demo::UNTIL;
 use super::site::Site;
 use crate::bench::{Bench, in_time};
@@ -263,7 +263,8 @@ async fn the_uploader_uploads_a_small_file() {
 #[tokio::test]
 async fn the_uploader_uploads_a_large_file_in_parts() {
     let site = Site::secure().await;
-    let shown = Shown::start(&site, "localhost", &tls(), |_| {}).await;
+    let browser = Browser::shared();
+    let shown = Shown::start(&site, "localhost", &tls(&browser), |_| {}).await;
     shown.show("uploader", "ContentUploader", "0").await;
     let sandbox = &shown.bench.sandbox;
     let held = sandbox.hold_replies("/api/2.0/files/upload_sessions/");

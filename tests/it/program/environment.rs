@@ -502,3 +502,29 @@ fn the_words_of_a_refusal_reach_the_program() {
         err(&output)
     );
 }
+
+/// Any user of the machine can connect to loopback: what needs a password elsewhere must not be had there for nothing.
+#[test]
+fn a_proxy_with_a_password_is_not_lent_to_others() {
+    let folder = Folder::new();
+    let gateway = FakeServer::gateway(&Chain::new());
+    for (earlier, asks) in [("http://user:secret@127.0.0.1:9", true), ("http://127.0.0.1:9", false)] {
+        let mut command = exec(&folder, &gateway);
+        let script = "curl --silent --proxy \"http://${HTTPS_PROXY##*@}\" --proxytunnel https://other.example/ -o /dev/null -w '%{http_connect}'";
+        command.env("HTTPS_PROXY", earlier).args(["--", "sh", "-c"]);
+        command.arg(script.replace("##*@", if asks { "##*@" } else { "##http://" }));
+        let status = out(&command.output().unwrap());
+        assert_eq!(status == "407", asks, "{earlier} {status}");
+    }
+}
+
+#[test]
+fn a_list_of_direct_hosts_that_is_no_utf_8_loses_box_too() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = Folder::new();
+    let gateway = FakeServer::gateway(&Chain::new());
+    let mut command = exec(&folder, &gateway);
+    command.env("NO_PROXY", std::ffi::OsStr::from_bytes(b"a\xff.example,api.box.com"));
+    let output = command.args(["--", "printenv", "NO_PROXY"]).output().unwrap();
+    assert!(!out(&output).contains("box.com") && out(&output).contains(".example"), "{output:?}");
+}

@@ -22,10 +22,10 @@ use super::client::{Answer, request};
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder of one test, removed at its end.
-pub(super) struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("boxgate-it-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -33,7 +33,7 @@ impl Folder {
         Self(path)
     }
 
-    pub(super) fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         std::fs::write(&path, text).unwrap();
         path
@@ -140,7 +140,7 @@ pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// The lines of a stream so far, and whether it has ended.
 #[derive(Clone, Default)]
-pub(super) struct Lines(Arc<Noted>);
+pub(crate) struct Lines(Arc<Noted>);
 
 #[derive(Default)]
 struct Noted {
@@ -183,7 +183,7 @@ impl Lines {
     }
 
     /// The first line with all of these parts; waits for it.
-    pub(super) fn wait_for(&self, parts: &[&str]) -> String {
+    pub(crate) fn wait_for(&self, parts: &[&str]) -> String {
         let find = |lines: &[String]| {
             lines.iter().find(|line| parts.iter().all(|part| line.contains(part))).cloned()
         };
@@ -215,7 +215,7 @@ impl Lines {
 }
 
 /// Of the surroundings it sees nothing but where programs and temporary files are.
-pub(super) fn command(program: &str, folder: &Path) -> Command {
+pub(crate) fn command(program: &str, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command
         .current_dir(folder)
@@ -233,15 +233,15 @@ pub(super) fn boxgate(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// A running boxgate; killed when dropped.
-pub(super) struct Program {
+pub(crate) struct Program {
     child: Child,
-    pub(super) out: Lines,
+    pub(crate) out: Lines,
     pub(super) err: Lines,
     /// Where callers connect, as the program says it.
-    pub(super) callers: String,
+    pub(crate) callers: String,
     /// Where operators connect.
     pub(super) operators: String,
-    pub(super) folder: Folder,
+    pub(crate) folder: Folder,
     /// Pipes that stay open, and that nobody reads.
     unread_out: Option<ChildStdout>,
     unread_err: Option<BufReader<ChildStderr>>,
@@ -278,7 +278,7 @@ impl Program {
     }
 
     /// Any command that becomes boxgate; returns when it listens.
-    pub(super) fn spawn(folder: Folder, mut command: Command) -> Self {
+    pub(crate) fn spawn(folder: Folder, mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = Lines::of(child.stdout.take().unwrap());
         let err = Lines::of(child.stderr.take().unwrap());
@@ -397,7 +397,7 @@ impl Program {
     }
 
     /// Waits for the first token.
-    pub(super) fn ready(self) -> Self {
+    pub(crate) fn ready(self) -> Self {
         until("ready", || self.admin("/readyz").status == 200);
         self
     }

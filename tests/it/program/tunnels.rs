@@ -171,3 +171,47 @@ fn a_damaged_ca_is_not_replaced() {
     assert!(said.contains("forward-proxy-ca.pem") && said.contains("put the file back"), "{said}");
     assert_eq!(std::fs::read_to_string(&kept).unwrap(), "-----BEGIN CERTIFICATE-----\nAA\n");
 }
+
+/// A URL that is its own credential does not stand in the log, however it is asked for, and whatever is wrong with it.
+#[test]
+fn a_refused_request_for_a_presigned_url_hides_it() {
+    let mut gate = Gate::start("", "[[app]]\nname = \"keyed\"\nkey = \"k\"");
+    let path = "/d/1/b1!HIDDEN/download";
+    for (target, host, more) in [
+        (format!("http://dl.boxcloud.com{path}"), "dl.boxcloud.com", "Proxy-Authorization: Basic x\r\n"),
+        (format!("http://dl.boxcloud.com{path}"), "dl.boxcloud.com", "X-Boxgate-Key: wrong\r\n"),
+        (format!("http://dl.boxcloud.com{path}"), "other.example", ""),
+        (format!("http://dl.boxcloud.com/{path}"), "dl.boxcloud.com", ""),
+        (format!("http://dl.boxcloud.com{path}"), "dl.boxcloud.com", "Via: 1.1 boxgate\r\n"),
+        (path.to_owned(), "dl.boxcloud.com", ""),
+        (path.to_owned(), "2.realtime.services.box.net:8080", ""),
+    ] {
+        let mut stream = TcpStream::connect(&gate.program.callers).unwrap();
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 4") || answer.starts_with("HTTP/1.1 508"), "{target} {answer}");
+    }
+    let lines = gate.lines().join("\n");
+    assert!(!lines.contains("HIDDEN"), "{lines}");
+    assert!(lines.contains(" path=/_box/dl.boxcloud.com/* "), "{lines}");
+}
+
+#[test]
+fn a_listed_host_that_is_down_is_no_word_in_the_log_for_each_caller() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    drop(server);
+    let at = FakeBox::start();
+    let program =
+        Program::start(&at, &format!("[forward_proxy]\ntunnel = [{address:?}]\n[state]\ndir = \"state\""))
+            .ready();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(&program.callers).unwrap();
+        write!(stream, "CONNECT {address} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 502 {address} cannot be reached.")), "{answer}");
+    }
+    assert!(!program.err.text().contains(&address), "{}", program.err.text());
+}

@@ -165,3 +165,57 @@ async fn a_proxy_on_the_way_out_is_used() {
     let program = Program::new(&bench, "").await;
     assert_eq!(program.get("https://api.box.com/2.0/users/me").await.status(), 200);
 }
+
+/// What broke off must not pass for whole.
+#[tokio::test]
+async fn a_reset_of_one_side_is_a_reset_of_the_other() {
+    let server = Server::start().await;
+    let bench = bench(&format!("{:?}", server.address()), "").await;
+    let mut caller = tunnel::open(&bench, &server.address(), "").await;
+    let mut served = server.accept().await;
+    served.write_all(b"partial").await.unwrap();
+    in_time(caller.read_exact(&mut [0; 7])).await.unwrap();
+    served.set_zero_linger().unwrap();
+    drop(served);
+    let error = in_time(caller.read(&mut [0; 1])).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+
+    let mut caller = tunnel::open(&bench, &server.address(), "").await;
+    let mut served = server.accept().await;
+    caller.write_all(b"partial").await.unwrap();
+    in_time(served.read_exact(&mut [0; 7])).await.unwrap();
+    caller.set_zero_linger().unwrap();
+    drop(caller);
+    let error = in_time(served.read(&mut [0; 1])).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn what_the_host_says_together_with_the_proxy_s_answer_is_not_lost() {
+    let proxy = Server::start().await;
+    let sandbox = boxgate::sandbox::Sandbox::start(Default::default()).await.unwrap();
+    let tables = format!(
+        "[upstream]\nproxy = \"http://{}\"\n[forward_proxy]\ntunnel = [\"other.example:22\"]",
+        proxy.address()
+    );
+    let bench = Bench::before(sandbox, &tables).await;
+    let serving = tokio::spawn(async move {
+        // The gateway asks for tokens by the same proxy.
+        loop {
+            let mut asked = proxy.accept().await;
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(asked.read_u8().await.unwrap());
+            }
+            if head.starts_with(b"CONNECT other.example:22 ") {
+                asked.write_all(b"HTTP/1.1 200 ok\r\n\r\nSSH-2.0-server\r\n").await.unwrap();
+                return asked;
+            }
+        }
+    });
+    let mut caller = tunnel::open(&bench, "other.example:22", "").await;
+    let mut greeting = [0; 16];
+    in_time(caller.read_exact(&mut greeting)).await.unwrap();
+    assert_eq!(&greeting, b"SSH-2.0-server\r\n");
+    drop(serving);
+}

@@ -165,3 +165,44 @@ async fn ten_thousand_names_leave_nothing_behind() {
     let program = Program::new(&bench, "").await;
     assert_eq!(program.get("https://api.box.com/2.0/users/me").await.status(), 200);
 }
+
+/// Over a whole TLS session: RFC 5280 §4.1.2.2, which Firefox insists on.
+#[tokio::test]
+async fn no_two_certificates_have_one_number() {
+    let bench = bench().await;
+    let mut numbers = std::collections::BTreeSet::new();
+    for host in ["api.box.com", "upload.box.com", "dl.boxcloud.com"] {
+        let leaf = super::program::leaf(&bench, host).await;
+        let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+        assert!(leaf.raw_serial().len() <= 20 && leaf.raw_serial()[0] < 0x80);
+        numbers.insert(leaf.raw_serial().to_vec());
+    }
+    assert_eq!(numbers.len(), 3);
+}
+
+#[tokio::test]
+async fn a_wrong_key_in_a_tunnel_is_refused_though_none_is_needed() {
+    let bench =
+        with("[[app]]\nname = \"open\"\n[[app]]\nname = \"keyed\"\npath = \"/k\"\nkey = \"right\"").await;
+    for (user, key, status) in
+        [("open", "wrong", 403), ("keyed:right", "wrong", 403), ("keyed:right", "right", 200)]
+    {
+        let program = Program::new(&bench, user).await;
+        let request = program.request(http::Method::GET, "https://api.box.com/2.0/users/me");
+        assert_eq!(
+            request.header("x-boxgate-key", key).send().await.unwrap().status(),
+            status,
+            "{user} {key}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_its_hello_has_not_seen_a_certificate() {
+    let bench = bench().await;
+    let mut socket = tunnel::open(&bench, "api.box.com:443", "").await;
+    socket.write_all(&[22, 3, 1]).await.unwrap();
+    drop(socket);
+    crate::bench::until(|| async { bench.metric("boxgate_tunnel_handshakes_failed_total").await == 1.0 })
+        .await;
+}
