@@ -146,7 +146,7 @@ mod tests {
     impl Killed {
         fn start(stderr: &str) -> Self {
             let child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "log::tests::panics_once_the_log_has_begun", "--ignored", "--nocapture"])
+                .args(["--exact", "telemetry::log::tests::panics_once_the_log_has_begun", "--ignored", "--nocapture"])
                 .env(CHILD, stderr)
                 .env_remove("RUST_BACKTRACE")
                 .stdout(Stdio::null())
@@ -179,7 +179,7 @@ mod tests {
         let said = io::read_to_string(child.0.stderr.take().unwrap()).unwrap();
         assert_eq!(child.ended().code(), Some(WENT_ON));
         let line = said.lines().find(|line| line.contains("ERROR")).unwrap();
-        for part in ["panicked at src/log.rs:", ": first second", "thread=\"worker-3\""] {
+        for part in ["panicked at src/telemetry/log.rs:", ": first second", "thread=\"worker-3\""] {
             assert!(line.contains(part), "{part} in {said}");
         }
     }

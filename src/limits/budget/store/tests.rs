@@ -303,7 +303,7 @@ fn a_file_that_could_not_grow_is_written_again() {
     let child = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "budget::store::tests::writes_files_that_cannot_grow", "--ignored"])
+        .args(["--exact", "limits::budget::store::tests::writes_files_that_cannot_grow", "--ignored"])
         .env(CHILD, &folder.0)
         .output()
         .unwrap();
