@@ -1,21 +1,19 @@
 //! Starting and stopping: one accepting thread (the caller's), a current-thread runtime for each worker, the tasks
 //! that renew tokens. `upstream.rs` holds the figures behind this choice.
 
-pub mod signals;
+pub mod shutdown; // how far stopping has come
+pub mod signals; // what tells it to stop
 
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
-use crate::access::caller::Caller;
 use crate::admin;
 use crate::config::{Config, ProxyCertificate};
 use crate::limits::budget::spending::Ledger;
@@ -28,9 +26,8 @@ use crate::net::clock::Clock;
 use crate::net::descriptors::{Shares, UpstreamRoom};
 use crate::net::egress_proxy::proxy_matcher;
 use crate::net::leaf_certificates::LeafCertificates;
-use crate::net::listener::{Accepted, Listener};
+use crate::net::listener::Listener;
 use crate::net::own_listeners::OwnListeners;
-use crate::net::peer::Peer;
 use crate::net::tls_client::Trust;
 use crate::oauth::client_credentials::Grant;
 use crate::oauth::http_client::token_client;
@@ -49,13 +46,13 @@ pub(crate) mod frame_watch;
 pub(crate) mod socket;
 pub(crate) mod stream_task;
 mod tunnel;
+mod workers;
 pub(crate) mod watched_socket;
 
-use crate::net::connection_limit::{ConnectionLimit, OpenConnection};
-use connections::Connections;
+use self::shutdown::{Stop, wait_for};
+use self::workers::{WorkerThread, hand_out};
+use crate::net::connection_limit::ConnectionLimit;
 
-/// Idle connections to Box are looked over this often: another worker may wait for their descriptors.
-const SWEEP: Duration = Duration::from_secs(1);
 /// The forward proxy's CA, which lives for years, is looked after this often.
 const MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);
 /// What has been told to end gets this long. It takes milliseconds, unless a thread is stuck; the process ends then
@@ -67,27 +64,6 @@ pub struct Bound {
     callers: Vec<Listener>,
     operators: Vec<Listener>,
     config: Config,
-}
-
-/// How far stopping has come; whoever runs a [`Bound`] moves it on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stop {
-    /// Not yet.
-    No,
-    /// Finish what is in flight, within `drain_delay` and `drain_timeout`.
-    Drain,
-    /// At once.
-    Now,
-}
-
-/// A connection on its way to a worker.
-type Handed = (Accepted, Peer, OpenConnection);
-
-struct WorkerThread {
-    connections: mpsc::UnboundedSender<Handed>,
-    open: Arc<AtomicUsize>,
-    /// Its other half is dropped at the thread's end.
-    ended: oneshot::Receiver<()>,
 }
 
 /// Binds every address of the configuration.
@@ -321,104 +297,4 @@ fn replicas(config: &Config, trust: &Trust) -> io::Result<Option<Arc<Replicas>>>
     };
     let replicas = Replicas::new(settings, trust);
     replicas.map(Arc::new).map(Some).map_err(|error| io::Error::other(format!("[state] redis {error}")))
-}
-
-/// Returns once stopping has come so far, or nobody can say any more.
-async fn wait_for(stop: &mut watch::Receiver<Stop>, far: Stop) {
-    let _ = stop.wait_for(|stop| *stop >= far).await;
-}
-
-async fn hand_out(listener: Listener, workers: Arc<Vec<WorkerThread>>, limit: Arc<ConnectionLimit>) {
-    loop {
-        let (accepted, peer) = listener.accept().await;
-        let Some(counted) = limit.take() else { continue };
-        let least = workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed));
-        if let Some(worker) = least {
-            worker.open.fetch_add(1, Ordering::AcqRel);
-            if worker.connections.send((accepted, peer, counted)).is_err() {
-                worker.open.fetch_sub(1, Ordering::AcqRel);
-            }
-        }
-    }
-}
-
-impl WorkerThread {
-    fn start(
-        number: usize,
-        draining: watch::Receiver<Stop>,
-        make: impl FnOnce() -> Worker + Send + 'static,
-    ) -> io::Result<Self> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let open = Arc::new(AtomicUsize::new(0));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let counted = open.clone();
-        let (ending, ended) = oneshot::channel::<()>();
-        thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            let _ending = ending;
-            let tasks = LocalSet::new();
-            let serving = work(Rc::new(make()), receiver, counted, draining);
-            tasks.block_on(&runtime, serving);
-            // Dropped inside the runtime: what is cut off may still hold timers and sockets.
-            let inside = runtime.enter();
-            drop(tasks);
-            drop(inside);
-            // Dropped, it would wait for name look-ups that are still under way.
-            runtime.shutdown_background();
-        })?;
-        Ok(Self { connections: sender, open, ended })
-    }
-}
-
-/// A connection's place among the open ones.
-struct Open(Arc<AtomicUsize>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-async fn work(
-    worker: Rc<Worker>,
-    mut accepted: mpsc::UnboundedReceiver<Handed>,
-    counted: Arc<AtomicUsize>,
-    mut draining: watch::Receiver<Stop>,
-) {
-    let connections = Rc::new(Connections::default());
-    let mut sweep = tokio::time::interval(SWEEP);
-    loop {
-        tokio::select! {
-            biased;
-            Some((socket, peer, limited)) = accepted.recv() => {
-                let (worker, connections, open) = (worker.clone(), connections.clone(), Open(counted.clone()));
-                tokio::task::spawn_local(async move {
-                    let _open = (open, limited);
-                    match socket.into_tcp_or_unix() {
-                        // On the heap: a plain connection has no room for a TLS session.
-                        Ok(Ok(tcp)) if peer.secure => {
-                            Box::pin(connection::serve_tls(worker, connections, tcp, Caller::outside(peer))).await;
-                        }
-                        Ok(Ok(tcp)) => connection::serve(worker, connections, tcp, Caller::outside(peer), false).await,
-                        Ok(Err(unix)) => connection::serve(worker, connections, unix, Caller::outside(peer), false).await,
-                        Err(error) => warn!("an accepted connection cannot be served: {error}"),
-                    }
-                });
-            }
-            changed = draining.changed() => {
-                let stop = if changed.is_ok() { *draining.borrow() } else { Stop::Now };
-                match stop {
-                    Stop::No => {}
-                    Stop::Drain => {
-                        connections.drain();
-                        worker.stop();
-                    }
-                    Stop::Now => {
-                        worker.cut_off();
-                        return;
-                    }
-                }
-            }
-            _ = sweep.tick() => worker.upstream().sweep(),
-        }
-    }
 }

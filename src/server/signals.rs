@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use super::Stop;
+use super::shutdown::Stop;
 use crate::net::tls_server::Tls;
 
 /// What is left to do after the second signal, such as to hand over the last lines, may take this long.

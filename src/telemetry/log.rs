@@ -146,7 +146,12 @@ mod tests {
     impl Killed {
         fn start(stderr: &str) -> Self {
             let child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "telemetry::log::tests::panics_once_the_log_has_begun", "--ignored", "--nocapture"])
+                .args([
+                    "--exact",
+                    "telemetry::log::tests::panics_once_the_log_has_begun",
+                    "--ignored",
+                    "--nocapture",
+                ])
                 .env(CHILD, stderr)
                 .env_remove("RUST_BACKTRACE")
                 .stdout(Stdio::null())

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use boxgate::sandbox::{Content, Fault, Options, Protocols};
-use boxgate::server::Stop;
+use boxgate::server::shutdown::Stop;
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use boxgate::sandbox::{Content, Fault, Options, Sandbox};
-use boxgate::server::Stop;
+use boxgate::server::shutdown::Stop;
 
 use crate::bench::{Bench, refusal};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use boxgate::sandbox::{Content, Options, Role};
-use boxgate::server::Stop;
+use boxgate::server::shutdown::Stop;
 use serde_json::{Value, json as value};
 use tokio::task::JoinSet;
 

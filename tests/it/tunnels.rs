@@ -9,7 +9,7 @@ mod trust; // what the CA can vouch for, to OpenSSL, Go, rustls and Java
 use std::time::Duration;
 
 use boxgate::sandbox::{Content, Options, Role};
-use boxgate::server::Stop;
+use boxgate::server::shutdown::Stop;
 use http::{Method, Request, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;

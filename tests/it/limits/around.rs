@@ -1,4 +1,4 @@
-use boxgate::server::Stop;
+use boxgate::server::shutdown::Stop;
 use http::Method;
 
 use super::{ALONE, ME, ONE_IN_AN_HOUR, TURN, limit, named, queued, slow_line, until_queued};

@@ -1,6 +1,6 @@
 //! Tunnels to hosts that are not Box's.
 
-use boxgate::server::Stop;
+use boxgate::server::shutdown::Stop;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -37,7 +37,7 @@ async fn a_proxy_that_is_the_gateway_itself_is_a_loop() {
         .await;
         let (_, reasons) = bench.admin("/readyz").await;
         assert!(reasons.contains("where this gateway itself listens"), "{reasons}");
-        bench.stop(boxgate::server::Stop::Now);
+        bench.stop(boxgate::server::shutdown::Stop::Now);
         bench.stopped().await;
     }
 }

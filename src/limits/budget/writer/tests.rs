@@ -118,7 +118,12 @@ fn a_kill_loses_the_last_second_at_most() {
     let mut floor = 0;
     for run in [2710, 3240] {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "limits::budget::writer::tests::spends_till_it_is_killed", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "limits::budget::writer::tests::spends_till_it_is_killed",
+                "--ignored",
+                "--nocapture",
+            ])
             .env(CHILD, &folder.0)
             .stdout(Stdio::piped())
             .spawn()

@@ -1,0 +1,133 @@
+//! Worker threads: each has a current-thread runtime of its own, and serves the connections that it is handed.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::LocalSet;
+use tracing::warn;
+
+use super::connection;
+use super::connections::Connections;
+use super::shutdown::Stop;
+use crate::access::caller::Caller;
+use crate::net::connection_limit::{ConnectionLimit, OpenConnection};
+use crate::net::listener::{Accepted, Listener};
+use crate::net::peer::Peer;
+use crate::proxy::worker::Worker;
+
+/// Idle connections to Box are looked over this often: another worker may wait for their descriptors.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A connection on its way to a worker.
+type Handed = (Accepted, Peer, OpenConnection);
+
+pub(super) struct WorkerThread {
+    connections: mpsc::UnboundedSender<Handed>,
+    pub(super) open: Arc<AtomicUsize>,
+    /// Its other half is dropped at the thread's end.
+    pub(super) ended: oneshot::Receiver<()>,
+}
+
+pub(super) async fn hand_out(
+    listener: Listener,
+    workers: Arc<Vec<WorkerThread>>,
+    limit: Arc<ConnectionLimit>,
+) {
+    loop {
+        let (accepted, peer) = listener.accept().await;
+        let Some(counted) = limit.take() else { continue };
+        let least = workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed));
+        if let Some(worker) = least {
+            worker.open.fetch_add(1, Ordering::AcqRel);
+            if worker.connections.send((accepted, peer, counted)).is_err() {
+                worker.open.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+}
+
+impl WorkerThread {
+    pub(super) fn start(
+        number: usize,
+        draining: watch::Receiver<Stop>,
+        make: impl FnOnce() -> Worker + Send + 'static,
+    ) -> io::Result<Self> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let open = Arc::new(AtomicUsize::new(0));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let counted = open.clone();
+        let (ending, ended) = oneshot::channel::<()>();
+        thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            let _ending = ending;
+            let tasks = LocalSet::new();
+            let serving = work(Rc::new(make()), receiver, counted, draining);
+            tasks.block_on(&runtime, serving);
+            // Dropped inside the runtime: what is cut off may still hold timers and sockets.
+            let inside = runtime.enter();
+            drop(tasks);
+            drop(inside);
+            // Dropped, it would wait for name look-ups that are still under way.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { connections: sender, open, ended })
+    }
+}
+
+/// A connection's place among the open ones.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+async fn work(
+    worker: Rc<Worker>,
+    mut accepted: mpsc::UnboundedReceiver<Handed>,
+    counted: Arc<AtomicUsize>,
+    mut draining: watch::Receiver<Stop>,
+) {
+    let connections = Rc::new(Connections::default());
+    let mut sweep = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            biased;
+            Some((socket, peer, limited)) = accepted.recv() => {
+                let (worker, connections, open) = (worker.clone(), connections.clone(), Open(counted.clone()));
+                tokio::task::spawn_local(async move {
+                    let _open = (open, limited);
+                    match socket.into_tcp_or_unix() {
+                        // On the heap: a plain connection has no room for a TLS session.
+                        Ok(Ok(tcp)) if peer.secure => {
+                            Box::pin(connection::serve_tls(worker, connections, tcp, Caller::outside(peer))).await;
+                        }
+                        Ok(Ok(tcp)) => connection::serve(worker, connections, tcp, Caller::outside(peer), false).await,
+                        Ok(Err(unix)) => connection::serve(worker, connections, unix, Caller::outside(peer), false).await,
+                        Err(error) => warn!("an accepted connection cannot be served: {error}"),
+                    }
+                });
+            }
+            changed = draining.changed() => {
+                let stop = if changed.is_ok() { *draining.borrow() } else { Stop::Now };
+                match stop {
+                    Stop::No => {}
+                    Stop::Drain => {
+                        connections.drain();
+                        worker.stop();
+                    }
+                    Stop::Now => {
+                        worker.cut_off();
+                        return;
+                    }
+                }
+            }
+            _ = sweep.tick() => worker.upstream().sweep(),
+        }
+    }
+}
