@@ -10,7 +10,7 @@ use http::{
 };
 use serde_json::{Value, json};
 
-use super::body::Body;
+use super::http::{random::random_text, response_body::Body};
 
 /// An answer on its way out.
 pub(super) type Answer = Response<Body>;
@@ -199,9 +199,4 @@ pub(super) fn dress(mut answer: Answer, method: &Method) -> Answer {
         return answer.map(|_| Body::default());
     }
     answer
-}
-
-/// Random letters and digits.
-pub(super) fn random_text(length: usize) -> String {
-    std::iter::repeat_with(fastrand::alphanumeric).take(length).collect()
 }

@@ -7,8 +7,8 @@ use super::{
     answer::{self, Answer, Refusal},
     body::Received,
     call::Call,
-    collaborations, comments, events, files, folders, metadata, representations, shape,
-    shape::Page,
+    collaborations, comments, events, files, folders, metadata, representations,
+    shape::{self, Page},
     shared, thumbnails, web_links, webhooks, zip,
 };
 

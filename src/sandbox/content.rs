@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
-use super::body::Body;
+use super::http::response_body::Body;
 
 /// The content of a file.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::sync::watch;
 
-use super::{Thumbnail, answer::Refusal, lock};
+use super::{Thumbnail, answer::Refusal, http::lock::lock};
 
 /// How the token endpoint answers one call.
 #[derive(Debug, Clone)]

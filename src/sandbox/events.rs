@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    answer::{self, Answer, Refusal, random_text},
+    answer::{self, Answer, Refusal},
     call::Call,
     form::Form,
-    lock, shape,
+    http::{lock::lock, random::random_text},
+    shape,
     world::World,
 };
 

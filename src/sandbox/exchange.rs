@@ -11,12 +11,16 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::{
-    Fault, Role,
+    Fault,
     answer::{self, Answer, Refusal, dress},
     api,
-    body::{Body, Broken, Received},
+    body::Received,
     call::Call,
-    download, ledger, oauth, upload,
+    download,
+    http::response_body::{Body, Broken},
+    ledger, oauth,
+    role::Role,
+    upload,
     world::World,
 };
 

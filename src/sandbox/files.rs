@@ -7,10 +7,11 @@ use http::{
 use serde_json::{Value, json};
 
 use super::{
-    answer::{self, Answer, Refusal, random_text},
+    answer::{self, Answer, Refusal},
     api,
     call::Call,
     events::Kind,
+    http::random::random_text,
     shape, shared,
     store::{Change, FileVersion, Item},
 };

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Content, Fault, Hold, Role, Sandbox, Seen, Thumbnail, TokenAnswer, events::Kind, lock};
+use super::{
+    Content, Fault, Hold, Sandbox, Seen, Thumbnail, TokenAnswer, events::Kind, http::lock::lock, role::Role,
+};
 
 /// Where it is and who may use it.
 impl Sandbox {

@@ -5,11 +5,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Version, header::HOST, request::Parts};
 use tokio::sync::watch;
 
-use super::{Role, body::BodyRecord, lock, role::Each};
+use super::{
+    http::lock::lock,
+    role::{Each, Role},
+};
 
 /// How much of a request's body is kept.
 pub(super) const KEPT_BODY: usize = 64 * 1024;
@@ -35,6 +38,14 @@ pub struct Seen {
     pub body: Bytes,
     /// What followed it.
     pub trailers: HeaderMap,
+}
+
+/// What has been read of a request's body so far: the body writes it, tests look at it.
+#[derive(Default)]
+pub(super) struct BodyRecord {
+    pub(super) total: u64,
+    pub(super) beginning: BytesMut,
+    pub(super) trailers: HeaderMap,
 }
 
 /// A number that only one side changes and anyone can wait for.

@@ -6,10 +6,10 @@ use http::{StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
 use super::{
-    answer::{self, Answer, Refusal, random_text},
+    answer::{self, Answer, Refusal},
     body::Received,
     call::Call,
-    lock,
+    http::{lock::lock, random::random_text},
 };
 
 const PATCH: &str = "application/json-patch+json";

@@ -63,6 +63,7 @@ mod world; // all the state
 mod call;
 mod form;
 mod body;
+mod http; // what requests and responses are made of
 mod answer;
 mod handle;
 
@@ -71,13 +72,13 @@ mod tests;
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use tokio_rustls::TlsAcceptor;
 
-use self::{ca::Authority, role::Each, server::Listening, world::World};
+use self::{ca::Authority, http::lock::lock, role::Each, server::Listening, world::World};
 pub use self::{
     content::Content,
     control::{Fault, Hold, TokenAnswer},
@@ -211,9 +212,4 @@ impl Sandbox {
         }
         Ok(())
     }
-}
-
-/// Locks, also after a panic elsewhere: every change under these locks is whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! By which names the hosts go in answers.
 
-use super::{Role, role::Each};
+use super::role::{Each, Role};
 
 /// By which names the sandbox calls its hosts in the URLs it answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -11,10 +11,12 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{
-    Role, TokenAnswer,
+    TokenAnswer,
     answer::{self, Answer, Refusal, dress},
-    body::{Broken, Received},
+    body::Received,
     form::Form,
+    http::response_body::Broken,
+    role::Role,
     world::World,
 };
 

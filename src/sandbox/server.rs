@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Protocols, Role, exchange, world::World};
+use super::{Protocols, exchange, role::Role, world::World};
 
 const BACKLOG: u32 = 1024;
 

@@ -13,15 +13,16 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    answer::{self, Answer, Refusal, random_text},
+    answer::{self, Answer, Refusal},
     api,
     body::Received,
     call::Call,
     content::{Content, KEPT_CONTENT, Sha1},
     events::Kind,
     files::{change, matching, text},
+    http::{lock::lock, random::random_text},
     ledger::authority,
-    lock, shape,
+    shape,
     store::Change,
 };
 

@@ -4,10 +4,11 @@ use http::{HeaderName, StatusCode, header::IF_NONE_MATCH};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{self, Answer, Refusal, random_text},
+    answer::{self, Answer, Refusal},
     call::Call,
     events::Kind,
     form::Form,
+    http::random::random_text,
     shape,
     store::{Item, Store},
 };

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use serde_json::Value;
 
-use super::{answer::Refusal, lock};
+use super::{answer::Refusal, http::lock::lock};
 
 const FIRST_ID: u64 = 11_446_500;
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::answer::random_text;
+use super::http::random::random_text;
 
 /// The length of Box's classic tokens.
 const TOKEN_LENGTH: usize = 32;

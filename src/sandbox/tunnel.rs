@@ -7,7 +7,12 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Role, lock, names::role_of, role::Each, world::World};
+use super::{
+    http::lock::lock,
+    names::role_of,
+    role::{Each, Role},
+    world::World,
+};
 
 /// Far above any head that is meant.
 const HEAD_LIMIT: u64 = 16 * 1024;

@@ -10,11 +10,10 @@ use tokio::time::Instant;
 
 use super::{
     Options,
-    answer::random_text,
     control::Control,
     events::{Events, Kind},
+    http::{lock::lock, random::random_text},
     ledger::Ledger,
-    lock,
     metadata::Metadata,
     names::Hosts,
     role::Each,

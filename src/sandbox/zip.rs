@@ -16,13 +16,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    answer::{self, Answer, Refusal, random_text},
+    answer::{self, Answer, Refusal},
     archive::Archive,
-    body::Body,
     call::Call,
     content::Content,
     download::disposition,
-    lock, shape,
+    http::{lock::lock, random::random_text, response_body::Body},
+    shape,
     store::{Item, Store},
     world::World,
 };

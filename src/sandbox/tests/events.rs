@@ -5,7 +5,8 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use serde_json::json;
 
-use super::{super::events, *};
+use super::*;
+use crate::sandbox::events;
 
 #[tokio::test]
 async fn the_stream_tells_what_happened() {
