@@ -200,3 +200,20 @@ pub(super) fn dress(mut answer: Answer, method: &Method) -> Answer {
     }
     answer
 }
+
+/// The name for old clients, and as RFC 6266 wants it.
+pub(super) fn disposition(name: &str) -> String {
+    let plain: String = name
+        .chars()
+        .map(|letter| if letter.is_ascii_graphic() && letter != '"' || letter == ' ' { letter } else { '_' })
+        .collect();
+    let mut encoded = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    format!("attachment;filename=\"{plain}\";filename*=UTF-8''{encoded}")
+}

@@ -7,9 +7,8 @@ use super::{
     answer::{self, Answer, Refusal},
     body::Received,
     call::Call,
-    collaborations, comments, events, files, folders, metadata, representations,
-    shape::{self, Page},
-    shared, thumbnails, web_links, webhooks, zip,
+    collaborations, comments, events, files, folders, metadata, representations, shape, shared, thumbnails,
+    web_links, webhooks, zip,
 };
 
 /// Answers everything of the API host but the token endpoint.
@@ -76,16 +75,17 @@ pub(super) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answe
 }
 
 fn user(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let user =
-        call.world.users.full(id, call.fields().as_deref()).ok_or_else(|| Refusal::no_such_item(id))?;
-    Ok(answer::json(StatusCode::OK, &user))
+    let users = &call.world.users;
+    let user = users.find(id).ok_or_else(|| Refusal::no_such_item(id))?;
+    Ok(answer::json(StatusCode::OK, &shape::user(users, user, call.fields().as_deref())))
 }
 
 fn users(call: &Call<'_>) -> Result<Answer, Refusal> {
-    let page = page(call)?;
-    let all = call.world.users.managed(call.fields().as_deref());
-    let total_count = all.len();
-    let entries: Vec<Value> = all.into_iter().skip(page.offset).take(page.limit).collect();
+    let page = call.page()?;
+    let (users, fields) = (&call.world.users, call.fields());
+    let total_count = users.managed().count();
+    let shown = users.managed().skip(page.offset).take(page.limit);
+    let entries: Vec<Value> = shown.map(|user| shape::user(users, user, fields.as_deref())).collect();
     let body =
         json!({ "total_count": total_count, "entries": entries, "limit": page.limit, "offset": page.offset });
     Ok(answer::json(StatusCode::OK, &body))
@@ -93,7 +93,7 @@ fn users(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 fn search(call: &Call<'_>) -> Result<Answer, Refusal> {
     let text = call.query.get("query").ok_or_else(|| Refusal::parameter("query", "The query is missing"))?;
-    let page = page(call)?;
+    let page = call.page()?;
     let fields = call.fields();
     let store = call.world.store();
     let found = store.search(text);
@@ -112,10 +112,4 @@ fn search(call: &Call<'_>) -> Result<Answer, Refusal> {
         "offset": page.offset,
     });
     Ok(answer::json(StatusCode::OK, &body))
-}
-
-/// `limit` and `offset`, within what Box allows.
-pub(super) fn page(call: &Call<'_>) -> Result<Page, Refusal> {
-    let limit = call.number("limit", 100)?.min(1000);
-    Ok(Page { limit, offset: call.number("offset", 0)? })
 }

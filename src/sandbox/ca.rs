@@ -8,7 +8,7 @@ use rcgen::{
 };
 use rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer};
 
-use super::{Protocols, names::BOX_NAMES};
+use super::{model::options::Protocols, names::BOX_NAMES};
 
 /// The names under which a sandbox can be reached without a proxy.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];

@@ -2,13 +2,13 @@
 
 use http::{HeaderName, request::Parts};
 
-use super::{
-    answer::Refusal,
-    events::Kind,
-    form::Form,
-    store::{Item, Store},
-    world::World,
-};
+use super::{answer::Refusal, form::Form, world::World};
+
+/// Which part of a list the caller wants.
+pub(super) struct Page {
+    pub(super) offset: usize,
+    pub(super) limit: usize,
+}
 
 /// One request by a known user.
 pub(super) struct Call<'a> {
@@ -30,11 +30,6 @@ impl<'a> Call<'a> {
         Some(fields.split(',').map(str::trim).collect())
     }
 
-    /// Something that the caller did to an item.
-    pub(super) fn happened(&self, kind: Kind, store: &Store, item: &Item) {
-        self.world.happened(kind, &self.who, store, item);
-    }
-
     /// A yes or no; Python clients write it with a capital.
     pub(super) fn flag(&self, name: &str) -> bool {
         self.query.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
@@ -47,6 +42,12 @@ impl<'a> Call<'a> {
                 text.parse().map_err(|_| Refusal::parameter(name, &format!("Invalid value '{text}'.")))
             }
         }
+    }
+
+    /// `limit` and `offset`, within what Box allows.
+    pub(super) fn page(&self) -> Result<Page, Refusal> {
+        let limit = self.number("limit", 100)?.min(1000);
+        Ok(Page { limit, offset: self.number("offset", 0)? })
     }
 
     /// Whether an `If-Match` or `If-None-Match` header names this etag; `None` without the header.

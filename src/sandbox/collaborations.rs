@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::{
     answer::{self, Answer, Refusal},
-    api,
     body::Received,
     call::Call,
-    events::Kind,
-    files::text,
+    events,
+    fields::text,
+    model::events::Kind,
     shape,
     store::Item,
 };
@@ -49,7 +49,10 @@ pub(super) async fn answer(
             }
             Ok(answer::json(StatusCode::OK, &changed))
         }
-        ("DELETE", [id]) => shelf.remove(id).map(|()| answer::empty(StatusCode::NO_CONTENT)),
+        ("DELETE", [id]) => {
+            shelf.remove(id)?;
+            Ok(answer::empty(StatusCode::NO_CONTENT))
+        }
         (_, [] | [_]) => Err(Refusal::method_not_allowed()),
         _ => Err(Refusal::not_found()),
     }
@@ -68,7 +71,7 @@ fn pending(call: &Call<'_>) -> Result<Answer, Refusal> {
     if call.query.get("status") != Some("pending") {
         return Err(Refusal::parameter("status", "The status must be 'pending'"));
     }
-    let page = api::page(call)?;
+    let page = call.page()?;
     let is_pending = |one: &Value| one.get("status").and_then(Value::as_str) == Some("pending");
     let all: Vec<Value> = call.world.collaborations.all().into_iter().filter(is_pending).collect();
     let total_count = all.len();
@@ -93,10 +96,10 @@ fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
     }
     let login = body.pointer("/accessible_by/login").and_then(Value::as_str);
     let known = match login {
-        Some(login) => world.users.by_login(login),
+        Some(login) => world.users.by_login(login).map(|user| shape::user_mini(&world.users, &user.id)),
         None => {
             let user = text(body, "/accessible_by/id")?;
-            let known = Some(world.users.mini(user)).filter(Value::is_object);
+            let known = Some(shape::user_mini(&world.users, user)).filter(Value::is_object);
             Some(known.ok_or_else(|| Refusal::no_such_item(user))?)
         }
     };
@@ -110,7 +113,7 @@ fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
         json!({
             "type": "collaboration",
             "id": new,
-            "created_by": world.users.mini(&call.who),
+            "created_by": shape::user_mini(&world.users, &call.who),
             "created_at": now,
             "modified_at": now,
             "expires_at": body.get("expires_at"),
@@ -120,11 +123,11 @@ fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
             "accessible_by": known,
             "role": role,
             "acknowledged_at": known.is_some().then_some(&now),
-            "item": item.mini(),
+            "item": shape::mini(item),
             "is_access_only": false,
         })
     });
-    call.happened(Kind::Collaborate, &store, item);
+    events::record(call, Kind::Collaborate, &store, item);
     Ok(answer::json(StatusCode::CREATED, &made))
 }
 

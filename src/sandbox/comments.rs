@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::{
     answer::{self, Answer, Refusal},
-    api,
     body::Received,
     call::Call,
-    events::Kind,
-    files::text,
+    events,
+    fields::text,
+    model::events::Kind,
     shape,
 };
 
@@ -36,7 +36,7 @@ pub(super) async fn answer(
             let store = call.world.store();
             // The file may be gone by now.
             if let Ok(file) = store.file(&owner) {
-                call.happened(Kind::CommentDelete, &store, file);
+                events::record(call, Kind::CommentDelete, &store, file);
             }
             Ok(answer::empty(StatusCode::NO_CONTENT))
         }
@@ -48,7 +48,7 @@ pub(super) async fn answer(
 /// The comments on a file.
 pub(super) fn of_file(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     call.world.store().file(id)?;
-    let page = api::page(call)?;
+    let page = call.page()?;
     let all = call.world.comments.of(id);
     let total_count = all.len();
     let shown = all.into_iter().skip(page.offset).take(page.limit).map(|comment| shown(call, comment));
@@ -80,13 +80,13 @@ fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
             "id": new,
             "is_reply_comment": is_reply,
             "message": message,
-            "created_by": call.world.users.mini(&call.who),
+            "created_by": shape::user_mini(&call.world.users, &call.who),
             "created_at": now,
             "modified_at": now,
             "item": { "type": kind, "id": id },
         })
     });
-    call.happened(Kind::Comment, &store, item);
+    events::record(call, Kind::Comment, &store, item);
     Ok(answer::json(StatusCode::CREATED, &shown(call, comment)))
 }
 

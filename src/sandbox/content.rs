@@ -3,8 +3,6 @@
 use bytes::Bytes;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
-use super::http::response_body::Body;
-
 /// The content of a file.
 #[derive(Debug, Clone)]
 pub enum Content {
@@ -41,19 +39,6 @@ impl Content {
             }
         }
         hash.finish()
-    }
-
-    /// The bytes from `start` on, `length` of them, as far as there are so many.
-    pub(super) fn part(&self, start: u64, length: u64) -> Body {
-        let length = length.min(self.size().saturating_sub(start));
-        match self {
-            Self::Zeros(_) => Body::zeros(length),
-            Self::Bytes(bytes) => {
-                let start = usize::try_from(start).unwrap_or(bytes.len()).min(bytes.len());
-                let length = usize::try_from(length).unwrap_or(0);
-                Body::bytes(bytes.slice(start..start + length))
-            }
-        }
     }
 }
 

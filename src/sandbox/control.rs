@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::sync::watch;
 
-use super::{Thumbnail, answer::Refusal, http::lock::lock};
+use super::{answer::Refusal, http::lock::lock};
 
 /// How the token endpoint answers one call.
 #[derive(Debug, Clone)]
@@ -116,6 +116,18 @@ impl Fault {
 
 fn json_headers() -> HeaderMap {
     HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))])
+}
+
+/// How far the thumbnail of every file is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Thumbnail {
+    /// 200 with a picture: a PNG, also where a JPEG was asked for.
+    #[default]
+    Ready,
+    /// 202 with `Location` (a placeholder) and `Retry-After`.
+    Pending,
+    /// 302 to a placeholder: there will never be one.
+    Impossible,
 }
 
 /// Answers wait as long as this lives.

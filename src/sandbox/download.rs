@@ -11,9 +11,11 @@ use http::{
 };
 
 use super::{
-    answer::{self, Answer, Refusal},
+    answer::{self, Answer, Refusal, disposition},
+    authentication::caller,
+    content::Content,
     events,
-    exchange::caller,
+    http::response_body::Body,
     representations,
     store::{FileVersion, Item},
     thumbnails,
@@ -99,9 +101,9 @@ fn content(file: &Item, version: &FileVersion, asked: &HeaderMap) -> Answer {
         _ => Wanted::All,
     };
     let mut answer = match wanted {
-        Wanted::All => Answer::new(version.content.part(0, size)),
+        Wanted::All => Answer::new(part(&version.content, 0, size)),
         Wanted::Part { first, last } => {
-            let mut answer = Answer::new(version.content.part(first, last - first + 1));
+            let mut answer = Answer::new(part(&version.content, first, last - first + 1));
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
             set(&mut answer, CONTENT_RANGE, &format!("bytes {first}-{last}/{size}"));
             answer
@@ -117,6 +119,19 @@ fn content(file: &Item, version: &FileVersion, asked: &HeaderMap) -> Answer {
     set(&mut answer, ACCEPT_RANGES, "bytes");
     set(&mut answer, ETAG, &etag);
     answer
+}
+
+/// The bytes from `start` on, `length` of them, as far as there are so many.
+fn part(content: &Content, start: u64, length: u64) -> Body {
+    let length = length.min(content.size().saturating_sub(start));
+    match content {
+        Content::Zeros(_) => Body::zeros(length),
+        Content::Bytes(bytes) => {
+            let start = usize::try_from(start).unwrap_or(bytes.len()).min(bytes.len());
+            let length = usize::try_from(length).unwrap_or(0);
+            Body::bytes(bytes.slice(start..start + length))
+        }
+    }
 }
 
 fn set(answer: &mut Answer, name: http::HeaderName, value: &str) {
@@ -156,23 +171,6 @@ impl Wanted {
         };
         if range.0 >= size { Self::Nothing } else { Self::Part { first: range.0, last: range.1 } }
     }
-}
-
-/// The name for old clients, and as RFC 6266 wants it.
-pub(super) fn disposition(name: &str) -> String {
-    let plain: String = name
-        .chars()
-        .map(|letter| if letter.is_ascii_graphic() && letter != '"' || letter == ' ' { letter } else { '_' })
-        .collect();
-    let mut encoded = String::new();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    format!("attachment;filename=\"{plain}\";filename*=UTF-8''{encoded}")
 }
 
 fn media_type(name: &str) -> &'static str {

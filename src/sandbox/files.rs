@@ -2,18 +2,19 @@
 
 use http::{
     HeaderValue, StatusCode,
-    header::{IF_MATCH, IF_NONE_MATCH, LOCATION},
+    header::{IF_NONE_MATCH, LOCATION},
 };
 use serde_json::{Value, json};
 
 use super::{
     answer::{self, Answer, Refusal},
-    api,
     call::Call,
-    events::Kind,
+    events,
+    fields::{change, matching, moved, text},
     http::random::random_text,
+    model::events::Kind,
     shape, shared,
-    store::{Change, FileVersion, Item},
+    store::FileVersion,
 };
 
 pub(super) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
@@ -31,7 +32,7 @@ pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
     store.update(key, change(body), &call.who)?;
     let file = store.file(id)?;
     if let Some(kind) = moved(body) {
-        call.happened(kind, &store, file);
+        events::record(call, kind, &store, file);
     }
     shared::update(call, &mut store, key, body);
     let file = store.file(id)?;
@@ -41,7 +42,7 @@ pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
 pub(super) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let mut store = call.world.store();
     let key = matching(call, store.file(id)?)?;
-    call.happened(Kind::Trash, &store, store.file(id)?);
+    events::record(call, Kind::Trash, &store, store.file(id)?);
     store.remove(key, false)?;
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
@@ -54,7 +55,7 @@ pub(super) fn copy(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Re
     let version = file.version().cloned().ok_or_else(|| Refusal::no_such_item(id))?;
     let copy = store.create_file(parent, &name, &call.who, version.content, version.sha1)?.id;
     let copy = store.file(&copy.to_string())?;
-    call.happened(Kind::Copy, &store, copy);
+    events::record(call, Kind::Copy, &store, copy);
     Ok(answer::json(StatusCode::CREATED, &shape::item(call, &store, copy)))
 }
 
@@ -76,7 +77,7 @@ pub(super) fn redirect(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
 
 /// What the file was before, newest first.
 pub(super) fn versions(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let page = api::page(call)?;
+    let page = call.page()?;
     let store = call.world.store();
     let file = store.file(id)?;
     let shape = |version: &FileVersion| {
@@ -89,14 +90,14 @@ pub(super) fn versions(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
             "size": version.content.size(),
             "created_at": created,
             "modified_at": created,
-            "modified_by": call.world.users.mini(&version.created_by),
+            "modified_by": shape::user_mini(&call.world.users, &version.created_by),
             "trashed_at": null,
             "trashed_by": null,
             "restored_at": null,
             "restored_by": null,
             "purged_at": null,
             "version_number": version.number.to_string(),
-            "uploader_display_name": call.world.users.mini(&version.created_by).get("name"),
+            "uploader_display_name": shape::user_mini(&call.world.users, &version.created_by).get("name"),
         });
         call.fields().map_or_else(|| full.clone(), |fields| shape::picked(full.clone(), &fields))
     };
@@ -129,37 +130,6 @@ pub(super) fn check_version(call: &Call<'_>, id: &str, body: &Value) -> Result<A
         store.vacant(parent, name, "file", Some(file.id))?;
     }
     Ok(upload_url(call, &format!("/api/2.0/files/{id}/content")))
-}
-
-/// A text that the JSON must have.
-pub(super) fn text<'a>(body: &'a Value, pointer: &str) -> Result<&'a str, Refusal> {
-    let name = pointer.trim_start_matches('/').replace('/', ".");
-    body.pointer(pointer)
-        .and_then(Value::as_str)
-        .ok_or_else(|| Refusal::parameter(&name, &format!("'{name}' is required")))
-}
-
-/// What an update asks for.
-pub(super) fn change(body: &Value) -> Change {
-    let text = |pointer| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    Change { name: text("/name"), parent: text("/parent/id"), description: text("/description"), url: None }
-}
-
-/// What an update is in the stream of events; none, where neither name nor place change.
-pub(super) fn moved(body: &Value) -> Option<Kind> {
-    let is_there = |pointer| body.pointer(pointer).is_some();
-    if is_there("/parent/id") {
-        return Some(Kind::Move);
-    }
-    is_there("/name").then_some(Kind::Rename)
-}
-
-/// The file's key, if the caller's `If-Match` allows to change it.
-pub(super) fn matching(call: &Call<'_>, file: &Item) -> Result<u64, Refusal> {
-    if call.names_etag(IF_MATCH, file.etag) == Some(false) {
-        return Err(Refusal::precondition_failed());
-    }
-    Ok(file.id)
 }
 
 fn upload_url(call: &Call<'_>, path: &str) -> Answer {

@@ -8,12 +8,11 @@ use serde_json::{Value, json};
 
 use super::{
     answer::{self, Answer, Refusal},
-    api,
-    call::Call,
-    events::Kind,
-    files::{change, moved, text},
-    shape::{self, Page},
-    shared,
+    call::{Call, Page},
+    events,
+    fields::{change, moved, text},
+    model::events::Kind,
+    shape, shared,
 };
 
 pub(super) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
@@ -27,7 +26,7 @@ pub(super) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
 
 pub(super) fn items(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let fields = call.fields();
-    let page = api::page(call)?;
+    let page = call.page()?;
     let store = call.world.store();
     let folder = store.folder(id)?;
     let by_marker = call.flag("usemarker") || call.query.get("marker").is_some();
@@ -53,7 +52,7 @@ pub(super) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
     let mut store = call.world.store();
     let id = store.create_folder(parent, name, &call.who)?.id;
     let folder = store.folder(&id.to_string())?;
-    call.happened(Kind::Create, &store, folder);
+    events::record(call, Kind::Create, &store, folder);
     Ok(answer::json(StatusCode::CREATED, &shape::item(call, &store, folder)))
 }
 
@@ -67,7 +66,7 @@ pub(super) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
     store.update(key, change(body), &call.who)?;
     let folder = store.folder(id)?;
     if let Some(kind) = moved(body) {
-        call.happened(kind, &store, folder);
+        events::record(call, kind, &store, folder);
     }
     shared::update(call, &mut store, key, body);
     let folder = store.folder(id)?;
@@ -83,7 +82,7 @@ pub(super) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let key = folder.id;
     let trashed = shape::standard(call.world, &store, folder);
     store.remove(key, call.flag("recursive"))?;
-    call.world.events.add(Kind::Trash, call.world.users.mini(&call.who), trashed);
+    events::record_shown(&call.who, call.world, Kind::Trash, trashed);
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 

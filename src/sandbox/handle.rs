@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    Content, Fault, Hold, Sandbox, Seen, Thumbnail, TokenAnswer, events::Kind, http::lock::lock, role::Role,
+    Sandbox,
+    content::Content,
+    control::{Fault, Hold, Thumbnail, TokenAnswer},
+    events,
+    http::lock::lock,
+    ledger::Seen,
+    model::events::Kind,
+    role::Role,
 };
 
 /// Where it is and who may use it.
@@ -72,7 +79,7 @@ impl Sandbox {
         let file = store.create_file(parent, name, who, content, sha1);
         let id = file.expect("the caller chose a free name in a folder that exists").id.to_string();
         if let Ok(file) = store.file(&id) {
-            self.world.happened(Kind::Upload, who, &store, file);
+            events::record_as(who, &self.world, Kind::Upload, &store, file);
         }
         id
     }
@@ -87,7 +94,7 @@ impl Sandbox {
         let folder = store.create_folder(parent, name, who);
         let id = folder.expect("the caller chose a free name in a folder that exists").id.to_string();
         if let Ok(folder) = store.folder(&id) {
-            self.world.happened(Kind::Create, who, &store, folder);
+            events::record_as(who, &self.world, Kind::Create, &store, folder);
         }
         id
     }

@@ -1,7 +1,5 @@
 //! Metadata of files and folders. Every template is taken for one that exists.
 
-use std::{collections::BTreeMap, sync::Mutex};
-
 use http::{StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
@@ -9,14 +7,11 @@ use super::{
     answer::{self, Answer, Refusal},
     body::Received,
     call::Call,
-    http::{lock::lock, random::random_text},
+    http::random::random_text,
+    model::metadata::InstanceKey,
 };
 
 const PATCH: &str = "application/json-patch+json";
-
-/// Instances by item, scope and template.
-#[derive(Default)]
-pub(super) struct Metadata(Mutex<BTreeMap<(String, String, String), Value>>);
 
 /// Everything under `/files/ID/metadata` and `/folders/ID/metadata`; `item` is `file_ID` or `folder_ID`.
 pub(super) async fn answer(
@@ -25,30 +20,28 @@ pub(super) async fn answer(
     segments: &[&str],
     body: &mut Received,
 ) -> Result<Answer, Refusal> {
-    let all = &call.world.metadata.0;
+    let all = &call.world.metadata;
     let (scope, template) = match segments {
         [] if call.head.method == "GET" => return Ok(list(call, &item)),
         [] => return Err(Refusal::method_not_allowed()),
         [scope, template] => (full_scope(call, scope)?, (*template).to_owned()),
         _ => return Err(Refusal::not_found()),
     };
-    let key = (item, scope, template);
+    let key = InstanceKey { item, scope, template };
     match call.head.method.as_str() {
         "GET" => {
-            let instance = lock(all).get(&key).cloned().ok_or_else(missing)?;
+            let instance = all.get(&key).ok_or_else(missing)?;
             Ok(answer::json(StatusCode::OK, &instance))
         }
         "POST" => {
             let Value::Object(values) = body.json().await? else {
                 return Err(Refusal::bad_request("The metadata must be an object"));
             };
-            let mut all = lock(all);
-            if all.contains_key(&key) {
+            let instance = instance(values, &key);
+            if !all.add(key, instance.clone()) {
                 let message = "Metadata with this scope and template exists on the item already";
                 return Err(Refusal::error(409, "tuple_already_exists", message));
             }
-            let instance = instance(values, &key);
-            all.insert(key, instance.clone());
             Ok(answer::json(StatusCode::CREATED, &instance))
         }
         "PUT" => {
@@ -57,22 +50,13 @@ pub(super) async fn answer(
                 return Err(Refusal::error(415, "unsupported_media_type", "Unsupported Media Type"));
             }
             let patch = body.json().await?;
-            let mut all = lock(all);
-            let instance = all.get_mut(&key).ok_or_else(missing)?;
-            // All of it or nothing.
-            let mut changed = instance.clone();
-            for step in patch.as_array().ok_or_else(|| Refusal::bad_request("A patch must be an array"))? {
-                apply(&mut changed, step)?;
-            }
-            let version = changed.get("$version").and_then(Value::as_u64).unwrap_or_default();
-            if let Some(object) = changed.as_object_mut() {
-                object.insert("$version".to_owned(), json!(version + 1));
-            }
-            instance.clone_from(&changed);
+            let changed = all.change(&key, |instance| patched(instance, &patch)).ok_or_else(missing)??;
             Ok(answer::json(StatusCode::OK, &changed))
         }
         "DELETE" => {
-            lock(all).remove(&key).ok_or_else(missing)?;
+            if !all.remove(&key) {
+                return Err(missing());
+            }
             Ok(answer::empty(StatusCode::NO_CONTENT))
         }
         _ => Err(Refusal::method_not_allowed()),
@@ -80,10 +64,7 @@ pub(super) async fn answer(
 }
 
 fn list(call: &Call<'_>, item: &str) -> Answer {
-    let all = lock(&call.world.metadata.0);
-    let entries: Vec<&Value> =
-        all.iter().filter(|((on, ..), _)| on == item).map(|(_, value)| value).collect();
-    answer::json(StatusCode::OK, &json!({ "entries": entries, "limit": 100 }))
+    answer::json(StatusCode::OK, &json!({ "entries": call.world.metadata.of(item), "limit": 100 }))
 }
 
 /// `enterprise` is the caller's own.
@@ -97,14 +78,14 @@ fn full_scope(call: &Call<'_>, scope: &str) -> Result<String, Refusal> {
     }
 }
 
-fn instance(mut values: Map<String, Value>, (item, scope, template): &(String, String, String)) -> Value {
+fn instance(mut values: Map<String, Value>, key: &InstanceKey) -> Value {
     let id = random_text(36).to_ascii_lowercase();
     for (name, value) in [
         ("$id", json!(id)),
-        ("$type", json!(format!("{template}-{}", random_text(36).to_ascii_lowercase()))),
-        ("$parent", json!(item)),
-        ("$scope", json!(scope)),
-        ("$template", json!(template)),
+        ("$type", json!(format!("{}-{}", key.template, random_text(36).to_ascii_lowercase()))),
+        ("$parent", json!(key.item)),
+        ("$scope", json!(key.scope)),
+        ("$template", json!(key.template)),
         ("$version", json!(0)),
         ("$typeVersion", json!(0)),
         ("$canEdit", json!(true)),
@@ -116,6 +97,20 @@ fn instance(mut values: Map<String, Value>, (item, scope, template): &(String, S
 
 fn missing() -> Refusal {
     Refusal::error(404, "instance_not_found", "There is no such metadata on this item")
+}
+
+/// The instance after every step of a patch; on an error it stays as it was.
+fn patched(instance: &mut Value, patch: &Value) -> Result<Value, Refusal> {
+    let mut changed = instance.clone();
+    for step in patch.as_array().ok_or_else(|| Refusal::bad_request("A patch must be an array"))? {
+        apply(&mut changed, step)?;
+    }
+    let version = changed.get("$version").and_then(Value::as_u64).unwrap_or_default();
+    if let Some(object) = changed.as_object_mut() {
+        object.insert("$version".to_owned(), json!(version + 1));
+    }
+    instance.clone_from(&changed);
+    Ok(changed)
 }
 
 /// One operation of RFC 6902. Moving and copying are left out.

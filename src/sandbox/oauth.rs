@@ -11,12 +11,13 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{
-    TokenAnswer,
     answer::{self, Answer, Refusal, dress},
     body::Received,
+    control::TokenAnswer,
     form::Form,
     http::response_body::Broken,
     role::Role,
+    shape,
     world::World,
 };
 
@@ -161,7 +162,7 @@ fn resource_object(world: &World, resource: &str) -> Result<Value, OauthError> {
         Some(("folders", id)) => store.folder(id),
         _ => return Err(INVALID_RESOURCE),
     };
-    Ok(item.map_err(|_| INVALID_RESOURCE)?.mini())
+    Ok(shape::mini(item.map_err(|_| INVALID_RESOURCE)?))
 }
 
 fn revoked(world: &World, form: &Form) -> Answer {

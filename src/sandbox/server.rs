@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Protocols, exchange, role::Role, world::World};
+use super::{exchange, model::options::Protocols, role::Role, world::World};
 
 const BACKLOG: u32 = 1024;
 

@@ -1,27 +1,25 @@
 //! Uploads in parts: what is agreed first, the parts in whatever order, and the commit that makes a file of
 //! them.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_RANGE};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
     answer::{self, Answer, Refusal},
-    api,
     body::Received,
     call::Call,
-    content::{Content, KEPT_CONTENT, Sha1},
-    events::Kind,
-    files::{change, matching, text},
-    http::{lock::lock, random::random_text},
+    content::Sha1,
+    events,
+    fields::{change, matching, text},
+    http::random::random_text,
     ledger::authority,
+    model::{
+        events::Kind,
+        upload_sessions::{Part, Session, Target},
+    },
     shape,
     store::Change,
 };
@@ -29,132 +27,21 @@ use super::{
 const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 const DIGEST: HeaderName = HeaderName::from_static("digest");
 
-/// How many bytes of parts all sessions keep. Beyond, bytes go once they are summed up, and zeros take their
-/// place in the file.
-const KEPT_PARTS: usize = 256 * 1024 * 1024;
-
-/// What becomes of the parts.
-#[derive(Clone)]
-enum Target {
-    New { parent: String, name: String },
-    Version { file: String, name: Option<String> },
-}
-
-struct Part {
-    id: String,
-    size: u64,
-    sha1: String,
-    /// Empty when they are kept no longer.
-    bytes: Bytes,
-}
-
-struct Session {
-    target: Target,
-    who: String,
-    size: u64,
-    part_size: u64,
-    expires: Timestamp,
-    /// By offset.
-    parts: BTreeMap<u64, Part>,
-    /// Over the parts from the beginning up to the first gap, which is where the file was summed up to.
-    hash: Sha1,
-    summed: u64,
-    /// Committed or aborted.
-    is_over: bool,
-}
-
-impl Session {
-    /// Sums up what follows on what has been; how much of it may be kept the caller knows.
-    fn sum_up(&mut self, kept: usize) {
-        let is_kept = self.size <= KEPT_CONTENT && kept <= KEPT_PARTS;
-        while let Some(part) = self.parts.get_mut(&self.summed) {
-            self.hash.update(&part.bytes);
-            self.summed += part.size;
-            if !is_kept {
-                part.bytes = Bytes::new();
-            }
-        }
+/// What `then` makes of a session that the caller may use.
+fn with<T>(
+    call: &Call<'_>,
+    id: &str,
+    then: impl FnOnce(&mut Session, usize) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let hosts = &call.world.hosts;
+    let named = hosts.session.trim_start_matches("https://");
+    // rclone asks for parts and commits where it began the session, whatever the session says.
+    let here = authority(call.head);
+    let here = here.trim_end_matches(":443");
+    if hosts.is_strict && here != named && here != "upload.box.com" {
+        return Err(Refusal::not_found());
     }
-
-    fn kept(&self) -> usize {
-        self.parts.values().map(|part| part.bytes.len()).sum()
-    }
-
-    /// The file, once nothing is missing.
-    fn content(&self) -> Content {
-        let mut all = BytesMut::new();
-        for part in self.parts.values() {
-            if part.bytes.len() as u64 != part.size {
-                return Content::Zeros(self.size);
-            }
-            all.extend_from_slice(&part.bytes);
-        }
-        Content::Bytes(all.freeze())
-    }
-
-    fn end(&mut self) {
-        self.is_over = true;
-        self.parts.clear();
-    }
-
-    fn shape(&self, call: &Call<'_>, id: &str) -> Value {
-        let at = format!("{}/api/2.0/files/upload_sessions/{id}", call.world.hosts.session);
-        json!({
-            "id": id,
-            "type": "upload_session",
-            "session_expires_at": shape::stamp(self.expires),
-            "part_size": self.part_size,
-            "total_parts": self.size.div_ceil(self.part_size),
-            "num_parts_processed": self.parts.len(),
-            "session_endpoints": {
-                "list_parts": format!("{at}/parts"),
-                "commit": format!("{at}/commit"),
-                "log_event": format!("{at}/log"),
-                "upload_part": at,
-                "status": at,
-                "abort": at,
-            },
-        })
-    }
-}
-
-impl Part {
-    fn shape(&self, offset: u64) -> Value {
-        json!({ "part_id": self.id, "offset": offset, "size": self.size, "sha1": self.sha1 })
-    }
-}
-
-/// Every session, the ended ones too.
-#[derive(Default)]
-pub(super) struct Sessions(Mutex<HashMap<String, Session>>);
-
-impl Sessions {
-    /// What `then` makes of a session that the caller may use.
-    fn with<T>(
-        &self,
-        call: &Call<'_>,
-        id: &str,
-        then: impl FnOnce(&mut Session, usize) -> Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
-        let hosts = &call.world.hosts;
-        let named = hosts.session.trim_start_matches("https://");
-        // rclone asks for parts and commits where it began the session, whatever the session says.
-        let here = authority(call.head);
-        let here = here.trim_end_matches(":443");
-        if hosts.is_strict && here != named && here != "upload.box.com" {
-            return Err(Refusal::not_found());
-        }
-        let mut all = lock(&self.0);
-        let kept = all.values().map(Session::kept).sum();
-        let session = all.get_mut(id).ok_or_else(Refusal::not_found)?;
-        if session.who != call.who {
-            return Err(Refusal::usual(StatusCode::FORBIDDEN));
-        }
-        if session.is_over || session.expires < Timestamp::now() {
-            return Err(Refusal::error(410, "session_expired", "The upload session has expired"));
-        }
-        then(session, kept)
-    }
+    call.world.sessions.with(id, &call.who, then)?
 }
 
 pub(super) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
@@ -193,13 +80,13 @@ fn begin(call: &Call<'_>, body: &Value, target: Target) -> Result<Answer, Refusa
         is_over: false,
     };
     let id = random_text(32).to_ascii_uppercase();
-    let answer = answer::json(StatusCode::CREATED, &session.shape(call, &id));
-    lock(&call.world.sessions.0).insert(id, session);
+    let answer = answer::json(StatusCode::CREATED, &session_json(call, &session, &id));
+    call.world.sessions.add(id, session);
     Ok(answer)
 }
 
 pub(super) fn status(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let shape = call.world.sessions.with(call, id, |session, _| Ok(session.shape(call, id)))?;
+    let shape = with(call, id, |session, _| Ok(session_json(call, session, id)))?;
     Ok(answer::json(StatusCode::OK, &shape))
 }
 
@@ -207,8 +94,7 @@ pub(super) async fn part(call: &Call<'_>, id: &str, body: &mut Received) -> Resu
     let range = call.head.headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     let range = range.ok_or_else(|| Refusal::parameter("content-range", "'content-range' is required"))?;
     let range = Range::parse(range).ok_or_else(|| unsatisfiable("The content range is not one"))?;
-    let part_size =
-        call.world.sessions.with(call, id, |session, _| range.fits(session).map(|()| session.part_size))?;
+    let part_size = with(call, id, |session, _| range.fits(session).map(|()| session.part_size))?;
     // Checked once more below: what arrives at the same time may overlap.
     let bytes = body.collected(usize::try_from(part_size).unwrap_or(usize::MAX)).await?;
     if bytes.len() as u64 != range.length() {
@@ -217,7 +103,7 @@ pub(super) async fn part(call: &Call<'_>, id: &str, body: &mut Received) -> Resu
     let mut hash = Sha1::new();
     hash.update(&bytes);
     promised(call, &hash)?;
-    let shape = call.world.sessions.with(call, id, |session, kept| {
+    let shape = with(call, id, |session, kept| {
         range.fits(session)?;
         let part = Part {
             id: random_text(8).to_ascii_uppercase(),
@@ -225,7 +111,7 @@ pub(super) async fn part(call: &Call<'_>, id: &str, body: &mut Received) -> Resu
             sha1: hash.finish(),
             bytes,
         };
-        let shape = part.shape(range.first);
+        let shape = part_json(&part, range.first);
         session.parts.insert(range.first, part);
         session.sum_up(kept);
         Ok(shape)
@@ -234,23 +120,22 @@ pub(super) async fn part(call: &Call<'_>, id: &str, body: &mut Received) -> Resu
 }
 
 pub(super) fn parts(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let page = api::page(call)?;
-    let body = call.world.sessions.with(call, id, |session, _| {
+    let page = call.page()?;
+    let body = with(call, id, |session, _| {
         let shown = session.parts.iter().skip(page.offset).take(page.limit);
         Ok(json!({
             "total_count": session.parts.len(),
             "limit": page.limit,
             "offset": page.offset,
             "order": [{ "by": "offset", "direction": "ASC" }],
-            "entries": shown.map(|(offset, part)| part.shape(*offset)).collect::<Vec<_>>(),
+            "entries": shown.map(|(offset, part)| part_json(part, *offset)).collect::<Vec<_>>(),
         }))
     })?;
     Ok(answer::json(StatusCode::OK, &body))
 }
 
 pub(super) fn commit(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
-    let sessions = &call.world.sessions;
-    let target = sessions.with(call, id, |session, _| Ok(session.target.clone()))?;
+    let target = with(call, id, |session, _| Ok(session.target.clone()))?;
     if call.world.control.commits_held.take() {
         return Ok(answer::later());
     }
@@ -258,7 +143,7 @@ pub(super) fn commit(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
         .get("parts")
         .and_then(Value::as_array)
         .ok_or_else(|| Refusal::parameter("parts", "'parts' is required"))?;
-    let (content, sha1) = sessions.with(call, id, |session, _| {
+    let (content, sha1) = with(call, id, |session, _| {
         if session.summed != session.size || !all_listed(session, listed) {
             return Err(Refusal::error(400, "parts_mismatch", "The parts do not make up the file"));
         }
@@ -284,10 +169,10 @@ pub(super) fn commit(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
         store.update(key, Change { description, ..Change::default() }, &call.who)?;
     }
     let file = store.file(&key.to_string())?;
-    call.happened(Kind::Upload, &store, file);
+    events::record(call, Kind::Upload, &store, file);
     let file = shape::item(call, &store, file);
     drop(store);
-    sessions.with(call, id, |session, _| {
+    with(call, id, |session, _| {
         session.end();
         Ok(())
     })?;
@@ -295,7 +180,7 @@ pub(super) fn commit(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, 
 }
 
 pub(super) fn abort(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    call.world.sessions.with(call, id, |session, _| {
+    with(call, id, |session, _| {
         session.end();
         Ok(answer::empty(StatusCode::NO_CONTENT))
     })
@@ -303,7 +188,31 @@ pub(super) fn abort(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
 
 /// What clients tell of their trouble.
 pub(super) fn log(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    call.world.sessions.with(call, id, |_, _| Ok(answer::empty(StatusCode::OK)))
+    with(call, id, |_, _| Ok(answer::empty(StatusCode::OK)))
+}
+
+fn session_json(call: &Call<'_>, session: &Session, id: &str) -> Value {
+    let at = format!("{}/api/2.0/files/upload_sessions/{id}", call.world.hosts.session);
+    json!({
+        "id": id,
+        "type": "upload_session",
+        "session_expires_at": shape::stamp(session.expires),
+        "part_size": session.part_size,
+        "total_parts": session.size.div_ceil(session.part_size),
+        "num_parts_processed": session.parts.len(),
+        "session_endpoints": {
+            "list_parts": format!("{at}/parts"),
+            "commit": format!("{at}/commit"),
+            "log_event": format!("{at}/log"),
+            "upload_part": at,
+            "status": at,
+            "abort": at,
+        },
+    })
+}
+
+fn part_json(part: &Part, offset: u64) -> Value {
+    json!({ "part_id": part.id, "offset": offset, "size": part.size, "sha1": part.sha1 })
 }
 
 /// Whether the caller lists every part, and each as it was taken.
@@ -384,33 +293,6 @@ mod tests {
         for header in ["bytes 0-10/10", "bytes 3-2/10", "bytes */10", "bytes 0-7/*", "0-7/10", "bytes=0-7/10"]
         {
             assert_eq!(Range::parse(header), None, "{header}");
-        }
-    }
-
-    #[test]
-    fn bytes_are_kept_up_to_a_limit() {
-        for (size, kept, are_kept) in
-            [(10, 0, true), (KEPT_CONTENT + 1, 0, false), (10, KEPT_PARTS + 1, false)]
-        {
-            let mut session = Session {
-                target: Target::Version { file: String::new(), name: None },
-                who: String::new(),
-                size,
-                part_size: 5,
-                expires: Timestamp::now(),
-                parts: BTreeMap::new(),
-                hash: Sha1::new(),
-                summed: 0,
-                is_over: false,
-            };
-            for (offset, bytes) in [(5, "56789"), (0, "01234")] {
-                let part = Part { id: String::new(), size: 5, sha1: String::new(), bytes: bytes.into() };
-                session.parts.insert(offset, part);
-                session.sum_up(kept);
-            }
-            // Kept or not, they are summed up, in the order of the file.
-            assert_eq!(session.hash.clone().finish(), "87acec17cd9dcd20a716cc2cf67417b71c8a7016");
-            assert_eq!(matches!(session.content(), Content::Bytes(bytes) if bytes == "0123456789"), are_kept);
         }
     }
 }

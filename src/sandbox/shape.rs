@@ -4,21 +4,18 @@ use jiff::{Timestamp, tz};
 use serde_json::{Map, Value, json};
 
 use super::{
-    api,
-    call::Call,
+    call::{Call, Page},
+    model::shared_link::SharedLink,
     representations,
     store::{Item, Kind, Store},
+    users::{User, Users},
     world::World,
 };
 
 /// The fields that Box adds whatever was asked for.
 const ALWAYS: [&str; 3] = ["type", "id", "etag"];
 
-/// A page of a folder's items in Box's order.
-pub(super) struct Page {
-    pub(super) offset: usize,
-    pub(super) limit: usize,
-}
+const USERS_CREATED: &str = "2024-02-12T10:53:43-08:00";
 
 /// An item with all of Box's standard fields, or with those that the caller asks for.
 pub(super) fn item(call: &Call<'_>, store: &Store, item: &Item) -> Value {
@@ -27,7 +24,7 @@ pub(super) fn item(call: &Call<'_>, store: &Store, item: &Item) -> Value {
     let fields = call.fields();
     if item.is_folder() {
         // What the caller asks for of a folder holds for what is in it, too.
-        let page = api::page(call).unwrap_or(Page { offset: 0, limit: 100 });
+        let page = call.page().unwrap_or(Page { offset: 0, limit: 100 });
         let items = items(call, store, item, &page, fields.as_deref());
         object.insert("item_collection".to_owned(), items);
     }
@@ -40,7 +37,7 @@ pub(super) fn item(call: &Call<'_>, store: &Store, item: &Item) -> Value {
 /// An item in a list: its mini form, or the fields that the caller asks for.
 pub(super) fn listed(call: &Call<'_>, store: &Store, item: &Item, fields: Option<&[&str]>) -> Value {
     match fields {
-        None => item.mini(),
+        None => mini(item),
         Some(fields) => chosen(call, item, standard(call.world, store, item), fields),
     }
 }
@@ -82,14 +79,46 @@ fn chosen(call: &Call<'_>, item: &Item, mut full: Value, fields: &[&str]) -> Val
     picked(full, fields)
 }
 
+/// What Box shows of an item inside of others.
+pub(super) fn mini(item: &Item) -> Value {
+    // The root has neither.
+    let etag = (!item.is_root()).then(|| item.etag.to_string());
+    match &item.kind {
+        Kind::Folder => json!({
+            "type": "folder",
+            "id": item.id.to_string(),
+            "sequence_id": etag,
+            "etag": etag,
+            "name": item.name,
+        }),
+        Kind::File(version) => json!({
+            "type": "file",
+            "id": item.id.to_string(),
+            "file_version": { "type": "file_version", "id": version.id.to_string(), "sha1": version.sha1 },
+            "sequence_id": etag,
+            "etag": etag,
+            "sha1": version.sha1,
+            "name": item.name,
+        }),
+        Kind::WebLink(url) => json!({
+            "type": "web_link",
+            "id": item.id.to_string(),
+            "sequence_id": etag,
+            "etag": etag,
+            "name": item.name,
+            "url": url,
+        }),
+    }
+}
+
 /// What everybody sees of an item.
 pub(super) fn standard(world: &World, store: &Store, item: &Item) -> Value {
     let users = &world.users;
-    let above: Vec<Value> = store.ancestors(item).into_iter().map(Item::mini).collect();
+    let above: Vec<Value> = store.ancestors(item).into_iter().map(mini).collect();
     let is_root = item.parent.is_none();
     let created = (!is_root).then(|| stamp(item.created_at));
     let modified = (!is_root).then(|| stamp(item.modified_at));
-    let mut shape = match item.mini() {
+    let mut shape = match mini(item) {
         Value::Object(mini) => mini,
         _ => Map::new(),
     };
@@ -99,14 +128,14 @@ pub(super) fn standard(world: &World, store: &Store, item: &Item) -> Value {
         "description": item.description,
         "size": store.size(item),
         "path_collection": { "total_count": above.len(), "entries": above },
-        "created_by": users.mini(&item.created_by),
-        "modified_by": users.mini(&item.modified_by),
+        "created_by": user_mini(users, &item.created_by),
+        "modified_by": user_mini(users, &item.modified_by),
         "trashed_at": null,
         "purged_at": null,
         "content_created_at": created,
         "content_modified_at": modified,
-        "owned_by": users.mini(&item.created_by),
-        "shared_link": item.shared_link.as_ref().map(|link| link.shape(item)),
+        "owned_by": user_mini(users, &item.created_by),
+        "shared_link": item.shared_link.as_ref().map(|link| shared_link(link, item)),
         "parent": above.last(),
         "item_status": "active",
     });
@@ -122,6 +151,28 @@ pub(super) fn standard(world: &World, store: &Store, item: &Item) -> Value {
         });
     }
     Value::Object(shape)
+}
+
+/// The shared link of an item.
+fn shared_link(link: &SharedLink, item: &Item) -> Value {
+    let download_url = item.version().map(|_| {
+        let extension = item.name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        format!("https://app.box.com/shared/static/{}.{extension}", link.id)
+    });
+    json!({
+        "url": link.url(),
+        "download_url": download_url,
+        "vanity_url": null,
+        "vanity_name": null,
+        "effective_access": link.access,
+        "effective_permission": if link.can_download { "can_download" } else { "can_preview" },
+        "is_password_enabled": link.password.is_some(),
+        "unshared_at": link.unshared_at,
+        "download_count": 0,
+        "preview_count": 0,
+        "access": link.access,
+        "permissions": { "can_preview": true, "can_download": link.can_download, "can_edit": false },
+    })
 }
 
 /// Fields that Box gives only to those who name them, among them all that carry URLs or tokens.
@@ -177,4 +228,42 @@ fn embed_link(call: &Call<'_>) -> Value {
 pub(super) fn stamp(time: Timestamp) -> String {
     let california = tz::TimeZone::fixed(tz::offset(-8));
     time.to_zoned_datetime(california).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
+/// What Box shows of a user inside of others; `null` for one whom it does not know.
+pub(super) fn user_mini(users: &Users, id: &str) -> Value {
+    users.find(id).map_or(
+        Value::Null,
+        |user| json!({ "type": "user", "id": user.id, "name": user.name, "login": user.login }),
+    )
+}
+
+/// A user with Box's standard fields, or with those that the caller asks for.
+pub(super) fn user(users: &Users, user: &User, fields: Option<&[&str]>) -> Value {
+    let mut full = json!({
+        "type": "user",
+        "id": user.id,
+        "name": user.name,
+        "login": user.login,
+        "created_at": USERS_CREATED,
+        "modified_at": USERS_CREATED,
+        "language": "en",
+        "timezone": "America/Los_Angeles",
+        "space_amount": 10_737_418_240_u64,
+        "space_used": 0,
+        "max_upload_size": 53_687_091_200_u64,
+        "status": "active",
+        "job_title": "",
+        "phone": "",
+        "address": "",
+        "avatar_url": format!("https://app.box.com/api/avatar/large/{}", user.id),
+        "notification_email": null,
+    });
+    if let (Some(fields), Some(object)) = (fields, full.as_object_mut()) {
+        let enterprise = json!({ "type": "enterprise", "id": users.enterprise_id, "name": "Sandbox" });
+        object.insert("enterprise".to_owned(), enterprise);
+        object.insert("role".to_owned(), json!(user.role));
+        return picked(full, fields);
+    }
+    full
 }

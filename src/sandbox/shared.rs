@@ -1,93 +1,46 @@
 //! Shared links, and what they lead to.
 
 use http::{HeaderName, StatusCode, header::IF_NONE_MATCH};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     answer::{self, Answer, Refusal},
     call::Call,
-    events::Kind,
+    events,
     form::Form,
-    http::random::random_text,
+    model::{events::Kind, shared_link::SharedLink},
     shape,
-    store::{Item, Store},
+    store::Store,
 };
 
 const BOX_API: HeaderName = HeaderName::from_static("boxapi");
-
-/// The link of one item.
-#[derive(Debug, Clone)]
-pub(super) struct SharedLink {
-    id: String,
-    access: String,
-    password: Option<String>,
-    can_download: bool,
-    unshared_at: Value,
-}
-
-impl SharedLink {
-    fn url(&self) -> String {
-        format!("https://app.box.com/s/{}", self.id)
-    }
-
-    fn new() -> Self {
-        Self {
-            id: random_text(32).to_ascii_lowercase(),
-            access: "open".to_owned(),
-            password: None,
-            can_download: true,
-            unshared_at: Value::Null,
-        }
-    }
-
-    /// What is not mentioned stays.
-    fn changed(mut self, wanted: &Value) -> Self {
-        if let Some(access) = wanted.get("access").and_then(Value::as_str) {
-            access.clone_into(&mut self.access);
-        }
-        if let Some(password) = wanted.get("password") {
-            self.password = password.as_str().map(str::to_owned);
-        }
-        if let Some(can_download) = wanted.pointer("/permissions/can_download").and_then(Value::as_bool) {
-            self.can_download = can_download;
-        }
-        if let Some(unshared_at) = wanted.get("unshared_at") {
-            self.unshared_at = unshared_at.clone();
-        }
-        self
-    }
-
-    pub(super) fn shape(&self, item: &Item) -> Value {
-        let download_url = item.version().map(|_| {
-            let extension = item.name.rsplit_once('.').map_or("", |(_, extension)| extension);
-            format!("https://app.box.com/shared/static/{}.{extension}", self.id)
-        });
-        json!({
-            "url": self.url(),
-            "download_url": download_url,
-            "vanity_url": null,
-            "vanity_name": null,
-            "effective_access": self.access,
-            "effective_permission": if self.can_download { "can_download" } else { "can_preview" },
-            "is_password_enabled": self.password.is_some(),
-            "unshared_at": self.unshared_at,
-            "download_count": 0,
-            "preview_count": 0,
-            "access": self.access,
-            "permissions": { "can_preview": true, "can_download": self.can_download, "can_edit": false },
-        })
-    }
-}
 
 /// Makes, changes or takes away the link of an item as the body of its update says.
 pub(super) fn update(call: &Call<'_>, store: &mut Store, key: u64, body: &Value) {
     let (Some(wanted), Some(item)) = (body.get("shared_link"), store.get_mut(key)) else { return };
     let kind = if wanted.is_null() { Kind::Unshare } else { Kind::Share };
     let old = item.shared_link.take();
-    item.shared_link = (!wanted.is_null()).then(|| old.unwrap_or_else(SharedLink::new).changed(wanted));
+    item.shared_link = (!wanted.is_null()).then(|| changed(old.unwrap_or_else(SharedLink::new), wanted));
     if let Some(item) = store.get(key) {
-        call.happened(kind, store, item);
+        events::record(call, kind, store, item);
     }
+}
+
+/// What is not mentioned stays.
+fn changed(mut link: SharedLink, wanted: &Value) -> SharedLink {
+    if let Some(access) = wanted.get("access").and_then(Value::as_str) {
+        access.clone_into(&mut link.access);
+    }
+    if let Some(password) = wanted.get("password") {
+        link.password = password.as_str().map(str::to_owned);
+    }
+    if let Some(can_download) = wanted.pointer("/permissions/can_download").and_then(Value::as_bool) {
+        link.can_download = can_download;
+    }
+    if let Some(unshared_at) = wanted.get("unshared_at") {
+        link.unshared_at = unshared_at.clone();
+    }
+    link
 }
 
 /// The item to which the link in the `BoxApi` header leads.

@@ -4,9 +4,13 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use serde_json::Value;
 
-use super::{answer::Refusal, http::lock::lock};
+use super::http::lock::lock;
 
 const FIRST_ID: u64 = 11_446_500;
+
+/// There is no object of this id.
+#[derive(Debug)]
+pub(super) struct NoSuchObject(pub(super) String);
 
 struct Entry {
     /// What it hangs on.
@@ -28,18 +32,24 @@ impl Shelf {
         value
     }
 
-    pub(super) fn get(&self, id: &str) -> Result<Value, Refusal> {
-        lock(&self.0).get(&key(id)?).map(|entry| entry.value.clone()).ok_or_else(|| Refusal::no_such_item(id))
+    pub(super) fn get(&self, id: &str) -> Result<Value, NoSuchObject> {
+        lock(&self.0)
+            .get(&key(id)?)
+            .map(|entry| entry.value.clone())
+            .ok_or_else(|| NoSuchObject(id.to_owned()))
     }
 
-    pub(super) fn owner(&self, id: &str) -> Result<String, Refusal> {
-        lock(&self.0).get(&key(id)?).map(|entry| entry.owner.clone()).ok_or_else(|| Refusal::no_such_item(id))
+    pub(super) fn owner(&self, id: &str) -> Result<String, NoSuchObject> {
+        lock(&self.0)
+            .get(&key(id)?)
+            .map(|entry| entry.owner.clone())
+            .ok_or_else(|| NoSuchObject(id.to_owned()))
     }
 
     /// Sets these members, where `from` has them.
-    pub(super) fn change(&self, id: &str, from: &Value, members: &[&str]) -> Result<Value, Refusal> {
+    pub(super) fn change(&self, id: &str, from: &Value, members: &[&str]) -> Result<Value, NoSuchObject> {
         let mut all = lock(&self.0);
-        let entry = all.get_mut(&key(id)?).ok_or_else(|| Refusal::no_such_item(id))?;
+        let entry = all.get_mut(&key(id)?).ok_or_else(|| NoSuchObject(id.to_owned()))?;
         if let Some(object) = entry.value.as_object_mut() {
             for member in members {
                 if let Some(value) = from.get(member) {
@@ -50,8 +60,8 @@ impl Shelf {
         Ok(entry.value.clone())
     }
 
-    pub(super) fn remove(&self, id: &str) -> Result<(), Refusal> {
-        lock(&self.0).remove(&key(id)?).map(drop).ok_or_else(|| Refusal::no_such_item(id))
+    pub(super) fn remove(&self, id: &str) -> Result<(), NoSuchObject> {
+        lock(&self.0).remove(&key(id)?).map(drop).ok_or_else(|| NoSuchObject(id.to_owned()))
     }
 
     /// What hangs on this owner.
@@ -65,6 +75,6 @@ impl Shelf {
     }
 }
 
-fn key(id: &str) -> Result<u64, Refusal> {
-    id.parse().map_err(|_| Refusal::no_such_item(id))
+fn key(id: &str) -> Result<u64, NoSuchObject> {
+    id.parse().map_err(|_| NoSuchObject(id.to_owned()))
 }

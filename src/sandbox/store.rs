@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::{content::Content, model::shared_link::SharedLink};
 use jiff::Timestamp;
-use serde_json::{Value, json};
-
-use super::{answer::Refusal, content::Content, shared::SharedLink};
 
 const ROOT: u64 = 0;
 const FIRST_ID: u64 = 12_345_678_901;
@@ -75,6 +73,10 @@ impl Item {
         }
     }
 
+    pub(super) fn is_root(&self) -> bool {
+        self.id == ROOT
+    }
+
     pub(super) fn is_folder(&self) -> bool {
         matches!(self.kind, Kind::Folder)
     }
@@ -84,38 +86,26 @@ impl Item {
         let old = self.history.iter().find(|version| Some(version.id) == id);
         old.or_else(|| self.version())
     }
+}
 
-    /// What Box shows of an item inside of others.
-    pub(super) fn mini(&self) -> Value {
-        // The root has neither.
-        let etag = (self.id != ROOT).then(|| self.etag.to_string());
-        match &self.kind {
-            Kind::Folder => json!({
-                "type": "folder",
-                "id": self.id.to_string(),
-                "sequence_id": etag,
-                "etag": etag,
-                "name": self.name,
-            }),
-            Kind::File(version) => json!({
-                "type": "file",
-                "id": self.id.to_string(),
-                "file_version": { "type": "file_version", "id": version.id.to_string(), "sha1": version.sha1 },
-                "sequence_id": etag,
-                "etag": etag,
-                "sha1": version.sha1,
-                "name": self.name,
-            }),
-            Kind::WebLink(url) => json!({
-                "type": "web_link",
-                "id": self.id.to_string(),
-                "sequence_id": etag,
-                "etag": etag,
-                "name": self.name,
-                "url": url,
-            }),
-        }
-    }
+/// Why an item is not found, or not changed.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// With the id that was asked for.
+    NoSuchItem(String),
+    /// The root is neither changed nor removed.
+    RootIsFixed,
+    /// A folder would be below itself.
+    FolderCycle,
+    FolderNotEmpty,
+    NameTooLong,
+    NameInvalid,
+    NameInUse {
+        /// The item that has the name.
+        holder: Box<Item>,
+        /// Whether a folder was to have it.
+        by_folder: bool,
+    },
 }
 
 /// What an update may change; `None` leaves it as it is.
@@ -142,17 +132,17 @@ impl Store {
         store
     }
 
-    pub(super) fn folder(&self, id: &str) -> Result<&Item, Refusal> {
-        self.find(id).filter(|item| item.is_folder()).ok_or_else(|| Refusal::no_such_item(id))
+    pub(super) fn folder(&self, id: &str) -> Result<&Item, Error> {
+        self.find(id).filter(|item| item.is_folder()).ok_or_else(|| Error::NoSuchItem(id.to_owned()))
     }
 
-    pub(super) fn file(&self, id: &str) -> Result<&Item, Refusal> {
-        self.find(id).filter(|item| item.version().is_some()).ok_or_else(|| Refusal::no_such_item(id))
+    pub(super) fn file(&self, id: &str) -> Result<&Item, Error> {
+        self.find(id).filter(|item| item.version().is_some()).ok_or_else(|| Error::NoSuchItem(id.to_owned()))
     }
 
-    pub(super) fn web_link(&self, id: &str) -> Result<&Item, Refusal> {
+    pub(super) fn web_link(&self, id: &str) -> Result<&Item, Error> {
         let is_link = |item: &&Item| matches!(item.kind, Kind::WebLink(_));
-        self.find(id).filter(is_link).ok_or_else(|| Refusal::no_such_item(id))
+        self.find(id).filter(is_link).ok_or_else(|| Error::NoSuchItem(id.to_owned()))
     }
 
     pub(super) fn get(&self, key: u64) -> Option<&Item> {
@@ -212,7 +202,7 @@ impl Store {
         self.items.values().filter(found).collect()
     }
 
-    pub(super) fn create_folder(&mut self, parent: &str, name: &str, who: &str) -> Result<&Item, Refusal> {
+    pub(super) fn create_folder(&mut self, parent: &str, name: &str, who: &str) -> Result<&Item, Error> {
         self.create(parent, name, who, |_| Kind::Folder)
     }
 
@@ -223,7 +213,7 @@ impl Store {
         who: &str,
         content: Content,
         sha1: String,
-    ) -> Result<&Item, Refusal> {
+    ) -> Result<&Item, Error> {
         self.create(parent, name, who, |id| Kind::File(FileVersion::new(id, 1, sha1, content, who)))
     }
 
@@ -233,7 +223,7 @@ impl Store {
         name: &str,
         who: &str,
         url: &str,
-    ) -> Result<&Item, Refusal> {
+    ) -> Result<&Item, Error> {
         self.create(parent, name, who, |_| Kind::WebLink(url.to_owned()))
     }
 
@@ -244,10 +234,10 @@ impl Store {
         who: &str,
         content: Content,
         sha1: String,
-    ) -> Result<&Item, Refusal> {
+    ) -> Result<&Item, Error> {
         let key = self.file(id)?.id;
         let version_id = self.fresh_id();
-        let item = self.items.get_mut(&key).ok_or_else(|| Refusal::no_such_item(id))?;
+        let item = self.items.get_mut(&key).ok_or_else(|| Error::NoSuchItem(id.to_owned()))?;
         if let Kind::File(version) = &mut item.kind {
             let new = FileVersion::new(version_id, version.number + 1, sha1, content, who);
             item.history.push(std::mem::replace(version, new));
@@ -259,21 +249,20 @@ impl Store {
         Ok(item)
     }
 
-    pub(super) fn update(&mut self, id: u64, change: Change, who: &str) -> Result<&Item, Refusal> {
-        let item = self.items.get(&id).ok_or_else(|| Refusal::no_such_item(&id.to_string()))?;
-        let Some(old_parent) = item.parent else { return Err(Refusal::denied()) };
+    pub(super) fn update(&mut self, id: u64, change: Change, who: &str) -> Result<&Item, Error> {
+        let item = self.items.get(&id).ok_or_else(|| Error::NoSuchItem(id.to_string()))?;
+        let Some(old_parent) = item.parent else { return Err(Error::RootIsFixed) };
         let parent = match &change.parent {
             Some(parent) => self.folder(parent)?,
             None => self.folder(&old_parent.to_string())?,
         };
         if parent.id == id || self.ancestors(parent).iter().any(|folder| folder.id == id) {
-            let message = "Moving a folder into one of its own subfolders is not possible";
-            return Err(Refusal::error(400, "cyclical_folder_structure", message));
+            return Err(Error::FolderCycle);
         }
         let parent = parent.id;
         let name = change.name.unwrap_or_else(|| item.name.clone());
         self.vacant(parent, &name, item.type_name(), Some(id))?;
-        let item = self.items.get_mut(&id).ok_or_else(|| Refusal::no_such_item(&id.to_string()))?;
+        let item = self.items.get_mut(&id).ok_or_else(|| Error::NoSuchItem(id.to_string()))?;
         item.parent = Some(parent);
         item.name = name;
         if let Some(description) = change.description {
@@ -287,14 +276,13 @@ impl Store {
     }
 
     /// Removes an item and what is below it. Box's trash is not modelled.
-    pub(super) fn remove(&mut self, id: u64, recursive: bool) -> Result<(), Refusal> {
+    pub(super) fn remove(&mut self, id: u64, recursive: bool) -> Result<(), Error> {
         if id == ROOT {
-            return Err(Refusal::denied());
+            return Err(Error::RootIsFixed);
         }
         let below: Vec<u64> = self.children(id).into_iter().map(|child| child.id).collect();
         if !below.is_empty() && !recursive {
-            let message = "Cannot delete - folder not empty";
-            return Err(Refusal::error(400, "folder_not_empty", message));
+            return Err(Error::FolderNotEmpty);
         }
         for child in below {
             self.remove(child, true)?;
@@ -310,9 +298,9 @@ impl Store {
         name: &str,
         type_name: &str,
         except: Option<u64>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Error> {
         if name.chars().count() > LONGEST_NAME {
-            return Err(Refusal::error(400, "item_name_too_long", "Item name too long"));
+            return Err(Error::NameTooLong);
         }
         let bad = name.is_empty()
             || name == "."
@@ -320,15 +308,15 @@ impl Store {
             || name.contains(['/', '\\'])
             || name.trim() != name;
         if bad {
-            return Err(Refusal::error(400, "item_name_invalid", "Item name invalid"));
+            return Err(Error::NameInvalid);
         }
         let lower = name.to_lowercase();
         let taken = |item: &&Item| item.name.to_lowercase() == lower && Some(item.id) != except;
         match self.children(parent).into_iter().find(taken) {
             None => Ok(()),
-            // One of Box's inconsistencies: the conflict of a folder is an array.
-            Some(item) if type_name == "folder" => Err(Refusal::name_in_use(json!([item.mini()]))),
-            Some(item) => Err(Refusal::name_in_use(item.mini())),
+            Some(item) => {
+                Err(Error::NameInUse { holder: Box::new(item.clone()), by_folder: type_name == "folder" })
+            }
         }
     }
 
@@ -338,7 +326,7 @@ impl Store {
         name: &str,
         who: &str,
         kind: impl FnOnce(u64) -> Kind,
-    ) -> Result<&Item, Refusal> {
+    ) -> Result<&Item, Error> {
         let parent = self.folder(parent)?.id;
         let id = self.fresh_id();
         let version_id = self.fresh_id();

@@ -8,19 +8,8 @@ use http::{
 use super::{
     answer::{self, Answer, Refusal},
     call::Call,
+    control::Thumbnail,
 };
-
-/// How far the thumbnail of every file is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Thumbnail {
-    /// 200 with a picture: a PNG, also where a JPEG was asked for.
-    #[default]
-    Ready,
-    /// 202 with `Location` (a placeholder) and `Retry-After`.
-    Pending,
-    /// 302 to a placeholder: there will never be one.
-    Impossible,
-}
 
 /// One grey pixel.
 const PICTURE: [u8; 67] = [

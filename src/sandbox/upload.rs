@@ -12,8 +12,9 @@ use super::{
     body::Received,
     call::Call,
     content::{Content, KEPT_CONTENT, Sha1},
-    events::Kind,
-    files::{change, matching, text},
+    events,
+    fields::{change, matching, text},
+    model::events::Kind,
     sessions, shape,
 };
 
@@ -61,7 +62,7 @@ async fn new_file(call: &Call<'_>, body: &mut Received) -> Result<Answer, Refusa
     let mut store = call.world.store();
     let id = store.create_file(parent, name, &call.who, form.content, form.sha1)?.id;
     let file = store.file(&id.to_string())?;
-    call.happened(Kind::Upload, &store, file);
+    events::record(call, Kind::Upload, &store, file);
     let file = shape::item(call, &store, file);
     Ok(answer::json(StatusCode::CREATED, &json!({ "total_count": 1, "entries": [file] })))
 }
@@ -77,7 +78,7 @@ async fn new_version(call: &Call<'_>, id: &str, body: &mut Received) -> Result<A
     }
     store.new_version(id, &call.who, form.content, form.sha1)?;
     let file = store.file(id)?;
-    call.happened(Kind::Upload, &store, file);
+    events::record(call, Kind::Upload, &store, file);
     let file = shape::item(call, &store, file);
     Ok(answer::json(StatusCode::CREATED, &json!({ "total_count": 1, "entries": [file] })))
 }

@@ -1,22 +1,19 @@
 //! The people of the sandbox's enterprise.
 
-use serde_json::{Value, json};
-
-use super::{Options, shape};
+use super::model::options::Options;
 
 const SERVICE_ACCOUNT_ID: &str = "3550001234";
-const CREATED: &str = "2024-02-12T10:53:43-08:00";
 
-struct User {
-    id: String,
-    name: &'static str,
-    login: String,
-    role: &'static str,
+pub(super) struct User {
+    pub(super) id: String,
+    pub(super) name: &'static str,
+    pub(super) login: String,
+    pub(super) role: &'static str,
 }
 
 /// The service account first, then the managed users.
 pub(super) struct Users {
-    enterprise: Value,
+    pub(super) enterprise_id: String,
     all: Vec<User>,
 }
 
@@ -24,7 +21,7 @@ impl Users {
     pub(super) fn new(options: &Options) -> Self {
         let automation = "AutomationUser_1234567_aBcDeF1234@boxdevedition.com".to_owned();
         let mut users = Self {
-            enterprise: json!({ "type": "enterprise", "id": options.enterprise_id, "name": "Sandbox" }),
+            enterprise_id: options.enterprise_id.clone(),
             all: vec![User {
                 id: SERVICE_ACCOUNT_ID.to_owned(),
                 name: "Boxgate Sandbox",
@@ -58,57 +55,16 @@ impl Users {
         !self.is_service_account(id) && self.find(id).is_some()
     }
 
-    fn find(&self, id: &str) -> Option<&User> {
+    pub(super) fn find(&self, id: &str) -> Option<&User> {
         self.all.iter().find(|user| user.id == id)
     }
 
-    pub(super) fn mini(&self, id: &str) -> Value {
-        self.find(id).map_or(
-            Value::Null,
-            |user| json!({ "type": "user", "id": user.id, "name": user.name, "login": user.login }),
-        )
+    pub(super) fn by_login(&self, login: &str) -> Option<&User> {
+        self.all.iter().find(|user| user.login.eq_ignore_ascii_case(login))
     }
 
-    pub(super) fn by_login(&self, login: &str) -> Option<Value> {
-        let user = self.all.iter().find(|user| user.login.eq_ignore_ascii_case(login))?;
-        Some(self.mini(&user.id))
-    }
-
-    pub(super) fn full(&self, id: &str, fields: Option<&[&str]>) -> Option<Value> {
-        self.find(id).map(|user| self.shaped(user, fields))
-    }
-
-    /// The managed users: Box lists no service accounts unless asked to.
-    pub(super) fn managed(&self, fields: Option<&[&str]>) -> Vec<Value> {
-        let managed = self.all.iter().filter(|user| !self.is_service_account(&user.id));
-        managed.map(|user| self.shaped(user, fields)).collect()
-    }
-
-    fn shaped(&self, user: &User, fields: Option<&[&str]>) -> Value {
-        let mut full = json!({
-            "type": "user",
-            "id": user.id,
-            "name": user.name,
-            "login": user.login,
-            "created_at": CREATED,
-            "modified_at": CREATED,
-            "language": "en",
-            "timezone": "America/Los_Angeles",
-            "space_amount": 10_737_418_240_u64,
-            "space_used": 0,
-            "max_upload_size": 53_687_091_200_u64,
-            "status": "active",
-            "job_title": "",
-            "phone": "",
-            "address": "",
-            "avatar_url": format!("https://app.box.com/api/avatar/large/{}", user.id),
-            "notification_email": null,
-        });
-        if let (Some(fields), Some(object)) = (fields, full.as_object_mut()) {
-            object.insert("enterprise".to_owned(), self.enterprise.clone());
-            object.insert("role".to_owned(), json!(user.role));
-            return shape::picked(full, fields);
-        }
-        full
+    /// The users that Box lists: no service accounts unless asked for.
+    pub(super) fn managed(&self) -> impl Iterator<Item = &User> {
+        self.all.iter().filter(|user| !self.is_service_account(&user.id))
     }
 }

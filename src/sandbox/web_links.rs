@@ -7,8 +7,9 @@ use super::{
     answer::{self, Answer, Refusal},
     body::Received,
     call::Call,
-    events::Kind,
-    files::{change, matching, moved, text},
+    events,
+    fields::{change, matching, moved, text},
+    model::events::Kind,
     shape, shared,
     store::Change,
 };
@@ -30,7 +31,7 @@ pub(super) async fn answer(
         ("DELETE", [id]) => {
             let mut store = call.world.store();
             let key = matching(call, store.web_link(id)?)?;
-            call.happened(Kind::Trash, &store, store.web_link(id)?);
+            events::record(call, Kind::Trash, &store, store.web_link(id)?);
             store.remove(key, false)?;
             Ok(answer::empty(StatusCode::NO_CONTENT))
         }
@@ -51,7 +52,7 @@ fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
         link.description = description;
     }
     let link = store.web_link(&key.to_string())?;
-    call.happened(Kind::Create, &store, link);
+    events::record(call, Kind::Create, &store, link);
     // Not 201: so says the OpenAPI document.
     Ok(answer::json(StatusCode::OK, &shape::item(call, &store, link)))
 }
@@ -62,7 +63,7 @@ fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
     let url = body.get("url").and_then(Value::as_str).map(str::to_owned);
     store.update(key, Change { url, ..change(body) }, &call.who)?;
     if let Some(kind) = moved(body) {
-        call.happened(kind, &store, store.web_link(id)?);
+        events::record(call, kind, &store, store.web_link(id)?);
     }
     shared::update(call, &mut store, key, body);
     let link = store.web_link(id)?;

@@ -8,7 +8,7 @@ use super::{
     answer::{self, Answer, Refusal},
     body::Received,
     call::Call,
-    files::text,
+    fields::text,
     shape,
 };
 
@@ -39,7 +39,10 @@ pub(super) async fn answer(
             let hook = shelf.change(id, &body, &["target", "address", "triggers"])?;
             Ok(answer::json(StatusCode::OK, &hook))
         }
-        ("DELETE", [id]) => shelf.remove(id).map(|()| answer::empty(StatusCode::NO_CONTENT)),
+        ("DELETE", [id]) => {
+            shelf.remove(id)?;
+            Ok(answer::empty(StatusCode::NO_CONTENT))
+        }
         (_, [] | [_]) => Err(Refusal::method_not_allowed()),
         _ => Err(Refusal::not_found()),
     }
@@ -64,7 +67,7 @@ fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
             "type": "webhook",
             "id": new,
             "target": { "type": kind, "id": id },
-            "created_by": call.world.users.mini(&call.who),
+            "created_by": shape::user_mini(&call.world.users, &call.who),
             "created_at": shape::stamp(Timestamp::now()),
             "address": address,
             "triggers": triggers,

@@ -9,21 +9,16 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Options,
     control::Control,
-    events::{Events, Kind},
     http::{lock::lock, random::random_text},
     ledger::Ledger,
-    metadata::Metadata,
+    model::{events::Events, metadata::Metadata, options::Options, upload_sessions::Sessions, zips::Zips},
     names::Hosts,
     role::Each,
-    sessions::Sessions,
-    shape,
     shelf::Shelf,
-    store::{Item, Store},
+    store::Store,
     tokens::Tokens,
     users::Users,
-    zip::Zips,
 };
 
 /// How long a pre-signed URL works.
@@ -89,11 +84,6 @@ impl World {
 
     pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {
         lock(&self.tokens)
-    }
-
-    /// Something that this user did to an item.
-    pub(super) fn happened(&self, kind: Kind, who: &str, store: &Store, item: &Item) {
-        self.events.add(kind, self.users.mini(who), shape::standard(self, store, item));
     }
 
     /// A pre-signed URL for this file's content, or for that of an older version.

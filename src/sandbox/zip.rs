@@ -1,11 +1,7 @@
 //! Several files and folders as one zip: asked for here, fetched from the download host by whoever has the
 //! URL.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -16,48 +12,26 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    answer::{self, Answer, Refusal},
+    answer::{self, Answer, Refusal, disposition},
     archive::Archive,
     call::Call,
     content::Content,
-    download::disposition,
-    http::{lock::lock, random::random_text, response_body::Body},
+    http::{random::random_text, response_body::Body},
+    model::zips::Zip,
     shape,
-    store::{Item, Store},
+    store::Item,
     world::World,
 };
 
 /// How soon a download has to begin. It is stated, not enforced.
 const LIFE: Duration = Duration::from_secs(10);
 
-/// An entry's name in the archive, and the file; none where it is a folder.
-type Entry = (String, Option<String>);
-
-/// One zip that was asked for.
-struct Zip {
-    name: String,
-    entries: Vec<Entry>,
-    skipped_files: usize,
-    skipped_folders: usize,
-    is_fetched: bool,
-}
-
-impl Zip {
-    fn files(&self) -> usize {
-        self.entries.iter().filter(|(_, file)| file.is_some()).count()
-    }
-}
-
-/// Every zip by its id.
-#[derive(Default)]
-pub(super) struct Zips(Mutex<HashMap<String, Zip>>);
-
 pub(super) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
     let items = body.get("items").and_then(Value::as_array).filter(|items| !items.is_empty());
     let items = items.ok_or_else(|| Refusal::parameter("items", "'items' is required"))?;
     let asked_name = body.get("download_file_name").and_then(Value::as_str);
     let name = asked_name.map_or_else(|| shape::stamp(Timestamp::now()), str::to_owned);
-    let mut zip = Zip { name, entries: Vec::new(), skipped_files: 0, skipped_folders: 0, is_fetched: false };
+    let mut zip = Zip::new(name);
     let store = call.world.store();
     let mut found = Vec::new();
     for item in items {
@@ -79,7 +53,7 @@ pub(super) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
     let taken: HashSet<u64> = conflicts.iter().flatten().map(|item| item.id).collect();
     for item in found {
         let name = if taken.contains(&item.id) { unlike(item) } else { item.name.clone() };
-        add(&store, item, name, &mut zip.entries);
+        zip.add(&store, item, name);
     }
     let name_conflicts: Vec<Vec<Value>> = conflicts
         .iter()
@@ -107,27 +81,29 @@ pub(super) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
     });
     // Never both locks in this order: the download takes them in the other.
     drop(store);
-    lock(&call.world.zips.0).insert(id, zip);
+    call.world.zips.add(id, zip);
     Ok(answer::json(StatusCode::ACCEPTED, &body))
 }
 
 pub(super) fn status(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let zips = lock(&call.world.zips.0);
-    let zip = zips.get(id).ok_or_else(Refusal::not_found)?;
-    let body = json!({
-        "total_file_count": zip.files(),
-        "downloaded_file_count": if zip.is_fetched { zip.files() } else { 0 },
-        "skipped_file_count": zip.skipped_files,
-        "skipped_folder_count": zip.skipped_folders,
-        "state": if zip.is_fetched { "succeeded" } else { "in_progress" },
+    let body = call.world.zips.with(id, |zip| {
+        json!({
+            "total_file_count": zip.files(),
+            "downloaded_file_count": if zip.is_fetched { zip.files() } else { 0 },
+            "skipped_file_count": zip.skipped_files,
+            "skipped_folder_count": zip.skipped_folders,
+            "state": if zip.is_fetched { "succeeded" } else { "in_progress" },
+        })
     });
-    Ok(answer::json(StatusCode::OK, &body))
+    Ok(answer::json(StatusCode::OK, &body.ok_or_else(Refusal::not_found)?))
 }
 
 /// The archive. It is stored, not compressed, and has no length beforehand, as Box's.
 pub(super) fn content(world: &World, id: &str) -> Result<Answer, Refusal> {
-    let mut zips = lock(&world.zips.0);
-    let zip = zips.get_mut(id).ok_or_else(Refusal::not_found)?;
+    world.zips.with(id, |zip| archive(world, zip)).ok_or_else(Refusal::not_found)
+}
+
+fn archive(world: &World, zip: &mut Zip) -> Answer {
     let store = world.store();
     let mut archive = Archive::default();
     for (name, file) in &zip.entries {
@@ -147,19 +123,7 @@ pub(super) fn content(world: &World, id: &str) -> Result<Answer, Refusal> {
     if let Ok(disposition) = HeaderValue::from_str(&disposition(&format!("{}.zip", zip.name))) {
         headers.insert(CONTENT_DISPOSITION, disposition);
     }
-    Ok(answer)
-}
-
-/// The item and all that is below it.
-fn add(store: &Store, item: &Item, name: String, entries: &mut Vec<Entry>) {
-    if item.version().is_some() {
-        entries.push((name, Some(item.id.to_string())));
-        return;
-    }
-    entries.push((format!("{name}/"), None));
-    for child in store.children(item.id) {
-        add(store, child, format!("{name}/{}", child.name), entries);
-    }
+    answer
 }
 
 /// The items that go by the same name, in groups.
