@@ -58,6 +58,5 @@ pub mod metrics;
 pub mod telemetry; // lines on their way out
 pub mod figures; // of limits and budgets
 
-// A Box to try against.
+// A Box to try against, and its page.
 pub mod sandbox;
-pub mod demo; // its page

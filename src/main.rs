@@ -14,12 +14,12 @@ use boxgate::cli::shell::Shell;
 use boxgate::cli::{self, Failure};
 use boxgate::clock::Clock;
 use boxgate::config::{self, Config, Overrides, Problems};
-use boxgate::demo::Demo;
+use boxgate::sandbox::page::{self, Demo};
 use boxgate::sandbox::{Names, Options, Sandbox};
 use boxgate::server::{self, signals};
 use boxgate::telemetry::access_log::AccessLog;
 use boxgate::telemetry::line_writer::unbuffered;
-use boxgate::{check, demo, log};
+use boxgate::{check, log};
 use clap::{Args, Parser, Subcommand};
 use tracing::{info, warn};
 
@@ -64,7 +64,7 @@ enum Command {
         #[arg(long, value_name = "ADDR", env = "BOXGATE_ADMIN", default_value = "127.0.0.1:8081")]
         admin: String,
         /// Where the page is that shows the sandbox in a browser
-        #[arg(long, value_name = "ADDR", env = "BOXGATE_PAGE", default_value_t = demo::ADDRESS)]
+        #[arg(long, value_name = "ADDR", env = "BOXGATE_PAGE", default_value_t = page::ADDRESS)]
         page: SocketAddr,
     },
     /// Print the environment in which programs that have Box's hosts built in go through a gateway

@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use super::{
     Sandbox,
-    content::Content,
-    control::{Fault, Hold, Thumbnail, TokenAnswer},
-    events,
-    http::lock::lock,
-    ledger::Seen,
-    model::events::Kind,
-    role::Role,
+    api::events,
+    control::faults::{Fault, Hold, Thumbnail, TokenAnswer},
+    http::{host::Role, lock::lock, recorder::Seen},
+    model::{content::Content, events::Kind},
 };
 
 /// Where it is and who may use it.

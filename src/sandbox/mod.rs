@@ -27,49 +27,13 @@
 //! # }
 //! ```
 
-mod server; // sockets, TLS, HTTP
-mod ca;
-mod role;
-mod names; // what URLs in answers call the hosts
-mod tunnel; // from those names to here
-mod exchange; // the way of one request
-mod ledger; // what arrived
+mod server; // sockets, TLS, and the way of one request
+mod api; // what Box answers
+mod model; // the state
 mod control; // what shall go wrong
-mod oauth; // the token endpoint
-mod authentication; // whose token it is
-mod tokens;
-mod api; // the API host
-mod users;
-mod folders;
-mod files;
-mod upload; // the upload host
-mod sessions; // in parts
-mod download; // the download host
-mod events; // what happened, and the long poll
-mod thumbnails;
-mod representations;
-mod zip;
-mod archive; // the format of zips
-mod shared; // links, and what they lead to
-mod web_links;
-mod comments;
-mod collaborations;
-mod webhooks;
-mod shelf; // where these three are kept
-mod metadata;
-mod shape; // items in JSON
-mod store; // items
-mod content;
-mod world; // all the state
-mod model; // its parts
-mod call;
-mod fields; // what the JSON of several operations has
-mod refusals; // what Box says where the state says no
-mod form;
-mod body;
-mod http; // what requests and responses are made of
-mod answer;
-mod handle;
+mod http; // requests and responses
+mod handle; // what the holder of a sandbox can ask and tell it
+pub mod page; // a web page that shows it
 
 #[cfg(test)]
 mod tests;
@@ -81,14 +45,23 @@ use std::{
 
 use tokio_rustls::TlsAcceptor;
 
-use self::{ca::Authority, http::lock::lock, role::Each, server::Listening, world::World};
 pub use self::{
-    content::Content,
-    control::{Fault, Hold, Thumbnail, TokenAnswer},
-    ledger::Seen,
-    model::options::{CLIENT_ID, CLIENT_SECRET, ENTERPRISE_ID, MANAGED_USERS, Options, Protocols, USER_ID},
-    names::Names,
-    role::Role,
+    control::faults::{Fault, Hold, Thumbnail, TokenAnswer},
+    http::{host::Role, recorder::Seen},
+    model::{
+        content::Content,
+        options::{CLIENT_ID, CLIENT_SECRET, ENTERPRISE_ID, MANAGED_USERS, Options, Protocols, USER_ID},
+        urls::Names,
+    },
+};
+use self::{
+    http::{host::Each, lock::lock},
+    model::state::World,
+    server::{
+        ca::Authority,
+        connect_proxy,
+        listener::{self, Listening},
+    },
 };
 
 /// A running sandbox. Dropping it closes its sockets and connections.
@@ -107,7 +80,7 @@ impl Sandbox {
     /// Binds four ports of 127.0.0.1, the fourth for the proxy, and serves them from tasks of the current tokio runtime.
     pub async fn start(options: Options) -> io::Result<Self> {
         let authority = Authority::new(options.protocols)?;
-        let (api, upload, download) = (server::bind(0)?, server::bind(0)?, server::bind(0)?);
+        let (api, upload, download) = (listener::bind(0)?, listener::bind(0)?, listener::bind(0)?);
         let ports = Each {
             api: api.local_addr()?.port(),
             upload: upload.local_addr()?.port(),
@@ -124,11 +97,11 @@ impl Sandbox {
             upload: start(upload, Role::Upload),
             download: start(download, Role::Download),
         };
-        let proxy = server::bind(0)?;
+        let proxy = listener::bind(0)?;
         let proxy_port = proxy.local_addr()?.port();
         let proxy = Listening::serving(proxy, {
             let (ports, world) = (ports.clone(), world.clone());
-            move |stream| tunnel::serve(stream, ports.clone(), world.clone())
+            move |stream| connect_proxy::serve(stream, ports.clone(), world.clone())
         });
         Ok(Self { world, ca_pem: authority.pem, tls, ports, listening, proxy_port, _proxy: proxy })
     }
@@ -145,7 +118,7 @@ impl Sandbox {
     pub fn come_up(&self, role: Role) -> io::Result<()> {
         let mut listening = lock(self.listening.of(role));
         if listening.is_none() {
-            let listener = server::bind(*self.ports.of(role))?;
+            let listener = listener::bind(*self.ports.of(role))?;
             *listening = Some(Listening::start(listener, role, self.tls.clone(), self.world.clone()));
         }
         Ok(())

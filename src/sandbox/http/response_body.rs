@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use crate::sandbox::ledger::InFlight;
+use super::recorder::InFlight;
 
 /// The largest piece of an answer handed to hyper at once; hyper asks for the next when the caller has read
 /// on.

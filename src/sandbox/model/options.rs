@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::sandbox::names::Names;
+use super::urls::Names;
 
 /// The client id of [`Options::default`].
 pub const CLIENT_ID: &str = "sandbox-client";

@@ -8,10 +8,8 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 
-use crate::sandbox::{
-    content::{Content, KEPT_CONTENT, Sha1},
-    http::lock::lock,
-};
+use super::content::{Content, KEPT_CONTENT, Sha1};
+use crate::sandbox::http::lock::lock;
 
 /// How many bytes of parts all sessions keep. Beyond, bytes go once they are summed up, and zeros take their
 /// place in the file.

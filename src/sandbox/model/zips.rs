@@ -2,10 +2,8 @@
 
 use std::{collections::HashMap, sync::Mutex};
 
-use crate::sandbox::{
-    http::lock::lock,
-    store::{Item, Store},
-};
+use super::items::{Item, Store};
+use crate::sandbox::http::lock::lock;
 
 /// An entry's name in the archive, and the file; none where it is a folder.
 pub(crate) type Entry = (String, Option<String>);

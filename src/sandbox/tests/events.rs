@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use serde_json::json;
 
 use super::*;
-use crate::sandbox::events;
+use crate::sandbox::api::events;
 
 #[tokio::test]
 async fn the_stream_tells_what_happened() {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::sandbox::content::Sha1;
+use crate::sandbox::model::content::Sha1;
 
 fn small() -> Options {
     Options { part_size: 4, smallest_session: 6, ..Options::default() }

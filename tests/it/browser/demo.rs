@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use boxgate::demo::Demo;
+use boxgate::sandbox::page::Demo;
 use boxgate::sandbox::{Content, Fault};
 use serde_json::{Value, json};
 

@@ -1,0 +1,155 @@
+//! The upload host: which operation a request is, and files in one piece: a multipart form with the
+//! attributes before the file.
+
+use bytes::BytesMut;
+use http::{HeaderName, StatusCode, header::CONTENT_TYPE};
+use http_body_util::BodyDataStream;
+use multer::{Field, Multipart};
+use serde_json::{Value, json};
+
+use super::{
+    events,
+    fields::{change, matching, text},
+    json,
+    request::Call,
+    upload_sessions,
+};
+use crate::sandbox::{
+    http::{
+        request_body::Received,
+        response::{self, Answer, Refusal},
+    },
+    model::{
+        content::{Content, KEPT_CONTENT, Sha1},
+        events::Kind,
+    },
+};
+
+/// The hex SHA-1 of the file, in spite of its name.
+const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
+/// Far above any attributes.
+const ATTRIBUTES_LIMIT: usize = 64 * 1024;
+
+/// What an upload brings.
+struct Form {
+    attributes: Value,
+    content: Content,
+    sha1: String,
+}
+
+/// Answers everything of the upload host.
+pub(crate) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answer, Refusal> {
+    let path = call.head.uri.path().strip_prefix("/api/2.0/").ok_or_else(Refusal::not_found)?;
+    let segments: Vec<&str> = path.split('/').collect();
+    match (call.head.method.as_str(), segments.as_slice()) {
+        ("POST", ["files", "upload_sessions"]) => upload_sessions::create(call, &body.json().await?),
+        ("POST", ["files", id, "upload_sessions"]) => {
+            upload_sessions::create_version(call, id, &body.json().await?)
+        }
+        ("GET", ["files", "upload_sessions", id]) => upload_sessions::status(call, id),
+        ("PUT", ["files", "upload_sessions", id]) => upload_sessions::part(call, id, body).await,
+        ("DELETE", ["files", "upload_sessions", id]) => upload_sessions::abort(call, id),
+        ("GET", ["files", "upload_sessions", id, "parts"]) => upload_sessions::parts(call, id),
+        ("POST", ["files", "upload_sessions", id, "commit"]) => {
+            upload_sessions::commit(call, id, &body.json().await?)
+        }
+        ("POST", ["files", "upload_sessions", id, "log"]) => upload_sessions::log(call, id),
+        ("POST", ["files", "content"]) => new_file(call, body).await,
+        ("POST", ["files", id, "content"]) => new_version(call, id, body).await,
+        (_, ["files", "content"] | ["files", _, "content"] | ["files", "upload_sessions", ..]) => {
+            Err(Refusal::method_not_allowed())
+        }
+        _ => Err(Refusal::not_found()),
+    }
+}
+
+async fn new_file(call: &Call<'_>, body: &mut Received) -> Result<Answer, Refusal> {
+    let form = read(call, body).await?;
+    let name = text(&form.attributes, "/name")?;
+    let parent = text(&form.attributes, "/parent/id")?;
+    let mut store = call.world.store();
+    let id = store.create_file(parent, name, &call.who, form.content, form.sha1)?.id;
+    let file = store.file(&id.to_string())?;
+    events::record(call, Kind::Upload, &store, file);
+    let file = json::item(call, &store, file);
+    Ok(response::json(StatusCode::CREATED, &json!({ "total_count": 1, "entries": [file] })))
+}
+
+async fn new_version(call: &Call<'_>, id: &str, body: &mut Received) -> Result<Answer, Refusal> {
+    matching(call, call.world.store().file(id)?)?;
+    let form = read(call, body).await?;
+    let mut store = call.world.store();
+    // Others may have changed the file while this upload was under way.
+    let key = matching(call, store.file(id)?)?;
+    if form.attributes.get("name").is_some() {
+        store.update(key, change(&form.attributes), &call.who)?;
+    }
+    store.new_version(id, &call.who, form.content, form.sha1)?;
+    let file = store.file(id)?;
+    events::record(call, Kind::Upload, &store, file);
+    let file = json::item(call, &store, file);
+    Ok(response::json(StatusCode::CREATED, &json!({ "total_count": 1, "entries": [file] })))
+}
+
+async fn read(call: &Call<'_>, body: &mut Received) -> Result<Form, Refusal> {
+    let headers = &call.head.headers;
+    let boundary = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| multer::parse_boundary(value).ok())
+        .ok_or_else(|| Refusal::error(415, "unsupported_media_type", "Unsupported Media Type"))?;
+    let mut form = Multipart::new(BodyDataStream::new(body), boundary);
+    let mut attributes = None;
+    while let Some(mut field) = form.next_field().await.map_err(|_| unreadable())? {
+        if field.name() == Some("attributes") {
+            attributes = Some(read_attributes(&mut field).await?);
+            continue;
+        }
+        // Any other part with a name is the file: clients differ in what they call it.
+        let Some(attributes) = attributes else {
+            let message = "Metadata was sent after the file contents";
+            return Err(Refusal::error(400, "metadata_after_file_contents", message));
+        };
+        let (content, sha1) = read_file(&mut field).await?;
+        let promised = headers.get(CONTENT_MD5).map(|value| value.to_str().unwrap_or_default());
+        if promised.is_some_and(|promised| !promised.eq_ignore_ascii_case(&sha1)) {
+            let message = "The specified content-md5 did not match what was received";
+            return Err(Refusal::error(400, "bad_digest", message));
+        }
+        return Ok(Form { attributes, content, sha1 });
+    }
+    Err(Refusal::parameter("file", "The file part is missing"))
+}
+
+async fn read_attributes(field: &mut Field<'_>) -> Result<Value, Refusal> {
+    let mut all = BytesMut::new();
+    while let Some(chunk) = field.chunk().await.map_err(|_| unreadable())? {
+        if all.len() + chunk.len() > ATTRIBUTES_LIMIT {
+            return Err(Refusal::bad_request("The attributes are too large"));
+        }
+        all.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&all).map_err(|_| Refusal::bad_request("The attributes are not JSON"))
+}
+
+async fn read_file(field: &mut Field<'_>) -> Result<(Content, String), Refusal> {
+    let mut hash = Sha1::new();
+    let mut size = 0_u64;
+    let mut kept = BytesMut::new();
+    while let Some(chunk) = field.chunk().await.map_err(|_| unreadable())? {
+        hash.update(&chunk);
+        size += chunk.len() as u64;
+        if size <= KEPT_CONTENT {
+            kept.extend_from_slice(&chunk);
+        } else {
+            kept = BytesMut::new();
+        }
+    }
+    let content = if size <= KEPT_CONTENT { Content::Bytes(kept.freeze()) } else { Content::Zeros(size) };
+    Ok((content, hash.finish()))
+}
+
+fn unreadable() -> Refusal {
+    Refusal::bad_request("The multipart body could not be read")
+}

@@ -1,0 +1,3 @@
+//! What shall go wrong.
+
+pub(crate) mod faults;
