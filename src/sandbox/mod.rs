@@ -55,8 +55,8 @@ pub use self::{
     },
 };
 use self::{
-    http::{host::Each, lock::lock},
-    model::state::World,
+    http::{host::PerRole, lock::lock},
+    model::state::State,
     server::{
         ca::Authority,
         connect_proxy,
@@ -66,12 +66,12 @@ use self::{
 
 /// A running sandbox. Dropping it closes its sockets and connections.
 pub struct Sandbox {
-    world: Arc<World>,
+    state: Arc<State>,
     ca_pem: String,
     tls: TlsAcceptor,
-    ports: Each<u16>,
+    ports: PerRole<u16>,
     /// Empty while a host is down.
-    listening: Each<Mutex<Option<Listening>>>,
+    listening: PerRole<Mutex<Option<Listening>>>,
     proxy_port: u16,
     _proxy: Listening,
 }
@@ -81,18 +81,18 @@ impl Sandbox {
     pub async fn start(options: Options) -> io::Result<Self> {
         let authority = Authority::new(options.protocols)?;
         let (api, upload, download) = (listener::bind(0)?, listener::bind(0)?, listener::bind(0)?);
-        let ports = Each {
+        let ports = PerRole {
             api: api.local_addr()?.port(),
             upload: upload.local_addr()?.port(),
             download: download.local_addr()?.port(),
         };
         let url = |port: u16| format!("https://localhost:{port}");
-        let urls = Each { api: url(ports.api), upload: url(ports.upload), download: url(ports.download) };
-        let world = Arc::new(World::new(options, urls));
+        let urls = PerRole { api: url(ports.api), upload: url(ports.upload), download: url(ports.download) };
+        let state = Arc::new(State::new(options, urls));
         let tls = TlsAcceptor::from(authority.server);
         let start =
-            |listener, role| Mutex::new(Some(Listening::start(listener, role, tls.clone(), world.clone())));
-        let listening = Each {
+            |listener, role| Mutex::new(Some(Listening::start(listener, role, tls.clone(), state.clone())));
+        let listening = PerRole {
             api: start(api, Role::Api),
             upload: start(upload, Role::Upload),
             download: start(download, Role::Download),
@@ -100,10 +100,10 @@ impl Sandbox {
         let proxy = listener::bind(0)?;
         let proxy_port = proxy.local_addr()?.port();
         let proxy = Listening::serving(proxy, {
-            let (ports, world) = (ports.clone(), world.clone());
-            move |stream| connect_proxy::serve(stream, ports.clone(), world.clone())
+            let (ports, state) = (ports.clone(), state.clone());
+            move |stream| connect_proxy::serve(stream, ports.clone(), state.clone())
         });
-        Ok(Self { world, ca_pem: authority.pem, tls, ports, listening, proxy_port, _proxy: proxy })
+        Ok(Self { state, ca_pem: authority.pem, tls, ports, listening, proxy_port, _proxy: proxy })
     }
 
     /// Closes a host's listener and all its connections; resolves when they are closed.
@@ -119,7 +119,7 @@ impl Sandbox {
         let mut listening = lock(self.listening.of(role));
         if listening.is_none() {
             let listener = listener::bind(*self.ports.of(role))?;
-            *listening = Some(Listening::start(listener, role, self.tls.clone(), self.world.clone()));
+            *listening = Some(Listening::start(listener, role, self.tls.clone(), self.state.clone()));
         }
         Ok(())
     }

@@ -8,11 +8,11 @@ use serde_json::json;
 
 use crate::sandbox::{
     http::{recorder, response::Refusal},
-    model::state::World,
+    model::state::State,
 };
 
 /// Whose token this is, or whom it acts as.
-pub(crate) fn caller(world: &World, head: &Parts) -> Result<String, Refusal> {
+pub(crate) fn caller(state: &State, head: &Parts) -> Result<String, Refusal> {
     if let Some(origin) = head.headers.get(ORIGIN) {
         return Err(Refusal::Error {
             status: 403,
@@ -22,16 +22,16 @@ pub(crate) fn caller(world: &World, head: &Parts) -> Result<String, Refusal> {
             context: json!({ "origin": String::from_utf8_lossy(origin.as_bytes()) }),
         });
     }
-    if world.control.is_unauthorized(&recorder::target(head)) {
+    if state.control.is_unauthorized(&recorder::target(head)) {
         return Err(Refusal::Unauthorized);
     }
     let token = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
-    let subject = token.and_then(|token| world.tokens().subject(token)).ok_or(Refusal::Unauthorized)?;
+    let subject = token.and_then(|token| state.tokens().subject(token)).ok_or(Refusal::Unauthorized)?;
     match head.headers.get("as-user").map(|value| value.to_str().unwrap_or_default()) {
         None => Ok(subject),
         Some(user) if user == subject => Ok(subject),
         // Only the service account may act as others.
-        Some(user) if world.users.is_service_account(&subject) && world.users.is_managed(user) => {
+        Some(user) if state.users.is_service_account(&subject) && state.users.is_managed(user) => {
             Ok(user.to_owned())
         }
         Some(_) => Err(Refusal::denied()),

@@ -4,13 +4,13 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{events, fields::text, json, request::Call};
+use super::{events, fields::text, json, request::ApiRequest};
 use crate::sandbox::{
     http::{
-        request_body::Received,
+        request_body::RequestBody,
         response::{self, Answer, Refusal},
     },
-    model::{events::Kind, items::Item},
+    model::{events::EventType, items::Item},
 };
 
 const ROLES: [&str; 8] = [
@@ -26,21 +26,21 @@ const ROLES: [&str; 8] = [
 
 /// Everything under `/collaborations`.
 pub(crate) async fn answer(
-    call: &Call<'_>,
+    request: &ApiRequest<'_>,
     segments: &[&str],
-    body: &mut Received,
+    body: &mut RequestBody,
 ) -> Result<Answer, Refusal> {
-    let shelf = &call.world.collaborations;
-    match (call.head.method.as_str(), segments) {
-        ("POST", []) => create(call, &body.json().await?),
-        ("GET", []) => pending(call),
-        ("GET", [id]) => Ok(response::json(StatusCode::OK, &shelf.get(id)?)),
+    let objects = &request.state.collaborations;
+    match (request.head.method.as_str(), segments) {
+        ("POST", []) => create(request, &body.json().await?),
+        ("GET", []) => pending(request),
+        ("GET", [id]) => Ok(response::json(StatusCode::OK, &objects.get(id)?)),
         ("PUT", [id]) => {
             let body = body.json().await?;
             if body.get("role").is_some() {
                 role(&body)?;
             }
-            let changed = shelf.change(id, &body, &["role", "status", "expires_at"])?;
+            let changed = objects.change(id, &body, &["role", "status", "expires_at"])?;
             // Whoever gives ownership away sees the collaboration no longer.
             if changed.get("role").and_then(Value::as_str) == Some("owner") {
                 return Ok(response::empty(StatusCode::NO_CONTENT));
@@ -48,7 +48,7 @@ pub(crate) async fn answer(
             Ok(response::json(StatusCode::OK, &changed))
         }
         ("DELETE", [id]) => {
-            shelf.remove(id)?;
+            objects.remove(id)?;
             Ok(response::empty(StatusCode::NO_CONTENT))
         }
         (_, [] | [_]) => Err(Refusal::method_not_allowed()),
@@ -57,21 +57,21 @@ pub(crate) async fn answer(
 }
 
 /// The collaborations on one item.
-pub(crate) fn of_item(call: &Call<'_>, item: &Item) -> Result<Answer, Refusal> {
-    let entries = call.world.collaborations.of(&owner(item));
-    let limit = call.number("limit", 100)?;
+pub(crate) fn of_item(request: &ApiRequest<'_>, item: &Item) -> Result<Answer, Refusal> {
+    let entries = request.state.collaborations.of(&owner(item));
+    let limit = request.number("limit", 100)?;
     let body = json!({ "limit": limit, "next_marker": null, "prev_marker": null, "entries": entries });
     Ok(response::json(StatusCode::OK, &body))
 }
 
 /// The caller's invitations.
-fn pending(call: &Call<'_>) -> Result<Answer, Refusal> {
-    if call.query.get("status") != Some("pending") {
+fn pending(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
+    if request.query.get("status") != Some("pending") {
         return Err(Refusal::parameter("status", "The status must be 'pending'"));
     }
-    let page = call.page()?;
+    let page = request.paging()?;
     let is_pending = |one: &Value| one.get("status").and_then(Value::as_str) == Some("pending");
-    let all: Vec<Value> = call.world.collaborations.all().into_iter().filter(is_pending).collect();
+    let all: Vec<Value> = request.state.collaborations.all().into_iter().filter(is_pending).collect();
     let total_count = all.len();
     let entries: Vec<Value> = all.into_iter().skip(page.offset).take(page.limit).collect();
     let body =
@@ -79,11 +79,11 @@ fn pending(call: &Call<'_>) -> Result<Answer, Refusal> {
     Ok(response::json(StatusCode::OK, &body))
 }
 
-fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
-    let world = call.world;
+fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
+    let state = request.state;
     let role = role(body)?;
     let id = text(body, "/item/id")?;
-    let store = world.store();
+    let store = state.store();
     let item = match text(body, "/item/type")? {
         "folder" => store.folder(id)?,
         _ => store.file(id)?,
@@ -94,24 +94,24 @@ fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
     }
     let login = body.pointer("/accessible_by/login").and_then(Value::as_str);
     let known = match login {
-        Some(login) => world.users.by_login(login).map(|user| json::user_mini(&world.users, &user.id)),
+        Some(login) => state.users.by_login(login).map(|user| json::user_mini(&state.users, &user.id)),
         None => {
             let user = text(body, "/accessible_by/id")?;
-            let known = Some(json::user_mini(&world.users, user)).filter(Value::is_object);
+            let known = Some(json::user_mini(&state.users, user)).filter(Value::is_object);
             Some(known.ok_or_else(|| Refusal::no_such_item(user))?)
         }
     };
     let is_same = |one: &Value| one.get("accessible_by") == known.as_ref();
     let owner = owner(item);
-    if known.is_some() && world.collaborations.of(&owner).iter().any(is_same) {
+    if known.is_some() && state.collaborations.of(&owner).iter().any(is_same) {
         return Err(Refusal::error(400, "user_already_collaborator", "User is already a collaborator"));
     }
     let now = json::stamp(Timestamp::now());
-    let made = world.collaborations.add(&owner, |new| {
+    let made = state.collaborations.add(&owner, |new| {
         json!({
             "type": "collaboration",
             "id": new,
-            "created_by": json::user_mini(&world.users, &call.who),
+            "created_by": json::user_mini(&state.users, &request.user_id),
             "created_at": now,
             "modified_at": now,
             "expires_at": body.get("expires_at"),
@@ -125,7 +125,7 @@ fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
             "is_access_only": false,
         })
     });
-    events::record(call, Kind::Collaborate, &store, item);
+    events::record(request, EventType::Collaborate, &store, item);
     Ok(response::json(StatusCode::CREATED, &made))
 }
 

@@ -14,41 +14,41 @@ use super::{authentication::caller, events, representations, thumbnails, zip_dow
 use crate::sandbox::{
     http::{
         response::{self, Answer, Refusal, disposition},
-        response_body::Body,
+        response_body::ResponseBody,
     },
     model::{
         content::Content,
         items::{FileVersion, Item},
-        state::World,
+        state::State,
     },
 };
 
 /// Answers everything of the download host.
-pub(crate) async fn answer(world: &World, head: &Parts) -> Result<Answer, Refusal> {
+pub(crate) async fn answer(state: &State, head: &Parts) -> Result<Answer, Refusal> {
     let segments: Vec<&str> = head.uri.path().trim_start_matches('/').split('/').collect();
     if segments == ["subscribe"] {
-        return events::subscribe(world, head.uri.query().unwrap_or_default(), events::PATIENCE).await;
+        return events::subscribe(state, head.uri.query().unwrap_or_default(), events::PATIENCE).await;
     }
     if !matches!(head.method.as_str(), "GET" | "HEAD") {
         return Err(Refusal::method_not_allowed());
     }
     let (id, version) = match segments.as_slice() {
         ["placeholder", "1.png"] => return Ok(thumbnails::picture()),
-        ["2.0", "zip_downloads", id, "content"] => return zip_downloads::content(world, id),
+        ["2.0", "zip_downloads", id, "content"] => return zip_downloads::content(state, id),
         ["d", "1", ticket, ..] => {
-            let known = world.ticketed(ticket).ok_or_else(Refusal::not_found)?;
-            if let Some(hop) = next_hop(world, &segments)? {
+            let known = state.ticketed(ticket).ok_or_else(Refusal::not_found)?;
+            if let Some(hop) = next_hop(state, &segments)? {
                 return Ok(hop);
             }
             known
         }
         ["api", "2.0", "files", id, "content"] | ["api", "2.0", "internal_files", id, ..] => {
-            caller(world, head)?;
+            caller(state, head)?;
             ((*id).to_owned(), None)
         }
         _ => return Err(Refusal::not_found()),
     };
-    let store = world.store();
+    let store = state.store();
     let file = store.file(&id)?;
     let version = file.version_or_newest(version).ok_or_else(|| Refusal::no_such_item(&id))?;
     let is_picture = media_type(&file.name).starts_with("image/");
@@ -61,19 +61,19 @@ pub(crate) async fn answer(world: &World, head: &Parts) -> Result<Answer, Refusa
 }
 
 /// From `/d/1/TICKET/download` by way of `/d/1/TICKET/hop/1` and so on; `None` at the end of the way.
-fn next_hop(world: &World, segments: &[&str]) -> Result<Option<Answer>, Refusal> {
+fn next_hop(state: &State, segments: &[&str]) -> Result<Option<Answer>, Refusal> {
     let (ticket, hop) = match segments {
         ["d", "1", ticket, "download"] => (ticket, 0),
         ["d", "1", ticket, "hop", hop] => (ticket, hop.parse().map_err(|_| Refusal::not_found())?),
         _ => return Err(Refusal::not_found()),
     };
-    if hop >= world.control.hops() {
+    if hop >= state.control.hops() {
         return Ok(None);
     }
     let next = format!("/d/1/{ticket}/hop/{}", hop + 1);
     let is_relative = hop % 2 == 0;
     let mut answer = response::empty(StatusCode::FOUND);
-    set(&mut answer, LOCATION, &if is_relative { next } else { world.hosts.presigned.clone() + &next });
+    set(&mut answer, LOCATION, &if is_relative { next } else { state.hosts.presigned.clone() + &next });
     Ok(Some(answer))
 }
 
@@ -122,14 +122,14 @@ fn content(file: &Item, version: &FileVersion, asked: &HeaderMap) -> Answer {
 }
 
 /// The bytes from `start` on, `length` of them, as far as there are so many.
-fn part(content: &Content, start: u64, length: u64) -> Body {
+fn part(content: &Content, start: u64, length: u64) -> ResponseBody {
     let length = length.min(content.size().saturating_sub(start));
     match content {
-        Content::Zeros(_) => Body::zeros(length),
+        Content::Zeros(_) => ResponseBody::zeros(length),
         Content::Bytes(bytes) => {
             let start = usize::try_from(start).unwrap_or(bytes.len()).min(bytes.len());
             let length = usize::try_from(length).unwrap_or(0);
-            Body::bytes(bytes.slice(start..start + length))
+            ResponseBody::bytes(bytes.slice(start..start + length))
         }
     }
 }

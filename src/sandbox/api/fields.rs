@@ -3,11 +3,11 @@
 use http::header::IF_MATCH;
 use serde_json::Value;
 
-use super::request::Call;
+use super::request::ApiRequest;
 use crate::sandbox::{
     http::response::Refusal,
     model::{
-        events::Kind,
+        events::EventType,
         items::{Change, Item},
     },
 };
@@ -27,17 +27,17 @@ pub(crate) fn change(body: &Value) -> Change {
 }
 
 /// What an update is in the stream of events; none, where neither name nor place change.
-pub(crate) fn moved(body: &Value) -> Option<Kind> {
+pub(crate) fn moved(body: &Value) -> Option<EventType> {
     let is_there = |pointer| body.pointer(pointer).is_some();
     if is_there("/parent/id") {
-        return Some(Kind::Move);
+        return Some(EventType::Move);
     }
-    is_there("/name").then_some(Kind::Rename)
+    is_there("/name").then_some(EventType::Rename)
 }
 
 /// The file's key, if the caller's `If-Match` allows to change it.
-pub(crate) fn matching(call: &Call<'_>, file: &Item) -> Result<u64, Refusal> {
-    if call.names_etag(IF_MATCH, file.etag) == Some(false) {
+pub(crate) fn matching(request: &ApiRequest<'_>, file: &Item) -> Result<u64, Refusal> {
+    if request.names_etag(IF_MATCH, file.etag) == Some(false) {
         return Err(Refusal::precondition_failed());
     }
     Ok(file.id)

@@ -10,7 +10,7 @@ use super::{
     events,
     fields::{change, matching, moved, text},
     json,
-    request::Call,
+    request::ApiRequest,
     shared_links,
 };
 use crate::sandbox::{
@@ -18,61 +18,61 @@ use crate::sandbox::{
         random::random_text,
         response::{self, Answer, Refusal},
     },
-    model::{events::Kind, items::FileVersion},
+    model::{events::EventType, items::FileVersion},
 };
 
-pub(crate) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let store = call.world.store();
+pub(crate) fn get(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    let store = request.state.store();
     let file = store.file(id)?;
-    if call.names_etag(IF_NONE_MATCH, file.etag) == Some(true) {
+    if request.names_etag(IF_NONE_MATCH, file.etag) == Some(true) {
         return Ok(response::empty(StatusCode::NOT_MODIFIED));
     }
-    Ok(response::json(StatusCode::OK, &json::item(call, &store, file)))
+    Ok(response::json(StatusCode::OK, &json::item(request, &store, file)))
 }
 
-pub(crate) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
-    let mut store = call.world.store();
-    let key = matching(call, store.file(id)?)?;
-    store.update(key, change(body), &call.who)?;
+pub(crate) fn update(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
+    let mut store = request.state.store();
+    let key = matching(request, store.file(id)?)?;
+    store.update(key, change(body), &request.user_id)?;
     let file = store.file(id)?;
     if let Some(kind) = moved(body) {
-        events::record(call, kind, &store, file);
+        events::record(request, kind, &store, file);
     }
-    shared_links::update(call, &mut store, key, body);
+    shared_links::update(request, &mut store, key, body);
     let file = store.file(id)?;
-    Ok(response::json(StatusCode::OK, &json::item(call, &store, file)))
+    Ok(response::json(StatusCode::OK, &json::item(request, &store, file)))
 }
 
-pub(crate) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let mut store = call.world.store();
-    let key = matching(call, store.file(id)?)?;
-    events::record(call, Kind::Trash, &store, store.file(id)?);
+pub(crate) fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    let mut store = request.state.store();
+    let key = matching(request, store.file(id)?)?;
+    events::record(request, EventType::Trash, &store, store.file(id)?);
     store.remove(key, false)?;
     Ok(response::empty(StatusCode::NO_CONTENT))
 }
 
-pub(crate) fn copy(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
+pub(crate) fn copy(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
     let parent = text(body, "/parent/id")?;
-    let mut store = call.world.store();
+    let mut store = request.state.store();
     let file = store.file(id)?;
     let name = body.pointer("/name").and_then(Value::as_str).unwrap_or(&file.name).to_owned();
     let version = file.version().cloned().ok_or_else(|| Refusal::no_such_item(id))?;
-    let copy = store.create_file(parent, &name, &call.who, version.content, version.sha1)?.id;
+    let copy = store.create_file(parent, &name, &request.user_id, version.content, version.sha1)?.id;
     let copy = store.file(&copy.to_string())?;
-    events::record(call, Kind::Copy, &store, copy);
-    Ok(response::json(StatusCode::CREATED, &json::item(call, &store, copy)))
+    events::record(request, EventType::Copy, &store, copy);
+    Ok(response::json(StatusCode::CREATED, &json::item(request, &store, copy)))
 }
 
 /// Box does not stream from this host: it sends callers to the download host.
-pub(crate) fn redirect(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    call.world.store().file(id)?;
-    let control = &call.world.control;
+pub(crate) fn redirect(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    request.state.store().file(id)?;
+    let control = &request.state.control;
     if control.downloads_pending.take() {
         return Ok(response::later());
     }
     let mut answer = response::empty(StatusCode::FOUND);
-    let version = call.query.get("version").and_then(|version| version.parse().ok());
-    let target = control.download_target().unwrap_or_else(|| call.world.ticket_url(id, version));
+    let version = request.query.get("version").and_then(|version| version.parse().ok());
+    let target = control.download_target().unwrap_or_else(|| request.state.ticket_url(id, version));
     if let Ok(location) = HeaderValue::from_str(&target) {
         answer.headers_mut().insert(LOCATION, location);
     }
@@ -80,9 +80,9 @@ pub(crate) fn redirect(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
 }
 
 /// What the file was before, newest first.
-pub(crate) fn versions(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let page = call.page()?;
-    let store = call.world.store();
+pub(crate) fn versions(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    let page = request.paging()?;
+    let store = request.state.store();
     let file = store.file(id)?;
     let shape = |version: &FileVersion| {
         let created = json::stamp(version.created_at);
@@ -94,16 +94,16 @@ pub(crate) fn versions(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
             "size": version.content.size(),
             "created_at": created,
             "modified_at": created,
-            "modified_by": json::user_mini(&call.world.users, &version.created_by),
+            "modified_by": json::user_mini(&request.state.users, &version.created_by),
             "trashed_at": null,
             "trashed_by": null,
             "restored_at": null,
             "restored_by": null,
             "purged_at": null,
             "version_number": version.number.to_string(),
-            "uploader_display_name": json::user_mini(&call.world.users, &version.created_by).get("name"),
+            "uploader_display_name": json::user_mini(&request.state.users, &version.created_by).get("name"),
         });
-        call.fields().map_or_else(|| full.clone(), |fields| json::picked(full.clone(), &fields))
+        request.fields().map_or_else(|| full.clone(), |fields| json::picked(full.clone(), &fields))
     };
     let shown = file.history.iter().rev().skip(page.offset).take(page.limit);
     let body = json!({
@@ -117,27 +117,27 @@ pub(crate) fn versions(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
 }
 
 /// The check before the upload of a new file.
-pub(crate) fn check_new(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
+pub(crate) fn check_new(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let name = text(body, "/name")?;
     let parent = body.pointer("/parent/id").and_then(Value::as_str).unwrap_or("0");
-    let store = call.world.store();
+    let store = request.state.store();
     let parent = store.folder(parent)?.id;
     store.vacant(parent, name, "file", None)?;
-    Ok(upload_url(call, "/api/2.0/files/content"))
+    Ok(upload_url(request, "/api/2.0/files/content"))
 }
 
 /// The check before the upload of a new version.
-pub(crate) fn check_version(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
-    let store = call.world.store();
+pub(crate) fn check_version(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
+    let store = request.state.store();
     let file = store.file(id)?;
     if let (Some(name), Some(parent)) = (body.pointer("/name").and_then(Value::as_str), file.parent) {
         store.vacant(parent, name, "file", Some(file.id))?;
     }
-    Ok(upload_url(call, &format!("/api/2.0/files/{id}/content")))
+    Ok(upload_url(request, &format!("/api/2.0/files/{id}/content")))
 }
 
-fn upload_url(call: &Call<'_>, path: &str) -> Answer {
-    let url = format!("{}{path}?upload_session_id={}", call.world.hosts.preflight, random_text(16));
-    let (token, _) = call.world.tokens().issue(&call.who);
+fn upload_url(request: &ApiRequest<'_>, path: &str) -> Answer {
+    let url = format!("{}{path}?upload_session_id={}", request.state.hosts.preflight, random_text(16));
+    let (token, _) = request.state.tokens().issue(&request.user_id);
     response::json(StatusCode::OK, &json!({ "upload_url": url, "upload_token": token }))
 }

@@ -10,33 +10,33 @@ use super::{
     events,
     fields::{change, moved, text},
     json,
-    request::{Call, Page},
+    request::{ApiRequest, Paging},
     shared_links,
 };
 use crate::sandbox::{
     http::response::{self, Answer, Refusal},
-    model::events::Kind,
+    model::events::EventType,
 };
 
-pub(crate) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let store = call.world.store();
+pub(crate) fn get(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    let store = request.state.store();
     let folder = store.folder(id)?;
-    if call.names_etag(IF_NONE_MATCH, folder.etag) == Some(true) {
+    if request.names_etag(IF_NONE_MATCH, folder.etag) == Some(true) {
         return Ok(response::empty(StatusCode::NOT_MODIFIED));
     }
-    Ok(response::json(StatusCode::OK, &json::item(call, &store, folder)))
+    Ok(response::json(StatusCode::OK, &json::item(request, &store, folder)))
 }
 
-pub(crate) fn items(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let fields = call.fields();
-    let page = call.page()?;
-    let store = call.world.store();
+pub(crate) fn items(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    let fields = request.fields();
+    let page = request.paging()?;
+    let store = request.state.store();
     let folder = store.folder(id)?;
-    let by_marker = call.flag("usemarker") || call.query.get("marker").is_some();
+    let by_marker = request.flag("usemarker") || request.query.get("marker").is_some();
     let body = if by_marker {
-        let offset = position(call.query.get("marker").unwrap_or_default())?;
+        let offset = position(request.query.get("marker").unwrap_or_default())?;
         let next = offset.saturating_add(page.limit);
-        let mut list = json::items(call, &store, folder, &Page { offset, ..page }, fields.as_deref());
+        let mut list = json::items(request, &store, folder, &Paging { offset, ..page }, fields.as_deref());
         let more = store.children(folder.id).len() > next;
         json!({
             "entries": list.get_mut("entries").map(Value::take),
@@ -44,48 +44,48 @@ pub(crate) fn items(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
             "next_marker": more.then(|| marker(next)),
         })
     } else {
-        json::items(call, &store, folder, &page, fields.as_deref())
+        json::items(request, &store, folder, &page, fields.as_deref())
     };
     Ok(response::json(StatusCode::OK, &body))
 }
 
-pub(crate) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
+pub(crate) fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let name = text(body, "/name")?;
     let parent = text(body, "/parent/id")?;
-    let mut store = call.world.store();
-    let id = store.create_folder(parent, name, &call.who)?.id;
+    let mut store = request.state.store();
+    let id = store.create_folder(parent, name, &request.user_id)?.id;
     let folder = store.folder(&id.to_string())?;
-    events::record(call, Kind::Create, &store, folder);
-    Ok(response::json(StatusCode::CREATED, &json::item(call, &store, folder)))
+    events::record(request, EventType::Create, &store, folder);
+    Ok(response::json(StatusCode::CREATED, &json::item(request, &store, folder)))
 }
 
-pub(crate) fn update(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
-    let mut store = call.world.store();
+pub(crate) fn update(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
+    let mut store = request.state.store();
     let folder = store.folder(id)?;
-    if call.names_etag(IF_MATCH, folder.etag) == Some(false) {
+    if request.names_etag(IF_MATCH, folder.etag) == Some(false) {
         return Err(Refusal::precondition_failed());
     }
     let key = folder.id;
-    store.update(key, change(body), &call.who)?;
+    store.update(key, change(body), &request.user_id)?;
     let folder = store.folder(id)?;
     if let Some(kind) = moved(body) {
-        events::record(call, kind, &store, folder);
+        events::record(request, kind, &store, folder);
     }
-    shared_links::update(call, &mut store, key, body);
+    shared_links::update(request, &mut store, key, body);
     let folder = store.folder(id)?;
-    Ok(response::json(StatusCode::OK, &json::item(call, &store, folder)))
+    Ok(response::json(StatusCode::OK, &json::item(request, &store, folder)))
 }
 
-pub(crate) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let mut store = call.world.store();
+pub(crate) fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    let mut store = request.state.store();
     let folder = store.folder(id)?;
-    if call.names_etag(IF_MATCH, folder.etag) == Some(false) {
+    if request.names_etag(IF_MATCH, folder.etag) == Some(false) {
         return Err(Refusal::precondition_failed());
     }
     let key = folder.id;
-    let trashed = json::standard(call.world, &store, folder);
-    store.remove(key, call.flag("recursive"))?;
-    events::record_shown(&call.who, call.world, Kind::Trash, trashed);
+    let trashed = json::standard(request.state, &store, folder);
+    store.remove(key, request.flag("recursive"))?;
+    events::record_shown(&request.user_id, request.state, EventType::Trash, trashed);
     Ok(response::empty(StatusCode::NO_CONTENT))
 }
 

@@ -5,12 +5,12 @@ use serde_json::{Map, Value, json};
 
 use super::{
     representations,
-    request::{Call, Page},
+    request::{ApiRequest, Paging},
 };
 use crate::sandbox::model::{
-    items::{Item, Kind, Store},
+    items::{Item, ItemKind, Store},
     shared_link::SharedLink,
-    state::World,
+    state::State,
     users::{User, Users},
 };
 
@@ -20,43 +20,43 @@ const ALWAYS: [&str; 3] = ["type", "id", "etag"];
 const USERS_CREATED: &str = "2024-02-12T10:53:43-08:00";
 
 /// An item with all of Box's standard fields, or with those that the caller asks for.
-pub(crate) fn item(call: &Call<'_>, store: &Store, item: &Item) -> Value {
-    let mut full = standard(call.world, store, item);
+pub(crate) fn item(request: &ApiRequest<'_>, store: &Store, item: &Item) -> Value {
+    let mut full = standard(request.state, store, item);
     let Some(object) = full.as_object_mut() else { return full };
-    let fields = call.fields();
+    let fields = request.fields();
     if item.is_folder() {
         // What the caller asks for of a folder holds for what is in it, too.
-        let page = call.page().unwrap_or(Page { offset: 0, limit: 100 });
-        let items = items(call, store, item, &page, fields.as_deref());
+        let page = request.paging().unwrap_or(Paging { offset: 0, limit: 100 });
+        let items = items(request, store, item, &page, fields.as_deref());
         object.insert("item_collection".to_owned(), items);
     }
     match fields {
         None => full,
-        Some(fields) => chosen(call, item, full, &fields),
+        Some(fields) => chosen(request, item, full, &fields),
     }
 }
 
 /// An item in a list: its mini form, or the fields that the caller asks for.
-pub(crate) fn listed(call: &Call<'_>, store: &Store, item: &Item, fields: Option<&[&str]>) -> Value {
+pub(crate) fn listed(request: &ApiRequest<'_>, store: &Store, item: &Item, fields: Option<&[&str]>) -> Value {
     match fields {
         None => mini(item),
-        Some(fields) => chosen(call, item, standard(call.world, store, item), fields),
+        Some(fields) => chosen(request, item, standard(request.state, store, item), fields),
     }
 }
 
 /// A folder's items by offset.
 pub(crate) fn items(
-    call: &Call<'_>,
+    request: &ApiRequest<'_>,
     store: &Store,
     folder: &Item,
-    page: &Page,
+    page: &Paging,
     fields: Option<&[&str]>,
 ) -> Value {
     let children = store.children(folder.id);
     let shown = children.iter().skip(page.offset).take(page.limit);
     json!({
         "total_count": children.len(),
-        "entries": shown.map(|child| listed(call, store, child, fields)).collect::<Vec<_>>(),
+        "entries": shown.map(|child| listed(request, store, child, fields)).collect::<Vec<_>>(),
         "offset": page.offset,
         "limit": page.limit,
         "order": [{ "by": "type", "direction": "ASC" }, { "by": "name", "direction": "ASC" }],
@@ -70,10 +70,10 @@ pub(crate) fn picked(full: Value, fields: &[&str]) -> Value {
     Value::Object(full.into_iter().filter(|(name, _)| wanted(name)).collect())
 }
 
-fn chosen(call: &Call<'_>, item: &Item, mut full: Value, fields: &[&str]) -> Value {
+fn chosen(request: &ApiRequest<'_>, item: &Item, mut full: Value, fields: &[&str]) -> Value {
     if let Some(object) = full.as_object_mut() {
         for field in fields {
-            if let Some(value) = extra(call, item, field) {
+            if let Some(value) = extra(request, item, field) {
                 object.insert((*field).to_owned(), value);
             }
         }
@@ -86,14 +86,14 @@ pub(crate) fn mini(item: &Item) -> Value {
     // The root has neither.
     let etag = (!item.is_root()).then(|| item.etag.to_string());
     match &item.kind {
-        Kind::Folder => json!({
+        ItemKind::Folder => json!({
             "type": "folder",
             "id": item.id.to_string(),
             "sequence_id": etag,
             "etag": etag,
             "name": item.name,
         }),
-        Kind::File(version) => json!({
+        ItemKind::File(version) => json!({
             "type": "file",
             "id": item.id.to_string(),
             "file_version": { "type": "file_version", "id": version.id.to_string(), "sha1": version.sha1 },
@@ -102,7 +102,7 @@ pub(crate) fn mini(item: &Item) -> Value {
             "sha1": version.sha1,
             "name": item.name,
         }),
-        Kind::WebLink(url) => json!({
+        ItemKind::WebLink(url) => json!({
             "type": "web_link",
             "id": item.id.to_string(),
             "sequence_id": etag,
@@ -114,8 +114,8 @@ pub(crate) fn mini(item: &Item) -> Value {
 }
 
 /// What everybody sees of an item.
-pub(crate) fn standard(world: &World, store: &Store, item: &Item) -> Value {
-    let users = &world.users;
+pub(crate) fn standard(state: &State, store: &Store, item: &Item) -> Value {
+    let users = &state.users;
     let above: Vec<Value> = store.ancestors(item).into_iter().map(mini).collect();
     let is_root = item.parent.is_none();
     let created = (!is_root).then(|| stamp(item.created_at));
@@ -147,7 +147,7 @@ pub(crate) fn standard(world: &World, store: &Store, item: &Item) -> Value {
     if item.is_folder() {
         shape.insert("folder_upload_email".to_owned(), Value::Null);
     }
-    if matches!(item.kind, Kind::WebLink(_)) {
+    if matches!(item.kind, ItemKind::WebLink(_)) {
         shape.retain(|name, _| {
             !["size", "content_created_at", "content_modified_at"].contains(&name.as_str())
         });
@@ -178,23 +178,23 @@ fn shared_link(link: &SharedLink, item: &Item) -> Value {
 }
 
 /// Fields that Box gives only to those who name them, among them all that carry URLs or tokens.
-fn extra(call: &Call<'_>, item: &Item, field: &str) -> Option<Value> {
+fn extra(request: &ApiRequest<'_>, item: &Item, field: &str) -> Option<Value> {
     match field {
         "permissions" => return Some(permissions(item)),
         "has_collaborations" | "is_externally_owned" if item.is_folder() => return Some(json!(false)),
         _ => {}
     }
-    let Kind::File(version) = &item.kind else { return None };
-    let (urls, id) = (&call.world.hosts, item.id);
+    let ItemKind::File(version) = &item.kind else { return None };
+    let (urls, id) = (&request.state.hosts, item.id);
     Some(match field {
         "extension" => json!(item.name.rsplit_once('.').map_or("", |(_, extension)| extension)),
         "version_number" => json!(version.number.to_string()),
         "lock" => Value::Null,
         "is_download_available" => json!(true),
-        "download_url" => json!(call.world.ticket_url(&id.to_string(), None)),
+        "download_url" => json!(request.state.ticket_url(&id.to_string(), None)),
         "authenticated_download_url" => json!(format!("{}/api/2.0/files/{id}/content", urls.download)),
-        "expiring_embed_link" => embed_link(call),
-        "representations" => representations::all(call, id, version.id),
+        "expiring_embed_link" => embed_link(request),
+        "representations" => representations::all(request, id, version.id),
         _ => return None,
     })
 }
@@ -202,18 +202,18 @@ fn extra(call: &Call<'_>, item: &Item, field: &str) -> Option<Value> {
 /// What the caller may do with an item: here everything there is.
 fn permissions(item: &Item) -> Value {
     let mut names = vec!["can_delete", "can_rename", "can_share", "can_set_share_access"];
-    if !matches!(item.kind, Kind::WebLink(_)) {
+    if !matches!(item.kind, ItemKind::WebLink(_)) {
         names.extend(["can_download", "can_upload", "can_invite_collaborator"]);
     }
-    if matches!(item.kind, Kind::File(_)) {
+    if matches!(item.kind, ItemKind::File(_)) {
         names.extend(["can_preview", "can_comment", "can_annotate"]);
     }
     names.into_iter().map(|name| (name.to_owned(), Value::Bool(true))).collect::<Map<_, _>>().into()
 }
 
 /// A preview session with a live token in it, in both places where Box has been seen to put one.
-fn embed_link(call: &Call<'_>) -> Value {
-    let (token, expires_in) = call.world.tokens().issue(&call.who);
+fn embed_link(request: &ApiRequest<'_>) -> Value {
+    let (token, expires_in) = request.state.tokens().issue(&request.user_id);
     json!({
         "url": format!("https://app.box.com/preview/expiring_embed/{token}"),
         "access_token": token,

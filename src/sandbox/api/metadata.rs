@@ -3,11 +3,11 @@
 use http::{StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
-use super::request::Call;
+use super::request::ApiRequest;
 use crate::sandbox::{
     http::{
         random::random_text,
-        request_body::Received,
+        request_body::RequestBody,
         response::{self, Answer, Refusal},
     },
     model::metadata::InstanceKey,
@@ -17,20 +17,20 @@ const PATCH: &str = "application/json-patch+json";
 
 /// Everything under `/files/ID/metadata` and `/folders/ID/metadata`; `item` is `file_ID` or `folder_ID`.
 pub(crate) async fn answer(
-    call: &Call<'_>,
+    request: &ApiRequest<'_>,
     item: String,
     segments: &[&str],
-    body: &mut Received,
+    body: &mut RequestBody,
 ) -> Result<Answer, Refusal> {
-    let all = &call.world.metadata;
+    let all = &request.state.metadata;
     let (scope, template) = match segments {
-        [] if call.head.method == "GET" => return Ok(list(call, &item)),
+        [] if request.head.method == "GET" => return Ok(list(request, &item)),
         [] => return Err(Refusal::method_not_allowed()),
-        [scope, template] => (full_scope(call, scope)?, (*template).to_owned()),
+        [scope, template] => (full_scope(request, scope)?, (*template).to_owned()),
         _ => return Err(Refusal::not_found()),
     };
     let key = InstanceKey { item, scope, template };
-    match call.head.method.as_str() {
+    match request.head.method.as_str() {
         "GET" => {
             let instance = all.get(&key).ok_or_else(missing)?;
             Ok(response::json(StatusCode::OK, &instance))
@@ -47,7 +47,7 @@ pub(crate) async fn answer(
             Ok(response::json(StatusCode::CREATED, &instance))
         }
         "PUT" => {
-            let content_type = call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            let content_type = request.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
             if !content_type.is_some_and(|value| value.starts_with(PATCH)) {
                 return Err(Refusal::error(415, "unsupported_media_type", "Unsupported Media Type"));
             }
@@ -65,13 +65,13 @@ pub(crate) async fn answer(
     }
 }
 
-fn list(call: &Call<'_>, item: &str) -> Answer {
-    response::json(StatusCode::OK, &json!({ "entries": call.world.metadata.of(item), "limit": 100 }))
+fn list(request: &ApiRequest<'_>, item: &str) -> Answer {
+    response::json(StatusCode::OK, &json!({ "entries": request.state.metadata.of(item), "limit": 100 }))
 }
 
 /// `enterprise` is the caller's own.
-fn full_scope(call: &Call<'_>, scope: &str) -> Result<String, Refusal> {
-    let own = format!("enterprise_{}", call.world.options.enterprise_id);
+fn full_scope(request: &ApiRequest<'_>, scope: &str) -> Result<String, Refusal> {
+    let own = format!("enterprise_{}", request.state.options.enterprise_id);
     match scope {
         "global" => Ok(scope.to_owned()),
         "enterprise" => Ok(own),

@@ -16,11 +16,11 @@ use crate::sandbox::{
     http::{
         form::Form,
         host::Role,
-        request_body::Received,
+        request_body::RequestBody,
         response::{self, Answer, Refusal, dress},
         response_body::Broken,
     },
-    model::state::World,
+    model::state::State,
 };
 
 /// Far above any form that is meant.
@@ -46,33 +46,33 @@ const BAD_GRANT_TYPE: OauthError = ("invalid_request", "Invalid grant_type param
 const INVALID_RESOURCE: OauthError = ("invalid_resource", "The target resource is invalid.");
 
 /// Answers everything under `/oauth2/`.
-pub(crate) async fn serve(world: &Arc<World>, head: &Parts, incoming: Incoming) -> Result<Answer, Broken> {
-    let record = world.ledger.token_calls.write(Role::Api, head);
-    let mut body = Received::new(incoming, head, record);
+pub(crate) async fn serve(state: &Arc<State>, head: &Parts, incoming: Incoming) -> Result<Answer, Broken> {
+    let record = state.recorder.token_calls.write(Role::Api, head);
+    let mut body = RequestBody::new(incoming, head, record);
     let is_token = head.uri.path() == "/oauth2/token";
-    let form = body.collected(FORM_LIMIT).await;
+    let form = body.read_all(FORM_LIMIT).await;
     // Counted after its form was read, so whoever waited for the count can read it.
     if is_token {
-        world.ledger.token_requests.add();
-        world.control.tokens_released().await;
+        state.recorder.token_requests.add();
+        state.control.tokens_released().await;
     }
-    body.settle().await;
-    body.leave(head.version);
+    body.drain().await;
+    body.linger(head.version);
     let answer = match form {
         Err(refusal) => refusal.answer(),
         Ok(_) if head.method != Method::POST => Refusal::method_not_allowed().answer(),
-        Ok(form) if is_token => scripted(world, head, &Form::parse(&String::from_utf8_lossy(&form))).await?,
+        Ok(form) if is_token => scripted(state, head, &Form::parse(&String::from_utf8_lossy(&form))).await?,
         Ok(form) if head.uri.path() == "/oauth2/revoke" => {
-            revoked(world, &Form::parse(&String::from_utf8_lossy(&form)))
+            revoked(state, &Form::parse(&String::from_utf8_lossy(&form)))
         }
         Ok(_) => Refusal::not_found().answer(),
     };
     Ok(dress(with_cookies(answer), &head.method))
 }
 
-async fn scripted(world: &World, head: &Parts, form: &Form) -> Result<Answer, Broken> {
-    Ok(match world.control.next_token_answer() {
-        TokenAnswer::Normal => match granted(world, head, form) {
+async fn scripted(state: &State, head: &Parts, form: &Form) -> Result<Answer, Broken> {
+    Ok(match state.control.next_token_answer() {
+        TokenAnswer::Normal => match granted(state, head, form) {
             Ok(grant) => response::json(StatusCode::OK, &grant),
             Err((error, description)) => refused(error, description),
         },
@@ -93,7 +93,7 @@ async fn scripted(world: &World, head: &Parts, form: &Form) -> Result<Answer, Br
 }
 
 /// Looks at every field in the order in which Box complains.
-fn granted(world: &World, head: &Parts, form: &Form) -> Result<Value, OauthError> {
+fn granted(state: &State, head: &Parts, form: &Form) -> Result<Value, OauthError> {
     let content_type =
         head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -102,10 +102,10 @@ fn granted(world: &World, head: &Parts, form: &Form) -> Result<Value, OauthError
     }
     match form.get("grant_type") {
         Some("client_credentials") => {}
-        Some(EXCHANGE) => return exchanged(world, form),
+        Some(EXCHANGE) => return exchanged(state, form),
         _ => return Err(BAD_GRANT_TYPE),
     }
-    let options = &world.options;
+    let options = &state.options;
     let known = form.get("client_id") == Some(&options.client_id)
         && form.get("client_secret") == Some(&options.client_secret)
         && !head.headers.contains_key(AUTHORIZATION);
@@ -115,26 +115,26 @@ fn granted(world: &World, head: &Parts, form: &Form) -> Result<Value, OauthError
         return Err(INVALID_CLIENT);
     };
     let subject = match subject_type {
-        "enterprise" if subject_id == options.enterprise_id => world.users.service_account(),
-        "user" if world.users.is_managed(subject_id) => subject_id,
+        "enterprise" if subject_id == options.enterprise_id => state.users.service_account(),
+        "user" if state.users.is_managed(subject_id) => subject_id,
         "enterprise" | "user" => return Err(INVALID_GRANT),
         _ => return Err(BAD_SUBJECT_TYPE),
     };
-    let (token, expires_in) = world.tokens().issue(subject);
+    let (token, expires_in) = state.tokens().issue(subject);
     Ok(
         json!({ "access_token": token, "expires_in": expires_in, "restricted_to": [], "token_type": "bearer" }),
     )
 }
 
 /// A narrower token for the same user. The scopes are stated, not enforced.
-fn exchanged(world: &World, form: &Form) -> Result<Value, OauthError> {
+fn exchanged(state: &State, form: &Form) -> Result<Value, OauthError> {
     let Some(scopes) = form.get("scope").filter(|_| form.get("subject_token_type") == Some(ACCESS_TOKEN))
     else {
         return Err(("invalid_request", "Missing or invalid parameter"));
     };
     let subject =
-        form.get("subject_token").and_then(|token| world.tokens().subject(token)).ok_or(INVALID_GRANT)?;
-    let object = form.get("resource").map(|resource| resource_object(world, resource)).transpose()?;
+        form.get("subject_token").and_then(|token| state.tokens().subject(token)).ok_or(INVALID_GRANT)?;
+    let object = form.get("resource").map(|resource| resource_object(state, resource)).transpose()?;
     let restricted_to: Vec<Value> = scopes
         .split_ascii_whitespace()
         .map(|scope| match &object {
@@ -142,7 +142,7 @@ fn exchanged(world: &World, form: &Form) -> Result<Value, OauthError> {
             None => json!({ "scope": scope }),
         })
         .collect();
-    let (token, expires_in) = world.tokens().issue(&subject);
+    let (token, expires_in) = state.tokens().issue(&subject);
     Ok(json!({
         "access_token": token,
         "expires_in": expires_in,
@@ -153,12 +153,12 @@ fn exchanged(world: &World, form: &Form) -> Result<Value, OauthError> {
 }
 
 /// The item that a resource URL names; at this sandbox's host or at Box's own.
-fn resource_object(world: &World, resource: &str) -> Result<Value, OauthError> {
+fn resource_object(state: &State, resource: &str) -> Result<Value, OauthError> {
     let path = resource
-        .strip_prefix(world.urls.api.as_str())
+        .strip_prefix(state.urls.api.as_str())
         .or_else(|| resource.strip_prefix("https://api.box.com"))
         .ok_or(INVALID_RESOURCE)?;
-    let store = world.store();
+    let store = state.store();
     let item = match path.strip_prefix("/2.0/").and_then(|path| path.split_once('/')) {
         Some(("files", id)) => store.file(id),
         Some(("folders", id)) => store.folder(id),
@@ -167,9 +167,9 @@ fn resource_object(world: &World, resource: &str) -> Result<Value, OauthError> {
     Ok(json::mini(item.map_err(|_| INVALID_RESOURCE)?))
 }
 
-fn revoked(world: &World, form: &Form) -> Answer {
+fn revoked(state: &State, form: &Form) -> Answer {
     if let Some(token) = form.get("token") {
-        world.tokens().revoke(token);
+        state.tokens().revoke(token);
     }
     response::empty(StatusCode::OK)
 }

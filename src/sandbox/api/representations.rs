@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::request::Call;
+use super::request::ApiRequest;
 use crate::sandbox::http::response::{self, Answer, Refusal};
 
 /// From so many pixels on it is a page and not a thumbnail.
@@ -48,8 +48,8 @@ impl<'a> Kind<'a> {
         }
     }
 
-    fn shape(&self, call: &Call<'_>, file: &str, version: &str) -> Value {
-        let hosts = &call.world.hosts;
+    fn shape(&self, request: &ApiRequest<'_>, file: &str, version: &str) -> Value {
+        let hosts = &request.state.hosts;
         let path = format!("2.0/internal_files/{file}/versions/{version}/representations/{}", self.path());
         let properties = match self.dimensions {
             Some(size) => json!({
@@ -70,18 +70,24 @@ impl<'a> Kind<'a> {
 }
 
 /// One for each hint in `X-Rep-Hints`.
-pub(crate) fn all(call: &Call<'_>, file: u64, version: u64) -> Value {
-    let hints = call.head.headers.get("x-rep-hints").and_then(|value| value.to_str().ok()).unwrap_or(USUAL);
+pub(crate) fn all(request: &ApiRequest<'_>, file: u64, version: u64) -> Value {
+    let hints =
+        request.head.headers.get("x-rep-hints").and_then(|value| value.to_str().ok()).unwrap_or(USUAL);
     let hints = hints.split(['[', ']']).map(str::trim).filter(|hint| !hint.is_empty());
     let (file, version) = (file.to_string(), version.to_string());
-    let entries: Vec<Value> = hints.map(|hint| Kind::of_hint(hint).shape(call, &file, &version)).collect();
+    let entries: Vec<Value> = hints.map(|hint| Kind::of_hint(hint).shape(request, &file, &version)).collect();
     json!({ "entries": entries })
 }
 
 /// What `info.url` leads to.
-pub(crate) fn info(call: &Call<'_>, file: &str, version: &str, path: &str) -> Result<Answer, Refusal> {
-    call.world.store().file(file)?;
-    let shape = Kind::of_path(path).shape(call, file, version);
+pub(crate) fn info(
+    request: &ApiRequest<'_>,
+    file: &str,
+    version: &str,
+    path: &str,
+) -> Result<Answer, Refusal> {
+    request.state.store().file(file)?;
+    let shape = Kind::of_path(path).shape(request, file, version);
     Ok(response::json(http::StatusCode::OK, &shape))
 }
 

@@ -4,27 +4,27 @@ use http::{HeaderName, request::Parts};
 
 use crate::sandbox::{
     http::{form::Form, response::Refusal},
-    model::state::World,
+    model::state::State,
 };
 
 /// Which part of a list the caller wants.
-pub(crate) struct Page {
+pub(crate) struct Paging {
     pub(crate) offset: usize,
     pub(crate) limit: usize,
 }
 
 /// One request by a known user.
-pub(crate) struct Call<'a> {
-    pub(crate) world: &'a World,
+pub(crate) struct ApiRequest<'a> {
+    pub(crate) state: &'a State,
     pub(crate) head: &'a Parts,
     pub(crate) query: Form,
     /// The id of the user who asks.
-    pub(crate) who: String,
+    pub(crate) user_id: String,
 }
 
-impl<'a> Call<'a> {
-    pub(crate) fn new(world: &'a World, head: &'a Parts, who: String) -> Self {
-        Self { world, head, query: Form::parse(head.uri.query().unwrap_or_default()), who }
+impl<'a> ApiRequest<'a> {
+    pub(crate) fn new(state: &'a State, head: &'a Parts, user_id: String) -> Self {
+        Self { state, head, query: Form::parse(head.uri.query().unwrap_or_default()), user_id }
     }
 
     /// The fields that the caller wants instead of the usual ones.
@@ -48,9 +48,9 @@ impl<'a> Call<'a> {
     }
 
     /// `limit` and `offset`, within what Box allows.
-    pub(crate) fn page(&self) -> Result<Page, Refusal> {
+    pub(crate) fn paging(&self) -> Result<Paging, Refusal> {
         let limit = self.number("limit", 100)?.min(1000);
-        Ok(Page { limit, offset: self.number("offset", 0)? })
+        Ok(Paging { limit, offset: self.number("offset", 0)? })
     }
 
     /// Whether an `If-Match` or `If-None-Match` header names this etag; `None` without the header.

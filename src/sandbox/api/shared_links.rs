@@ -3,25 +3,25 @@
 use http::{HeaderName, StatusCode, header::IF_NONE_MATCH};
 use serde_json::Value;
 
-use super::{events, json, request::Call};
+use super::{events, json, request::ApiRequest};
 use crate::sandbox::{
     http::{
         form::Form,
         response::{self, Answer, Refusal},
     },
-    model::{events::Kind, items::Store, shared_link::SharedLink},
+    model::{events::EventType, items::Store, shared_link::SharedLink},
 };
 
 const BOX_API: HeaderName = HeaderName::from_static("boxapi");
 
 /// Makes, changes or takes away the link of an item as the body of its update says.
-pub(crate) fn update(call: &Call<'_>, store: &mut Store, key: u64, body: &Value) {
+pub(crate) fn update(request: &ApiRequest<'_>, store: &mut Store, key: u64, body: &Value) {
     let (Some(wanted), Some(item)) = (body.get("shared_link"), store.get_mut(key)) else { return };
-    let kind = if wanted.is_null() { Kind::Unshare } else { Kind::Share };
+    let kind = if wanted.is_null() { EventType::Unshare } else { EventType::Share };
     let old = item.shared_link.take();
     item.shared_link = (!wanted.is_null()).then(|| changed(old.unwrap_or_else(SharedLink::new), wanted));
     if let Some(item) = store.get(key) {
-        events::record(call, kind, store, item);
+        events::record(request, kind, store, item);
     }
 }
 
@@ -43,11 +43,11 @@ fn changed(mut link: SharedLink, wanted: &Value) -> SharedLink {
 }
 
 /// The item to which the link in the `BoxApi` header leads.
-pub(crate) fn get(call: &Call<'_>) -> Result<Answer, Refusal> {
-    let header = call.head.headers.get(BOX_API).and_then(|value| value.to_str().ok());
+pub(crate) fn get(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
+    let header = request.head.headers.get(BOX_API).and_then(|value| value.to_str().ok());
     let header = Form::parse(header.unwrap_or_default());
     let url = header.get("shared_link").ok_or_else(|| Refusal::parameter("shared_link", "It is required"))?;
-    let store = call.world.store();
+    let store = request.state.store();
     let found = store.all().find_map(|item| {
         let link = item.shared_link.as_ref().filter(|link| link.url() == url)?;
         Some((item, link))
@@ -57,8 +57,8 @@ pub(crate) fn get(call: &Call<'_>) -> Result<Answer, Refusal> {
         let message = "The shared link password is missing or wrong";
         return Err(Refusal::error(403, "incorrect_shared_item_password", message));
     }
-    if call.names_etag(IF_NONE_MATCH, item.etag) == Some(true) {
+    if request.names_etag(IF_NONE_MATCH, item.etag) == Some(true) {
         return Ok(response::empty(StatusCode::NOT_MODIFIED));
     }
-    Ok(response::json(StatusCode::OK, &json::item(call, &store, item)))
+    Ok(response::json(StatusCode::OK, &json::item(request, &store, item)))
 }

@@ -5,7 +5,7 @@ use http::{
     header::{CONTENT_TYPE, LOCATION},
 };
 
-use super::request::Call;
+use super::request::ApiRequest;
 use crate::sandbox::{
     control::faults::Thumbnail,
     http::response::{self, Answer, Refusal},
@@ -19,14 +19,14 @@ const PICTURE: [u8; 67] = [
     0xda, 0x45, 0x08, 0x3b, 0x00, 0x00, 0x00, 0x00, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82,
 ];
 
-pub(crate) fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    call.world.store().file(id)?;
-    let mut answer = match call.world.control.thumbnail() {
+pub(crate) fn get(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    request.state.store().file(id)?;
+    let mut answer = match request.state.control.thumbnail() {
         Thumbnail::Ready => return Ok(picture()),
         Thumbnail::Pending => response::later(),
         Thumbnail::Impossible => response::empty(StatusCode::FOUND),
     };
-    let placeholder = format!("{}/placeholder/1.png", call.world.hosts.download);
+    let placeholder = format!("{}/placeholder/1.png", request.state.hosts.download);
     if let Ok(placeholder) = HeaderValue::from_str(&placeholder) {
         answer.headers_mut().insert(LOCATION, placeholder);
     }

@@ -11,20 +11,20 @@ use super::{
     events,
     fields::{change, matching, text},
     json,
-    request::Call,
+    request::ApiRequest,
 };
 use crate::sandbox::{
     http::{
         random::random_text,
         recorder::authority,
-        request_body::Received,
+        request_body::RequestBody,
         response::{self, Answer, Refusal},
     },
     model::{
         content::Sha1,
-        events::Kind,
+        events::EventType,
         items::Change,
-        upload_sessions::{Part, Session, Target},
+        upload_sessions::{Part, Target, UploadSession},
     },
 };
 
@@ -33,37 +33,37 @@ const DIGEST: HeaderName = HeaderName::from_static("digest");
 
 /// What `then` makes of a session that the caller may use.
 fn with<T>(
-    call: &Call<'_>,
+    request: &ApiRequest<'_>,
     id: &str,
-    then: impl FnOnce(&mut Session, usize) -> Result<T, Refusal>,
+    then: impl FnOnce(&mut UploadSession, usize) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
-    let hosts = &call.world.hosts;
+    let hosts = &request.state.hosts;
     let named = hosts.session.trim_start_matches("https://");
     // rclone asks for parts and commits where it began the session, whatever the session says.
-    let here = authority(call.head);
+    let here = authority(request.head);
     let here = here.trim_end_matches(":443");
     if hosts.is_strict && here != named && here != "upload.box.com" {
         return Err(Refusal::not_found());
     }
-    call.world.sessions.with(id, &call.who, then)?
+    request.state.sessions.with(id, &request.user_id, then)?
 }
 
-pub(crate) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
+pub(crate) fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let parent = text(body, "/folder_id")?;
     let name = text(body, "/file_name")?;
-    let store = call.world.store();
+    let store = request.state.store();
     store.vacant(store.folder(parent)?.id, name, "file", None)?;
-    begin(call, body, Target::New { parent: parent.to_owned(), name: name.to_owned() })
+    begin(request, body, Target::New { parent: parent.to_owned(), name: name.to_owned() })
 }
 
-pub(crate) fn create_version(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
-    call.world.store().file(id)?;
+pub(crate) fn create_version(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
+    request.state.store().file(id)?;
     let name = body.get("file_name").and_then(Value::as_str).map(str::to_owned);
-    begin(call, body, Target::Version { file: id.to_owned(), name })
+    begin(request, body, Target::Version { file: id.to_owned(), name })
 }
 
-fn begin(call: &Call<'_>, body: &Value, target: Target) -> Result<Answer, Refusal> {
-    let options = &call.world.options;
+fn begin(request: &ApiRequest<'_>, body: &Value, target: Target) -> Result<Answer, Refusal> {
+    let options = &request.state.options;
     let size = body
         .get("file_size")
         .and_then(Value::as_u64)
@@ -72,9 +72,9 @@ fn begin(call: &Call<'_>, body: &Value, target: Target) -> Result<Answer, Refusa
         let message = format!("The file size must be at least {} bytes", options.smallest_session);
         return Err(Refusal::error(400, "file_size_too_small", message));
     }
-    let session = Session {
+    let session = UploadSession {
         target,
-        who: call.who.clone(),
+        user_id: request.user_id.clone(),
         size,
         part_size: options.part_size.max(1),
         expires: Timestamp::now() + LIFE,
@@ -84,30 +84,34 @@ fn begin(call: &Call<'_>, body: &Value, target: Target) -> Result<Answer, Refusa
         is_over: false,
     };
     let id = random_text(32).to_ascii_uppercase();
-    let answer = response::json(StatusCode::CREATED, &session_json(call, &session, &id));
-    call.world.sessions.add(id, session);
+    let answer = response::json(StatusCode::CREATED, &session_json(request, &session, &id));
+    request.state.sessions.add(id, session);
     Ok(answer)
 }
 
-pub(crate) fn status(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let shape = with(call, id, |session, _| Ok(session_json(call, session, id)))?;
+pub(crate) fn status(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    let shape = with(request, id, |session, _| Ok(session_json(request, session, id)))?;
     Ok(response::json(StatusCode::OK, &shape))
 }
 
-pub(crate) async fn part(call: &Call<'_>, id: &str, body: &mut Received) -> Result<Answer, Refusal> {
-    let range = call.head.headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+pub(crate) async fn part(
+    request: &ApiRequest<'_>,
+    id: &str,
+    body: &mut RequestBody,
+) -> Result<Answer, Refusal> {
+    let range = request.head.headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     let range = range.ok_or_else(|| Refusal::parameter("content-range", "'content-range' is required"))?;
     let range = Range::parse(range).ok_or_else(|| unsatisfiable("The content range is not one"))?;
-    let part_size = with(call, id, |session, _| range.fits(session).map(|()| session.part_size))?;
+    let part_size = with(request, id, |session, _| range.fits(session).map(|()| session.part_size))?;
     // Checked once more below: what arrives at the same time may overlap.
-    let bytes = body.collected(usize::try_from(part_size).unwrap_or(usize::MAX)).await?;
+    let bytes = body.read_all(usize::try_from(part_size).unwrap_or(usize::MAX)).await?;
     if bytes.len() as u64 != range.length() {
         return Err(Refusal::bad_request("The body is not as long as the content range says"));
     }
     let mut hash = Sha1::new();
     hash.update(&bytes);
-    promised(call, &hash)?;
-    let shape = with(call, id, |session, kept| {
+    promised(request, &hash)?;
+    let shape = with(request, id, |session, kept| {
         range.fits(session)?;
         let part = Part {
             id: random_text(8).to_ascii_uppercase(),
@@ -123,9 +127,9 @@ pub(crate) async fn part(call: &Call<'_>, id: &str, body: &mut Received) -> Resu
     Ok(response::json(StatusCode::OK, &json!({ "part": shape })))
 }
 
-pub(crate) fn parts(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let page = call.page()?;
-    let body = with(call, id, |session, _| {
+pub(crate) fn parts(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    let page = request.paging()?;
+    let body = with(request, id, |session, _| {
         let shown = session.parts.iter().skip(page.offset).take(page.limit);
         Ok(json!({
             "total_count": session.parts.len(),
@@ -138,65 +142,65 @@ pub(crate) fn parts(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     Ok(response::json(StatusCode::OK, &body))
 }
 
-pub(crate) fn commit(call: &Call<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
-    let target = with(call, id, |session, _| Ok(session.target.clone()))?;
-    if call.world.control.commits_held.take() {
+pub(crate) fn commit(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
+    let target = with(request, id, |session, _| Ok(session.target.clone()))?;
+    if request.state.control.commits_held.take() {
         return Ok(response::later());
     }
     let listed = body
         .get("parts")
         .and_then(Value::as_array)
         .ok_or_else(|| Refusal::parameter("parts", "'parts' is required"))?;
-    let (content, sha1) = with(call, id, |session, _| {
+    let (content, sha1) = with(request, id, |session, _| {
         if session.summed != session.size || !all_listed(session, listed) {
             return Err(Refusal::error(400, "parts_mismatch", "The parts do not make up the file"));
         }
-        promised(call, &session.hash)?;
+        promised(request, &session.hash)?;
         Ok((session.content(), session.hash.clone().finish()))
     })?;
 
     let attributes = body.get("attributes").unwrap_or(&Value::Null);
-    let mut store = call.world.store();
+    let mut store = request.state.store();
     let key = match &target {
-        Target::New { parent, name } => store.create_file(parent, name, &call.who, content, sha1)?.id,
+        Target::New { parent, name } => store.create_file(parent, name, &request.user_id, content, sha1)?.id,
         Target::Version { file, name } => {
-            let key = matching(call, store.file(file)?)?;
+            let key = matching(request, store.file(file)?)?;
             if name.is_some() {
-                store.update(key, Change { name: name.clone(), ..Change::default() }, &call.who)?;
+                store.update(key, Change { name: name.clone(), ..Change::default() }, &request.user_id)?;
             }
-            store.new_version(file, &call.who, content, sha1)?.id
+            store.new_version(file, &request.user_id, content, sha1)?.id
         }
     };
     // The session has said where and under which name.
     let description = change(attributes).description;
     if description.is_some() {
-        store.update(key, Change { description, ..Change::default() }, &call.who)?;
+        store.update(key, Change { description, ..Change::default() }, &request.user_id)?;
     }
     let file = store.file(&key.to_string())?;
-    events::record(call, Kind::Upload, &store, file);
-    let file = json::item(call, &store, file);
+    events::record(request, EventType::Upload, &store, file);
+    let file = json::item(request, &store, file);
     drop(store);
-    with(call, id, |session, _| {
+    with(request, id, |session, _| {
         session.end();
         Ok(())
     })?;
     Ok(response::json(StatusCode::CREATED, &json!({ "total_count": 1, "entries": [file] })))
 }
 
-pub(crate) fn abort(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    with(call, id, |session, _| {
+pub(crate) fn abort(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    with(request, id, |session, _| {
         session.end();
         Ok(response::empty(StatusCode::NO_CONTENT))
     })
 }
 
 /// What clients tell of their trouble.
-pub(crate) fn log(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    with(call, id, |_, _| Ok(response::empty(StatusCode::OK)))
+pub(crate) fn log(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    with(request, id, |_, _| Ok(response::empty(StatusCode::OK)))
 }
 
-fn session_json(call: &Call<'_>, session: &Session, id: &str) -> Value {
-    let at = format!("{}/api/2.0/files/upload_sessions/{id}", call.world.hosts.session);
+fn session_json(request: &ApiRequest<'_>, session: &UploadSession, id: &str) -> Value {
+    let at = format!("{}/api/2.0/files/upload_sessions/{id}", request.state.hosts.session);
     json!({
         "id": id,
         "type": "upload_session",
@@ -220,7 +224,7 @@ fn part_json(part: &Part, offset: u64) -> Value {
 }
 
 /// Whether the caller lists every part, and each as it was taken.
-fn all_listed(session: &Session, listed: &[Value]) -> bool {
+fn all_listed(session: &UploadSession, listed: &[Value]) -> bool {
     let is_known = |part: &Value| {
         let offset = part.get("offset").and_then(Value::as_u64).unwrap_or(u64::MAX);
         session.parts.get(&offset).is_some_and(|known| {
@@ -232,8 +236,8 @@ fn all_listed(session: &Session, listed: &[Value]) -> bool {
 }
 
 /// Whether `Digest` names this sum.
-fn promised(call: &Call<'_>, hash: &Sha1) -> Result<(), Refusal> {
-    let promised = call.head.headers.get(DIGEST).map(HeaderValue::as_bytes).unwrap_or_default();
+fn promised(request: &ApiRequest<'_>, hash: &Sha1) -> Result<(), Refusal> {
+    let promised = request.head.headers.get(DIGEST).map(HeaderValue::as_bytes).unwrap_or_default();
     // The name of an algorithm is the same in capitals (RFC 3230 §4.1.1).
     let sum = promised.get(..4).filter(|name| name.eq_ignore_ascii_case(b"sha=")).and(promised.get(4..));
     if sum == Some(hash.clone().finish_base64().as_bytes()) {
@@ -267,7 +271,7 @@ impl Range {
     }
 
     /// Every part but the last has the agreed size, and none comes twice.
-    fn fits(&self, session: &Session) -> Result<(), Refusal> {
+    fn fits(&self, session: &UploadSession) -> Result<(), Refusal> {
         if self.size != session.size {
             return Err(unsatisfiable("The size is not that of the session"));
         }

@@ -11,17 +11,17 @@ use super::{
     events,
     fields::{change, matching, text},
     json,
-    request::Call,
+    request::ApiRequest,
     upload_sessions,
 };
 use crate::sandbox::{
     http::{
-        request_body::Received,
+        request_body::RequestBody,
         response::{self, Answer, Refusal},
     },
     model::{
         content::{Content, KEPT_CONTENT, Sha1},
-        events::Kind,
+        events::EventType,
     },
 };
 
@@ -39,24 +39,24 @@ struct Form {
 }
 
 /// Answers everything of the upload host.
-pub(crate) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answer, Refusal> {
-    let path = call.head.uri.path().strip_prefix("/api/2.0/").ok_or_else(Refusal::not_found)?;
+pub(crate) async fn answer(request: &ApiRequest<'_>, body: &mut RequestBody) -> Result<Answer, Refusal> {
+    let path = request.head.uri.path().strip_prefix("/api/2.0/").ok_or_else(Refusal::not_found)?;
     let segments: Vec<&str> = path.split('/').collect();
-    match (call.head.method.as_str(), segments.as_slice()) {
-        ("POST", ["files", "upload_sessions"]) => upload_sessions::create(call, &body.json().await?),
+    match (request.head.method.as_str(), segments.as_slice()) {
+        ("POST", ["files", "upload_sessions"]) => upload_sessions::create(request, &body.json().await?),
         ("POST", ["files", id, "upload_sessions"]) => {
-            upload_sessions::create_version(call, id, &body.json().await?)
+            upload_sessions::create_version(request, id, &body.json().await?)
         }
-        ("GET", ["files", "upload_sessions", id]) => upload_sessions::status(call, id),
-        ("PUT", ["files", "upload_sessions", id]) => upload_sessions::part(call, id, body).await,
-        ("DELETE", ["files", "upload_sessions", id]) => upload_sessions::abort(call, id),
-        ("GET", ["files", "upload_sessions", id, "parts"]) => upload_sessions::parts(call, id),
+        ("GET", ["files", "upload_sessions", id]) => upload_sessions::status(request, id),
+        ("PUT", ["files", "upload_sessions", id]) => upload_sessions::part(request, id, body).await,
+        ("DELETE", ["files", "upload_sessions", id]) => upload_sessions::abort(request, id),
+        ("GET", ["files", "upload_sessions", id, "parts"]) => upload_sessions::parts(request, id),
         ("POST", ["files", "upload_sessions", id, "commit"]) => {
-            upload_sessions::commit(call, id, &body.json().await?)
+            upload_sessions::commit(request, id, &body.json().await?)
         }
-        ("POST", ["files", "upload_sessions", id, "log"]) => upload_sessions::log(call, id),
-        ("POST", ["files", "content"]) => new_file(call, body).await,
-        ("POST", ["files", id, "content"]) => new_version(call, id, body).await,
+        ("POST", ["files", "upload_sessions", id, "log"]) => upload_sessions::log(request, id),
+        ("POST", ["files", "content"]) => new_file(request, body).await,
+        ("POST", ["files", id, "content"]) => new_version(request, id, body).await,
         (_, ["files", "content"] | ["files", _, "content"] | ["files", "upload_sessions", ..]) => {
             Err(Refusal::method_not_allowed())
         }
@@ -64,36 +64,36 @@ pub(crate) async fn answer(call: &Call<'_>, body: &mut Received) -> Result<Answe
     }
 }
 
-async fn new_file(call: &Call<'_>, body: &mut Received) -> Result<Answer, Refusal> {
-    let form = read(call, body).await?;
+async fn new_file(request: &ApiRequest<'_>, body: &mut RequestBody) -> Result<Answer, Refusal> {
+    let form = read(request, body).await?;
     let name = text(&form.attributes, "/name")?;
     let parent = text(&form.attributes, "/parent/id")?;
-    let mut store = call.world.store();
-    let id = store.create_file(parent, name, &call.who, form.content, form.sha1)?.id;
+    let mut store = request.state.store();
+    let id = store.create_file(parent, name, &request.user_id, form.content, form.sha1)?.id;
     let file = store.file(&id.to_string())?;
-    events::record(call, Kind::Upload, &store, file);
-    let file = json::item(call, &store, file);
+    events::record(request, EventType::Upload, &store, file);
+    let file = json::item(request, &store, file);
     Ok(response::json(StatusCode::CREATED, &json!({ "total_count": 1, "entries": [file] })))
 }
 
-async fn new_version(call: &Call<'_>, id: &str, body: &mut Received) -> Result<Answer, Refusal> {
-    matching(call, call.world.store().file(id)?)?;
-    let form = read(call, body).await?;
-    let mut store = call.world.store();
+async fn new_version(request: &ApiRequest<'_>, id: &str, body: &mut RequestBody) -> Result<Answer, Refusal> {
+    matching(request, request.state.store().file(id)?)?;
+    let form = read(request, body).await?;
+    let mut store = request.state.store();
     // Others may have changed the file while this upload was under way.
-    let key = matching(call, store.file(id)?)?;
+    let key = matching(request, store.file(id)?)?;
     if form.attributes.get("name").is_some() {
-        store.update(key, change(&form.attributes), &call.who)?;
+        store.update(key, change(&form.attributes), &request.user_id)?;
     }
-    store.new_version(id, &call.who, form.content, form.sha1)?;
+    store.new_version(id, &request.user_id, form.content, form.sha1)?;
     let file = store.file(id)?;
-    events::record(call, Kind::Upload, &store, file);
-    let file = json::item(call, &store, file);
+    events::record(request, EventType::Upload, &store, file);
+    let file = json::item(request, &store, file);
     Ok(response::json(StatusCode::CREATED, &json!({ "total_count": 1, "entries": [file] })))
 }
 
-async fn read(call: &Call<'_>, body: &mut Received) -> Result<Form, Refusal> {
-    let headers = &call.head.headers;
+async fn read(request: &ApiRequest<'_>, body: &mut RequestBody) -> Result<Form, Refusal> {
+    let headers = &request.head.headers;
     let boundary = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

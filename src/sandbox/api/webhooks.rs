@@ -4,41 +4,41 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{fields::text, json, request::Call};
+use super::{fields::text, json, request::ApiRequest};
 use crate::sandbox::http::{
-    request_body::Received,
+    request_body::RequestBody,
     response::{self, Answer, Refusal},
 };
 
 /// Everything under `/webhooks`.
 pub(crate) async fn answer(
-    call: &Call<'_>,
+    request: &ApiRequest<'_>,
     segments: &[&str],
-    body: &mut Received,
+    body: &mut RequestBody,
 ) -> Result<Answer, Refusal> {
-    let shelf = &call.world.webhooks;
-    match (call.head.method.as_str(), segments) {
-        ("POST", []) => create(call, &body.json().await?),
+    let objects = &request.state.webhooks;
+    match (request.head.method.as_str(), segments) {
+        ("POST", []) => create(request, &body.json().await?),
         ("GET", []) => {
-            let entries = shelf.all().into_iter().map(|hook| json::picked(hook, &["target"]));
+            let entries = objects.all().into_iter().map(|hook| json::picked(hook, &["target"]));
             let entries: Vec<Value> = entries.collect();
-            let limit = call.number("limit", 100)?;
+            let limit = request.number("limit", 100)?;
             Ok(response::json(
                 StatusCode::OK,
                 &json!({ "limit": limit, "next_marker": null, "entries": entries }),
             ))
         }
-        ("GET", [id]) => Ok(response::json(StatusCode::OK, &shelf.get(id)?)),
+        ("GET", [id]) => Ok(response::json(StatusCode::OK, &objects.get(id)?)),
         ("PUT", [id]) => {
             let body = body.json().await?;
             if body.get("address").is_some() {
                 address(&body)?;
             }
-            let hook = shelf.change(id, &body, &["target", "address", "triggers"])?;
+            let hook = objects.change(id, &body, &["target", "address", "triggers"])?;
             Ok(response::json(StatusCode::OK, &hook))
         }
         ("DELETE", [id]) => {
-            shelf.remove(id)?;
+            objects.remove(id)?;
             Ok(response::empty(StatusCode::NO_CONTENT))
         }
         (_, [] | [_]) => Err(Refusal::method_not_allowed()),
@@ -46,26 +46,26 @@ pub(crate) async fn answer(
     }
 }
 
-fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
+fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let (kind, id, address) = (text(body, "/target/type")?, text(body, "/target/id")?, address(body)?);
     let triggers = body.get("triggers").and_then(Value::as_array).filter(|triggers| !triggers.is_empty());
     let triggers = triggers.ok_or_else(|| Refusal::parameter("triggers", "'triggers' is required"))?;
     match kind {
-        "folder" => call.world.store().folder(id).map(drop)?,
-        _ => call.world.store().file(id).map(drop)?,
+        "folder" => request.state.store().folder(id).map(drop)?,
+        _ => request.state.store().file(id).map(drop)?,
     }
     let owner = format!("{kind}_{id}");
     // One app has one webhook on one item.
-    if !call.world.webhooks.of(&owner).is_empty() {
+    if !request.state.webhooks.of(&owner).is_empty() {
         let message = "A webhook with the same target already exists";
         return Err(Refusal::error(409, "conflict", message));
     }
-    let hook = call.world.webhooks.add(&owner, |new| {
+    let hook = request.state.webhooks.add(&owner, |new| {
         json!({
             "type": "webhook",
             "id": new,
             "target": { "type": kind, "id": id },
-            "created_by": json::user_mini(&call.world.users, &call.who),
+            "created_by": json::user_mini(&request.state.users, &request.user_id),
             "created_at": json::stamp(Timestamp::now()),
             "address": address,
             "triggers": triggers,

@@ -11,26 +11,26 @@ use http::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{json, request::Call};
+use super::{json, request::ApiRequest};
 use crate::sandbox::{
     http::{
         random::random_text,
         response::{self, Answer, Refusal, disposition},
-        response_body::Body,
+        response_body::ResponseBody,
     },
-    model::{content::Content, items::Item, state::World, zip_writer::Archive, zips::Zip},
+    model::{content::Content, items::Item, state::State, zip_writer::Archive, zips::Zip},
 };
 
 /// How soon a download has to begin. It is stated, not enforced.
 const LIFE: Duration = Duration::from_secs(10);
 
-pub(crate) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
+pub(crate) fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let items = body.get("items").and_then(Value::as_array).filter(|items| !items.is_empty());
     let items = items.ok_or_else(|| Refusal::parameter("items", "'items' is required"))?;
     let asked_name = body.get("download_file_name").and_then(Value::as_str);
     let name = asked_name.map_or_else(|| json::stamp(Timestamp::now()), str::to_owned);
     let mut zip = Zip::new(name);
-    let store = call.world.store();
+    let store = request.state.store();
     let mut found = Vec::new();
     for item in items {
         let id = item.get("id").and_then(Value::as_str).unwrap_or_default();
@@ -50,7 +50,7 @@ pub(crate) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
     let conflicts = conflicts(&found);
     let taken: HashSet<u64> = conflicts.iter().flatten().map(|item| item.id).collect();
     for item in found {
-        let name = if taken.contains(&item.id) { unlike(item) } else { item.name.clone() };
+        let name = if taken.contains(&item.id) { distinct_name(item) } else { item.name.clone() };
         zip.add(&store, item, name);
     }
     let name_conflicts: Vec<Vec<Value>> = conflicts
@@ -61,7 +61,7 @@ pub(crate) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
                     "id": item.id.to_string(),
                     "type": item.type_name(),
                     "original_name": item.name,
-                    "download_name": unlike(item),
+                    "download_name": distinct_name(item),
                 })
             };
             group.iter().map(shape).collect()
@@ -70,7 +70,7 @@ pub(crate) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
 
     // Box's ids look like this, signs of equality and all.
     let id = format!("{}-{}={}", random_text(10), random_text(12), random_text(24));
-    let hosts = &call.world.hosts;
+    let hosts = &request.state.hosts;
     let body = json!({
         "download_url": format!("{}/2.0/zip_downloads/{id}/content", hosts.download),
         "status_url": format!("{}/2.0/zip_downloads/{id}/status", hosts.api),
@@ -79,12 +79,12 @@ pub(crate) fn create(call: &Call<'_>, body: &Value) -> Result<Answer, Refusal> {
     });
     // Never both locks in this order: the download takes them in the other.
     drop(store);
-    call.world.zips.add(id, zip);
+    request.state.zips.add(id, zip);
     Ok(response::json(StatusCode::ACCEPTED, &body))
 }
 
-pub(crate) fn status(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let body = call.world.zips.with(id, |zip| {
+pub(crate) fn status(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    let body = request.state.zips.with(id, |zip| {
         json!({
             "total_file_count": zip.files(),
             "downloaded_file_count": if zip.is_fetched { zip.files() } else { 0 },
@@ -97,12 +97,12 @@ pub(crate) fn status(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
 }
 
 /// The archive. It is stored, not compressed, and has no length beforehand, as Box's.
-pub(crate) fn content(world: &World, id: &str) -> Result<Answer, Refusal> {
-    world.zips.with(id, |zip| archive(world, zip)).ok_or_else(Refusal::not_found)
+pub(crate) fn content(state: &State, id: &str) -> Result<Answer, Refusal> {
+    state.zips.with(id, |zip| archive(state, zip)).ok_or_else(Refusal::not_found)
 }
 
-fn archive(world: &World, zip: &mut Zip) -> Answer {
-    let store = world.store();
+fn archive(state: &State, zip: &mut Zip) -> Answer {
+    let store = state.store();
     let mut archive = Archive::default();
     for (name, file) in &zip.entries {
         let nothing = Content::Bytes(Bytes::new());
@@ -115,7 +115,7 @@ fn archive(world: &World, zip: &mut Zip) -> Answer {
         }
     }
     zip.is_fetched = true;
-    let mut answer = Answer::new(Body::pieces(archive.finish()));
+    let mut answer = Answer::new(ResponseBody::pieces(archive.finish()));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/zip"));
     if let Ok(disposition) = HeaderValue::from_str(&disposition(&format!("{}.zip", zip.name))) {
@@ -138,7 +138,7 @@ fn conflicts<'a>(items: &[&'a Item]) -> Vec<Vec<&'a Item>> {
 }
 
 /// A name that no other item has.
-fn unlike(item: &Item) -> String {
+fn distinct_name(item: &Item) -> String {
     match item.name.rsplit_once('.') {
         Some((_, extension)) => format!("{:x}.{extension}", item.id),
         None => format!("{:x}", item.id),

@@ -18,13 +18,13 @@ impl Role {
 
 /// One thing for each role.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Each<T> {
+pub(crate) struct PerRole<T> {
     pub(crate) api: T,
     pub(crate) upload: T,
     pub(crate) download: T,
 }
 
-impl<T> Each<T> {
+impl<T> PerRole<T> {
     pub(crate) fn of(&self, role: Role) -> &T {
         match role {
             Role::Api => &self.api,

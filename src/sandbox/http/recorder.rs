@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Version, header::HOST, request::Parts};
 use tokio::sync::watch;
 
 use super::{
-    host::{Each, Role},
+    host::{PerRole, Role},
     lock::lock,
 };
 
@@ -106,12 +106,12 @@ impl Entry {
 }
 
 /// The last requests of one kind, oldest first.
-pub(crate) struct Log {
+pub(crate) struct RequestLog {
     limit: usize,
     entries: Mutex<VecDeque<Entry>>,
 }
 
-impl Log {
+impl RequestLog {
     fn new(limit: usize) -> Self {
         Self { limit, entries: Mutex::new(VecDeque::new()) }
     }
@@ -149,26 +149,26 @@ impl Log {
 }
 
 /// All that is counted and remembered.
-pub(crate) struct Ledger {
-    pub(crate) requests: Log,
-    pub(crate) token_calls: Log,
+pub(crate) struct Recorder {
+    pub(crate) requests: RequestLog,
+    pub(crate) token_calls: RequestLog,
     pub(crate) calls: Counter,
     pub(crate) token_requests: Counter,
     pub(crate) in_flight: Counter,
     pub(crate) cancelled: Counter,
-    pub(crate) connections: Each<Counter>,
+    pub(crate) connections: PerRole<Counter>,
 }
 
-impl Ledger {
+impl Recorder {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            requests: Log::new(limit),
-            token_calls: Log::new(limit),
+            requests: RequestLog::new(limit),
+            token_calls: RequestLog::new(limit),
             calls: Counter::new(),
             token_requests: Counter::new(),
             in_flight: Counter::new(),
             cancelled: Counter::new(),
-            connections: Each { api: Counter::new(), upload: Counter::new(), download: Counter::new() },
+            connections: PerRole { api: Counter::new(), upload: Counter::new(), download: Counter::new() },
         }
     }
 
@@ -178,7 +178,7 @@ impl Ledger {
         let record = self.requests.write(role, head);
         self.in_flight.add();
         self.calls.add();
-        (record, InFlight { ledger: self.clone(), finished: false })
+        (record, InFlight { recorder: self.clone(), finished: false })
     }
 }
 
@@ -195,7 +195,7 @@ pub(crate) fn authority(head: &Parts) -> &str {
 
 /// One request under way. Dropped before it finished, it counts as cancelled: its caller went away.
 pub(crate) struct InFlight {
-    ledger: Arc<Ledger>,
+    recorder: Arc<Recorder>,
     finished: bool,
 }
 
@@ -207,9 +207,9 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.ledger.in_flight.subtract();
+        self.recorder.in_flight.subtract();
         if !self.finished {
-            self.ledger.cancelled.add();
+            self.recorder.cancelled.add();
         }
     }
 }

@@ -29,7 +29,7 @@ const JSON_LIMIT: usize = 1024 * 1024;
 
 /// The body of a request. It is recorded while it is read and at no other time: HTTP/1.1's `100 Continue`
 /// goes out when it is first asked for, so nobody may ask before it is wanted.
-pub(crate) struct Received {
+pub(crate) struct RequestBody {
     incoming: Incoming,
     is_http2: bool,
     record: Arc<Mutex<BodyRecord>>,
@@ -39,7 +39,7 @@ pub(crate) struct Received {
     abandoned: bool,
 }
 
-impl Received {
+impl RequestBody {
     pub(crate) fn new(
         incoming: Incoming,
         head: &http::request::Parts,
@@ -52,7 +52,7 @@ impl Received {
 
     /// The whole body as JSON.
     pub(crate) async fn json(&mut self) -> Result<Value, Refusal> {
-        let bytes = self.collected(JSON_LIMIT).await?;
+        let bytes = self.read_all(JSON_LIMIT).await?;
         serde_json::from_slice(&bytes).map_err(|_| {
             Refusal::bad_request(
                 "Entity body should be a correctly nested resource attribute name/value pair",
@@ -61,7 +61,7 @@ impl Received {
     }
 
     /// The whole body, as long as it is not larger than `limit`.
-    pub(crate) async fn collected(&mut self, limit: usize) -> Result<Bytes, Refusal> {
+    pub(crate) async fn read_all(&mut self, limit: usize) -> Result<Bytes, Refusal> {
         let mut all = BytesMut::new();
         while let Some(frame) = self.frame().await {
             let frame = frame.map_err(|_| Refusal::bad_request("The request body could not be read"))?;
@@ -82,7 +82,7 @@ impl Received {
 
     /// Reads what nobody wanted, so that the connection can carry the next request; unless the caller waits
     /// to be invited and has not been.
-    pub(crate) async fn settle(&mut self) {
+    pub(crate) async fn drain(&mut self) {
         let uninvited = self.expects_continue && !self.begun;
         if self.abandoned || uninvited {
             return;
@@ -91,7 +91,7 @@ impl Received {
     }
 
     /// Takes leave of the body after the answer was made.
-    pub(crate) fn leave(self, version: http::Version) {
+    pub(crate) fn linger(self, version: http::Version) {
         // In HTTP/2 an unread body costs its stream alone.
         if version < http::Version::HTTP_2 && !self.incoming.is_end_stream() {
             tokio::spawn(async move {
@@ -114,7 +114,7 @@ impl fmt::Display for BrokenOff {
 
 impl std::error::Error for BrokenOff {}
 
-impl HttpBody for Received {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = BrokenOff;
 

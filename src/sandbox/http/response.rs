@@ -10,10 +10,10 @@ use http::{
 };
 use serde_json::{Value, json};
 
-use super::{random::random_text, response_body::Body};
+use super::{random::random_text, response_body::ResponseBody};
 
 /// An answer on its way out.
-pub(crate) type Answer = Response<Body>;
+pub(crate) type Answer = Response<ResponseBody>;
 
 const HELP_URL: &str = "https://developer.box.com/guides/api-calls/permissions-and-errors/common-errors/";
 const UNAUTHORIZED: &str = "Bearer realm=\"Service\", error=\"invalid_token\", \
@@ -170,7 +170,7 @@ pub(crate) fn json(status: StatusCode, value: &Value) -> Answer {
 
 /// An answer with just these headers.
 pub(crate) fn raw(status: StatusCode, headers: HeaderMap, body: Bytes) -> Answer {
-    let mut answer = Answer::new(Body::bytes(body));
+    let mut answer = Answer::new(ResponseBody::bytes(body));
     *answer.status_mut() = status;
     *answer.headers_mut() = headers;
     answer
@@ -196,7 +196,7 @@ pub(crate) fn dress(mut answer: Answer, method: &Method) -> Answer {
         headers.entry(CONTENT_LENGTH).or_insert(length.into());
     }
     if method == Method::HEAD || has_none {
-        return answer.map(|_| Body::default());
+        return answer.map(|_| ResponseBody::default());
     }
     answer
 }

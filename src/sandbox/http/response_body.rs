@@ -38,7 +38,7 @@ impl std::error::Error for Broken {}
 
 /// The body of an answer: some bytes, then some zeros, then perhaps trailers; or less, when it is to break.
 #[derive(Default)]
-pub(crate) struct Body {
+pub(crate) struct ResponseBody {
     parts: VecDeque<Bytes>,
     zeros: u64,
     /// Without a length it is sent chunked (HTTP/1.1).
@@ -53,7 +53,7 @@ struct Cut {
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl Body {
+impl ResponseBody {
     pub(crate) fn bytes(bytes: impl Into<Bytes>) -> Self {
         Self { parts: VecDeque::from([bytes.into()]), ..Self::default() }
     }
@@ -117,7 +117,7 @@ impl Body {
     }
 }
 
-impl HttpBody for Body {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = Broken;
 

@@ -19,7 +19,7 @@ const FIRST_POSITION: u64 = 1_348_790_499_819;
 
 /// What Box calls a thing that happens.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum EventType {
     Create,
     Upload,
     Rename,
@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     Collaborate,
 }
 
-impl Kind {
+impl EventType {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Create => "ITEM_CREATE",

@@ -24,14 +24,14 @@ pub(crate) struct FileVersion {
 }
 
 impl FileVersion {
-    fn new(id: u64, number: u64, sha1: String, content: Content, who: &str) -> Self {
-        Self { id, number, sha1, content, created_at: Timestamp::now(), created_by: who.to_owned() }
+    fn new(id: u64, number: u64, sha1: String, content: Content, user_id: &str) -> Self {
+        Self { id, number, sha1, content, created_at: Timestamp::now(), created_by: user_id.to_owned() }
     }
 }
 
 /// What tells files from folders and from web links.
 #[derive(Debug, Clone)]
-pub(crate) enum Kind {
+pub(crate) enum ItemKind {
     Folder,
     File(FileVersion),
     /// With its URL.
@@ -51,7 +51,7 @@ pub(crate) struct Item {
     /// The ids of users.
     pub(crate) created_by: String,
     pub(crate) modified_by: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ItemKind,
     /// What a file was before, oldest first.
     pub(crate) history: Vec<FileVersion>,
     pub(crate) shared_link: Option<SharedLink>,
@@ -60,16 +60,16 @@ pub(crate) struct Item {
 impl Item {
     pub(crate) fn type_name(&self) -> &'static str {
         match self.kind {
-            Kind::Folder => "folder",
-            Kind::File(_) => "file",
-            Kind::WebLink(_) => "web_link",
+            ItemKind::Folder => "folder",
+            ItemKind::File(_) => "file",
+            ItemKind::WebLink(_) => "web_link",
         }
     }
 
     pub(crate) fn version(&self) -> Option<&FileVersion> {
         match &self.kind {
-            Kind::File(version) => Some(version),
-            Kind::Folder | Kind::WebLink(_) => None,
+            ItemKind::File(version) => Some(version),
+            ItemKind::Folder | ItemKind::WebLink(_) => None,
         }
     }
 
@@ -78,7 +78,7 @@ impl Item {
     }
 
     pub(crate) fn is_folder(&self) -> bool {
-        matches!(self.kind, Kind::Folder)
+        matches!(self.kind, ItemKind::Folder)
     }
 
     /// The version of this id, or the newest where there is none such.
@@ -127,7 +127,7 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(owner: &str) -> Self {
         let mut store = Self { items: BTreeMap::new(), next_id: FIRST_ID };
-        let root = store.item(ROOT, None, "All Files", owner, Kind::Folder);
+        let root = store.item(ROOT, None, "All Files", owner, ItemKind::Folder);
         store.items.insert(ROOT, root);
         store
     }
@@ -141,7 +141,7 @@ impl Store {
     }
 
     pub(crate) fn web_link(&self, id: &str) -> Result<&Item, Error> {
-        let is_link = |item: &&Item| matches!(item.kind, Kind::WebLink(_));
+        let is_link = |item: &&Item| matches!(item.kind, ItemKind::WebLink(_));
         self.find(id).filter(is_link).ok_or_else(|| Error::NoSuchItem(id.to_owned()))
     }
 
@@ -166,9 +166,9 @@ impl Store {
         let mut children: Vec<&Item> =
             self.items.values().filter(|item| item.parent == Some(folder)).collect();
         let rank = |item: &Item| match item.kind {
-            Kind::Folder => 0,
-            Kind::File(_) => 1,
-            Kind::WebLink(_) => 2,
+            ItemKind::Folder => 0,
+            ItemKind::File(_) => 1,
+            ItemKind::WebLink(_) => 2,
         };
         children.sort_by_key(|item| (rank(item), item.name.to_lowercase()));
         children
@@ -189,9 +189,9 @@ impl Store {
     /// The bytes in a file or below a folder.
     pub(crate) fn size(&self, item: &Item) -> u64 {
         match &item.kind {
-            Kind::File(version) => version.content.size(),
-            Kind::WebLink(_) => 0,
-            Kind::Folder => self.children(item.id).into_iter().map(|child| self.size(child)).sum(),
+            ItemKind::File(version) => version.content.size(),
+            ItemKind::WebLink(_) => 0,
+            ItemKind::Folder => self.children(item.id).into_iter().map(|child| self.size(child)).sum(),
         }
     }
 
@@ -202,54 +202,56 @@ impl Store {
         self.items.values().filter(found).collect()
     }
 
-    pub(crate) fn create_folder(&mut self, parent: &str, name: &str, who: &str) -> Result<&Item, Error> {
-        self.create(parent, name, who, |_| Kind::Folder)
+    pub(crate) fn create_folder(&mut self, parent: &str, name: &str, user_id: &str) -> Result<&Item, Error> {
+        self.create(parent, name, user_id, |_| ItemKind::Folder)
     }
 
     pub(crate) fn create_file(
         &mut self,
         parent: &str,
         name: &str,
-        who: &str,
+        user_id: &str,
         content: Content,
         sha1: String,
     ) -> Result<&Item, Error> {
-        self.create(parent, name, who, |id| Kind::File(FileVersion::new(id, 1, sha1, content, who)))
+        self.create(parent, name, user_id, |id| {
+            ItemKind::File(FileVersion::new(id, 1, sha1, content, user_id))
+        })
     }
 
     pub(crate) fn create_web_link(
         &mut self,
         parent: &str,
         name: &str,
-        who: &str,
+        user_id: &str,
         url: &str,
     ) -> Result<&Item, Error> {
-        self.create(parent, name, who, |_| Kind::WebLink(url.to_owned()))
+        self.create(parent, name, user_id, |_| ItemKind::WebLink(url.to_owned()))
     }
 
     /// Another content for the same file.
     pub(crate) fn new_version(
         &mut self,
         id: &str,
-        who: &str,
+        user_id: &str,
         content: Content,
         sha1: String,
     ) -> Result<&Item, Error> {
         let key = self.file(id)?.id;
         let version_id = self.fresh_id();
         let item = self.items.get_mut(&key).ok_or_else(|| Error::NoSuchItem(id.to_owned()))?;
-        if let Kind::File(version) = &mut item.kind {
-            let new = FileVersion::new(version_id, version.number + 1, sha1, content, who);
+        if let ItemKind::File(version) = &mut item.kind {
+            let new = FileVersion::new(version_id, version.number + 1, sha1, content, user_id);
             item.history.push(std::mem::replace(version, new));
             if item.history.len() > KEPT_VERSIONS {
                 item.history.remove(0);
             }
         }
-        touch(item, who);
+        touch(item, user_id);
         Ok(item)
     }
 
-    pub(crate) fn update(&mut self, id: u64, change: Change, who: &str) -> Result<&Item, Error> {
+    pub(crate) fn update(&mut self, id: u64, change: Change, user_id: &str) -> Result<&Item, Error> {
         let item = self.items.get(&id).ok_or_else(|| Error::NoSuchItem(id.to_string()))?;
         let Some(old_parent) = item.parent else { return Err(Error::RootIsFixed) };
         let parent = match &change.parent {
@@ -268,10 +270,10 @@ impl Store {
         if let Some(description) = change.description {
             item.description = description;
         }
-        if let (Kind::WebLink(url), Some(changed)) = (&mut item.kind, change.url) {
+        if let (ItemKind::WebLink(url), Some(changed)) = (&mut item.kind, change.url) {
             *url = changed;
         }
-        touch(item, who);
+        touch(item, user_id);
         Ok(item)
     }
 
@@ -324,18 +326,18 @@ impl Store {
         &mut self,
         parent: &str,
         name: &str,
-        who: &str,
-        kind: impl FnOnce(u64) -> Kind,
+        user_id: &str,
+        kind: impl FnOnce(u64) -> ItemKind,
     ) -> Result<&Item, Error> {
         let parent = self.folder(parent)?.id;
         let id = self.fresh_id();
         let version_id = self.fresh_id();
-        let item = self.item(id, Some(parent), name, who, kind(version_id));
+        let item = self.item(id, Some(parent), name, user_id, kind(version_id));
         self.vacant(parent, name, item.type_name(), None)?;
         Ok(self.items.entry(id).or_insert(item))
     }
 
-    fn item(&self, id: u64, parent: Option<u64>, name: &str, who: &str, kind: Kind) -> Item {
+    fn item(&self, id: u64, parent: Option<u64>, name: &str, user_id: &str, kind: ItemKind) -> Item {
         let now = Timestamp::now();
         Item {
             id,
@@ -345,8 +347,8 @@ impl Store {
             etag: 0,
             created_at: now,
             modified_at: now,
-            created_by: who.to_owned(),
-            modified_by: who.to_owned(),
+            created_by: user_id.to_owned(),
+            modified_by: user_id.to_owned(),
             kind,
             history: Vec::new(),
             shared_link: None,
@@ -359,8 +361,8 @@ impl Store {
     }
 }
 
-fn touch(item: &mut Item, who: &str) {
+fn touch(item: &mut Item, user_id: &str) {
     item.etag += 1;
     item.modified_at = Timestamp::now();
-    who.clone_into(&mut item.modified_by);
+    user_id.clone_into(&mut item.modified_by);
 }

@@ -20,9 +20,9 @@ struct Entry {
 
 /// Objects of one type, in the order in which they were put here.
 #[derive(Default)]
-pub(crate) struct Shelf(Mutex<BTreeMap<u64, Entry>>);
+pub(crate) struct Objects(Mutex<BTreeMap<u64, Entry>>);
 
-impl Shelf {
+impl Objects {
     /// Puts here what `make` makes of a new id.
     pub(crate) fn add(&self, owner: &str, make: impl FnOnce(&str) -> Value) -> Value {
         let mut all = lock(&self.0);

@@ -9,33 +9,33 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    events::Events, items::Store, metadata::Metadata, objects::Shelf, options::Options, tokens::Tokens,
-    upload_sessions::Sessions, urls::Hosts, users::Users, zips::Zips,
+    events::Events, items::Store, metadata::Metadata, objects::Objects, options::Options, tokens::Tokens,
+    upload_sessions::UploadSessions, urls::Hosts, users::Users, zips::Zips,
 };
 use crate::sandbox::{
     control::faults::Control,
-    http::{host::Each, lock::lock, random::random_text, recorder::Ledger},
+    http::{host::PerRole, lock::lock, random::random_text, recorder::Recorder},
 };
 
 /// How long a pre-signed URL works.
 const TICKET_LIFE: Duration = Duration::from_secs(15 * 60);
 
 /// What everything in the sandbox can see.
-pub(crate) struct World {
+pub(crate) struct State {
     pub(crate) options: Options,
     /// Scheme and authority of each host, where it really is.
-    pub(crate) urls: Each<String>,
+    pub(crate) urls: PerRole<String>,
     /// The same as answers say it.
     pub(crate) hosts: Hosts,
     pub(crate) users: Users,
-    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) control: Control,
     pub(crate) events: Events,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: UploadSessions,
     pub(crate) zips: Zips,
-    pub(crate) comments: Shelf,
-    pub(crate) collaborations: Shelf,
-    pub(crate) webhooks: Shelf,
+    pub(crate) comments: Objects,
+    pub(crate) collaborations: Objects,
+    pub(crate) webhooks: Objects,
     pub(crate) metadata: Metadata,
     store: Mutex<Store>,
     tokens: Mutex<Tokens>,
@@ -50,20 +50,20 @@ struct Ticket {
     expires: Instant,
 }
 
-impl World {
-    pub(crate) fn new(options: Options, urls: Each<String>) -> Self {
+impl State {
+    pub(crate) fn new(options: Options, urls: PerRole<String>) -> Self {
         let users = Users::new(&options);
         Self {
             hosts: Hosts::new(options.names, &urls),
             urls,
-            ledger: Arc::new(Ledger::new(options.remembered)),
+            recorder: Arc::new(Recorder::new(options.remembered)),
             control: Control::default(),
             events: Events::default(),
-            sessions: Sessions::default(),
+            sessions: UploadSessions::default(),
             zips: Zips::default(),
-            comments: Shelf::default(),
-            collaborations: Shelf::default(),
-            webhooks: Shelf::default(),
+            comments: Objects::default(),
+            collaborations: Objects::default(),
+            webhooks: Objects::default(),
             metadata: Metadata::default(),
             store: Mutex::new(Store::new(users.service_account())),
             tokens: Mutex::new(Tokens::new(options.token_lifetime)),

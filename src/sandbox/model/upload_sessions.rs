@@ -30,9 +30,9 @@ pub(crate) struct Part {
     pub(crate) bytes: Bytes,
 }
 
-pub(crate) struct Session {
+pub(crate) struct UploadSession {
     pub(crate) target: Target,
-    pub(crate) who: String,
+    pub(crate) user_id: String,
     pub(crate) size: u64,
     pub(crate) part_size: u64,
     pub(crate) expires: Timestamp,
@@ -45,7 +45,7 @@ pub(crate) struct Session {
     pub(crate) is_over: bool,
 }
 
-impl Session {
+impl UploadSession {
     /// Sums up what follows on what has been; how much of it may be kept the caller knows.
     pub(crate) fn sum_up(&mut self, kept: usize) {
         let is_kept = self.size <= KEPT_CONTENT && kept <= KEPT_PARTS;
@@ -82,7 +82,7 @@ impl Session {
 
 /// Every session, the ended ones too.
 #[derive(Default)]
-pub(crate) struct Sessions(Mutex<HashMap<String, Session>>);
+pub(crate) struct UploadSessions(Mutex<HashMap<String, UploadSession>>);
 
 /// Why a session cannot be used.
 #[derive(Debug)]
@@ -94,8 +94,8 @@ pub(crate) enum Error {
     Over,
 }
 
-impl Sessions {
-    pub(crate) fn add(&self, id: String, session: Session) {
+impl UploadSessions {
+    pub(crate) fn add(&self, id: String, session: UploadSession) {
         lock(&self.0).insert(id, session);
     }
 
@@ -103,13 +103,13 @@ impl Sessions {
     pub(crate) fn with<T>(
         &self,
         id: &str,
-        who: &str,
-        then: impl FnOnce(&mut Session, usize) -> T,
+        user_id: &str,
+        then: impl FnOnce(&mut UploadSession, usize) -> T,
     ) -> Result<T, Error> {
         let mut all = lock(&self.0);
-        let kept = all.values().map(Session::kept).sum();
+        let kept = all.values().map(UploadSession::kept).sum();
         let session = all.get_mut(id).ok_or(Error::Unknown)?;
-        if session.who != who {
+        if session.user_id != user_id {
             return Err(Error::Foreign);
         }
         if session.is_over || session.expires < Timestamp::now() {
@@ -128,9 +128,9 @@ mod tests {
         for (size, kept, are_kept) in
             [(10, 0, true), (KEPT_CONTENT + 1, 0, false), (10, KEPT_PARTS + 1, false)]
         {
-            let mut session = Session {
+            let mut session = UploadSession {
                 target: Target::Version { file: String::new(), name: None },
-                who: String::new(),
+                user_id: String::new(),
                 size,
                 part_size: 5,
                 expires: Timestamp::now(),

@@ -1,6 +1,6 @@
 //! By which names the hosts go in answers.
 
-use crate::sandbox::http::host::{Each, Role};
+use crate::sandbox::http::host::{PerRole, Role};
 
 /// By which names the sandbox calls its hosts in the URLs it answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    pub(crate) fn new(names: Names, local: &Each<String>) -> Self {
+    pub(crate) fn new(names: Names, local: &PerRole<String>) -> Self {
         match names {
             Names::Local => Self {
                 api: local.api.clone(),

@@ -9,24 +9,24 @@ use tokio::{
 
 use crate::sandbox::{
     http::{
-        host::{Each, Role},
+        host::{PerRole, Role},
         lock::lock,
     },
-    model::{state::World, urls::role_of},
+    model::{state::State, urls::role_of},
 };
 
 /// Far above any head that is meant.
 const HEAD_LIMIT: u64 = 16 * 1024;
 
 /// Serves one connection; its errors are its caller's business.
-pub(crate) async fn serve(stream: TcpStream, ports: Each<u16>, world: Arc<World>) {
+pub(crate) async fn serve(stream: TcpStream, ports: PerRole<u16>, state: Arc<State>) {
     let mut stream = BufReader::new(stream);
     let Some((method, target)) = request(&mut stream).await else { return };
     if method != "CONNECT" {
         return refuse(&mut stream, "405 Method Not Allowed").await;
     }
     let port = port_for(&target, &ports);
-    lock(&world.tunnelled).push(target);
+    lock(&state.tunnelled).push(target);
     let Some(port) = port else { return refuse(&mut stream, "403 Forbidden").await };
     // While a host is down nobody listens there.
     let Ok(mut host) = TcpStream::connect(("127.0.0.1", port)).await else {
@@ -57,7 +57,7 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, String)> 
     Some((words.next()?.to_owned(), words.next()?.to_owned()))
 }
 
-fn port_for(target: &str, ports: &Each<u16>) -> Option<u16> {
+fn port_for(target: &str, ports: &PerRole<u16>) -> Option<u16> {
     let (name, port) = target.rsplit_once(':')?;
     let port: u16 = port.parse().ok()?;
     if matches!(name, "localhost" | "127.0.0.1") {
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn only_known_names_lead_to_ports() {
-        let ports = Each { api: 1001, upload: 1002, download: 1003 };
+        let ports = PerRole { api: 1001, upload: 1002, download: 1003 };
         for (target, port) in [
             ("api.box.com:443", Some(1001)),
             ("API.box.com:443", Some(1001)),

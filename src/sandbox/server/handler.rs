@@ -10,41 +10,41 @@ use http::{
 use hyper::body::Incoming;
 
 use crate::sandbox::{
-    api::{authentication::caller, downloads, oauth, request::Call, router, uploads},
+    api::{authentication::caller, downloads, oauth, request::ApiRequest, router, uploads},
     control::faults::Fault,
     http::{
         host::Role,
         recorder,
-        request_body::Received,
+        request_body::RequestBody,
         response::{self, Answer, Refusal, dress},
-        response_body::{Body, Broken},
+        response_body::{Broken, ResponseBody},
     },
-    model::state::World,
+    model::state::State,
 };
 
 const CHECKSUM: HeaderName = HeaderName::from_static("x-checksum");
 
 /// Answers one request, or makes hyper drop it.
 pub(crate) async fn serve(
-    world: Arc<World>,
+    state: Arc<State>,
     role: Role,
     request: Request<Incoming>,
 ) -> Result<Answer, Broken> {
     let (head, incoming) = request.into_parts();
     if role == Role::Api && head.uri.path().starts_with("/oauth2/") {
-        return oauth::serve(&world, &head, incoming).await;
+        return oauth::serve(&state, &head, incoming).await;
     }
     let target = recorder::target(&head);
-    let (record, mut in_flight) = world.ledger.arrived(role, &head);
-    let mut body = Received::new(incoming, &head, record);
-    world.control.released(&target).await;
+    let (record, mut in_flight) = state.recorder.arrived(role, &head);
+    let mut body = RequestBody::new(incoming, &head, record);
+    state.control.released(&target).await;
 
-    let answer = match world.control.next_fault(&target) {
-        Some(fault) => spoilt(fault, &world, role, &head, &mut body).await,
-        None => Ok(usual(&world, role, &head, &mut body).await),
+    let answer = match state.control.next_fault(&target) {
+        Some(fault) => faulty(fault, &state, role, &head, &mut body).await,
+        None => Ok(usual(&state, role, &head, &mut body).await),
     };
-    body.settle().await;
-    body.leave(head.version);
+    body.drain().await;
+    body.linger(head.version);
     match answer {
         Ok(answer) => Ok(dress(answer, &head.method).map(|body| body.guarded(in_flight))),
         Err(broken) => {
@@ -55,28 +55,28 @@ pub(crate) async fn serve(
 }
 
 /// The answer that Box would give.
-async fn usual(world: &World, role: Role, head: &Parts, body: &mut Received) -> Answer {
+async fn usual(state: &State, role: Role, head: &Parts, body: &mut RequestBody) -> Answer {
     let answer = match role {
-        Role::Api => match caller(world, head) {
-            Ok(who) => router::answer(&Call::new(world, head, who), body).await,
+        Role::Api => match caller(state, head) {
+            Ok(user_id) => router::answer(&ApiRequest::new(state, head, user_id), body).await,
             Err(refusal) => Err(refusal),
         },
-        Role::Upload => match caller(world, head) {
-            Ok(who) => uploads::answer(&Call::new(world, head, who), body).await,
+        Role::Upload => match caller(state, head) {
+            Ok(user_id) => uploads::answer(&ApiRequest::new(state, head, user_id), body).await,
             Err(refusal) => Err(refusal),
         },
         // Pre-signed URLs need no token, so this host looks for one itself.
-        Role::Download => downloads::answer(world, head).await,
+        Role::Download => downloads::answer(state, head).await,
     };
     answer.unwrap_or_else(|refusal| refusal.answer())
 }
 
-async fn spoilt(
+async fn faulty(
     fault: Fault,
-    world: &World,
+    state: &State,
     role: Role,
     head: &Parts,
-    body: &mut Received,
+    body: &mut RequestBody,
 ) -> Result<Answer, Broken> {
     match fault {
         Fault::Status { status, headers, body } => Ok(response::raw(status, headers, body)),
@@ -87,7 +87,7 @@ async fn spoilt(
         }
         Fault::CloseBeforeHead => Err(Broken),
         Fault::BreakBodyAfter(length) => {
-            Ok(usual(world, role, head, body).await.map(|body| body.breaking_after(length)))
+            Ok(usual(state, role, head, body).await.map(|body| body.breaking_after(length)))
         }
         Fault::EarlyAnswer { status } => {
             body.abandon();
@@ -95,19 +95,19 @@ async fn spoilt(
         }
         Fault::Trailers => {
             let trailers = HeaderMap::from_iter([(CHECKSUM, HeaderValue::from_static("sandbox"))]);
-            let mut answer = usual(world, role, head, body).await.map(|body| body.with_trailers(trailers));
+            let mut answer = usual(state, role, head, body).await.map(|body| body.with_trailers(trailers));
             answer.headers_mut().insert(TRAILER, HeaderValue::from_static("x-checksum"));
             Ok(answer)
         }
         Fault::Hang => {
             // hyper notices that an HTTP/1.1 caller left only when its request has been read.
-            body.settle().await;
+            body.drain().await;
             pending().await
         }
         Fault::RawBody { mut headers, pieces } => {
             // hyper frames the body itself.
             headers.remove(TRANSFER_ENCODING);
-            let mut answer = Answer::new(Body::pieces(pieces));
+            let mut answer = Answer::new(ResponseBody::pieces(pieces));
             *answer.headers_mut() = headers;
             Ok(answer)
         }

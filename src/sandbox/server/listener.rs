@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::handler;
 use crate::sandbox::{
     http::host::Role,
-    model::{options::Protocols, state::World},
+    model::{options::Protocols, state::State},
 };
 
 const BACKLOG: u32 = 1024;
@@ -52,10 +52,10 @@ pub(crate) struct Listening {
 
 impl Listening {
     /// A host of Box's.
-    pub(crate) fn start(listener: TcpListener, role: Role, tls: TlsAcceptor, world: Arc<World>) -> Self {
+    pub(crate) fn start(listener: TcpListener, role: Role, tls: TlsAcceptor, state: Arc<State>) -> Self {
         Self::serving(listener, move |stream| {
-            world.ledger.connections.of(role).add();
-            connection(stream, role, tls.clone(), world.clone())
+            state.recorder.connections.of(role).add();
+            connection(stream, role, tls.clone(), state.clone())
         })
     }
 
@@ -105,16 +105,16 @@ async fn accept<F>(
 }
 
 /// Serves one connection. Its errors are its caller's business: the sandbox has no log.
-async fn connection(stream: TcpStream, role: Role, tls: TlsAcceptor, world: Arc<World>) {
+async fn connection(stream: TcpStream, role: Role, tls: TlsAcceptor, state: Arc<State>) {
     let _ = stream.set_nodelay(true);
     let Ok(stream) = tls.accept(stream).await else { return };
-    let is_http2 = match (stream.get_ref().1.alpn_protocol(), world.options.protocols) {
+    let is_http2 = match (stream.get_ref().1.alpn_protocol(), state.options.protocols) {
         (Some(protocol), _) => protocol == b"h2",
         // A client without ALPN speaks HTTP/1.1, if it may.
         (None, Protocols::Http2) => return,
         (None, _) => false,
     };
-    let service = service_fn(move |request| handler::serve(world.clone(), role, request));
+    let service = service_fn(move |request| handler::serve(state.clone(), role, request));
     let stream = TokioIo::new(stream);
     let _ = if is_http2 {
         http2::Builder::new(TokioExecutor::new())
