@@ -14,7 +14,7 @@ use boxgate::cli::shell::Shell;
 use boxgate::cli::{self, Failure};
 use boxgate::clock::Clock;
 use boxgate::config::{self, Config, Overrides, Problems};
-use boxgate::sandbox::page::{self, Demo};
+use boxgate::sandbox::page::{self, PageListener};
 use boxgate::sandbox::{Names, Options, Sandbox};
 use boxgate::server::{self, signals};
 use boxgate::telemetry::access_log::AccessLog;
@@ -234,7 +234,7 @@ fn sandbox(listen: &str, admin: &str, page: SocketAddr) -> ExitCode {
         // By Box's own names, as programs know them that have them built in; only the sandbox's proxy leads to it.
         let options = Options { names: Names::Box, ..Options::default() };
         let sandbox = Sandbox::start(options).await?;
-        let page = Demo::bind(page).await?;
+        let page = PageListener::bind(page).await?;
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("ca.pem"), sandbox.ca_pem())?;
         let overrides =
@@ -250,7 +250,7 @@ fn sandbox(listen: &str, admin: &str, page: SocketAddr) -> ExitCode {
     concluded(served)
 }
 
-fn sandbox_file(sandbox: &Sandbox, page: &Demo) -> String {
+fn sandbox_file(sandbox: &Sandbox, page: &PageListener) -> String {
     format!(
         r#"[box]
 ca_file = "ca.pem"
@@ -278,7 +278,7 @@ dir = "state"
 
 /// On standard output, before the access lines and written as they are. The page is served from here on; a browser
 /// does not reach Unix sockets.
-fn introduce(addresses: &[String], page: Demo, out: &AccessLog) {
+fn introduce(addresses: &[String], page: PageListener, out: &AccessLog) {
     let address = addresses.first().map(String::as_str).unwrap_or_default();
     let mut text = match address.strip_prefix("unix:") {
         Some(path) => format!(

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::{
     Sandbox,
     api::events,
-    control::faults::{Fault, Hold, Thumbnail, TokenAnswer},
+    control::{
+        faults::{Fault, Thumbnail, TokenAnswer},
+        holds::Hold,
+    },
     http::{host::Role, lock::lock, recorder::Seen},
     model::{content::Content, events::EventType},
 };
@@ -52,7 +55,7 @@ impl Sandbox {
         &self.state.options.client_secret
     }
 
-    /// The enterprise.
+    /// The id of the enterprise whose service account the app can be.
     pub fn enterprise_id(&self) -> &str {
         &self.state.options.enterprise_id
     }

@@ -46,7 +46,10 @@ use std::{
 use tokio_rustls::TlsAcceptor;
 
 pub use self::{
-    control::faults::{Fault, Hold, Thumbnail, TokenAnswer},
+    control::{
+        faults::{Fault, Thumbnail, TokenAnswer},
+        holds::Hold,
+    },
     http::{host::Role, recorder::Seen},
     model::{
         content::Content,

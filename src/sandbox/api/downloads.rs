@@ -36,7 +36,7 @@ pub(crate) async fn answer(state: &State, head: &Parts) -> Result<Answer, Refusa
         ["placeholder", "1.png"] => return Ok(thumbnails::picture()),
         ["2.0", "zip_downloads", id, "content"] => return zip_downloads::content(state, id),
         ["d", "1", ticket, ..] => {
-            let known = state.ticketed(ticket).ok_or_else(Refusal::not_found)?;
+            let known = state.tickets.file(ticket).ok_or_else(Refusal::not_found)?;
             if let Some(hop) = next_hop(state, &segments)? {
                 return Ok(hop);
             }

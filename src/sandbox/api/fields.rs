@@ -26,7 +26,7 @@ pub(crate) fn change(body: &Value) -> Change {
     Change { name: text("/name"), parent: text("/parent/id"), description: text("/description"), url: None }
 }
 
-/// What an update is in the stream of events; none, where neither name nor place change.
+/// The event that an update is; none where neither the name nor the parent changes.
 pub(crate) fn moved(body: &Value) -> Option<EventType> {
     let is_there = |pointer| body.pointer(pointer).is_some();
     if is_there("/parent/id") {

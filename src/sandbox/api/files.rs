@@ -72,7 +72,7 @@ pub(crate) fn redirect(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Ref
     }
     let mut answer = response::empty(StatusCode::FOUND);
     let version = request.query.get("version").and_then(|version| version.parse().ok());
-    let target = control.download_target().unwrap_or_else(|| request.state.ticket_url(id, version));
+    let target = control.download_target().unwrap_or_else(|| request.state.presigned_url(id, version));
     if let Ok(location) = HeaderValue::from_str(&target) {
         answer.headers_mut().insert(LOCATION, location);
     }
@@ -84,7 +84,7 @@ pub(crate) fn versions(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Ref
     let page = request.paging()?;
     let store = request.state.store();
     let file = store.file(id)?;
-    let shape = |version: &FileVersion| {
+    let version_json = |version: &FileVersion| {
         let created = json::stamp(version.created_at);
         let full = json!({
             "type": "file_version",
@@ -111,7 +111,7 @@ pub(crate) fn versions(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Ref
         "limit": page.limit,
         "offset": page.offset,
         "order": [{ "by": "created_at", "direction": "DESC" }],
-        "entries": shown.map(shape).collect::<Vec<_>>(),
+        "entries": shown.map(version_json).collect::<Vec<_>>(),
     });
     Ok(response::json(StatusCode::OK, &body))
 }

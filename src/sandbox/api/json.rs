@@ -120,7 +120,7 @@ pub(crate) fn standard(state: &State, store: &Store, item: &Item) -> Value {
     let is_root = item.parent.is_none();
     let created = (!is_root).then(|| stamp(item.created_at));
     let modified = (!is_root).then(|| stamp(item.modified_at));
-    let mut shape = match mini(item) {
+    let mut object = match mini(item) {
         Value::Object(mini) => mini,
         _ => Map::new(),
     };
@@ -142,17 +142,17 @@ pub(crate) fn standard(state: &State, store: &Store, item: &Item) -> Value {
         "item_status": "active",
     });
     if let Value::Object(more) = more {
-        shape.extend(more);
+        object.extend(more);
     }
     if item.is_folder() {
-        shape.insert("folder_upload_email".to_owned(), Value::Null);
+        object.insert("folder_upload_email".to_owned(), Value::Null);
     }
     if matches!(item.kind, ItemKind::WebLink(_)) {
-        shape.retain(|name, _| {
+        object.retain(|name, _| {
             !["size", "content_created_at", "content_modified_at"].contains(&name.as_str())
         });
     }
-    Value::Object(shape)
+    Value::Object(object)
 }
 
 /// The shared link of an item.
@@ -191,7 +191,7 @@ fn extra(request: &ApiRequest<'_>, item: &Item, field: &str) -> Option<Value> {
         "version_number" => json!(version.number.to_string()),
         "lock" => Value::Null,
         "is_download_available" => json!(true),
-        "download_url" => json!(request.state.ticket_url(&id.to_string(), None)),
+        "download_url" => json!(request.state.presigned_url(&id.to_string(), None)),
         "authenticated_download_url" => json!(format!("{}/api/2.0/files/{id}/content", urls.download)),
         "expiring_embed_link" => embed_link(request),
         "representations" => representations::all(request, id, version.id),
@@ -211,7 +211,7 @@ fn permissions(item: &Item) -> Value {
     names.into_iter().map(|name| (name.to_owned(), Value::Bool(true))).collect::<Map<_, _>>().into()
 }
 
-/// A preview session with a live token in it, in both places where Box has been seen to put one.
+/// A preview session with a live token in it, in both fields where Box has been seen to put one.
 fn embed_link(request: &ApiRequest<'_>) -> Value {
     let (token, expires_in) = request.state.tokens().issue(&request.user_id);
     json!({

@@ -144,17 +144,18 @@ fn apply(instance: &mut Value, step: &Value) -> Result<(), Refusal> {
             object.remove(&name).map(drop).ok_or_else(|| bad("there is no such path"))
         }
         ("add", Value::Array(array)) => {
-            let at = if name == "-" { Some(array.len()) } else { name.parse().ok() };
-            let at = at.filter(|at| *at <= array.len()).ok_or_else(|| bad("there is no such place"))?;
-            array.insert(at, needed()?);
+            let index = if name == "-" { Some(array.len()) } else { name.parse().ok() };
+            let index =
+                index.filter(|index| *index <= array.len()).ok_or_else(|| bad("there is no such place"))?;
+            array.insert(index, needed()?);
             Ok(())
         }
         ("replace" | "remove", Value::Array(array)) => {
-            let at = name.parse().ok().filter(|at| *at < array.len());
-            let at: usize = at.ok_or_else(|| bad("there is no such place"))?;
-            array.remove(at);
+            let index = name.parse().ok().filter(|index| *index < array.len());
+            let index: usize = index.ok_or_else(|| bad("there is no such place"))?;
+            array.remove(index);
             if op == "replace" {
-                array.insert(at, needed()?);
+                array.insert(index, needed()?);
             }
             Ok(())
         }

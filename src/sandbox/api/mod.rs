@@ -6,6 +6,8 @@ pub(crate) mod upload_sessions; // in parts
 pub(crate) mod downloads; // the download host
 pub(crate) mod oauth; // the token endpoint
 pub(crate) mod authentication; // whose token it is
+pub(crate) mod users;
+pub(crate) mod search;
 pub(crate) mod files;
 pub(crate) mod folders;
 pub(crate) mod web_links;

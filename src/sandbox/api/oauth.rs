@@ -54,7 +54,7 @@ pub(crate) async fn serve(state: &Arc<State>, head: &Parts, incoming: Incoming) 
     // Counted after its form was read, so whoever waited for the count can read it.
     if is_token {
         state.recorder.token_requests.add();
-        state.control.tokens_released().await;
+        state.control.wait_until_tokens_released().await;
     }
     body.drain().await;
     body.linger(head.version);

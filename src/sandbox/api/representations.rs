@@ -48,7 +48,7 @@ impl<'a> Kind<'a> {
         }
     }
 
-    fn shape(&self, request: &ApiRequest<'_>, file: &str, version: &str) -> Value {
+    fn json(&self, request: &ApiRequest<'_>, file: &str, version: &str) -> Value {
         let hosts = &request.state.hosts;
         let path = format!("2.0/internal_files/{file}/versions/{version}/representations/{}", self.path());
         let properties = match self.dimensions {
@@ -75,7 +75,7 @@ pub(crate) fn all(request: &ApiRequest<'_>, file: u64, version: u64) -> Value {
         request.head.headers.get("x-rep-hints").and_then(|value| value.to_str().ok()).unwrap_or(USUAL);
     let hints = hints.split(['[', ']']).map(str::trim).filter(|hint| !hint.is_empty());
     let (file, version) = (file.to_string(), version.to_string());
-    let entries: Vec<Value> = hints.map(|hint| Kind::of_hint(hint).shape(request, &file, &version)).collect();
+    let entries: Vec<Value> = hints.map(|hint| Kind::of_hint(hint).json(request, &file, &version)).collect();
     json!({ "entries": entries })
 }
 
@@ -87,8 +87,8 @@ pub(crate) fn info(
     path: &str,
 ) -> Result<Answer, Refusal> {
     request.state.store().file(file)?;
-    let shape = Kind::of_path(path).shape(request, file, version);
-    Ok(response::json(http::StatusCode::OK, &shape))
+    let representation = Kind::of_path(path).json(request, file, version);
+    Ok(response::json(http::StatusCode::OK, &representation))
 }
 
 /// Whether it is for `<img>`, from the last part of its path.

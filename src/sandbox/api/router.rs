@@ -1,15 +1,12 @@
-//! The API host: which operation a request is, and those that fit on one line.
-
-use http::StatusCode;
-use serde_json::{Value, json};
+//! The API host: which operation a request is.
 
 use super::{
-    collaborations, comments, events, files, folders, json, metadata, representations, request::ApiRequest,
-    shared_links, thumbnails, web_links, webhooks, zip_downloads,
+    collaborations, comments, events, files, folders, metadata, representations, request::ApiRequest, search,
+    shared_links, thumbnails, users, web_links, webhooks, zip_downloads,
 };
 use crate::sandbox::http::{
     request_body::RequestBody,
-    response::{self, Answer, Refusal},
+    response::{Answer, Refusal},
 };
 
 /// Answers everything of the API host but the token endpoint.
@@ -18,10 +15,10 @@ pub(crate) async fn answer(request: &ApiRequest<'_>, body: &mut RequestBody) -> 
     let segments: Vec<&str> = path.split('/').collect();
     let method = request.head.method.as_str();
     match (method, segments.as_slice()) {
-        ("GET", ["users", "me"]) => user(request, &request.user_id),
-        ("GET", ["users", id]) => user(request, id),
-        ("GET", ["users"]) => users(request),
-        ("GET", ["search"]) => search(request),
+        ("GET", ["users", "me"]) => users::get(request, &request.user_id),
+        ("GET", ["users", id]) => users::get(request, id),
+        ("GET", ["users"]) => users::list(request),
+        ("GET", ["search"]) => search::get(request),
         ("GET", ["events"]) => events::get(request),
         ("OPTIONS", ["events"]) => Ok(events::server(request)),
         ("GET", ["folders", id]) => folders::get(request, id),
@@ -73,45 +70,4 @@ pub(crate) async fn answer(request: &ApiRequest<'_>, body: &mut RequestBody) -> 
         }
         _ => Err(Refusal::not_found()),
     }
-}
-
-fn user(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
-    let users = &request.state.users;
-    let user = users.find(id).ok_or_else(|| Refusal::no_such_item(id))?;
-    Ok(response::json(StatusCode::OK, &json::user(users, user, request.fields().as_deref())))
-}
-
-fn users(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
-    let page = request.paging()?;
-    let (users, fields) = (&request.state.users, request.fields());
-    let total_count = users.managed().count();
-    let shown = users.managed().skip(page.offset).take(page.limit);
-    let entries: Vec<Value> = shown.map(|user| json::user(users, user, fields.as_deref())).collect();
-    let body =
-        json!({ "total_count": total_count, "entries": entries, "limit": page.limit, "offset": page.offset });
-    Ok(response::json(StatusCode::OK, &body))
-}
-
-fn search(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
-    let text =
-        request.query.get("query").ok_or_else(|| Refusal::parameter("query", "The query is missing"))?;
-    let page = request.paging()?;
-    let fields = request.fields();
-    let store = request.state.store();
-    let found = store.search(text);
-    let shown = found.iter().skip(page.offset).take(page.limit);
-    let entries: Vec<Value> = shown
-        .map(|item| match &fields {
-            Some(fields) => json::listed(request, &store, item, Some(fields)),
-            None => json::item(request, &store, item),
-        })
-        .collect();
-    let body = json!({
-        "type": "search_results_items",
-        "total_count": found.len(),
-        "entries": entries,
-        "limit": page.limit,
-        "offset": page.offset,
-    });
-    Ok(response::json(StatusCode::OK, &body))
 }

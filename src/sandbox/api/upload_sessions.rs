@@ -90,8 +90,8 @@ fn begin(request: &ApiRequest<'_>, body: &Value, target: Target) -> Result<Answe
 }
 
 pub(crate) fn status(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
-    let shape = with(request, id, |session, _| Ok(session_json(request, session, id)))?;
-    Ok(response::json(StatusCode::OK, &shape))
+    let session = with(request, id, |session, _| Ok(session_json(request, session, id)))?;
+    Ok(response::json(StatusCode::OK, &session))
 }
 
 pub(crate) async fn part(
@@ -111,7 +111,7 @@ pub(crate) async fn part(
     let mut hash = Sha1::new();
     hash.update(&bytes);
     promised(request, &hash)?;
-    let shape = with(request, id, |session, kept| {
+    let part = with(request, id, |session, kept| {
         range.fits(session)?;
         let part = Part {
             id: random_text(8).to_ascii_uppercase(),
@@ -119,12 +119,12 @@ pub(crate) async fn part(
             sha1: hash.finish(),
             bytes,
         };
-        let shape = part_json(&part, range.first);
+        let json = part_json(&part, range.first);
         session.parts.insert(range.first, part);
         session.sum_up(kept);
-        Ok(shape)
+        Ok(json)
     })?;
-    Ok(response::json(StatusCode::OK, &json!({ "part": shape })))
+    Ok(response::json(StatusCode::OK, &json!({ "part": part })))
 }
 
 pub(crate) fn parts(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {

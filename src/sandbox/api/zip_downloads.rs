@@ -56,7 +56,7 @@ pub(crate) fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, R
     let name_conflicts: Vec<Vec<Value>> = conflicts
         .iter()
         .map(|group| {
-            let shape = |item: &&Item| {
+            let conflict = |item: &&Item| {
                 json!({
                     "id": item.id.to_string(),
                     "type": item.type_name(),
@@ -64,7 +64,7 @@ pub(crate) fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, R
                     "download_name": distinct_name(item),
                 })
             };
-            group.iter().map(shape).collect()
+            group.iter().map(conflict).collect()
         })
         .collect();
 

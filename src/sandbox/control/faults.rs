@@ -1,18 +1,9 @@
-//! The handles by which a test makes this Box slow, wrong or absent.
-
-use std::{
-    collections::VecDeque,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+//! What can go wrong: with a request, with a token, with thumbnails.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use tokio::sync::watch;
 
-use crate::sandbox::http::{lock::lock, response::Refusal};
+use crate::sandbox::http::response::Refusal;
 
 /// How the token endpoint answers one call.
 #[derive(Debug, Clone)]
@@ -23,18 +14,18 @@ pub enum TokenAnswer {
     Refuse {
         /// The OAuth error code, `invalid_grant` for example.
         error: String,
-        /// Its text.
+        /// The text in `error_description`.
         description: String,
     },
     /// This status, with Box's error shape.
     Status(u16),
     /// Anything at all.
     Body {
-        /// The status.
+        /// The status code of the answer.
         status: u16,
         /// The body, sent as it is.
         body: String,
-        /// Its type.
+        /// The value of `Content-Type`.
         content_type: String,
     },
     /// No answer, until the caller goes away.
@@ -55,7 +46,7 @@ impl TokenAnswer {
 pub enum Fault {
     /// This answer, after the request's body was read.
     Status {
-        /// The status.
+        /// The status code of the answer.
         status: StatusCode,
         /// Headers that replace or complete Box's usual ones.
         headers: HeaderMap,
@@ -74,7 +65,7 @@ pub enum Fault {
     BreakBodyAfter(u64),
     /// An error in Box's shape before the request's body is read; it never is.
     EarlyAnswer {
-        /// The status.
+        /// The status code of the answer.
         status: StatusCode,
     },
     /// The usual answer without a length, with `Trailer: x-checksum` and that trailer. An HTTP/1.1 caller
@@ -86,7 +77,7 @@ pub enum Fault {
     RawBody {
         /// Headers that replace or complete Box's usual ones.
         headers: HeaderMap,
-        /// The pieces.
+        /// The body, sent piece by piece.
         pieces: Vec<Bytes>,
     },
     /// 403 `forbidden` to a request with `Expect: 100-continue`, whose body is never invited nor read.
@@ -128,161 +119,4 @@ pub enum Thumbnail {
     Pending,
     /// 302 to a placeholder: there will never be one.
     Impossible,
-}
-
-/// Answers wait as long as this lives.
-#[derive(Debug)]
-#[must_use = "answers are released when this is dropped"]
-pub struct Hold {
-    /// Its end is the signal.
-    _closes_on_drop: watch::Sender<()>,
-}
-
-/// The waiting side of a [`Hold`].
-struct Gate {
-    prefix: String,
-    held: watch::Receiver<()>,
-}
-
-impl Gate {
-    fn is_open(&self) -> bool {
-        self.held.has_changed().is_err()
-    }
-}
-
-/// So many more times.
-#[derive(Default)]
-pub(crate) struct Countdown(AtomicUsize);
-
-impl Countdown {
-    pub(crate) fn set(&self, count: usize) {
-        self.0.store(count, Ordering::Relaxed);
-    }
-
-    /// Whether this is one of them.
-    pub(crate) fn take(&self) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-    }
-}
-
-/// What is to be done with which requests; every list is worked off in order.
-#[derive(Default)]
-pub(crate) struct Control {
-    gates: Mutex<Vec<Gate>>,
-    token_gates: Mutex<Vec<Gate>>,
-    scripts: Mutex<Vec<(String, VecDeque<Fault>)>>,
-    unauthorized: Mutex<Vec<String>>,
-    token_script: Mutex<VecDeque<TokenAnswer>>,
-    token_always: Mutex<Option<TokenAnswer>>,
-    pub(crate) commits_held: Countdown,
-    pub(crate) downloads_pending: Countdown,
-    thumbnail: Mutex<Thumbnail>,
-    download_target: Mutex<Option<String>>,
-    hops: AtomicUsize,
-}
-
-impl Control {
-    pub(crate) fn hold(&self, prefix: &str) -> Hold {
-        close(&self.gates, prefix)
-    }
-
-    pub(crate) fn hold_tokens(&self) -> Hold {
-        close(&self.token_gates, "")
-    }
-
-    pub(crate) async fn released(&self, target: &str) {
-        wait(&self.gates, target).await;
-    }
-
-    pub(crate) async fn tokens_released(&self) {
-        wait(&self.token_gates, "").await;
-    }
-
-    pub(crate) fn script(&self, prefix: &str, faults: Vec<Fault>) {
-        lock(&self.scripts).push((prefix.to_owned(), faults.into()));
-    }
-
-    pub(crate) fn next_fault(&self, target: &str) -> Option<Fault> {
-        let mut scripts = lock(&self.scripts);
-        scripts.retain(|(_, faults)| !faults.is_empty());
-        let (_, faults) = scripts.iter_mut().find(|(prefix, _)| target.starts_with(prefix.as_str()))?;
-        faults.pop_front()
-    }
-
-    pub(crate) fn always_unauthorized(&self, prefix: &str) {
-        lock(&self.unauthorized).push(prefix.to_owned());
-    }
-
-    pub(crate) fn is_unauthorized(&self, target: &str) -> bool {
-        lock(&self.unauthorized).iter().any(|prefix| target.starts_with(prefix.as_str()))
-    }
-
-    pub(crate) fn token_script(&self, answers: Vec<TokenAnswer>) {
-        lock(&self.token_script).extend(answers);
-    }
-
-    pub(crate) fn token_always(&self, answer: Option<TokenAnswer>) {
-        *lock(&self.token_always) = answer;
-    }
-
-    pub(crate) fn next_token_answer(&self) -> TokenAnswer {
-        if let Some(answer) = lock(&self.token_script).pop_front() {
-            return answer;
-        }
-        lock(&self.token_always).clone().unwrap_or(TokenAnswer::Normal)
-    }
-
-    pub(crate) fn thumbnail(&self) -> Thumbnail {
-        *lock(&self.thumbnail)
-    }
-
-    pub(crate) fn set_thumbnail(&self, thumbnail: Thumbnail) {
-        *lock(&self.thumbnail) = thumbnail;
-    }
-
-    pub(crate) fn download_target(&self) -> Option<String> {
-        lock(&self.download_target).clone()
-    }
-
-    pub(crate) fn set_download_target(&self, url: Option<String>) {
-        *lock(&self.download_target) = url;
-    }
-
-    pub(crate) fn hops(&self) -> usize {
-        self.hops.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_hops(&self, hops: usize) {
-        self.hops.store(hops, Ordering::Relaxed);
-    }
-
-    pub(crate) fn clear(&self) {
-        lock(&self.scripts).clear();
-        lock(&self.unauthorized).clear();
-        lock(&self.token_script).clear();
-        self.token_always(None);
-        self.commits_held.set(0);
-        self.downloads_pending.set(0);
-        self.set_thumbnail(Thumbnail::Ready);
-        self.set_download_target(None);
-        self.set_hops(0);
-    }
-}
-
-fn close(gates: &Mutex<Vec<Gate>>, prefix: &str) -> Hold {
-    let (sender, held) = watch::channel(());
-    lock(gates).push(Gate { prefix: prefix.to_owned(), held });
-    Hold { _closes_on_drop: sender }
-}
-
-async fn wait(gates: &Mutex<Vec<Gate>>, target: &str) {
-    loop {
-        let next = {
-            let mut gates = lock(gates);
-            gates.retain(|gate| !gate.is_open());
-            gates.iter().find(|gate| target.starts_with(&gate.prefix)).map(|gate| gate.held.clone())
-        };
-        let Some(mut held) = next else { return };
-        while held.changed().await.is_ok() {}
-    }
 }

@@ -12,7 +12,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// All of them.
+    /// The three hosts of Box that the sandbox stands for.
     pub const ALL: [Self; 3] = [Self::Api, Self::Upload, Self::Download];
 }
 

@@ -22,7 +22,7 @@ pub(crate) const KEPT_BODY: usize = 64 * 1024;
 pub struct Seen {
     /// The host it was sent to.
     pub role: Role,
-    /// Its method.
+    /// The method of the request.
     pub method: Method,
     /// `:authority`, or the `Host` header: by which name it was sent.
     pub authority: String,

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{content::Content, shared_link::SharedLink};
 use jiff::Timestamp;
+
+use super::{content::Content, shared_link::SharedLink};
 
 const ROOT: u64 = 0;
 const FIRST_ID: u64 = 12_345_678_901;

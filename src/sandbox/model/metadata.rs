@@ -44,7 +44,7 @@ impl Metadata {
         lock(&self.0).get_mut(key).map(change)
     }
 
-    /// Whether there was one.
+    /// Removes an instance; `false` where there is none.
     pub(crate) fn remove(&self, key: &InstanceKey) -> bool {
         lock(&self.0).remove(key).is_some()
     }

@@ -5,6 +5,7 @@ pub(crate) mod options;
 pub(crate) mod urls; // what URLs in answers call the hosts
 pub(crate) mod users;
 pub(crate) mod tokens;
+pub(crate) mod tickets; // for pre-signed URLs
 pub(crate) mod items; // folders, files, web links
 pub(crate) mod content;
 pub(crate) mod shared_link;

@@ -1,24 +1,15 @@
 //! All the state of one sandbox, shared by its connections and by the handle that tests hold.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
-
-use tokio::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{
-    events::Events, items::Store, metadata::Metadata, objects::Objects, options::Options, tokens::Tokens,
-    upload_sessions::UploadSessions, urls::Hosts, users::Users, zips::Zips,
+    events::Events, items::Store, metadata::Metadata, objects::Objects, options::Options, tickets::Tickets,
+    tokens::Tokens, upload_sessions::UploadSessions, urls::Hosts, users::Users, zips::Zips,
 };
 use crate::sandbox::{
-    control::faults::Control,
-    http::{host::PerRole, lock::lock, random::random_text, recorder::Recorder},
+    control::script::Control,
+    http::{host::PerRole, lock::lock, recorder::Recorder},
 };
-
-/// How long a pre-signed URL works.
-const TICKET_LIFE: Duration = Duration::from_secs(15 * 60);
 
 /// What everything in the sandbox can see.
 pub(crate) struct State {
@@ -39,15 +30,10 @@ pub(crate) struct State {
     pub(crate) metadata: Metadata,
     store: Mutex<Store>,
     tokens: Mutex<Tokens>,
-    tickets: Mutex<HashMap<String, Ticket>>,
+    /// The pre-signed URLs.
+    pub(crate) tickets: Tickets,
     /// The targets of CONNECT.
     pub(crate) tunnelled: Mutex<Vec<String>>,
-}
-
-struct Ticket {
-    file: String,
-    version: Option<u64>,
-    expires: Instant,
 }
 
 impl State {
@@ -67,7 +53,7 @@ impl State {
             metadata: Metadata::default(),
             store: Mutex::new(Store::new(users.service_account())),
             tokens: Mutex::new(Tokens::new(options.token_lifetime)),
-            tickets: Mutex::default(),
+            tickets: Tickets::default(),
             tunnelled: Mutex::default(),
             users,
             options,
@@ -83,21 +69,7 @@ impl State {
     }
 
     /// A pre-signed URL for this file's content, or for that of an older version.
-    pub(crate) fn ticket_url(&self, file: &str, version: Option<u64>) -> String {
-        let ticket = random_text(48);
-        let now = Instant::now();
-        let mut tickets = lock(&self.tickets);
-        tickets.retain(|_, ticket| ticket.expires > now);
-        let url = format!("{}/d/1/{ticket}/download", self.hosts.presigned);
-        tickets.insert(ticket, Ticket { file: file.to_owned(), version, expires: now + TICKET_LIFE });
-        url
-    }
-
-    /// The file that a pre-signed URL is for, and the version.
-    pub(crate) fn ticketed(&self, ticket: &str) -> Option<(String, Option<u64>)> {
-        lock(&self.tickets)
-            .get(ticket)
-            .filter(|ticket| ticket.expires > Instant::now())
-            .map(|ticket| (ticket.file.clone(), ticket.version))
+    pub(crate) fn presigned_url(&self, file: &str, version: Option<u64>) -> String {
+        format!("{}/d/1/{}/download", self.hosts.presigned, self.tickets.issue(file, version))
     }
 }

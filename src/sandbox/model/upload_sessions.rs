@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use super::content::{Content, KEPT_CONTENT, Sha1};
 use crate::sandbox::http::lock::lock;
 
-/// How many bytes of parts all sessions keep. Beyond, bytes go once they are summed up, and zeros take their
-/// place in the file.
+/// How many bytes of parts all sessions keep. Beyond, bytes are dropped once they are summed up, and
+/// the file consists of zeros.
 const KEPT_PARTS: usize = 256 * 1024 * 1024;
 
 /// What becomes of the parts.

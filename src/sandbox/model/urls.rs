@@ -55,7 +55,7 @@ impl Hosts {
     }
 }
 
-/// What the certificate says in Box's place: just what [`role_of`] knows.
+/// The names of Box's that the certificate is for: just what [`role_of`] knows.
 pub(crate) const BOX_NAMES: [&str; 5] =
     ["api.box.com", "upload.box.com", "*.app.box.com", "*.boxcloud.com", "*.realtime.services.box.net"];
 

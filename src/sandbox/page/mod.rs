@@ -26,13 +26,13 @@ pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST),
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A bound place for the page.
-pub struct Demo {
+/// The page's listener, bound and not yet served.
+pub struct PageListener {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl Demo {
+impl PageListener {
     /// Binds. Where the port is taken, another one is chosen.
     ///
     /// # Errors
@@ -93,19 +93,19 @@ struct Files {
 }
 
 impl Files {
-    fn new(demo: &Demo, gateway: &str) -> Self {
+    fn new(listener: &PageListener, gateway: &str) -> Self {
         let page = include_str!("page.html")
             .replace("{gateway}", &escaped(gateway))
-            .replace("{toml}", &escaped(&demo.app()));
+            .replace("{toml}", &escaped(&listener.app()));
         // A frame without an origin has no 'self', so it names the page.
-        let stranger = include_str!("stranger.html").replace("{page}", &demo.url());
+        let stranger = include_str!("stranger.html").replace("{page}", &listener.url());
         let html = "text/html; charset=utf-8";
         let script = "text/javascript; charset=utf-8";
         let policy = format!(
             "default-src 'none'; script-src 'self' {page}; style-src 'self'; connect-src {gateway}; \
              img-src data: {gateway}; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; \
              form-action 'none'",
-            page = demo.url()
+            page = listener.url()
         );
         let policy = HeaderValue::try_from(policy);
         let fields: [(HeaderName, HeaderValue); 4] = [

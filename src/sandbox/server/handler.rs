@@ -37,7 +37,7 @@ pub(crate) async fn serve(
     let target = recorder::target(&head);
     let (record, mut in_flight) = state.recorder.arrived(role, &head);
     let mut body = RequestBody::new(incoming, &head, record);
-    state.control.released(&target).await;
+    state.control.wait_until_released(&target).await;
 
     let answer = match state.control.next_fault(&target) {
         Some(fault) => faulty(fault, &state, role, &head, &mut body).await,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use boxgate::sandbox::page::Demo;
+use boxgate::sandbox::page::PageListener;
 use boxgate::sandbox::{Content, Fault};
 use serde_json::{Value, json};
 
@@ -21,11 +21,11 @@ pub(super) const UNTIL: &str = "globalThis.until = (holds) => new Promise((resol
 const LARGE: usize = 21_000_000;
 
 async fn with_page() -> (Bench, Page) {
-    let demo = Demo::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-    let url = demo.url();
-    let bench = Bench::with(&demo.app()).await;
+    let page = PageListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let url = page.url();
+    let bench = Bench::with(&page.app()).await;
     bench.until_ready().await;
-    demo.serve(bench.address.parse().unwrap());
+    page.serve(bench.address.parse().unwrap());
     let mut page = Page::open().await;
     page.go(&url).await;
     page.run(UNTIL).await;
