@@ -59,4 +59,5 @@ pub mod telemetry; // lines on their way out
 pub mod figures; // of limits and budgets
 
 // A Box to try against, and its page.
+#[cfg(feature = "sandbox")]
 pub mod sandbox;
