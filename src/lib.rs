@@ -14,5 +14,5 @@ pub mod oauth; // as whom?
 pub mod telemetry; // log, access lines, metrics
 pub mod http; // what HTTP means here
 pub mod net; // sockets, certificates, secrets, time
+#[cfg(feature = "sandbox")]
 pub mod sandbox; // a Box to try against; imports nothing of the others
-pub mod demo; // its page

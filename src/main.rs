@@ -3,10 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,10 +12,7 @@ use boxgate::cli::options::Options as GatewayOptions;
 use boxgate::cli::shell::Shell;
 use boxgate::cli::{self, Failure};
 use boxgate::config::{self, Config, Overrides, Problems};
-use boxgate::demo;
-use boxgate::demo::Demo;
 use boxgate::net::clock::Clock;
-use boxgate::sandbox::{Names, Options, Sandbox};
 use boxgate::server::{self, signals};
 use boxgate::telemetry::access_log::AccessLog;
 use boxgate::telemetry::line_writer::unbuffered;
@@ -32,8 +26,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Of a configuration that cannot be used, so that a service manager need not restart into it.
 const BAD_CONFIGURATION: u8 = 2;
 const DEFAULT_FILE: &str = "proxy.toml";
-/// Where callers connect unless something else is said.
-const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
 /// An authenticating reverse proxy in front of the Box API.
 #[derive(Parser)]
@@ -59,16 +51,17 @@ enum Command {
         offline: bool,
     },
     /// Run an in-process Box with the gateway in front: no Box account, no file
+    #[cfg(feature = "sandbox")]
     Sandbox {
         /// Where callers connect
-        #[arg(long, value_name = "ADDR", env = "BOXGATE_LISTEN", default_value = DEFAULT_ADDRESS)]
+        #[arg(long, value_name = "ADDR", env = "BOXGATE_LISTEN", default_value = sandbox_command::DEFAULT_ADDRESS)]
         listen: String,
         /// Where operators connect
         #[arg(long, value_name = "ADDR", env = "BOXGATE_ADMIN", default_value = "127.0.0.1:8081")]
         admin: String,
         /// Where the page is that shows the sandbox in a browser
-        #[arg(long, value_name = "ADDR", env = "BOXGATE_PAGE", default_value_t = demo::ADDRESS)]
-        page: SocketAddr,
+        #[arg(long, value_name = "ADDR", env = "BOXGATE_PAGE", default_value_t = boxgate::sandbox::page::ADDRESS)]
+        page: std::net::SocketAddr,
     },
     /// Print the environment in which programs that have Box's hosts built in go through a gateway
     ///
@@ -131,7 +124,8 @@ fn main() -> ExitCode {
             Ok(config) => concluded(checked(&config, offline)),
             Err(problems) => bad_configuration(&problems),
         },
-        Command::Sandbox { listen, admin, page } => sandbox(&listen, &admin, page),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox { listen, admin, page } => sandbox_command::run(&listen, &admin, page),
         Command::Env { gateway, shell } => ended(async {
             let printed = cli::env::run(&gateway, shell).await?;
             let mut out = io::stdout();
@@ -231,33 +225,55 @@ async fn serve(config: Config, ready: impl FnOnce(&[String], &AccessLog)) -> io:
     served.map(|()| ExitCode::SUCCESS)
 }
 
-fn sandbox(listen: &str, admin: &str, page: SocketAddr) -> ExitCode {
-    // Nobody else may have prepared it: what is read and written there decides whom callers trust.
-    let name = format!("boxgate-sandbox-{}-{:016x}", std::process::id(), fastrand::u64(..));
-    let folder = std::env::temp_dir().join(name);
-    let served = block_on(async {
-        // By Box's own names, as programs know them that have them built in; only the sandbox's proxy leads to it.
-        let options = Options { names: Names::Box, ..Options::default() };
-        let sandbox = Sandbox::start(options).await?;
-        let page = Demo::bind(page).await?;
-        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        std::fs::write(folder.join("ca.pem"), sandbox.ca_pem())?;
-        let overrides =
-            Overrides { listen: Some(listen.to_owned()), admin: Some(admin.to_owned()), hosts: Vec::new() };
-        let secret = |name: &str| (name == "SANDBOX_SECRET").then(|| sandbox.client_secret().to_owned());
-        let name = folder.join("sandbox.toml");
-        match config::from_text(&sandbox_file(&sandbox, &page), &name, &overrides, &secret) {
-            Ok(config) => serve(config, |addresses, out| introduce(addresses, page, out)).await,
-            Err(problems) => Ok(bad_configuration(&problems)),
-        }
-    });
-    let _ = std::fs::remove_dir_all(&folder);
-    concluded(served)
-}
+/// The subcommand `sandbox`.
+#[cfg(feature = "sandbox")]
+mod sandbox_command {
+    use std::fmt::Write;
+    use std::net::SocketAddr;
+    use std::os::unix::fs::DirBuilderExt as _;
+    use std::process::ExitCode;
 
-fn sandbox_file(sandbox: &Sandbox, page: &Demo) -> String {
-    format!(
-        r#"[box]
+    use boxgate::config::{self, Overrides};
+    use boxgate::sandbox::page::PageListener;
+    use boxgate::sandbox::{Names, Options, Sandbox};
+    use boxgate::telemetry::access_log::AccessLog;
+
+    use super::{bad_configuration, block_on, concluded, serve};
+
+    /// Where callers connect unless something else is said.
+    pub(super) const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
+
+    /// Serves until a signal.
+    pub(super) fn run(listen: &str, admin: &str, page: SocketAddr) -> ExitCode {
+        // Nobody else may have prepared it: what is read and written there decides whom callers trust.
+        let name = format!("boxgate-sandbox-{}-{:016x}", std::process::id(), fastrand::u64(..));
+        let folder = std::env::temp_dir().join(name);
+        let served = block_on(async {
+            // By Box's own names, as programs know them that have them built in; only the sandbox's proxy leads to it.
+            let options = Options { names: Names::Box, ..Options::default() };
+            let sandbox = Sandbox::start(options).await?;
+            let page = PageListener::bind(page).await?;
+            std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+            std::fs::write(folder.join("ca.pem"), sandbox.ca_pem())?;
+            let overrides = Overrides {
+                listen: Some(listen.to_owned()),
+                admin: Some(admin.to_owned()),
+                hosts: Vec::new(),
+            };
+            let secret = |name: &str| (name == "SANDBOX_SECRET").then(|| sandbox.client_secret().to_owned());
+            let name = folder.join("sandbox.toml");
+            match config::from_text(&sandbox_file(&sandbox, &page), &name, &overrides, &secret) {
+                Ok(config) => serve(config, |addresses, out| introduce(addresses, page, out)).await,
+                Err(problems) => Ok(bad_configuration(&problems)),
+            }
+        });
+        let _ = std::fs::remove_dir_all(&folder);
+        concluded(served)
+    }
+
+    fn sandbox_file(sandbox: &Sandbox, page: &PageListener) -> String {
+        format!(
+            r#"[box]
 ca_file = "ca.pem"
 
 [identity.service]
@@ -274,31 +290,36 @@ dir = "state"
 [forward_proxy]
 
 {}"#,
-        sandbox.client_id(),
-        sandbox.enterprise_id(),
-        sandbox.proxy_url(),
-        page.app(),
-    )
-}
-
-/// On standard output, before the access lines and written as they are. The page is served from here on; a browser
-/// does not reach Unix sockets.
-fn introduce(addresses: &[String], page: Demo, out: &AccessLog) {
-    let address = addresses.first().map(String::as_str).unwrap_or_default();
-    let mut text = match address.strip_prefix("unix:") {
-        Some(path) => format!(
-            "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n\n"
-        ),
-        None => format!(
-            "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n\n\
-             or any program that has Box's hosts built in:\n\n  boxgate exec{} -- curl https://api.box.com/2.0/users/me\n\n",
-            if address == DEFAULT_ADDRESS { String::new() } else { format!(" --gateway http://{address}") },
-        ),
-    };
-    if let Ok(gateway) = address.parse() {
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "or open {}/ in a browser.\n", page.url());
-        page.serve(gateway);
+            sandbox.client_id(),
+            sandbox.enterprise_id(),
+            sandbox.proxy_url(),
+            page.app(),
+        )
     }
-    out.write(text);
+
+    /// On standard output, before the access lines and written as they are. The page is served from here on; a browser
+    /// does not reach Unix sockets.
+    fn introduce(addresses: &[String], page: PageListener, out: &AccessLog) {
+        let address = addresses.first().map(String::as_str).unwrap_or_default();
+        let mut text = match address.strip_prefix("unix:") {
+            Some(path) => format!(
+                "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n\n"
+            ),
+            None => format!(
+                "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n\n\
+                 or any program that has Box's hosts built in:\n\n  boxgate exec{} -- curl https://api.box.com/2.0/users/me\n\n",
+                if address == DEFAULT_ADDRESS {
+                    String::new()
+                } else {
+                    format!(" --gateway http://{address}")
+                },
+            ),
+        };
+        if let Ok(gateway) = address.parse() {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(text, "or open {}/ in a browser.\n", page.url());
+            page.serve(gateway);
+        }
+        out.write(text);
+    }
 }

@@ -27,139 +27,54 @@
 //! # }
 //! ```
 
-mod server; // sockets, TLS, HTTP
-mod ca;
-mod role;
-mod names; // what URLs in answers call the hosts
-mod tunnel; // from those names to here
-mod exchange; // the way of one request
-mod ledger; // what arrived
+mod server; // sockets, TLS, and the way of one request
+mod api; // what Box answers
+mod model; // the state
 mod control; // what shall go wrong
-mod oauth; // the token endpoint
-mod tokens;
-mod api; // the API host
-mod users;
-mod folders;
-mod files;
-mod upload; // the upload host
-mod sessions; // in parts
-mod download; // the download host
-mod events; // what happened, and the long poll
-mod thumbnails;
-mod representations;
-mod zip;
-mod archive; // the format of zips
-mod shared; // links, and what they lead to
-mod web_links;
-mod comments;
-mod collaborations;
-mod webhooks;
-mod shelf; // where these three are kept
-mod metadata;
-mod shape; // items in JSON
-mod store; // items
-mod content;
-mod world; // all the state
-mod call;
-mod form;
-mod body;
-mod answer;
-mod handle;
+mod http; // requests and responses
+mod handle; // what the holder of a sandbox can ask and tell it
+pub mod page; // a web page that shows it
 
 #[cfg(test)]
 mod tests;
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex},
 };
 
 use tokio_rustls::TlsAcceptor;
 
-use self::{ca::Authority, role::Each, server::Listening, world::World};
 pub use self::{
-    content::Content,
-    control::{Fault, Hold, TokenAnswer},
-    ledger::Seen,
-    names::Names,
-    role::Role,
-    thumbnails::Thumbnail,
+    control::{
+        faults::{Fault, Thumbnail, TokenAnswer},
+        holds::Hold,
+    },
+    http::{host::Role, recorder::Seen},
+    model::{
+        content::Content,
+        options::{CLIENT_ID, CLIENT_SECRET, ENTERPRISE_ID, MANAGED_USERS, Options, Protocols, USER_ID},
+        urls::Names,
+    },
 };
-
-/// The client id of [`Options::default`].
-pub const CLIENT_ID: &str = "sandbox-client";
-/// The client secret of [`Options::default`].
-pub const CLIENT_SECRET: &str = "sandbox-secret";
-/// The enterprise of [`Options::default`].
-pub const ENTERPRISE_ID: &str = "123456";
-/// The user of [`Options::default`].
-pub const USER_ID: &str = "789012";
-/// Users besides, whom the service account may act as.
-pub const MANAGED_USERS: [&str; 2] = ["11446498", "11446499"];
-
-/// Which versions of HTTP the sandbox speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Protocols {
-    /// What the client likes better.
-    #[default]
-    Both,
-    /// HTTP/1.1 alone.
-    Http1,
-    /// HTTP/2 alone.
-    Http2,
-}
-
-/// What a sandbox is like.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Which versions of HTTP it speaks.
-    pub protocols: Protocols,
-    /// By which names URLs in its answers call it.
-    pub names: Names,
-    /// How long its tokens live.
-    pub token_lifetime: Duration,
-    /// The client id of the one app it knows.
-    pub client_id: String,
-    /// That app's secret.
-    pub client_secret: String,
-    /// The enterprise whose service account the app can be.
-    pub enterprise_id: String,
-    /// A managed user that the app can be.
-    pub user_id: String,
-    /// How large parts of an upload are.
-    pub part_size: u64,
-    /// How large an upload in parts must be.
-    pub smallest_session: u64,
-    /// How many requests [`Sandbox::seen`] goes back.
-    pub remembered: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            protocols: Protocols::Both,
-            names: Names::Local,
-            token_lifetime: Duration::from_secs(3600),
-            client_id: CLIENT_ID.to_owned(),
-            client_secret: CLIENT_SECRET.to_owned(),
-            enterprise_id: ENTERPRISE_ID.to_owned(),
-            user_id: USER_ID.to_owned(),
-            part_size: 8 * 1024 * 1024,
-            smallest_session: 20_000_000,
-            remembered: 1024,
-        }
-    }
-}
+use self::{
+    http::{host::PerRole, lock::lock},
+    model::state::State,
+    server::{
+        ca::Authority,
+        connect_proxy,
+        listener::{self, Listening},
+    },
+};
 
 /// A running sandbox. Dropping it closes its sockets and connections.
 pub struct Sandbox {
-    world: Arc<World>,
+    state: Arc<State>,
     ca_pem: String,
     tls: TlsAcceptor,
-    ports: Each<u16>,
+    ports: PerRole<u16>,
     /// Empty while a host is down.
-    listening: Each<Mutex<Option<Listening>>>,
+    listening: PerRole<Mutex<Option<Listening>>>,
     proxy_port: u16,
     _proxy: Listening,
 }
@@ -168,30 +83,30 @@ impl Sandbox {
     /// Binds four ports of 127.0.0.1, the fourth for the proxy, and serves them from tasks of the current tokio runtime.
     pub async fn start(options: Options) -> io::Result<Self> {
         let authority = Authority::new(options.protocols)?;
-        let (api, upload, download) = (server::bind(0)?, server::bind(0)?, server::bind(0)?);
-        let ports = Each {
+        let (api, upload, download) = (listener::bind(0)?, listener::bind(0)?, listener::bind(0)?);
+        let ports = PerRole {
             api: api.local_addr()?.port(),
             upload: upload.local_addr()?.port(),
             download: download.local_addr()?.port(),
         };
         let url = |port: u16| format!("https://localhost:{port}");
-        let urls = Each { api: url(ports.api), upload: url(ports.upload), download: url(ports.download) };
-        let world = Arc::new(World::new(options, urls));
+        let urls = PerRole { api: url(ports.api), upload: url(ports.upload), download: url(ports.download) };
+        let state = Arc::new(State::new(options, urls));
         let tls = TlsAcceptor::from(authority.server);
         let start =
-            |listener, role| Mutex::new(Some(Listening::start(listener, role, tls.clone(), world.clone())));
-        let listening = Each {
+            |listener, role| Mutex::new(Some(Listening::start(listener, role, tls.clone(), state.clone())));
+        let listening = PerRole {
             api: start(api, Role::Api),
             upload: start(upload, Role::Upload),
             download: start(download, Role::Download),
         };
-        let proxy = server::bind(0)?;
+        let proxy = listener::bind(0)?;
         let proxy_port = proxy.local_addr()?.port();
         let proxy = Listening::serving(proxy, {
-            let (ports, world) = (ports.clone(), world.clone());
-            move |stream| tunnel::serve(stream, ports.clone(), world.clone())
+            let (ports, state) = (ports.clone(), state.clone());
+            move |stream| connect_proxy::serve(stream, ports.clone(), state.clone())
         });
-        Ok(Self { world, ca_pem: authority.pem, tls, ports, listening, proxy_port, _proxy: proxy })
+        Ok(Self { state, ca_pem: authority.pem, tls, ports, listening, proxy_port, _proxy: proxy })
     }
 
     /// Closes a host's listener and all its connections; resolves when they are closed.
@@ -206,14 +121,9 @@ impl Sandbox {
     pub fn come_up(&self, role: Role) -> io::Result<()> {
         let mut listening = lock(self.listening.of(role));
         if listening.is_none() {
-            let listener = server::bind(*self.ports.of(role))?;
-            *listening = Some(Listening::start(listener, role, self.tls.clone(), self.world.clone()));
+            let listener = listener::bind(*self.ports.of(role))?;
+            *listening = Some(Listening::start(listener, role, self.tls.clone(), self.state.clone()));
         }
         Ok(())
     }
-}
-
-/// Locks, also after a panic elsewhere: every change under these locks is whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

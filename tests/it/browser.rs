@@ -5,6 +5,6 @@ mod site; // pages of other origins
 mod hostile; // what no page may do
 mod allowed; // what a listed page can do
 mod address_bar; // what a person opens
-mod demo; // the page of the sandbox
+mod sandbox_page;
 mod readme; // the page of the manual
 mod ui_elements; // Box's own

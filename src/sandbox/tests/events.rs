@@ -5,7 +5,8 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use serde_json::json;
 
-use super::{super::events, *};
+use super::*;
+use crate::sandbox::api::events;
 
 #[tokio::test]
 async fn the_stream_tells_what_happened() {
@@ -73,7 +74,7 @@ async fn the_long_poll_has_an_end() {
     let bench = Bench::start().await;
     let server = json(bench.send("OPTIONS", "/2.0/events", json!({})).await).await;
     let (_, query) = server["entries"][0]["url"].as_str().unwrap().split_once('?').unwrap();
-    let answer = events::subscribe(&bench.sandbox.world, query, Duration::ZERO).await.unwrap();
+    let answer = events::subscribe(&bench.sandbox.state, query, Duration::ZERO).await.unwrap();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body, r#"{"message":"reconnect","version":1}"#);
 }

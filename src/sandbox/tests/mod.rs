@@ -23,7 +23,9 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::*;
+use super::{
+    Content, Fault, MANAGED_USERS, Names, Options, Protocols, Role, Sandbox, Thumbnail, TokenAnswer,
+};
 
 /// A sandbox and a client that trusts it and holds a token.
 struct Bench {

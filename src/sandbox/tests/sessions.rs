@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{super::content::Sha1, *};
+use super::*;
+use crate::sandbox::model::content::Sha1;
 
 fn small() -> Options {
     Options { part_size: 4, smallest_session: 6, ..Options::default() }

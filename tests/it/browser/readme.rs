@@ -4,7 +4,7 @@ use boxgate::sandbox::Content;
 use serde_json::json;
 
 use super::chromium::Page;
-use super::demo::UNTIL;
+use super::sandbox_page::UNTIL;
 use super::site::Site;
 use crate::bench::{Bench, until};
 

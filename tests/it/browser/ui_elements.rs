@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::allowed::{LOOPBACK, port, tls, with_origin};
 use super::chromium::{Browser, Page};
-use super::demo::UNTIL;
+use super::sandbox_page::UNTIL;
 use super::site::Site;
 use crate::bench::{Bench, in_time};
 

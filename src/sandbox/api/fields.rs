@@ -1,0 +1,44 @@
+//! Fields that several operations have in common.
+
+use http::header::IF_MATCH;
+use serde_json::Value;
+
+use super::request::ApiRequest;
+use crate::sandbox::{
+    http::response::Refusal,
+    model::{
+        events::EventType,
+        items::{Change, Item},
+    },
+};
+
+/// A text that the JSON must have.
+pub(crate) fn text<'a>(body: &'a Value, pointer: &str) -> Result<&'a str, Refusal> {
+    let name = pointer.trim_start_matches('/').replace('/', ".");
+    body.pointer(pointer)
+        .and_then(Value::as_str)
+        .ok_or_else(|| Refusal::parameter(&name, &format!("'{name}' is required")))
+}
+
+/// What an update asks for.
+pub(crate) fn change(body: &Value) -> Change {
+    let text = |pointer| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    Change { name: text("/name"), parent: text("/parent/id"), description: text("/description"), url: None }
+}
+
+/// The event that an update is; none where neither the name nor the parent changes.
+pub(crate) fn moved(body: &Value) -> Option<EventType> {
+    let is_there = |pointer| body.pointer(pointer).is_some();
+    if is_there("/parent/id") {
+        return Some(EventType::Move);
+    }
+    is_there("/name").then_some(EventType::Rename)
+}
+
+/// The file's key, if the caller's `If-Match` allows to change it.
+pub(crate) fn matching(request: &ApiRequest<'_>, file: &Item) -> Result<u64, Refusal> {
+    if request.names_etag(IF_MATCH, file.etag) == Some(false) {
+        return Err(Refusal::precondition_failed());
+    }
+    Ok(file.id)
+}

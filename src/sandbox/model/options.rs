@@ -1,0 +1,70 @@
+//! What a sandbox is like: what its maker chooses.
+
+use std::time::Duration;
+
+use super::urls::Names;
+
+/// The client id of [`Options::default`].
+pub const CLIENT_ID: &str = "sandbox-client";
+/// The client secret of [`Options::default`].
+pub const CLIENT_SECRET: &str = "sandbox-secret";
+/// The enterprise of [`Options::default`].
+pub const ENTERPRISE_ID: &str = "123456";
+/// The user of [`Options::default`].
+pub const USER_ID: &str = "789012";
+/// Users besides, whom the service account may act as.
+pub const MANAGED_USERS: [&str; 2] = ["11446498", "11446499"];
+
+/// Which versions of HTTP the sandbox speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protocols {
+    /// What the client likes better.
+    #[default]
+    Both,
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2 alone.
+    Http2,
+}
+
+/// What a sandbox is like.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which versions of HTTP it speaks.
+    pub protocols: Protocols,
+    /// By which names URLs in its answers call it.
+    pub names: Names,
+    /// How long its tokens live.
+    pub token_lifetime: Duration,
+    /// The client id of the one app it knows.
+    pub client_id: String,
+    /// That app's secret.
+    pub client_secret: String,
+    /// The enterprise whose service account the app can be.
+    pub enterprise_id: String,
+    /// A managed user that the app can be.
+    pub user_id: String,
+    /// How large parts of an upload are.
+    pub part_size: u64,
+    /// How large an upload in parts must be.
+    pub smallest_session: u64,
+    /// How many requests [`Sandbox::seen`](crate::sandbox::Sandbox::seen) goes back.
+    pub remembered: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            protocols: Protocols::Both,
+            names: Names::Local,
+            token_lifetime: Duration::from_secs(3600),
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: CLIENT_SECRET.to_owned(),
+            enterprise_id: ENTERPRISE_ID.to_owned(),
+            user_id: USER_ID.to_owned(),
+            part_size: 8 * 1024 * 1024,
+            smallest_session: 20_000_000,
+            remembered: 1024,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! By which names the hosts go in answers.
+
+use crate::sandbox::http::host::{PerRole, Role};
+
+/// By which names the sandbox calls its hosts in the URLs it answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Names {
+    /// `localhost` and the port: whoever follows such a URL gets here.
+    #[default]
+    Local,
+    /// Box's own, as Box writes them: here leads only [`Sandbox::proxy_url`](super::Sandbox::proxy_url).
+    Box,
+}
+
+/// Scheme and authority of every host that answers name.
+pub(crate) struct Hosts {
+    pub(crate) api: String,
+    /// What an upload session names.
+    pub(crate) session: String,
+    /// What the check before an upload names.
+    pub(crate) preflight: String,
+    /// Content for tokens, and zips.
+    pub(crate) download: String,
+    /// Content for anybody.
+    pub(crate) presigned: String,
+    /// The long poll.
+    pub(crate) realtime: String,
+    /// An upload session is found on the host that it named and at upload.box.com, on no other.
+    pub(crate) is_strict: bool,
+}
+
+impl Hosts {
+    pub(crate) fn new(names: Names, local: &PerRole<String>) -> Self {
+        match names {
+            Names::Local => Self {
+                api: local.api.clone(),
+                session: local.upload.clone(),
+                preflight: local.upload.clone(),
+                download: local.download.clone(),
+                presigned: local.download.clone(),
+                realtime: local.download.clone(),
+                is_strict: false,
+            },
+            Names::Box => Self {
+                api: "https://api.box.com".to_owned(),
+                session: "https://upload.app.box.com".to_owned(),
+                preflight: "https://upload-las.app.box.com".to_owned(),
+                download: "https://dl.boxcloud.com".to_owned(),
+                presigned: "https://public.boxcloud.com".to_owned(),
+                // Box says http, and so does its OpenAPI document.
+                realtime: "http://2.realtime.services.box.net".to_owned(),
+                is_strict: true,
+            },
+        }
+    }
+}
+
+/// The names of Box's that the certificate is for: just what [`role_of`] knows.
+pub(crate) const BOX_NAMES: [&str; 5] =
+    ["api.box.com", "upload.box.com", "*.app.box.com", "*.boxcloud.com", "*.realtime.services.box.net"];
+
+/// Which of the sandbox's hosts stands for this name of Box's.
+pub(crate) fn role_of(name: &str) -> Option<Role> {
+    let name = name.to_ascii_lowercase();
+    // As in certificates, a star is one label.
+    let is_below = |suffix: &str| {
+        name.strip_suffix(suffix).is_some_and(|label| !label.is_empty() && !label.contains('.'))
+    };
+    match name.as_str() {
+        "api.box.com" => Some(Role::Api),
+        "upload.box.com" => Some(Role::Upload),
+        _ if is_below(".app.box.com") => Some(Role::Upload),
+        _ if is_below(".boxcloud.com") || is_below(".realtime.services.box.net") => Some(Role::Download),
+        _ => None,
+    }
+}

@@ -1,0 +1,161 @@
+//! The sandbox's page: Box through the gateway, used by a web page of an origin of its own.
+//!
+//! It owns what is served there, all of it in this file's folder and in the binary, and nothing else: the page's
+//! data comes from the gateway, which is told to allow the page's origin as it would be for any other page.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+
+/// Where the page is, unless it is told otherwise or the port is taken.
+pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The page's listener, bound and not yet served.
+pub struct PageListener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl PageListener {
+    /// Binds. Where the port is taken, another one is chosen.
+    ///
+    /// # Errors
+    /// The address is not this machine's, or may not be bound.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                TcpListener::bind(SocketAddr::new(address.ip(), 0)).await?
+            }
+            bound => bound?,
+        };
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// The page's URL, without a slash at the end: its origin.
+    pub fn url(&self) -> String {
+        base_url(self.address)
+    }
+
+    /// The lines of `proxy.toml` that let the page in.
+    pub fn app(&self) -> String {
+        let page = self.url();
+        let local = format!("http://localhost:{}", self.address.port());
+        format!("[[app]]\nname = \"page\"\norigins = [\n  \"{page}\",\n  \"{local}\",\n]\n")
+    }
+
+    /// Serves the page, which calls the gateway at this address, from a task of the current runtime.
+    pub fn serve(self, gateway: SocketAddr) {
+        let files = Arc::new(Files::new(&self, &base_url(gateway)));
+        tokio::spawn(async move {
+            loop {
+                match self.listener.accept().await {
+                    Ok((socket, _)) => {
+                        let files = files.clone();
+                        let service = service_fn(move |request| {
+                            let answer = files.answer(&request);
+                            async move { Ok::<_, Infallible>(answer) }
+                        });
+                        let serving = http1::Builder::new()
+                            .timer(TokioTimer::new())
+                            .header_read_timeout(Duration::from_secs(10))
+                            .serve_connection(TokioIo::new(socket), service);
+                        // Its errors are its browser's business.
+                        tokio::spawn(async move { drop(serving.await) });
+                    }
+                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                }
+            }
+        });
+    }
+}
+
+/// What there is: path, type, content; and the fields of every answer.
+struct Files {
+    files: [(&'static str, &'static str, Bytes); 5],
+    fields: HeaderMap,
+}
+
+impl Files {
+    fn new(listener: &PageListener, gateway: &str) -> Self {
+        let page = include_str!("page.html")
+            .replace("{gateway}", &escaped(gateway))
+            .replace("{toml}", &escaped(&listener.app()));
+        // A frame without an origin has no 'self', so it names the page.
+        let stranger = include_str!("stranger.html").replace("{page}", &listener.url());
+        let html = "text/html; charset=utf-8";
+        let script = "text/javascript; charset=utf-8";
+        let policy = format!(
+            "default-src 'none'; script-src 'self' {page}; style-src 'self'; connect-src {gateway}; \
+             img-src data: {gateway}; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; \
+             form-action 'none'",
+            page = listener.url()
+        );
+        let policy = HeaderValue::try_from(policy);
+        let fields: [(HeaderName, HeaderValue); 4] = [
+            (CONTENT_SECURITY_POLICY, policy.unwrap_or(HeaderValue::from_static("default-src 'none'"))),
+            // The gateway knows a picture's page by its `Referer`, which needs no more than the origin.
+            (REFERRER_POLICY, HeaderValue::from_static("origin")),
+            (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+            // Another sandbox may come to this port.
+            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        Self {
+            files: [
+                ("/", html, page.into()),
+                ("/page.css", "text/css; charset=utf-8", include_str!("page.css").into()),
+                ("/page.js", script, include_str!("page.js").into()),
+                ("/stranger", html, stranger.into()),
+                ("/stranger.js", script, include_str!("stranger.js").into()),
+            ],
+            fields: HeaderMap::from_iter(fields),
+        }
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let file = self.files.iter().find(|(path, ..)| *path == request.uri().path());
+        let (status, kind, content) = match file {
+            _ if !matches!(*request.method(), Method::GET | Method::HEAD) => {
+                (StatusCode::METHOD_NOT_ALLOWED, "text/plain", Bytes::new())
+            }
+            Some((_, kind, content)) => (StatusCode::OK, *kind, content.clone()),
+            None => (StatusCode::NOT_FOUND, "text/plain", Bytes::from_static(b"the page is at /\n")),
+        };
+        let mut answer = Response::new(Full::new(content));
+        *answer.status_mut() = status;
+        answer.headers_mut().extend(self.fields.clone());
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        answer
+    }
+}
+
+/// As a browser of this machine reaches it.
+fn base_url(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    format!("http://{address}")
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
