@@ -8,7 +8,7 @@ pub enum Names {
     /// `localhost` and the port: whoever follows such a URL gets here.
     #[default]
     Local,
-    /// Box's own, as Box writes them: here leads only [`Sandbox::proxy_url`](super::Sandbox::proxy_url).
+    /// Box's own, as Box writes them: here leads only [`Sandbox::proxy_url`](crate::sandbox::Sandbox::proxy_url).
     Box,
 }
 
