@@ -1,7 +1,7 @@
 //! What the rules of an app cost a request, by the length of its path: twice the path may take twice the time, not
 //! more, whatever the path is.
 
-use boxgate::routing::operation::{Operation, Pattern, Rules};
+use boxgate::routing::operation::{Operation, OperationPolicy, Pattern};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use http::Method;
 
@@ -23,13 +23,13 @@ fn main() {
     criterion.final_summary();
 }
 
-/// Rules as many apps have them, and a path as most are.
+/// OperationPolicy as many apps have them, and a path as most are.
 fn usual(criterion: &mut Criterion) {
     let rules = rules(&["GET /2.0/**", "POST /2.0/files/content"], &["* /2.0/users/**", "DELETE /2.0/**"]);
     criterion.bench_function("usual", |bench| bench.iter(|| check(&rules, "/2.0/files/12345/comments")));
 }
 
-/// Rules with several `**`, which are in the end about no path of this kind.
+/// OperationPolicy with several `**`, which are in the end about no path of this kind.
 fn hostile(criterion: &mut Criterion, name: &str, piece: &str) {
     let deny = ["* /2.0/**/a/**/secret", "* /2.0/**/a/**/a/**/*/secret"];
     let rules = rules(&["* /2.0/**/a/**/public", "* /2.0/**"], &deny);
@@ -44,15 +44,15 @@ fn hostile(criterion: &mut Criterion, name: &str, piece: &str) {
     group.finish();
 }
 
-fn rules(allow: &[&str], deny: &[&str]) -> Rules {
+fn rules(allow: &[&str], deny: &[&str]) -> OperationPolicy {
     let read = |list: &[&str]| {
         list.iter()
             .map(|text| Pattern::parse(text).expect("patterns of a benchmark are well formed"))
             .collect()
     };
-    Rules::new(read(allow), read(deny))
+    OperationPolicy::new(read(allow), read(deny))
 }
 
-fn check(rules: &Rules, path: &str) -> bool {
+fn check(rules: &OperationPolicy, path: &str) -> bool {
     rules.check(Operation { method: &Method::GET, path }).is_ok()
 }

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use crate::limits::budget::spending::{BudgetState, Ledger};
-use crate::limits::limiter::{Figures, Throttle};
+use crate::limits::budget::spending::{BudgetLedger, BudgetState};
+use crate::limits::limiter::{Figures, Limiter};
 use crate::proxy::forward_proxy::Counts;
 use crate::telemetry::metrics::Text;
 
@@ -20,7 +20,7 @@ pub(super) fn tunnels(text: &mut Text, counts: &Counts) {
 }
 
 /// Adds the limits, and what replicas share.
-pub(super) fn limits(text: &mut Text, throttle: &Throttle) {
+pub(super) fn limits(text: &mut Text, throttle: &Limiter) {
     let figures = throttle.figures();
     let mut column = |name, kind, help, of: fn(&Figures) -> u64| {
         text.head(name, kind, help);
@@ -53,7 +53,7 @@ pub(super) fn limits(text: &mut Text, throttle: &Throttle) {
 }
 
 /// Adds the budgets and the calls of this month and the last.
-pub(super) fn budgets(text: &mut Text, ledger: &Ledger, now: SystemTime) {
+pub(super) fn budgets(text: &mut Text, ledger: &BudgetLedger, now: SystemTime) {
     let snapshot = ledger.snapshot(now);
     let labels = |state: &BudgetState| {
         let (name, key, value) = (&state.name, state.key.as_str(), &state.value);

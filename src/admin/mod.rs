@@ -26,7 +26,8 @@ use crate::http::headers;
 use crate::limits::redis::replicas::Health;
 use crate::net::listener::Listener;
 use crate::net::peer::Peer;
-use crate::proxy::worker::Shared;
+use crate::proxy::gateway::Gateway;
+use crate::proxy::process::Process;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::{IdentityState, LinesLost};
@@ -41,7 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What operators may look at.
 pub struct Overview {
     /// Shared with the workers.
-    pub shared: Arc<Shared>,
+    pub process: Arc<Process>,
+    /// Of the workers.
+    pub gateway: Arc<Gateway>,
     /// Of all workers.
     pub metrics: Metrics,
     /// Set once stopping has begun.
@@ -107,7 +110,7 @@ fn answer(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Resp
 }
 
 fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result<Response<Bytes>, Refusal> {
-    let admin = &overview.shared.config.admin;
+    let admin = &overview.gateway.config.admin;
     if !admin.sources.contains(peer.address) {
         return Err(Refusal::SourceNotAllowed);
     }
@@ -133,13 +136,13 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
     if overview.draining.load(Ordering::Relaxed) {
         reasons.push_str("draining\n");
     }
-    for tokens in &overview.shared.tokens {
+    for tokens in &overview.gateway.tokens {
         if let Some(why) = tokens.why_not_ready() {
             reasons.push_str(&format!("identity {}: {why}\n", tokens.name()));
         }
     }
     // No reason to send callers elsewhere: the limits of this process alone hold.
-    let note = match overview.shared.throttle.replicas().map(|replicas| replicas.health()) {
+    let note = match overview.gateway.limiter.replicas().map(|replicas| replicas.health()) {
         Some(Health::Local { since, why }) => {
             format!(
                 "Redis has no say since {} s ({why}); limits hold for this process alone\n",
@@ -156,9 +159,9 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
 }
 
 fn metrics(overview: &Overview) -> Response<Bytes> {
-    let shared = &overview.shared;
-    let apps: Vec<String> = shared.config.apps.iter().map(|app| app.name.clone()).collect();
-    let identities: Vec<IdentityState<'_>> = shared
+    let (process, gateway) = (&overview.process, &overview.gateway);
+    let apps: Vec<String> = gateway.config.apps.iter().map(|app| app.name.clone()).collect();
+    let identities: Vec<IdentityState<'_>> = gateway
         .tokens
         .iter()
         .map(|tokens| IdentityState {
@@ -167,14 +170,14 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
             refreshes: tokens.outcomes(),
         })
         .collect();
-    let reloads = shared.config.tls.as_ref().map(|tls| tls.reloads()).unwrap_or_default();
+    let reloads = gateway.config.tls.as_ref().map(|tls| tls.reloads()).unwrap_or_default();
     let mut text = overview.metrics.render(
         &apps,
         &identities,
-        LinesLost { access: shared.access.lost(), log: log::lost() },
+        LinesLost { access: process.access.lost(), log: log::lost() },
         reloads,
     );
-    let limit = &shared.connection_limit;
+    let limit = &process.connection_limit;
     text.simple(
         "connections_max",
         "gauge",
@@ -183,11 +186,11 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
     );
     let help = "Connections of callers that were closed at once: there were as many as there may be.";
     text.simple("connections_refused_total", "counter", help, limit.refused());
-    if let Some(proxy) = &shared.forward_proxy {
+    if let Some(proxy) = &gateway.forward_proxy {
         limit_metrics::tunnels(&mut text, &proxy.counts);
     }
-    limit_metrics::limits(&mut text, &shared.throttle);
-    limit_metrics::budgets(&mut text, &shared.ledger, shared.clock.wall());
+    limit_metrics::limits(&mut text, &gateway.limiter);
+    limit_metrics::budgets(&mut text, &gateway.ledger, process.clock.wall());
     let mut response = text_page(StatusCode::OK, text.into_string());
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);

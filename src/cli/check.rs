@@ -45,7 +45,7 @@ pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
     let connector = Connector::new(&trust, upstream.connector(), room, own.clone());
     let pool = Upstream::new(connector, upstream.pool_idle_timeout, std::iter::once(&config.hosts.api));
     for identity in &config.identities {
-        let result = match grant.ask(identity).await {
+        let result = match grant.fetch(identity).await {
             Ok(granted) => who_am_i(config, &pool, identity, granted).await,
             Err(fault) => Err(explain(&fault, identity)),
         };
@@ -75,7 +75,7 @@ async fn loops(config: &Config, own: &OwnListeners, proxies: &Matcher, say: &mut
 
 fn explain(fault: &Fault, identity: &Identity) -> String {
     match fault {
-        Fault::Passing { cause, .. } => {
+        Fault::Transient { cause, .. } => {
             format!(
                 "not checked: {cause}. That is no word of Box about this identity; mend it and check again"
             )

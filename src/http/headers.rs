@@ -23,7 +23,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The user on whose behalf Box is asked to act.
 pub const AS_USER: HeaderName = HeaderName::from_static("as-user");
 /// Say with a token who asks; where the URL alone does, they have no business (a shared link's password is in `BoxApi`).
-pub const OF_WHO_ASKS: [HeaderName; 2] = [AS_USER, HeaderName::from_static("boxapi")];
+pub const IDENTITY_HEADERS: [HeaderName; 2] = [AS_USER, HeaderName::from_static("boxapi")];
 /// Whose pages may hold an answer (Fetch §3.7).
 pub const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::oauth::identity::IdentityId;
+use crate::routing::app::AppId;
 use crate::routing::operation::{Operation, plain_path};
 
 /// What `Retry-After` says: nobody knows when a download ends.
@@ -21,9 +23,9 @@ const ZIPS_OF_ENTERPRISE: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// An app's requests, by its place in the configuration.
-    App(usize),
+    App(AppId),
     /// Zip downloads of an identity, by its place.
-    ZipOfUser(usize),
+    ZipOfUser(IdentityId),
     /// Zip downloads of a client id, by its number.
     ZipOfEnterprise(usize),
 }
@@ -48,7 +50,11 @@ impl Kind {
 }
 
 /// Box's limits on this operation, if it is the download of a zip archive.
-pub fn of_box(operation: Operation<'_>, identity: usize, enterprise: usize) -> Option<[(Kind, usize); 2]> {
+pub fn of_box(
+    operation: Operation<'_>,
+    identity: IdentityId,
+    enterprise: usize,
+) -> Option<[(Kind, usize); 2]> {
     let path = plain_path(operation.path);
     let id = path.strip_prefix("/2.0/zip_downloads/").and_then(|below| below.strip_suffix("/content"));
     (*operation.method == Method::GET && id.is_some_and(|id| !id.contains('/'))).then_some([
@@ -95,10 +101,12 @@ impl InFlight {
 
     /// How many were refused, by [`Kind::name`].
     pub fn refused(&self) -> [(&'static str, u64); 3] {
-        [Kind::App(0), Kind::ZipOfUser(0), Kind::ZipOfEnterprise(0)].map(|kind| {
-            let refused = self.refused.get(kind.place()).map_or(0, |count| count.load(Ordering::Relaxed));
-            (kind.name(), refused)
-        })
+        [Kind::App(AppId::new(0)), Kind::ZipOfUser(IdentityId::new(0)), Kind::ZipOfEnterprise(0)].map(
+            |kind| {
+                let refused = self.refused.get(kind.place()).map_or(0, |count| count.load(Ordering::Relaxed));
+                (kind.name(), refused)
+            },
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Kind, usize>> {
@@ -137,7 +145,7 @@ mod tests {
 
     #[test]
     fn only_the_zips_content_is_a_download() {
-        let of = |method: &Method, path| of_box(Operation { method, path }, 0, 0).is_some();
+        let of = |method: &Method, path| of_box(Operation { method, path }, IdentityId::new(0), 0).is_some();
         assert!(
             of(&Method::GET, "/2.0/zip_downloads/a/content")
                 && of(&Method::GET, "/2.0/ZIP_downloads/*/content/")
@@ -154,14 +162,17 @@ mod tests {
             let operation = Operation { method: &method, path: "/2.0/zip_downloads/a/content" };
             all.enter(&of_box(operation, identity, 0).unwrap())
         };
-        let mut first: Vec<_> = (0..5).map(|_| zip(0).unwrap()).collect();
-        assert_eq!(zip(0).unwrap_err(), Kind::ZipOfUser(0));
-        let second: Vec<_> = (0..5).map(|_| zip(1).unwrap()).collect();
-        assert_eq!(zip(2).unwrap_err(), Kind::ZipOfEnterprise(0));
+        let mut first: Vec<_> = (0..5).map(|_| zip(IdentityId::new(0)).unwrap()).collect();
+        assert_eq!(zip(IdentityId::new(0)).unwrap_err(), Kind::ZipOfUser(IdentityId::new(0)));
+        let second: Vec<_> = (0..5).map(|_| zip(IdentityId::new(1)).unwrap()).collect();
+        assert_eq!(zip(IdentityId::new(2)).unwrap_err(), Kind::ZipOfEnterprise(0));
         // What was refused has taken nothing.
-        assert_eq!((all.count(Kind::ZipOfUser(2)), all.count(Kind::ZipOfEnterprise(0))), (0, 10));
+        assert_eq!(
+            (all.count(Kind::ZipOfUser(IdentityId::new(2))), all.count(Kind::ZipOfEnterprise(0))),
+            (0, 10)
+        );
         first.pop();
-        drop(zip(2).unwrap());
+        drop(zip(IdentityId::new(2)).unwrap());
         drop((first, second));
         assert!(all.lock().is_empty());
     }
@@ -174,8 +185,8 @@ mod tests {
                 let all = Arc::clone(&all);
                 std::thread::spawn(move || {
                     for _ in 0..1000 {
-                        if let Ok(_guard) = all.enter(&[(Kind::App(0), 3)]) {
-                            assert!(all.count(Kind::App(0)) <= 3);
+                        if let Ok(_guard) = all.enter(&[(Kind::App(AppId::new(0)), 3)]) {
+                            assert!(all.count(Kind::App(AppId::new(0))) <= 3);
                         }
                     }
                 })

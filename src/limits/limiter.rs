@@ -18,13 +18,15 @@ use crate::http::error::Refusal;
 use crate::limits::concurrency::{self, Guard, InFlight, Kind};
 use crate::limits::rate::box_limits;
 use crate::limits::rate::buckets::Shadow;
-use crate::limits::rate::headers::{Standing, whole_seconds};
+use crate::limits::rate::headers::{RateLimitHeaders, whole_seconds};
 use crate::limits::rate::limit::Limit;
-use crate::limits::rate::matcher::{Asking, Rules, User};
+use crate::limits::rate::matcher::{LimitMatcher, RequestKey, User};
 use crate::limits::rate::waiting::{self, Admitted, Entered, Limits};
 use crate::limits::redis::replicas::Replicas;
 use crate::limits::retry_after::{self, Pauses};
 use crate::net::clock::Clock;
+use crate::oauth::identity::IdentityId;
+use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 
@@ -37,7 +39,7 @@ const PAUSE_WAIT: Duration = Duration::from_secs(2);
 const PAUSE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Everything that can hold a request back, shared by the workers.
-pub struct Throttle {
+pub struct Limiter {
     limits: Limits,
     /// For when Redis has no say: the number of replicas, and the limits divided by it.
     alone: Mutex<Option<(NonZeroU32, Arc<Limits>)>>,
@@ -104,9 +106,9 @@ pub struct Request<'a> {
     /// The client behind trusted proxies.
     pub client: IpAddr,
     /// Place in the configuration.
-    pub app: usize,
+    pub app: AppId,
     /// Place in the configuration.
-    pub identity: usize,
+    pub identity: IdentityId,
     /// `As-User`.
     pub as_user: Option<&'a str>,
     /// A call of Box's API, as its limits count them.
@@ -115,7 +117,7 @@ pub struct Request<'a> {
 
 /// A request that may go to Box. What it takes of what may be in flight is free again when this is dropped.
 #[derive(Default)]
-pub struct Admission {
+pub struct Permit {
     /// Held for its `Drop` alone.
     pub slots: Option<Guard>,
     /// So long it had to wait.
@@ -136,14 +138,14 @@ pub struct Figures {
     pub queued: usize,
 }
 
-impl Admission {
+impl Permit {
     fn new(slots: Option<Guard>, admitted: Admitted) -> Self {
         let shadow = admitted.shadow.into_iter().map(|Shadow { limit, .. }| limit).collect();
         Self { slots, waited: admitted.waited, shadow }
     }
 }
 
-impl Throttle {
+impl Limiter {
     /// With these settings.
     pub fn new(settings: Settings, clock: Clock, replicas: Option<Arc<Replicas>>) -> Self {
         let limits = Limits::new(rules(&settings, NonZeroU32::MIN), clock.clone());
@@ -181,46 +183,50 @@ impl Throttle {
         &self,
         request: Request<'_>,
         gone: impl FnOnce() -> G,
-    ) -> Result<Admission, Refusal> {
-        let asking = self.asking(request);
-        let slots = self.slots(&asking)?;
+    ) -> Result<Permit, Refusal> {
+        let request_key = self.request_key(request);
+        let slots = self.slots(&request_key)?;
         if self.replicas.is_none() && self.paused() == 0 {
-            match self.limits.enter(&asking) {
-                Entered::Passed(admitted) => return Ok(Admission::new(slots, admitted)),
+            match self.limits.enter(&request_key) {
+                Entered::Passed(admitted) => return Ok(Permit::new(slots, admitted)),
                 Entered::Refused(refused) => return Err(exceeded(&refused.standing, refused.retry_after)),
                 Entered::Waits(turn) => {
                     let waiting = async {
                         let admitted = turn.come().await;
                         let admitted = admitted.map_err(|no| exceeded(&no.standing, no.retry_after))?;
                         // Box may have asked for a pause meanwhile.
-                        self.pass_pause(&asking, PAUSE_WAIT).await?;
-                        Ok(Admission::new(slots, admitted))
+                        self.pass_pause(&request_key, PAUSE_WAIT).await?;
+                        Ok(Permit::new(slots, admitted))
                     };
-                    return unless(Box::pin(gone()), Box::pin(waiting)).await;
+                    return or_cancelled(Box::pin(gone()), Box::pin(waiting)).await;
                 }
             }
         }
-        unless(Box::pin(gone()), Box::pin(self.admit_later(asking, slots))).await
+        or_cancelled(Box::pin(gone()), Box::pin(self.admit_later(request_key, slots))).await
     }
 
-    async fn admit_later(&self, asking: Asking<'_>, slots: Option<Guard>) -> Result<Admission, Refusal> {
+    async fn admit_later(
+        &self,
+        request_key: RequestKey<'_>,
+        slots: Option<Guard>,
+    ) -> Result<Permit, Refusal> {
         let began = self.clock.mono();
         let mut admission = match &self.replicas {
-            None => self.admit_here(&self.limits, &asking).await?,
+            None => self.admit_here(&self.limits, &request_key).await?,
             Some(replicas) => {
                 let alone = self.divided(replicas.share());
-                match self.admit_together(replicas, &asking).await? {
+                match self.admit_together(replicas, &request_key).await? {
                     Some(admission) => {
                         // Where Redis is lost, what has passed here has been charged here too: no second burst.
-                        drop(alone.enter(&asking));
+                        drop(alone.enter(&request_key));
                         admission
                     }
-                    None => self.admit_here(&alone, &asking).await?,
+                    None => self.admit_here(&alone, &request_key).await?,
                 }
             }
         };
         if !admission.waited.is_zero() {
-            self.pass_pause(&asking, PAUSE_WAIT).await?;
+            self.pass_pause(&request_key, PAUSE_WAIT).await?;
         }
         admission.waited = self.clock.mono().saturating_duration_since(began);
         admission.slots = slots;
@@ -228,7 +234,7 @@ impl Throttle {
     }
 
     /// Notes what Box answered: a pause, where it asks for one.
-    pub fn heard(&self, request: Request<'_>, status: StatusCode, headers: &HeaderMap) {
+    pub fn record_upstream_response(&self, request: Request<'_>, status: StatusCode, headers: &HeaderMap) {
         if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
             return;
         }
@@ -238,10 +244,10 @@ impl Throttle {
             return;
         };
         let pause = Duration::from_secs(seconds).min(self.settings.max_pause);
-        let asking = self.asking(request);
-        let alone = self.pauses.box_said(asked(&asking), status.as_u16(), None, pause);
+        let request_key = self.request_key(request);
+        let alone = self.pauses.box_said(asked(&request_key), status.as_u16(), None, pause);
         if let Some(replicas) = self.replicas.clone() {
-            let [class, operation] = self.pause_keys(&asking);
+            let [class, operation] = self.pause_keys(&request_key);
             let key = if alone { operation } else { class };
             tokio::task::spawn_local(async move {
                 // Where Redis has no say, each replica hears of it from Box.
@@ -275,29 +281,29 @@ impl Throttle {
         self.pauses.live().0
     }
 
-    fn asking<'a>(&'a self, request: Request<'a>) -> Asking<'a> {
+    fn request_key<'a>(&'a self, request: Request<'a>) -> RequestKey<'a> {
         let Request { operation, class, client, app, identity, as_user, counted } = request;
-        let of = self.settings.identities.get(identity);
+        let of = self.settings.identities.get(identity.index());
         let user = as_user.or(of.and_then(|identity| identity.user.as_deref()));
-        Asking {
+        RequestKey {
             operation,
             class,
             client,
             app,
             identity,
             user: user.map_or(User::Service, User::Id),
-            enterprise: self.enterprises.get(identity).copied().unwrap_or_default(),
+            enterprise: self.enterprises.get(identity.index()).copied().unwrap_or_default(),
             counted_by_box: counted,
         }
     }
 
-    fn slots(&self, asking: &Asking<'_>) -> Result<Option<Guard>, Refusal> {
-        let of_app = self.settings.apps.get(asking.app).and_then(|app| app.max_in_flight);
-        let of_box = concurrency::of_box(asking.operation, asking.identity, asking.enterprise)
+    fn slots(&self, request_key: &RequestKey<'_>) -> Result<Option<Guard>, Refusal> {
+        let of_app = self.settings.apps.get(request_key.app.index()).and_then(|app| app.max_in_flight);
+        let of_box = concurrency::of_box(request_key.operation, request_key.identity, request_key.enterprise)
             .filter(|_| self.settings.box_defaults);
-        let mut wanted = [(Kind::App(asking.app), 0); 3];
+        let mut wanted = [(Kind::App(request_key.app), 0); 3];
         let mut count = 0;
-        let of_app = of_app.map(|most| (Kind::App(asking.app), most.get() as usize));
+        let of_app = of_app.map(|most| (Kind::App(request_key.app), most.get() as usize));
         for (slot, kind) in wanted.iter_mut().zip(of_app.into_iter().chain(of_box.into_iter().flatten())) {
             *slot = kind;
             count += 1;
@@ -318,15 +324,15 @@ impl Throttle {
         }
     }
 
-    async fn pass_pause(&self, asking: &Asking<'_>, wait: Duration) -> Result<(), Refusal> {
-        self.pauses.pass(asked(asking), wait).await.map_err(paused)
+    async fn pass_pause(&self, request_key: &RequestKey<'_>, wait: Duration) -> Result<(), Refusal> {
+        self.pauses.pass(asked(request_key), wait).await.map_err(paused)
     }
 
-    async fn admit_here(&self, limits: &Limits, asking: &Asking<'_>) -> Result<Admission, Refusal> {
+    async fn admit_here(&self, limits: &Limits, request_key: &RequestKey<'_>) -> Result<Permit, Refusal> {
         if self.paused() > 0 {
-            self.pass_pause(asking, wait_of(limits.rules(), asking)).await?;
+            self.pass_pause(request_key, wait_of(limits.rules(), request_key)).await?;
         }
-        let admitted = limits.admit(asking).await;
+        let admitted = limits.admit(request_key).await;
         if self.replicas.is_some() {
             // These limits last as long as the number of replicas stays.
             match &admitted {
@@ -337,7 +343,7 @@ impl Throttle {
             }
         }
         match admitted {
-            Ok(admitted) => Ok(Admission::new(None, admitted)),
+            Ok(admitted) => Ok(Permit::new(None, admitted)),
             Err(refused) => Err(exceeded(&refused.standing, refused.retry_after)),
         }
     }
@@ -350,10 +356,10 @@ impl Throttle {
 }
 
 /// Boxed: few requests wait, and the whole of a request's state is moved for each one.
-async fn unless(
+async fn or_cancelled(
     gone: Pin<Box<impl Future<Output = Refusal>>>,
-    waiting: Pin<Box<impl Future<Output = Result<Admission, Refusal>>>>,
-) -> Result<Admission, Refusal> {
+    waiting: Pin<Box<impl Future<Output = Result<Permit, Refusal>>>>,
+) -> Result<Permit, Refusal> {
     tokio::select! {
         biased;
         admitted = waiting => admitted,
@@ -362,29 +368,29 @@ async fn unless(
 }
 
 /// The configured limits, then Box's own, each divided.
-fn rules(settings: &Settings, share: NonZeroU32) -> Rules {
+fn rules(settings: &Settings, share: NonZeroU32) -> LimitMatcher {
     let divided = |limit: &Limit| Limit {
         interval: limit.interval.saturating_mul(share.get()),
         burst: NonZeroU32::new(limit.burst.get() / share).unwrap_or(NonZeroU32::MIN),
         ..limit.clone()
     };
     let of_box = if settings.box_defaults { box_limits::limits(Duration::ZERO) } else { Vec::new() };
-    Rules::new(settings.limits.iter().map(divided).collect(), of_box.iter().map(divided).collect())
+    LimitMatcher::new(settings.limits.iter().map(divided).collect(), of_box.iter().map(divided).collect())
 }
 
 /// The longest that this request waits for a pause. Its limits' own waiting comes on top.
-fn wait_of(rules: &Rules, asking: &Asking<'_>) -> Duration {
-    let keys = rules.applying(asking);
+fn wait_of(rules: &LimitMatcher, request_key: &RequestKey<'_>) -> Duration {
+    let keys = rules.applying(request_key);
     let limits = keys.iter().filter_map(|counted| rules.get(counted.rule));
     limits.map(|limit| limit.wait).fold(PAUSE_WAIT, Duration::max).min(PAUSE_WAIT_MAX)
 }
 
-fn asked<'a>(asking: &Asking<'a>) -> retry_after::Asked<'a> {
-    let Asking { identity, user, class, operation, .. } = *asking;
+fn asked<'a>(request_key: &RequestKey<'a>) -> retry_after::Asked<'a> {
+    let RequestKey { identity, user, class, operation, .. } = *request_key;
     retry_after::Asked { identity, user, class, operation }
 }
 
-fn exceeded(standing: &Standing, retry_after: Duration) -> Refusal {
+fn exceeded(standing: &RateLimitHeaders, retry_after: Duration) -> Refusal {
     Refusal::RateLimitExceeded {
         limit: standing.limit.clone(),
         retry_after: whole_seconds(retry_after).max(1),

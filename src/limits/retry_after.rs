@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::rate::matcher::User;
 use crate::net::clock::Clock;
+use crate::oauth::identity::IdentityId;
 use crate::routing::operation::{Operation, plain_path};
 use crate::routing::operation_class::Class;
 
@@ -36,7 +37,7 @@ pub struct Scope(u64);
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// The identity's place in the configuration.
-    pub identity: usize,
+    pub identity: IdentityId,
     /// On whose behalf.
     pub user: User<'a>,
     /// Its class.
@@ -275,13 +276,14 @@ pub fn template(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::identity::IdentityId;
     use http::Method;
     use proptest::prelude::*;
     use std::sync::Arc;
 
     fn asked<'a>(method: &'a Method, path: &'a str) -> Asked<'a> {
         let operation = Operation { method, path };
-        Asked { identity: 0, user: User::Service, class: Class::of(operation), operation }
+        Asked { identity: IdentityId::new(0), user: User::Service, class: Class::of(operation), operation }
     }
 
     fn pauses() -> (Arc<Pauses>, Clock) {
@@ -302,7 +304,7 @@ mod tests {
         };
         assert!(refused(me).await && refused(asked(&Method::PUT, "/2.0/files/1")).await);
         assert!(!refused(Asked { user: User::Id("1"), ..me }).await);
-        assert!(!refused(Asked { identity: 1, ..me }).await);
+        assert!(!refused(Asked { identity: IdentityId::new(1), ..me }).await);
         assert!(!refused(asked(&Method::GET, "/2.0/search")).await);
         assert_eq!(pauses.refused(), 2);
     }

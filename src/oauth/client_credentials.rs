@@ -59,7 +59,7 @@ pub enum Fault {
     /// Box refuses the identity: asking again soon is useless.
     Refused(Refused),
     /// The network, the endpoint or its answer failed: asking again is right.
-    Passing {
+    Transient {
         /// For the log.
         cause: String,
         /// The endpoint's own wish.
@@ -93,7 +93,7 @@ impl Grant {
     }
 
     /// Asks once.
-    pub async fn ask(&self, identity: &Identity) -> Result<Granted, Fault> {
+    pub async fn fetch(&self, identity: &Identity) -> Result<Granted, Fault> {
         if let Ok(url) = self.url.parse()
             && let Some(cause) = self.own.on_the_way_to(&url, &self.proxies).await
         {
@@ -129,7 +129,7 @@ impl Grant {
             200 => granted(&body),
             400 | 401 => Err(match refused(&body, html) {
                 Ok(refused) => Fault::Refused(refused),
-                Err(what) => Fault::Passing {
+                Err(what) => Fault::Transient {
                     cause: format!(
                         "the token endpoint answers {status} with {what} in place of an OAuth error; something between here and Box may have answered"
                     ),
@@ -139,13 +139,13 @@ impl Grant {
             300..=399 => Err(passing(format!(
                 "the token endpoint answers with a redirect ({status}), which is not followed; check [box] token_url"
             ))),
-            _ => Err(Fault::Passing { cause: format!("the token endpoint answers {status}"), retry_after }),
+            _ => Err(Fault::Transient { cause: format!("the token endpoint answers {status}"), retry_after }),
         }
     }
 }
 
 fn passing(cause: String) -> Fault {
-    Fault::Passing { cause, retry_after: None }
+    Fault::Transient { cause, retry_after: None }
 }
 
 /// reqwest's own words leave out the cause; its URL is known and could one day hold a secret.
@@ -301,7 +301,7 @@ mod tests {
             r#"{"access_token":"a\r\nX: y","expires_in":3600}"#,
             r#"{"access_token":"a","expires_in":3600,"token_type":"mac"}"#,
         ] {
-            assert!(matches!(granted(body.as_bytes()), Err(Fault::Passing { .. })), "{body}");
+            assert!(matches!(granted(body.as_bytes()), Err(Fault::Transient { .. })), "{body}");
         }
     }
 

@@ -2,6 +2,22 @@
 
 use crate::net::secret::Secret;
 
+/// An identity's number in its configuration; another configuration may give it to another identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IdentityId(usize);
+
+impl IdentityId {
+    /// The number in the order of the identities' names, from 0.
+    pub fn new(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// In lists that have one entry for each identity.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// An account at Box and the app's credentials for it.
 #[derive(Debug, Clone)]
 pub struct Identity {

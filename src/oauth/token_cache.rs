@@ -138,13 +138,13 @@ impl Tokens {
     }
 
     /// The valid token at hand, without waiting.
-    pub fn at_hand(&self) -> Option<Arc<Token>> {
+    pub fn cached(&self) -> Option<Arc<Token>> {
         self.current.load_full().filter(|token| token.is_valid(self.clock.now()))
     }
 
     /// A valid token; waits where the question for one is under way.
     pub async fn current(&self) -> Result<Arc<Token>, Refusal> {
-        if let Some(token) = self.at_hand() {
+        if let Some(token) = self.cached() {
             return Ok(token);
         }
         let mut phase = self.phase.subscribe();
@@ -156,7 +156,7 @@ impl Tokens {
                 Phase::Refused { .. } => Some(Refusal::CredentialsRefused),
             };
             // After the phase was read: the token is stored before the phase that tells of it.
-            if let Some(token) = self.at_hand() {
+            if let Some(token) = self.cached() {
                 return Ok(token);
             }
             if let Some(refusal) = refusal {
@@ -216,7 +216,7 @@ impl Tokens {
 
     /// Why there is no valid token, in words for `/readyz`; `None` when there is one.
     pub fn why_not_ready(&self) -> Option<String> {
-        if self.at_hand().is_some() {
+        if self.cached().is_some() {
             return None;
         }
         Some(match &*self.phase.borrow() {
@@ -228,7 +228,7 @@ impl Tokens {
 
     /// Until the token's end; `None` without a valid one.
     pub fn expires_in(&self) -> Option<Duration> {
-        self.at_hand().map(|token| token.expires.left(self.clock.now()))
+        self.cached().map(|token| token.expires.left(self.clock.now()))
     }
 
     /// How many questions brought a token, and how many did not.
@@ -242,7 +242,7 @@ impl Tokens {
         let mut refusals = 0;
         loop {
             let asked = self.clock.now();
-            match grant.ask(&self.identity).await {
+            match grant.fetch(&self.identity).await {
                 Ok(granted) => {
                     (faults, refusals) = (0, 0);
                     let renew = self.store(granted, asked);
@@ -266,7 +266,7 @@ impl Tokens {
                             let cause = format!("{} ({})", refused.error, refused.description);
                             Phase::Refused { until: self.clock.now().after(pause), cause }
                         }
-                        Fault::Passing { cause, retry_after } => {
+                        Fault::Transient { cause, retry_after } => {
                             faults += 1;
                             let pause = growing(FAULT_PAUSE, faults)
                                 .max(retry_after.unwrap_or_default().min(FAULT_PAUSE.1));
@@ -333,7 +333,7 @@ impl Tokens {
                 () = self.clock.sleep_until(renew) => return,
                 () = self.missed.notified() => {
                     // Whoever missed it may have looked before the token came.
-                    if self.at_hand().is_none() {
+                    if self.cached().is_none() {
                         return;
                     }
                 }
@@ -373,10 +373,10 @@ mod tests {
         let clock = Clock::adjustable();
         let tokens = tokens(&clock);
         tokens.store(granted("Bearer 1", 3600), clock.now());
-        let old = tokens.at_hand().unwrap();
+        let old = tokens.cached().unwrap();
         tokens.store(granted("Bearer 2", 3600), clock.now());
         assert_eq!(tokens.reject(&old, 1, false), Rejected::Retired);
-        assert_eq!(tokens.at_hand().unwrap().authorization(), "Bearer 2");
+        assert_eq!(tokens.cached().unwrap().authorization(), "Bearer 2");
     }
 
     #[test]
@@ -385,13 +385,13 @@ mod tests {
         let tokens = tokens(&clock);
         let reject = || {
             tokens.store(granted("Bearer x", 3600), clock.now());
-            tokens.reject(&tokens.at_hand().unwrap(), 1, false)
+            tokens.reject(&tokens.cached().unwrap(), 1, false)
         };
         assert_eq!([reject(), reject(), reject(), reject()], {
             use Rejected::{Retired, Spared};
             [Retired, Retired, Retired, Spared]
         });
-        assert!(tokens.at_hand().is_some(), "a spared token stays");
+        assert!(tokens.cached().is_some(), "a spared token stays");
         clock.advance(UNHELPFUL_WINDOW);
         assert_eq!(reject(), Rejected::Retired);
     }
@@ -402,7 +402,7 @@ mod tests {
         let tokens = tokens(&clock);
         for _ in 0..20 {
             tokens.store(granted("Bearer x", 3600), clock.now());
-            let token = tokens.at_hand().unwrap();
+            let token = tokens.cached().unwrap();
             token.accepted();
             assert_eq!(tokens.reject(&token, 1, false), Rejected::Retired);
         }
@@ -415,7 +415,7 @@ mod tests {
         let (bad, good) = (1, 2);
         let fresh = || {
             tokens.store(granted("Bearer x", 3600), clock.now());
-            tokens.at_hand().unwrap()
+            tokens.cached().unwrap()
         };
         let mut token = fresh();
         for _ in 0..3 {
@@ -436,9 +436,9 @@ mod tests {
         let renew = tokens.store(granted("Bearer x", 3600), clock.now());
         assert!(renew.left(clock.now()) <= Duration::from_secs(3300));
         clock.advance(Duration::from_secs(3599));
-        assert!(tokens.at_hand().is_some());
+        assert!(tokens.cached().is_some());
         clock.advance(Duration::from_secs(1));
-        assert!(tokens.at_hand().is_none());
+        assert!(tokens.cached().is_none());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::http::host;
 use crate::http::origin::Claim;
 use crate::net::connection_limit::OpenConnection;
 use crate::net::descriptors::Room;
-use crate::proxy::request_record::Exchange;
+use crate::proxy::request_record::RequestRecord;
 use crate::proxy::worker::Worker;
 use crate::routing::box_hosts::{self};
 use crate::routing::proxy_user::{self};
@@ -45,7 +45,7 @@ pub async fn open(
     worker: &Rc<Worker>,
     caller: &Caller,
     head: &Parts,
-    exchange: &mut Exchange,
+    record: &mut RequestRecord,
 ) -> Result<(Tunnel, Option<OpenConnection>), Refusal> {
     let config = worker.config();
     admission::check_peer(&config.listen, caller.peer)?;
@@ -54,7 +54,7 @@ pub async fn open(
         _ => return Err(Refusal::MethodNotAllowed),
     };
     let client = client_ip(&config.trusted_proxies, caller.peer.address, &head.headers);
-    exchange.set_client(client);
+    record.set_client(client);
     headers::check_loop(&head.headers)?;
     // Its bytes would be the tunnel's to one reader and a body to another.
     if head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING) {
@@ -70,11 +70,11 @@ pub async fn open(
     let authority = head.uri.authority().ok_or(UNREADABLE)?.as_str().to_ascii_lowercase();
     let (host, port) = host::parse(&authority).ok_or(UNREADABLE)?;
     let port = port.ok_or(UNREADABLE)?;
-    exchange.set_template(Some(authority.clone()));
+    record.set_template(Some(authority.clone()));
     let user = proxy_user::read(&head.headers)?;
     if let Some(user) = &user {
-        let (place, app) = config.apps.named(user, client, Claim::Nothing)?;
-        exchange.set_app(place, app.identity);
+        let (app_id, app) = config.apps.named(user, client, Claim::Nothing)?;
+        record.set_app(app_id, app.identity);
     } else if config.apps.all_want_keys() {
         return Err(Refusal::ProxyAuthenticationRequired(
             "Every app here asks for a key: name one with its key in the URL of the proxy, as in http://APP:KEY@HOST:PORT.",

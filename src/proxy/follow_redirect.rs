@@ -20,9 +20,9 @@ use url::Url;
 use crate::http::error::Refusal;
 use crate::http::incoming_body::IncomingBody;
 use crate::proxy::forward;
-use crate::proxy::request_record::Exchange;
+use crate::proxy::request_record::RequestRecord;
 use crate::proxy::rewrite::{self, Base};
-use crate::proxy::upstream_request::Outbound;
+use crate::proxy::upstream_request::UpstreamRequest;
 use crate::proxy::worker::Worker;
 use crate::routing::app::Redirects;
 use crate::routing::box_hosts;
@@ -78,22 +78,22 @@ pub fn rewrite_location(worker: &Worker, base: Base<'_>, headers: &mut HeaderMap
 /// As of [`forward::send`]; too many redirects.
 pub async fn follow(
     worker: &Rc<Worker>,
-    exchange: &mut Exchange,
-    outbound: &Outbound,
+    record: &mut RequestRecord,
+    outbound: &UpstreamRequest,
     answered: (Response<IncomingBody>, Lease),
 ) -> Result<(Response<IncomingBody>, Lease), Refusal> {
     let (mut response, mut lease) = answered;
     let mut from = (outbound.origin.authority().clone(), outbound.target.clone());
     let mut hops = 0;
-    while let Some(to) = target(worker, exchange, &response, &from) {
+    while let Some(to) = target(worker, record, &response, &from) {
         hops += 1;
         if hops > MOST_HOPS {
             let cause = format!("a download was redirected more than {MOST_HOPS} times");
             return Err(Refusal::UpstreamProtocolError(cause));
         }
         lease.done_after(response.into_body());
-        exchange.held_back();
-        let next = Outbound {
+        record.held_back();
+        let next = UpstreamRequest {
             origin: worker.upstream().origin(&to.0).ok_or(Refusal::NotFound)?,
             method: outbound.method.clone(),
             target: to.1.clone(),
@@ -102,10 +102,10 @@ pub async fn follow(
             identity: None,
             long: false,
             bulk: true,
-            places: None,
+            rewrite_rules: None,
             call: None,
         };
-        (response, lease) = forward::send(worker, exchange, &next).await?;
+        (response, lease) = forward::send(worker, record, &next).await?;
         from = to;
     }
     Ok((response, lease))
@@ -124,7 +124,7 @@ fn kept(fields: &HeaderMap) -> HeaderMap {
 /// Where to go next; `None`: the answer is the caller's.
 fn target(
     worker: &Worker,
-    exchange: &Exchange,
+    record: &RequestRecord,
     response: &Response<IncomingBody>,
     from: &(Authority, Uri),
 ) -> Option<(Authority, Uri)> {
@@ -147,7 +147,7 @@ fn target(
         let host = resolved.map(|(authority, _)| authority).filter(|authority| !authority.contains('@'));
         let host = host.as_deref().unwrap_or("a target that is not shown");
         warn!(
-            request_id = exchange.request_id_text(),
+            request_id = record.request_id_text(),
             "Box redirects to {host:?}, none of its download hosts; the caller gets the redirect"
         );
     }

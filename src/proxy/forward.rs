@@ -17,9 +17,10 @@ use tracing::warn;
 use crate::http::error::Refusal;
 use crate::http::incoming_body::IncomingBody;
 use crate::limits::budget::spending::{BudgetSpent, Spent};
+use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::{Rejected, Token};
-use crate::proxy::request_record::Exchange;
-use crate::proxy::upstream_request::{Call, LONG_ANSWER, Outbound};
+use crate::proxy::request_record::RequestRecord;
+use crate::proxy::upstream_request::{Call, LONG_ANSWER, UpstreamRequest};
 use crate::proxy::worker::Worker;
 use crate::upstream::pool::{Lease, SendError, SendFault};
 use crate::upstream::request_body::Progress;
@@ -27,8 +28,8 @@ use crate::upstream::request_body::Progress;
 /// Sends the request; the answer's head, or why there is none.
 pub async fn send(
     worker: &Rc<Worker>,
-    exchange: &mut Exchange,
-    outbound: &Outbound,
+    record: &mut RequestRecord,
+    outbound: &UpstreamRequest,
 ) -> Result<(Response<IncomingBody>, Lease), Refusal> {
     let retries = worker.config().upstream.retries;
     let mut failures = 0;
@@ -36,14 +37,14 @@ pub async fn send(
     loop {
         let token = match outbound.identity {
             None => None,
-            Some(identity) => Some(current_token(worker, exchange, identity).await?),
+            Some(identity) => Some(current_token(worker, record, identity).await?),
         };
         // Each attempt is a call that Box counts.
         let charge = match outbound.call {
             None => None,
-            Some(call) => Some(charge(worker, exchange, call).await?),
+            Some(call) => Some(charge(worker, record, call).await?),
         };
-        exchange.attempt();
+        record.attempt();
         let sent = Instant::now();
         let request = outbound.request(token.as_deref());
         let charge = charge.map(|charge| charge.sent_with(request.body().taken()));
@@ -71,7 +72,7 @@ pub async fn send(
                 if let Some(token) = token.filter(|_| !response.status().is_server_error()) {
                     token.accepted();
                 }
-                exchange.box_answered(response.status(), sent.elapsed());
+                record.box_answered(response.status(), sent.elapsed());
                 return Ok((response, lease));
             }
             Err(error) => {
@@ -85,12 +86,7 @@ pub async fn send(
                     return Err(refusal(error));
                 }
                 failures += 1;
-                warn!(
-                    request_id = exchange.request_id_text(),
-                    again = failures,
-                    "sent again: {}",
-                    error.cause
-                );
+                warn!(request_id = record.request_id_text(), again = failures, "sent again: {}", error.cause);
                 let pause = Duration::from_millis(50 << failures.min(6));
                 tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
             }
@@ -100,7 +96,7 @@ pub async fn send(
 }
 
 /// Whether budgets have something left for the request's first call.
-pub fn look_for_budget(worker: &Worker, outbound: &Outbound) -> Result<(), Refusal> {
+pub fn check_budget(worker: &Worker, outbound: &UpstreamRequest) -> Result<(), Refusal> {
     match outbound.call {
         None => Ok(()),
         Some(Call { app, identity, .. }) => {
@@ -150,11 +146,11 @@ impl Drop for Charge {
     }
 }
 
-async fn charge(worker: &Rc<Worker>, exchange: &mut Exchange, call: Call) -> Result<Charge, Refusal> {
+async fn charge(worker: &Rc<Worker>, record: &mut RequestRecord, call: Call) -> Result<Charge, Refusal> {
     let Call { app, identity, class } = call;
     let now = worker.clock().wall();
     let charged = |worker: Rc<Worker>, spent| Charge { worker, spent: Some(spent), taken: None };
-    let charge = match worker.throttle().replicas().cloned() {
+    let charge = match worker.limiter().replicas().cloned() {
         None => {
             let spent = worker.ledger().try_spend(app, identity, class, now).map_err(refused)?;
             charged(worker.clone(), spent)
@@ -172,32 +168,32 @@ async fn charge(worker: &Rc<Worker>, exchange: &mut Exchange, call: Call) -> Res
         }
     };
     if let Some(spent) = &charge.spent {
-        exchange.shadow(spent.would_have_been_refused_by());
+        record.shadow(spent.would_have_been_refused_by());
     }
     Ok(charge)
 }
 
 async fn current_token(
     worker: &Worker,
-    exchange: &mut Exchange,
-    identity: usize,
+    record: &mut RequestRecord,
+    identity: IdentityId,
 ) -> Result<std::sync::Arc<Token>, Refusal> {
     let tokens = worker.tokens(identity).ok_or(Refusal::TokenUnavailable { retry_after: 1 })?;
-    if let Some(token) = tokens.at_hand() {
+    if let Some(token) = tokens.cached() {
         return Ok(token);
     }
     let began = Instant::now();
     let token = Box::pin(tokens.current()).await;
-    exchange.waited(began.elapsed());
+    record.waited(began.elapsed());
     token
 }
 
 /// One fresh token and one replay, then the request fails alone.
 fn unauthorized(
     worker: &Worker,
-    identity: usize,
+    identity: IdentityId,
     token: &Token,
-    outbound: &Outbound,
+    outbound: &UpstreamRequest,
     replayed: bool,
 ) -> Result<(), Refusal> {
     let kind = kind_of(&outbound.method, outbound.target.path());
@@ -251,7 +247,7 @@ fn refusal(error: SendError) -> Refusal {
 /// `response_timeout` from its end. The future is pinned already, or its state would be held twice.
 async fn in_time<T>(
     worker: &Worker,
-    outbound: &Outbound,
+    outbound: &UpstreamRequest,
     mut answering: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Refusal> {
     let limits = &worker.config().upstream;

@@ -25,11 +25,11 @@ use crate::proxy::connect::{self, Tunnel};
 use crate::proxy::follow_redirect;
 use crate::proxy::forward;
 use crate::proxy::local_response;
-use crate::proxy::request_record::Exchange;
+use crate::proxy::request_record::RequestRecord;
 use crate::proxy::response_body::{Answer, Source, Stream};
 use crate::proxy::rewrite::json_stream::Node;
 use crate::proxy::rewrite::{self, Base, Rewriter};
-use crate::proxy::upstream_request::{self, Outbound};
+use crate::proxy::upstream_request::{self, UpstreamRequest};
 use crate::proxy::worker::Worker;
 use crate::routing::app::Redirects;
 use crate::routing::app_key::ShownKey;
@@ -52,7 +52,7 @@ pub struct Opened {
     /// What it leads to.
     pub tunnel: Tunnel,
     /// Of a blind tunnel; one to Box has a record for each request.
-    pub exchange: Option<Exchange>,
+    pub record: Option<RequestRecord>,
     /// A place among callers' connections, where the tunnel does not take that of its own connection.
     pub counted: Option<OpenConnection>,
 }
@@ -63,38 +63,43 @@ pub async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<Incoming
     // Where a proxy in front of us heeded a Content-Length beside it, the bytes behind the body are not a request
     // (RFC 9112 §6.3); hyper has dropped that field, so every such connection ends.
     let mut ends = request.headers().contains_key(TRANSFER_ENCODING);
-    let mut exchange =
-        Exchange::begin(worker.clone(), method.clone(), request.uri().clone(), request.headers(), &caller);
-    let request_id = exchange.request_id().clone();
+    let mut record = RequestRecord::begin(
+        worker.clone(),
+        method.clone(),
+        request.uri().clone(),
+        request.headers(),
+        &caller,
+    );
+    let request_id = record.request_id().clone();
     // What follows a CONNECT that was refused was meant for the tunnel: it is not read as a request.
     let may_end = method == Method::CONNECT && request.version() < Version::HTTP_2;
-    let answered = answer(&worker, &caller, request, &mut exchange).await;
+    let answered = answer(&worker, &caller, request, &mut record).await;
     let mut opened = None;
-    let reader = exchange.reader();
+    let reader = record.reader();
     let mut response = match answered {
-        Ok(Answered::Box(response, stream)) => response.map(|body| Answer::streamed(body, exchange, stream)),
+        Ok(Answered::Box(response, stream)) => response.map(|body| Answer::streamed(body, record, stream)),
         Ok(Answered::Gateway(response)) => {
-            exchange.gateway_answered(response.status(), None);
-            own(response, &method, exchange)
+            record.gateway_answered(response.status(), None);
+            own(response, &method, record)
         }
         Ok(Answered::Tunnel(tunnel, counted)) => {
-            exchange.gateway_answered(StatusCode::OK, None);
+            record.gateway_answered(StatusCode::OK, None);
             let response = local_response::tunnel_opened();
-            let (response, exchange) = match tunnel {
-                Tunnel::Box(_) => (own(response, &method, exchange), None),
-                Tunnel::Blind(..) => (response.map(|_| Answer::begin_of_tunnel()), Some(exchange)),
+            let (response, record) = match tunnel {
+                Tunnel::Box(_) => (own(response, &method, record), None),
+                Tunnel::Blind(..) => (response.map(|_| Answer::begin_of_tunnel()), Some(record)),
             };
-            opened = Some(Opened { tunnel, exchange, counted });
+            opened = Some(Opened { tunnel, record, counted });
             response
         }
         Err(refusal) => {
             ends |= may_end;
-            let (mut response, exchange) = refuse(&refusal, exchange);
+            let (mut response, record) = refuse(&refusal, record);
             // Programs show no body of an answer to CONNECT.
             if may_end && let Ok(words) = ReasonPhrase::try_from(refusal.message().into_bytes()) {
                 response.extensions_mut().insert(words);
             }
-            own(response, &method, exchange)
+            own(response, &method, record)
         }
     };
     // The gateway's own version (RFC 9110 §6.2), whatever Box's is: hyper would end an answer of HTTP/1.0 with the
@@ -120,30 +125,30 @@ async fn answer(
     worker: &Rc<Worker>,
     caller: &Caller,
     request: Request<IncomingBody>,
-    exchange: &mut Exchange,
+    record: &mut RequestRecord,
 ) -> Result<Answered, Refusal> {
     let config = worker.config();
     let (head, body) = request.into_parts();
     if head.method == Method::CONNECT {
         // Boxed, as few are: the whole of a request's state is moved for each one.
-        let (tunnel, counted) = Box::pin(connect::open(worker, caller, &head, exchange)).await?;
+        let (tunnel, counted) = Box::pin(connect::open(worker, caller, &head, record)).await?;
         return Ok(Answered::Tunnel(tunnel, counted));
     }
     let page = Page::of(&head.method, &head.headers, caller.peer.open);
     if page.is_one() {
-        exchange.is_of_a_page();
+        record.hide_path();
     }
 
-    let admitted = admission::check(&worker.admission(), caller, &head)?; // may this caller speak to us?
-    exchange.set_client(admitted.client);
+    let admitted = admission::check(&worker.gateway().admission(), caller, &head)?; // may this caller speak to us?
+    record.set_client(admitted.client);
     let path = head.uri.path();
     if admitted.named.is_none() && local_response::is_for_ca(&head.method, path) {
         return local_response::ca(worker, page).map(Answered::Gateway);
     }
     let key = if cors::is_preflight(&head) { ShownKey::NotNeeded } else { ShownKey::of(&head.headers)? };
-    let (place, app, path) = config.apps.choose(path, admitted.way(), page.claim(&admitted), key)?; // which app is calling?
-    exchange.set_app(place, app.identity);
-    exchange.admit(page.check(&head.headers, &app.origins, &admitted)?); // is it a web page, and one that may call?
+    let (app_id, app, path) = config.apps.choose(path, admitted.way(), page.claim(&admitted), key)?; // which app is calling?
+    record.set_app(app_id, app.identity);
+    record.set_cors_reader(page.check(&head.headers, &app.origins, &admitted)?); // is it a web page, and one that may call?
     if cors::is_preflight(&head) {
         return Ok(Answered::Gateway(cors::preflight(app, &head.headers)));
     }
@@ -157,7 +162,7 @@ async fn answer(
         Route::PlaceholderToken => return Ok(Answered::Gateway(local_response::placeholder_token())),
         Route::Revoke => return Ok(Answered::Gateway(local_response::revoked())),
     };
-    exchange.set_template(to.template());
+    record.set_template(to.template());
     let operation = Operation { method: &head.method, path: to.operation };
     app.rules.check(operation)?; // may this app do this?
     app.as_user.check(&head.headers)?; // as whom?
@@ -166,7 +171,7 @@ async fn answer(
         operation,
         class: Class::of(operation),
         client: admitted.client,
-        app: place,
+        app: app_id,
         identity: app.identity,
         // A URL that is its own credential is asked for in nobody's name.
         as_user: head
@@ -181,19 +186,19 @@ async fn answer(
         // Boxed, as few are: the whole of a request's state is moved for each one.
         upload = Box::pin(upstream_request::look_for_body(worker, upload)).await?;
     }
-    let outbound = Outbound::new(worker, app, &request, &to, &head, upload)?; // what passes?
-    exchange.set_upload(outbound.upload.progress());
-    forward::look_for_budget(worker, &outbound)?; // what it refuses is charged to no limit
+    let outbound = UpstreamRequest::new(worker, app, &request, &to, &head, upload)?; // what passes?
+    record.set_upload(outbound.upload.progress());
+    forward::check_budget(worker, &outbound)?; // what it refuses is charged to no limit
     let broke_off = || async { Refusal::from(&outbound.upload.broke_off().await) };
-    let admission = worker.throttle().admit(request, broke_off).await?; // may it go now?
-    exchange.admitted(&admission);
-    let stream = Stream::new(worker, &to, outbound.upload.keep_sending(), admission.slots);
+    let permit = worker.limiter().admit(request, broke_off).await?; // may it go now?
+    record.set_permit(&permit);
+    let stream = Stream::new(worker, &to, outbound.upload.keep_sending(), permit.slots);
     let sent = {
-        let sending = pin!(forward::send(worker, exchange, &outbound)); // Box
+        let sending = pin!(forward::send(worker, record, &outbound)); // Box
         stream.unless_stopping(sending).await.transpose()?
     };
     let Some(mut answered) = sent else { return Ok(Answered::Gateway(local_response::reconnect())) };
-    worker.throttle().heard(request, answered.0.status(), answered.0.headers());
+    worker.limiter().record_upstream_response(request, answered.0.status(), answered.0.headers());
     let base = match admitted.named {
         None => Base::Gateway { secure: admitted.secure, authority: admitted.authority, path: &app.path },
         Some(_) => Base::Box,
@@ -202,13 +207,13 @@ async fn answer(
         match follow_redirect::wanted(app.follow_downloads, &head) {
             // Boxed, as few are: the whole of a request's state is moved for each one.
             Redirects::Follow => {
-                answered = Box::pin(follow_redirect::follow(worker, exchange, &outbound, answered)).await?;
+                answered = Box::pin(follow_redirect::follow(worker, record, &outbound, answered)).await?;
             }
             Redirects::Rewrite => follow_redirect::rewrite_location(worker, base, answered.0.headers_mut()),
             Redirects::Pass => {}
         }
     }
-    let mut response = look(worker, exchange, &head.method, answered, outbound.places, base).await?;
+    let mut response = look(worker, record, &head.method, answered, outbound.rewrite_rules, base).await?;
     headers::from_box(response.headers_mut()); // what may come back?
     Ok(Answered::Box(response, stream))
 }
@@ -216,15 +221,15 @@ async fn answer(
 /// Looks into an answer where something in it is not for the caller as it is.
 async fn look(
     worker: &Rc<Worker>,
-    exchange: &mut Exchange,
+    record: &mut RequestRecord,
     method: &Method,
     (mut response, lease): (Response<IncomingBody>, Lease),
-    places: Option<&'static Node>,
+    rewrite_rules: Option<&'static Node>,
     base: Base<'_>,
 ) -> Result<Response<Source>, Refusal> {
-    let places = places.filter(|_| rewrite::is_json(response.status(), response.headers()));
+    let rules = rewrite_rules.filter(|_| rewrite::is_json(response.status(), response.headers()));
     if ends_at_head(method, response.status()) {
-        if places.is_some() {
+        if rules.is_some() {
             // What a GET would get is edited, and may have another length.
             rewrite::no_longer_exact(response.headers_mut());
         }
@@ -233,14 +238,14 @@ async fn look(
             Source::Empty
         }));
     }
-    let Some(places) = places else {
+    let Some(rules) = rules else {
         return Ok(response.map(|body| Source::whole(body, lease)));
     };
-    let rewriter = Rewriter::new(places, worker.clone(), base);
+    let rewriter = Rewriter::new(rules, worker.clone(), base);
     let body_timeout = worker.config().upstream.body_timeout;
-    exchange.held_back();
+    record.held_back();
     let looked = Box::pin(rewrite::look(response, lease, rewriter, body_timeout)).await?;
-    exchange.passed_on(looked.status());
+    record.passed_on(looked.status());
     Ok(looked.map(|looked| Source::Looked(Box::new(looked))))
 }
 
@@ -251,27 +256,27 @@ fn ends_at_head(method: &Method, status: StatusCode) -> bool {
 
 /// An answer of the gateway's own; to HEAD it ends with its head (RFC 9110 §9.3.2), over HTTP/2 too, where hyper would
 /// send a body.
-fn own(mut response: Response<Bytes>, method: &Method, exchange: Exchange) -> Response<Answer> {
+fn own(mut response: Response<Bytes>, method: &Method, record: RequestRecord) -> Response<Answer> {
     if method == Method::HEAD {
         let length = HeaderValue::from(response.body().len());
         response.headers_mut().insert(CONTENT_LENGTH, length);
         response.body_mut().clear();
     }
-    response.map(|body| Answer::own(body, exchange))
+    response.map(|body| Answer::own(body, record))
 }
 
-fn refuse(refusal: &Refusal, mut exchange: Exchange) -> (Response<Bytes>, Exchange) {
+fn refuse(refusal: &Refusal, mut record: RequestRecord) -> (Response<Bytes>, RequestRecord) {
     let (status, code) = refusal.status_and_code();
     if let Refusal::RateLimitExceeded { limit, .. }
     | Refusal::BudgetSpent { budget: limit, .. }
     | Refusal::Overloaded(limit) = refusal
     {
-        exchange.refused_by(limit);
+        record.refused_by(limit);
     }
     if *refusal == Refusal::CallerLeft {
-        exchange.caller_left();
+        record.caller_left();
     }
-    let request_id = exchange.request_id_text();
+    let request_id = record.request_id_text();
     match refusal {
         Refusal::CredentialsRefused => error!(request_id, code, "{refusal}"),
         // That of a host that is none of Box's is between it and the program.
@@ -284,6 +289,6 @@ fn refuse(refusal: &Refusal, mut exchange: Exchange) -> (Response<Bytes>, Exchan
     if *refusal == Refusal::OriginNotAllowed {
         cors::mark_refused(response.headers_mut());
     }
-    exchange.gateway_answered(status, Some(code));
-    (response, exchange)
+    record.gateway_answered(status, Some(code));
+    (response, record)
 }

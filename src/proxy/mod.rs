@@ -1,6 +1,8 @@
 //! One request, from its head to the last byte of the answer.
 
 pub mod handler; // the whole way, on one screen
+pub mod process; // what outlives a configuration
+pub mod gateway; // what is made from one
 pub mod worker; // what each stage may need
 pub mod connect; // may this tunnel be opened?
 pub mod forward_proxy; // what all tunnels share

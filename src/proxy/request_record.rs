@@ -16,8 +16,10 @@ use crate::access::caller::Caller;
 use crate::access::cors::Reader;
 use crate::http::host::Host;
 use crate::http::{headers, host};
-use crate::limits::limiter::Admission;
+use crate::limits::limiter::Permit;
+use crate::oauth::identity::IdentityId;
 use crate::proxy::worker::Worker;
+use crate::routing::app::AppId;
 use crate::routing::box_hosts::Named;
 use crate::routing::{box_hosts, route};
 use crate::telemetry::log::LogFormat;
@@ -39,7 +41,7 @@ pub enum End {
 }
 
 /// One request under way.
-pub struct Exchange {
+pub struct RequestRecord {
     worker: Rc<Worker>,
     started: Instant,
     method: Method,
@@ -48,12 +50,12 @@ pub struct Exchange {
     request_id: HeaderValue,
     trace_id: Option<String>,
     /// Places in the configuration.
-    app: Option<usize>,
-    identity: Option<usize>,
+    app: Option<AppId>,
+    identity: Option<IdentityId>,
     /// Logged in place of the path, where the URL itself is a credential.
     template: Option<String>,
     /// A page wrote the path, and nobody has admitted the page: it would have the log to write to.
-    untold: bool,
+    path_hidden: bool,
     reader: Reader,
     upload: Option<Rc<Progress>>,
     /// Of a blind tunnel.
@@ -73,7 +75,7 @@ pub struct Exchange {
     left: bool,
 }
 
-impl Exchange {
+impl RequestRecord {
     /// Begins the record of a request that has just come.
     pub fn begin(worker: Rc<Worker>, method: Method, uri: Uri, headers: &HeaderMap, caller: &Caller) -> Self {
         Self {
@@ -91,7 +93,7 @@ impl Exchange {
                 },
                 Some(inside) => route::template_at(&inside.named, uri.path()),
             },
-            untold: false,
+            path_hidden: false,
             reader: Reader::NoPage,
             upload: None,
             bytes_in: 0,
@@ -127,7 +129,7 @@ impl Exchange {
     }
 
     /// The app was chosen.
-    pub fn set_app(&mut self, app: usize, identity: usize) {
+    pub fn set_app(&mut self, app: AppId, identity: IdentityId) {
         (self.app, self.identity) = (Some(app), Some(identity));
     }
 
@@ -137,13 +139,13 @@ impl Exchange {
     }
 
     /// A page sent the request: its path is not logged unless the page is admitted.
-    pub fn is_of_a_page(&mut self) {
-        self.untold = true;
+    pub fn hide_path(&mut self) {
+        self.path_hidden = true;
     }
 
     /// It was judged who may read the answer.
-    pub fn admit(&mut self, reader: Reader) {
-        (self.untold, self.reader) = (false, reader);
+    pub fn set_cors_reader(&mut self, reader: Reader) {
+        (self.path_hidden, self.reader) = (false, reader);
     }
 
     /// Who may read the answer.
@@ -162,9 +164,9 @@ impl Exchange {
     }
 
     /// It may go to Box.
-    pub fn admitted(&mut self, admission: &Admission) {
-        self.waited += admission.waited;
-        admission.shadow.iter().for_each(|limit| self.shadow(Some(limit)));
+    pub fn set_permit(&mut self, permit: &Permit) {
+        self.waited += permit.waited;
+        permit.shadow.iter().for_each(|limit| self.shadow(Some(limit)));
     }
 
     /// A limit or budget would have said no, were it enforced.
@@ -241,13 +243,16 @@ impl Exchange {
         let worker = &self.worker;
         let text = |text: &'static str| Some(Value::Text(text));
         let by = self.answered_by.as_str();
-        let path = if self.untold { "-" } else { self.template.as_deref().unwrap_or(self.uri.path()) };
+        let path = if self.path_hidden { "-" } else { self.template.as_deref().unwrap_or(self.uri.path()) };
         [
             ("request_id", Some(Value::Text(self.request_id_text()))),
             ("trace_id", self.trace_id.as_deref().map(Value::Text)),
             ("client", Some(Value::Owned(self.client.to_string()))),
-            ("app", self.app.and_then(|app| worker.app_name(app)).map(Value::Text)),
-            ("identity", self.identity.and_then(|identity| worker.identity_name(identity)).map(Value::Text)),
+            ("app", self.app.and_then(|app| worker.gateway().app_name(app)).map(Value::Text)),
+            (
+                "identity",
+                self.identity.and_then(|identity| worker.gateway().identity_name(identity)).map(Value::Text),
+            ),
             ("method", Some(Value::Text(self.method.as_str()))),
             ("path", Some(Value::Text(path))),
             ("status", Some(Value::Number(u64::from(metrics::status(self.status))))),
@@ -296,7 +301,7 @@ enum Value<'a> {
     Millis(Duration),
 }
 
-impl Drop for Exchange {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
         let total = self.worker.clock().mono().saturating_duration_since(self.started);
         if self.end == End::CallerLeft && !self.left && self.worker.is_cut_off() {
@@ -304,7 +309,12 @@ impl Drop for Exchange {
             // No status was sent; this is what a caller that comes too late would get.
             self.status.get_or_insert(StatusCode::SERVICE_UNAVAILABLE);
         }
-        let labels = Labels::new(self.app, &self.method, metrics::status(self.status), self.answered_by);
+        let labels = Labels::new(
+            self.app.map(AppId::index),
+            &self.method,
+            metrics::status(self.status),
+            self.answered_by,
+        );
         self.worker.tally().request(labels, total, self.box_time);
         match self.worker.access().format() {
             None => {}

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::http::headers;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
 use crate::limits::concurrency::Guard;
-use crate::proxy::request_record::{End, Exchange};
+use crate::proxy::request_record::{End, RequestRecord};
 use crate::proxy::rewrite::Looked;
 use crate::proxy::upstream_request::LONG_ANSWER;
 use crate::proxy::worker::Worker;
@@ -30,7 +30,7 @@ pub enum Answer {
         /// What is left of it.
         body: Bytes,
         /// The record; `None`: it goes on in a tunnel.
-        exchange: Option<Exchange>,
+        record: Option<RequestRecord>,
     },
     /// Box's.
     Streamed(Streamed),
@@ -136,7 +136,7 @@ pub struct Streamed {
     source: Source,
     /// What is left of a frame that is handed on in pieces.
     rest: Bytes,
-    exchange: Exchange,
+    record: RequestRecord,
     /// Given up with the answer's end.
     upload: Option<KeepSending>,
     body_timeout: Duration,
@@ -176,17 +176,17 @@ impl Error for Broken {}
 
 impl Answer {
     /// An answer of the gateway's own.
-    pub fn own(body: Bytes, mut exchange: Exchange) -> Self {
+    pub fn own(body: Bytes, mut record: RequestRecord) -> Self {
         // hyper does not ask for it.
         if body.is_empty() {
-            exchange.ended(End::Complete);
+            record.ended(End::Complete);
         }
-        Self::Own { body, exchange: Some(exchange) }
+        Self::Own { body, record: Some(record) }
     }
 
     /// The answer to a CONNECT whose record goes on.
     pub fn begin_of_tunnel() -> Self {
-        Self::Own { body: Bytes::new(), exchange: None }
+        Self::Own { body: Bytes::new(), record: None }
     }
 
     /// The next frame, with at most so many bytes.
@@ -197,12 +197,12 @@ impl Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self {
             Self::Own { body, .. } if body.is_empty() => Poll::Ready(None),
-            Self::Own { body, exchange } => {
+            Self::Own { body, record } => {
                 let piece = body.split_to(most.min(body.len()));
-                if let Some(exchange) = exchange {
-                    exchange.sent(piece.len());
+                if let Some(record) = record {
+                    record.sent(piece.len());
                     if body.is_empty() {
-                        exchange.ended(End::Complete);
+                        record.ended(End::Complete);
                     }
                 }
                 Poll::Ready(Some(Ok(Frame::data(piece))))
@@ -212,7 +212,7 @@ impl Answer {
     }
 
     /// Box's answer.
-    pub fn streamed(source: Source, exchange: Exchange, stream: Stream) -> Self {
+    pub fn streamed(source: Source, record: RequestRecord, stream: Stream) -> Self {
         let Stream { upload, body_timeout, poll_of, slots } = stream;
         let stopping = poll_of.map(|worker| {
             let stopping: Pin<Box<dyn Future<Output = ()>>> =
@@ -221,7 +221,7 @@ impl Answer {
         });
         let (rest, waiting, stalled) = (Bytes::new(), None, None);
         let mut streamed =
-            Streamed { source, rest, exchange, upload, body_timeout, waiting, stalled, stopping, slots };
+            Streamed { source, rest, record, upload, body_timeout, waiting, stalled, stopping, slots };
         streamed.finish_at_end();
         Self::Streamed(streamed)
     }
@@ -247,7 +247,7 @@ impl Streamed {
     fn finish(&mut self) {
         self.slots = None;
         self.upload = None;
-        self.exchange.ended(End::Complete);
+        self.record.ended(End::Complete);
         if let Source::Whole { lease, .. } = &mut self.source
             && let Some(lease) = lease.take()
         {
@@ -297,13 +297,13 @@ impl Streamed {
             Poll::Ready(Some(Err(_))) if self.is_callers_fault() => Broken::Caller,
             Poll::Ready(Some(Err(broken))) => Broken::Box(broken),
         };
-        let request_id = self.exchange.request_id_text();
+        let request_id = self.record.request_id_text();
         match &broken {
             Broken::Caller => {}
             Broken::Stopping => info!(request_id, "{broken}"),
             Broken::Box(_) | Broken::Stalled => warn!(request_id, "{broken}"),
         }
-        self.exchange.ended(match &broken {
+        self.record.ended(match &broken {
             Broken::Caller => End::CallerLeft,
             Broken::Stopping => End::Stopped,
             Broken::Box(_) | Broken::Stalled => End::BoxBroke,
@@ -314,7 +314,7 @@ impl Streamed {
     fn piece(&mut self, most: usize) -> Frame<Bytes> {
         let piece =
             if self.rest.len() > most { self.rest.split_to(most) } else { std::mem::take(&mut self.rest) };
-        self.exchange.sent(piece.len());
+        self.record.sent(piece.len());
         self.finish_at_end();
         Frame::data(piece)
     }

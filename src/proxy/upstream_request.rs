@@ -14,14 +14,16 @@ use crate::http::error::Refusal;
 use crate::http::headers::{self, BodyFields};
 use crate::http::target;
 use crate::limits::limiter::Request;
+use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::Token;
 use crate::proxy::rewrite;
 use crate::proxy::rewrite::json_stream::Node;
 use crate::proxy::worker::Worker;
 use crate::routing::app::App;
+use crate::routing::app::AppId;
 use crate::routing::operation_class::Class;
 use crate::routing::route::{Access, Destination};
-use crate::upstream::pool::{Origin, Protocol};
+use crate::upstream::pool::{HostPool, Protocol};
 use crate::upstream::request_body::{Attempt, Upload};
 
 /// Box works on moves and deletions of large folders for up to 600 s (OpenAPI, `PUT` and `DELETE /folders/{id}`) and
@@ -29,9 +31,9 @@ use crate::upstream::request_body::{Attempt, Upload};
 pub const LONG_ANSWER: Duration = Duration::from_secs(660);
 
 /// A request as it goes to Box, but for its token.
-pub struct Outbound {
+pub struct UpstreamRequest {
     /// The pool of the host.
-    pub origin: Rc<Origin>,
+    pub origin: Rc<HostPool>,
     /// As the caller sent it.
     pub method: Method,
     /// Path and query.
@@ -41,13 +43,13 @@ pub struct Outbound {
     /// The body.
     pub upload: Upload,
     /// Whose token goes along; `None`: none does.
-    pub identity: Option<usize>,
+    pub identity: Option<IdentityId>,
     /// The operation may take Box minutes.
     pub long: bool,
     /// The answer is content of any size from a download host.
     pub bulk: bool,
     /// What of the answer is not for the caller as it is.
-    pub places: Option<&'static Node>,
+    pub rewrite_rules: Option<&'static Node>,
     /// Whose call of Box's API it is; `None`: it is none that a plan licenses.
     pub call: Option<Call>,
 }
@@ -56,14 +58,14 @@ pub struct Outbound {
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
     /// Place in the configuration.
-    pub app: usize,
+    pub app: AppId,
     /// Place in the configuration.
-    pub identity: usize,
+    pub identity: IdentityId,
     /// Of the operation.
     pub class: Class,
 }
 
-impl Outbound {
+impl UpstreamRequest {
     /// Everything of a request but its token.
     ///
     /// # Errors
@@ -84,12 +86,12 @@ impl Outbound {
         let mut for_box = headers::to_box(&head.headers, &app.forward_headers, framing);
         worker.tally().fields_dropped(for_box.dropped);
         if to.access != Access::Token {
-            for name in &headers::OF_WHO_ASKS {
+            for name in &headers::IDENTITY_HEADERS {
                 for_box.fields.remove(name);
             }
         }
-        let places = rewrite::places(request.operation);
-        if places.is_some() {
+        let rewrite_rules = rewrite::rewrite_rules(request.operation);
+        if rewrite_rules.is_some() {
             headers::ask_for_plain(&mut for_box.fields);
         }
         let Request { app, identity, class, .. } = *request;
@@ -104,7 +106,7 @@ impl Outbound {
             bulk: request.class == Class::Download && to.authority == worker.config().hosts.download
                 || to.access == Access::Presigned,
             call: to.counted.then_some(Call { app, identity, class }),
-            places,
+            rewrite_rules,
         })
     }
 

@@ -1,45 +1,28 @@
-//! What one worker thread holds: the gateway's shared parts, its own connections to Box and its own counters.
+//! What one worker thread holds: the process and the gateway, its own connections to Box and its own counters.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::access::admission::Admission;
 use crate::config::Config;
-use crate::limits::budget::spending::Ledger;
-use crate::limits::limiter::Throttle;
+use crate::limits::budget::spending::BudgetLedger;
+use crate::limits::limiter::Limiter;
 use crate::net::clock::Clock;
 use crate::net::connection_limit::ConnectionLimit;
+use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::Tokens;
 use crate::proxy::forward_proxy::ForwardProxy;
+use crate::proxy::gateway::Gateway;
+use crate::proxy::process::Process;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Tally;
 use crate::upstream::pool::Upstream;
 
-/// What all workers share; nothing in it changes but through its own atomics.
-pub struct Shared {
-    /// As checked.
-    pub config: Config,
-    /// By the identities' places.
-    pub tokens: Vec<Arc<Tokens>>,
-    /// The time.
-    pub clock: Clock,
-    /// Where access lines go.
-    pub access: AccessLog,
-    /// Calls of Box's API, and what is left of them.
-    pub ledger: Ledger,
-    /// What can hold a request back.
-    pub throttle: Throttle,
-    /// For programs that use the gateway as their proxy.
-    pub forward_proxy: Option<Arc<ForwardProxy>>,
-    /// Of callers' connections.
-    pub connection_limit: Arc<ConnectionLimit>,
-}
-
 /// One worker's own.
 pub struct Worker {
-    shared: Arc<Shared>,
+    process: Arc<Process>,
+    gateway: Arc<Gateway>,
     upstream: Upstream,
     tally: Tally,
     stopping: Cell<bool>,
@@ -49,9 +32,10 @@ pub struct Worker {
 
 impl Worker {
     /// Assembles a worker.
-    pub fn new(shared: Arc<Shared>, upstream: Upstream, tally: Tally) -> Self {
+    pub fn new(process: Arc<Process>, gateway: Arc<Gateway>, upstream: Upstream, tally: Tally) -> Self {
         Self {
-            shared,
+            process,
+            gateway,
             upstream,
             tally,
             stopping: Cell::new(false),
@@ -84,14 +68,19 @@ impl Worker {
         }
     }
 
+    /// What is made from the configuration.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
     /// The configuration.
     pub fn config(&self) -> &Config {
-        &self.shared.config
+        &self.gateway.config
     }
 
     /// The tokens of an identity.
-    pub fn tokens(&self, identity: usize) -> Option<&Arc<Tokens>> {
-        self.shared.tokens.get(identity)
+    pub fn tokens(&self, identity: IdentityId) -> Option<&Arc<Tokens>> {
+        self.gateway.tokens(identity)
     }
 
     /// This worker's way to Box.
@@ -106,51 +95,31 @@ impl Worker {
 
     /// The time.
     pub fn clock(&self) -> &Clock {
-        &self.shared.clock
+        &self.process.clock
     }
 
     /// Where access lines go.
     pub fn access(&self) -> &AccessLog {
-        &self.shared.access
+        &self.process.access
     }
 
     /// Calls of Box's API, and what is left of them.
-    pub fn ledger(&self) -> &Ledger {
-        &self.shared.ledger
+    pub fn ledger(&self) -> &BudgetLedger {
+        &self.gateway.ledger
     }
 
     /// What can hold a request back.
-    pub fn throttle(&self) -> &Throttle {
-        &self.shared.throttle
+    pub fn limiter(&self) -> &Limiter {
+        &self.gateway.limiter
     }
 
     /// Of callers' connections.
     pub fn connection_limit(&self) -> &Arc<ConnectionLimit> {
-        &self.shared.connection_limit
+        &self.process.connection_limit
     }
 
     /// For programs that use the gateway as their proxy; `None`: they cannot.
     pub fn forward_proxy(&self) -> Option<&Arc<ForwardProxy>> {
-        self.shared.forward_proxy.as_ref()
-    }
-
-    /// What callers' requests are held against.
-    pub fn admission(&self) -> Admission<'_> {
-        let config = self.config();
-        Admission {
-            listen: &config.listen,
-            trusted_proxies: &config.trusted_proxies,
-            proxied: self.shared.forward_proxy.as_ref().map(|_| &config.hosts),
-        }
-    }
-
-    /// An app's name by its place.
-    pub fn app_name(&self, app: usize) -> Option<&str> {
-        self.config().apps.iter().nth(app).map(|app| app.name.as_str())
-    }
-
-    /// An identity's name by its place.
-    pub fn identity_name(&self, identity: usize) -> Option<&str> {
-        self.config().identities.get(identity).map(|identity| identity.name.as_str())
+        self.gateway.forward_proxy.as_ref()
     }
 }

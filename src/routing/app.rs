@@ -12,9 +12,26 @@ use crate::http::host::{Host, HostList};
 use crate::http::origin::Claim;
 use crate::http::origin::OriginList;
 use crate::net::networks::Networks;
+use crate::oauth::identity::IdentityId;
 use crate::routing::app_key::{AppKeys, ShownKey};
-use crate::routing::operation::Rules;
+use crate::routing::operation::OperationPolicy;
 use crate::routing::proxy_user::ProxyUser;
+
+/// An app's number in its configuration; another configuration may give it to another app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AppId(usize);
+
+impl AppId {
+    /// The number in the order in which apps are asked, from 0.
+    pub fn new(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// In lists that have one entry for each app.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
 
 /// One app of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +40,8 @@ pub struct App {
     pub name: String,
     /// Base path: empty for `/`, else `/a/b` without a slash at the end.
     pub path: String,
-    /// The place of its identity in the configuration's list.
-    pub identity: usize,
+    /// Whose token its requests get.
+    pub identity: IdentityId,
     /// Only requests with one of these Host names; empty: any.
     pub hosts: HostList,
     /// Only callers from here; `None`: any.
@@ -36,7 +53,7 @@ pub struct App {
     /// A header that every request but a preflight must carry, with any value.
     pub require_header: Option<HeaderName>,
     /// What it may do.
-    pub rules: Rules,
+    pub rules: OperationPolicy,
     /// Whom its `As-User` may name.
     pub as_user: AsUser,
     /// Request headers that pass to Box besides the built-in list.
@@ -159,12 +176,12 @@ impl Apps {
         Self(apps)
     }
 
-    /// In the order in which they are asked; an app's place is its index.
+    /// In the order in which they are asked; an app's number is its index.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &App> {
         self.0.iter()
     }
 
-    /// The app that a request means, its place, and the path below the app's own. A request that names one of Box's
+    /// The app that a request means, its number, and the path below the app's own. A request that names one of Box's
     /// hosts itself means the app that its program names, else it is chosen as for the path `/`.
     ///
     /// # Errors
@@ -175,7 +192,7 @@ impl Apps {
         of: Way<'_>,
         claim: Claim<'_>,
         key: ShownKey<'_>,
-    ) -> Result<(usize, &App, &'p str), Refusal> {
+    ) -> Result<(AppId, &App, &'p str), Refusal> {
         let Way { host, client, .. } = of;
         if !of.names_box {
             return self.choose_by_path(path, host, client, claim, key);
@@ -183,17 +200,17 @@ impl Apps {
         // The path is Box's.
         match of.user {
             Some(user) => {
-                let (place, app) = self.named(user, client, claim)?;
+                let (id, app) = self.named(user, client, claim)?;
                 // A key that is shown must be right, even where none is needed.
                 match (key, &app.keys) {
                     (ShownKey::Key(shown), Some(keys)) if keys.contain(shown) => {}
                     (ShownKey::Key(_), _) => return Err(Refusal::KeyMissing),
                     (ShownKey::Nothing | ShownKey::NotNeeded, _) => {}
                 }
-                Ok((place, app, path))
+                Ok((id, app, path))
             }
             None => match self.choose_by_path("/", host, client, claim, key) {
-                Ok((place, app, _)) => Ok((place, app, path)),
+                Ok((id, app, _)) => Ok((id, app, path)),
                 Err(Refusal::NoSuchApp) => Err(Refusal::NoAppForProxy),
                 Err(refusal) => Err(refusal),
             },
@@ -207,9 +224,9 @@ impl Apps {
         client: IpAddr,
         claim: Claim<'_>,
         key: ShownKey<'_>,
-    ) -> Result<(usize, &App, &'p str), Refusal> {
+    ) -> Result<(AppId, &App, &'p str), Refusal> {
         let mut refusal = Refusal::NoSuchApp;
-        for (place, app) in self.0.iter().enumerate() {
+        for (id, app) in self.0.iter().enumerate() {
             let Some(rest) = app.below(path) else { continue };
             if !app.hosts.is_empty() && !app.hosts.lists(host) {
                 continue;
@@ -235,7 +252,7 @@ impl Apps {
                 refusal = Refusal::OriginNotAllowed;
                 continue;
             }
-            return Ok((place, app, rest));
+            return Ok((AppId(id), app, rest));
         }
         Err(refusal)
     }
@@ -245,7 +262,7 @@ impl Apps {
         self.0.iter().all(|app| app.keys.is_some())
     }
 
-    /// The app of this name and its place; for a program that names the app itself, whatever its path and hosts.
+    /// The app of this name and its number; for a program that names the app itself, whatever its path and hosts.
     ///
     /// # Errors
     /// There is none of the name, or its key, sources or origins do not hold.
@@ -254,9 +271,9 @@ impl Apps {
         user: &ProxyUser,
         client: IpAddr,
         claim: Claim<'_>,
-    ) -> Result<(usize, &App), Refusal> {
+    ) -> Result<(AppId, &App), Refusal> {
         let found = self.0.iter().enumerate().find(|(_, app)| app.name == user.app);
-        let (place, app) = found.ok_or(Refusal::ProxyAuthenticationRequired(
+        let (id, app) = found.ok_or(Refusal::ProxyAuthenticationRequired(
             "No app here has the name that Proxy-Authorization gives, as in http://APP:KEY@HOST:PORT.",
         ))?;
         // Some programs send a password in any case: an app without a key does not look at it.
@@ -271,7 +288,7 @@ impl Apps {
         if !claim.fits(&app.origins) {
             return Err(Refusal::OriginNotAllowed);
         }
-        Ok((place, app))
+        Ok((AppId(id), app))
     }
 }
 
@@ -291,13 +308,13 @@ mod tests {
         App {
             name: name.into(),
             path: path.into(),
-            identity: 0,
+            identity: IdentityId::new(0),
             hosts: list,
             sources: (!sources.is_empty()).then_some(networks),
             keys: None,
             origins: OriginList::default(),
             require_header: None,
-            rules: Rules::new(vec![Pattern::everything()], vec![]),
+            rules: OperationPolicy::new(vec![Pattern::everything()], vec![]),
             as_user: AsUser::Only(vec![]),
             forward_headers: vec![],
             follow_downloads: Redirects::Follow,

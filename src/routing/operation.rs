@@ -1,7 +1,7 @@
 //! Operations: may this app do this?
 //!
 //! An operation is the method and the `/2.0/…` path that are left when the app's path and `/api` are taken off.
-//! Rules speak of operations, so that no other spelling of a URL escapes them: `allow` matches the path byte for
+//! OperationPolicy speak of operations, so that no other spelling of a URL escapes them: `allow` matches the path byte for
 //! byte, as it is forwarded; `deny` also holds in other case, with trailing slashes, with `;parameters` and with
 //! percent-encoding, since Box may read all of these as the same resource.
 
@@ -66,12 +66,12 @@ impl Spelled<'_> {
 
 /// What an app may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
+pub struct OperationPolicy {
     allow: Vec<Pattern>,
     deny: Vec<Pattern>,
 }
 
-impl Rules {
+impl OperationPolicy {
     /// `deny` wins over `allow`; an empty `allow` allows nothing.
     pub fn new(allow: Vec<Pattern>, deny: Vec<Pattern>) -> Self {
         Self { allow, deny }
@@ -288,12 +288,12 @@ mod tests {
 
     use super::*;
 
-    fn rules(allow: &[&str], deny: &[&str]) -> Rules {
+    fn rules(allow: &[&str], deny: &[&str]) -> OperationPolicy {
         let read = |list: &[&str]| list.iter().map(|text| Pattern::parse(text).unwrap()).collect();
-        Rules::new(read(allow), read(deny))
+        OperationPolicy::new(read(allow), read(deny))
     }
 
-    fn ok(rules: &Rules, method: &str, path: &str) -> bool {
+    fn ok(rules: &OperationPolicy, method: &str, path: &str) -> bool {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         rules.check(Operation { method: &method, path }).is_ok()
     }

@@ -280,8 +280,7 @@ fn serve_tunnel(
     Box::pin(async move {
         // Counted on until the tunnel's end, where a connection holds more than one.
         let _counted = opened.counted;
-        let served =
-            tunnel::serve(&worker, &connections, socket, opened.tunnel, opened.exchange, caller).await;
+        let served = tunnel::serve(&worker, &connections, socket, opened.tunnel, opened.record, caller).await;
         if let Served::Inside { socket, caller, agreed } = served {
             serve(worker, connections, socket, caller, agreed).await;
         }

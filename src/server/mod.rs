@@ -16,9 +16,9 @@ use tracing::{info, warn};
 
 use crate::admin;
 use crate::config::{Config, ProxyCertificate};
-use crate::limits::budget::spending::Ledger;
+use crate::limits::budget::spending::BudgetLedger;
 use crate::limits::budget::writer;
-use crate::limits::limiter::Throttle;
+use crate::limits::limiter::Limiter;
 use crate::limits::redis::replicas::{self, Replicas, Settings};
 use crate::net::ca_chain::CaChain;
 use crate::net::certificate_authority::CertificateAuthority;
@@ -34,7 +34,9 @@ use crate::oauth::http_client::token_client;
 use crate::oauth::token_cache::Tokens;
 use crate::proxy::blind_tunnel::{BlindTunnels, LOOK_UPS};
 use crate::proxy::forward_proxy::{Certificates, ForwardProxy};
-use crate::proxy::worker::{Shared, Worker};
+use crate::proxy::gateway::Gateway;
+use crate::proxy::process::Process;
+use crate::proxy::worker::Worker;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::connector::Connector;
@@ -119,28 +121,21 @@ impl Bound {
             .map_err(|error| io::Error::other(format!("[state] dir: {error}")))?;
         let apps = config.apps.iter().map(|app| app.name.as_str().into()).collect();
         let identities = config.identities.iter().map(|identity| identity.name.as_str().into()).collect();
-        let ledger = Ledger::new(config.budgets.clone(), apps, identities, book, clock.wall());
+        let ledger = BudgetLedger::new(config.budgets.clone(), apps, identities, book, clock.wall());
         let replicas = replicas(&config, &trust)?;
-        let throttle = Throttle::new(config.limiter(), clock.clone(), replicas.clone());
+        let limiter = Limiter::new(config.limiter(), clock.clone(), replicas.clone());
         let own = OwnListeners::new(callers.iter().chain(&operators).filter_map(Listener::tcp_address));
         let proxies = proxy_matcher(&config.upstream.proxy);
         let grant = Arc::new(Grant::new(client, config.hosts.token_url.clone(), proxies, own.clone()));
         let forward_proxy = forward_proxy(&config, own.clone(), &room, &clock)?;
         let limit = Arc::new(ConnectionLimit::default());
-        let shared = Arc::new(Shared {
-            config,
-            tokens: tokens.clone(),
-            clock,
-            access,
-            ledger,
-            throttle,
-            forward_proxy,
-            connection_limit: limit.clone(),
-        });
+        let connection_limit = limit.clone();
+        let process = Arc::new(Process { clock, access, connection_limit });
+        let gateway = Arc::new(Gateway { config, tokens: tokens.clone(), ledger, limiter, forward_proxy });
 
         let mut tasks = JoinSet::new();
-        if let Some(proxy) = shared.forward_proxy.clone() {
-            let clock = shared.clock.clone();
+        if let Some(proxy) = gateway.forward_proxy.clone() {
+            let clock = process.clock.clone();
             tasks.spawn(async move {
                 loop {
                     clock.sleep_until(clock.now().after(MAINTENANCE)).await;
@@ -170,15 +165,16 @@ impl Bound {
         let mut workers = Vec::with_capacity(count);
         for number in 0..count {
             let tally = metrics.add_worker();
-            let (shared, trust, draining) = (shared.clone(), trust.clone(), draining.clone());
+            let (process, gateway) = (process.clone(), gateway.clone());
+            let (trust, draining) = (trust.clone(), draining.clone());
             let (room, own) = (room.clone(), own.clone());
             workers.push(WorkerThread::start(number, draining, move || {
-                let upstream = &shared.config.upstream;
+                let upstream = &gateway.config.upstream;
                 let connector = Connector::new(&trust, upstream.connector(), room, own);
-                let hosts = &shared.config.hosts;
+                let hosts = &gateway.config.hosts;
                 let authorities = [&hosts.api, &hosts.upload, &hosts.download].into_iter();
                 let upstream = Upstream::new(connector, upstream.pool_idle_timeout, authorities);
-                Worker::new(shared, upstream, tally())
+                Worker::new(process, gateway, upstream, tally())
             })?);
         }
         let shares = Shares::of_free(max_connections);
@@ -192,7 +188,7 @@ impl Bound {
         }
         limit.set_most(shares.callers);
         let draining = AtomicBool::new(false);
-        let overview = Arc::new(admin::Overview { shared, metrics, draining });
+        let overview = Arc::new(admin::Overview { process, gateway, metrics, draining });
         for listener in operators {
             tasks.spawn(admin::serve(listener, overview.clone()));
         }

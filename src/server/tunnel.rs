@@ -23,7 +23,7 @@ use crate::access::caller::Inside;
 use crate::net::descriptors::Room;
 use crate::net::relay::{Relayed, Side, relay};
 use crate::proxy::connect::Tunnel;
-use crate::proxy::request_record::{End, Exchange};
+use crate::proxy::request_record::{End, RequestRecord};
 use crate::proxy::worker::Worker;
 
 /// A blind tunnel in which nothing has moved for so long has nothing under way that a drain would wait for.
@@ -115,19 +115,19 @@ pub(super) enum Served {
     },
 }
 
-/// Shakes hands in a tunnel to Box; serves any other to its end. `exchange`: the record of a blind one.
+/// Shakes hands in a tunnel to Box; serves any other to its end. `record`: the record of a blind one.
 pub(super) async fn serve(
     worker: &Worker,
     connections: &Connections,
     socket: Rewound,
     tunnel: Tunnel,
-    exchange: Option<Exchange>,
+    record: Option<RequestRecord>,
     caller: Caller,
 ) -> Served {
     match tunnel {
         Tunnel::Box(inside) => handshake(worker, connections, socket, inside, caller).await,
         Tunnel::Blind(stream, room) => {
-            let record = Record { exchange, relayed: Relayed::new() };
+            let record = Record { record, relayed: Relayed::new() };
             blind(worker, connections, socket, (stream, room), record).await;
             Served::Ended
         }
@@ -201,22 +201,22 @@ fn is_mistrust(error: &io::Error) -> bool {
 
 /// The record of a blind tunnel, which tells what was copied however the tunnel ends.
 struct Record {
-    exchange: Option<Exchange>,
+    record: Option<RequestRecord>,
     relayed: Relayed,
 }
 
 impl Record {
     fn ended(&mut self, end: End) {
-        if let Some(exchange) = &mut self.exchange {
-            exchange.ended(end);
+        if let Some(record) = &mut self.record {
+            record.ended(end);
         }
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if let Some(exchange) = &mut self.exchange {
-            exchange.relayed(self.relayed.forth.get(), self.relayed.back.get());
+        if let Some(record) = &mut self.record {
+            record.relayed(self.relayed.forth.get(), self.relayed.back.get());
         }
     }
 }

@@ -75,7 +75,7 @@ const READY: Duration = Duration::from_millis(200);
 const MOST_CONNECTIONS: usize = 64;
 
 /// One authority of Box and this worker's connections to it.
-pub struct Origin {
+pub struct HostPool {
     authority: Authority,
     host: HeaderValue,
     server_name: ServerName<'static>,
@@ -143,7 +143,7 @@ pub struct Lease(Leased);
 
 enum Leased {
     Http1 {
-        origin: Rc<Origin>,
+        origin: Rc<HostPool>,
         sender: http1::SendRequest<Attempt>,
     },
     /// Held for its `Drop` alone.
@@ -200,9 +200,9 @@ pub struct Upstream {
     connector: Rc<Connector>,
     idle_timeout: Duration,
     /// Of the configured authorities.
-    origins: Vec<Rc<Origin>>,
+    origins: Vec<Rc<HostPool>>,
     /// Of others that Box's answers named; the most recently used is last.
-    named: RefCell<Vec<Rc<Origin>>>,
+    named: RefCell<Vec<Rc<HostPool>>>,
 }
 
 impl Upstream {
@@ -213,25 +213,25 @@ impl Upstream {
         authorities: impl Iterator<Item = &'a Authority>,
     ) -> Self {
         let connector = Rc::new(connector);
-        let mut origins: Vec<Rc<Origin>> = Vec::new();
+        let mut origins: Vec<Rc<HostPool>> = Vec::new();
         for authority in authorities {
             if !origins.iter().any(|origin| origin.authority == *authority) {
-                origins.extend(Origin::new(authority.clone(), connector.clone()).map(Rc::new));
+                origins.extend(HostPool::new(authority.clone(), connector.clone()).map(Rc::new));
             }
         }
         Self { connector, idle_timeout, origins, named: RefCell::default() }
     }
 
     /// The pool of an authority that is known to be Box's. `None`: it is no host name.
-    pub fn origin(&self, authority: &Authority) -> Option<Rc<Origin>> {
-        let is = |origin: &&Rc<Origin>| origin.authority == *authority;
+    pub fn origin(&self, authority: &Authority) -> Option<Rc<HostPool>> {
+        let is = |origin: &&Rc<HostPool>| origin.authority == *authority;
         if let Some(origin) = self.origins.iter().find(is) {
             return Some(origin.clone());
         }
         let mut named = self.named.borrow_mut();
         let origin = match named.iter().position(|origin| origin.authority == *authority) {
             Some(place) => named.remove(place),
-            None => Rc::new(Origin::new(authority.clone(), self.connector.clone())?),
+            None => Rc::new(HostPool::new(authority.clone(), self.connector.clone())?),
         };
         if named.len() >= MOST_NAMED {
             named.remove(0);
@@ -243,7 +243,7 @@ impl Upstream {
     /// Sends a request whose URI is path and query alone.
     pub async fn send(
         &self,
-        origin: &Rc<Origin>,
+        origin: &Rc<HostPool>,
         mut request: Request<Attempt>,
         protocol: Protocol,
     ) -> Result<(Response<IncomingBody>, Lease), SendError> {
@@ -282,7 +282,7 @@ impl Upstream {
 
     /// Waits for a connection that all who need one share. It is a task of its own: a caller that leaves does not
     /// throw the handshake away.
-    async fn connect_shared(&self, origin: &Rc<Origin>) -> Result<(), SendError> {
+    async fn connect_shared(&self, origin: &Rc<HostPool>) -> Result<(), SendError> {
         let waiting = origin.shared.borrow().clone();
         let mut outcome = match waiting {
             Some(outcome) => outcome,
@@ -312,7 +312,7 @@ impl Upstream {
     /// `None` where the connection turned out to speak HTTP/2; it is in the pool then.
     async fn connect_http1(
         &self,
-        origin: &Rc<Origin>,
+        origin: &Rc<HostPool>,
         http1_only: bool,
     ) -> Result<Option<http1::SendRequest<Attempt>>, SendError> {
         // Boxed: a handshake is rare and its state large, and the whole of a request's state is moved for each one.
@@ -367,7 +367,7 @@ enum Opened {
 
 async fn open(
     connector: &Connector,
-    origin: &Origin,
+    origin: &HostPool,
     http1_only: bool,
     make_room: impl FnOnce(),
 ) -> Result<Opened, ConnectError> {
@@ -444,7 +444,7 @@ fn incoming(mut response: Response<Incoming>, version: Version) -> Response<Inco
 
 type Sent = Result<(Response<IncomingBody>, Lease), Request<Attempt>>;
 
-impl Origin {
+impl HostPool {
     /// Host and, if not 443, port.
     pub fn authority(&self) -> &Authority {
         &self.authority

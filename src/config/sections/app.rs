@@ -12,10 +12,11 @@ use super::secret::{self, Surroundings};
 use super::{A_HOST_LIST, host_list, names, networks};
 use crate::http::host::HostList;
 use crate::http::origin::{self, OriginList};
+use crate::oauth::identity::IdentityId;
 use crate::routing::app::Redirects;
 use crate::routing::app::{App, AsUser};
 use crate::routing::app_key::AppKeys;
-use crate::routing::operation::{Pattern, Rules};
+use crate::routing::operation::{OperationPolicy, Pattern};
 
 /// All apps, and the places of the origins that they list.
 #[derive(Debug, Default)]
@@ -71,13 +72,13 @@ fn default_app(identities: &[String], follow: Redirects, notes: &mut Notes<'_>) 
     Some(App {
         name: "default".to_owned(),
         path: String::new(),
-        identity: 0,
+        identity: IdentityId::new(0),
         hosts: HostList::default(),
         sources: None,
         keys: None,
         origins: OriginList::default(),
         require_header: None,
-        rules: Rules::new(vec![Pattern::everything()], Vec::new()),
+        rules: OperationPolicy::new(vec![Pattern::everything()], Vec::new()),
         as_user: AsUser::Only(Vec::new()),
         forward_headers: Vec::new(),
         follow_downloads: follow,
@@ -110,7 +111,7 @@ fn app<'d>(
     let app = App {
         name: name.unwrap_or_default(),
         path: path.unwrap_or_default(),
-        identity: identity(written.identity.as_ref(), origin, identities, notes),
+        identity: IdentityId::new(identity(written.identity.as_ref(), origin, identities, notes)),
         hosts: host_list(
             &reader::list(written.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(),
             notes,
@@ -130,7 +131,7 @@ fn app<'d>(
             values::required_header,
             notes,
         ),
-        rules: Rules::new(
+        rules: OperationPolicy::new(
             patterns(written.allow.as_ref(), notes).unwrap_or_else(|| vec![Pattern::everything()]),
             patterns(written.deny.as_ref(), notes).unwrap_or_default(),
         ),
@@ -261,7 +262,7 @@ fn compare(apps: &[(Origin, App)], identities: &[String], notes: &mut Notes<'_>)
 }
 
 fn differences(a: &App, b: &App, identities: &[String]) -> Vec<String> {
-    let name = |app: &App| identities.get(app.identity).cloned().unwrap_or_default();
+    let name = |app: &App| identities.get(app.identity.index()).cloned().unwrap_or_default();
     let mut differences = Vec::new();
     if a.identity != b.identity {
         differences.push(format!("identity ({:?}, {:?})", name(a), name(b)));

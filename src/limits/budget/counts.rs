@@ -54,7 +54,7 @@ pub type Entry = ((Span, Account), u64);
 
 /// All counts.
 #[derive(Debug)]
-pub struct Book {
+pub struct CallCounts {
     counts: Mutex<BTreeMap<(Span, Account), Arc<AtomicU64>>>,
     alone: Mutex<BTreeMap<(Span, Account), Arc<Alone>>>,
     exact: Mutex<()>,
@@ -161,7 +161,7 @@ pub struct FileState {
     pub failing: AtomicBool,
 }
 
-impl Book {
+impl CallCounts {
     /// A book with these counts, begun at that time.
     pub fn new(since: Timestamp, entries: impl IntoIterator<Item = Entry>) -> Self {
         let counts = entries.into_iter().map(|(at, count)| (at, Arc::new(AtomicU64::new(count))));
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn a_budget_of_the_month_counts_what_was_spent_before_it_was_configured() {
         let entries = [((month("2026-11"), calls("a")), 3), ((month("2026-11"), calls("b")), 4)];
-        let book = Book::new(Timestamp::UNIX_EPOCH, entries);
+        let book = CallCounts::new(Timestamp::UNIX_EPOCH, entries);
         let used = |key, value: &str, span: &str| {
             let account = Account::Budget { name: "n".into(), key, value: value.into() };
             book.count(Span::read(span).unwrap(), account).load(Ordering::Relaxed)
@@ -288,7 +288,8 @@ mod tests {
     #[test]
     fn a_wrong_clock_takes_nothing_of_the_right_time_with_it() {
         let names = ["2026-09", "2026-10", "2026-11", "2026-11-25", "2099-01"];
-        let book = Book::new(Timestamp::UNIX_EPOCH, names.iter().map(|name| ((month(name), calls("a")), 1)));
+        let book =
+            CallCounts::new(Timestamp::UNIX_EPOCH, names.iter().map(|name| ((month(name), calls("a")), 1)));
         let left = || -> Vec<String> {
             let mut spans: Vec<String> =
                 book.entries().iter().map(|((span, _), _)| span.to_string()).collect();

@@ -12,15 +12,17 @@ use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::counts::{Account, Alone, Book};
+use super::counts::{Account, Alone, CallCounts};
 use super::definition::{Budget, Key, Period, WhenSpent};
 use super::period::{Span, timestamp};
+use crate::oauth::identity::IdentityId;
+use crate::routing::app::AppId;
 use crate::routing::operation_class::Class;
 
 mod shared;
 
 /// The counts as one configuration knows them: by the places of budgets, apps and identities.
-pub struct Ledger {
+pub struct BudgetLedger {
     /// Those that can refuse come first.
     budgets: Vec<Budget>,
     refusing: usize,
@@ -29,14 +31,14 @@ pub struct Ledger {
     /// By budget and key value, since the start: refused, or what would have been.
     refused: Vec<Vec<AtomicU64>>,
     page: ArcSwap<Page>,
-    book: Arc<Book>,
+    book: Arc<CallCounts>,
 }
 
-/// A call that was charged. Without [`Ledger::give_back`] it stays so.
+/// A call that was charged. Without [`BudgetLedger::give_back`] it stays so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spent {
-    app: usize,
-    identity: usize,
+    app: AppId,
+    identity: IdentityId,
     class: Class,
     at: Timestamp,
     would_refuse: Option<Arc<str>>,
@@ -140,14 +142,14 @@ struct Page {
     paid: Vec<AtomicU64>,
 }
 
-impl Ledger {
+impl BudgetLedger {
     /// A ledger over the book. `apps` and `identities`: their names by place. Several ledgers may stand over one
     /// book, as while one configuration follows another: they count together. No two budgets have the same name.
     pub fn new(
         mut budgets: Vec<Budget>,
         apps: Vec<Arc<str>>,
         identities: Vec<Arc<str>>,
-        book: Arc<Book>,
+        book: Arc<CallCounts>,
         now: SystemTime,
     ) -> Self {
         budgets.sort_by_key(|budget| !budget.refuses());
@@ -165,7 +167,7 @@ impl Ledger {
     }
 
     /// The counts by name.
-    pub fn book(&self) -> &Arc<Book> {
+    pub fn book(&self) -> &Arc<CallCounts> {
         &self.book
     }
 
@@ -174,7 +176,7 @@ impl Ledger {
     ///
     /// # Errors
     /// A budget is spent.
-    pub fn look(&self, app: usize, identity: usize, now: SystemTime) -> Result<(), BudgetSpent> {
+    pub fn look(&self, app: AppId, identity: IdentityId, now: SystemTime) -> Result<(), BudgetSpent> {
         if self.refusing == 0 {
             return Ok(());
         }
@@ -199,8 +201,8 @@ impl Ledger {
     /// A budget is spent; nothing was charged then.
     pub fn try_spend(
         &self,
-        app: usize,
-        identity: usize,
+        app: AppId,
+        identity: IdentityId,
         class: Class,
         now: SystemTime,
     ) -> Result<Spent, BudgetSpent> {
@@ -343,10 +345,18 @@ impl Ledger {
         Account::Budget { name: rule.name.clone(), key: rule.key, value: self.value_name(rule, value) }
     }
 
-    fn calls<'p>(&self, page: &'p Page, app: usize, identity: usize, class: Class) -> Option<&'p AtomicU64> {
-        let (app_name, identity_name) = (self.apps.get(app)?, self.identities.get(identity)?);
+    fn calls<'p>(
+        &self,
+        page: &'p Page,
+        app: AppId,
+        identity: IdentityId,
+        class: Class,
+    ) -> Option<&'p AtomicU64> {
+        let (app_name, identity_name) = (self.apps.get(app.index())?, self.identities.get(identity.index())?);
         let of_class = Class::ALL.iter().position(|other| *other == class)?;
-        let count = page.calls.get((app * self.identities.len() + identity) * Class::ALL.len() + of_class)?;
+        let count = page
+            .calls
+            .get((app.index() * self.identities.len() + identity.index()) * Class::ALL.len() + of_class)?;
         Some(count.get_or_init(|| {
             let (app, identity) = (app_name.clone(), identity_name.clone());
             self.book.count(page.month, Account::Calls { app, identity, class: class.as_str().into() })
@@ -389,10 +399,10 @@ impl Budget {
     }
 
     /// The place of the key value of a call.
-    fn value(&self, app: usize, identity: usize) -> usize {
+    fn value(&self, app: AppId, identity: IdentityId) -> usize {
         match self.key {
-            Key::App => app,
-            Key::Identity => identity,
+            Key::App => app.index(),
+            Key::Identity => identity.index(),
             Key::Global => 0,
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::counts::Book;
+use super::counts::CallCounts;
 use super::definition::Period;
 use super::period::timestamp;
 use super::store::{OpenError, Store};
@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_millis(900);
 const LAST: Duration = Duration::from_secs(5);
 
 /// The thread. Dropping it writes once more, and waits for that, but no longer than [`LAST`].
-pub struct Keeper {
+pub struct CountsWriter {
     stop: Option<Sender<()>>,
     /// Its other half is dropped at the thread's end.
     ended: Receiver<()>,
@@ -35,10 +35,14 @@ pub struct Keeper {
 ///
 /// # Errors
 /// A budget is configured, and the file cannot be had; in words for operators.
-pub fn start(folder: &Path, needed: bool, clock: Clock) -> Result<(Arc<Book>, Keeper), OpenError> {
+pub fn start(
+    folder: &Path,
+    needed: bool,
+    clock: Clock,
+) -> Result<(Arc<CallCounts>, CountsWriter), OpenError> {
     let now = timestamp(clock.wall());
     let store = if needed { Some(Store::open(folder, now)?) } else { None };
-    let book = Arc::new(Book::new(now, []));
+    let book = Arc::new(CallCounts::new(now, []));
     let (stop, stopped) = mpsc::channel::<()>();
     let (ending, ended) = mpsc::channel::<()>();
     let mut keeping = Keeping { store, book: book.clone(), clock };
@@ -62,15 +66,15 @@ pub fn start(folder: &Path, needed: bool, clock: Clock) -> Result<(Arc<Book>, Ke
         drop(ending);
     });
     thread.map_err(OpenError::Thread)?;
-    Ok((book, Keeper { stop: Some(stop), ended }))
+    Ok((book, CountsWriter { stop: Some(stop), ended }))
 }
 
-impl Keeper {
+impl CountsWriter {
     /// Writes once more, and returns when that is safe on the disk, or the disk hangs. After the workers have ended.
     pub fn stop(self) {}
 }
 
-impl Drop for Keeper {
+impl Drop for CountsWriter {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(LAST) {
@@ -81,7 +85,7 @@ impl Drop for Keeper {
 
 struct Keeping {
     store: Option<Store>,
-    book: Arc<Book>,
+    book: Arc<CallCounts>,
     clock: Clock,
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::{Admission, Identity, Tally, Throttle, asked, exceeded, rules, wait_of};
+use super::{Identity, Limiter, Permit, Tally, asked, exceeded, rules, wait_of};
 use crate::http::error::Refusal;
-use crate::limits::rate::headers::Standing;
+use crate::limits::rate::headers::RateLimitHeaders;
 use crate::limits::rate::limit::{Key, Limit};
-use crate::limits::rate::matcher::{Asking, User};
+use crate::limits::rate::matcher::{RequestKey, User};
 use crate::limits::rate::waiting::Limits;
 use crate::limits::redis::replicas::{self, PauseKey, Replicas, Verdict};
 use crate::limits::retry_after;
@@ -33,27 +33,27 @@ impl Drop for Queued<'_> {
     }
 }
 
-impl Throttle {
+impl Limiter {
     /// `None`: Redis has no say.
     pub(super) async fn admit_together(
         &self,
         replicas: &Replicas,
-        asking: &Asking<'_>,
-    ) -> Result<Option<Admission>, Refusal> {
+        request_key: &RequestKey<'_>,
+    ) -> Result<Option<Permit>, Refusal> {
         let rules = self.limits.rules();
-        let mut wait = wait_of(rules, asking);
+        let mut wait = wait_of(rules, request_key);
         if self.paused() > 0 {
-            self.pass_pause(asking, wait).await?;
+            self.pass_pause(request_key, wait).await?;
         }
         let counted: Vec<(u32, &Limit)> = rules
-            .applying(asking)
+            .applying(request_key)
             .iter()
             .filter_map(|counted| Some((counted.rule, rules.get(counted.rule)?)))
             .collect();
-        let keys: Vec<String> = counted.iter().map(|(_, limit)| self.key(limit.key, asking)).collect();
+        let keys: Vec<String> = counted.iter().map(|(_, limit)| self.key(limit.key, request_key)).collect();
         let cells: Vec<replicas::Cell<'_>> =
             counted.iter().zip(&keys).map(|((_, limit), key)| replicas::Cell { limit, key }).collect();
-        let pauses = self.pause_keys(asking);
+        let pauses = self.pause_keys(request_key);
         // Again where a pause that another replica was told of ends within the wait; that is waited for once.
         loop {
             let Ok(answer) = replicas.ask(&cells, &pauses).await else { return Ok(None) };
@@ -70,7 +70,7 @@ impl Throttle {
                         self.clock.sleep_until(self.clock.now().after(after)).await;
                     }
                     let shadow = answer.shadow.iter().filter_map(name).collect();
-                    return Ok(Some(Admission { slots: None, waited: after, shadow }));
+                    return Ok(Some(Permit { slots: None, waited: after, shadow }));
                 }
                 Verdict::Refused { cell, after } => {
                     let Some((rule, limit)) = counted.get(cell) else { return Ok(None) };
@@ -79,10 +79,10 @@ impl Throttle {
                 }
                 Verdict::Paused { pause, left } => {
                     // Here too, so that requests come back at a growing pace.
-                    if let Some(scope) = self.pauses.scopes(asked(asking)).get(pause) {
+                    if let Some(scope) = self.pauses.scopes(asked(request_key)).get(pause) {
                         self.pauses.pause(*scope, left.min(self.settings.max_pause), self.pauses.now());
                     }
-                    self.pass_pause(asking, std::mem::take(&mut wait)).await?;
+                    self.pass_pause(request_key, std::mem::take(&mut wait)).await?;
                 }
             }
         }
@@ -102,19 +102,24 @@ impl Throttle {
     }
 
     /// What has a count of its own, alike in all replicas.
-    fn key(&self, key: Key, asking: &Asking<'_>) -> String {
-        let identity = self.settings.identities.get(asking.identity);
+    fn key(&self, key: Key, request_key: &RequestKey<'_>) -> String {
+        let identity = self.settings.identities.get(request_key.identity.index());
         let of_identity = |of: fn(&Identity) -> &str| identity.map(of).unwrap_or_default().to_owned();
         match key {
-            Key::Client => match asking.client.to_canonical() {
+            Key::Client => match request_key.client.to_canonical() {
                 IpAddr::V4(address) => address.to_string(),
                 IpAddr::V6(address) => format!("{:x}/64", address.to_bits() >> 64),
             },
-            Key::App => self.settings.apps.get(asking.app).map(|app| app.name.clone()).unwrap_or_default(),
+            Key::App => self
+                .settings
+                .apps
+                .get(request_key.app.index())
+                .map(|app| app.name.clone())
+                .unwrap_or_default(),
             Key::Identity => of_identity(|identity| &identity.name),
             Key::Enterprise => of_identity(|identity| &identity.client_id),
             Key::Global => String::new(),
-            Key::User => match asking.user {
+            Key::User => match request_key.user {
                 User::Id(id) => id.to_owned(),
                 User::Service => format!("service of {}", of_identity(|identity| &identity.client_id)),
             },
@@ -122,20 +127,20 @@ impl Throttle {
     }
 
     /// In the order of [`Pauses::scopes`].
-    pub(super) fn pause_keys(&self, asking: &Asking<'_>) -> [PauseKey; 2] {
-        let identity = self.key(Key::Identity, asking);
-        let user = self.key(Key::User, asking);
-        let method: &Method = asking.operation.method;
-        let template = retry_after::template(asking.operation.path);
+    pub(super) fn pause_keys(&self, request_key: &RequestKey<'_>) -> [PauseKey; 2] {
+        let identity = self.key(Key::Identity, request_key);
+        let user = self.key(Key::User, request_key);
+        let method: &Method = request_key.operation.method;
+        let template = retry_after::template(request_key.operation.path);
         [
-            PauseKey::new(&[&identity, &user, asking.class.as_str()]),
+            PauseKey::new(&[&identity, &user, request_key.class.as_str()]),
             PauseKey::new(&[&identity, &user, method.as_str(), &template]),
         ]
     }
 }
 
-fn standing(limit: &Limit, after: Duration) -> Standing {
-    Standing {
+fn standing(limit: &Limit, after: Duration) -> RateLimitHeaders {
+    RateLimitHeaders {
         limit: limit.name.clone(),
         quota: limit.burst.get(),
         window: limit.interval.saturating_mul(limit.burst.get()),

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gcra::{Gcra, LONGEST};
-use super::headers::Standing;
+use super::headers::RateLimitHeaders;
 use super::limit::Limit;
-use super::matcher::{Counted, Keys, Rules};
+use super::matcher::{Counted, Keys, LimitMatcher};
 
 /// A limit keeps so many live counts.
 pub const KEYS_MAX: usize = 65_536;
@@ -35,7 +35,7 @@ pub struct Passed {
 /// A limit that is not enforced and would have refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shadow {
-    /// Its place in [`Rules`].
+    /// Its place in [`LimitMatcher`].
     pub rule: u32,
     /// Its name.
     pub limit: Arc<str>,
@@ -44,10 +44,10 @@ pub struct Shadow {
 /// A request that is refused and charged to no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The place in [`Rules`] of the limit that said no.
+    /// The place in [`LimitMatcher`] of the limit that said no.
     pub rule: u32,
     /// How it stands with that limit.
-    pub standing: Standing,
+    pub standing: RateLimitHeaders,
     /// When all limits let a request pass that comes alone, whoever queues now served first.
     pub retry_after: Duration,
 }
@@ -90,11 +90,11 @@ pub struct Table {
 
 impl Table {
     /// No call made yet.
-    pub fn new(rules: &Rules) -> Self {
+    pub fn new(rules: &LimitMatcher) -> Self {
         Self::with_keys_max(rules, KEYS_MAX)
     }
 
-    fn with_keys_max(rules: &Rules, keys_max: usize) -> Self {
+    fn with_keys_max(rules: &LimitMatcher, keys_max: usize) -> Self {
         Self {
             counters: rules.iter().map(Counter::new).collect(),
             staged: Vec::new(),
@@ -154,7 +154,7 @@ impl Table {
     pub(super) fn refusal(&self, by: Counted, left: u64) -> Refused {
         let standing = match self.counters.get(by.rule as usize) {
             Some(counter) => counter.standing(left),
-            None => Standing {
+            None => RateLimitHeaders {
                 limit: "".into(),
                 quota: 0,
                 window: Duration::ZERO,
@@ -242,8 +242,8 @@ impl Counter {
         }
     }
 
-    fn standing(&self, reset: u64) -> Standing {
-        Standing {
+    fn standing(&self, reset: u64) -> RateLimitHeaders {
+        RateLimitHeaders {
             limit: Arc::clone(&self.name),
             quota: self.burst,
             window: Duration::from_nanos(self.interval.saturating_mul(u64::from(self.burst))),

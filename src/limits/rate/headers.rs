@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// How it stands with one limit, as the `RateLimit` fields tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct RateLimitHeaders {
     /// The limit's name.
     pub limit: Arc<str>,
     /// So many calls may be made at once after a while of rest …
@@ -16,7 +16,7 @@ pub struct Standing {
     pub reset: Duration,
 }
 
-impl Standing {
+impl RateLimitHeaders {
     /// The value of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
     pub fn policy(&self) -> String {
         format!("{};q={};w={}", quoted(&self.limit), self.quota, whole_seconds(self.window))

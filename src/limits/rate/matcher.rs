@@ -7,12 +7,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 use super::limit::{Key, Limit};
+use crate::oauth::identity::IdentityId;
+use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 
 /// What is asked, and by whom.
 #[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
+pub struct RequestKey<'a> {
     /// What.
     pub operation: Operation<'a>,
     /// Its class.
@@ -20,9 +22,9 @@ pub struct Asking<'a> {
     /// The client behind trusted proxies.
     pub client: IpAddr,
     /// The app's place in the configuration.
-    pub app: usize,
+    pub app: AppId,
     /// The identity's place in the configuration.
-    pub identity: usize,
+    pub identity: IdentityId,
     /// On whose behalf.
     pub user: User<'a>,
     /// A number for each client id.
@@ -42,7 +44,7 @@ pub enum User<'a> {
 
 /// The limits as they are configured and as Box publishes them. Unchanging: asked without a lock.
 #[derive(Debug)]
-pub struct Rules {
+pub struct LimitMatcher {
     rules: Vec<Rule>,
     hasher: RandomState,
 }
@@ -53,7 +55,7 @@ struct Rule {
     of_box: bool,
 }
 
-impl Rules {
+impl LimitMatcher {
     /// The configured ones come first: where several refuse, theirs is the name that an operator expects.
     pub fn new(configured: Vec<Limit>, of_box: Vec<Limit>) -> Self {
         let configured = configured.into_iter().map(|limit| Rule { limit, of_box: false });
@@ -72,44 +74,44 @@ impl Rules {
     }
 
     /// What this request is counted under; empty where no limit is about it.
-    pub fn applying(&self, asking: &Asking<'_>) -> Keys {
+    pub fn applying(&self, request_key: &RequestKey<'_>) -> Keys {
         let mut keys = Keys::default();
         let mut hashes: [Option<u64>; 6] = [None; 6];
-        let operation = asking.operation.in_any_spelling();
+        let operation = request_key.operation.in_any_spelling();
         for (place, Rule { limit, of_box }) in (0..).zip(&self.rules) {
-            if (*of_box && !asking.counted_by_box) || !limit.applies(&operation, asking.class) {
+            if (*of_box && !request_key.counted_by_box) || !limit.applies(&operation, request_key.class) {
                 continue;
             }
             let key = match hashes.get_mut(limit.key as usize) {
-                Some(known) => *known.get_or_insert_with(|| self.hash(limit.key, asking)),
-                None => self.hash(limit.key, asking),
+                Some(known) => *known.get_or_insert_with(|| self.hash(limit.key, request_key)),
+                None => self.hash(limit.key, request_key),
             };
             keys.push(Counted { rule: place, key });
         }
         keys
     }
 
-    fn hash(&self, key: Key, asking: &Asking<'_>) -> u64 {
+    fn hash(&self, key: Key, request_key: &RequestKey<'_>) -> u64 {
         let hash = |value: u64| self.hasher.hash_one((key, value));
         match key {
-            Key::Client => match asking.client.to_canonical() {
+            Key::Client => match request_key.client.to_canonical() {
                 IpAddr::V4(address) => hash(u64::from(address.to_bits())),
                 // A household or a server has so many at its disposal.
                 IpAddr::V6(address) => self.hasher.hash_one((key, 6, address.to_bits() >> 64)),
             },
-            Key::App => hash(asking.app as u64),
-            Key::Identity => hash(asking.identity as u64),
-            Key::Enterprise => hash(asking.enterprise as u64),
+            Key::App => hash(request_key.app.index() as u64),
+            Key::Identity => hash(request_key.identity.index() as u64),
+            Key::Enterprise => hash(request_key.enterprise as u64),
             Key::Global => hash(0),
-            Key::User => match asking.user {
+            Key::User => match request_key.user {
                 User::Id(id) => self.hasher.hash_one((key, id)),
-                User::Service => hash(asking.enterprise as u64),
+                User::Service => hash(request_key.enterprise as u64),
             },
         }
     }
 }
 
-/// A limit by its place in [`Rules`], and what it counts under.
+/// A limit by its place in [`LimitMatcher`], and what it counts under.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Counted {
     /// The limit's place.

@@ -16,7 +16,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::buckets::{Passed, Refused, Table, WAIT_MAX};
-use super::matcher::{Counted, Keys, Rules};
+use super::matcher::{Counted, Keys, LimitMatcher};
 
 /// At most so many requests wait for one limit, under all its keys.
 pub const QUEUED_MAX: usize = 1024;
@@ -28,26 +28,26 @@ pub enum Arrival {
     Passed(Passed),
     /// It is refused and charged to none.
     Refused(Refused),
-    /// It stands in line under this number: [`Desk::look`] tells for how long.
+    /// It stands in line under this number: [`WaitQueues::look`] tells for how long.
     Waits(u64),
 }
 
 /// What becomes of one in line.
 #[derive(Debug)]
-pub enum Look {
+pub enum Polled {
     /// It passed and is charged.
     Passed(Passed),
     /// It is refused and charged to none.
     Refused(Refused),
-    /// Look again then, or when woken.
+    /// Polled again then, or when woken.
     Until(u64),
 }
 
 /// The counts and the lines of all limits. Kept behind one lock by its owner.
 #[derive(Debug)]
-pub struct Desk {
+pub struct WaitQueues {
     table: Table,
-    lines: HashMap<Counted, Line>,
+    lines: HashMap<Counted, WaitQueue>,
     places: HashMap<u64, Place>,
     /// By limits.
     queued: Vec<usize>,
@@ -66,7 +66,7 @@ enum Place {
 
 /// Apps in the order of their turns, each with its requests in the order of arrival. No app without a request.
 #[derive(Debug, Default)]
-struct Line {
+struct WaitQueue {
     apps: VecDeque<(usize, VecDeque<Waiter>)>,
     len: usize,
 }
@@ -84,9 +84,9 @@ struct Waiter {
     yielded: bool,
 }
 
-impl Desk {
+impl WaitQueues {
     /// Nobody in line.
-    pub fn new(rules: &Rules) -> Self {
+    pub fn new(rules: &LimitMatcher) -> Self {
         Self {
             table: Table::new(rules),
             lines: HashMap::new(),
@@ -99,7 +99,7 @@ impl Desk {
     }
 
     /// A request comes.
-    pub fn arrive(&mut self, keys: Keys, app: usize, now: u64) -> Arrival {
+    pub fn enqueue(&mut self, keys: Keys, app: usize, now: u64) -> Arrival {
         let now = self.later(now);
         self.table.stage(&keys, now);
         let lined = !self.lines.is_empty() && keys.iter().any(|counted| self.lines.contains_key(&counted));
@@ -144,23 +144,23 @@ impl Desk {
     }
 
     /// One in line looks whether it may go.
-    pub fn look(&mut self, number: u64, now: u64) -> Look {
+    pub fn poll(&mut self, number: u64, now: u64) -> Polled {
         let now = self.later(now);
         // Each round moves it to another line, for which there are few reasons.
         loop {
             let (line, app) = match self.places.get(&number) {
                 Some(Place::InLine(line, app)) => (*line, *app),
-                _ => return Look::Refused(self.evicted(number)),
+                _ => return Polled::Refused(self.evicted(number)),
             };
             let Some((waiter, first)) = self.lines.get(&line).and_then(|there| there.find(app, number))
             else {
-                return Look::Refused(self.evicted(number));
+                return Polled::Refused(self.evicted(number));
             };
             if !first {
                 if now < waiter.by {
-                    return Look::Until(waiter.by);
+                    return Polled::Until(waiter.by);
                 }
-                return Look::Refused(self.refuse(number, line, now));
+                return Polled::Refused(self.refuse(number, line, now));
             }
             let earlier = if waiter.yielded { None } else { self.earlier_elsewhere(waiter, line) };
             let (keys, by, last) = (waiter.keys.clone(), waiter.by, waiter.last);
@@ -169,7 +169,7 @@ impl Desk {
                 Some(other) => other,
                 None if self.table.passes() => {
                     self.remove(number, true);
-                    return Look::Passed(self.table.charge());
+                    return Polled::Passed(self.table.charge());
                 }
                 None => {
                     let mut longest = (line, 0);
@@ -185,16 +185,16 @@ impl Desk {
                         }
                     }
                     if let Some(by) = refused_by {
-                        return Look::Refused(self.refuse(number, by, now));
+                        return Polled::Refused(self.refuse(number, by, now));
                     }
                     if longest.0 == line {
-                        return Look::Until(now.saturating_add(longest.1));
+                        return Polled::Until(now.saturating_add(longest.1));
                     }
                     longest.0
                 }
             };
             if now >= by || !self.has_room(next, app) {
-                return Look::Refused(self.refuse(number, next, now));
+                return Polled::Refused(self.refuse(number, next, now));
             }
             if let Some(mut waiter) = self.remove(number, false) {
                 waiter.yielded |= earlier.is_some();
@@ -233,7 +233,7 @@ impl Desk {
         }
         waiter.keys.iter().find(|counted| {
             let line = self.lines.get(counted).filter(|_| *counted != here);
-            line.and_then(Line::earliest).is_some_and(|earliest| earliest < waiter.number)
+            line.and_then(WaitQueue::earliest).is_some_and(|earliest| earliest < waiter.number)
         })
     }
 
@@ -362,7 +362,7 @@ fn give_back<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>) {
     }
 }
 
-impl Line {
+impl WaitQueue {
     fn first(&self) -> Option<u64> {
         self.apps.front()?.1.front().map(|waiter| waiter.number)
     }

@@ -14,14 +14,14 @@ use tokio::sync::Notify;
 
 use super::buckets::{Passed, Refused, Shadow};
 use super::limit::Limit;
-use super::matcher::{Asking, Keys, Rules};
-use super::queue::{Arrival, Desk, Look};
+use super::matcher::{Keys, LimitMatcher, RequestKey};
+use super::queue::{Arrival, Polled, WaitQueues};
 use crate::net::clock::Clock;
 
 /// All limits, and who waits for them.
 #[derive(Debug)]
 pub struct Limits {
-    rules: Rules,
+    rules: LimitMatcher,
     clock: Clock,
     /// Times are counted from here.
     start: Instant,
@@ -31,7 +31,7 @@ pub struct Limits {
 
 #[derive(Debug)]
 struct State {
-    desk: Desk,
+    desk: WaitQueues,
     waiting: HashMap<u64, Arc<Notify>>,
 }
 
@@ -65,16 +65,16 @@ pub struct Figures {
 
 impl Limits {
     /// No call made yet.
-    pub fn new(rules: Rules, clock: Clock) -> Self {
-        let state = State { desk: Desk::new(&rules), waiting: HashMap::new() };
+    pub fn new(rules: LimitMatcher, clock: Clock) -> Self {
+        let state = State { desk: WaitQueues::new(&rules), waiting: HashMap::new() };
         let tallies = rules.iter().map(|_| Tally::default()).collect();
         let start = clock.mono();
         Self { rules, clock, start, state: Mutex::new(state), tallies }
     }
 
     /// Charges a request to all its limits, waiting for its turn where it may; or to none.
-    pub async fn admit(&self, asking: &Asking<'_>) -> Result<Admitted, Refused> {
-        match self.enter(asking) {
+    pub async fn admit(&self, request_key: &RequestKey<'_>) -> Result<Admitted, Refused> {
+        match self.enter(request_key) {
             Entered::Passed(admitted) => Ok(admitted),
             Entered::Refused(refused) => Err(refused),
             Entered::Waits(turn) => turn.come().await,
@@ -82,13 +82,13 @@ impl Limits {
     }
 
     /// The same without the waiting.
-    pub fn enter(&self, asking: &Asking<'_>) -> Entered<'_> {
-        let keys = self.rules.applying(asking);
+    pub fn enter(&self, request_key: &RequestKey<'_>) -> Entered<'_> {
+        let keys = self.rules.applying(request_key);
         if keys.is_empty() {
             return Entered::Passed(Admitted::default());
         }
         let arrived = self.now();
-        match self.arrive(keys, asking.app, arrived) {
+        match self.enqueue(keys, request_key.app.index(), arrived) {
             Entry::Passed(passed) => Entered::Passed(self.admitted(passed, Duration::ZERO)),
             Entry::Refused(refused) => Entered::Refused(self.refused(refused)),
             Entry::Waits(waiting) => Entered::Waits(Turn { waiting, arrived }),
@@ -115,13 +115,13 @@ impl Limits {
     }
 
     /// The limits.
-    pub fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &LimitMatcher {
         &self.rules
     }
 
-    fn arrive(&self, keys: Keys, app: usize, now: u64) -> Entry<'_> {
+    fn enqueue(&self, keys: Keys, app: usize, now: u64) -> Entry<'_> {
         let mut state = self.lock();
-        match state.desk.arrive(keys, app, now) {
+        match state.desk.enqueue(keys, app, now) {
             Arrival::Passed(passed) => Entry::Passed(passed),
             Arrival::Refused(refused) => Entry::Refused(refused),
             Arrival::Waits(number) => {
@@ -216,10 +216,10 @@ impl Waiting<'_> {
     async fn turn(self) -> Result<Passed, Refused> {
         loop {
             let now = self.limits.now();
-            let until = match self.look(now) {
-                Look::Passed(passed) => return Ok(passed),
-                Look::Refused(refused) => return Err(refused),
-                Look::Until(until) => until,
+            let until = match self.poll(now) {
+                Polled::Passed(passed) => return Ok(passed),
+                Polled::Refused(refused) => return Err(refused),
+                Polled::Until(until) => until,
             };
             let then = self.limits.clock.now().after(Duration::from_nanos(until.saturating_sub(now)));
             tokio::select! {
@@ -230,9 +230,9 @@ impl Waiting<'_> {
         }
     }
 
-    fn look(&self, now: u64) -> Look {
+    fn poll(&self, now: u64) -> Polled {
         let mut state = self.limits.lock();
-        let look = state.desk.look(self.number, now);
+        let look = state.desk.poll(self.number, now);
         state.wake();
         look
     }
@@ -252,6 +252,8 @@ mod tests {
     use super::super::limit::Key;
     use super::super::matcher::User;
     use super::*;
+    use crate::oauth::identity::IdentityId;
+    use crate::routing::app::AppId;
     use crate::routing::operation::Operation;
     use crate::routing::operation_class::Class;
     use http::Method;
@@ -264,7 +266,7 @@ mod tests {
 
     fn limits(limits: Vec<Limit>) -> (Arc<Limits>, Clock) {
         let clock = Clock::adjustable();
-        (Arc::new(Limits::new(Rules::new(limits, vec![]), clock.clone())), clock)
+        (Arc::new(Limits::new(LimitMatcher::new(limits, vec![]), clock.clone())), clock)
     }
 
     fn limit(interval: Duration, wait: Duration, enforce: bool) -> Limit {
@@ -272,13 +274,13 @@ mod tests {
         Limit { name: "a".into(), key: Key::Global, on: vec![], interval, burst, wait, enforce }
     }
 
-    fn asking() -> Asking<'static> {
-        Asking {
+    fn request_key() -> RequestKey<'static> {
+        RequestKey {
             operation: Operation { method: &Method::GET, path: "/2.0/users/me" },
             class: Class::General,
             client: [10, 0, 0, 1].into(),
-            app: 0,
-            identity: 0,
+            app: AppId::new(0),
+            identity: IdentityId::new(0),
             user: User::Service,
             enterprise: 0,
             counted_by_box: true,
@@ -294,16 +296,16 @@ mod tests {
     #[tokio::test]
     async fn one_waits_for_its_turn_and_the_next_one_is_woken() {
         let (limits, clock) = limits(vec![limit(TEN_SECONDS, Duration::from_secs(25), true)]);
-        limits.admit(&asking()).await.unwrap();
+        limits.admit(&request_key()).await.unwrap();
         let tasks: Vec<_> = (0..2)
             .map(|_| {
                 let limits = Arc::clone(&limits);
-                tokio::spawn(async move { limits.admit(&asking()).await })
+                tokio::spawn(async move { limits.admit(&request_key()).await })
             })
             .collect();
         others_run().await;
         assert_eq!(limits.queued(), 2);
-        let refused = limits.admit(&asking()).await.unwrap_err();
+        let refused = limits.admit(&request_key()).await.unwrap_err();
         assert!(
             refused.retry_after > Duration::from_secs(29) && refused.retry_after <= Duration::from_secs(30)
         );
@@ -318,9 +320,9 @@ mod tests {
     #[tokio::test]
     async fn whoever_hangs_up_just_before_its_turn_hands_it_on() {
         let (limits, clock) = limits(vec![limit(TEN_SECONDS, Duration::from_secs(25), true)]);
-        limits.admit(&asking()).await.unwrap();
-        let first = asking();
-        let second = asking();
+        limits.admit(&request_key()).await.unwrap();
+        let first = request_key();
+        let second = request_key();
         let mut first = Box::pin(limits.admit(&first));
         let mut second = pin!(limits.admit(&second));
         let mut context = Context::from_waker(Waker::noop());
@@ -340,7 +342,7 @@ mod tests {
         let (limits, clock) = limits(vec![limit(Duration::from_secs(1), Duration::from_secs(30), true)]);
         let one = |limits: Arc<Limits>| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            runtime.block_on(async { limits.admit(&asking()).await.is_ok() })
+            runtime.block_on(async { limits.admit(&request_key()).await.is_ok() })
         };
         assert!(one(Arc::clone(&limits)));
         let threads: Vec<_> = (0..8)
@@ -365,8 +367,8 @@ mod tests {
     #[tokio::test]
     async fn a_shadow_limit_is_counted() {
         let (limits, _clock) = limits(vec![limit(HOUR, Duration::ZERO, false)]);
-        assert!(limits.admit(&asking()).await.unwrap().shadow.is_empty());
-        assert_eq!(limits.admit(&asking()).await.unwrap().shadow.len(), 1);
+        assert!(limits.admit(&request_key()).await.unwrap().shadow.is_empty());
+        assert_eq!(limits.admit(&request_key()).await.unwrap().shadow.len(), 1);
         assert_eq!(limits.figures()[0].shadow, 1);
     }
 }

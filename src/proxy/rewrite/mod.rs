@@ -91,7 +91,7 @@ static REALTIME: Node = object(&[&[("entries", &SERVERS)]]);
 static SERVERS: Node = list(&INFO);
 
 /// What of this operation's answer matters; `None`: it is not looked into.
-pub fn places(operation: Operation<'_>) -> Option<&'static Node> {
+pub fn rewrite_rules(operation: Operation<'_>) -> Option<&'static Node> {
     // A token must not pass in any spelling that Box could take for the operation.
     let path = plain_path(operation.path);
     let mut segments = path.strip_prefix("/2.0/")?.split('/');
@@ -347,7 +347,7 @@ mod tests {
 
     fn looked(method: &str, path: &str) -> bool {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        places(Operation { method: &method, path }).is_some()
+        rewrite_rules(Operation { method: &method, path }).is_some()
     }
 
     #[test]

@@ -72,12 +72,12 @@ async fn a_server_that_is_slow_holds_each_up_once_at_most() {
     let rule = limit("slow", HOUR, 100);
     server.signal("STOP");
     let began = Instant::now();
-    let mut asking = JoinSet::new();
+    let mut request_key = JoinSet::new();
     for _ in 0..50 {
         let (side, rule) = (side.clone(), rule.clone());
-        asking.spawn(async move { side.replicas.ask(&[Cell { limit: &rule, key: "" }], &[]).await });
+        request_key.spawn(async move { side.replicas.ask(&[Cell { limit: &rule, key: "" }], &[]).await });
     }
-    assert!(asking.join_all().await.iter().all(|answer| *answer == Err(Unavailable)));
+    assert!(request_key.join_all().await.iter().all(|answer| *answer == Err(Unavailable)));
     let took = began.elapsed();
     assert!(took < bound * 3, "{took:?}");
     assert!(!side.replicas.health().is_shared());

@@ -1,11 +1,13 @@
 use std::time::SystemTime;
 
-use boxgate::limits::budget::counts::Book;
-use boxgate::limits::budget::spending::Ledger;
+use boxgate::limits::budget::counts::CallCounts;
+use boxgate::limits::budget::spending::BudgetLedger;
 use boxgate::routing::operation_class::Class;
 use jiff::Timestamp;
 
 use super::*;
+use boxgate::oauth::identity::IdentityId;
+use boxgate::routing::app::AppId;
 
 pub fn budget(name: &str, calls: u64, when_spent: WhenSpent) -> Budget {
     Budget {
@@ -96,19 +98,21 @@ fn at(text: &str) -> SystemTime {
 }
 
 /// The ledger of one replica.
-fn ledger(budgets: &[&Budget]) -> Ledger {
-    let book = Arc::new(Book::new(Timestamp::UNIX_EPOCH, []));
+fn ledger(budgets: &[&Budget]) -> BudgetLedger {
+    let book = Arc::new(CallCounts::new(Timestamp::UNIX_EPOCH, []));
     let budgets = budgets.iter().map(|budget| (*budget).clone()).collect();
-    Ledger::new(budgets, vec!["a".into()], vec!["service".into()], book, at("2026-11-25T12:00:00Z"))
+    BudgetLedger::new(budgets, vec!["a".into()], vec!["service".into()], book, at("2026-11-25T12:00:00Z"))
 }
 
-async fn spend(ledger: &Ledger, side: &Side, now: &str) -> Result<spending::Spent, String> {
-    let spent = ledger.spend_together(&side.replicas, 0, 0, Class::General, at(now)).await;
+async fn spend(ledger: &BudgetLedger, side: &Side, now: &str) -> Result<spending::Spent, String> {
+    let spent = ledger
+        .spend_together(&side.replicas, AppId::new(0), IdentityId::new(0), Class::General, at(now))
+        .await;
     spent.map_err(|spent| spent.name.to_string())
 }
 
 /// As the replica knows it, by budget.
-fn used(ledger: &Ledger, now: &str) -> Vec<u64> {
+fn used(ledger: &BudgetLedger, now: &str) -> Vec<u64> {
     ledger.snapshot(at(now)).budgets.iter().map(|state| state.used).collect()
 }
 
@@ -216,9 +220,9 @@ async fn calls_that_could_not_be_sent_leave_the_budget_to_those_that_can() {
     }
     spend(&ledger, &side, now).await.unwrap();
     ledger.give_back(spend(&ledger, &side, now).await.unwrap());
-    assert!(ledger.look(0, 0, at(now)).is_ok(), "the last is paid for");
+    assert!(ledger.look(AppId::new(0), IdentityId::new(0), at(now)).is_ok(), "the last is paid for");
     spend(&ledger, &side, now).await.unwrap();
-    assert!(ledger.look(0, 0, at(now)).is_err());
+    assert!(ledger.look(AppId::new(0), IdentityId::new(0), at(now)).is_err());
     assert_eq!(spend(&ledger, &side, now).await.unwrap_err(), "plan");
     assert_eq!(counts(&server, "2026-11").await, [3]);
     let spent = ledger.snapshot(at(now)).spent;

@@ -9,7 +9,7 @@ fn ticks(process: u32) -> u64 {
 }
 
 /// `cargo test --test it redis::cost -- --ignored --nocapture`. The connection's task on a thread of its own, as in
-/// the gateway, and on the asking thread.
+/// the gateway, and on the request_key thread.
 #[test]
 #[ignore = "a measurement"]
 #[expect(clippy::print_stdout, reason = "a measurement is read")]
@@ -20,7 +20,7 @@ fn of_a_question() {
     let rules = [1, 2, 3].map(|nth| limit(&format!("rule-{nth}"), Duration::from_nanos(1000), 1_000_000));
     for (place, apart) in [("thread of its own", true), ("same thread", false)] {
         for together in [1, 16] {
-            let asking = async |side: Arc<Side>| {
+            let request_key = async |side: Arc<Side>| {
                 let (began, cpu) = (Instant::now(), ticks(std::process::id()));
                 let mut tasks = JoinSet::new();
                 for _ in 0..together {
@@ -56,11 +56,11 @@ fn of_a_question() {
                     });
                 });
                 let side = received.recv().unwrap();
-                other.block_on(asking(side));
+                other.block_on(request_key(side));
                 drop(stop);
                 main.join().unwrap();
             } else {
-                other.block_on(async { asking(Arc::new(Side::join(&server.url()).await)).await });
+                other.block_on(async { request_key(Arc::new(Side::join(&server.url()).await)).await });
             }
         }
     }

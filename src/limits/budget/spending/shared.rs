@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use super::{Budget, BudgetSpent, Key, Ledger, Page, Spent, is_mark};
+use super::{Budget, BudgetLedger, BudgetSpent, Key, Page, Spent, is_mark};
 use crate::limits::budget::counts::{Alone, Told};
 use crate::limits::budget::definition::WhenSpent;
 use crate::limits::budget::period::timestamp;
 use crate::limits::redis::replicas::{Replicas, Spend, Unavailable};
+use crate::oauth::identity::IdentityId;
+use crate::routing::app::AppId;
 use crate::routing::operation_class::Class;
 
 /// Of a budget, what one call is about.
@@ -26,16 +28,16 @@ struct Claim<'l> {
     told: Told,
 }
 
-impl Ledger {
-    /// As [`Ledger::try_spend`], for all replicas together.
+impl BudgetLedger {
+    /// As [`BudgetLedger::try_spend`], for all replicas together.
     ///
     /// # Errors
     /// A budget is spent; nothing was charged then.
     pub async fn spend_together(
         &self,
         replicas: &Replicas,
-        app: usize,
-        identity: usize,
+        app: AppId,
+        identity: IdentityId,
         class: Class,
         now: SystemTime,
     ) -> Result<Spent, BudgetSpent> {
@@ -109,18 +111,18 @@ impl Ledger {
         Ok(Spent { app, identity, class, at, would_refuse, together: true })
     }
 
-    fn count_call(&self, page: &Page, app: usize, identity: usize, class: Class) {
+    fn count_call(&self, page: &Page, app: AppId, identity: IdentityId, class: Class) {
         if let Some(count) = self.calls(page, app, identity, class) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Calls that were charged and never sent.
-    pub(super) fn paid<'p>(&self, page: &'p Page, app: usize, identity: usize) -> Option<&'p AtomicU64> {
-        page.paid.get(app * self.identities.len() + identity)
+    pub(super) fn paid<'p>(&self, page: &'p Page, app: AppId, identity: IdentityId) -> Option<&'p AtomicU64> {
+        page.paid.get(app.index() * self.identities.len() + identity.index())
     }
 
-    fn claims(&self, page: &Page, app: usize, identity: usize, in_reach: bool) -> Vec<Claim<'_>> {
+    fn claims(&self, page: &Page, app: AppId, identity: IdentityId, in_reach: bool) -> Vec<Claim<'_>> {
         let claims = self.budgets.iter().enumerate().filter_map(|(place, budget)| {
             let value = budget.value(app, identity);
             let alone = Arc::clone(

@@ -1,5 +1,7 @@
 use super::*;
 
+use crate::oauth::identity::IdentityId;
+use crate::routing::app::AppId;
 use std::num::NonZeroU64;
 use std::sync::Mutex;
 use std::thread;
@@ -19,20 +21,20 @@ fn budget(name: &str, key: Key, calls: u64, per: Period) -> Budget {
     Budget { name: name.into(), key, calls, per, when_spent: WhenSpent::Reject, enforce: true }
 }
 
-fn book() -> Arc<Book> {
-    Arc::new(Book::new(Timestamp::UNIX_EPOCH, []))
+fn book() -> Arc<CallCounts> {
+    Arc::new(CallCounts::new(Timestamp::UNIX_EPOCH, []))
 }
 
-fn over(book: &Arc<Book>, budgets: Vec<Budget>, apps: &[&str]) -> Ledger {
+fn over(book: &Arc<CallCounts>, budgets: Vec<Budget>, apps: &[&str]) -> BudgetLedger {
     let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
-    Ledger::new(budgets, names(apps), names(&["service", "other"]), book.clone(), noon())
+    BudgetLedger::new(budgets, names(apps), names(&["service", "other"]), book.clone(), noon())
 }
 
-fn ledger(budgets: Vec<Budget>) -> Ledger {
+fn ledger(budgets: Vec<Budget>) -> BudgetLedger {
     over(&book(), budgets, &["a", "b"])
 }
 
-fn used(ledger: &Ledger, name: &str, value: &str, now: SystemTime) -> u64 {
+fn used(ledger: &BudgetLedger, name: &str, value: &str, now: SystemTime) -> u64 {
     let snapshot = ledger.snapshot(now);
     snapshot.budgets.iter().find(|state| &*state.name == name && &*state.value == value).unwrap().used
 }
@@ -40,14 +42,14 @@ fn used(ledger: &Ledger, name: &str, value: &str, now: SystemTime) -> u64 {
 #[test]
 fn a_spent_budget_refuses_until_its_period_ends() {
     let ledger = ledger(vec![budget("plan", Key::Global, 2, Period::Month)]);
-    ledger.try_spend(0, 0, CLASS, noon()).unwrap();
-    ledger.try_spend(1, 1, CLASS, noon()).unwrap();
-    let refused = ledger.try_spend(0, 0, CLASS, noon()).unwrap_err();
+    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
+    ledger.try_spend(AppId::new(1), IdentityId::new(1), CLASS, noon()).unwrap();
+    let refused = ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap_err();
     assert_eq!(refused.to_string(), "the budget \"plan\" is spent until 2026-12-01T00:00:00Z");
     let state = &ledger.snapshot(noon()).budgets[0];
     assert_eq!((state.used, state.refused, state.calls), (2, 1, 2));
-    ledger.try_spend(0, 0, CLASS, at("2026-11-30T23:59:59.9Z")).unwrap_err();
-    ledger.try_spend(0, 0, CLASS, at("2026-12-01T00:00:00Z")).unwrap();
+    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, at("2026-11-30T23:59:59.9Z")).unwrap_err();
+    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, at("2026-12-01T00:00:00Z")).unwrap();
     assert_eq!(used(&ledger, "plan", "", at("2026-12-01T00:00:00Z")), 1);
 }
 
@@ -57,9 +59,12 @@ fn every_key_value_has_its_own_count() {
         budget("apps", Key::App, 1, Period::Day),
         budget("accounts", Key::Identity, 2, Period::Day),
     ]);
-    ledger.try_spend(0, 0, CLASS, noon()).unwrap();
-    assert_eq!(&*ledger.try_spend(0, 1, CLASS, noon()).unwrap_err().name, "apps");
-    ledger.try_spend(1, 0, CLASS, noon()).unwrap();
+    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
+    assert_eq!(
+        &*ledger.try_spend(AppId::new(0), IdentityId::new(1), CLASS, noon()).unwrap_err().name,
+        "apps"
+    );
+    ledger.try_spend(AppId::new(1), IdentityId::new(0), CLASS, noon()).unwrap();
     let used = |name, value| used(&ledger, name, value, noon());
     assert_eq!((used("apps", "a"), used("apps", "b")), (1, 1));
     assert_eq!((used("accounts", "service"), used("accounts", "other")), (2, 0));
@@ -72,9 +77,9 @@ fn all_budgets_are_charged_or_none() {
         budget("app", Key::App, 1, Period::Day),
         Budget { enforce: false, ..budget("shadow", Key::Global, 1, Period::Month) },
     ]);
-    ledger.try_spend(0, 0, CLASS, noon()).unwrap();
+    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
     for _ in 0..5 {
-        let refused = ledger.try_spend(0, 0, CLASS, noon()).unwrap_err();
+        let refused = ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap_err();
         assert_eq!((&*refused.name, refused.until.to_string().as_str()), ("app", "2026-11-26T00:00:00Z"));
     }
     let snapshot = ledger.snapshot(noon());
@@ -91,7 +96,7 @@ fn warnings_and_shadows_let_calls_pass_and_count() {
     ]);
     let shadows: Vec<Option<String>> = (0..4)
         .map(|_| {
-            let spent = ledger.try_spend(0, 0, CLASS, noon()).unwrap();
+            let spent = ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
             spent.would_have_been_refused_by().map(str::to_owned)
         })
         .collect();
@@ -104,12 +109,13 @@ fn warnings_and_shadows_let_calls_pass_and_count() {
 #[test]
 fn what_did_not_reach_box_is_given_back() {
     let ledger = ledger(vec![budget("plan", Key::Global, 1, Period::Month)]);
-    let spent = ledger.try_spend(0, 0, CLASS, noon()).unwrap();
+    let spent = ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
     ledger.give_back(spent);
     assert_eq!(ledger.snapshot(noon()).spent, []);
     // Across the turn of a month it goes back where it came from.
-    let late = ledger.try_spend(0, 0, CLASS, at("2026-11-30T23:59:59Z")).unwrap();
-    ledger.try_spend(0, 0, CLASS, at("2026-12-01T00:00:00Z")).unwrap();
+    let late =
+        ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, at("2026-11-30T23:59:59Z")).unwrap();
+    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, at("2026-12-01T00:00:00Z")).unwrap();
     ledger.give_back(late);
     assert_eq!(used(&ledger, "plan", "", noon()), 0);
     assert_eq!(used(&ledger, "plan", "", at("2026-12-01T00:00:00Z")), 1);
@@ -122,25 +128,25 @@ fn a_clock_set_back_finds_its_old_counts() {
         budget("month", Key::Global, 9, Period::Month),
     ]);
     let (today, next_year) = (noon(), at("2027-11-25T12:00:00Z"));
-    ledger.try_spend(0, 0, CLASS, today).unwrap();
+    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, today).unwrap();
     for now in [next_year, at("2026-11-24T12:00:00Z")] {
-        ledger.try_spend(0, 0, CLASS, now).unwrap();
-        ledger.try_spend(0, 0, CLASS, now).unwrap();
-        ledger.try_spend(0, 0, CLASS, now).unwrap_err();
+        ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, now).unwrap();
+        ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, now).unwrap();
+        ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, now).unwrap_err();
     }
-    ledger.try_spend(0, 0, CLASS, today).unwrap();
-    ledger.try_spend(0, 0, CLASS, today).unwrap_err();
+    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, today).unwrap();
+    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, today).unwrap_err();
     assert_eq!((used(&ledger, "month", "", today), used(&ledger, "month", "", next_year)), (4, 2));
 }
 
 #[test]
 fn who_spent_is_known_without_a_budget() {
     let ledger = ledger(Vec::new());
-    ledger.try_spend(0, 0, Class::Search, at("2026-10-31T12:00:00Z")).unwrap();
+    ledger.try_spend(AppId::new(0), IdentityId::new(0), Class::Search, at("2026-10-31T12:00:00Z")).unwrap();
     for _ in 0..3 {
-        ledger.try_spend(1, 1, Class::Upload, noon()).unwrap();
+        ledger.try_spend(AppId::new(1), IdentityId::new(1), Class::Upload, noon()).unwrap();
     }
-    ledger.try_spend(0, 0, Class::Search, noon()).unwrap();
+    ledger.try_spend(AppId::new(0), IdentityId::new(0), Class::Search, noon()).unwrap();
     let row = |month: &str, app: &str, identity: &str, class: &str, calls| SpentCalls {
         month: month.into(),
         app: app.into(),
@@ -158,7 +164,7 @@ fn who_spent_is_known_without_a_budget() {
     );
     assert_eq!(ledger.snapshot(at("2027-01-01T00:00:00Z")).spent, []);
     // A place that is none counts for the global budgets alone.
-    ledger.try_spend(7, 7, Class::Search, noon()).unwrap();
+    ledger.try_spend(AppId::new(7), IdentityId::new(7), Class::Search, noon()).unwrap();
 }
 
 #[test]
@@ -167,11 +173,11 @@ fn apps_may_be_put_in_another_order_or_renamed() {
     let budgets =
         || vec![budget("apps", Key::App, 5, Period::Month), budget("all", Key::Global, 99, Period::Month)];
     let before = over(&book, budgets(), &["a", "b"]);
-    before.try_spend(0, 0, CLASS, noon()).unwrap();
+    before.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
     let after = over(&book, budgets(), &["b", "new", "a"]);
-    after.try_spend(2, 0, CLASS, noon()).unwrap();
+    after.try_spend(AppId::new(2), IdentityId::new(0), CLASS, noon()).unwrap();
     // One that is still served by the configuration before.
-    before.try_spend(1, 0, CLASS, noon()).unwrap();
+    before.try_spend(AppId::new(1), IdentityId::new(0), CLASS, noon()).unwrap();
     let used = |name, value| used(&after, name, value, noon());
     assert_eq!((used("apps", "a"), used("apps", "b"), used("apps", "new"), used("all", "")), (2, 1, 0, 3));
     // What is no longer configured stays readable, and stays part of the whole.
@@ -223,7 +229,8 @@ fn budgets_are_exact_under_concurrency() {
                 scope.spawn(move || {
                     for _ in 0..4000 {
                         let place = number % 2;
-                        if ledger.try_spend(place, place, CLASS, noon()).is_ok() {
+                        if ledger.try_spend(AppId::new(place), IdentityId::new(place), CLASS, noon()).is_ok()
+                        {
                             passed.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -258,7 +265,7 @@ fn random_calls_add_up() {
                 let mut mine = Vec::new();
                 for _ in 0..3000 {
                     let (app, time) = (random.usize(0..2), times[random.usize(0..3)]);
-                    match ledger.try_spend(app, 0, CLASS, time) {
+                    match ledger.try_spend(AppId::new(app), IdentityId::new(0), CLASS, time) {
                         Ok(spent) if random.u8(0..4) == 0 => ledger.give_back(spent),
                         Ok(_) => mine.push((app, time)),
                         Err(_) => {}

@@ -7,11 +7,13 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use crate::limits::budget::definition::{Budget, Key, WhenSpent};
-use crate::limits::budget::spending::Ledger;
+use crate::limits::budget::spending::BudgetLedger;
 use crate::limits::budget::store::tests::Folder;
+use crate::oauth::identity::IdentityId;
+use crate::routing::app::AppId;
 use crate::routing::operation_class::Class;
 
-fn ledger(book: &Arc<Book>, apps: &[&str], now: SystemTime) -> Ledger {
+fn ledger(book: &Arc<CallCounts>, apps: &[&str], now: SystemTime) -> BudgetLedger {
     let rule = |name: &str, key, calls, per| Budget {
         name: name.into(),
         key,
@@ -25,10 +27,10 @@ fn ledger(book: &Arc<Book>, apps: &[&str], now: SystemTime) -> Ledger {
         rule("day", Key::App, 1_000_000, Period::Day),
     ];
     let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
-    Ledger::new(budgets, names(apps), names(&["service"]), book.clone(), now)
+    BudgetLedger::new(budgets, names(apps), names(&["service"]), book.clone(), now)
 }
 
-fn used(ledger: &Ledger, name: &str, value: &str, now: SystemTime) -> u64 {
+fn used(ledger: &BudgetLedger, name: &str, value: &str, now: SystemTime) -> u64 {
     let snapshot = ledger.snapshot(now);
     snapshot.budgets.iter().find(|state| &*state.name == name && &*state.value == value).unwrap().used
 }
@@ -40,14 +42,14 @@ fn counts_survive_a_restart_and_end_with_their_period() {
     let (book, keeper) = start(&folder.0, true, clock.clone()).unwrap();
     let before = ledger(&book, &["a", "b"], clock.wall());
     for app in [0, 0, 1] {
-        before.try_spend(app, 0, Class::Search, clock.wall()).unwrap();
+        before.try_spend(AppId::new(app), IdentityId::new(0), Class::Search, clock.wall()).unwrap();
     }
     let wall = clock.wall();
     keeper.stop();
     // In another order, and with one renamed.
     let (book, keeper) = start(&folder.0, true, clock.clone()).unwrap();
     let after = ledger(&book, &["c", "a"], clock.wall());
-    after.try_spend(1, 0, Class::Search, wall).unwrap();
+    after.try_spend(AppId::new(1), IdentityId::new(0), Class::Search, wall).unwrap();
     let counts =
         [("plan", ""), ("day", "a"), ("day", "c")].map(|(name, value)| used(&after, name, value, wall));
     assert_eq!(counts, [4, 3, 0]);
@@ -59,7 +61,7 @@ fn counts_survive_a_restart_and_end_with_their_period() {
     let next = Period::Month.at(timestamp(wall)).ends();
     clock.advance(SystemTime::try_from(next).unwrap().duration_since(clock.wall()).unwrap());
     assert_eq!(used(&after, "plan", "", clock.wall()), 0);
-    after.try_spend(0, 0, Class::Search, clock.wall()).unwrap();
+    after.try_spend(AppId::new(0), IdentityId::new(0), Class::Search, clock.wall()).unwrap();
     keeper.stop();
     let (book, _keeper) = start(&folder.0, true, clock.clone()).unwrap();
     let later = ledger(&book, &["c"], clock.wall());
@@ -79,7 +81,7 @@ fn without_a_budget_a_folder_that_cannot_be_had_is_no_error() {
     let (book, keeper) = start(&folder.0, false, Clock::real()).unwrap();
     assert!(book.file.in_memory.load(Ordering::Relaxed));
     let now = Clock::real().wall();
-    ledger(&book, &["a"], now).try_spend(0, 0, Class::Search, now).unwrap();
+    ledger(&book, &["a"], now).try_spend(AppId::new(0), IdentityId::new(0), Class::Search, now).unwrap();
     keeper.stop();
     assert_eq!(fs::read(&folder.0).unwrap(), b"a file");
 }
@@ -105,7 +107,7 @@ fn spends_till_it_is_killed() {
     let (book, _keeper) = start(Path::new(&folder), true, clock.clone()).unwrap();
     let ledger = ledger(&book, &["a"], clock.wall());
     for count in used(&ledger, "plan", "", clock.wall()) + 1.. {
-        ledger.try_spend(0, 0, Class::Search, clock.wall()).unwrap();
+        ledger.try_spend(AppId::new(0), IdentityId::new(0), Class::Search, clock.wall()).unwrap();
         writeln!(std::io::stdout(), "\nspent {count}").unwrap();
         thread::sleep(Duration::from_millis(2));
     }

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use super::super::box_limits;
 use super::super::limit::Key;
-use super::super::matcher::{Asking, User};
+use super::super::matcher::{RequestKey, User};
 use super::*;
+use crate::oauth::identity::IdentityId;
+use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 use http::Method;
@@ -25,21 +27,21 @@ fn limit(name: &str, key: Key, interval: u64, burst: u32) -> Limit {
     }
 }
 
-fn asking(client: IpAddr) -> Asking<'static> {
-    Asking {
+fn request_key(client: IpAddr) -> RequestKey<'static> {
+    RequestKey {
         operation: Operation { method: &Method::GET, path: "/2.0/users/me" },
         class: Class::General,
         client,
-        app: 0,
-        identity: 0,
+        app: AppId::new(0),
+        identity: IdentityId::new(0),
         user: User::Service,
         enterprise: 0,
         counted_by_box: true,
     }
 }
 
-fn client(text: &str) -> Asking<'static> {
-    asking(text.parse().unwrap())
+fn client(text: &str) -> RequestKey<'static> {
+    request_key(text.parse().unwrap())
 }
 
 fn passed(verdict: &Verdict) -> bool {
@@ -71,7 +73,7 @@ fn times() -> impl Strategy<Value = Vec<u64>> {
 proptest! {
     #[test]
     fn no_window_sees_more_than_burst_and_refill(times in times(), interval in 1..3_000_u64, burst in 1..20_u32) {
-        let rules = Rules::new(vec![limit("a", Key::Global, interval, burst)], vec![]);
+        let rules = LimitMatcher::new(vec![limit("a", Key::Global, interval, burst)], vec![]);
         let mut table = Table::new(&rules);
         let keys = rules.applying(&client("10.0.0.1"));
         let admitted: Vec<u64> = times.into_iter().filter(|now| passed(&table.check(&keys, *now))).collect();
@@ -82,11 +84,11 @@ proptest! {
     #[test]
     fn all_are_charged_or_none(times in times(), intervals in [1..3_000_u64, 1..3_000_u64, 1..3_000_u64], bursts in [1..8_u32, 1..8_u32, 1..8_u32]) {
         let one = |i: usize| limit("a", Key::Global, intervals[i], bursts[i]);
-        let rules = Rules::new((0..3).map(one).collect(), vec![]);
+        let rules = LimitMatcher::new((0..3).map(one).collect(), vec![]);
         let mut table = Table::new(&rules);
         let keys = rules.applying(&client("10.0.0.1"));
         // As if each limit had seen nothing but what all let pass.
-        let alone: Vec<Rules> = (0..3).map(|i| Rules::new(vec![one(i)], vec![])).collect();
+        let alone: Vec<LimitMatcher> = (0..3).map(|i| LimitMatcher::new(vec![one(i)], vec![])).collect();
         let mut apart: Vec<Table> = alone.iter().map(Table::new).collect();
         for now in times {
             let says: Vec<bool> = alone.iter().zip(&mut apart).map(|(rules, table)| {
@@ -110,7 +112,7 @@ proptest! {
 
     #[test]
     fn retry_after_is_exact(times in times(), intervals in [1..3_000_u64, 1..3_000_u64], bursts in [1..8_u32, 1..8_u32]) {
-        let rules = Rules::new((0..2).map(|i| limit("a", Key::Global, intervals[i], bursts[i])).collect(), vec![]);
+        let rules = LimitMatcher::new((0..2).map(|i| limit("a", Key::Global, intervals[i], bursts[i])).collect(), vec![]);
         let mut table = Table::new(&rules);
         let keys = rules.applying(&client("10.0.0.1"));
         for now in times {
@@ -134,7 +136,7 @@ proptest! {
         for published in box_limits::published(Duration::ZERO) {
             let window = u64::try_from(published.window.as_nanos()).unwrap();
             let interval = u64::try_from(published.limit.interval.as_nanos()).unwrap();
-            let rules = Rules::new(vec![Limit { on: vec![], ..published.limit }], vec![]);
+            let rules = LimitMatcher::new(vec![Limit { on: vec![], ..published.limit }], vec![]);
             let mut table = Table::new(&rules);
             let keys = rules.applying(&client("10.0.0.1"));
             let mut now = 0;
@@ -157,7 +159,7 @@ proptest! {
 fn boxs_figures_are_reached_and_not_passed_by_a_steady_stream() {
     for published in box_limits::published(Duration::ZERO) {
         let window = u64::try_from(published.window.as_nanos()).unwrap();
-        let rules = Rules::new(vec![Limit { on: vec![], ..published.limit }], vec![]);
+        let rules = LimitMatcher::new(vec![Limit { on: vec![], ..published.limit }], vec![]);
         let mut table = Table::new(&rules);
         let keys = rules.applying(&client("10.0.0.1"));
         let step = window / 5_000;
@@ -172,15 +174,27 @@ fn boxs_figures_are_reached_and_not_passed_by_a_steady_stream() {
 
 #[test]
 fn each_key_has_its_count() {
-    let one = |key| Rules::new(vec![limit("a", key, SECOND, 1)], vec![]);
+    let one = |key| LimitMatcher::new(vec![limit("a", key, SECOND, 1)], vec![]);
     let base = client("10.0.0.1");
     let [id, other_id] = [User::Id("1"), User::Id("2")];
     for (key, same, other) in [
-        (Key::Client, Asking { app: 1, ..base }, client("10.0.0.2")),
-        (Key::App, Asking { identity: 1, ..base }, Asking { app: 1, ..base }),
-        (Key::Identity, Asking { app: 1, ..base }, Asking { identity: 1, ..base }),
-        (Key::Enterprise, Asking { identity: 1, ..base }, Asking { enterprise: 1, ..base }),
-        (Key::User, Asking { identity: 1, ..base }, Asking { user: id, ..base }),
+        (Key::Client, RequestKey { app: AppId::new(1), ..base }, client("10.0.0.2")),
+        (
+            Key::App,
+            RequestKey { identity: IdentityId::new(1), ..base },
+            RequestKey { app: AppId::new(1), ..base },
+        ),
+        (
+            Key::Identity,
+            RequestKey { app: AppId::new(1), ..base },
+            RequestKey { identity: IdentityId::new(1), ..base },
+        ),
+        (
+            Key::Enterprise,
+            RequestKey { identity: IdentityId::new(1), ..base },
+            RequestKey { enterprise: 1, ..base },
+        ),
+        (Key::User, RequestKey { identity: IdentityId::new(1), ..base }, RequestKey { user: id, ..base }),
     ] {
         let rules = one(key);
         let mut table = Table::new(&rules);
@@ -191,20 +205,23 @@ fn each_key_has_its_count() {
     // One user is one user, whichever identity asks.
     let rules = one(Key::User);
     let mut table = Table::new(&rules);
-    assert!(passed(&table.check(&rules.applying(&Asking { user: id, ..base }), 0)));
-    assert!(!passed(
-        &table.check(&rules.applying(&Asking { user: id, enterprise: 1, identity: 1, ..base }), 0)
-    ));
-    assert!(passed(&table.check(&rules.applying(&Asking { user: other_id, ..base }), 0)));
+    assert!(passed(&table.check(&rules.applying(&RequestKey { user: id, ..base }), 0)));
+    assert!(!passed(&table.check(
+        &rules.applying(&RequestKey { user: id, enterprise: 1, identity: IdentityId::new(1), ..base }),
+        0
+    )));
+    assert!(passed(&table.check(&rules.applying(&RequestKey { user: other_id, ..base }), 0)));
     let rules = one(Key::Global);
     let mut table = Table::new(&rules);
     assert!(passed(&table.check(&rules.applying(&base), 0)));
-    assert!(!passed(&table.check(&rules.applying(&Asking { app: 1, user: id, ..client("::1") }), 0)));
+    assert!(!passed(
+        &table.check(&rules.applying(&RequestKey { app: AppId::new(1), user: id, ..client("::1") }), 0)
+    ));
 }
 
 #[test]
 fn addresses_are_grouped_as_they_are_given_out() {
-    let rules = Rules::new(vec![limit("a", Key::Client, SECOND, 1)], vec![]);
+    let rules = LimitMatcher::new(vec![limit("a", Key::Client, SECOND, 1)], vec![]);
     let key = |text: &str| rules.applying(&client(text)).iter().next().unwrap();
     assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:0:0:1"));
     assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
@@ -215,8 +232,8 @@ fn addresses_are_grouped_as_they_are_given_out() {
 #[test]
 fn boxs_own_count_only_what_box_counts() {
     let of_box = vec![limit("box", Key::User, SECOND, 1)];
-    let rules = Rules::new(vec![limit("own", Key::User, SECOND, 1)], of_box);
-    let presigned = Asking { counted_by_box: false, ..client("10.0.0.1") };
+    let rules = LimitMatcher::new(vec![limit("own", Key::User, SECOND, 1)], of_box);
+    let presigned = RequestKey { counted_by_box: false, ..client("10.0.0.1") };
     assert_eq!(rules.applying(&presigned).iter().map(|counted| counted.rule).collect::<Vec<_>>(), [0]);
     assert_eq!(rules.applying(&client("10.0.0.1")).iter().count(), 2);
 }
@@ -224,7 +241,7 @@ fn boxs_own_count_only_what_box_counts() {
 #[test]
 fn a_shadow_limit_counts_and_lets_pass() {
     let shadow = Limit { enforce: false, ..limit("shadow", Key::Global, SECOND, 1) };
-    let rules = Rules::new(vec![shadow, limit("real", Key::Global, SECOND, 3)], vec![]);
+    let rules = LimitMatcher::new(vec![shadow, limit("real", Key::Global, SECOND, 3)], vec![]);
     let mut table = Table::new(&rules);
     let keys = rules.applying(&client("10.0.0.1"));
     let shadows: Vec<Option<usize>> = (0..4)
@@ -240,7 +257,7 @@ fn a_shadow_limit_counts_and_lets_pass() {
 fn a_shadow_limit_with_a_queue_refuses_whom_the_queue_would_not_serve() {
     let wait = Duration::from_secs(3);
     let shadow = Limit { enforce: false, wait, ..limit("shadow", Key::Global, SECOND, 2) };
-    let rules = Rules::new(vec![shadow], vec![]);
+    let rules = LimitMatcher::new(vec![shadow], vec![]);
     let mut table = Table::new(&rules);
     let keys = rules.applying(&client("10.0.0.1"));
     let refused = |verdict| matches!(verdict, Verdict::Pass(Passed { shadow, .. }) if !shadow.is_empty());
@@ -251,7 +268,7 @@ fn a_shadow_limit_with_a_queue_refuses_whom_the_queue_would_not_serve() {
 
 #[test]
 fn the_fields_tell_how_it_stands() {
-    let rules = Rules::new(vec![limit("a \"b\"", Key::Global, SECOND / 10, 20)], vec![]);
+    let rules = LimitMatcher::new(vec![limit("a \"b\"", Key::Global, SECOND / 10, 20)], vec![]);
     let mut table = Table::new(&rules);
     let keys = rules.applying(&client("10.0.0.1"));
     for _ in 0..20 {
@@ -267,7 +284,7 @@ fn the_fields_tell_how_it_stands() {
 fn figures_out_of_all_proportion_do_no_harm() {
     for (interval, burst) in [(u64::MAX, u32::MAX), (1, u32::MAX), (1 << 61, 9), (86_400 * SECOND, u32::MAX)]
     {
-        let rules = Rules::new(vec![limit("a", Key::Global, interval, burst)], vec![]);
+        let rules = LimitMatcher::new(vec![limit("a", Key::Global, interval, burst)], vec![]);
         let mut table = Table::new(&rules);
         let keys = rules.applying(&client("10.0.0.1"));
         for now in [0, SECOND, 1 << 61] {
@@ -279,7 +296,7 @@ fn figures_out_of_all_proportion_do_no_harm() {
 #[test]
 fn a_flood_of_addresses_takes_bounded_memory_and_gives_it_back() {
     let limits = vec![limit("a", Key::Client, SECOND, 2)];
-    let rules = Rules::new(limits, vec![]);
+    let rules = LimitMatcher::new(limits, vec![]);
     let mut table = Table::with_keys_max(&rules, 1000);
     let known = rules.applying(&client("192.0.2.1"));
     assert!(passed(&table.check(&known, 0)));
@@ -287,7 +304,7 @@ fn a_flood_of_addresses_takes_bounded_memory_and_gives_it_back() {
     let mut admitted = 0;
     for i in 0..100_000_u32 {
         let now = u64::from(i) * 20_000;
-        let keys = rules.applying(&asking(IpAddr::from((0x0a00_0000 + i).to_be_bytes())));
+        let keys = rules.applying(&request_key(IpAddr::from((0x0a00_0000 + i).to_be_bytes())));
         admitted += u32::from(passed(&table.check(&keys, now)));
         assert!(table.size().0 <= 1000 && table.size().1 <= 4000);
         if i % 40_000 == 39_999 {
@@ -303,7 +320,7 @@ fn a_flood_of_addresses_takes_bounded_memory_and_gives_it_back() {
 
 #[test]
 fn ten_million_keys_leave_no_trace() {
-    let rules = Rules::new(vec![limit("a", Key::Client, 1000, 1)], vec![]);
+    let rules = LimitMatcher::new(vec![limit("a", Key::Client, 1000, 1)], vec![]);
     let mut table = Table::new(&rules);
     let mut most = 0;
     // The hashes themselves: hashing addresses is tested above. One each 10 ns makes all of them live for 100 steps
@@ -325,7 +342,7 @@ fn ten_million_keys_leave_no_trace() {
 
 #[test]
 fn a_newcomer_inherits_what_newcomers_shared() {
-    let rules = Rules::new(vec![limit("a", Key::Client, SECOND, 1)], vec![]);
+    let rules = LimitMatcher::new(vec![limit("a", Key::Client, SECOND, 1)], vec![]);
     let mut table = Table::with_keys_max(&rules, 1);
     let [first, second] = ["10.0.0.1", "10.0.0.2"].map(|text| rules.applying(&client(text)));
     assert!(passed(&table.check(&first, 0)));

@@ -1,8 +1,10 @@
 //! Who waits for how long, in whose favour, by a hand-set clock.
 
 use super::super::limit::{Key, Limit};
-use super::super::matcher::{Asking, User};
+use super::super::matcher::{RequestKey, User};
 use super::*;
+use crate::oauth::identity::IdentityId;
+use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 use http::Method;
@@ -33,8 +35,8 @@ enum End {
 
 /// Callers, and the sleepers and wakers of the real thing.
 struct Sim {
-    rules: Rules,
-    desk: Desk,
+    rules: LimitMatcher,
+    desk: WaitQueues,
     now: u64,
     /// By numbers: which call, and when it looks.
     waiting: BTreeMap<u64, (usize, u64)>,
@@ -57,31 +59,31 @@ struct Call {
 
 impl Sim {
     fn new(limits: Vec<Limit>) -> Self {
-        let rules = Rules::new(limits, vec![]);
-        let desk = Desk::new(&rules);
+        let rules = LimitMatcher::new(limits, vec![]);
+        let desk = WaitQueues::new(&rules);
         Self { rules, desk, now: 0, waiting: BTreeMap::new(), calls: vec![], ended: 0, looks: 0 }
     }
 
     fn call(&mut self, app: usize, user: usize) -> usize {
-        let keys = self.rules.applying(&Asking {
+        let keys = self.rules.applying(&RequestKey {
             operation: Operation { method: &Method::GET, path: "/2.0/users/me" },
             class: Class::General,
             client: [10, 0, 0, 1].into(),
-            app,
-            identity: 0,
+            app: AppId::new(app),
+            identity: IdentityId::new(0),
             user: User::Id(&user.to_string()),
             enterprise: 0,
             counted_by_box: true,
         });
         let call = self.calls.len();
         self.calls.push(Call { app, user, came: self.now, end: None, number: None, place: 0 });
-        match self.desk.arrive(keys, app, self.now) {
+        match self.desk.enqueue(keys, app, self.now) {
             Arrival::Passed(_) => self.ends(call, End::Passed),
             Arrival::Refused(refused) => self.ends(call, refusal(&refused)),
             Arrival::Waits(number) => {
                 self.calls[call].number = Some(number);
                 self.waiting.insert(number, (call, self.now));
-                self.look(number);
+                self.poll(number);
             }
         }
         self.wake();
@@ -94,17 +96,17 @@ impl Sim {
         self.calls[call].end = Some((self.now, end));
     }
 
-    fn look(&mut self, number: u64) {
+    fn poll(&mut self, number: u64) {
         let Some((call, _)) = self.waiting.get(&number).copied() else { return };
         self.looks += 1;
-        match self.desk.look(number, self.now) {
-            Look::Until(until) => {
+        match self.desk.poll(number, self.now) {
+            Polled::Until(until) => {
                 assert!(until > self.now, "it would look for ever");
                 self.waiting.insert(number, (call, until));
                 return;
             }
-            Look::Passed(_) => self.ends(call, End::Passed),
-            Look::Refused(refused) => self.ends(call, refusal(&refused)),
+            Polled::Passed(_) => self.ends(call, End::Passed),
+            Polled::Refused(refused) => self.ends(call, refusal(&refused)),
         }
         self.waiting.remove(&number);
         self.desk.leave(number);
@@ -117,7 +119,7 @@ impl Sim {
                 return;
             }
             for number in woken {
-                self.look(number);
+                self.poll(number);
             }
         }
     }
@@ -135,7 +137,7 @@ impl Sim {
                 break;
             }
             self.now = self.now.max(at);
-            self.look(number);
+            self.poll(number);
             self.wake();
         }
         self.now = self.now.max(then);

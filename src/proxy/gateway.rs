@@ -1,0 +1,52 @@
+//! What is made from a configuration, and will be replaced as a whole by what is made from another.
+
+use std::sync::Arc;
+
+use crate::access::admission::Admission;
+use crate::config::Config;
+use crate::limits::budget::spending::BudgetLedger;
+use crate::limits::limiter::Limiter;
+use crate::oauth::identity::IdentityId;
+use crate::oauth::token_cache::Tokens;
+use crate::proxy::forward_proxy::ForwardProxy;
+use crate::routing::app::AppId;
+
+/// Shared by the workers; nothing in it changes but through its own atomics. A request keeps the one it began with.
+pub struct Gateway {
+    /// As checked.
+    pub config: Config,
+    /// One for each identity.
+    pub tokens: Vec<Arc<Tokens>>,
+    /// Calls of Box's API, and what is left of them.
+    pub ledger: BudgetLedger,
+    /// What can hold a request back.
+    pub limiter: Limiter,
+    /// For programs that use the gateway as their proxy; `None`: they cannot.
+    pub forward_proxy: Option<Arc<ForwardProxy>>,
+}
+
+impl Gateway {
+    /// The tokens of an identity.
+    pub fn tokens(&self, identity: IdentityId) -> Option<&Arc<Tokens>> {
+        self.tokens.get(identity.index())
+    }
+
+    /// What callers' requests are held against.
+    pub fn admission(&self) -> Admission<'_> {
+        Admission {
+            listen: &self.config.listen,
+            trusted_proxies: &self.config.trusted_proxies,
+            proxied: self.forward_proxy.as_ref().map(|_| &self.config.hosts),
+        }
+    }
+
+    /// An app's name.
+    pub fn app_name(&self, app: AppId) -> Option<&str> {
+        self.config.apps.iter().nth(app.index()).map(|app| app.name.as_str())
+    }
+
+    /// An identity's name.
+    pub fn identity_name(&self, identity: IdentityId) -> Option<&str> {
+        self.config.identities.get(identity.index()).map(|identity| identity.name.as_str())
+    }
+}
