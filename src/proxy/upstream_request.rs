@@ -108,9 +108,8 @@ impl Outbound {
         })
     }
 
-    /// Which version of HTTP suits it. Content goes on HTTP/1.1: there the kernel holds back what a caller does not
-    /// take, and one caller's content is not in the way of another's. So windows of HTTP/2 can be small enough for
-    /// any number of callers that take nothing, without slowing down those that are far from Box.
+    /// Which version of HTTP suits it. Content goes on HTTP/1.1, where the kernel holds back what a caller does not
+    /// take: `docs/decisions/content-over-http1.md`.
     pub fn protocol(&self) -> Protocol {
         // hyper cannot wait for an invitation on HTTP/2.
         if self.bulk || self.upload.invitation().is_some() { Protocol::Http1 } else { Protocol::Any }
