@@ -24,8 +24,8 @@ use crate::routing::route::{Access, Destination};
 use crate::upstream::pool::{Origin, Protocol};
 use crate::upstream::request_body::{Attempt, Upload};
 
-/// Box works on moves and deletions of large folders for up to 600 s (OpenAPI, `PUT` and `DELETE /folders/{id}`) and
-/// holds a long poll for 610 s (guide "User events").
+/// Box works on moves and deletions of large folders for up to 600 s and holds a long poll for 610 s
+/// (`docs/box-api.md#long-answers-and-long-polls`).
 pub const LONG_ANSWER: Duration = Duration::from_secs(660);
 
 /// A request as it goes to Box, but for its token.

@@ -8,8 +8,9 @@
 //! channel, so that one breaker is right about the whole replica. What holds up the main runtime for longer than
 //! [`BOUND`] looks like a slow Redis. Figures: `docs/decisions/redis-one-round-trip.md`.
 //!
-//! No token, path, user id or address is stored, see `src/limits/redis/keys.rs`. What is read may have been written by anybody: the
-//! scripts take what makes no sense for absent, and nothing that is found there pauses longer than `max_pause`.
+//! No token, path, user id or address is stored, see `src/limits/redis/keys.rs`. What is read may have been written by
+//! anybody: the scripts take what makes no sense for absent, and nothing that is found there pauses longer than
+//! `max_pause`.
 
 use std::fmt;
 use std::num::NonZeroU32;
