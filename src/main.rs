@@ -20,6 +20,7 @@ use boxgate::telemetry::log;
 use clap::{Args, Parser, Subcommand};
 use tracing::{info, warn};
 
+// Why: docs/decisions/mimalloc.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

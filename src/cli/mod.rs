@@ -1,4 +1,5 @@
-//! `boxgate env` and `boxgate exec`: programs that have Box's hosts built in go through a gateway.
+//! What the subcommands do: `check`, and `env` and `exec`, by which programs that have Box's hosts built in go through a
+//! gateway. `src/main.rs` reads the command line and has `run` and `sandbox`.
 
 pub mod check; // is all well with a configuration?
 mod box_names; // which hosts go to the gateway?

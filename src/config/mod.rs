@@ -1,6 +1,6 @@
 //! Configuration: what was written becomes what is meant.
 //!
-//! [`raw`](mod@written) mirrors `proxy.toml` and has no logic; `sections` turns it into the [`Config`] below,
+//! `raw` mirrors `proxy.toml` and has no logic; `sections` turns it into the [`Config`] below,
 //! already parsed and checked, and notes every problem with its place. Stages own the grammar of their rules
 //! (patterns, networks, host names) and never see the file.
 

@@ -1,7 +1,8 @@
 //! What was written: the tables of `proxy.toml`, key by key, each value with its place. No logic.
 //!
 //! A value stays as the parser gave it, so that one of the wrong type stops nothing: it is diagnosed where its
-//! meaning is known, and all problems of a file come out in one run.
+//! meaning is known, and all problems of a file come out in one run. Why serde does not read it:
+//! `docs/decisions/configuration-tables.md`.
 
 use toml::de::{DeTable, DeValue};
 

@@ -116,7 +116,7 @@ pub enum Refusal {
     },
 }
 
-/// Box's `ClientError` (OpenAPI document, schema `ClientError`).
+/// Box's `ClientError` (`docs/box-api.md#errors`).
 #[derive(Serialize)]
 struct ClientError<'a> {
     r#type: &'static str,

@@ -41,7 +41,7 @@ fn passes_to_box(name: &HeaderName) -> bool {
         _ => matches!(
             name.as_str(),
             "content-md5" | "digest" | "content-digest" | "repr-digest" | "want-digest"
-                // What Box's clients send (Box guides, official SDKs, UI Elements).
+                // What Box's clients send: docs/box-api.md#hosts-and-paths.
                 | "as-user" | "boxapi" | "box-version" | "box-notifications" | "x-rep-hints" | "x-box-ua"
                 | "x-box-client-name" | "x-box-client-version" | "x-box-client-event-info"
                 | "x-file-name" | "x-file-size" | "x-box-ai-library"

@@ -1,7 +1,7 @@
 //! Requests in flight: how many of a kind are under way at once, on all workers.
 //!
-//! Box allows 5 zip downloads at once for a user and 10 for an enterprise (its guide "Rate limits"). A zip's pre-signed URL tells
-//! no user, so the identity stands for it, and the client id for the enterprise.
+//! Box allows 5 zip downloads at once for a user and 10 for an enterprise (`docs/box-api.md#redirects-and-downloads`). A
+//! zip's pre-signed URL tells no user, so the identity stands for it, and the client id for the enterprise.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -257,7 +257,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Box counts these apart from everything else (its guide "Rate limits").
+/// Box counts these apart from everything else (`docs/box-api.md#limits-and-429`).
 fn has_its_own_limit(operation: Operation<'_>) -> bool {
     let path = plain_path(operation.path);
     let first = path.strip_prefix("/2.0/").and_then(|below| below.split('/').next()).unwrap_or_default();

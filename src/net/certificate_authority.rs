@@ -5,7 +5,7 @@
 //! every IP address. The intermediate's key, which is kept, can sign for nothing else.
 //!
 //! A root is replaced long before its end: for [`OVERLAP`] callers are given both, so those that fetched the roots in
-//! that time trust whichever signs.
+//! that time trust whichever signs. The reasons: `docs/decisions/constrained-ca.md`.
 
 use std::fs;
 use std::io;

@@ -1,6 +1,6 @@
 //! The Client Credentials Grant: one question to Box's token endpoint, and what its answers mean.
 //!
-//! `POST {token_url}` with a form (OpenAPI operation `post_oauth2_token`). Box refuses with 400 or 401 and OAuth JSON
+//! `POST {token_url}` with a form (`docs/box-api.md#tokens`). Box refuses with 400 or 401 and OAuth JSON
 //! that has a code which is known. Everything else that is not a well-formed 200 is a passing fault: a forward proxy
 //! or a firewall answers with 400 and 401 too, and says nothing of the identity.
 
@@ -223,7 +223,7 @@ fn printable(text: &str) -> String {
 
 impl Refused {
     /// Which of Box's known causes it is, and where to mend it.
-    /// Source: Box guide "Client Credentials Grant" and the reports of its users.
+    /// Sources: `docs/box-api.md#tokens`.
     pub fn advice(&self, identity: &Identity) -> String {
         const REAUTHORIZE: &str = "Admin Console → Apps → Platform Apps Manager";
         let description = self.description.to_lowercase();

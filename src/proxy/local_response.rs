@@ -47,7 +47,8 @@ pub fn placeholder_token() -> Response<Bytes> {
     made(body.into(), "application/json")
 }
 
-/// What Box's realtime server says to one who shall ask for a new URL (Box guide "User events").
+/// What Box's realtime server says to one who shall ask for a new URL
+/// (`docs/box-api.md#long-answers-and-long-polls`).
 pub fn reconnect() -> Response<Bytes> {
     json(br#"{"version":1,"message":"reconnect"}"#)
 }

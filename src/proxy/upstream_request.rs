@@ -26,8 +26,8 @@ use crate::routing::route::{Access, Destination};
 use crate::upstream::pool::{HostPool, Protocol};
 use crate::upstream::request_body::{Attempt, Upload};
 
-/// Box works on moves and deletions of large folders for up to 600 s (OpenAPI, `PUT` and `DELETE /folders/{id}`) and
-/// holds a long poll for 610 s (guide "User events").
+/// Box works on moves and deletions of large folders for up to 600 s and holds a long poll for 610 s
+/// (`docs/box-api.md#long-answers-and-long-polls`).
 pub const LONG_ANSWER: Duration = Duration::from_secs(660);
 
 /// A request as it goes to Box, but for its token.
@@ -110,9 +110,8 @@ impl UpstreamRequest {
         })
     }
 
-    /// Which version of HTTP suits it. Content goes on HTTP/1.1: there the kernel holds back what a caller does not
-    /// take, and one caller's content is not in the way of another's. So windows of HTTP/2 can be small enough for
-    /// any number of callers that take nothing, without slowing down those that are far from Box.
+    /// Which version of HTTP suits it. Content goes on HTTP/1.1, where the kernel holds back what a caller does not
+    /// take: `docs/decisions/content-over-http1.md`.
     pub fn protocol(&self) -> Protocol {
         // hyper cannot wait for an invitation on HTTP/2.
         if self.bulk || self.upload.invitation().is_some() { Protocol::Http1 } else { Protocol::Any }

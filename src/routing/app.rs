@@ -94,7 +94,7 @@ impl AsUser {
         }
     }
 
-    /// Whether the header's value is one of the users. An id is digits (Box guide "As-User").
+    /// Whether the header's value is one of the users. An id is digits (`docs/box-api.md#hosts-and-paths`).
     fn permits(&self, user: &str) -> bool {
         match self {
             Self::Only(users) => users.iter().any(|allowed| allowed == user),

@@ -3,7 +3,7 @@
 //! Box's answers name hosts beside the configured ones (an upload session lives at `upload.app.box.com`, a download
 //! at `public.boxcloud.com`). What is not listed here is never connected to, whoever names it.
 //!
-//! Source: Box guide "Allow domain access", OpenAPI (`servers`, examples of answers), captures of sessions.
+//! Sources: `docs/box-api.md#hosts-and-paths`.
 
 use http::uri::Authority;
 

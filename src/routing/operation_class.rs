@@ -1,6 +1,6 @@
 //! Classes of operations: what Box limits apart from each other.
 //!
-//! Source: Box guide "Rate limits". Parts of an upload session are not said to count as uploads; they are general.
+//! Source: `docs/box-api.md#limits-and-429`. Parts of an upload session are not said to count as uploads; they are general.
 
 use crate::routing::operation::{Operation, plain_path};
 

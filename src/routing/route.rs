@@ -1,7 +1,7 @@
 //! Routes: where at Box? By path and method to the API, upload or download host; `/_box/HOST/…` names the host.
 //!
-//! Source: Box's OpenAPI documents (`servers` of the operations) and the paths that Box's clients use beside them.
-//! API and download hosts serve `/2.0/…`, upload hosts `/api/2.0/…`, the download hosts some of that too.
+//! API and download hosts serve `/2.0/…`, upload hosts `/api/2.0/…`, the download hosts some of that too. Sources:
+//! `docs/box-api.md#hosts-and-paths`.
 
 use http::Method;
 use http::uri::Authority;

@@ -1,5 +1,5 @@
 //! Starting and stopping: one accepting thread (the caller's), a current-thread runtime for each worker, the tasks
-//! that renew tokens. `upstream.rs` holds the figures behind this choice.
+//! that renew tokens. Why: `docs/decisions/runtime-for-each-worker.md`.
 
 pub mod shutdown; // how far stopping has come
 pub mod signals; // what tells it to stop

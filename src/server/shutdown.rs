@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-/// How far stopping has come; whoever runs a [`Bound`] moves it on.
+/// How far stopping has come; whoever runs a [`super::Bound`] moves it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
     /// Not yet.

@@ -1,23 +1,8 @@
 //! Connections to Box, pooled: HTTP/1.1 and HTTP/2 by ALPN.
 //!
-//! Each worker thread has a pool of its own, driven on the same thread: no lock, no wake-up across cores. Measured
-//! against the alternatives on two cores with `bench.py --only a` (1 KiB answers over TLS 1.3, 64 connections, µs of
-//! CPU a request, one run, medians of 3 rounds; "pinned" is one worker, "2w" two):
-//!
-//! | | pinned | 2w |
-//! |---|---:|---:|
-//! | nginx 1.22 | 21.1 | 24.9 |
-//! | one multi-threaded runtime, hyper-util's pooled client | 22.9 | 28.5 |
-//! | a current-thread runtime for each worker, hyper-util's pooled client in each | 22.3 | 22.9 |
-//! | the same with a pool of our own, each connection polled inside the request's task | 19.1 | 22.3 |
-//! | **the same, each connection a task of its worker** | 19.3 | 20.2 |
-//! | the last with HTTP/2 to Box | 18.9 | 20.1 |
-//!
-//! The rows below nginx are bare forwarders. The whole gateway over HTTP/2, in another run: nginx 21.2 and 22.2,
-//! boxgate 20.4 and 21.3; a GiB of 1 MiB downloads costs it 1.2 s of CPU (nginx 1.0), with `http2 = false` 1.0 to 1.2.
-//!
-//! A connection that is a task of its own also notices at once that Box has closed it, so that a request rarely
-//! picks a dead one.
+//! Each worker thread has a pool of its own, driven on the same thread: no lock, no wake-up across cores. A connection is
+//! a task of its worker and notices at once that Box has closed it, so that a request rarely picks a dead one. Figures
+//! and alternatives: `docs/decisions/runtime-for-each-worker.md`.
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -49,7 +34,7 @@ use crate::upstream::connector::{ConnectError, Connection, Connector};
 use crate::upstream::request_body::Attempt;
 
 /// So much of an answer is held for a caller that does not take it. Content of any size comes on HTTP/1.1 instead, so
-/// this need not cover the bandwidth of a long way to Box.
+/// this need not cover the bandwidth of a long way to Box (`docs/decisions/content-over-http1.md`).
 ///
 /// Stream windows times streams do not exceed the connection's window: callers that stop reading cannot, together,
 /// stop the others on the same connection.

@@ -15,6 +15,7 @@ mod browser; // web pages, in Chromium
 mod budgets; // calls in a month
 mod callers; // hosts, sources, apps, pages
 mod clients; // Box's own SDKs
+mod documents; // links and paths in documents and comments
 mod downloads; // redirects, ranges, pre-signed URLs
 mod faults; // the caller's, Box's, or the stop's
 mod layers; // what imports what

@@ -1,8 +1,8 @@
 //! Budgets: so many calls of Box's API in a calendar day or month (UTC), as a Box plan licenses them.
 //!
-//! [`book`] holds all counts by name, [`ledger`] is what the workers ask before each call, [`store`] is the file and
-//! [`keeper`] the thread that writes it. What was spent is counted by app, identity and class also where no budget
-//! is configured, so that "who spent our calls this month" has an answer.
+//! [`super::counts`] holds all counts by name, [`super::spending`] is what the workers ask before each call,
+//! [`super::store`] is the file and [`super::writer`] the thread that writes it. What was spent is counted by app,
+//! identity and class also where no budget is configured, so that "who spent our calls this month" has an answer.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
-//! The file of the counts: `budgets.redb` in the state folder. Only the keeper's thread writes it.
+//! The file of the counts: `budgets.redb` in the state folder. Only the thread of [`super::writer`] writes it.
 //!
 //! A file that redb cannot read is set aside, never written over: whoever has to say what was spent may still want
-//! it. Every opening checks all pages: after a clean end redb would otherwise trust what it reads, and panic.
+//! it. Every opening checks all pages: after a clean end redb would otherwise trust what it reads, and panic. Why redb:
+//! `docs/decisions/redb.md`.
 
 use std::collections::BTreeMap;
 use std::fmt;

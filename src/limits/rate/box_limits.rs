@@ -1,8 +1,8 @@
 //! Box's own limits, kept to here so that nobody runs into Box's 429.
 //!
-//! Source: Box guide "Rate limits", the metadata query guide and Box's OpenAPI document. Box does not
-//! say how it counts, so each holds in every window of its length, wherever that begins and both its ends included:
-//! what may be made at once plus what is added during a window is not more than the published figure.
+//! The figures are in `docs/box-api.md#limits-and-429`. Box does not say how it counts, so each holds in every window of
+//! its length, wherever that begins and both its ends included: what may be made at once plus what is added during a
+//! window is not more than the published figure (`docs/decisions/gcra-and-windows.md`).
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! governor's GCRA on a copy of one count: it charges whatever passes, and what passes one limit may be refused by
-//! another.
+//! another. Why GCRA: `docs/decisions/gcra-and-windows.md`.
 
 use std::cell::Cell;
 use std::hash::{Hash, Hasher};

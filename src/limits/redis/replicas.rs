@@ -5,22 +5,12 @@
 //! own at a fair share ([`Replicas::share`]), and [`Replicas::run`] finds out when Redis is back.
 //!
 //! There is one connection for the process, carried by a task on the main runtime and reached by the client's own
-//! channel, rather than one for each worker. Then a replica is one client of the server, and one breaker is right
-//! about all of it. Measured unoptimised on two cores that others used too, three limits and two pauses: one
-//! question at a time took 181 µs and 130 µs of CPU, against 157 and 106 without the change of thread; sixteen at
-//! a time, which share system calls, 39 µs of CPU each against 36 and as many in a second (`redis::cost` in the
-//! tests). What holds up the main runtime for longer than [`BOUND`] looks like a slow Redis.
+//! channel, so that one breaker is right about the whole replica. What holds up the main runtime for longer than
+//! [`BOUND`] looks like a slow Redis. Figures: `docs/decisions/redis-one-round-trip.md`.
 //!
-//! Of a whole request, one after the other through an optimised gateway on the same cores, two shared limits took
-//! 160 µs and 90 µs of CPU more than two of its own (815 against 653, 240 against 148), and a shared budget, which
-//! is a second question, 90 and 45 more:
-//! ```sh
-//! cargo build --release
-//! BOXGATE=target/release/boxgate cargo test --test it redis::cost::of_a_request -- --ignored --nocapture
-//! ```
-//!
-//! No token, path, user id or address is stored, see `keys.rs`. What is read may have been written by anybody: the
-//! scripts take what makes no sense for absent, and nothing that is found there pauses longer than `max_pause`.
+//! No token, path, user id or address is stored, see `src/limits/redis/keys.rs`. What is read may have been written by
+//! anybody: the scripts take what makes no sense for absent, and nothing that is found there pauses longer than
+//! `max_pause`.
 
 use std::fmt;
 use std::num::NonZeroU32;

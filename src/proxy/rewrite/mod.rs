@@ -1,11 +1,10 @@
 //! What Box's answers say of Box's hosts and of live tokens: URLs that must be followed with a token point back at the
 //! gateway, tokens are blanked.
 //!
-//! Values are found by operation and place (`response-urls` of the OpenAPI documents; UI Elements' undocumented
-//! fields), never by their looks: links for people and users' own data stay byte for byte. Only answers of operations
-//! that can carry such a value are looked into; all others stream untouched. These are asked for without compression
-//! and edited under way: a small one as a whole, so that its length and validators stay exact, a larger one in a
-//! stream without them.
+//! Values are found by operation and JSON pointer (`docs/box-api.md#urls-in-answers`), never by their looks: links for
+//! people and users' own data stay byte for byte. Only answers of operations that can carry such a value are looked
+//! into; all others stream untouched. These are asked for without compression and edited under way: a small one as a
+//! whole, so that its length and validators stay exact, a larger one in a stream without them.
 
 pub(crate) mod json_stream; // how they are found
 
@@ -53,7 +52,7 @@ static CONTENT: Node = object(&[&[("url_template", &URL)]]);
 static REPRESENTATIONS: Node = object(&[&[("entries", &EACH_REPRESENTATION)]]);
 static EACH_REPRESENTATION: Node = list(&REPRESENTATION);
 
-/// Tokens stand at both places (Box guide "Box Embed"; OpenAPI, `File--Full`).
+/// Tokens stand in both (`docs/box-api.md#live-tokens-in-answers`).
 static EMBED_LINK: Node = object(&[TOKENS, &[("token", &EMBED_TOKEN)]]);
 static EMBED_TOKEN: Node = object(&[TOKENS]);
 const TOKENS: Keys = &[("access_token", &TOKEN), ("refresh_token", &TOKEN)];
