@@ -5,7 +5,7 @@ use boxgate::server::shutdown::Stop;
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::bench::{Bench, in_time, refusal, until};
+use crate::harness::{Bench, in_time, refusal, until};
 
 async fn http1() -> Bench {
     Bench::of(Options { protocols: Protocols::Http1, ..Options::default() }, "").await

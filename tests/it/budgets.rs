@@ -5,7 +5,7 @@ use std::time::Duration;
 use boxgate::sandbox::{Content, Fault, Options, Sandbox};
 use boxgate::server::shutdown::Stop;
 
-use crate::bench::{Bench, refusal};
+use crate::harness::{Bench, refusal};
 
 const ME: &str = "/2.0/users/me";
 const TWO: &str = "[[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 2\n";

@@ -1,4 +1,4 @@
-use crate::bench::{Bench, refusal};
+use crate::harness::{Bench, refusal};
 
 async fn with_header(bench: &Bench, name: &str, value: &str, path: &str) -> (u16, String) {
     let answer = bench.client.get(bench.url(path)).header(name, value).send().await.unwrap();
@@ -103,7 +103,7 @@ async fn as_user_names_only_whom_the_app_may_name() {
 
 #[tokio::test]
 async fn a_segment_with_nothing_in_it_is_no_way_around_a_rule() {
-    let bench = crate::bench::Bench::with(
+    let bench = crate::harness::Bench::with(
         "[[app]]\nname = \"a\"\nallow = [\"* /2.0/users/*\", \"* /2.0/folders/**\"]\ndeny = [\"DELETE /2.0/folders/*\"]\n",
     )
     .await;

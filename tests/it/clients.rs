@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use crate::bench::Bench;
+use crate::harness::Bench;
 
 /// For a whole workflow. The SDKs try again, with pauses, before they give a step up.
 const LIMIT: Duration = Duration::from_secs(180);

@@ -5,7 +5,7 @@ use boxgate::sandbox::{Content, Fault, Options, Protocols, Role, Thumbnail};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 
-use crate::bench::{Bench, PATIENCE, refusal};
+use crate::harness::{Bench, PATIENCE, refusal};
 
 const TEXT: &str = "0123456789";
 

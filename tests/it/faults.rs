@@ -3,7 +3,7 @@
 use boxgate::sandbox::{Content, Fault, Options, Protocols};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::bench::{Bench, in_time, json, refusal, until};
+use crate::harness::{Bench, in_time, json, refusal, until};
 use crate::raw::caller::RawCaller;
 use crate::raw::frames;
 use crate::raw::raw_box::RawBox;
@@ -184,7 +184,7 @@ async fn answers_without_a_body_end_with_their_head() {
                     let bench = Bench::before_raw(&at, "").await;
                     let protocol = reqwest::Client::builder()
                         .no_proxy()
-                        .tls_backend_preconfigured(crate::bench::no_tls());
+                        .tls_backend_preconfigured(crate::harness::no_tls());
                     let client = match to_http2 {
                         true => protocol.http2_prior_knowledge(),
                         false => protocol.http1_only(),

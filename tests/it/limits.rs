@@ -12,7 +12,7 @@ mod around; // what costs nothing, CORS, draining
 use http::HeaderMap;
 use reqwest::Response;
 
-use crate::bench::{Bench, until};
+use crate::harness::{Bench, until};
 
 const ME: &str = "/2.0/users/me";
 const FOLDER: &str = "/2.0/folders/0";

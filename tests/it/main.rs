@@ -9,7 +9,7 @@
     reason = "a test that fails stops, and nobody reads its documentation elsewhere"
 )]
 
-mod bench;
+mod harness;
 mod bodies; // uploads, downloads, early answers, hang-ups
 mod browser; // web pages, in Chromium
 mod budgets; // calls in a month

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use boxgate::sandbox::{Options, Protocols, Role, Seen};
 use http::{HeaderMap, Version};
 
-use crate::bench::Bench;
+use crate::harness::Bench;
 
 const OPERATIONS: &str = include_str!("../operations/operations.tsv");
 

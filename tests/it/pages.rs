@@ -5,7 +5,7 @@ use std::time::Duration;
 use boxgate::sandbox::{Content, Fault};
 use http::{HeaderName, HeaderValue, Version};
 
-use crate::bench::{Bench, no_tls};
+use crate::harness::{Bench, no_tls};
 
 const PAGE: &str = "https://page.example";
 const ME: &str = "/2.0/users/me";

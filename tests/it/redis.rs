@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::bench::{PATIENCE, in_time, until};
+use crate::harness::{PATIENCE, in_time, until};
 
 mod away; // slow, gone, back
 mod budgets; // exact, whoever spends

@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
-use crate::bench::{Bench, json, refusal};
+use crate::harness::{Bench, json, refusal};
 
 /// A body of Box's, in pieces, with these header fields.
 fn answer(fields: &[(&'static str, &'static str)], pieces: Vec<Bytes>) -> Vec<Fault> {

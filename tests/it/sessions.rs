@@ -7,7 +7,7 @@ use boxgate::server::shutdown::Stop;
 use serde_json::{Value, json as value};
 use tokio::task::JoinSet;
 
-use crate::bench::{Bench, in_time, json, until};
+use crate::harness::{Bench, in_time, json, until};
 
 fn sha1(bytes: &[u8]) -> String {
     use std::fmt::Write;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use boxgate::sandbox::{Fault, Options, Role, Sandbox, TokenAnswer};
 
-use crate::bench::{Bench, in_time, refusal, until};
+use crate::harness::{Bench, in_time, refusal, until};
 
 #[tokio::test]
 async fn two_hundred_first_requests_share_one_token_call() {

@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 
 use boxgate::sandbox::Options;
 
-use crate::bench::Bench;
 use crate::clients::{self, clients};
+use crate::harness::Bench;
 use crate::program::harness::{Folder, Program, command};
 
 const BOXGATE: &str = env!("CARGO_BIN_EXE_boxgate");

@@ -16,7 +16,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 
-use crate::bench::{Bench, in_time, json, refusal, until};
+use crate::harness::{Bench, in_time, json, refusal, until};
 use crate::tunnels::program::{Program, asked, handshake, inside, tunnel};
 
 const ON: &str = "[forward_proxy]";

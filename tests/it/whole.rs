@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::bench::{Bench, in_time, until};
+use crate::harness::{Bench, in_time, until};
 use crate::raw::caller::{RawCaller, fields};
 use crate::raw::frames::{self, CANCEL, NO_ERROR};
 use crate::raw::raw_box::{BoxConnection, RawBox};
@@ -133,7 +133,7 @@ impl Upload {
     }
 
     async fn in_time<T>(self, what: &str, future: impl Future<Output = T>) -> T {
-        let patience = crate::bench::PATIENCE / 2;
+        let patience = crate::harness::PATIENCE / 2;
         let waited = tokio::time::timeout(patience, future).await;
         waited.unwrap_or_else(|_| panic!("never: {what}: {self:?}"))
     }

@@ -2,7 +2,7 @@ use boxgate::sandbox::{Content, Fault, Options, Protocols, Role};
 use http::{HeaderName, HeaderValue, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::bench::{Bench, refusal};
+use crate::harness::{Bench, refusal};
 
 fn request(line: &str, headers: &str) -> String {
     format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n")
@@ -138,7 +138,7 @@ async fn http_1_and_http_2_are_spoken_on_both_sides() {
         assert!(answers.iter().all(|answer| answer.status() == 200));
         assert_eq!(bench.sandbox.last_seen().unwrap().version, version);
         let h2c = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
-        let h2c = h2c.tls_backend_preconfigured(crate::bench::no_tls()).build().unwrap();
+        let h2c = h2c.tls_backend_preconfigured(crate::harness::no_tls()).build().unwrap();
         let answer = h2c.get(bench.url("/2.0/users/me")).send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.version()), (200, Version::HTTP_2));
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::chromium::Page;
 use super::site::Site;
-use crate::bench::Bench;
+use crate::harness::Bench;
 
 const SCRIPT: &str = "document.documentElement.dataset.ran = 'yes'; fetch('/2.0/users/me'); \
                       fetch('/2.0/folders/0', { mode: 'no-cors', method: 'POST', body: 'x' })";

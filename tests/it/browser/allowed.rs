@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::chromium::{Browser, Page};
 use super::hostile::Table;
 use super::site::Site;
-use crate::bench::Bench;
+use crate::harness::Bench;
 
 const ATTEMPTS: &str = include_str!("allowed.js");
 

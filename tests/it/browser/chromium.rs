@@ -12,7 +12,7 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::bench::{PATIENCE, in_time};
+use crate::harness::{PATIENCE, in_time};
 
 /// Names that Chromium finds on loopback. It takes none of them for this machine, unlike `localhost`.
 const NAMES: &str = "MAP gate.internal 127.0.0.1, MAP evil.example 127.0.0.1, MAP pages.example 127.0.0.1";

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::chromium::{Browser, Page};
 use super::site::{PAGE, Site};
-use crate::bench::{Bench, PATIENCE};
+use crate::harness::{Bench, PATIENCE};
 
 const ATTEMPTS: &str = include_str!("hostile.js");
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::chromium::Page;
 use super::sandbox_page::UNTIL;
 use super::site::Site;
-use crate::bench::{Bench, until};
+use crate::harness::{Bench, until};
 
 #[tokio::test]
 async fn the_readmes_page_lists_uploads_and_downloads() {

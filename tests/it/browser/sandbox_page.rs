@@ -7,7 +7,7 @@ use boxgate::sandbox::{Content, Fault};
 use serde_json::{Value, json};
 
 use super::chromium::Page;
-use crate::bench::Bench;
+use crate::harness::Bench;
 
 /// Resolves when it comes to hold of the page.
 pub(super) const UNTIL: &str = "globalThis.until = (holds) => new Promise((resolve) => {

@@ -13,7 +13,7 @@ use super::allowed::{LOOPBACK, port, tls, with_origin};
 use super::chromium::{Browser, Page};
 use super::sandbox_page::UNTIL;
 use super::site::Site;
-use crate::bench::{Bench, in_time};
+use crate::harness::{Bench, in_time};
 
 const HELPERS: &str = include_str!("ui_elements.js");
 

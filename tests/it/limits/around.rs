@@ -2,7 +2,7 @@ use boxgate::server::shutdown::Stop;
 use http::Method;
 
 use super::{ALONE, ME, ONE_IN_AN_HOUR, TURN, limit, named, queued, slow_line, until_queued};
-use crate::bench::{Bench, in_time, until};
+use crate::harness::{Bench, in_time, until};
 
 const PAGE: &str = "https://page.example";
 

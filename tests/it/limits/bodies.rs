@@ -3,7 +3,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{ME, TURN, slow_line, targets, until_queued};
-use crate::bench::{Bench, in_time, json, no_tls};
+use crate::harness::{Bench, in_time, json, no_tls};
 
 const UPLOAD: &str = "/2.0/files/content";
 

@@ -2,7 +2,7 @@ use boxgate::sandbox::Content;
 use reqwest::StatusCode;
 
 use super::{ALONE, ME, named};
-use crate::bench::Bench;
+use crate::harness::Bench;
 
 /// So many requests, some at once; how many passed, and who refused the others.
 async fn passed_and_names(bench: &Bench, path: &str, count: usize) -> (usize, Vec<String>) {

@@ -1,7 +1,7 @@
 use boxgate::sandbox::{Content, Options};
 
 use super::{ALONE, ME, named, refused, retry_after};
-use crate::bench::{Bench, in_time, refusal, until};
+use crate::harness::{Bench, in_time, refusal, until};
 
 const ONE: &str = "[[app]]\nname = \"a\"\nmax_in_flight = 1\n[[app]]\nname = \"b\"\npath = \"/b\"\n";
 

@@ -4,7 +4,7 @@ use boxgate::sandbox::{CLIENT_ID, CLIENT_SECRET, MANAGED_USERS, USER_ID};
 use http::Method;
 
 use super::{ALONE, FOLDER, ME, ONE_IN_AN_HOUR, limit, named, refused, retry_after};
-use crate::bench::{Bench, json};
+use crate::harness::{Bench, json};
 
 /// Three apps, the third with an identity of its own, behind a trusted proxy.
 fn three_apps() -> String {

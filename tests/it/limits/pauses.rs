@@ -5,7 +5,7 @@ use http::HeaderValue;
 use http::header::RETRY_AFTER;
 
 use super::{ALONE, FOLDER, ME, limit, named, refused, retry_after, until_queued};
-use crate::bench::{Bench, in_time, refusal};
+use crate::harness::{Bench, in_time, refusal};
 
 const SEARCH: &str = "/2.0/search?query=a";
 

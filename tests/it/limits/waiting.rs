@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::{ALONE, ME, TURN, limit, named, queued, refused, retry_after, slow_line, targets, until_queued};
-use crate::bench::{Bench, in_time};
+use crate::harness::{Bench, in_time};
 
 #[tokio::test]
 async fn who_waits_is_served_in_the_order_of_arrival_at_the_limits_pace() {

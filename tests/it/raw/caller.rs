@@ -29,7 +29,7 @@ impl RawCaller<Box<dyn Stream>> {
         };
         let tcp = TcpStream::connect(address).await.unwrap();
         tcp.set_nodelay(true).unwrap();
-        let mut config = crate::bench::no_tls();
+        let mut config = crate::harness::no_tls();
         config.dangerous().set_certificate_verifier(Arc::new(AnyCertificate));
         config.alpn_protocols = vec![if is_http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         let name = ServerName::try_from("localhost").unwrap();
@@ -44,7 +44,7 @@ impl RawCaller<Box<dyn Stream>> {
 
 /// TLS over this socket for a host of this name, whatever the certificate.
 pub async fn over<S: Stream>(socket: S, host: &str) -> tokio_rustls::client::TlsStream<S> {
-    let mut config = crate::bench::no_tls();
+    let mut config = crate::harness::no_tls();
     config.dangerous().set_certificate_verifier(Arc::new(AnyCertificate));
     let name = ServerName::try_from(host.to_owned()).unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap()

@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::*;
-use crate::bench::no_tls;
+use crate::harness::no_tls;
 
 /// Ends a test's folder with the test.
 struct Folder(PathBuf);

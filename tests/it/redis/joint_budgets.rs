@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::fleet::{Fleet, ME};
 use super::{Server, until};
-use crate::bench::Bench;
+use crate::harness::Bench;
 use crate::raw::raw_box::RawBox;
 use crate::raw::reading_box::ReadingBox;
 

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::program::{Program, tunnel};
 use super::with;
-use crate::bench::{Bench, in_time, until};
+use crate::harness::{Bench, in_time, until};
 
 /// A server that a test plays.
 struct Server(TcpListener);

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::program::{Program, asked, inside, tunnel};
 use super::{bench, with};
-use crate::bench::{Bench, in_time};
+use crate::harness::{Bench, in_time};
 
 /// Box has seen nothing but what the gateway asks by itself.
 fn box_saw_nothing(bench: &Bench) {
@@ -161,7 +161,7 @@ async fn ten_thousand_names_leave_nothing_behind() {
     for batch in batches {
         in_time(batch).await.unwrap();
     }
-    crate::bench::until(|| async { bench.metric("boxgate_connections").await == 0.0 }).await;
+    crate::harness::until(|| async { bench.metric("boxgate_connections").await == 0.0 }).await;
     let program = Program::new(&bench, "").await;
     assert_eq!(program.get("https://api.box.com/2.0/users/me").await.status(), 200);
 }
@@ -203,6 +203,6 @@ async fn a_client_that_leaves_in_the_middle_of_its_hello_has_not_seen_a_certific
     let mut socket = tunnel::open(&bench, "api.box.com:443", "").await;
     socket.write_all(&[22, 3, 1]).await.unwrap();
     drop(socket);
-    crate::bench::until(|| async { bench.metric("boxgate_tunnel_handshakes_failed_total").await == 1.0 })
+    crate::harness::until(|| async { bench.metric("boxgate_tunnel_handshakes_failed_total").await == 1.0 })
         .await;
 }

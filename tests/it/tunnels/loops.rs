@@ -1,7 +1,7 @@
 //! The gateway never calls itself.
 
 use super::program::tunnel;
-use crate::bench::{Bench, refusal, until};
+use crate::harness::{Bench, refusal, until};
 
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()

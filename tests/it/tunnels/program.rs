@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::bench::{Bench, PATIENCE, in_time, no_tls};
+use crate::harness::{Bench, PATIENCE, in_time, no_tls};
 
 /// reqwest with a proxy and a CA.
 pub struct Program(reqwest::Client);

@@ -15,7 +15,7 @@ use tokio::process::Command;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::program::config;
-use crate::bench::{in_time, no_tls};
+use crate::harness::{in_time, no_tls};
 
 const HOSTS: [(&str, bool); 7] = [
     ("api.box.com", true),
