@@ -20,7 +20,7 @@ const EXAMPLES: [&str; 11] = [
     "www.box.com",
 ];
 
-/// Box's own hosts, without any that a gateway may have configured in their place.
+/// Box's own hosts, without any that a gateway may have configured instead.
 pub(super) struct BoxNames(BoxHosts);
 
 impl BoxNames {

@@ -1,10 +1,17 @@
 //! `boxgate check`: gets a token for every identity, asks Box who it is, and says in words what is wrong.
 
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
 use http::header::{AUTHORIZATION, HOST, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
 use hyper_util::client::proxy::matcher::Matcher;
+use tokio::task::LocalSet;
 
-use crate::config::Config;
+use super::exit::{bad_configuration, block_on, logged};
+use super::run::configuration;
+use crate::config::{Config, Overrides};
 use crate::net::address::Address;
 use crate::net::descriptors::UpstreamRoom;
 use crate::net::egress_proxy::proxy_matcher;
@@ -17,8 +24,40 @@ use crate::upstream::connector::Connector;
 use crate::upstream::pool::{Protocol, Upstream};
 use crate::upstream::request_body::Upload;
 
-/// Checks every identity; a line for each goes to `say`. Whether all is well.
-pub async fn online(config: &Config, mut say: impl FnMut(String)) -> bool {
+/// What the command line says.
+#[derive(Args)]
+pub struct Options {
+    /// The configuration file [default: proxy.toml, or the environment where there is none]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Call nobody
+    #[arg(long)]
+    offline: bool,
+}
+
+/// Checks a configuration; unless offline, its identities too.
+pub fn run(options: &Options) -> ExitCode {
+    let config = match configuration(options.config.as_deref(), &Overrides::default()) {
+        Ok(config) => config,
+        Err(problems) => return bad_configuration(&problems),
+    };
+    for warning in &config.warnings {
+        println!("warning: {warning}");
+    }
+    println!("the configuration is well formed");
+    if options.offline {
+        return ExitCode::SUCCESS;
+    }
+    logged(block_on(async {
+        // A local set, since connections to Box are driven on this thread.
+        let well = LocalSet::new().run_until(online(&config)).await;
+        Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }))
+}
+
+/// Checks every identity, and prints a line for each. Whether all is well.
+async fn online(config: &Config) -> bool {
+    let mut say = |line: String| println!("{line}");
     let prepared =
         Trust::new(&config.hosts.extra_roots).map_err(|error| error.to_string()).and_then(|trust| {
             let client = token_client(&trust, &config.upstream.proxy, config.upstream.connect_timeout);
@@ -140,13 +179,4 @@ async fn who_am_i(
     Ok(format!(
         "{login} (id {id}). It sees only what is its own or shared with that login; invite it to folders as a collaborator"
     ))
-}
-
-/// Runs [`online`], which drives connections on the thread it is called on.
-pub fn run(config: &Config, say: impl FnMut(String)) -> std::io::Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let well = tokio::task::LocalSet::new().block_on(&runtime, online(config, say));
-    // Dropped, it would wait for name look-ups that are still under way.
-    runtime.shutdown_background();
-    Ok(well)
 }

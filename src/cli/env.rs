@@ -1,28 +1,42 @@
 //! `boxgate env`: the environment in which programs that have Box's hosts built in go through the gateway.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use super::Failure;
 use super::environment::{JavaProxy, variables};
+use super::exit::with_status;
 use super::gateway;
 use super::options::{GatewayUrl, KEY_VARIABLE, Login, Options};
 use super::shell::Shell;
 use super::trust_files::{Folder, TrustFiles};
 
 /// What is printed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Printed {
+struct Printed {
     /// For a shell to read, on standard output. Has the app's key where one was given.
-    pub assignments: String,
+    assignments: String,
     /// For the user, on standard error.
-    pub notes: String,
+    notes: String,
+}
+
+/// Prints the environment for a shell to read.
+pub fn run(options: &Options, shell: Shell) -> ExitCode {
+    with_status(async {
+        let printed = prepare(options, shell).await?;
+        let mut out = io::stdout();
+        let written = out.write_all(printed.assignments.as_bytes()).and_then(|()| out.flush());
+        written.map_err(|error| error.to_string())?;
+        eprint!("{}", printed.notes);
+        Ok(0)
+    })
 }
 
 /// Tries the gateway, writes its CA to files in the user's cache folder, and says which variables to set.
 ///
 /// # Errors
 /// The options are contradictory, the gateway cannot be used or trusted, or a file cannot be written.
-pub async fn run(options: &Options, shell: Shell) -> Result<Printed, Failure> {
+async fn prepare(options: &Options, shell: Shell) -> Result<Printed, Failure> {
     let url = GatewayUrl::parse(&options.gateway)?;
     let login = Login::of(options, std::env::var(KEY_VARIABLE).ok())?;
     let now = jiff::Timestamp::now();

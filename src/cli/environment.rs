@@ -12,7 +12,7 @@ use super::trust_files::{self, TrustFiles};
 const REPLACING: [&str; 5] =
     ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "RCLONE_CA_CERT", "AWS_CA_BUNDLE"];
 
-/// What Java leaves out of a proxy by itself; a list of one's own takes its place.
+/// What Java leaves out of a proxy by itself; a list of one's own replaces it.
 const JAVA_DIRECT: &str = "localhost|127.*|[::1]|0.0.0.0|[::0]";
 
 /// A proxy as Java can be told of it: without TLS to it, and without a name or a key.
@@ -53,7 +53,7 @@ pub(super) fn variables(
     let mut java = Vec::new();
     if let Some(files) = files {
         for name in REPLACING {
-            // The platform's roots, which take the place of none, are those of SSL_CERT_FILE already.
+            // The platform's roots, which replace none, are those of SSL_CERT_FILE already.
             let before = earlier(name).filter(|_| name != "SSL_CERT_FILE");
             set.push((name, shown(files.replacing(before.as_deref())?)?));
         }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::ExitStatus;
+use std::process::{ExitCode, ExitStatus};
 
 use hyper_util::client::proxy::matcher::Matcher;
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 use super::environment::{JavaProxy, variables};
+use super::exit::with_status;
 use super::gateway;
 use super::options::{GatewayUrl, KEY_VARIABLE, Login, Options};
 use super::splitter::Splitter;
@@ -29,12 +30,17 @@ const NOT_EXECUTABLE: u8 = 126;
 /// Added to the number of the signal that ended a command.
 const ENDED_BY_SIGNAL: i32 = 128;
 
+/// Runs the command; the exit status is its own.
+pub fn run(options: &Options, command: &[OsString]) -> ExitCode {
+    with_status(exec(options, command))
+}
+
 /// Tries the gateway, then runs the command to its end. The exit status is the command's. `command`: its name and
 /// its arguments.
 ///
 /// # Errors
 /// The options are contradictory, the gateway cannot be used or trusted, or the command cannot be started.
-pub async fn run(options: &Options, command: &[OsString]) -> Result<u8, Failure> {
+async fn exec(options: &Options, command: &[OsString]) -> Result<u8, Failure> {
     let Some((program, arguments)) = command.split_first() else {
         return Err("no command is given".to_owned().into());
     };

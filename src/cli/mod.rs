@@ -1,6 +1,11 @@
-//! What the subcommands do: `check`, and `env` and `exec`, by which programs that have Box's hosts built in go through a
-//! gateway. `src/main.rs` reads the command line and has `run` and `sandbox`.
+//! What the subcommands do, one file each. `src/main.rs` reads the command line.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
+
+pub mod run; // the gateway
+#[cfg(feature = "sandbox")]
+pub mod sandbox; // the gateway in front of an in-process Box
+mod exit; // how a subcommand runs and ends
 pub mod check; // is all well with a configuration?
 mod box_names; // which hosts go to the gateway?
 mod environment; // which variables make a program use it?

@@ -1,0 +1,105 @@
+//! `boxgate sandbox`: an in-process Box with the gateway in front; no Box account, no file.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::exit::{bad_configuration, block_on, logged};
+use super::run::serve;
+use crate::config::{self, Overrides};
+use crate::sandbox::page::{self, PageListener};
+use crate::sandbox::{Names, Options as SandboxOptions, Sandbox};
+use crate::telemetry::access_log::AccessLog;
+
+/// Where callers connect unless something else is said.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
+
+/// What the command line says.
+#[derive(Args)]
+pub struct Options {
+    /// Where callers connect
+    #[arg(long, value_name = "ADDR", env = "BOXGATE_LISTEN", default_value = DEFAULT_ADDRESS)]
+    listen: String,
+    /// Where operators connect
+    #[arg(long, value_name = "ADDR", env = "BOXGATE_ADMIN", default_value = "127.0.0.1:8081")]
+    admin: String,
+    /// Where the page is that shows the sandbox in a browser
+    #[arg(long, value_name = "ADDR", env = "BOXGATE_PAGE", default_value_t = page::ADDRESS)]
+    page: SocketAddr,
+}
+
+/// Serves until a signal.
+pub fn run(options: Options) -> ExitCode {
+    let Options { listen, admin, page } = options;
+    // Nobody else may have prepared it: what is read and written there decides whom callers trust.
+    let name = format!("boxgate-sandbox-{}-{:016x}", std::process::id(), fastrand::u64(..));
+    let folder = std::env::temp_dir().join(name);
+    let served = block_on(async {
+        // By Box's own names, as programs know them that have them built in; only the sandbox's proxy leads to it.
+        let options = SandboxOptions { names: Names::Box, ..SandboxOptions::default() };
+        let sandbox = Sandbox::start(options).await?;
+        let page = PageListener::bind(page).await?;
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        std::fs::write(folder.join("ca.pem"), sandbox.ca_pem())?;
+        let overrides = Overrides { listen: Some(listen), admin: Some(admin), hosts: Vec::new() };
+        let secret = |name: &str| (name == "SANDBOX_SECRET").then(|| sandbox.client_secret().to_owned());
+        let name = folder.join("sandbox.toml");
+        match config::from_text(&sandbox_file(&sandbox, &page), &name, &overrides, &secret) {
+            Ok(config) => serve(config, |addresses, out| introduce(addresses, page, out)).await,
+            Err(problems) => Ok(bad_configuration(&problems)),
+        }
+    });
+    let _ = std::fs::remove_dir_all(&folder);
+    logged(served)
+}
+
+fn sandbox_file(sandbox: &Sandbox, page: &PageListener) -> String {
+    format!(
+        r#"[box]
+ca_file = "ca.pem"
+
+[identity.service]
+client_id     = "{}"
+client_secret = {{ env = "SANDBOX_SECRET" }}
+enterprise_id = "{}"
+
+[upstream]
+proxy = "{}"
+
+[state]
+dir = "state"
+
+[forward_proxy]
+
+{}"#,
+        sandbox.client_id(),
+        sandbox.enterprise_id(),
+        sandbox.proxy_url(),
+        page.app(),
+    )
+}
+
+/// On standard output, before the access lines and written as they are. The page is served from here on; a browser
+/// does not reach Unix sockets.
+fn introduce(addresses: &[String], page: PageListener, out: &AccessLog) {
+    let address = addresses.first().map(String::as_str).unwrap_or_default();
+    let mut text = match address.strip_prefix("unix:") {
+        Some(path) => format!(
+            "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n\n"
+        ),
+        None => format!(
+            "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n\n\
+             or any program that has Box's hosts built in:\n\n  boxgate exec{} -- curl https://api.box.com/2.0/users/me\n\n",
+            if address == DEFAULT_ADDRESS { String::new() } else { format!(" --gateway http://{address}") },
+        ),
+    };
+    if let Ok(gateway) = address.parse() {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "or open {}/ in a browser.\n", page.url());
+        page.serve(gateway);
+    }
+    out.write(text);
+}
