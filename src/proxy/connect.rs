@@ -3,7 +3,6 @@
 //! Sources and client certificates are judged here, for the tunnel as a whole; everything else with each request in
 //! it, which takes the way of any other request.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,7 +12,6 @@ use http::request::Parts;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 
-use super::forward_proxy::ForwardProxy;
 use crate::access::admission;
 use crate::access::caller::{Caller, Inside};
 use crate::access::client_ip::client_ip;
@@ -21,12 +19,13 @@ use crate::http::error::Refusal;
 use crate::http::headers;
 use crate::http::host;
 use crate::http::origin::Claim;
-use crate::net::connection_limit::OpenConnection;
+use crate::net::connection_limit::{ConnectionLimit, OpenConnection};
 use crate::net::descriptors::Room;
+use crate::proxy::forward_proxy::ForwardProxy;
+use crate::proxy::gateway::Gateway;
 use crate::proxy::request_record::RequestRecord;
-use crate::proxy::worker::Worker;
-use crate::routing::box_hosts::{self};
-use crate::routing::proxy_user::{self};
+use crate::routing::box_hosts;
+use crate::routing::proxy_user;
 
 /// A tunnel that may be opened.
 pub enum Tunnel {
@@ -36,20 +35,21 @@ pub enum Tunnel {
     Blind(BufReader<TcpStream>, Room),
 }
 
-/// Judges a CONNECT; a blind tunnel is connected as well. The second value is a place among callers' connections, where
+/// Judges a CONNECT; a blind tunnel is connected as well. The second value is a slot among callers' connections, where
 /// the tunnel does not take that of its own connection.
 ///
 /// # Errors
 /// It is refused, or the host cannot be reached.
 pub async fn open(
-    worker: &Rc<Worker>,
+    gateway: &Gateway,
+    connections: &Arc<ConnectionLimit>,
     caller: &Caller,
     head: &Parts,
     record: &mut RequestRecord,
 ) -> Result<(Tunnel, Option<OpenConnection>), Refusal> {
-    let config = worker.config();
+    let config = &gateway.config;
     admission::check_peer(&config.listen, caller.peer)?;
-    let proxy: &Arc<ForwardProxy> = match worker.forward_proxy() {
+    let proxy: &Arc<ForwardProxy> = match &gateway.forward_proxy {
         Some(proxy) if caller.inside.is_none() => proxy,
         _ => return Err(Refusal::MethodNotAllowed),
     };
@@ -84,7 +84,7 @@ pub async fn open(
     let counted = match head.version < Version::HTTP_2 {
         true => None,
         false => {
-            let counted = worker.connection_limit().take();
+            let counted = connections.take();
             Some(counted.ok_or(Refusal::Overloaded("max-connections".into()))?)
         }
     };

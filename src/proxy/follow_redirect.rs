@@ -1,11 +1,9 @@
-//! Redirects: Box answers a download with the place where its download hosts keep the content, for a while and for
+//! Redirects: Box answers a download with the URL at which its download hosts keep the content, for a while and for
 //! whoever knows the URL. The gateway goes there for the caller, who may have no way to those hosts, or no CORS.
 //!
 //! What goes along is what says which part of the content is wanted in which form: no token, no `As-User`, no
 //! `BoxApi` with a shared link's password. A target that is none of Box's download hosts is not fetched; the caller
 //! gets the redirect as Box gave it.
-
-use std::rc::Rc;
 
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
@@ -19,13 +17,12 @@ use url::Url;
 
 use crate::http::error::Refusal;
 use crate::http::incoming_body::IncomingBody;
-use crate::proxy::forward;
+use crate::proxy::forward::Forwarder;
 use crate::proxy::request_record::RequestRecord;
 use crate::proxy::rewrite::{self, Base};
 use crate::proxy::upstream_request::UpstreamRequest;
-use crate::proxy::worker::Worker;
 use crate::routing::app::Redirects;
-use crate::routing::box_hosts;
+use crate::routing::box_hosts::{self, BoxHosts};
 use crate::upstream::pool::Lease;
 use crate::upstream::request_body::Upload;
 
@@ -61,11 +58,11 @@ pub fn wanted(setting: Redirects, head: &Parts) -> Redirects {
 
 /// Lets a redirect to one of Box's hosts lead to the gateway instead, as [`rewrite`] does with URLs in answers. Any other
 /// stays as Box gave it.
-pub fn rewrite_location(worker: &Worker, base: Base<'_>, headers: &mut HeaderMap) {
+pub fn rewrite_location(hosts: &BoxHosts, base: Base<'_>, headers: &mut HeaderMap) {
     let Some(prefix) = base.prefix() else { return };
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
     let rewritten = location
-        .and_then(|location| rewrite::on_gateway(&worker.config().hosts, &prefix, location))
+        .and_then(|location| rewrite::on_gateway(hosts, &prefix, location))
         .and_then(|location| HeaderValue::try_from(location).ok());
     if let Some(location) = rewritten {
         headers.insert(LOCATION, location);
@@ -75,9 +72,9 @@ pub fn rewrite_location(worker: &Worker, base: Base<'_>, headers: &mut HeaderMap
 /// The answer at the end of the redirects.
 ///
 /// # Errors
-/// As of [`forward::send`]; too many redirects.
+/// As of [`Forwarder::send`]; too many redirects.
 pub async fn follow(
-    worker: &Rc<Worker>,
+    forwarder: Forwarder<'_>,
     record: &mut RequestRecord,
     outbound: &UpstreamRequest,
     answered: (Response<IncomingBody>, Lease),
@@ -85,7 +82,7 @@ pub async fn follow(
     let (mut response, mut lease) = answered;
     let mut from = (outbound.origin.authority().clone(), outbound.target.clone());
     let mut hops = 0;
-    while let Some(to) = target(worker, record, &response, &from) {
+    while let Some(to) = target(&forwarder.gateway.config.hosts, record, &response, &from) {
         hops += 1;
         if hops > MOST_HOPS {
             let cause = format!("a download was redirected more than {MOST_HOPS} times");
@@ -94,10 +91,11 @@ pub async fn follow(
         lease.done_after(response.into_body());
         record.held_back();
         let next = UpstreamRequest {
-            origin: worker.upstream().origin(&to.0).ok_or(Refusal::NotFound)?,
+            origin: forwarder.upstream.origin(&to.0).ok_or(Refusal::NotFound)?,
             method: outbound.method.clone(),
             target: to.1.clone(),
             fields: kept(&outbound.fields),
+            fields_dropped: 0,
             upload: Upload::none(),
             identity: None,
             long: false,
@@ -105,7 +103,7 @@ pub async fn follow(
             rewrite_rules: None,
             call: None,
         };
-        (response, lease) = forward::send(worker, record, &next).await?;
+        (response, lease) = forwarder.send(record, &next).await?;
         from = to;
     }
     Ok((response, lease))
@@ -123,7 +121,7 @@ fn kept(fields: &HeaderMap) -> HeaderMap {
 
 /// Where to go next; `None`: the answer is the caller's.
 fn target(
-    worker: &Worker,
+    hosts: &BoxHosts,
     record: &RequestRecord,
     response: &Response<IncomingBody>,
     from: &(Authority, Uri),
@@ -139,7 +137,7 @@ fn target(
     let location = response.headers().get(LOCATION).filter(|_| is_redirect)?.to_str().ok()?;
     let resolved = resolve(location, &from.0, &from.1);
     let found = resolved.as_ref().and_then(|(authority, target)| {
-        let host = box_hosts::find(&worker.config().hosts, authority).filter(|host| host.download)?;
+        let host = box_hosts::find(hosts, authority).filter(|host| host.download)?;
         Some((host.authority, target.clone()))
     });
     if found.is_none() {

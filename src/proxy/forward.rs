@@ -17,102 +17,233 @@ use tracing::warn;
 use crate::http::error::Refusal;
 use crate::http::incoming_body::IncomingBody;
 use crate::limits::budget::spending::{BudgetSpent, Spent};
+use crate::net::clock::Clock;
 use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::{Rejected, Token};
+use crate::proxy::gateway::LocalGateway;
 use crate::proxy::request_record::RequestRecord;
 use crate::proxy::upstream_request::{Call, LONG_ANSWER, UpstreamRequest};
-use crate::proxy::worker::Worker;
-use crate::upstream::pool::{Lease, SendError, SendFault};
+use crate::telemetry::metrics::Tally;
+use crate::upstream::pool::{Lease, SendError, SendFault, Upstream};
 use crate::upstream::request_body::Progress;
 
-/// Sends the request; the answer's head, or why there is none.
-pub async fn send(
-    worker: &Rc<Worker>,
-    record: &mut RequestRecord,
-    outbound: &UpstreamRequest,
-) -> Result<(Response<IncomingBody>, Lease), Refusal> {
-    let retries = worker.config().upstream.retries;
-    let mut failures = 0;
-    let mut replayed = false;
-    loop {
-        let token = match outbound.identity {
-            None => None,
-            Some(identity) => Some(current_token(worker, record, identity).await?),
-        };
-        // Each attempt is a call that Box counts.
-        let charge = match outbound.call {
-            None => None,
-            Some(call) => Some(charge(worker, record, call).await?),
-        };
-        record.attempt();
-        let sent = Instant::now();
-        let request = outbound.request(token.as_deref());
-        let charge = charge.map(|charge| charge.sent_with(request.body().taken()));
-        let answering = worker.upstream().send(&outbound.origin, request, outbound.protocol());
-        let answered = in_time(worker, outbound, pin!(answering)).await?;
-        if let Some(charge) = charge {
-            charge.settle(answered.as_ref().err());
-        }
-        match answered {
-            Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
-                lease.done_after(response.into_body());
-                let (Some(identity), Some(token)) = (outbound.identity, token) else {
-                    return Err(Refusal::UpstreamUnauthorized);
-                };
-                unauthorized(worker, identity, &token, outbound, replayed)?;
-                replayed = true;
-            }
-            Ok((response, _)) if response.status().is_informational() => {
-                // Nothing was asked that could be switched to.
-                let cause = format!("Box answered {} unasked", response.status());
-                return Err(Refusal::UpstreamProtocolError(cause));
-            }
-            Ok((response, lease)) => {
-                // A 5xx may be of something that has not looked at the token.
-                if let Some(token) = token.filter(|_| !response.status().is_server_error()) {
-                    token.accepted();
-                }
-                record.box_answered(response.status(), sent.elapsed());
-                return Ok((response, lease));
-            }
-            Err(error) => {
-                if let Some(broken) = outbound.upload.broken() {
-                    return Err(Refusal::from(&broken));
-                }
-                // Where there is no room, that was waited for.
-                let repeatable = (error.unsent || is_safe(&outbound.method))
-                    && !matches!(error.fault, SendFault::NoRoom | SendFault::Loop);
-                if failures >= retries || !repeatable || !outbound.upload.can_be_sent() {
-                    return Err(refusal(error));
-                }
-                failures += 1;
-                warn!(request_id = record.request_id_text(), again = failures, "sent again: {}", error.cause);
-                let pause = Duration::from_millis(50 << failures.min(6));
-                tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
-            }
-        }
-        worker.tally().retried();
-    }
+/// What sending takes: whose tokens and budgets, over which connections, counted where.
+#[derive(Clone, Copy)]
+pub struct Forwarder<'a> {
+    /// The one that the request began with.
+    pub gateway: &'a LocalGateway,
+    /// Connections to Box.
+    pub upstream: &'a Upstream,
+    /// The time.
+    pub clock: &'a Clock,
+    /// Where repetitions are counted.
+    pub tally: &'a Tally,
 }
 
-/// Whether budgets have something left for the request's first call.
-pub fn check_budget(worker: &Worker, outbound: &UpstreamRequest) -> Result<(), Refusal> {
-    match outbound.call {
-        None => Ok(()),
-        Some(Call { app, identity, .. }) => {
-            worker.ledger().look(app, identity, worker.clock().wall()).map_err(refused)
+impl Forwarder<'_> {
+    /// Whether budgets have something left for the request's first call.
+    pub fn check_budget(&self, outbound: &UpstreamRequest) -> Result<(), Refusal> {
+        match outbound.call {
+            None => Ok(()),
+            Some(Call { app, identity, .. }) => {
+                self.gateway.ledger.look(app, identity, self.clock.wall()).map_err(refused)
+            }
         }
     }
-}
 
-fn refused(spent: BudgetSpent) -> Refusal {
-    Refusal::BudgetSpent { budget: spent.name, until: spent.until }
+    /// Sends the request; the answer's head, or why there is none.
+    pub async fn send(
+        &self,
+        record: &mut RequestRecord,
+        outbound: &UpstreamRequest,
+    ) -> Result<(Response<IncomingBody>, Lease), Refusal> {
+        let retries = self.gateway.config.upstream.retries;
+        let mut failures = 0;
+        let mut replayed = false;
+        loop {
+            let token = match outbound.identity {
+                None => None,
+                Some(identity) => Some(self.current_token(record, identity).await?),
+            };
+            // Each attempt is a call that Box counts.
+            let charge = match outbound.call {
+                None => None,
+                Some(call) => Some(self.charge(record, call).await?),
+            };
+            record.attempt();
+            let sent = Instant::now();
+            let request = outbound.request(token.as_deref());
+            let charge = charge.map(|charge| charge.sent_with(request.body().taken()));
+            let answering = self.upstream.send(&outbound.origin, request, outbound.protocol());
+            let answered = self.in_time(outbound, pin!(answering)).await?;
+            if let Some(charge) = charge {
+                charge.settle(answered.as_ref().err());
+            }
+            match answered {
+                Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
+                    lease.done_after(response.into_body());
+                    let (Some(identity), Some(token)) = (outbound.identity, token) else {
+                        return Err(Refusal::UpstreamUnauthorized);
+                    };
+                    self.unauthorized(identity, &token, outbound, replayed)?;
+                    replayed = true;
+                }
+                Ok((response, _)) if response.status().is_informational() => {
+                    // Nothing was asked that could be switched to.
+                    let cause = format!("Box answered {} unasked", response.status());
+                    return Err(Refusal::UpstreamProtocolError(cause));
+                }
+                Ok((response, lease)) => {
+                    // A 5xx may be of something that has not looked at the token.
+                    if let Some(token) = token.filter(|_| !response.status().is_server_error()) {
+                        token.accepted();
+                    }
+                    record.box_answered(response.status(), sent.elapsed());
+                    return Ok((response, lease));
+                }
+                Err(error) => {
+                    if let Some(broken) = outbound.upload.broken() {
+                        return Err(Refusal::from(&broken));
+                    }
+                    // Where there is no room, that was waited for.
+                    let repeatable = (error.unsent || is_safe(&outbound.method))
+                        && !matches!(error.fault, SendFault::NoRoom | SendFault::Loop);
+                    if failures >= retries || !repeatable || !outbound.upload.can_be_sent() {
+                        return Err(refusal(error));
+                    }
+                    failures += 1;
+                    warn!(
+                        request_id = record.request_id_text(),
+                        again = failures,
+                        "sent again: {}",
+                        error.cause
+                    );
+                    let pause = Duration::from_millis(50 << failures.min(6));
+                    tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+                }
+            }
+            self.tally.retried();
+        }
+    }
+
+    async fn charge(&self, record: &mut RequestRecord, call: Call) -> Result<Charge, Refusal> {
+        let Call { app, identity, class } = call;
+        let now = self.clock.wall();
+        let charged = |gateway: LocalGateway, spent| Charge { gateway, spent: Some(spent), taken: None };
+        let charge = match self.gateway.limiter.replicas().cloned() {
+            None => {
+                let spent = self.gateway.ledger.try_spend(app, identity, class, now).map_err(refused)?;
+                charged(self.gateway.clone(), spent)
+            }
+            Some(replicas) => {
+                let gateway = self.gateway.clone();
+                // A task of its own: Redis counts the call also where the caller leaves before Redis has answered. The
+                // charge is then dropped with the task's result, and given back.
+                let asking = tokio::task::spawn_local(async move {
+                    let spent = gateway.ledger.spend_together(&replicas, app, identity, class, now).await?;
+                    Ok(charged(gateway, spent))
+                });
+                let stopping = |_| Refusal::UpstreamUnreachable("the worker is stopping".to_owned());
+                asking.await.map_err(stopping)?.map_err(refused)?
+            }
+        };
+        if let Some(spent) = &charge.spent {
+            record.shadow(spent.would_have_been_refused_by());
+        }
+        Ok(charge)
+    }
+
+    async fn current_token(
+        &self,
+        record: &mut RequestRecord,
+        identity: IdentityId,
+    ) -> Result<std::sync::Arc<Token>, Refusal> {
+        let tokens = self.gateway.tokens(identity).ok_or(Refusal::TokenUnavailable { retry_after: 1 })?;
+        if let Some(token) = tokens.cached() {
+            return Ok(token);
+        }
+        let began = Instant::now();
+        let token = Box::pin(tokens.current()).await;
+        record.waited(began.elapsed());
+        token
+    }
+
+    /// One fresh token and one replay, then the request fails alone.
+    fn unauthorized(
+        &self,
+        identity: IdentityId,
+        token: &Token,
+        outbound: &UpstreamRequest,
+        replayed: bool,
+    ) -> Result<(), Refusal> {
+        let kind = kind_of(&outbound.method, outbound.target.path());
+        let rejected = self
+            .gateway
+            .tokens(identity)
+            .map_or(Rejected::Spared, |tokens| tokens.reject(token, kind, replayed));
+        if let Some(broken) = outbound.upload.broken() {
+            return Err(Refusal::from(&broken));
+        }
+        match rejected {
+            _ if replayed => Err(Refusal::UpstreamUnauthorized),
+            Rejected::Spared => Err(Refusal::UpstreamUnauthorized),
+            Rejected::Retired if outbound.upload.can_be_sent() => Ok(()),
+            Rejected::Retired => Err(Refusal::TokenUnavailable { retry_after: 1 }),
+        }
+    }
+
+    /// Waits for the head: `body_timeout` from the last movement while the request's body is under way, then
+    /// `response_timeout` from its end. The future is pinned already, or its state would be held twice.
+    async fn in_time<T>(
+        &self,
+        outbound: &UpstreamRequest,
+        mut answering: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Refusal> {
+        let limits = &self.gateway.config.upstream;
+        let response_timeout =
+            if outbound.long { limits.response_timeout.max(LONG_ANSWER) } else { limits.response_timeout };
+        let progress = outbound.upload.progress();
+        let began = Instant::now();
+        // Boxed, and only for requests with bodies: the whole of a request's state is moved for each one.
+        let mut completed = progress
+            .filter(|progress| !progress.is_complete())
+            .map(|progress| Box::pin(async { progress.completed().await }));
+        let deadline = |progress: Option<&Rc<Progress>>| match progress {
+            None => began + response_timeout,
+            Some(progress) if progress.is_complete() => progress.moved().max(began) + response_timeout,
+            // Until something moved, Box may be waiting for nothing but its own decision.
+            Some(progress) => progress.moved().max(began) + limits.body_timeout,
+        };
+        let mut timer = pin!(tokio::time::sleep_until(deadline(progress)));
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut answering => return Ok(answered),
+                // The time to the head runs from here, and may be shorter than what a body was given.
+                () = either(&mut completed), if completed.is_some() => {
+                    completed = None;
+                    timer.as_mut().reset(deadline(progress));
+                }
+                () = &mut timer => {
+                    let until = deadline(progress);
+                    if until > Instant::now() {
+                        timer.as_mut().reset(until);
+                        continue;
+                    }
+                    return Err(match progress {
+                        Some(progress) if !progress.is_complete() && progress.is_starved() => Refusal::RequestTimeout,
+                        _ => Refusal::UpstreamTimeout,
+                    });
+                }
+            }
+        }
+    }
 }
 
 /// A call that was charged to budgets before it is sent. Dropped, it is given back unless a connection has taken the
 /// request's head: a caller who leaves while Box cannot be reached has made no call.
 struct Charge {
-    worker: Rc<Worker>,
+    gateway: LocalGateway,
     spent: Option<Spent>,
     taken: Option<Rc<Cell<bool>>>,
 }
@@ -141,73 +272,13 @@ impl Drop for Charge {
         if let Some(spent) = self.spent.take()
             && !self.taken.as_ref().is_some_and(|taken| taken.get())
         {
-            self.worker.ledger().give_back(spent);
+            self.gateway.ledger.give_back(spent);
         }
     }
 }
 
-async fn charge(worker: &Rc<Worker>, record: &mut RequestRecord, call: Call) -> Result<Charge, Refusal> {
-    let Call { app, identity, class } = call;
-    let now = worker.clock().wall();
-    let charged = |worker: Rc<Worker>, spent| Charge { worker, spent: Some(spent), taken: None };
-    let charge = match worker.limiter().replicas().cloned() {
-        None => {
-            let spent = worker.ledger().try_spend(app, identity, class, now).map_err(refused)?;
-            charged(worker.clone(), spent)
-        }
-        Some(replicas) => {
-            let worker = worker.clone();
-            // A task of its own: Redis counts the call also where the caller leaves before Redis has answered. The
-            // charge is then dropped with the task's result, and given back.
-            let asking = tokio::task::spawn_local(async move {
-                let spent = worker.ledger().spend_together(&replicas, app, identity, class, now).await?;
-                Ok(charged(worker, spent))
-            });
-            let stopping = |_| Refusal::UpstreamUnreachable("the worker is stopping".to_owned());
-            asking.await.map_err(stopping)?.map_err(refused)?
-        }
-    };
-    if let Some(spent) = &charge.spent {
-        record.shadow(spent.would_have_been_refused_by());
-    }
-    Ok(charge)
-}
-
-async fn current_token(
-    worker: &Worker,
-    record: &mut RequestRecord,
-    identity: IdentityId,
-) -> Result<std::sync::Arc<Token>, Refusal> {
-    let tokens = worker.tokens(identity).ok_or(Refusal::TokenUnavailable { retry_after: 1 })?;
-    if let Some(token) = tokens.cached() {
-        return Ok(token);
-    }
-    let began = Instant::now();
-    let token = Box::pin(tokens.current()).await;
-    record.waited(began.elapsed());
-    token
-}
-
-/// One fresh token and one replay, then the request fails alone.
-fn unauthorized(
-    worker: &Worker,
-    identity: IdentityId,
-    token: &Token,
-    outbound: &UpstreamRequest,
-    replayed: bool,
-) -> Result<(), Refusal> {
-    let kind = kind_of(&outbound.method, outbound.target.path());
-    let rejected =
-        worker.tokens(identity).map_or(Rejected::Spared, |tokens| tokens.reject(token, kind, replayed));
-    if let Some(broken) = outbound.upload.broken() {
-        return Err(Refusal::from(&broken));
-    }
-    match rejected {
-        _ if replayed => Err(Refusal::UpstreamUnauthorized),
-        Rejected::Spared => Err(Refusal::UpstreamUnauthorized),
-        Rejected::Retired if outbound.upload.can_be_sent() => Ok(()),
-        Rejected::Retired => Err(Refusal::TokenUnavailable { retry_after: 1 }),
-    }
+fn refused(spent: BudgetSpent) -> Refusal {
+    Refusal::BudgetSpent { budget: spent.name, until: spent.until }
 }
 
 /// Requests that differ in ids alone are of one kind.
@@ -240,52 +311,5 @@ fn refusal(error: SendError) -> Refusal {
         SendFault::Loop => Refusal::LoopDetected(error.cause),
         SendFault::NoRoom => Refusal::Overloaded("open files".into()),
         SendFault::Broken => Refusal::UpstreamProtocolError(error.cause),
-    }
-}
-
-/// Waits for the head: `body_timeout` from the last movement while the request's body is under way, then
-/// `response_timeout` from its end. The future is pinned already, or its state would be held twice.
-async fn in_time<T>(
-    worker: &Worker,
-    outbound: &UpstreamRequest,
-    mut answering: Pin<&mut impl Future<Output = T>>,
-) -> Result<T, Refusal> {
-    let limits = &worker.config().upstream;
-    let response_timeout =
-        if outbound.long { limits.response_timeout.max(LONG_ANSWER) } else { limits.response_timeout };
-    let progress = outbound.upload.progress();
-    let began = Instant::now();
-    // Boxed, and only for requests with bodies: the whole of a request's state is moved for each one.
-    let mut completed = progress
-        .filter(|progress| !progress.is_complete())
-        .map(|progress| Box::pin(async { progress.completed().await }));
-    let deadline = |progress: Option<&Rc<Progress>>| match progress {
-        None => began + response_timeout,
-        Some(progress) if progress.is_complete() => progress.moved().max(began) + response_timeout,
-        // Until something moved, Box may be waiting for nothing but its own decision.
-        Some(progress) => progress.moved().max(began) + limits.body_timeout,
-    };
-    let mut timer = pin!(tokio::time::sleep_until(deadline(progress)));
-    loop {
-        tokio::select! {
-            biased;
-            answered = &mut answering => return Ok(answered),
-            // The time to the head runs from here, and may be shorter than what a body was given.
-            () = either(&mut completed), if completed.is_some() => {
-                completed = None;
-                timer.as_mut().reset(deadline(progress));
-            }
-            () = &mut timer => {
-                let until = deadline(progress);
-                if until > Instant::now() {
-                    timer.as_mut().reset(until);
-                    continue;
-                }
-                return Err(match progress {
-                    Some(progress) if !progress.is_complete() && progress.is_starved() => Refusal::RequestTimeout,
-                    _ => Refusal::UpstreamTimeout,
-                });
-            }
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! What is made from a configuration, and will be replaced as a whole by what is made from another.
 
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::access::admission::Admission;
@@ -48,5 +50,26 @@ impl Gateway {
     /// An identity's name.
     pub fn identity_name(&self, identity: IdentityId) -> Option<&str> {
         self.config.identities.get(identity.index()).map(|identity| identity.name.as_str())
+    }
+}
+
+/// A worker's handle of the gateway. It is cloned for each request, so it has a count of its own: workers on other
+/// cores do not wait for it.
+#[derive(Clone)]
+#[expect(clippy::redundant_allocation, reason = "a count for each worker is the point")]
+pub struct LocalGateway(Rc<Arc<Gateway>>);
+
+impl LocalGateway {
+    /// For one worker.
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self(Rc::new(gateway))
+    }
+}
+
+impl Deref for LocalGateway {
+    type Target = Gateway;
+
+    fn deref(&self) -> &Gateway {
+        &self.0
     }
 }

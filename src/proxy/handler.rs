@@ -23,7 +23,8 @@ use crate::limits::limiter;
 use crate::net::connection_limit::OpenConnection;
 use crate::proxy::connect::{self, Tunnel};
 use crate::proxy::follow_redirect;
-use crate::proxy::forward;
+use crate::proxy::forward::Forwarder;
+use crate::proxy::gateway::LocalGateway;
 use crate::proxy::local_response;
 use crate::proxy::request_record::RequestRecord;
 use crate::proxy::response_body::{Answer, Source, Stream};
@@ -53,7 +54,7 @@ pub struct Opened {
     pub tunnel: Tunnel,
     /// Of a blind tunnel; one to Box has a record for each request.
     pub record: Option<RequestRecord>,
-    /// A place among callers' connections, where the tunnel does not take that of its own connection.
+    /// A slot among callers' connections, where the tunnel does not take that of its own connection.
     pub counted: Option<OpenConnection>,
 }
 
@@ -127,11 +128,13 @@ async fn answer(
     request: Request<IncomingBody>,
     record: &mut RequestRecord,
 ) -> Result<Answered, Refusal> {
-    let config = worker.config();
+    let gateway = record.gateway().clone();
+    let config = &gateway.config;
     let (head, body) = request.into_parts();
     if head.method == Method::CONNECT {
         // Boxed, as few are: the whole of a request's state is moved for each one.
-        let (tunnel, counted) = Box::pin(connect::open(worker, caller, &head, record)).await?;
+        let (tunnel, counted) =
+            Box::pin(connect::open(&gateway, worker.connection_limit(), caller, &head, record)).await?;
         return Ok(Answered::Tunnel(tunnel, counted));
     }
     let page = Page::of(&head.method, &head.headers, caller.peer.open);
@@ -139,11 +142,11 @@ async fn answer(
         record.hide_path();
     }
 
-    let admitted = admission::check(&worker.gateway().admission(), caller, &head)?; // may this caller speak to us?
+    let admitted = admission::check(&gateway.admission(), caller, &head)?; // may this caller speak to us?
     record.set_client(admitted.client);
     let path = head.uri.path();
     if admitted.named.is_none() && local_response::is_for_ca(&head.method, path) {
-        return local_response::ca(worker, page).map(Answered::Gateway);
+        return local_response::ca(gateway.forward_proxy.as_deref(), page).map(Answered::Gateway);
     }
     let key = if cors::is_preflight(&head) { ShownKey::NotNeeded } else { ShownKey::of(&head.headers)? };
     let (app_id, app, path) = config.apps.choose(path, admitted.way(), page.claim(&admitted), key)?; // which app is calling?
@@ -184,21 +187,35 @@ async fn answer(
     let mut upload = Upload::new(body, config.upstream.replay_buffer, admission::expects_continue(&head));
     if upload.may_be_empty(&head.method) {
         // Boxed, as few are: the whole of a request's state is moved for each one.
-        upload = Box::pin(upstream_request::look_for_body(worker, upload)).await?;
+        upload = Box::pin(upstream_request::look_for_body(upload, config.upstream.body_timeout)).await?;
     }
-    let outbound = UpstreamRequest::new(worker, app, &request, &to, &head, upload)?; // what passes?
+    let hosts = &config.hosts;
+    let outbound = UpstreamRequest::new(worker.upstream(), hosts, app, &request, &to, &head, upload)?; // what passes?
+    worker.tally().fields_dropped(outbound.fields_dropped);
     record.set_upload(outbound.upload.progress());
-    forward::check_budget(worker, &outbound)?; // what it refuses is charged to no limit
+    let forwarder = Forwarder {
+        gateway: &gateway,
+        upstream: worker.upstream(),
+        clock: worker.clock(),
+        tally: worker.tally(),
+    };
+    forwarder.check_budget(&outbound)?; // what it refuses is charged to no limit
     let broke_off = || async { Refusal::from(&outbound.upload.broke_off().await) };
-    let permit = worker.limiter().admit(request, broke_off).await?; // may it go now?
+    let permit = gateway.limiter.admit(request, broke_off).await?; // may it go now?
     record.set_permit(&permit);
-    let stream = Stream::new(worker, &to, outbound.upload.keep_sending(), permit.slots);
+    let stream = Stream::new(
+        config.upstream.body_timeout,
+        worker.drain(),
+        &to,
+        outbound.upload.keep_sending(),
+        permit.slots,
+    );
     let sent = {
-        let sending = pin!(forward::send(worker, record, &outbound)); // Box
+        let sending = pin!(forwarder.send(record, &outbound)); // Box
         stream.unless_stopping(sending).await.transpose()?
     };
     let Some(mut answered) = sent else { return Ok(Answered::Gateway(local_response::reconnect())) };
-    worker.limiter().record_upstream_response(request, answered.0.status(), answered.0.headers());
+    gateway.limiter.record_upstream_response(request, answered.0.status(), answered.0.headers());
     let base = match admitted.named {
         None => Base::Gateway { secure: admitted.secure, authority: admitted.authority, path: &app.path },
         Some(_) => Base::Box,
@@ -207,20 +224,20 @@ async fn answer(
         match follow_redirect::wanted(app.follow_downloads, &head) {
             // Boxed, as few are: the whole of a request's state is moved for each one.
             Redirects::Follow => {
-                answered = Box::pin(follow_redirect::follow(worker, record, &outbound, answered)).await?;
+                answered = Box::pin(follow_redirect::follow(forwarder, record, &outbound, answered)).await?;
             }
-            Redirects::Rewrite => follow_redirect::rewrite_location(worker, base, answered.0.headers_mut()),
+            Redirects::Rewrite => follow_redirect::rewrite_location(hosts, base, answered.0.headers_mut()),
             Redirects::Pass => {}
         }
     }
-    let mut response = look(worker, record, &head.method, answered, outbound.rewrite_rules, base).await?;
+    let mut response = look(&gateway, record, &head.method, answered, outbound.rewrite_rules, base).await?;
     headers::from_box(response.headers_mut()); // what may come back?
     Ok(Answered::Box(response, stream))
 }
 
 /// Looks into an answer where something in it is not for the caller as it is.
 async fn look(
-    worker: &Rc<Worker>,
+    gateway: &LocalGateway,
     record: &mut RequestRecord,
     method: &Method,
     (mut response, lease): (Response<IncomingBody>, Lease),
@@ -241,8 +258,8 @@ async fn look(
     let Some(rules) = rules else {
         return Ok(response.map(|body| Source::whole(body, lease)));
     };
-    let rewriter = Rewriter::new(rules, worker.clone(), base);
-    let body_timeout = worker.config().upstream.body_timeout;
+    let rewriter = Rewriter::new(rules, gateway.clone(), base);
+    let body_timeout = gateway.config.upstream.body_timeout;
     record.held_back();
     let looked = Box::pin(rewrite::look(response, lease, rewriter, body_timeout)).await?;
     record.passed_on(looked.status());

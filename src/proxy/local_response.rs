@@ -9,7 +9,7 @@ use crate::access::browser::Page;
 use crate::http::error::Refusal;
 use crate::http::headers;
 use crate::oauth::client_credentials::PLACEHOLDER;
-use crate::proxy::worker::Worker;
+use crate::proxy::forward_proxy::ForwardProxy;
 
 /// Where the forward proxy's CA is given to whoever shall trust it.
 const CA_PATH: &str = "/.well-known/boxgate/ca.pem";
@@ -23,11 +23,11 @@ pub fn is_for_ca(method: &Method, path: &str) -> bool {
 ///
 /// # Errors
 /// There is none, or a page asks.
-pub fn ca(worker: &Worker, page: Page<'_>) -> Result<Response<Bytes>, Refusal> {
+pub fn ca(forward_proxy: Option<&ForwardProxy>, page: Page<'_>) -> Result<Response<Bytes>, Refusal> {
     if page.is_one() {
         return Err(Refusal::OriginNotAllowed);
     }
-    let pem = worker.forward_proxy().and_then(|proxy| proxy.ca_pem());
+    let pem = forward_proxy.and_then(ForwardProxy::ca_pem);
     Ok(made(pem.ok_or(Refusal::NoCertificateAuthority)?, "application/x-pem-file"))
 }
 

@@ -3,7 +3,8 @@
 pub mod handler; // the whole way, on one screen
 pub mod process; // what outlives a configuration
 pub mod gateway; // what is made from one
-pub mod worker; // what each stage may need
+pub mod worker; // what a thread holds
+pub mod drain; // what requests are told when the process stops
 pub mod connect; // may this tunnel be opened?
 pub mod forward_proxy; // what all tunnels share
 pub mod blind_tunnel; // to hosts that are not Box's

@@ -1,5 +1,5 @@
 //! The record of one request. It writes itself when it is dropped, also when the caller hangs up halfway: one access
-//! line, one place that counts.
+//! line, one count.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -18,6 +18,7 @@ use crate::http::host::Host;
 use crate::http::{headers, host};
 use crate::limits::limiter::Permit;
 use crate::oauth::identity::IdentityId;
+use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::worker::Worker;
 use crate::routing::app::AppId;
 use crate::routing::box_hosts::Named;
@@ -43,16 +44,17 @@ pub enum End {
 /// One request under way.
 pub struct RequestRecord {
     worker: Rc<Worker>,
+    /// The one it began with: its app's and identity's numbers are of this one.
+    gateway: LocalGateway,
     started: Instant,
     method: Method,
     uri: Uri,
     client: IpAddr,
     request_id: HeaderValue,
     trace_id: Option<String>,
-    /// Places in the configuration.
     app: Option<AppId>,
     identity: Option<IdentityId>,
-    /// Logged in place of the path, where the URL itself is a credential.
+    /// Logged instead of the path, where the URL itself is a credential.
     template: Option<String>,
     /// A page wrote the path, and nobody has admitted the page: it would have the log to write to.
     path_hidden: bool,
@@ -87,7 +89,7 @@ impl RequestRecord {
             app: None,
             identity: None,
             template: match &caller.inside {
-                None => match named(&worker, &uri, headers) {
+                None => match named(worker.gateway(), &uri, headers) {
                     None => route::template(uri.path()),
                     Some(named) => route::template_at(&named, uri.path()),
                 },
@@ -109,8 +111,14 @@ impl RequestRecord {
             end: End::CallerLeft,
             left: false,
             uri,
+            gateway: worker.gateway().clone(),
             worker,
         }
+    }
+
+    /// The one that the request began with.
+    pub fn gateway(&self) -> &LocalGateway {
+        &self.gateway
     }
 
     /// Returned to the caller as `X-Request-Id`.
@@ -240,7 +248,7 @@ impl RequestRecord {
     }
 
     fn fields(&self, total: Duration) -> [Field<'_>; 19] {
-        let worker = &self.worker;
+        let gateway = &self.gateway;
         let text = |text: &'static str| Some(Value::Text(text));
         let by = self.answered_by.as_str();
         let path = if self.path_hidden { "-" } else { self.template.as_deref().unwrap_or(self.uri.path()) };
@@ -248,11 +256,8 @@ impl RequestRecord {
             ("request_id", Some(Value::Text(self.request_id_text()))),
             ("trace_id", self.trace_id.as_deref().map(Value::Text)),
             ("client", Some(Value::Owned(self.client.to_string()))),
-            ("app", self.app.and_then(|app| worker.gateway().app_name(app)).map(Value::Text)),
-            (
-                "identity",
-                self.identity.and_then(|identity| worker.gateway().identity_name(identity)).map(Value::Text),
-            ),
+            ("app", self.app.and_then(|app| gateway.app_name(app)).map(Value::Text)),
+            ("identity", self.identity.and_then(|identity| gateway.identity_name(identity)).map(Value::Text)),
             ("method", Some(Value::Text(self.method.as_str()))),
             ("path", Some(Value::Text(path))),
             ("status", Some(Value::Number(u64::from(metrics::status(self.status))))),
@@ -283,13 +288,13 @@ impl RequestRecord {
 }
 
 /// The host of Box that a request names itself outside of a tunnel. It is not judged yet whether it may.
-fn named(worker: &Worker, uri: &Uri, headers: &HeaderMap) -> Option<Named> {
-    worker.forward_proxy()?;
+fn named(gateway: &Gateway, uri: &Uri, headers: &HeaderMap) -> Option<Named> {
+    gateway.forward_proxy.as_ref()?;
     let field = || headers.get(HOST)?.to_str().ok();
     let authority = uri.authority().map(Authority::as_str).or_else(field)?;
     let (host, _) = host::parse(authority)?;
     let Host::Name(name) = host else { return None };
-    box_hosts::named(&worker.config().hosts, name)
+    box_hosts::named(&gateway.config.hosts, name)
 }
 
 type Field<'a> = (&'static str, Option<Value<'a>>);
@@ -304,7 +309,7 @@ enum Value<'a> {
 impl Drop for RequestRecord {
     fn drop(&mut self) {
         let total = self.worker.clock().mono().saturating_duration_since(self.started);
-        if self.end == End::CallerLeft && !self.left && self.worker.is_cut_off() {
+        if self.end == End::CallerLeft && !self.left && self.worker.drain().is_cut_off() {
             self.end = End::Stopped;
             // No status was sent; this is what a caller that comes too late would get.
             self.status.get_or_insert(StatusCode::SERVICE_UNAVAILABLE);

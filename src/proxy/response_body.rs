@@ -15,10 +15,10 @@ use tracing::{info, warn};
 use crate::http::headers;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
 use crate::limits::concurrency::Guard;
+use crate::proxy::drain::Drain;
 use crate::proxy::request_record::{End, RequestRecord};
 use crate::proxy::rewrite::Looked;
 use crate::proxy::upstream_request::LONG_ANSWER;
-use crate::proxy::worker::Worker;
 use crate::routing::route::{Access, Destination};
 use crate::upstream::pool::Lease;
 use crate::upstream::request_body::KeepSending;
@@ -42,7 +42,7 @@ pub enum Source {
     Whole {
         /// Box's body.
         incoming: IncomingBody,
-        /// Its connection's place; `None` once it was given back.
+        /// Its connection; `None` once it was given back.
         lease: Option<Lease>,
     },
     /// The same, looked into; boxed since few are.
@@ -95,37 +95,37 @@ pub struct Stream {
     upload: Option<KeepSending>,
     body_timeout: Duration,
     /// A long poll: a drain does not wait for it.
-    poll_of: Option<Rc<Worker>>,
-    /// Places among what may be in flight.
+    ends_with: Option<Rc<Drain>>,
+    /// Slots among what may be in flight.
     slots: Option<Guard>,
 }
 
 impl Stream {
     /// For the answer from there.
     pub fn new(
-        worker: &Rc<Worker>,
+        body_timeout: Duration,
+        drain: &Rc<Drain>,
         to: &Destination<'_>,
         upload: Option<KeepSending>,
         slots: Option<Guard>,
     ) -> Self {
-        let body_timeout = worker.config().upstream.body_timeout;
         match to.access {
             Access::Realtime => {
-                let poll_of = Some(worker.clone());
-                Self { upload, body_timeout: body_timeout.max(LONG_ANSWER), poll_of, slots }
+                let ends_with = Some(drain.clone());
+                Self { upload, body_timeout: body_timeout.max(LONG_ANSWER), ends_with, slots }
             }
-            Access::Token | Access::Presigned => Self { upload, body_timeout, poll_of: None, slots },
+            Access::Token | Access::Presigned => Self { upload, body_timeout, ends_with: None, slots },
         }
     }
 
     /// `None`: a drain has begun, and nobody waits for this. Pinned already, or its state would be held twice.
     pub async fn unless_stopping<T>(&self, future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-        match &self.poll_of {
+        match &self.ends_with {
             None => Some(future.await),
-            Some(worker) => tokio::select! {
+            Some(drain) => tokio::select! {
                 biased;
                 done = future => Some(done),
-                () = worker.stopping() => None,
+                () = drain.begun() => None,
             },
         }
     }
@@ -213,10 +213,9 @@ impl Answer {
 
     /// Box's answer.
     pub fn streamed(source: Source, record: RequestRecord, stream: Stream) -> Self {
-        let Stream { upload, body_timeout, poll_of, slots } = stream;
-        let stopping = poll_of.map(|worker| {
-            let stopping: Pin<Box<dyn Future<Output = ()>>> =
-                Box::pin(async move { worker.stopping().await });
+        let Stream { upload, body_timeout, ends_with, slots } = stream;
+        let stopping = ends_with.map(|drain| {
+            let stopping: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move { drain.begun().await });
             stopping
         });
         let (rest, waiting, stalled) = (Bytes::new(), None, None);

@@ -18,12 +18,11 @@ use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::Token;
 use crate::proxy::rewrite;
 use crate::proxy::rewrite::json_stream::Node;
-use crate::proxy::worker::Worker;
-use crate::routing::app::App;
-use crate::routing::app::AppId;
+use crate::routing::app::{App, AppId};
+use crate::routing::box_hosts::BoxHosts;
 use crate::routing::operation_class::Class;
 use crate::routing::route::{Access, Destination};
-use crate::upstream::pool::{HostPool, Protocol};
+use crate::upstream::pool::{HostPool, Protocol, Upstream};
 use crate::upstream::request_body::{Attempt, Upload};
 
 /// Box works on moves and deletions of large folders for up to 600 s and holds a long poll for 610 s
@@ -40,6 +39,8 @@ pub struct UpstreamRequest {
     pub target: Uri,
     /// Sorted by [`crate::http::headers`].
     pub fields: HeaderMap,
+    /// How many of the caller's fields do not pass.
+    pub fields_dropped: u64,
     /// The body.
     pub upload: Upload,
     /// Whose token goes along; `None`: none does.
@@ -57,9 +58,9 @@ pub struct UpstreamRequest {
 /// A call of Box's API, as budgets count it.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
-    /// Place in the configuration.
+    /// Who calls.
     pub app: AppId,
-    /// Place in the configuration.
+    /// As whom.
     pub identity: IdentityId,
     /// Of the operation.
     pub class: Class,
@@ -71,7 +72,8 @@ impl UpstreamRequest {
     /// # Errors
     /// The target or host cannot be written down.
     pub fn new(
-        worker: &Worker,
+        upstream: &Upstream,
+        hosts: &BoxHosts,
         app: &App,
         request: &Request<'_>,
         to: &Destination<'_>,
@@ -84,7 +86,6 @@ impl UpstreamRequest {
             expects: upload.invitation().is_some(),
         };
         let mut for_box = headers::to_box(&head.headers, &app.forward_headers, framing);
-        worker.tally().fields_dropped(for_box.dropped);
         if to.access != Access::Token {
             for name in &headers::IDENTITY_HEADERS {
                 for_box.fields.remove(name);
@@ -96,14 +97,15 @@ impl UpstreamRequest {
         }
         let Request { app, identity, class, .. } = *request;
         Ok(Self {
-            origin: worker.upstream().origin(&to.authority).ok_or(Refusal::NotFound)?,
+            origin: upstream.origin(&to.authority).ok_or(Refusal::NotFound)?,
             method: head.method.clone(),
             target: target(to, head.uri.query())?,
             fields: for_box.fields,
+            fields_dropped: for_box.dropped,
             upload,
             identity: (to.access == Access::Token).then_some(identity),
             long: to.access == Access::Realtime || is_long(&head.method, to.operation),
-            bulk: request.class == Class::Download && to.authority == worker.config().hosts.download
+            bulk: request.class == Class::Download && to.authority == hosts.download
                 || to.access == Access::Presigned,
             call: to.counted.then_some(Call { app, identity, class }),
             rewrite_rules,
@@ -141,8 +143,8 @@ impl UpstreamRequest {
 ///
 /// # Errors
 /// It did not begin in time, or broke off.
-pub async fn look_for_body(worker: &Worker, upload: Upload) -> Result<Upload, Refusal> {
-    let beginning = tokio::time::timeout(worker.config().upstream.body_timeout, upload.has_content());
+pub async fn look_for_body(upload: Upload, body_timeout: Duration) -> Result<Upload, Refusal> {
+    let beginning = tokio::time::timeout(body_timeout, upload.has_content());
     if !beginning.await.map_err(|_| Refusal::RequestTimeout)? {
         return Ok(Upload::none());
     }

@@ -1,7 +1,7 @@
 //! The task of one HTTP/2 stream of a caller, ended where the caller does not take what it is given.
 //!
 //! hyper asks a body for more only where the stream's window has room. A caller that opens no window therefore stops
-//! the body's own clock, and would hold the connection to Box, places in flight and memory for as long as its
+//! the body's own clock, and would hold the connection to Box, slots in flight and memory for as long as its
 //! connection lives. So the clock stands outside of the body: [`Executor`] owns each stream's future, and drops it,
 //! by which h2 resets the stream, once a piece that was handed over has not been taken for `body_timeout`.
 

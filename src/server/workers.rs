@@ -78,7 +78,7 @@ impl WorkerThread {
     }
 }
 
-/// A connection's place among the open ones.
+/// A connection, counted among the open ones.
 struct Open(Arc<AtomicUsize>);
 
 impl Drop for Open {
@@ -119,10 +119,10 @@ async fn work(
                     Stop::No => {}
                     Stop::Drain => {
                         connections.drain();
-                        worker.stop();
+                        worker.drain().begin();
                     }
                     Stop::Now => {
-                        worker.cut_off();
+                        worker.drain().cut_off();
                         return;
                     }
                 }

@@ -1,6 +1,6 @@
 //! Edits chosen strings of a JSON text under way (RFC 8259) and leaves every other byte as it is.
 //!
-//! Values are found by their place, not by what they look like: a [`Node`] says which keys lead to a string that
+//! Values are found by their JSON pointer, not by what they look like: a [`Node`] says which keys lead to a string that
 //! matters. Nothing is parsed into a tree, so numbers, white space, escapes and repeated keys come out as they went
 //! in; memory holds one string at most. A text that is no JSON passes unchanged.
 
@@ -94,7 +94,7 @@ enum Inside {
     Dropped,
 }
 
-/// What comes out for one piece: the piece itself, unless something in it had to be held or put in its place.
+/// What comes out for one piece: the piece itself, unless something in it had to be held or replaced.
 struct Output<'p> {
     piece: &'p [u8],
     made: Option<BytesMut>,
@@ -140,7 +140,7 @@ impl Editor {
     }
 
     /// Takes the next piece of the text and gives what can be handed on. `url` gets the raw inside of a URL's string
-    /// and gives the raw inside of what takes its place, `None` to leave it.
+    /// and gives the raw inside of what replaces it, `None` to leave it.
     pub(crate) fn feed(&mut self, piece: Bytes, url: &mut impl FnMut(&[u8]) -> Option<Vec<u8>>) -> Bytes {
         let mut out = Output { piece: &piece, made: None, taken: 0 };
         let mut at = 0;

@@ -10,7 +10,6 @@ pub(crate) mod json_stream; // how they are found
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -22,8 +21,8 @@ use http_body_util::BodyExt;
 
 use crate::http::error::Refusal;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
+use crate::proxy::gateway::LocalGateway;
 use crate::proxy::rewrite::json_stream::{Edit, Editor, Node, unescaped};
-use crate::proxy::worker::Worker;
 use crate::routing::box_hosts;
 use crate::routing::box_hosts::BoxHosts;
 use crate::routing::operation::{Operation, plain_path};
@@ -187,20 +186,20 @@ pub fn on_gateway(hosts: &BoxHosts, prefix: &str, url: &str) -> Option<String> {
 /// Edits one answer.
 pub struct Rewriter {
     editor: Editor,
-    worker: Rc<Worker>,
+    gateway: LocalGateway,
     urls: Urls,
 }
 
 impl Rewriter {
-    /// For an answer in which these places matter.
-    pub fn new(places: &'static Node, worker: Rc<Worker>, base: Base<'_>) -> Self {
+    /// For an answer in which these rules apply.
+    pub fn new(rules: &'static Node, gateway: LocalGateway, base: Base<'_>) -> Self {
         let urls = match base.prefix() {
             None => Urls::Secured,
-            Some(prefix) if worker.config().upstream.rewrite_urls => Urls::OnGateway(prefix),
+            Some(prefix) if gateway.config.upstream.rewrite_urls => Urls::OnGateway(prefix),
             // Tokens go all the same.
             Some(_) => Urls::Stay,
         };
-        Self { editor: Editor::new(places), worker, urls }
+        Self { editor: Editor::new(rules), gateway, urls }
     }
 
     /// What the caller gets for the next frame.
@@ -217,9 +216,9 @@ impl Rewriter {
     }
 
     fn feed(&mut self, piece: Bytes) -> Bytes {
-        let Self { editor, worker, urls } = self;
+        let Self { editor, gateway, urls } = self;
         editor.feed(piece, &mut |raw| {
-            let url = urls.rewritten(&worker.config().hosts, &unescaped(raw)?)?;
+            let url = urls.rewritten(&gateway.config.hosts, &unescaped(raw)?)?;
             let quoted = serde_json::to_vec(&url).ok()?;
             quoted.get(1..quoted.len() - 1).map(<[u8]>::to_vec)
         })

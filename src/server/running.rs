@@ -1,0 +1,166 @@
+//! A process that serves: its threads and tasks, and how they end.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{info, warn};
+
+use super::assembly::Assembled;
+use super::shutdown::{Stop, wait_for};
+use super::workers::{WorkerThread, hand_out};
+use crate::admin::{self, Overview};
+use crate::limits::budget::writer::CountsWriter;
+use crate::net::descriptors::Shares;
+use crate::net::listener::Listener;
+use crate::proxy::worker::Worker;
+use crate::telemetry::metrics::Metrics;
+
+/// The forward proxy's CA, which lives for years, is looked after this often.
+const MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);
+/// What has been told to end gets this long. It takes milliseconds, unless a thread is stuck; the process ends then
+/// all the same.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// What serves.
+pub(super) struct Running {
+    overview: Arc<Overview>,
+    workers: Arc<Vec<WorkerThread>>,
+    /// Tells the workers to stop.
+    drain: watch::Sender<Stop>,
+    /// Of callers' connections.
+    accepting: JoinSet<()>,
+    /// Renewal of tokens, operators' connections, the forward proxy's CA.
+    tasks: JoinSet<()>,
+    /// The exchange with Redis, which ends after all calls are counted.
+    sharing: Option<JoinHandle<()>>,
+    leave: oneshot::Sender<()>,
+    counts: CountsWriter,
+}
+
+impl Running {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub(super) async fn start(
+        assembled: Assembled,
+        callers: Vec<Listener>,
+        operators: Vec<Listener>,
+    ) -> io::Result<Self> {
+        let Assembled { process, gateway, grant, replicas, counts, outward } = assembled;
+        let mut tasks = JoinSet::new();
+        if let Some(proxy) = gateway.forward_proxy.clone() {
+            let clock = process.clock.clone();
+            tasks.spawn(async move {
+                loop {
+                    clock.sleep_until(clock.now().after(MAINTENANCE)).await;
+                    proxy.maintain(clock.wall());
+                }
+            });
+        }
+        for tokens in gateway.tokens.clone() {
+            let grant = grant.clone();
+            tasks.spawn(async move { tokens.renew_forever(&grant).await });
+        }
+        let (leave, left) = oneshot::channel::<()>();
+        let sharing = replicas.clone().map(|replicas| {
+            tokio::spawn(async move {
+                let left = async {
+                    let _ = left.await;
+                };
+                replicas.run(left).await;
+            })
+        });
+        // Whoever served before Redis was asked would begin with a burst of its own.
+        if let Some(replicas) = replicas {
+            replicas.tried().await;
+        }
+        let (drain, draining) = watch::channel(Stop::No);
+        let mut metrics = Metrics::default();
+        let mut workers = Vec::new();
+        for number in 0..gateway.config.workers.get() {
+            let tally = metrics.add_worker();
+            let (process, gateway) = (process.clone(), gateway.clone());
+            let (outward, draining) = (outward.clone(), draining.clone());
+            workers.push(WorkerThread::start(number, draining, move || {
+                let upstream = outward.upstream(&gateway.config);
+                Worker::new(process, gateway, upstream, tally())
+            })?);
+        }
+        // All is open that stays open: what is left can be shared out.
+        let max_connections = gateway.config.max_connections;
+        let shares = Shares::of_free(max_connections);
+        outward.room.add(shares.upstream);
+        if shares.callers < max_connections {
+            warn!(
+                max_connections,
+                used = shares.callers,
+                "the limit of open files leaves no room for [listen] max_connections; raise it (ulimit -n, LimitNOFILE)"
+            );
+        }
+        process.connection_limit.set_most(shares.callers);
+        let limit = process.connection_limit.clone();
+        let draining = AtomicBool::new(false);
+        let overview = Arc::new(admin::Overview { process, gateway, metrics, draining });
+        for listener in operators {
+            tasks.spawn(admin::serve(listener, overview.clone()));
+        }
+
+        let workers = Arc::new(workers);
+        let mut accepting = JoinSet::new();
+        for listener in callers {
+            accepting.spawn(hand_out(listener, workers.clone(), limit.clone()));
+        }
+        Ok(Self { overview, workers, drain, accepting, tasks, sharing, leave, counts })
+    }
+
+    /// Drains, then ends all of it.
+    pub(super) async fn stop(self, stop: &mut watch::Receiver<Stop>) {
+        let Self { overview, workers, drain, mut accepting, mut tasks, sharing, leave, counts } = self;
+        let server = &overview.gateway.config.server;
+        let (drain_delay, drain_timeout) = (server.drain_delay, server.drain_timeout);
+        overview.draining.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        info!(?drain_delay, ?drain_timeout, "draining");
+        tokio::select! {
+            () = tokio::time::sleep(drain_delay) => {}
+            () = wait_for(stop, Stop::Now) => {}
+        }
+        // The listeners close here.
+        accepting.shutdown().await;
+        drain.send_replace(Stop::Drain);
+        let finished = async {
+            while workers.iter().any(|worker| worker.open.load(Ordering::Acquire) > 0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = finished => info!(after = ?began.elapsed(), "drained"),
+            () = tokio::time::sleep(drain_timeout) => {
+                warn!(open = overview.metrics.connections(), "drain_timeout has passed; what is still in flight is cut off");
+            }
+            () = wait_for(stop, Stop::Now) => warn!("told again to stop; what is in flight is cut off"),
+        }
+        drain.send_replace(Stop::Now);
+        tasks.shutdown().await;
+        drop(leave);
+        if let Some(sharing) = sharing {
+            let _ = timeout(ENDING, sharing).await;
+        }
+        drop(overview);
+        let until = Instant::now() + ENDING;
+        for worker in Arc::into_inner(workers).into_iter().flatten() {
+            if timeout_at(until, worker.ended).await.is_err() {
+                warn!(
+                    "a worker is stuck and does not end; what it had in flight is neither counted nor logged"
+                );
+            }
+        }
+        counts.stop();
+    }
+}
