@@ -50,7 +50,7 @@ impl fmt::Display for Problem {
 
 /// Where a value was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum Position {
     /// In the source as a whole: what is missing is nowhere.
     Whole,
     /// At this byte of the file.
@@ -61,27 +61,26 @@ pub(super) enum Place {
 
 /// Where a value was written and under which key.
 #[derive(Debug, Clone)]
-pub(super) struct Origin {
-    /// The place.
-    pub(super) place: Place,
+pub(super) struct Location {
+    pub(super) position: Position,
     /// Dotted; empty for a flag.
     pub(super) key: String,
 }
 
-impl Origin {
+impl Location {
     /// A key that is nowhere in the file.
     pub(super) fn unwritten(key: &str) -> Self {
-        Self { place: Place::Whole, key: key.to_owned() }
+        Self { position: Position::Whole, key: key.to_owned() }
     }
 
     /// A flag or an environment variable.
     pub(super) fn outside(name: &'static str) -> Self {
-        Self { place: Place::Outside(name), key: String::new() }
+        Self { position: Position::Outside(name), key: String::new() }
     }
 
     /// A key below this one.
     pub(super) fn below(&self, key: &str) -> Self {
-        Self { place: self.place, key: dotted(&self.key, key) }
+        Self { position: self.position, key: dotted(&self.key, key) }
     }
 }
 
@@ -98,8 +97,8 @@ pub(super) fn dotted(path: &str, key: &str) -> String {
 pub(super) struct Notes<'t> {
     name: String,
     text: &'t str,
-    problems: Vec<(Place, Problem)>,
-    warnings: Vec<(Place, String)>,
+    problems: Vec<(Position, Problem)>,
+    warnings: Vec<(Position, String)>,
 }
 
 impl<'t> Notes<'t> {
@@ -109,20 +108,20 @@ impl<'t> Notes<'t> {
     }
 
     /// Notes a problem.
-    pub(super) fn problem(&mut self, origin: &Origin, what: impl fmt::Display) {
-        let problem = Problem(self.line(origin, &what));
-        self.problems.push((origin.place, problem));
+    pub(super) fn problem(&mut self, location: &Location, what: impl fmt::Display) {
+        let problem = Problem(self.line(location, &what));
+        self.problems.push((location.position, problem));
     }
 
     /// Notes what is allowed but not advised.
-    pub(super) fn warning(&mut self, origin: &Origin, what: impl fmt::Display) {
-        let warning = self.line(origin, &what);
-        self.warnings.push((origin.place, warning));
+    pub(super) fn warning(&mut self, location: &Location, what: impl fmt::Display) {
+        let warning = self.line(location, &what);
+        self.warnings.push((location.position, warning));
     }
 
     /// The value, or a problem.
-    pub(super) fn take<T>(&mut self, origin: &Origin, value: Result<T, String>) -> Option<T> {
-        value.map_err(|what| self.problem(origin, what)).ok()
+    pub(super) fn take<T>(&mut self, location: &Location, value: Result<T, String>) -> Option<T> {
+        value.map_err(|what| self.problem(location, what)).ok()
     }
 
     /// How many problems were noted up to here.
@@ -135,30 +134,30 @@ impl<'t> Notes<'t> {
         if !self.problems.is_empty() {
             return Err(self.into_problems());
         }
-        self.warnings.sort_by_key(|(place, _)| *place);
+        self.warnings.sort_by_key(|(position, _)| *position);
         Ok(self.warnings.into_iter().map(|(_, warning)| warning).collect())
     }
 
     /// The problems, of which there is at least one.
     pub(super) fn into_problems(mut self) -> Problems {
-        self.problems.sort_by_key(|(place, _)| *place);
+        self.problems.sort_by_key(|(position, _)| *position);
         self.problems.dedup();
         Problems(self.problems.into_iter().map(|(_, problem)| problem).collect())
     }
 
-    fn line(&self, origin: &Origin, what: &dyn fmt::Display) -> String {
-        let place = match origin.place {
-            Place::Whole => self.name.clone(),
-            Place::At(offset) => {
+    fn line(&self, location: &Location, what: &dyn fmt::Display) -> String {
+        let position = match location.position {
+            Position::Whole => self.name.clone(),
+            Position::At(offset) => {
                 let (line, column) = line_and_column(self.text, offset);
                 format!("{}:{line}:{column}", self.name)
             }
-            Place::Outside(name) => name.to_owned(),
+            Position::Outside(name) => name.to_owned(),
         };
-        if origin.key.is_empty() {
-            format!("{place}: {what}")
+        if location.key.is_empty() {
+            format!("{position}: {what}")
         } else {
-            format!("{place}: {}: {what}", origin.key)
+            format!("{position}: {}: {what}", location.key)
         }
     }
 }
@@ -198,11 +197,11 @@ mod tests {
     #[test]
     fn problems_come_in_the_order_of_the_file_and_once() {
         let mut notes = Notes::new(Path::new("p.toml"), "a\nb\n");
-        let at = |place, key: &str| Origin { place, key: key.to_owned() };
-        notes.problem(&Origin::outside("--listen"), "third");
-        notes.problem(&at(Place::At(2), "b"), "second");
-        notes.problem(&at(Place::At(0), "a"), "first");
-        notes.problem(&at(Place::At(0), "a"), "first");
+        let at = |position, key: &str| Location { position, key: key.to_owned() };
+        notes.problem(&Location::outside("--listen"), "third");
+        notes.problem(&at(Position::At(2), "b"), "second");
+        notes.problem(&at(Position::At(0), "a"), "first");
+        notes.problem(&at(Position::At(0), "a"), "first");
         let problems = notes.conclude().unwrap_err();
         assert_eq!(problems.len(), 3);
         assert_eq!(problems.to_string(), "p.toml:1:1: a: first\np.toml:2:1: b: second\n--listen: third");

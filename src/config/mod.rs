@@ -1,7 +1,7 @@
 //! Configuration: what was written becomes what is meant.
 //!
 //! `raw` mirrors `proxy.toml` and has no logic; `sections` turns it into the [`Config`] below,
-//! already parsed and checked, and notes every problem with its place. Stages own the grammar of their rules
+//! already parsed and checked, and notes every problem with its location. Stages own the grammar of their rules
 //! (patterns, networks, host names) and never see the file.
 
 use std::num::NonZeroUsize;

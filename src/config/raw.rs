@@ -1,4 +1,4 @@
-//! What was written: the tables of `proxy.toml`, key by key, each value with its place. No logic.
+//! What was written: the tables of `proxy.toml`, key by key, each value with its location. No logic.
 //!
 //! A value stays as the parser gave it, so that one of the wrong type stops nothing: it is diagnosed where its
 //! meaning is known, and all problems of a file come out in one run. Why serde does not read it:
@@ -6,13 +6,13 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostics::{Notes, Origin, Place, dotted, nearest};
+use super::diagnostics::{Location, Notes, Position, dotted, nearest};
 
-/// A value, its place and its key.
+/// A value, its position and its key.
 #[derive(Debug, Clone)]
 pub(super) struct Entry<'d> {
     /// Where the value begins.
-    pub(super) origin: Origin,
+    pub(super) location: Location,
     /// As parsed.
     pub(super) value: &'d DeValue<'d>,
 }
@@ -30,14 +30,16 @@ pub(super) trait Table<'d>: Default {
 pub(super) fn read<'d, T: Table<'d>>(entry: Option<&Entry<'d>>, notes: &mut Notes<'_>) -> T {
     match entry {
         None => T::default(),
-        Some(Entry { origin, value: DeValue::Table(table) }) => T::of(table, &origin.key, notes),
-        Some(Entry { origin, value }) => {
+        Some(Entry { location, value: DeValue::Table(table) }) => T::of(table, &location.key, notes),
+        Some(Entry { location, value }) => {
             let hint = match T::HEADER {
                 "[limits]" if matches!(value, DeValue::Array(_)) => "; a limit of your own is a [[limit]]",
                 _ => "",
             };
-            notes
-                .problem(origin, format_args!("expected a table {}, found {}{hint}", T::HEADER, kind(value)));
+            notes.problem(
+                location,
+                format_args!("expected a table {}, found {}{hint}", T::HEADER, kind(value)),
+            );
             T::default()
         }
     }
@@ -63,13 +65,13 @@ macro_rules! tables {
                         let name: &str = key.get_ref();
                         $(
                             if name == bare(stringify!($key)) {
-                                let origin = Origin { place: Place::At(value.span().start), key: dotted(path, name) };
-                                written.$key = Some(Entry { origin, value: value.get_ref() });
+                                let location = Location { position: Position::At(value.span().start), key: dotted(path, name) };
+                                written.$key = Some(Entry { location, value: value.get_ref() });
                                 continue;
                             }
                         )*
-                        let origin = Origin { place: Place::At(key.span().start), key: dotted(path, name) };
-                        notes.problem(&origin, unknown(name, &[$(stringify!($key)),*], &[$(stringify!($later)),*]));
+                        let location = Location { position: Position::At(key.span().start), key: dotted(path, name) };
+                        notes.problem(&location, unknown(name, &[$(stringify!($key)),*], &[$(stringify!($later)),*]));
                     }
                     written
                 }

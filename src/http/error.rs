@@ -75,7 +75,7 @@ pub enum Refusal {
     AsUserNotAllowed,
     /// A limit has nothing left for it.
     RateLimitExceeded {
-        /// The limit's name, or what stands in its place for a pause.
+        /// The limit's name, or what is said for a pause.
         limit: Arc<str>,
         /// Seconds until a retry makes sense, at least 1.
         retry_after: u64,
@@ -101,7 +101,7 @@ pub enum Refusal {
     UpstreamUnauthorized,
     /// No connection to Box: name, TCP, proxy or TLS.
     UpstreamUnreachable(String),
-    /// Box, or something in its place, broke HTTP or the connection before it answered.
+    /// Box, or something that answered instead, broke HTTP or the connection before it answered.
     UpstreamProtocolError(String),
     /// The caller went in the middle of its body; what it gets all the same, should it still read.
     CallerLeft,

@@ -208,8 +208,8 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
     }
     let mut hex = [0_u8; 32];
     let random = fastrand::u128(..);
-    for (place, digit) in hex.iter_mut().enumerate() {
-        let nibble = (random >> (place * 4)) as u8 & 0xf;
+    for (index, digit) in hex.iter_mut().enumerate() {
+        let nibble = (random >> (index * 4)) as u8 & 0xf;
         *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
     }
     HeaderValue::from_bytes(&hex).expect("hexadecimal digits are a header value")

@@ -22,9 +22,9 @@ const ZIPS_OF_ENTERPRISE: usize = 10;
 /// What has a number of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// An app's requests, by its place in the configuration.
+    /// An app's requests.
     App(AppId),
-    /// Zip downloads of an identity, by its place.
+    /// Zip downloads of an identity.
     ZipOfUser(IdentityId),
     /// Zip downloads of a client id, by its number.
     ZipOfEnterprise(usize),
@@ -40,7 +40,7 @@ impl Kind {
         }
     }
 
-    fn place(self) -> usize {
+    fn index(self) -> usize {
         match self {
             Self::App(_) => 0,
             Self::ZipOfUser(_) => 1,
@@ -67,12 +67,12 @@ pub fn of_box(
 #[derive(Debug, Default)]
 pub struct InFlight {
     counts: Mutex<HashMap<Kind, usize>>,
-    /// By [`Kind::place`].
+    /// By [`Kind::index`].
     refused: [AtomicU64; 3],
 }
 
 impl InFlight {
-    /// Takes a place of each kind, or none: the error is the first that has as many as it may. The places are free
+    /// Takes a slot of each kind, or none: the error is the first that has as many as it may. The slots are free
     /// again when the guard is dropped.
     pub fn enter(self: &Arc<Self>, wanted: &[(Kind, usize)]) -> Result<Guard, Kind> {
         let mut taken = Vec::new();
@@ -80,7 +80,7 @@ impl InFlight {
             let mut counts = self.lock();
             let full = |(kind, most): &&(Kind, usize)| counts.get(kind).copied().unwrap_or(0) >= *most;
             if let Some((kind, _)) = wanted.iter().find(full) {
-                if let Some(refused) = self.refused.get(kind.place()) {
+                if let Some(refused) = self.refused.get(kind.index()) {
                     refused.fetch_add(1, Ordering::Relaxed);
                 }
                 return Err(*kind);
@@ -103,7 +103,7 @@ impl InFlight {
     pub fn refused(&self) -> [(&'static str, u64); 3] {
         [Kind::App(AppId::new(0)), Kind::ZipOfUser(IdentityId::new(0)), Kind::ZipOfEnterprise(0)].map(
             |kind| {
-                let refused = self.refused.get(kind.place()).map_or(0, |count| count.load(Ordering::Relaxed));
+                let refused = self.refused.get(kind.index()).map_or(0, |count| count.load(Ordering::Relaxed));
                 (kind.name(), refused)
             },
         )
@@ -114,9 +114,9 @@ impl InFlight {
     }
 }
 
-/// Places taken, from before a request is sent until the last byte of its answer has gone.
+/// Slots taken, from before a request is sent until the last byte of its answer has gone.
 #[derive(Debug)]
-#[must_use = "the places are free again when it is dropped"]
+#[must_use = "the slots are free again when it is dropped"]
 pub struct Guard {
     all: Arc<InFlight>,
     taken: Vec<Kind>,

@@ -105,9 +105,9 @@ pub struct Request<'a> {
     pub class: Class,
     /// The client behind trusted proxies.
     pub client: IpAddr,
-    /// Place in the configuration.
+    /// Who calls.
     pub app: AppId,
-    /// Place in the configuration.
+    /// As whom.
     pub identity: IdentityId,
     /// `As-User`.
     pub as_user: Option<&'a str>,

@@ -36,7 +36,7 @@ pub struct Scope(u64);
 /// Who asks for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// The identity's place in the configuration.
+    /// As whom.
     pub identity: IdentityId,
     /// On whose behalf.
     pub user: User<'a>,

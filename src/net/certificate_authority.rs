@@ -301,7 +301,7 @@ fn certificate_pem(der: &CertificateDer<'_>) -> String {
     pem::encode_config(&pem::Pem::new("CERTIFICATE", der.to_vec()), unix)
 }
 
-/// Writes the file as a whole; nobody else may read it. `is_new`: it takes the place of none, and the answer is whether
+/// Writes the file as a whole; nobody else may read it. `is_new`: there is none yet, and the answer is whether
 /// there was none.
 fn write(file: &Path, parts: &[Zeroizing<String>], is_new: bool) -> io::Result<bool> {
     if let Some(folder) = file.parent() {

@@ -9,7 +9,7 @@ use http::uri::Authority;
 
 use rustls::pki_types::CertificateDer;
 
-/// The four places of Box.
+/// The four addresses of Box.
 #[derive(Debug, Clone)]
 pub struct BoxHosts {
     /// Host and, if not 443, port.

@@ -215,8 +215,8 @@ pub fn plain_path(path: &str) -> Cow<'_, str> {
         return Cow::Borrowed(path);
     }
     let mut text = String::with_capacity(path.len());
-    for (place, segment) in path.split('/').enumerate() {
-        if place > 0 {
+    for (index, segment) in path.split('/').enumerate() {
+        if index > 0 {
             text.push('/');
         }
         text.push_str(&plain(segment));

@@ -26,7 +26,7 @@ pub enum Route<'p> {
     Revoke,
 }
 
-/// A place at Box.
+/// A host and path of Box.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination<'p> {
     /// The host.

@@ -30,7 +30,7 @@ const BUSY: Duration = Duration::from_millis(10);
 /// Where lines are handed over.
 #[derive(Debug, Clone)]
 pub struct LineWriter {
-    /// Without a bound of its own: a channel with one has all its places in memory from the start.
+    /// Without a bound of its own: a channel with one has all its slots in memory from the start.
     queue: Sender<Entry>,
     most: u64,
     counts: Arc<Counts>,

@@ -73,7 +73,7 @@ pub fn init(log: &Log) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the place of the standard library's hook, which writes to standard error and would hang where that is full,
+/// Replaces the standard library's hook, which writes to standard error and would hang where that is full,
 /// so that a process that is to abort would stay.
 fn panicked(panic: &PanicHookInfo<'_>) {
     let message = panic.to_string().replace('\n', " ");

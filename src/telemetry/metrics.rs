@@ -35,7 +35,7 @@ impl AnsweredBy {
     }
 }
 
-/// The labels of a request. `app`: its place in the configuration; `None` before one was chosen.
+/// The labels of a request. `app`: its index in the configuration; `None` before one was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Labels {
     app: Option<u16>,
@@ -179,7 +179,7 @@ impl Metrics {
         self.workers.iter().map(|worker| counter(worker).load(Ordering::Relaxed)).sum()
     }
 
-    /// The exposition (Prometheus text format 0.0.4). `apps`: their names by place.
+    /// The exposition (Prometheus text format 0.0.4). `apps`: their names by index.
     /// `reloads`: how often files were taken over on SIGHUP, and refused.
     pub fn render(
         &self,
@@ -333,8 +333,8 @@ impl Text {
         app: impl Fn(&Option<u16>) -> &'a str,
     ) {
         self.head(name, "histogram", help);
-        for (place, histogram) in by_app {
-            let app = app(place);
+        for (index, histogram) in by_app {
+            let app = app(index);
             let mut below = 0;
             for (bound, count) in BOUNDS.iter().zip(histogram.buckets) {
                 below += count;

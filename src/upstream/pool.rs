@@ -123,7 +123,7 @@ pub enum SendFault {
     Broken,
 }
 
-/// Holds a connection's place while an answer is read; give it back with [`Lease::done`] at its end.
+/// Keeps a connection counted while an answer is read; give it back with [`Lease::done`] at its end.
 pub struct Lease(Leased);
 
 enum Leased {
@@ -215,7 +215,7 @@ impl Upstream {
         }
         let mut named = self.named.borrow_mut();
         let origin = match named.iter().position(|origin| origin.authority == *authority) {
-            Some(place) => named.remove(place),
+            Some(index) => named.remove(index),
             None => Rc::new(HostPool::new(authority.clone(), self.connector.clone())?),
         };
         if named.len() >= MOST_NAMED {

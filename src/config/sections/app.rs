@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use toml::de::{DeTable, DeValue};
 
-use super::super::diagnostics::{Notes, Origin, Place, nearest};
+use super::super::diagnostics::{Location, Notes, Position, nearest};
 use super::super::raw::{self, Entry, Table};
 use super::super::values;
 use super::reader::{self, Text};
@@ -18,7 +18,7 @@ use crate::routing::app::{App, AsUser};
 use crate::routing::app_key::AppKeys;
 use crate::routing::operation::{OperationPolicy, Pattern};
 
-/// All apps, and the places of the origins that they list.
+/// All apps, and the locations of the origins that they list.
 #[derive(Debug, Default)]
 pub(super) struct Apps {
     pub(super) apps: Vec<App>,
@@ -29,9 +29,9 @@ pub(super) struct Apps {
 #[derive(Debug)]
 pub(super) struct Pages {
     /// Of the key.
-    pub(super) origin: Origin,
-    /// Each with its place.
-    pub(super) patterns: Vec<(Origin, origin::Pattern)>,
+    pub(super) location: Location,
+    /// Each with its location.
+    pub(super) patterns: Vec<(Location, origin::Pattern)>,
 }
 
 /// `[[app]]`, in the order of the file. `identities` are their names, `follow` is `[upstream] follow_downloads`.
@@ -48,10 +48,10 @@ pub(super) fn read(
         return Apps { apps, pages: Vec::new() };
     }
     let mut pages = Vec::new();
-    let mut apps: Vec<(Origin, App)> = Vec::new();
-    for (origin, table) in written {
-        if let Some(app) = app(&origin, table, identities, follow, around, &mut pages, notes) {
-            apps.push((origin, app));
+    let mut apps: Vec<(Location, App)> = Vec::new();
+    for (location, table) in written {
+        if let Some(app) = app(&location, table, identities, follow, around, &mut pages, notes) {
+            apps.push((location, app));
         }
     }
     compare(&apps, identities, notes);
@@ -61,7 +61,7 @@ pub(super) fn read(
 fn default_app(identities: &[String], follow: Redirects, notes: &mut Notes<'_>) -> Option<App> {
     if identities.len() > 1 {
         notes.problem(
-            &Origin::unwritten("app"),
+            &Location::unwritten("app"),
             format_args!(
                 "with several identities it must be said who uses which; write [[app]] with a name and identity = one of {}",
                 quoted(identities)
@@ -88,7 +88,7 @@ fn default_app(identities: &[String], follow: Redirects, notes: &mut Notes<'_>) 
 
 /// `None` where something is wrong with it: comparing what is left of it with other apps would tell nothing.
 fn app<'d>(
-    origin: &Origin,
+    location: &Location,
     table: &'d DeTable<'d>,
     identities: &[String],
     follow: Redirects,
@@ -97,9 +97,9 @@ fn app<'d>(
     notes: &mut Notes<'_>,
 ) -> Option<App> {
     let before = notes.count();
-    let written = raw::App::of(table, &origin.key, notes);
+    let written = raw::App::of(table, &location.key, notes);
     if written.name.is_none() {
-        notes.problem(&origin.below("name"), "is missing; each app has a name of its own");
+        notes.problem(&location.below("name"), "is missing; each app has a name of its own");
     }
     let name = reader::parsed(
         written.name.as_ref(),
@@ -111,7 +111,7 @@ fn app<'d>(
     let app = App {
         name: name.unwrap_or_default(),
         path: path.unwrap_or_default(),
-        identity: IdentityId::new(identity(written.identity.as_ref(), origin, identities, notes)),
+        identity: IdentityId::new(identity(written.identity.as_ref(), location, identities, notes)),
         hosts: host_list(
             &reader::list(written.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(),
             notes,
@@ -139,7 +139,7 @@ fn app<'d>(
         forward_headers: reader::list(written.forward_headers.as_ref(), "[\"X-Rep-Hints\"]", notes)
             .unwrap_or_default()
             .iter()
-            .filter_map(|item| notes.take(&item.origin, values::forwarded_header(item.text)))
+            .filter_map(|item| notes.take(&item.location, values::forwarded_header(item.text)))
             .collect(),
         follow_downloads: reader::redirects(written.follow_downloads.as_ref(), follow, notes),
         max_in_flight: written
@@ -156,19 +156,28 @@ fn keys(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> 
         return AppKeys::new(Vec::from_iter(secret::secret(entry, around, notes)));
     };
     if items.is_empty() {
-        notes.problem(&entry.origin, "an empty list: nobody could call; leave the key out if none is needed");
+        notes.problem(
+            &entry.location,
+            "an empty list: nobody could call; leave the key out if none is needed",
+        );
     }
     let mut keys = Vec::new();
     for item in items {
-        let origin = Origin { place: Place::At(item.span().start), key: entry.origin.key.clone() };
-        keys.extend(secret::secret(&Entry { origin, value: item.get_ref() }, around, notes));
+        let location =
+            Location { position: Position::At(item.span().start), key: entry.location.key.clone() };
+        keys.extend(secret::secret(&Entry { location, value: item.get_ref() }, around, notes));
     }
     AppKeys::new(keys)
 }
 
-fn identity(entry: Option<&Entry<'_>>, app: &Origin, identities: &[String], notes: &mut Notes<'_>) -> usize {
+fn identity(
+    entry: Option<&Entry<'_>>,
+    app: &Location,
+    identities: &[String],
+    notes: &mut Notes<'_>,
+) -> usize {
     let find = |text: &str| match identities.iter().position(|name| name == text) {
-        Some(place) => Ok(place),
+        Some(index) => Ok(index),
         None => Err(match nearest(text, identities.iter().map(String::as_str)) {
             Some(name) => format!(
                 "no identity is named {text:?}; did you mean {name:?}? allowed: {}",
@@ -196,20 +205,20 @@ fn quoted(names: &[String]) -> String {
 
 fn patterns(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Option<Vec<Pattern>> {
     let items = reader::list(entry, "[\"GET /2.0/**\"]", notes)?;
-    Some(items.iter().filter_map(|item| notes.take(&item.origin, Pattern::parse(item.text))).collect())
+    Some(items.iter().filter_map(|item| notes.take(&item.location, Pattern::parse(item.text))).collect())
 }
 
 fn origins(entry: Option<&Entry<'_>>, pages: &mut Vec<Pages>, notes: &mut Notes<'_>) -> OriginList {
     let items = reader::list(entry, "[\"https://intranet.example.com\"]", notes).unwrap_or_default();
-    let mut patterns: Vec<(Origin, origin::Pattern)> = Vec::new();
+    let mut patterns: Vec<(Location, origin::Pattern)> = Vec::new();
     for item in items {
-        if let Some(pattern) = notes.take(&item.origin, origin::Pattern::parse(item.text)) {
-            patterns.push((item.origin, pattern));
+        if let Some(pattern) = notes.take(&item.location, origin::Pattern::parse(item.text)) {
+            patterns.push((item.location, pattern));
         }
     }
     let list = OriginList::new(patterns.iter().map(|(_, pattern)| pattern.clone()).collect());
     if let Some(entry) = entry.filter(|_| !list.is_empty()) {
-        pages.push(Pages { origin: entry.origin.clone(), patterns });
+        pages.push(Pages { location: entry.location.clone(), patterns });
     }
     list
 }
@@ -223,16 +232,16 @@ fn as_user(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> AsUser {
         "*" => Err("\"*\" means any user and stands alone".to_owned()),
         id => values::box_id(id).map(|()| id.to_owned()).map_err(|what| format!("{id:?}: {what}")),
     };
-    AsUser::Only(items.iter().filter_map(|item| notes.take(&item.origin, user(item))).collect())
+    AsUser::Only(items.iter().filter_map(|item| notes.take(&item.location, user(item))).collect())
 }
 
-/// Each pair is looked at once, at the place of the later one.
-fn compare(apps: &[(Origin, App)], identities: &[String], notes: &mut Notes<'_>) {
-    for (number, (origin, app)) in apps.iter().enumerate() {
+/// Each pair is looked at once, at the location of the later one.
+fn compare(apps: &[(Location, App)], identities: &[String], notes: &mut Notes<'_>) {
+    for (number, (location, app)) in apps.iter().enumerate() {
         for (_, other) in apps.iter().take(number) {
             if app.is_ambiguous_with(other) {
                 notes.problem(
-                    origin,
+                    location,
                     format_args!(
                         "some requests could mean both {:?} and {:?}{}; give one of them another path, or hosts or sources that only it has",
                         other.name,
@@ -247,7 +256,7 @@ fn compare(apps: &[(Origin, App)], identities: &[String], notes: &mut Notes<'_>)
                 let differences = differences(other, app, identities);
                 if !differences.is_empty() {
                     notes.warning(
-                        origin,
+                        location,
                         format_args!(
                             "{:?} and {:?} differ in {}, but nothing separates their callers: any program can choose a path and a Host; give each its own sources if they must not stand in for each other",
                             other.name,

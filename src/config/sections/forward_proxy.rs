@@ -43,19 +43,19 @@ pub(super) fn read(
         (None, None, Some(ca)) => authority(ca, around, notes),
         (Some(cert), Some(key), None) => one(cert, key, around.folder, notes),
         (Some(part), None, None) => {
-            notes.problem(&part.origin, "has no key beside it; write key = \"PATH\", its private key");
+            notes.problem(&part.location, "has no key beside it; write key = \"PATH\", its private key");
             None
         }
         (None, Some(part), None) => {
             notes.problem(
-                &part.origin,
+                &part.location,
                 "has no cert beside it; write cert = \"PATH\", a certificate for Box's hosts",
             );
             None
         }
         (_, _, Some(ca)) => {
             notes.problem(
-                &ca.origin,
+                &ca.location,
                 "stands beside cert or key; allowed: cert with key, or ca, or none of them",
             );
             None
@@ -73,18 +73,18 @@ fn one(cert: &Entry<'_>, key: &Entry<'_>, folder: &Path, notes: &mut Notes<'_>) 
     let private = reader::parsed(Some(key), A_FILE, private, notes);
     let ((cert_path, chain), (key_path, private)) = (chain?, private?);
     if let Some(advice) = tls_server::out_of_date(&chain) {
-        notes.warning(&cert.origin, format_args!("{}: {advice}", cert_path.display()));
+        notes.warning(&cert.location, format_args!("{}: {advice}", cert_path.display()));
     }
     for host in ["api.box.com", "upload.box.com", "dl.boxcloud.com"] {
         if !tls_server::is_for(&chain, host) {
             notes.warning(
-                &cert.origin,
+                &cert.location,
                 format_args!("{} is not for {host}: programs will refuse it there", cert_path.display()),
             );
         }
     }
     let files = Files { cert: cert_path, key: key_path, client_ca: None };
-    let settings = notes.take(&key.origin, tls_server::settings(&files, chain, private, None))?;
+    let settings = notes.take(&key.location, tls_server::settings(&files, chain, private, None))?;
     Some(ProxyCertificate::One(Arc::new(Tls::new(files, settings))))
 }
 
@@ -98,7 +98,7 @@ fn authority(ca: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -
         [("cert", &written.cert, "\"PATH\""), ("key", &written.key, "{ file = \"PATH\" }")]
     {
         if part.is_none() {
-            notes.problem(&ca.origin.below(key), format_args!("is missing; write {key} = {example}"));
+            notes.problem(&ca.location.below(key), format_args!("is missing; write {key} = {example}"));
         }
     }
     let read = |text: &str| {
@@ -110,14 +110,14 @@ fn authority(ca: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -
     let (certificates, key, entry) = (certificates?, key?, written.key.as_ref()?);
     if key.is_literal {
         notes.warning(
-            &entry.origin,
+            &entry.location,
             "a secret stands in the configuration file itself; move it out and write { env = \"NAME\" } or { file = \"PATH\" }",
         );
     }
     let given = CertificateAuthority::given(&certificates, key.text.as_bytes());
-    let given = notes.take(&ca.origin, given)?;
+    let given = notes.take(&ca.location, given)?;
     if let Err(why) = CaChain::parse(given.pem().as_bytes(), jiff::Timestamp::now()) {
-        notes.warning(&ca.origin, format_args!("boxgate env and exec will not trust it: {why}"));
+        notes.warning(&ca.location, format_args!("boxgate env and exec will not trust it: {why}"));
     }
     Some(ProxyCertificate::Authority { certificates, key: Secret::new(key.text.to_string()) })
 }
@@ -126,19 +126,19 @@ fn tunnels(entry: Option<&Entry<'_>>, outward: &Outward<'_>, notes: &mut Notes<'
     let egress = proxy_matcher(outward.proxy);
     let mut entries = Vec::new();
     for item in reader::list(entry, &format!("[{AN_ENTRY}]"), notes).unwrap_or_default() {
-        let Some(tunnel) = notes.take(&item.origin, Tunnel::parse(item.text)) else { continue };
+        let Some(tunnel) = notes.take(&item.location, Tunnel::parse(item.text)) else { continue };
         let is_of_box = PERMITTED_DOMAINS.iter().any(|domain| tunnel.overlaps(domain))
             || box_hosts::named(outward.hosts, item.text).is_some();
         if is_of_box {
             notes.problem(
-                &item.origin,
+                &item.location,
                 format_args!("{:?} covers hosts of Box, which are never reached blindly: what went there would go past rules and limits", item.text),
             );
         }
         let uri = format!("https://{}/", tunnel.example()).parse::<Uri>();
         if tunnel.is_wildcard() && uri.is_ok_and(|uri| egress.intercept(&uri).is_some()) {
             notes.problem(
-                &item.origin,
+                &item.location,
                 format_args!("{:?} is a wildcard, and [upstream] proxy leads to it: which addresses are reached cannot be seen there; name each host", item.text),
             );
         }

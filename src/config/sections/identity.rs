@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
-use super::super::diagnostics::{Notes, Origin, Place, dotted};
+use super::super::diagnostics::{Location, Notes, Position, dotted};
 use super::super::raw::{self, Entry, kind};
 use super::super::values;
 use super::secret::{self, Surroundings};
@@ -26,31 +26,31 @@ pub(super) fn from_table(
     let mut identities = Identities::default();
     let Some(entry) = entry else {
         notes.problem(
-            &Origin::unwritten("identity"),
+            &Location::unwritten("identity"),
             "there must be at least one; write [identity.service] and its keys",
         );
         return identities;
     };
     let DeValue::Table(table) = entry.value else {
         notes.problem(
-            &entry.origin,
+            &entry.location,
             format_args!("expected tables [identity.NAME], found {}", kind(entry.value)),
         );
         return identities;
     };
     if table.is_empty() {
-        notes.problem(&entry.origin, "there must be at least one; write [identity.service] and its keys");
+        notes.problem(&entry.location, "there must be at least one; write [identity.service] and its keys");
     }
     let mut named: Vec<_> = table.iter().collect();
     named.sort_by_key(|(name, _)| name.get_ref());
     for (name, value) in named {
-        let key = dotted(&entry.origin.key, name.get_ref());
-        let named = Origin { place: Place::At(name.span().start), key: key.clone() };
+        let key = dotted(&entry.location.key, name.get_ref());
+        let named = Location { position: Position::At(name.span().start), key: key.clone() };
         notes.take(&named, values::identity_name(name.get_ref()));
-        let origin = Origin { place: Place::At(value.span().start), key };
+        let location = Location { position: Position::At(value.span().start), key };
         identities.read.extend(identity(
             name.get_ref(),
-            &Entry { origin, value: value.get_ref() },
+            &Entry { location, value: value.get_ref() },
             around,
             notes,
         ));
@@ -67,7 +67,7 @@ fn identity(
 ) -> Option<Identity> {
     if !matches!(entry.value, DeValue::Table(_)) {
         notes.problem(
-            &entry.origin,
+            &entry.location,
             format_args!(
                 "expected a table, found {}; an identity has a name: [identity.NAME]",
                 kind(entry.value)
@@ -85,7 +85,7 @@ fn identity(
         (None, Some(id)) => plain(id, values::box_id, around, notes).map(Subject::User),
         (None, None) => {
             notes.problem(
-                &entry.origin,
+                &entry.location,
                 "one of enterprise_id (its service account) and user_id (one user) is missing",
             );
             None
@@ -94,8 +94,10 @@ fn identity(
             // Both are read nevertheless, so that their own problems are not left for the next run.
             plain(enterprise, values::box_id, around, notes);
             plain(user, values::box_id, around, notes);
-            notes
-                .problem(&user.origin, "stands beside enterprise_id; an identity has exactly one of the two");
+            notes.problem(
+                &user.location,
+                "stands beside enterprise_id; an identity has exactly one of the two",
+            );
             None
         }
     };
@@ -116,7 +118,7 @@ fn required<'e, 'd>(
 ) -> Option<&'e Entry<'d>> {
     if entry.is_none() {
         notes.problem(
-            &table.origin.below(key),
+            &table.location.below(key),
             format_args!("is missing; write for example {key} = {{ env = \"{variable}\" }}"),
         );
     }
@@ -132,7 +134,7 @@ fn plain(
 ) -> Option<String> {
     if let DeValue::Integer(number) = entry.value {
         notes.problem(
-            &entry.origin,
+            &entry.location,
             format_args!("expected a string, found the integer {number}; put it in quotes"),
         );
         return None;
@@ -142,7 +144,7 @@ fn plain(
         true => format!("{:?}: {what}", *found.text),
         false => what,
     });
-    notes.take(&entry.origin, checked)?;
+    notes.take(&entry.location, checked)?;
     Some(found.text.to_string())
 }
 
@@ -157,7 +159,7 @@ pub(super) fn from_environment(
     let subject = match (set("BOX_ENTERPRISE_ID"), set("BOX_USER_ID")) {
         (Some(_), Some(_)) => {
             notes.problem(
-                &Origin::outside("environment"),
+                &Location::outside("environment"),
                 "BOX_ENTERPRISE_ID and BOX_USER_ID are both set; exactly one of the two says whose token it is",
             );
             None
@@ -177,14 +179,14 @@ pub(super) fn from_environment(
     .collect();
     if !missing.is_empty() {
         notes.problem(
-            &Origin::outside("environment"),
+            &Location::outside("environment"),
             format_args!(
                 "not set: {}; set what is missing, or give a configuration file: --config proxy.toml",
                 missing.join(", ")
             ),
         );
     }
-    let mut check = |name, checked| notes.take(&Origin::outside(name), checked);
+    let mut check = |name, checked| notes.take(&Location::outside(name), checked);
     let read = || {
         let (client_id, client_secret, (id_name, subject, id)) = (client_id?, client_secret?, subject?);
         let fit = [

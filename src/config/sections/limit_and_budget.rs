@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::super::diagnostics::{Notes, Origin};
+use super::super::diagnostics::{Location, Notes};
 use super::super::raw::{self, Entry, Table};
 use super::super::values;
 use super::{names, reader};
@@ -22,12 +22,12 @@ const MOST_CALLS: u64 = 1_000_000_000_000_000;
 /// `[[limit]]`, in the order of the file.
 pub(super) fn read(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Vec<Limit> {
     let written = names::tables(entry, "limit", notes);
-    written.into_iter().filter_map(|(origin, table)| limit(&origin, table, notes)).collect()
+    written.into_iter().filter_map(|(location, table)| limit(&location, table, notes)).collect()
 }
 
 /// `None` where what it cannot do without is missing or wrong.
-fn limit<'d>(origin: &Origin, table: &'d DeTable<'d>, notes: &mut Notes<'_>) -> Option<Limit> {
-    let written = raw::Limit::of(table, &origin.key, notes);
+fn limit<'d>(location: &Location, table: &'d DeTable<'d>, notes: &mut Notes<'_>) -> Option<Limit> {
+    let written = raw::Limit::of(table, &location.key, notes);
     let keys = [
         ("client", limit::Key::Client),
         ("app", limit::Key::App),
@@ -35,9 +35,9 @@ fn limit<'d>(origin: &Origin, table: &'d DeTable<'d>, notes: &mut Notes<'_>) -> 
         ("identity", limit::Key::Identity),
         ("global", limit::Key::Global),
     ];
-    let name = required(&written.name, origin, "name", "each limit has a name of its own", notes);
-    let key = required(&written.key, origin, "key", &one_of(&keys), notes);
-    let rate = required(&written.rate, origin, "rate", &format!("expected {}", values::A_RATE), notes);
+    let name = required(&written.name, location, "name", "each limit has a name of its own", notes);
+    let key = required(&written.key, location, "key", &one_of(&keys), notes);
+    let rate = required(&written.rate, location, "rate", &format!("expected {}", values::A_RATE), notes);
     let name = reader::parsed(name, "a name", |text| values::limit_name(text).map(|()| text.into()), notes);
     let rate = reader::parsed(rate, values::A_RATE, values::rate, notes);
     let burst = rate.as_ref().map_or(1, |rate| rate.in_a_second()).clamp(1, u64::from(MOST_AT_ONCE));
@@ -61,15 +61,15 @@ fn limit<'d>(origin: &Origin, table: &'d DeTable<'d>, notes: &mut Notes<'_>) -> 
 }
 
 fn selectors(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Vec<Selector> {
-    if let Some(Entry { origin, value: DeValue::Array(items) }) = entry
+    if let Some(Entry { location, value: DeValue::Array(items) }) = entry
         && items.is_empty()
     {
-        notes.problem(origin, "an empty list: the limit would be about nothing; leave the key out for all");
+        notes.problem(location, "an empty list: the limit would be about nothing; leave the key out for all");
     }
     reader::list(entry, "[\"search\", \"POST /2.0/sign_requests\"]", notes)
         .unwrap_or_default()
         .iter()
-        .filter_map(|item| notes.take(&item.origin, values::selector(item.text)))
+        .filter_map(|item| notes.take(&item.location, values::selector(item.text)))
         .collect()
 }
 
@@ -82,11 +82,11 @@ pub(super) fn box_defaults(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> 
 /// `[[budget]]`, in the order of the file.
 pub(super) fn budgets(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Vec<Budget> {
     let written = names::tables(entry, "budget", notes);
-    written.into_iter().filter_map(|(origin, table)| budget(&origin, table, notes)).collect()
+    written.into_iter().filter_map(|(location, table)| budget(&location, table, notes)).collect()
 }
 
-fn budget<'d>(origin: &Origin, table: &'d DeTable<'d>, notes: &mut Notes<'_>) -> Option<Budget> {
-    let written = raw::Budget::of(table, &origin.key, notes);
+fn budget<'d>(location: &Location, table: &'d DeTable<'d>, notes: &mut Notes<'_>) -> Option<Budget> {
+    let written = raw::Budget::of(table, &location.key, notes);
     let keys = [
         ("identity", definition::Key::Identity),
         ("app", definition::Key::App),
@@ -94,9 +94,9 @@ fn budget<'d>(origin: &Origin, table: &'d DeTable<'d>, notes: &mut Notes<'_>) ->
     ];
     let periods = [("day", Period::Day), ("month", Period::Month)];
     let ends = [("reject", WhenSpent::Reject), ("warn", WhenSpent::Warn)];
-    let name = required(&written.name, origin, "name", "each budget has a name of its own", notes);
-    let key = required(&written.key, origin, "key", &one_of(&keys), notes);
-    let calls = required(&written.calls, origin, "calls", "expected an integer such as 50_000", notes);
+    let name = required(&written.name, location, "name", "each budget has a name of its own", notes);
+    let key = required(&written.key, location, "key", &one_of(&keys), notes);
+    let calls = required(&written.calls, location, "calls", "expected an integer such as 50_000", notes);
     let name = reader::parsed(name, "a name", |text| values::budget_name(text).map(|()| text.into()), notes);
     Some(Budget {
         name: name.unwrap_or_else(|| Arc::from("")),
@@ -110,7 +110,7 @@ fn budget<'d>(origin: &Origin, table: &'d DeTable<'d>, notes: &mut Notes<'_>) ->
 
 fn required<'e, 'd>(
     entry: &'e Option<Entry<'d>>,
-    table: &Origin,
+    table: &Location,
     key: &str,
     what: &str,
     notes: &mut Notes<'_>,

@@ -22,7 +22,7 @@ pub(super) fn read(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut Notes<'
     for (key, part, file) in [("cert", &written.cert, "tls.crt"), ("key", &written.key, "tls.key")] {
         if part.is_none() {
             notes.problem(
-                &entry.origin.below(key),
+                &entry.location.below(key),
                 format_args!("is missing; write for example {key} = \"{file}\", {A_FILE}"),
             );
         }
@@ -35,15 +35,15 @@ pub(super) fn read(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut Notes<'
     let key = reader::parsed(written.key.as_ref(), A_FILE, key, notes);
     let authorities = reader::parsed(written.client_ca.as_ref(), A_FILE, authorities, notes);
 
-    if let (Some(place), Some((path, chain))) = (&written.cert, &chain)
+    if let (Some(entry), Some((path, chain))) = (&written.cert, &chain)
         && let Some(advice) = tls_server::out_of_date(chain)
     {
-        notes.warning(&place.origin, format_args!("{}: {advice}", path.display()));
+        notes.warning(&entry.location, format_args!("{}: {advice}", path.display()));
     }
     let ((cert, chain), (key_path, key)) = (chain?, key?);
     let (client_ca, authorities) = authorities.unzip();
     let files = Files { cert, key: key_path, client_ca };
     let settings = tls_server::settings(&files, chain, key, authorities);
-    let settings = notes.take(&written.key.as_ref()?.origin, settings)?;
+    let settings = notes.take(&written.key.as_ref()?.location, settings)?;
     Some(Arc::new(Tls::new(files, settings)))
 }

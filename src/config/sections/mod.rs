@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use super::Config;
-use super::diagnostics::{Notes, Origin, Place, Problems};
+use super::diagnostics::{Location, Notes, Position, Problems};
 use super::raw::{self, Entry, Table};
 use super::values;
 use crate::access::admission::Listen;
@@ -62,7 +62,7 @@ pub fn from_file(
         Err(error) => {
             let mut notes = Notes::new(path, "");
             notes.problem(
-                &Origin::unwritten(""),
+                &Location::unwritten(""),
                 format_args!("the configuration file cannot be read: {error}"),
             );
             Err(notes.into_problems())
@@ -81,8 +81,8 @@ pub fn from_text(
     let document = match DeTable::parse(text) {
         Ok(document) => document,
         Err(error) => {
-            let place = error.span().map_or(Place::Whole, |span| Place::At(span.start));
-            notes.problem(&Origin { place, key: String::new() }, error.message());
+            let position = error.span().map_or(Position::Whole, |span| Position::At(span.start));
+            notes.problem(&Location { position, key: String::new() }, error.message());
             return Err(notes.into_problems());
         }
     };
@@ -123,10 +123,11 @@ fn assemble(
     warn_of_everybody(callers.sources.as_ref(), notes);
     let tls = listen_tls::read(callers.tls.as_ref(), folder, notes);
     let (listen, admin) = listens(&callers, &operators, overrides, &apps, notes);
-    if let Some(Entry { origin, .. }) = &callers.tls
+    if let Some(Entry { location, .. }) = &callers.tls
         && listen.addresses.iter().all(|address| matches!(address, Address::Unix(_)))
     {
-        notes.warning(origin, "it does nothing: no address of [listen] is TCP, and Unix sockets stay plain");
+        notes
+            .warning(location, "it does nothing: no address of [listen] is TCP, and Unix sockets stay plain");
     }
     judge_pages(&pages, &listen, callers.tls.is_some(), notes);
     let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
@@ -180,16 +181,16 @@ fn judge_pages(pages: &[app::Pages], listen: &Listen, secure: bool, notes: &mut 
     for page in pages {
         if let Some(address) = open {
             notes.warning(
-                &page.origin,
+                &page.location,
                 format_args!(
                     "{address} is plain HTTP beyond loopback: browsers block such requests from https pages, and anybody on the way can read and change what pages send; pages need TLS ([listen] tls)"
                 ),
             );
         }
-        for (origin, pattern) in &page.patterns {
+        for (location, pattern) in &page.patterns {
             if let Some(authority) = own.iter().find(|authority| pattern.is_own(authority, secure)) {
                 notes.problem(
-                    origin,
+                    location,
                     format_args!(
                         "the gateway itself is at {authority}: its own origin is never allowed, since what Box keeps is shown there"
                     ),
@@ -221,11 +222,13 @@ fn listens(
     let mut taken = addresses(callers.address.as_ref(), overrides.listen.as_deref(), &at_callers, notes);
     let callers_count = taken.len();
     taken.extend(addresses(operators.address.as_ref(), overrides.admin.as_deref(), &at_operators, notes));
-    for (number, (origin, address)) in taken.iter().enumerate() {
+    for (number, (location, address)) in taken.iter().enumerate() {
         let is_chosen_when_bound = matches!(address, Address::Tcp(address) if address.port() == 0);
         if !is_chosen_when_bound && taken.iter().take(number).any(|(_, earlier)| earlier == address) {
-            notes
-                .problem(origin, format_args!("{} is listed twice; each socket has its own", Shown(address)));
+            notes.problem(
+                location,
+                format_args!("{} is listed twice; each socket has its own", Shown(address)),
+            );
         }
     }
     let mut taken = taken.into_iter().map(|(_, address)| address);
@@ -235,7 +238,7 @@ fn listens(
     let mut hosts =
         host_list(&reader::list(callers.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(), notes);
     if !overrides.hosts.is_empty() {
-        let flag = |text| Text { origin: Origin::outside("--host"), text };
+        let flag = |text| Text { location: Location::outside("--host"), text };
         hosts = host_list(&overrides.hosts.iter().map(|text| flag(text.as_str())).collect::<Vec<_>>(), notes);
     }
     for name in apps.iter().flat_map(|app| app.hosts.names()) {
@@ -265,28 +268,28 @@ struct Socket {
     port: u16,
 }
 
-/// The addresses with the place of each. What the flag replaces is checked nevertheless.
+/// The addresses with the location of each. What the flag replaces is checked nevertheless.
 fn addresses(
     entry: Option<&Entry<'_>>,
     flag: Option<&str>,
     socket: &Socket,
     notes: &mut Notes<'_>,
-) -> Vec<(Origin, Address)> {
+) -> Vec<(Location, Address)> {
     let items = reader::one_or_list(entry, &format!("\"127.0.0.1:{}\"", socket.port), notes);
     if let Some(empty) = entry.filter(|entry| is_empty_list(entry)) {
-        notes.problem(&empty.origin, format_args!("an empty list; allowed: {}", values::AN_ADDRESS));
+        notes.problem(&empty.location, format_args!("an empty list; allowed: {}", values::AN_ADDRESS));
     }
     let mut read = |item: Text<'_>| {
-        let address = notes.take(&item.origin, values::address(item.text))?;
-        Some((item.origin, address))
+        let address = notes.take(&item.location, values::address(item.text))?;
+        Some((item.location, address))
     };
     let written: Option<Vec<_>> = items.map(|items| items.into_iter().filter_map(&mut read).collect());
     match (flag, written) {
-        (Some(text), _) => Vec::from_iter(read(Text { origin: Origin::outside(socket.flag), text })),
+        (Some(text), _) => Vec::from_iter(read(Text { location: Location::outside(socket.flag), text })),
         (None, Some(addresses)) => addresses,
         (None, None) => {
             let address = Address::Tcp(([127, 0, 0, 1], socket.port).into());
-            vec![(Origin::unwritten(socket.key), address)]
+            vec![(Location::unwritten(socket.key), address)]
         }
     }
 }
@@ -311,7 +314,7 @@ impl fmt::Display for Shown<'_> {
 fn host_list(items: &[Text<'_>], notes: &mut Notes<'_>) -> HostList {
     let mut hosts = HostList::default();
     for item in items {
-        notes.take(&item.origin, hosts.add(item.text));
+        notes.take(&item.location, hosts.add(item.text));
     }
     hosts
 }
@@ -319,7 +322,7 @@ fn host_list(items: &[Text<'_>], notes: &mut Notes<'_>) -> HostList {
 /// Networks that may not be none; `nobody` says what an empty list would do.
 fn networks(entry: &Entry<'_>, nobody: &str, notes: &mut Notes<'_>) -> Networks {
     if is_empty_list(entry) {
-        notes.problem(&entry.origin, format_args!("an empty list: {nobody}"));
+        notes.problem(&entry.location, format_args!("an empty list: {nobody}"));
     }
     any_networks(Some(entry), notes)
 }
@@ -327,7 +330,7 @@ fn networks(entry: &Entry<'_>, nobody: &str, notes: &mut Notes<'_>) -> Networks 
 fn any_networks(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
     let mut networks = Networks::default();
     for item in reader::list(entry, "[\"loopback\", \"10.1.0.0/16\"]", notes).unwrap_or_default() {
-        notes.take(&item.origin, networks.add(item.text));
+        notes.take(&item.location, networks.add(item.text));
     }
     networks
 }
@@ -339,21 +342,21 @@ fn sources(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
     }
     let mut networks = Networks::default();
     for named in ["loopback", "private"] {
-        notes.take(&Origin::unwritten("sources"), networks.add(named));
+        notes.take(&Location::unwritten("sources"), networks.add(named));
     }
     networks
 }
 
 /// A caller shows no credential: where all addresses are let in, the port is as good as the account's password.
 fn warn_of_everybody(sources: Option<&Entry<'_>>, notes: &mut Notes<'_>) {
-    let Some(Entry { origin, value: DeValue::Array(items) }) = sources else { return };
+    let Some(Entry { location, value: DeValue::Array(items) }) = sources else { return };
     let texts = || items.iter().filter_map(|item| item.get_ref().as_str());
     let written: Vec<IpNet> = texts().filter_map(|text| text.parse().ok()).collect();
     // Two halves are the whole too.
     let is_everything = |networks: &Vec<IpNet>| networks.iter().any(|network| network.prefix_len() == 0);
     if texts().any(|text| text == "any") || is_everything(&IpNet::aggregate(&written)) {
         notes.warning(
-            origin,
+            location,
             "it contains every address: everybody who reaches the port acts as the account at Box; list the networks of your callers instead",
         );
     }

@@ -2,20 +2,20 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::super::diagnostics::{Notes, Origin, Place, dotted};
+use super::super::diagnostics::{Location, Notes, Position, dotted};
 use super::super::raw::{Entry, kind};
 
-/// Each `[[header]]` with its place. Its key holds the name, so that a message is understood without counting. Two
+/// Each `[[header]]` with its location. Its key holds the name, so that a message is understood without counting. Two
 /// of the same name are a problem.
 pub(super) fn tables<'d>(
     entry: Option<&Entry<'d>>,
     header: &str,
     notes: &mut Notes<'_>,
-) -> Vec<(Origin, &'d DeTable<'d>)> {
+) -> Vec<(Location, &'d DeTable<'d>)> {
     let Some(entry) = entry else { return Vec::new() };
     let DeValue::Array(items) = entry.value else {
         notes.problem(
-            &entry.origin,
+            &entry.location,
             format_args!(
                 "expected tables [[{header}]], found {}; write [[{header}]] with two brackets",
                 kind(entry.value)
@@ -26,25 +26,25 @@ pub(super) fn tables<'d>(
     let mut names: Vec<&str> = Vec::new();
     let mut tables = Vec::new();
     for (number, item) in items.iter().enumerate() {
-        let place = Place::At(item.span().start);
+        let position = Position::At(item.span().start);
         let unnamed = format!("{header}[{number}]");
         let DeValue::Table(table) = item.get_ref() else {
-            let origin = Origin { place, key: unnamed };
-            notes.problem(&origin, format_args!("expected a table, found {}", kind(item.get_ref())));
+            let location = Location { position, key: unnamed };
+            notes.problem(&location, format_args!("expected a table, found {}", kind(item.get_ref())));
             continue;
         };
         let name = name_of(table).filter(|name| !name.is_empty());
-        let origin = Origin { place, key: name.map_or(unnamed, |name| dotted(header, name)) };
+        let location = Location { position, key: name.map_or(unnamed, |name| dotted(header, name)) };
         if let Some(name) = name {
             if names.contains(&name) {
                 notes.problem(
-                    &origin,
+                    &location,
                     format_args!("another {header} is named {name:?} too; a name stands for one {header}"),
                 );
             }
             names.push(name);
         }
-        tables.push((origin, table));
+        tables.push((location, table));
     }
     tables
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::super::diagnostics::{Notes, Origin, Place, nearest};
+use super::super::diagnostics::{Location, Notes, Position, nearest};
 use super::super::raw::{Entry, kind};
 use super::super::values;
 use crate::routing::app::Redirects;
@@ -14,7 +14,7 @@ use crate::routing::app::Redirects;
 /// A string, from the file or a flag.
 #[derive(Debug, Clone)]
 pub(super) struct Text<'d> {
-    pub(super) origin: Origin,
+    pub(super) location: Location,
     pub(super) text: &'d str,
 }
 
@@ -23,7 +23,7 @@ pub(super) fn text<'d>(entry: &Entry<'d>, expected: &str, notes: &mut Notes<'_>)
     match entry.value {
         DeValue::String(text) => Some(text),
         other => {
-            notes.problem(&entry.origin, format_args!("expected {expected}, found {}", Found(other)));
+            notes.problem(&entry.location, format_args!("expected {expected}, found {}", Found(other)));
             None
         }
     }
@@ -38,7 +38,7 @@ pub(super) fn parsed<T>(
 ) -> Option<T> {
     let entry = entry?;
     let text = text(entry, expected, notes)?;
-    notes.take(&entry.origin, parse(text))
+    notes.take(&entry.location, parse(text))
 }
 
 /// A list of strings; `None` where the key is not written.
@@ -54,16 +54,17 @@ pub(super) fn list<'d>(
             _ => String::new(),
         };
         notes.problem(
-            &entry.origin,
+            &entry.location,
             format_args!("expected a list such as {example}, found {}{hint}", Found(entry.value)),
         );
         return Some(Vec::new());
     };
     let items = items.iter().filter_map(|item| {
-        let origin = Origin { place: Place::At(item.span().start), key: entry.origin.key.clone() };
-        let item = Entry { origin, value: item.get_ref() };
+        let location =
+            Location { position: Position::At(item.span().start), key: entry.location.key.clone() };
+        let item = Entry { location, value: item.get_ref() };
         let text = text(&item, &format!("a string in a list such as {example}"), notes)?;
-        Some(Text { origin: item.origin, text })
+        Some(Text { location: item.location, text })
     });
     Some(items.collect())
 }
@@ -75,8 +76,8 @@ pub(super) fn one_or_list<'d>(
     notes: &mut Notes<'_>,
 ) -> Option<Vec<Text<'d>>> {
     match entry {
-        Some(Entry { origin, value: DeValue::String(text) }) => {
-            Some(vec![Text { origin: origin.clone(), text }])
+        Some(Entry { location, value: DeValue::String(text) }) => {
+            Some(vec![Text { location: location.clone(), text }])
         }
         entry => list(entry, &format!("[{example}], or {example} alone"), notes),
     }
@@ -147,7 +148,7 @@ pub(super) fn integer<T: Copy + PartialOrd + TryFrom<u64> + fmt::Display>(
         };
         let hint = quoted.map(|number| format!("; write {number}, without quotes")).unwrap_or_default();
         notes.problem(
-            &entry.origin,
+            &entry.location,
             format_args!("expected an integer from {least} to {most}, found {}{hint}", Found(entry.value)),
         );
         default
@@ -159,8 +160,8 @@ pub(super) fn boolean(entry: Option<&Entry<'_>>, default: bool, notes: &mut Note
     match entry {
         None => default,
         Some(Entry { value: DeValue::Boolean(value), .. }) => *value,
-        Some(Entry { origin, value }) => {
-            notes.problem(origin, format_args!("expected true or false, found {}", Found(value)));
+        Some(Entry { location, value }) => {
+            notes.problem(location, format_args!("expected true or false, found {}", Found(value)));
             default
         }
     }
@@ -173,9 +174,9 @@ pub(super) fn redirects(entry: Option<&Entry<'_>>, default: Redirects, notes: &m
         Some(Entry { value: DeValue::Boolean(true), .. }) => Redirects::Follow,
         Some(Entry { value: DeValue::Boolean(false), .. }) => Redirects::Pass,
         Some(Entry { value: DeValue::String(word), .. }) if word == "rewrite" => Redirects::Rewrite,
-        Some(Entry { origin, value }) => {
+        Some(Entry { location, value }) => {
             let found = Found(value);
-            notes.problem(origin, format_args!("expected true, false or \"rewrite\", found {found}"));
+            notes.problem(location, format_args!("expected true, false or \"rewrite\", found {found}"));
             default
         }
     }

@@ -32,16 +32,16 @@ const LONGEST: u64 = 64 * 1024;
 
 const FORMS: &str = "{ env = \"NAME\" } or { file = \"PATH\" }";
 
-/// A secret. No message shows it, nor anything that stands in its place.
+/// A secret. No message shows it, nor anything written instead of it.
 pub(super) fn secret(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> Option<Secret> {
     let found = referred(entry, around, notes)?;
     if found.is_literal {
         notes.warning(
-            &entry.origin,
+            &entry.location,
             format_args!("a secret stands in the configuration file itself; move it out and write {FORMS}"),
         );
     }
-    notes.take(&entry.origin, values::credential(&found.text))?;
+    notes.take(&entry.location, values::credential(&found.text))?;
     Some(Secret::new(found.text.to_string()))
 }
 
@@ -54,18 +54,18 @@ pub(super) fn referred(
     match entry.value {
         DeValue::String(text) => Some(Referred { text: Zeroizing::new(text.to_string()), is_literal: true }),
         DeValue::Table(table) => {
-            let reference = Reference::of(table, &entry.origin.key, notes);
-            let (place, text) = match (reference.env, reference.file) {
-                (Some(env), None) => (env.origin.clone(), of_variable(&env, around)),
-                (None, Some(file)) => (file.origin.clone(), of_file(&file, around)),
+            let reference = Reference::of(table, &entry.location.key, notes);
+            let (position, text) = match (reference.env, reference.file) {
+                (Some(env), None) => (env.location.clone(), of_variable(&env, around)),
+                (None, Some(file)) => (file.location.clone(), of_file(&file, around)),
                 // Keys that are neither have been reported one by one.
                 (None, None) if !table.is_empty() => return None,
-                _ => (entry.origin.clone(), Err(format!("expected exactly one of {FORMS}"))),
+                _ => (entry.location.clone(), Err(format!("expected exactly one of {FORMS}"))),
             };
-            Some(Referred { text: notes.take(&place, text)?, is_literal: false })
+            Some(Referred { text: notes.take(&position, text)?, is_literal: false })
         }
         other => {
-            notes.problem(&entry.origin, format_args!("expected a string, {FORMS}, found {}", kind(other)));
+            notes.problem(&entry.location, format_args!("expected a string, {FORMS}, found {}", kind(other)));
             None
         }
     }

@@ -26,7 +26,7 @@ const MIB: usize = 1024 * KIB;
 pub(super) fn box_hosts(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut Notes<'_>) -> BoxHosts {
     let written: raw::BoxTable<'_> = raw::read(entry, notes);
     let mut host = |entry: &Option<Entry<'_>>, default| {
-        reader::parsed(entry.as_ref(), values::AN_ORIGIN, values::origin, notes)
+        reader::parsed(entry.as_ref(), values::AN_ORIGIN, values::location, notes)
             .unwrap_or_else(|| Authority::from_static(default))
     };
     BoxHosts {
@@ -89,15 +89,15 @@ fn proxy(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Proxy {
     let Some(entry) = entry else { return Proxy::Environment };
     let DeValue::String(text) = entry.value else {
         notes.problem(
-            &entry.origin,
+            &entry.location,
             format_args!("expected {}, found {}", values::A_PROXY, kind(entry.value)),
         );
         return Proxy::Environment;
     };
-    let proxy = notes.take(&entry.origin, values::proxy(text)).unwrap_or(Proxy::Environment);
+    let proxy = notes.take(&entry.location, values::proxy(text)).unwrap_or(Proxy::Environment);
     if matches!(&proxy, Proxy::Url(url) if url.expose().contains('@')) {
         notes.warning(
-            &entry.origin,
+            &entry.location,
             "a password stands in the configuration file itself; set HTTPS_PROXY and write \"environment\"",
         );
     }

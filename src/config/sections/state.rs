@@ -35,12 +35,12 @@ pub(super) fn read(entry: Option<&Entry<'_>>, around: &Surroundings<'_>, notes: 
 /// The value is never shown: a URL may hold a password.
 fn redis(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> Option<Secret> {
     let url = secret::secret(entry, around, notes)?;
-    notes.take(&entry.origin, values::redis_url(url.expose()))?;
+    notes.take(&entry.location, values::redis_url(url.expose()))?;
     Some(url)
 }
 
 /// What systemd gives a service, else what a user has (XDG Base Directory Specification, which ignores relative
-/// paths), else the place for services.
+/// paths), else the folder for services.
 fn platform(variable: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     let absolute = |text: &str| Some(PathBuf::from(text)).filter(|path| path.is_absolute());
     let set = |name| variable(name).and_then(|text| absolute(&text));

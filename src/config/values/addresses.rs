@@ -1,4 +1,4 @@
-//! Places: sockets, and URLs of Box and of the proxy on the way to it.
+//! Addresses: sockets, and URLs of Box and of the proxy on the way to it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -69,7 +69,7 @@ fn port_number(text: &str) -> Option<u16> {
 }
 
 /// One of Box's hosts: `https://host[:port]` as an authority, lower case and without the port 443.
-pub(in crate::config) fn origin(text: &str) -> Result<Authority, String> {
+pub(in crate::config) fn location(text: &str) -> Result<Authority, String> {
     let rest = after_https(text, AN_ORIGIN)?;
     if rest.contains('@') {
         return Err(format!("no user or password belongs in this URL; allowed: {AN_ORIGIN}"));
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn origins_are_https_hosts() {
-        let is = |text, want: &str| assert_eq!(origin(text).unwrap(), want, "{text}");
+        let is = |text, want: &str| assert_eq!(location(text).unwrap(), want, "{text}");
         is("https://api.box.com", "api.box.com");
         is("HTTPS://API.box.com:443", "api.box.com");
         is("https://127.0.0.1:8443", "127.0.0.1:8443");
@@ -261,11 +261,11 @@ mod tests {
             "https://a:99999",
             "https://*.a",
         ] {
-            assert!(origin(bad).is_err(), "{bad:?}");
+            assert!(location(bad).is_err(), "{bad:?}");
         }
-        assert!(origin("http://api.box.com").unwrap_err().contains("over TLS only"));
+        assert!(location("http://api.box.com").unwrap_err().contains("over TLS only"));
         is("https://a.example/", "a.example");
-        assert!(!origin("https://u:hunter2@a").unwrap_err().contains("hunter2"));
+        assert!(!location("https://u:hunter2@a").unwrap_err().contains("hunter2"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod addresses;
 mod rates;
 
 pub(super) use addresses::{
-    A_PROXY, A_TOKEN_URL, AN_ADDRESS, AN_ORIGIN, address, origin, proxy, redis_url, token_url,
+    A_PROXY, A_TOKEN_URL, AN_ADDRESS, AN_ORIGIN, address, location, proxy, redis_url, token_url,
 };
 pub(super) use rates::{A_RATE, budget_name, limit_name, rate, redis_prefix, selector};
 
@@ -88,7 +88,7 @@ fn name(text: &str, allowed: &str, other: impl Fn(u8) -> bool) -> Result<(), Str
     }
 }
 
-/// An id of an enterprise or a user. The error does not show it, since it may have been read from the wrong place.
+/// An id of an enterprise or a user. The error does not show it, since it may have been read from the wrong file.
 pub(super) fn box_id(text: &str) -> Result<(), String> {
     if !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(());

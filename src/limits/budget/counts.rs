@@ -1,6 +1,6 @@
 //! All counts, by name, and what has become of their file. Shared by the workers and by the thread that writes it.
 //!
-//! Names, not places, are the keys: apps may stand in another order in the next configuration. A count is found
+//! Names, not indices, are the keys: apps may stand in another order in the next configuration. A count is found
 //! once and then held, so its lock is taken at the turn of a day, not for each call.
 
 use std::collections::BTreeMap;

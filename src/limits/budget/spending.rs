@@ -21,7 +21,7 @@ use crate::routing::operation_class::Class;
 
 mod shared;
 
-/// The counts as one configuration knows them: by the places of budgets, apps and identities.
+/// The counts as one configuration knows them: by the indices of budgets, apps and identities.
 pub struct BudgetLedger {
     /// Those that can refuse come first.
     budgets: Vec<Budget>,
@@ -143,7 +143,7 @@ struct Page {
 }
 
 impl BudgetLedger {
-    /// A ledger over the book. `apps` and `identities`: their names by place. Several ledgers may stand over one
+    /// A ledger over the book. `apps` and `identities`: their names by index. Several ledgers may stand over one
     /// book, as while one configuration follows another: they count together. No two budgets have the same name.
     pub fn new(
         mut budgets: Vec<Budget>,
@@ -184,11 +184,11 @@ impl BudgetLedger {
         if self.paid(&page, app, identity).is_some_and(|paid| paid.load(Ordering::Relaxed) > 0) {
             return Ok(());
         }
-        for (place, budget) in self.budgets.iter().enumerate().take(self.refusing) {
+        for (index, budget) in self.budgets.iter().enumerate().take(self.refusing) {
             let value = budget.value(app, identity);
-            let count = self.count(&page, place, value);
+            let count = self.count(&page, index, value);
             if count.is_some_and(|count| count.load(Ordering::Relaxed) >= budget.calls.get()) {
-                self.note_refused(place, value);
+                self.note_refused(index, value);
                 return Err(BudgetSpent { name: budget.name.clone(), until: page.span(budget.per).ends() });
             }
         }
@@ -214,55 +214,55 @@ impl BudgetLedger {
         {
             let _exact = (self.refusing > 1).then(|| self.book.exact());
             let counts = || {
-                refusing.iter().enumerate().filter_map(|(place, budget)| {
+                refusing.iter().enumerate().filter_map(|(index, budget)| {
                     let value = budget.value(app, identity);
-                    Some((place, value, budget, self.count(&page, place, value)?))
+                    Some((index, value, budget, self.count(&page, index, value)?))
                 })
             };
-            let spent = |place: usize, value: usize, budget: &Budget| {
-                self.note_refused(place, value);
+            let spent = |index: usize, value: usize, budget: &Budget| {
+                self.note_refused(index, value);
                 BudgetSpent { name: budget.name.clone(), until: page.span(budget.per).ends() }
             };
             // First a look: a budget that stays spent has no charge of another taken back for each refusal.
             if self.refusing > 1 {
-                for (place, value, budget, count) in counts() {
+                for (index, value, budget, count) in counts() {
                     if count.load(Ordering::Relaxed) >= budget.calls.get() {
-                        return Err(spent(place, value, budget));
+                        return Err(spent(index, value, budget));
                     }
                 }
             }
-            for (place, value, budget, count) in counts() {
+            for (index, value, budget, count) in counts() {
                 match add_below(count, budget.calls.get()) {
-                    Some(used) if is_mark(used, budget.calls.get()) => marks.push((place, value, used)),
+                    Some(used) if is_mark(used, budget.calls.get()) => marks.push((index, value, used)),
                     Some(_) => {}
                     None => {
-                        for (_, _, _, charged) in counts().take_while(|(other, ..)| *other < place) {
+                        for (_, _, _, charged) in counts().take_while(|(other, ..)| *other < index) {
                             take_off(charged);
                         }
-                        return Err(spent(place, value, budget));
+                        return Err(spent(index, value, budget));
                     }
                 }
             }
         }
         let mut would_refuse = None;
-        for (place, budget) in (self.refusing..).zip(others) {
+        for (index, budget) in (self.refusing..).zip(others) {
             let value = budget.value(app, identity);
-            let Some(count) = self.count(&page, place, value) else { continue };
+            let Some(count) = self.count(&page, index, value) else { continue };
             let used = count.fetch_add(1, Ordering::Relaxed).saturating_add(1);
             if used > budget.calls.get() && budget.when_spent == WhenSpent::Reject {
-                self.note_refused(place, value);
+                self.note_refused(index, value);
                 would_refuse.get_or_insert_with(|| budget.name.clone());
             }
             if is_mark(used, budget.calls.get()) {
-                marks.push((place, value, used));
+                marks.push((index, value, used));
             }
         }
         // After the budgets, so that no budget ever counts less than the calls it is about.
         if let Some(count) = self.calls(&page, app, identity, class) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        for (place, value, used) in marks {
-            self.tell(&page, place, value, used);
+        for (index, value, used) in marks {
+            self.tell(&page, index, value, used);
         }
         Ok(Spent { app, identity, class, at, would_refuse, together: false })
     }
@@ -270,9 +270,9 @@ impl BudgetLedger {
     /// The call did not reach Box: no connection could be made.
     pub fn give_back(&self, spent: Spent) {
         let page = self.page(spent.at);
-        let places = self.budgets.iter().enumerate();
-        let budgets = places.map(|(place, budget)| (place, budget.value(spent.app, spent.identity)));
-        let budgets = budgets.filter_map(|(place, value)| self.count(&page, place, value));
+        let budgets = self.budgets.iter().enumerate();
+        let budgets = budgets.map(|(index, budget)| (index, budget.value(spent.app, spent.identity)));
+        let budgets = budgets.filter_map(|(index, value)| self.count(&page, index, value));
         let calls = self.calls(&page, spent.app, spent.identity, spent.class);
         let counts: Vec<&AtomicU64> = match self.paid(&page, spent.app, spent.identity) {
             Some(paid) if spent.together => {
@@ -291,10 +291,10 @@ impl BudgetLedger {
         let page = self.page(now);
         let since = self.book.since();
         let mut budgets = Vec::new();
-        for (place, (budget, refused)) in self.budgets.iter().zip(&self.refused).enumerate() {
+        for (index, (budget, refused)) in self.budgets.iter().zip(&self.refused).enumerate() {
             let span = page.span(budget.per);
             for (value, refused) in refused.iter().enumerate() {
-                let used = self.count(&page, place, value).map_or(0, |count| count.load(Ordering::Relaxed));
+                let used = self.count(&page, index, value).map_or(0, |count| count.load(Ordering::Relaxed));
                 budgets.push(BudgetState {
                     name: budget.name.clone(),
                     key: budget.key,
@@ -398,7 +398,7 @@ impl Budget {
         self.enforce && self.when_spent == WhenSpent::Reject
     }
 
-    /// The place of the key value of a call.
+    /// The index of the key value of a call.
     fn value(&self, app: AppId, identity: IdentityId) -> usize {
         match self.key {
             Key::App => app.index(),

@@ -57,8 +57,8 @@ impl Limiter {
         // Again where a pause that another replica was told of ends within the wait; that is waited for once.
         loop {
             let Ok(answer) = replicas.ask(&cells, &pauses).await else { return Ok(None) };
-            let name = |place: &usize| counted.get(*place).map(|(_, limit)| limit.name.clone());
-            for (rule, _) in answer.shadow.iter().filter_map(|place| counted.get(*place)) {
+            let name = |index: &usize| counted.get(*index).map(|(_, limit)| limit.name.clone());
+            for (rule, _) in answer.shadow.iter().filter_map(|index| counted.get(*index)) {
                 self.tally(*rule, |tally| &tally.shadow);
             }
             match answer.verdict {

@@ -35,7 +35,7 @@ pub struct Passed {
 /// A limit that is not enforced and would have refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shadow {
-    /// Its place in [`LimitMatcher`].
+    /// Its index in [`LimitMatcher`].
     pub rule: u32,
     /// Its name.
     pub limit: Arc<str>,
@@ -44,7 +44,7 @@ pub struct Shadow {
 /// A request that is refused and charged to no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The place in [`LimitMatcher`] of the limit that said no.
+    /// The index in [`LimitMatcher`] of the limit that said no.
     pub rule: u32,
     /// How it stands with that limit.
     pub standing: RateLimitHeaders,

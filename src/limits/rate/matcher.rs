@@ -21,9 +21,9 @@ pub struct RequestKey<'a> {
     pub class: Class,
     /// The client behind trusted proxies.
     pub client: IpAddr,
-    /// The app's place in the configuration.
+    /// Who calls.
     pub app: AppId,
-    /// The identity's place in the configuration.
+    /// As whom.
     pub identity: IdentityId,
     /// On whose behalf.
     pub user: User<'a>,
@@ -63,9 +63,9 @@ impl LimitMatcher {
         Self { rules: rules.collect(), hasher: RandomState::new() }
     }
 
-    /// By its place.
-    pub fn get(&self, place: u32) -> Option<&Limit> {
-        self.rules.get(place as usize).map(|rule| &rule.limit)
+    /// By its index.
+    pub fn get(&self, index: u32) -> Option<&Limit> {
+        self.rules.get(index as usize).map(|rule| &rule.limit)
     }
 
     /// All of them, in order.
@@ -78,7 +78,7 @@ impl LimitMatcher {
         let mut keys = Keys::default();
         let mut hashes: [Option<u64>; 6] = [None; 6];
         let operation = request_key.operation.in_any_spelling();
-        for (place, Rule { limit, of_box }) in (0..).zip(&self.rules) {
+        for (index, Rule { limit, of_box }) in (0..).zip(&self.rules) {
             if (*of_box && !request_key.counted_by_box) || !limit.applies(&operation, request_key.class) {
                 continue;
             }
@@ -86,7 +86,7 @@ impl LimitMatcher {
                 Some(known) => *known.get_or_insert_with(|| self.hash(limit.key, request_key)),
                 None => self.hash(limit.key, request_key),
             };
-            keys.push(Counted { rule: place, key });
+            keys.push(Counted { rule: index, key });
         }
         keys
     }
@@ -111,10 +111,10 @@ impl LimitMatcher {
     }
 }
 
-/// A limit by its place in [`LimitMatcher`], and what it counts under.
+/// A limit by its index in [`LimitMatcher`], and what it counts under.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Counted {
-    /// The limit's place.
+    /// The limit's index.
     pub rule: u32,
     /// The hash of what has a count of its own.
     pub key: u64,

@@ -6,7 +6,7 @@
 //! others sleep until they are first. Only a request that passes all its limits moves its app to the back.
 //!
 //! Nobody overtakes: a newcomer joins the line of any of its limits that has one, even where the count would let it
-//! pass. Who is first but is held up by another limit goes to the line of that one, to its place by arrival. Once in
+//! pass. Who is first but is held up by another limit goes to the line of that one, where it stands by arrival. Once in
 //! its time a request that is first also lets those pass who came earlier and stand in line for another of its
 //! limits; only once, so that two lines cannot send each other back and forth.
 //!
@@ -48,7 +48,7 @@ pub enum Polled {
 pub struct WaitQueues {
     table: Table,
     lines: HashMap<Counted, WaitQueue>,
-    places: HashMap<u64, Place>,
+    waiters: HashMap<u64, State>,
     /// By limits.
     queued: Vec<usize>,
     next: u64,
@@ -58,7 +58,7 @@ pub struct WaitQueues {
 
 /// Where a waiting request is.
 #[derive(Debug)]
-enum Place {
+enum State {
     InLine(Counted, usize),
     /// It does not know yet.
     Evicted(Refused),
@@ -90,7 +90,7 @@ impl WaitQueues {
         Self {
             table: Table::new(rules),
             lines: HashMap::new(),
-            places: HashMap::new(),
+            waiters: HashMap::new(),
             queued: vec![0; rules.iter().count()],
             next: 0,
             now: 0,
@@ -148,8 +148,8 @@ impl WaitQueues {
         let now = self.later(now);
         // Each round moves it to another line, for which there are few reasons.
         loop {
-            let (line, app) = match self.places.get(&number) {
-                Some(Place::InLine(line, app)) => (*line, *app),
+            let (line, app) = match self.waiters.get(&number) {
+                Some(State::InLine(line, app)) => (*line, *app),
                 _ => return Polled::Refused(self.evicted(number)),
             };
             let Some((waiter, first)) = self.lines.get(&line).and_then(|there| there.find(app, number))
@@ -207,7 +207,7 @@ impl WaitQueues {
     /// One in line goes away; the next one is woken.
     pub fn leave(&mut self, number: u64) {
         if self.remove(number, false).is_none() {
-            self.places.remove(&number);
+            self.waiters.remove(&number);
         }
     }
 
@@ -237,7 +237,7 @@ impl WaitQueues {
         })
     }
 
-    /// Whether one more request of this app finds a place for this limit, if need be that of one of an app with more.
+    /// Whether one more request of this app may wait for this limit, if need be instead of one of an app with more.
     fn has_room(&self, line: Counted, app: usize) -> bool {
         self.queued_for(line) < QUEUED_MAX || self.greedier(line, app).is_some()
     }
@@ -282,13 +282,13 @@ impl WaitQueues {
 
     fn evict(&mut self, number: u64, line: Counted, now: u64) {
         let refusal = self.refuse(number, line, now);
-        self.places.insert(number, Place::Evicted(refusal));
+        self.waiters.insert(number, State::Evicted(refusal));
         self.woken.push(number);
     }
 
     fn evicted(&mut self, number: u64) -> Refused {
-        match self.places.remove(&number) {
-            Some(Place::Evicted(refused)) => refused,
+        match self.waiters.remove(&number) {
+            Some(State::Evicted(refused)) => refused,
             // Nobody looks for a number that has gone.
             _ => self.table.refusal(Counted::default(), 0),
         }
@@ -308,7 +308,7 @@ impl WaitQueues {
 
     fn join(&mut self, at: Counted, app: usize, mut waiter: Waiter, now: u64) {
         waiter.by = waiter.last.min(now.saturating_add(self.table.wait(at.rule)));
-        self.places.insert(waiter.number, Place::InLine(at, app));
+        self.waiters.insert(waiter.number, State::InLine(at, app));
         if let Some(queued) = self.queued.get_mut(at.rule as usize) {
             *queued += 1;
         }
@@ -316,23 +316,23 @@ impl WaitQueues {
         line.len += 1;
         match line.apps.iter_mut().find(|(name, _)| *name == app) {
             Some((_, order)) => {
-                let place = order.partition_point(|other| other.number < waiter.number);
-                order.insert(place, waiter);
+                let position = order.partition_point(|other| other.number < waiter.number);
+                order.insert(position, waiter);
             }
             None => line.apps.push_back((app, VecDeque::from([waiter]))),
         }
     }
 
     fn remove(&mut self, number: u64, served: bool) -> Option<Waiter> {
-        let Some(Place::InLine(at, app)) = self.places.get(&number) else { return None };
+        let Some(State::InLine(at, app)) = self.waiters.get(&number) else { return None };
         let (at, app) = (*at, *app);
-        self.places.remove(&number);
+        self.waiters.remove(&number);
         let line = self.lines.get_mut(&at)?;
         let was_first = line.first() == Some(number);
         let turn = line.apps.iter().position(|(name, _)| *name == app)?;
         let (_, order) = line.apps.get_mut(turn)?;
-        let place = order.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
-        let waiter = order.remove(place)?;
+        let position = order.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
+        let waiter = order.remove(position)?;
         if order.is_empty() {
             line.apps.remove(turn);
         } else if served && let Some(app) = line.apps.remove(turn) {
@@ -350,7 +350,7 @@ impl WaitQueues {
                 give_back(&mut self.lines);
             }
         }
-        give_back(&mut self.places);
+        give_back(&mut self.waiters);
         Some(waiter)
     }
 }
@@ -374,8 +374,8 @@ impl WaitQueue {
     /// The request, and whether it is first.
     fn find(&self, app: usize, number: u64) -> Option<(&Waiter, bool)> {
         let (_, order) = self.apps.iter().find(|(name, _)| *name == app)?;
-        let place = order.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
-        Some((order.get(place)?, self.first() == Some(number)))
+        let position = order.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
+        Some((order.get(position)?, self.first() == Some(number)))
     }
 
     /// How many are served before one more request of this app.
@@ -383,8 +383,8 @@ impl WaitQueue {
         let turn = self.apps.iter().position(|(name, _)| *name == app);
         let own = turn.and_then(|turn| self.apps.get(turn)).map_or(0, |(_, order)| order.len());
         let turn = turn.unwrap_or(self.apps.len());
-        let others = self.apps.iter().enumerate().filter(|(place, _)| *place != turn);
-        let ahead = others.map(|(place, (_, order))| order.len().min(own + usize::from(place < turn)));
+        let others = self.apps.iter().enumerate().filter(|(index, _)| *index != turn);
+        let ahead = others.map(|(index, (_, order))| order.len().min(own + usize::from(index < turn)));
         own + ahead.sum::<usize>()
     }
 }

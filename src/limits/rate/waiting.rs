@@ -3,7 +3,7 @@
 //! The counts and lines of [`super::queue`] stand behind one lock, held for less than a microsecond for a request that
 //! need not wait. One that waits sleeps until it is woken or its time has come; only the first in each line has a
 //! time to look at, so that a call that becomes free wakes one request and not all. A caller that hangs up drops the
-//! future, and with it its place: the next one is woken, also where it was just about to go.
+//! future, and leaves the queue: the next one is woken, also where it was just about to go.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -205,7 +205,7 @@ enum Entry<'a> {
     Waits(Waiting<'a>),
 }
 
-/// A place in line, given up when dropped.
+/// A position in a queue, given up when dropped.
 struct Waiting<'a> {
     limits: &'a Limits,
     number: u64,

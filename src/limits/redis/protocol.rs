@@ -19,7 +19,7 @@ pub struct Cell<'a> {
 pub struct Answer {
     /// Whether it passes. Only then has it been charged to the limits.
     pub verdict: Verdict,
-    /// The places of those limits that do not refuse but would have.
+    /// The indices of those limits that do not refuse but would have.
     pub shadow: Vec<usize>,
     /// Of the limits that refuse, the one with the least left; none if it is paused.
     pub tightest: Option<Tightest>,
@@ -36,14 +36,14 @@ pub enum Verdict {
     },
     /// A limit says no: of all that do, the one that will for the longest.
     Refused {
-        /// Its place among the cells.
+        /// Its index among the cells.
         cell: usize,
         /// When its turn would be.
         after: Duration,
     },
     /// A pause holds, the longest of those asked about.
     Paused {
-        /// Its place among the pauses.
+        /// Its index among the pauses.
         pause: usize,
         /// What is left of it.
         left: Duration,
@@ -53,7 +53,7 @@ pub enum Verdict {
 /// The limit with the least left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tightest {
-    /// Its place among the cells.
+    /// Its index among the cells.
     pub cell: usize,
     /// So many more calls would pass now.
     pub remaining: u32,
@@ -84,7 +84,7 @@ pub struct Spend<'a> {
 /// What has been spent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spent {
-    /// The place of the first budget that refused the call; it is then on none.
+    /// The index of the first budget that refused the call; it is then on none.
     pub refused: Option<usize>,
     /// The counts now, in the order of the budgets.
     pub counts: Vec<u64>,
@@ -93,7 +93,7 @@ pub struct Spent {
 impl Answer {
     pub(super) fn read(reply: &[i64], cells: usize, pauses: usize, max_pause: Duration) -> Option<Self> {
         let [verdict, whose, micros, tightest, remaining, full, shadow @ ..] = reply else { return None };
-        let among = |place: &i64, count: usize| usize::try_from(*place).ok().filter(|place| *place < count);
+        let among = |index: &i64, count: usize| usize::try_from(*index).ok().filter(|index| *index < count);
         let span = |micros: &i64| u64::try_from(*micros).ok().map(Duration::from_micros);
         let verdict = match verdict {
             0 => Verdict::Pass { after: span(micros)? },
@@ -119,7 +119,7 @@ impl Spent {
         let (refused, counts) = reply.split_first()?;
         let refused = match refused {
             -1 => None,
-            place => Some(usize::try_from(*place).ok().filter(|place| *place < budgets)?),
+            index => Some(usize::try_from(*index).ok().filter(|index| *index < budgets)?),
         };
         let counts: Vec<u64> =
             counts.iter().map(|count| u64::try_from(*count).ok()).collect::<Option<_>>()?;

@@ -16,7 +16,7 @@ use crate::routing::operation_class::Class;
 
 /// Of a budget, what one call is about.
 struct Claim<'l> {
-    place: usize,
+    index: usize,
     value: usize,
     budget: &'l Budget,
     key: Arc<str>,
@@ -83,13 +83,13 @@ impl BudgetLedger {
         let mut would_refuse = None;
         let mut refused = None;
         for (nth, (claim, used)) in claims.into_iter().zip(spent.counts).enumerate() {
-            let Claim { place, budget, value, alone, told, .. } = claim;
+            let Claim { index, budget, value, alone, told, .. } = claim;
             told.arrived();
             // What others count alone meanwhile, Redis does not know of.
             let all = used.saturating_add(alone.calls());
-            let before = self.count(&page, place, value).map(|count| count.fetch_max(all, Ordering::Relaxed));
+            let before = self.count(&page, index, value).map(|count| count.fetch_max(all, Ordering::Relaxed));
             if spent.refused == Some(nth) {
-                self.note_refused(place, value);
+                self.note_refused(index, value);
                 let until = page.span(budget.per).ends();
                 refused = Some(BudgetSpent { name: budget.name.clone(), until });
             }
@@ -97,11 +97,11 @@ impl BudgetLedger {
                 continue;
             }
             if !budget.refuses() && budget.when_spent == WhenSpent::Reject && used > budget.calls.get() {
-                self.note_refused(place, value);
+                self.note_refused(index, value);
                 would_refuse.get_or_insert_with(|| budget.name.clone());
             }
             if before.is_some_and(|before| before < used) && is_mark(used, budget.calls.get()) {
-                self.tell(&page, place, value, used);
+                self.tell(&page, index, value, used);
             }
         }
         if let Some(refused) = refused {
@@ -123,22 +123,22 @@ impl BudgetLedger {
     }
 
     fn claims(&self, page: &Page, app: AppId, identity: IdentityId, in_reach: bool) -> Vec<Claim<'_>> {
-        let claims = self.budgets.iter().enumerate().filter_map(|(place, budget)| {
+        let claims = self.budgets.iter().enumerate().filter_map(|(index, budget)| {
             let value = budget.value(app, identity);
             let alone = Arc::clone(
                 page.alone
-                    .get(place)?
+                    .get(index)?
                     .get(value)?
                     .get_or_init(|| self.book.alone(page.span(budget.per), self.account(budget, value))),
             );
-            let used = self.count(page, place, value)?.load(Ordering::Relaxed);
+            let used = self.count(page, index, value)?.load(Ordering::Relaxed);
             let known = used.saturating_sub(alone.calls());
             let key = match budget.key {
                 Key::Global => Arc::default(),
                 Key::App | Key::Identity => self.value_name(budget, value),
             };
             let (period, told) = (page.span(budget.per).to_string(), Told::begin(alone.clone(), in_reach));
-            Some(Claim { place, value, budget, key, period, known, alone, told })
+            Some(Claim { index, value, budget, key, period, known, alone, told })
         });
         claims.collect()
     }

@@ -163,7 +163,7 @@ fn who_spent_is_known_without_a_budget() {
         ]
     );
     assert_eq!(ledger.snapshot(at("2027-01-01T00:00:00Z")).spent, []);
-    // A place that is none counts for the global budgets alone.
+    // An index that is none counts for the global budgets alone.
     ledger.try_spend(AppId::new(7), IdentityId::new(7), Class::Search, noon()).unwrap();
 }
 
@@ -228,8 +228,8 @@ fn budgets_are_exact_under_concurrency() {
                 let (ledger, passed) = (&ledger, &passed);
                 scope.spawn(move || {
                     for _ in 0..4000 {
-                        let place = number % 2;
-                        if ledger.try_spend(AppId::new(place), IdentityId::new(place), CLASS, noon()).is_ok()
+                        let index = number % 2;
+                        if ledger.try_spend(AppId::new(index), IdentityId::new(index), CLASS, noon()).is_ok()
                         {
                             passed.fetch_add(1, Ordering::Relaxed);
                         }

@@ -111,10 +111,10 @@ fn a_corrupt_file_is_set_aside() {
         ("both commits", &mut |bytes| bytes[64..320].iter_mut().for_each(|byte| *byte ^= 0xff)),
         ("a name", &mut |bytes| {
             // In all pages, so that no older commit is whole.
-            let places: Vec<usize> =
+            let offsets: Vec<usize> =
                 (0..bytes.len() - 6).filter(|at| bytes[*at..].starts_with(b"app-42")).collect();
-            assert!(!places.is_empty());
-            places.into_iter().for_each(|at| bytes[at + 5] = b'3');
+            assert!(!offsets.is_empty());
+            offsets.into_iter().for_each(|at| bytes[at + 5] = b'3');
         }),
     ];
     for (number, (what, damage)) in damages.into_iter().enumerate() {

@@ -54,7 +54,7 @@ struct Call {
     /// Its number, if it was in line.
     number: Option<u64>,
     /// Among those that ended.
-    place: usize,
+    finished: usize,
 }
 
 impl Sim {
@@ -76,7 +76,7 @@ impl Sim {
             counted_by_box: true,
         });
         let call = self.calls.len();
-        self.calls.push(Call { app, user, came: self.now, end: None, number: None, place: 0 });
+        self.calls.push(Call { app, user, came: self.now, end: None, number: None, finished: 0 });
         match self.desk.enqueue(keys, app, self.now) {
             Arrival::Passed(_) => self.ends(call, End::Passed),
             Arrival::Refused(refused) => self.ends(call, refusal(&refused)),
@@ -92,7 +92,7 @@ impl Sim {
 
     fn ends(&mut self, call: usize, end: End) {
         self.ended += 1;
-        self.calls[call].place = self.ended;
+        self.calls[call].finished = self.ended;
         self.calls[call].end = Some((self.now, end));
     }
 
@@ -146,14 +146,14 @@ impl Sim {
     fn run(&mut self) {
         self.run_until(self.now + 100_000 * MS);
         assert!(self.waiting.is_empty());
-        assert!(self.desk.lines.is_empty() && self.desk.places.is_empty());
+        assert!(self.desk.lines.is_empty() && self.desk.waiters.is_empty());
         assert!(self.desk.queued().iter().all(|queued| *queued == 0));
     }
 
     fn passed(&self) -> Vec<Call> {
         let mut passed: Vec<Call> =
             self.calls.iter().copied().filter(|c| matches!(c.end, Some((_, End::Passed)))).collect();
-        passed.sort_by_key(|call| call.place);
+        passed.sort_by_key(|call| call.finished);
         passed
     }
 
@@ -203,7 +203,7 @@ fn a_newcomer_does_not_overtake_even_where_a_call_is_free() {
     let newcomer = sim.call(1, 0);
     assert_eq!((sim.at(waiting), sim.at(newcomer)), (None, None));
     sim.run();
-    assert!(sim.calls[waiting].place < sim.calls[newcomer].place);
+    assert!(sim.calls[waiting].finished < sim.calls[newcomer].finished);
 }
 
 #[test]
