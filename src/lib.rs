@@ -3,16 +3,16 @@
 
 pub mod cli; // what each subcommand does
 pub mod server; // the process: accept, serve, stop
-pub mod admin; // what operators are told
-pub mod proxy; // the way of one request
+mod admin; // what operators are told
+mod proxy; // the way of one request
 pub mod config; // what proxy.toml means
-pub mod access; // who may call?
+mod access; // who may call?
 pub mod limits; // may it go now?
-pub mod upstream; // connections to Box
+mod upstream; // connections to Box
 pub mod routing; // which app, which operation, which host of Box?
 pub mod oauth; // as whom?
 pub mod telemetry; // log, access lines, metrics
-pub mod http; // what HTTP means here
+mod http; // what HTTP means here
 pub mod net; // sockets, certificates, secrets, time
 #[cfg(feature = "sandbox")]
 pub mod sandbox; // a Box to try against; imports nothing of the others

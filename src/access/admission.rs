@@ -33,7 +33,7 @@ pub struct Listen {
 
 /// What a listener's requests are held against.
 #[derive(Debug, Clone, Copy)]
-pub struct Admission<'a> {
+pub(crate) struct Admission<'a> {
     /// Names and networks.
     pub listen: &'a Listen,
     /// Whose `X-Forwarded-For` is believed.
@@ -44,7 +44,7 @@ pub struct Admission<'a> {
 
 /// A request that may be looked at further.
 #[derive(Debug)]
-pub struct Admitted<'a> {
+pub(crate) struct Admitted<'a> {
     /// Its `Host`, or HTTP/2's `:authority`.
     pub host: Host<'a>,
     /// The same with its port, as the caller wrote it.
@@ -62,14 +62,14 @@ pub struct Admitted<'a> {
 
 impl Admitted<'_> {
     /// What the choice of an app depends on.
-    pub fn way(&self) -> Way<'_> {
+    pub(crate) fn way(&self) -> Way<'_> {
         let (host, client, names_box) = (self.host, self.client, self.named.is_some());
         Way { host, client, names_box, user: self.user.as_deref() }
     }
 }
 
 /// Judges source and client certificate.
-pub fn check_peer(listen: &Listen, peer: Peer) -> Result<(), Refusal> {
+pub(crate) fn check_peer(listen: &Listen, peer: Peer) -> Result<(), Refusal> {
     if !listen.sources.contains(peer.address) {
         return Err(Refusal::SourceNotAllowed);
     }
@@ -80,7 +80,7 @@ pub fn check_peer(listen: &Listen, peer: Peer) -> Result<(), Refusal> {
 }
 
 /// Judges source, client certificate, method, target, framing and Host, in this order.
-pub fn check<'a>(
+pub(crate) fn check<'a>(
     rules: &Admission<'_>,
     caller: &'a Caller,
     head: &'a Parts,
@@ -167,7 +167,7 @@ fn is_secure(trusted: &Networks, peer: Peer, headers: &HeaderMap) -> bool {
 }
 
 /// The one authority that the request names; the second is the caller's spelling.
-pub fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<(Host<'a>, &'a str), Refusal> {
+pub(crate) fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<(Host<'a>, &'a str), Refusal> {
     const UNREADABLE: Refusal = Refusal::BadRequest("The Host header is missing or not a host name.");
     let field = match headers.get(HOST) {
         None => None,
@@ -189,7 +189,7 @@ pub fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<(Host<'a>, 
 }
 
 /// Whether the caller waits for an invitation (RFC 9110 §10.1.1); HTTP/2 callers do not.
-pub fn expects_continue(head: &Parts) -> bool {
+pub(crate) fn expects_continue(head: &Parts) -> bool {
     head.version == Version::HTTP_11
         && head
             .headers
@@ -198,6 +198,6 @@ pub fn expects_continue(head: &Parts) -> bool {
 }
 
 /// The body's length, where the caller said it: Box may answer 411 to a request without.
-pub fn length_to_say(head: &Parts) -> Option<u64> {
+pub(crate) fn length_to_say(head: &Parts) -> Option<u64> {
     head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -20,7 +20,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a request tells of a page behind it.
 #[derive(Debug, Clone, Copy)]
-pub struct Page<'a> {
+pub(crate) struct Page<'a> {
     origin: Option<&'a HeaderValue>,
     /// More than one `Origin`.
     contradicts_itself: bool,
@@ -31,7 +31,7 @@ pub struct Page<'a> {
 
 impl<'a> Page<'a> {
     /// Reads what is told. `open`: the listener is plain HTTP beyond loopback, where browsers send no Fetch Metadata.
-    pub fn of(method: &Method, headers: &'a HeaderMap, open: bool) -> Self {
+    pub(crate) fn of(method: &Method, headers: &'a HeaderMap, open: bool) -> Self {
         let origin = headers.get(ORIGIN);
         let reads = method == Method::GET || method == Method::HEAD;
         let is_one = match headers.get(SEC_FETCH_SITE) {
@@ -48,12 +48,12 @@ impl<'a> Page<'a> {
     }
 
     /// Whether a page sent it, or may have.
-    pub fn is_one(self) -> bool {
+    pub(crate) fn is_one(self) -> bool {
         self.is_one
     }
 
     /// The claim that the choice of an app takes into account.
-    pub fn claim(self, admitted: &Admitted<'_>) -> Claim<'a> {
+    pub(crate) fn claim(self, admitted: &Admitted<'_>) -> Claim<'a> {
         match self.origin {
             None => Claim::Nothing,
             Some(_) if self.contradicts_itself => Claim::Unusable,
@@ -66,7 +66,7 @@ impl<'a> Page<'a> {
 
     /// Who may read the answer of the chosen app, which admits the claim. An `<img>` or `<iframe>` of an allowed
     /// page says so by its `Referer` alone, and can only read.
-    pub fn check(
+    pub(crate) fn check(
         self,
         headers: &HeaderMap,
         origins: &OriginList,

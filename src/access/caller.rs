@@ -9,7 +9,7 @@ use crate::routing::proxy_user::ProxyUser;
 
 /// The other end of a connection, and the tunnel in which it is.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The other end.
     pub peer: Peer,
     /// The connection is the inside of a tunnel to one of Box's hosts.
@@ -18,14 +18,14 @@ pub struct Caller {
 
 impl Caller {
     /// Outside of any tunnel.
-    pub fn outside(peer: Peer) -> Self {
+    pub(crate) fn outside(peer: Peer) -> Self {
         Self { peer, inside: None }
     }
 }
 
 /// What a CONNECT said and was judged by; the same for all requests in its tunnel.
 #[derive(Debug)]
-pub struct Inside {
+pub(crate) struct Inside {
     /// The host that was asked for, as every request must name it: lower case, without port 443.
     pub authority: String,
     /// What that host is.
@@ -40,7 +40,7 @@ pub struct Inside {
 
 impl Inside {
     /// The name for a certificate.
-    pub fn server_name(&self) -> &str {
+    pub(crate) fn server_name(&self) -> &str {
         self.authority.split(':').next().unwrap_or_default()
     }
 }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use crate::net::networks::{Networks, unmapped};
 
 /// The client that `X-Forwarded-For` names, as far as it is believed. `peer`: the other end of the connection.
-pub fn client_ip(trusted: &Networks, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+pub(crate) fn client_ip(trusted: &Networks, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     if trusted.is_empty() {
         return peer;
     }

@@ -16,7 +16,7 @@ use crate::routing::app::App;
 
 /// Who may read an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reader {
+pub(crate) enum Reader {
     /// It was no page that asked.
     NoPage,
     /// Scripts of pages of this origin, as their browser wrote it.
@@ -44,7 +44,7 @@ const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-cont
 const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
 /// Whether a browser asks beforehand. OPTIONS alone is a method of Box.
-pub fn is_preflight(head: &Parts) -> bool {
+pub(crate) fn is_preflight(head: &Parts) -> bool {
     head.method == Method::OPTIONS
         && head.headers.contains_key(ORIGIN)
         && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
@@ -53,7 +53,7 @@ pub fn is_preflight(head: &Parts) -> bool {
 /// The answer to an allowed page that asks beforehand. It tells everything that any request to the app may have, so
 /// that the browser finds there what it asks for, or refuses; rules judge the request itself, whose refusal the page
 /// can read.
-pub fn preflight(app: &App, asked: &HeaderMap) -> Response<Bytes> {
+pub(crate) fn preflight(app: &App, asked: &HeaderMap) -> Response<Bytes> {
     let mut allowed = ALLOWED.to_owned();
     for name in app.forward_headers.iter().chain(&app.require_header) {
         allowed.push_str(", ");
@@ -84,7 +84,7 @@ pub fn preflight(app: &App, asked: &HeaderMap) -> Response<Bytes> {
 }
 
 /// Lets the reader read, on every answer, whoever made it.
-pub fn mark(headers: &mut HeaderMap, reader: Reader) {
+pub(crate) fn mark(headers: &mut HeaderMap, reader: Reader) {
     match reader {
         Reader::NoPage => return,
         Reader::Scripts(origin) => {
@@ -99,7 +99,7 @@ pub fn mark(headers: &mut HeaderMap, reader: Reader) {
 }
 
 /// Marks the refusal of a page with what chose it.
-pub fn mark_refused(headers: &mut HeaderMap) {
+pub(crate) fn mark_refused(headers: &mut HeaderMap) {
     headers.append(VARY, HeaderValue::from_static("Referer, Sec-Fetch-Site, User-Agent"));
 }
 

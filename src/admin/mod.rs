@@ -33,14 +33,14 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::{IdentityState, LinesLost};
 
 /// Connections of operators at once, on each listener; more are closed at once.
-pub const CONNECTIONS: usize = 32;
+pub(crate) const CONNECTIONS: usize = 32;
 /// A connection ends after what is under way then …
 const LIFETIME: Duration = Duration::from_secs(60);
 /// … which has so long to end: an operator that does not read holds no descriptor for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What operators may look at.
-pub struct Overview {
+pub(crate) struct Overview {
     /// Shared with the workers.
     pub process: Arc<Process>,
     /// Of the workers.
@@ -52,7 +52,7 @@ pub struct Overview {
 }
 
 /// Serves one listener; never returns.
-pub async fn serve(listener: Listener, overview: Arc<Overview>) {
+pub(crate) async fn serve(listener: Listener, overview: Arc<Overview>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let (accepted, peer) = listener.accept().await;

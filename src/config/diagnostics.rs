@@ -8,7 +8,7 @@ use std::path::Path;
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// How many.
+    /// How many there are.
     #[expect(
         clippy::len_without_is_empty,
         reason = "there is at least one, or there would be a configuration"
@@ -107,7 +107,6 @@ impl<'t> Notes<'t> {
         Self { name: name.display().to_string(), text, problems: Vec::new(), warnings: Vec::new() }
     }
 
-    /// Notes a problem.
     pub(super) fn problem(&mut self, location: &Location, what: impl fmt::Display) {
         let problem = Problem(self.line(location, &what));
         self.problems.push((location.position, problem));

@@ -13,7 +13,6 @@ use super::diagnostics::{Location, Notes, Position, dotted, nearest};
 pub(super) struct Entry<'d> {
     /// Where the value begins.
     pub(super) location: Location,
-    /// As parsed.
     pub(super) value: &'d DeValue<'d>,
 }
 
@@ -84,7 +83,6 @@ macro_rules! tables {
 }
 
 tables! {
-    /// The whole file.
     "" File { listen, forward_proxy, admin, r#box, identity, app, limit, limits, budget, state, upstream, server, log } later {}
 
     /// Where callers connect.
@@ -108,7 +106,6 @@ tables! {
     /// An account at Box.
     "[identity.NAME]" Identity { client_id, client_secret, enterprise_id, user_id } later { downscope }
 
-    /// Who calls.
     "[[app]]" App {
         name, path, identity, hosts, sources, origins, allow, deny, as_user, require_header, forward_headers,
         follow_downloads, max_in_flight, key

@@ -84,7 +84,6 @@ pub enum Refusal {
     },
     /// A budget of calls is used up.
     BudgetSpent {
-        /// Its name.
         budget: Arc<str>,
         /// When it begins anew.
         until: Timestamp,

@@ -19,13 +19,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::http::error::Refusal;
 
 /// The id of a request, in both directions of the caller's side.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The user on whose behalf Box is asked to act.
-pub const AS_USER: HeaderName = HeaderName::from_static("as-user");
+pub(crate) const AS_USER: HeaderName = HeaderName::from_static("as-user");
 /// Say with a token who asks; where the URL alone does, they have no business (a shared link's password is in `BoxApi`).
-pub const IDENTITY_HEADERS: [HeaderName; 2] = [AS_USER, HeaderName::from_static("boxapi")];
+pub(crate) const IDENTITY_HEADERS: [HeaderName; 2] = [AS_USER, HeaderName::from_static("boxapi")];
 /// Whose pages may hold an answer (Fetch §3.7).
-pub const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const PSEUDONYM: HeaderValue = HeaderValue::from_static("1.1 boxgate");
 
@@ -77,15 +77,14 @@ fn is_of_this_hop(name: &HeaderName) -> bool {
 }
 
 /// The fields for Box, and how many of the caller's were dropped.
-pub struct ForBox {
+pub(crate) struct ForBox {
     /// Without `Host` and `Authorization`.
     pub fields: HeaderMap,
-    /// For the metric.
     pub dropped: u64,
 }
 
 /// Sorts a caller's fields. `also`: the app's `forward_headers`.
-pub fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) -> ForBox {
+pub(crate) fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) -> ForBox {
     // Looked up by token, not searched by field: a caller can send thousands of tokens.
     let nominated: HashSet<HeaderName> = from
         .get_all(CONNECTION)
@@ -124,7 +123,7 @@ pub fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) -> ForBox
 }
 
 /// Asks for the whole answer in plain bytes: it is going to be looked into.
-pub fn ask_for_plain(fields: &mut HeaderMap) {
+pub(crate) fn ask_for_plain(fields: &mut HeaderMap) {
     if fields.contains_key(ACCEPT_ENCODING) {
         fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
@@ -134,7 +133,7 @@ pub fn ask_for_plain(fields: &mut HeaderMap) {
 
 /// What the body says of the fields that frame it.
 #[derive(Debug, Clone, Copy)]
-pub struct BodyFields {
+pub(crate) struct BodyFields {
     /// Whether there is a body at all.
     pub has_body: bool,
     /// The exact length, where it has to be said.
@@ -154,7 +153,7 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
 
 /// Refuses fields that must be single and are not. A body framed in two ways is hyper's to judge (it heeds
 /// `Transfer-Encoding` alone, RFC 9112 §6.3); towards Box every body is framed anew.
-pub fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
     let many = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
     if many(&HOST) {
         return Err(Refusal::BadRequest("The Host header stands more than once."));
@@ -173,7 +172,7 @@ pub fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Refuses a request that has come through the gateway before (RFC 9110 §7.6.3).
-pub fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
     let is_own = |hop: &str| {
         let received_by = hop.split_ascii_whitespace().nth(1);
         received_by.is_some_and(|name| name.eq_ignore_ascii_case("boxgate"))
@@ -187,7 +186,7 @@ pub fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Refuses a WebSocket upgrade; other upgrades, such as the JDK's `h2c`, are ignored.
-pub fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
     let is_websocket =
         |value: &HeaderValue| tokens(value).any(|token| token.eq_ignore_ascii_case("websocket"));
     if headers.get_all(UPGRADE).iter().any(is_websocket) {
@@ -197,7 +196,7 @@ pub fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// The caller's id of the request if it has the form that is kept, else a new one.
-pub fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let kept = headers.get(REQUEST_ID).filter(|id| {
         let id = id.as_bytes();
         (1..=64).contains(&id.len())
@@ -216,7 +215,7 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// The trace id of a well-formed `traceparent` (W3C Trace Context §3.2).
-pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(TRACEPARENT)?.to_str().ok()?;
     let mut parts = value.split('-');
     let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -271,7 +270,7 @@ fn stays_behind(name: &HeaderName) -> bool {
 }
 
 /// Takes off a request's trailers what no caller tells Box, or what was judged as a header: over HTTP/2 hyper sends any.
-pub fn trailers_to_box(trailers: &mut HeaderMap) {
+pub(crate) fn trailers_to_box(trailers: &mut HeaderMap) {
     without(trailers, |name| {
         is_of_this_hop(name)
             || matches!(*name, AUTHORIZATION | PROXY_AUTHORIZATION | COOKIE)
@@ -280,7 +279,7 @@ pub fn trailers_to_box(trailers: &mut HeaderMap) {
 }
 
 /// Takes off an answer's trailers what stays behind of its headers.
-pub fn trailers_from_box(trailers: &mut HeaderMap) {
+pub(crate) fn trailers_from_box(trailers: &mut HeaderMap) {
     without(trailers, stays_behind);
 }
 
@@ -293,7 +292,7 @@ fn without(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
 }
 
 /// Turns Box's fields into the caller's, in place.
-pub fn from_box(headers: &mut HeaderMap) {
+pub(crate) fn from_box(headers: &mut HeaderMap) {
     let nominated: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
     for token in nominated.iter().flat_map(tokens).filter(|token| !token.is_empty()) {
         headers.remove(token);
@@ -312,7 +311,7 @@ pub fn from_box(headers: &mut HeaderMap) {
 
 /// What every answer carries: it may hold anyone's data, and callers send no `Authorization` that would keep shared
 /// caches away.
-pub fn guard(headers: &mut HeaderMap) {
+pub(crate) fn guard(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     headers.insert(VARY, HeaderValue::from_static("Origin"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

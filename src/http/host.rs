@@ -16,7 +16,7 @@ pub enum Host<'a> {
 
 /// Splits `host[:port]` (RFC 9110 §7.2). `None` where it is not one: user info, white space, an empty host, a
 /// character that no host name has, a port that is none.
-pub fn parse(authority: &str) -> Option<(Host<'_>, Option<u16>)> {
+pub(crate) fn parse(authority: &str) -> Option<(Host<'_>, Option<u16>)> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (inside, after) = rest.split_once(']')?;
         let port = match after {

@@ -21,7 +21,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 /// A body that ends with `None` only where its sender ended it; an error, once read, is read for ever.
-pub struct IncomingBody {
+pub(crate) struct IncomingBody {
     incoming: Incoming,
     is_http2: bool,
     /// On the heap, as the whole of a request's state is moved for each one, and few have any of this.
@@ -39,7 +39,7 @@ struct Rare {
 
 /// How far the reader of a body has come, for the connection that brings it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
+pub(crate) enum Reading {
     /// Something may be left, and nobody waits for it at the moment.
     Unread,
     /// The reader waits for more.
@@ -66,17 +66,17 @@ pub enum Fault {
 
 impl IncomingBody {
     /// `version`: of the message that the body belongs to.
-    pub fn new(incoming: Incoming, version: Version) -> Self {
+    pub(crate) fn new(incoming: Incoming, version: Version) -> Self {
         Self { incoming, is_http2: version == Version::HTTP_2, rare: None, reading: None }
     }
 
     /// The same, and keeps `reading` up to date, for a body that has not been read yet.
-    pub fn watched(incoming: Incoming, version: Version, reading: Rc<Cell<Reading>>) -> Self {
+    pub(crate) fn watched(incoming: Incoming, version: Version, reading: Rc<Cell<Reading>>) -> Self {
         Self { reading: Some(reading), ..Self::new(incoming, version) }
     }
 
     /// Why it broke off, once that was read.
-    pub fn broken(&self) -> Option<&BrokenBody> {
+    pub(crate) fn broken(&self) -> Option<&BrokenBody> {
         self.rare.as_ref().and_then(|rare| rare.broken.as_ref())
     }
 

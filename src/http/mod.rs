@@ -1,8 +1,8 @@
 //! What HTTP means here beyond the `http` crate.
 
-pub mod error; // refusals, in Box's error shape
-pub mod headers; // which fields pass, in both directions?
-pub mod host; // names in Host
-pub mod incoming_body; // bodies whose end can be believed
-pub mod origin; // of web pages
-pub mod target; // can it be read in one way only?
+pub(crate) mod error; // refusals, in Box's error shape
+pub(crate) mod headers; // which fields pass, in both directions?
+pub(crate) mod host; // names in Host
+pub(crate) mod incoming_body; // bodies whose end can be believed
+pub(crate) mod origin; // of web pages
+pub(crate) mod target; // can it be read in one way only?

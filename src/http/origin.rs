@@ -236,7 +236,6 @@ impl Pattern {
 pub struct OriginList(Vec<Pattern>);
 
 impl OriginList {
-    /// Of these entries.
     pub fn new(patterns: Vec<Pattern>) -> Self {
         Self(patterns)
     }
@@ -255,9 +254,7 @@ impl OriginList {
 /// What a request's `Origin` claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim<'a> {
-    /// There is none.
     Nothing,
-    /// This origin.
     Of(Origin<'a>),
     /// `null`, the gateway's own origin or what is none: no app can list it.
     Unusable,

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use crate::http::error::Refusal;
 
 /// Refuses a path that two parsers could read differently.
-pub fn check(uri: &Uri) -> Result<(), Refusal> {
+pub(crate) fn check(uri: &Uri) -> Result<(), Refusal> {
     let path = uri.path();
     let Some(rest) = path.strip_prefix('/') else {
         return Err(Refusal::BadRequest("The request target must be a path that begins with /."));
@@ -77,7 +77,7 @@ fn is_parameter(segment: &str) -> bool {
 
 /// The query for Box: without `access_token`, which Box would take as the caller's authority. Everything else stays
 /// byte for byte. `None`: nothing had to go.
-pub fn without_access_token(query: &str) -> Option<String> {
+pub(crate) fn without_access_token(query: &str) -> Option<String> {
     // Some parsers split at ; too.
     let is_token = |pair: &str| {
         let name = pair.split('=').next().unwrap_or(pair);

@@ -15,13 +15,13 @@ use crate::routing::app::AppId;
 use crate::routing::operation::{Operation, plain_path};
 
 /// What `Retry-After` says: nobody knows when a download ends.
-pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 const ZIPS_OF_USER: usize = 5;
 const ZIPS_OF_ENTERPRISE: usize = 10;
 
 /// What has a number of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// An app's requests.
     App(AppId),
     /// Zip downloads of an identity.
@@ -32,7 +32,7 @@ pub enum Kind {
 
 impl Kind {
     /// In answers, access lines and metrics.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::App(_) => "max-in-flight",
             Self::ZipOfUser(_) => "box-zip-user",
@@ -50,7 +50,7 @@ impl Kind {
 }
 
 /// Box's limits on this operation, if it is the download of a zip archive.
-pub fn of_box(
+pub(crate) fn of_box(
     operation: Operation<'_>,
     identity: IdentityId,
     enterprise: usize,
@@ -65,7 +65,7 @@ pub fn of_box(
 
 /// What is under way.
 #[derive(Debug, Default)]
-pub struct InFlight {
+pub(crate) struct InFlight {
     counts: Mutex<HashMap<Kind, usize>>,
     /// By [`Kind::index`].
     refused: [AtomicU64; 3],
@@ -74,7 +74,7 @@ pub struct InFlight {
 impl InFlight {
     /// Takes a slot of each kind, or none: the error is the first that has as many as it may. The slots are free
     /// again when the guard is dropped.
-    pub fn enter(self: &Arc<Self>, wanted: &[(Kind, usize)]) -> Result<Guard, Kind> {
+    pub(crate) fn enter(self: &Arc<Self>, wanted: &[(Kind, usize)]) -> Result<Guard, Kind> {
         let mut taken = Vec::new();
         if !wanted.is_empty() {
             let mut counts = self.lock();
@@ -100,7 +100,7 @@ impl InFlight {
     }
 
     /// How many were refused, by [`Kind::name`].
-    pub fn refused(&self) -> [(&'static str, u64); 3] {
+    pub(crate) fn refused(&self) -> [(&'static str, u64); 3] {
         [Kind::App(AppId::new(0)), Kind::ZipOfUser(IdentityId::new(0)), Kind::ZipOfEnterprise(0)].map(
             |kind| {
                 let refused = self.refused.get(kind.index()).map_or(0, |count| count.load(Ordering::Relaxed));
@@ -117,7 +117,7 @@ impl InFlight {
 /// Slots taken, from before a request is sent until the last byte of its answer has gone.
 #[derive(Debug)]
 #[must_use = "the slots are free again when it is dropped"]
-pub struct Guard {
+pub(crate) struct Guard {
     all: Arc<InFlight>,
     taken: Vec<Kind>,
 }

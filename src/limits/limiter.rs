@@ -39,7 +39,7 @@ const PAUSE_WAIT: Duration = Duration::from_secs(2);
 const PAUSE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Everything that can hold a request back, shared by the workers.
-pub struct Limiter {
+pub(crate) struct Limiter {
     limits: Limits,
     /// For when Redis has no say: the number of replicas, and the limits divided by it.
     alone: Mutex<Option<(NonZeroU32, Arc<Limits>)>>,
@@ -98,16 +98,12 @@ pub struct App {
 
 /// A request on its way to Box.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// What.
+pub(crate) struct Request<'a> {
     pub operation: Operation<'a>,
-    /// Its class.
     pub class: Class,
     /// The client behind trusted proxies.
     pub client: IpAddr,
-    /// Who calls.
     pub app: AppId,
-    /// As whom.
     pub identity: IdentityId,
     /// `As-User`.
     pub as_user: Option<&'a str>,
@@ -117,7 +113,7 @@ pub struct Request<'a> {
 
 /// A request that may go to Box. What it takes of what may be in flight is free again when this is dropped.
 #[derive(Default)]
-pub struct Permit {
+pub(crate) struct Permit {
     /// Held for its `Drop` alone.
     pub slots: Option<Guard>,
     /// So long it had to wait.
@@ -126,11 +122,8 @@ pub struct Permit {
     pub shadow: Vec<Arc<str>>,
 }
 
-/// One limit's figures.
-pub struct Figures {
-    /// Its name.
+pub(crate) struct Figures {
     pub limit: Arc<str>,
-    /// Requests refused.
     pub refused: u64,
     /// Requests that it would have refused, were it enforced.
     pub shadow: u64,
@@ -146,8 +139,7 @@ impl Permit {
 }
 
 impl Limiter {
-    /// With these settings.
-    pub fn new(settings: Settings, clock: Clock, replicas: Option<Arc<Replicas>>) -> Self {
+    pub(crate) fn new(settings: Settings, clock: Clock, replicas: Option<Arc<Replicas>>) -> Self {
         let limits = Limits::new(rules(&settings, NonZeroU32::MIN), clock.clone());
         let together = limits.rules().iter().map(|_| Tally::default()).collect();
         let client_ids: Vec<&str> = settings.identities.iter().map(|of| of.client_id.as_str()).collect();
@@ -169,7 +161,7 @@ impl Limiter {
     }
 
     /// What replicas share, where they do.
-    pub fn replicas(&self) -> Option<&Arc<Replicas>> {
+    pub(crate) fn replicas(&self) -> Option<&Arc<Replicas>> {
         self.replicas.as_ref()
     }
 
@@ -179,7 +171,7 @@ impl Limiter {
     /// # Errors
     /// Too much is in flight, Box asked for a pause, or a limit has nothing left. No limit was charged then, except
     /// where a pause began while the request stood in line.
-    pub async fn admit<G: Future<Output = Refusal>>(
+    pub(crate) async fn admit<G: Future<Output = Refusal>>(
         &self,
         request: Request<'_>,
         gone: impl FnOnce() -> G,
@@ -234,7 +226,12 @@ impl Limiter {
     }
 
     /// Notes what Box answered: a pause, where it asks for one.
-    pub fn record_upstream_response(&self, request: Request<'_>, status: StatusCode, headers: &HeaderMap) {
+    pub(crate) fn record_upstream_response(
+        &self,
+        request: Request<'_>,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) {
         if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
             return;
         }
@@ -257,7 +254,7 @@ impl Limiter {
     }
 
     /// By limits, in their order, then what may be in flight, Box's own pauses last.
-    pub fn figures(&self) -> Vec<Figures> {
+    pub(crate) fn figures(&self) -> Vec<Figures> {
         let alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         let alone = alone.as_ref().map(|(_, limits)| limits.figures()).unwrap_or_default();
         let alone = alone.iter().map(|figures| figures.queued).chain(std::iter::repeat(0));
@@ -277,7 +274,7 @@ impl Limiter {
     }
 
     /// How many pauses hold or have just ended.
-    pub fn paused(&self) -> usize {
+    pub(crate) fn paused(&self) -> usize {
         self.pauses.live().0
     }
 

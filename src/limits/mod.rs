@@ -1,8 +1,8 @@
 //! May it go now?
 
-pub mod limiter; // all that can hold a request back
-pub mod concurrency; // how many at once
-pub mod retry_after; // what Box asked to wait for
+pub(crate) mod limiter; // all that can hold a request back
+pub(crate) mod concurrency; // how many at once
+pub(crate) mod retry_after; // what Box asked to wait for
 pub mod rate; // how often
 pub mod budget; // how often in a month
 pub mod redis; // how often, all replicas together

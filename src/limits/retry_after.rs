@@ -18,7 +18,7 @@ use crate::routing::operation::{Operation, plain_path};
 use crate::routing::operation_class::Class;
 
 /// What a pause is called in answers, access lines and metrics.
-pub const NAME: &str = "box-pause";
+pub(crate) const NAME: &str = "box-pause";
 /// So many requests are let through in the first second after a pause.
 const FIRST_PACE: u64 = 4;
 /// After so many seconds the pace is not limited any more.
@@ -31,24 +31,20 @@ const WAITING_MAX: usize = 1024;
 
 /// What is paused: a hash under a random key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Scope(u64);
+pub(crate) struct Scope(u64);
 
 /// Who asks for what.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// As whom.
+pub(crate) struct Asked<'a> {
     pub identity: IdentityId,
-    /// On whose behalf.
     pub user: User<'a>,
-    /// Its class.
     pub class: Class,
-    /// What.
     pub operation: Operation<'a>,
 }
 
 /// What is paused now, or coming back.
 #[derive(Debug)]
-pub struct Pauses {
+pub(crate) struct Pauses {
     clock: Clock,
     start: Instant,
     hasher: RandomState,
@@ -80,8 +76,7 @@ impl Pause {
 }
 
 impl Pauses {
-    /// Nothing is paused.
-    pub fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         let start = clock.mono();
         Self {
             clock,
@@ -96,7 +91,13 @@ impl Pauses {
 
     /// Box answered with this status and error code and a `Retry-After` (at most `max_pause` of it, please).
     /// Whether the operation alone is paused.
-    pub fn box_said(&self, asked: Asked<'_>, status: u16, code: Option<&str>, retry_after: Duration) -> bool {
+    pub(crate) fn box_said(
+        &self,
+        asked: Asked<'_>,
+        status: u16,
+        code: Option<&str>,
+        retry_after: Duration,
+    ) -> bool {
         let alone = code.is_some_and(|code| code.ends_with("_too_many_concurrent_downloads"));
         let [class, operation] = self.scopes(asked);
         let alone = alone || status == 503 || has_its_own_limit(asked.operation);
@@ -107,7 +108,7 @@ impl Pauses {
     }
 
     /// Lets a request go, after a pause that ends within `wait`. The error has what is left otherwise.
-    pub async fn pass(&self, asked: Asked<'_>, wait: Duration) -> Result<(), Duration> {
+    pub(crate) async fn pass(&self, asked: Asked<'_>, wait: Duration) -> Result<(), Duration> {
         if self.live.load(Ordering::Acquire) == 0 {
             return Ok(());
         }
@@ -137,7 +138,7 @@ impl Pauses {
     }
 
     /// Pauses, or makes a pause longer.
-    pub fn pause(&self, scope: Scope, retry_after: Duration, now: u64) {
+    pub(crate) fn pause(&self, scope: Scope, retry_after: Duration, now: u64) {
         let until = now.saturating_add(nanos(retry_after));
         let mut pauses = self.lock();
         if pauses.len() >= SCOPES_MAX && !pauses.contains_key(&scope) {
@@ -167,7 +168,7 @@ impl Pauses {
     }
 
     /// Under what a request may be paused: with its class, and alone.
-    pub fn scopes(&self, asked: Asked<'_>) -> [Scope; 2] {
+    pub(crate) fn scopes(&self, asked: Asked<'_>) -> [Scope; 2] {
         let who = (
             asked.identity,
             match asked.user {
@@ -180,17 +181,17 @@ impl Pauses {
     }
 
     /// How many things are paused or coming back, and how many requests wait.
-    pub fn live(&self) -> (usize, usize) {
+    pub(crate) fn live(&self) -> (usize, usize) {
         (self.live.load(Ordering::Relaxed), self.waiting.load(Ordering::Relaxed))
     }
 
     /// How many requests were refused.
-    pub fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
     /// Nanoseconds of this program's life, as [`Pauses::pause`] and [`Pauses::check`] take them.
-    pub fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         nanos(self.clock.mono().saturating_duration_since(self.start))
     }
 
@@ -265,7 +266,7 @@ fn has_its_own_limit(operation: Operation<'_>) -> bool {
 }
 
 /// The path with `*` for what names one thing of many: each segment with a digit in it, or a `*` already.
-pub fn template(path: &str) -> String {
+pub(crate) fn template(path: &str) -> String {
     let path = plain_path(path);
     let named = |segment: &str| segment.len() > 40 || segment.bytes().any(|byte| byte.is_ascii_digit());
     let below = path.strip_prefix("/2.0").unwrap_or(&path);

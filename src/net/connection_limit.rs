@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 /// How many connections of callers there are and may be, and what became of the others.
 #[derive(Debug, Default)]
-pub struct ConnectionLimit {
+pub(crate) struct ConnectionLimit {
     most: AtomicUsize,
     open: AtomicUsize,
     refused: AtomicU64,
@@ -18,7 +18,7 @@ pub struct ConnectionLimit {
 /// Counts as an open connection while it lives.
 #[derive(Debug)]
 #[must_use = "the connection is no longer counted when it is dropped"]
-pub struct OpenConnection(Arc<ConnectionLimit>);
+pub(crate) struct OpenConnection(Arc<ConnectionLimit>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
@@ -28,12 +28,12 @@ impl Drop for OpenConnection {
 
 impl ConnectionLimit {
     /// So many may be open from here on; none before.
-    pub fn set_most(&self, most: usize) {
+    pub(crate) fn set_most(&self, most: usize) {
         self.most.store(most, Ordering::Relaxed);
     }
 
     /// One more, unless there are as many as there may be. The first that is refused is logged.
-    pub fn take(self: &Arc<Self>) -> Option<OpenConnection> {
+    pub(crate) fn take(self: &Arc<Self>) -> Option<OpenConnection> {
         let open = self.open.fetch_add(1, Ordering::Relaxed);
         let taken = OpenConnection(self.clone());
         let most = self.most();
@@ -55,12 +55,12 @@ impl ConnectionLimit {
     }
 
     /// The most that may be open at once.
-    pub fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.most.load(Ordering::Relaxed)
     }
 
     /// Connections that were closed at once.
-    pub fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 }

@@ -14,7 +14,7 @@ const OPEN_AT_LEAST: usize = 32;
 
 /// So many connections of each kind may be open at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shares {
+pub(crate) struct Shares {
     /// Of callers.
     pub callers: usize,
     /// To Box.
@@ -23,7 +23,7 @@ pub struct Shares {
 
 impl Shares {
     /// Of what is free now. `wanted`: for callers; 0: half.
-    pub fn of_free(wanted: usize) -> Self {
+    pub(crate) fn of_free(wanted: usize) -> Self {
         let limit = Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let open = std::fs::read_dir("/proc/self/fd").map_or(OPEN_AT_LEAST, Iterator::count);
@@ -43,7 +43,7 @@ impl Shares {
 /// Room for connections to Box, shared by the workers. Connections for content get three quarters of it at most: they
 /// last as long as their callers take, and the API must be reached meanwhile.
 #[derive(Debug, Clone)]
-pub struct UpstreamRoom {
+pub(crate) struct UpstreamRoom {
     all: Arc<Semaphore>,
     content: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
@@ -52,7 +52,7 @@ pub struct UpstreamRoom {
 /// Held as long as a connection is open.
 #[derive(Debug)]
 #[must_use = "the room is free again when it is dropped"]
-pub struct Room {
+pub(crate) struct Room {
     _content: Option<OwnedSemaphorePermit>,
     _all: OwnedSemaphorePermit,
 }
@@ -67,8 +67,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl UpstreamRoom {
-    /// None yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             all: Arc::new(Semaphore::new(0)),
             content: Arc::new(Semaphore::new(0)),
@@ -77,13 +76,13 @@ impl UpstreamRoom {
     }
 
     /// For so many connections more.
-    pub fn add(&self, more: usize) {
+    pub(crate) fn add(&self, more: usize) {
         self.all.add_permits(more);
         self.content.add_permits((more - more / 4).max(1));
     }
 
     /// Room for one more, where there is some now.
-    pub fn try_take(&self, is_content: bool) -> Option<Room> {
+    pub(crate) fn try_take(&self, is_content: bool) -> Option<Room> {
         let content = match is_content {
             true => Some(self.content.clone().try_acquire_owned().ok()?),
             false => None,
@@ -92,7 +91,7 @@ impl UpstreamRoom {
     }
 
     /// Room for one more; waits until there is. Whoever has idle connections should close them meanwhile.
-    pub async fn take(&self, is_content: bool) -> Option<Room> {
+    pub(crate) async fn take(&self, is_content: bool) -> Option<Room> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
         // The semaphores are never closed.
@@ -104,14 +103,8 @@ impl UpstreamRoom {
     }
 
     /// Whether somebody waits for room.
-    pub fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
-    }
-}
-
-impl Default for UpstreamRoom {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -16,7 +16,7 @@ pub enum Proxy {
 }
 
 /// The proxy rules for all traffic to Box.
-pub fn proxy_matcher(proxy: &Proxy) -> Matcher {
+pub(crate) fn proxy_matcher(proxy: &Proxy) -> Matcher {
     match proxy {
         Proxy::Environment => Matcher::from_env(),
         Proxy::None => Matcher::builder().build(),

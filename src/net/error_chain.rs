@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// An error's words with those of its causes.
-pub fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

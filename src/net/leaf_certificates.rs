@@ -21,7 +21,7 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 const RENEWED_BEFORE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
 /// Leaves of one authority, all with one key.
-pub struct LeafCertificates {
+pub(crate) struct LeafCertificates {
     authority: Mutex<CertificateAuthority>,
     kept: Mutex<LruCache<String, Kept>>,
     key: KeyPair,
@@ -39,7 +39,7 @@ impl LeafCertificates {
     ///
     /// # Errors
     /// No key can be made.
-    pub fn new(authority: CertificateAuthority) -> Result<Self, String> {
+    pub(crate) fn new(authority: CertificateAuthority) -> Result<Self, String> {
         let failed = |error: &dyn std::fmt::Display| format!("TLS cannot be set up: {error}");
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| failed(&error))?;
         let der = PrivatePkcs8KeyDer::from(key.serialize_der());
@@ -50,7 +50,7 @@ impl LeafCertificates {
     }
 
     /// What callers need to trust, as PEM.
-    pub fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         locked(&self.authority).pem()
     }
 
@@ -58,7 +58,7 @@ impl LeafCertificates {
     ///
     /// # Errors
     /// A successor cannot be written.
-    pub fn maintain(&self, now: SystemTime) -> std::io::Result<bool> {
+    pub(crate) fn maintain(&self, now: SystemTime) -> std::io::Result<bool> {
         locked(&self.authority).maintain(now)
     }
 
@@ -66,7 +66,7 @@ impl LeafCertificates {
     ///
     /// # Errors
     /// None can be made.
-    pub fn settings(&self, host: &str, now: SystemTime) -> Result<Arc<ServerConfig>, String> {
+    pub(crate) fn settings(&self, host: &str, now: SystemTime) -> Result<Arc<ServerConfig>, String> {
         if let Some(kept) = locked(&self.kept).get(host).filter(|kept| kept.not_after > now + RENEWED_BEFORE)
         {
             return Ok(kept.settings.clone());

@@ -20,10 +20,9 @@ use crate::net::unsent;
 const BACKLOG: u32 = 4096;
 
 /// A bound socket.
-pub enum Listener {
+pub(crate) enum Listener {
     /// TCP.
     Tcp {
-        /// The socket.
         socket: TcpListener,
         /// It is plain HTTP beyond loopback.
         open: bool,
@@ -35,7 +34,7 @@ pub enum Listener {
 }
 
 /// Removes the socket's file when it is dropped.
-pub struct UnixFile(PathBuf);
+pub(crate) struct UnixFile(PathBuf);
 
 impl Drop for UnixFile {
     fn drop(&mut self) {
@@ -44,10 +43,9 @@ impl Drop for UnixFile {
 }
 
 /// A connection that was accepted, not yet tied to a runtime.
-pub enum Accepted {
+pub(crate) enum Accepted {
     /// TCP.
     Tcp(std::net::TcpStream),
-    /// Unix.
     Unix(std::os::unix::net::UnixStream),
 }
 
@@ -56,7 +54,7 @@ impl Listener {
     ///
     /// # Errors
     /// The address is in use, is not this machine's, or may not be bound; the words name it.
-    pub async fn bind(address: &Address, secure: bool) -> io::Result<Self> {
+    pub(crate) async fn bind(address: &Address, secure: bool) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => {
                 let socket = bind_tcp(*address).map_err(|error| named(&address.to_string(), &error))?;
@@ -70,7 +68,7 @@ impl Listener {
     }
 
     /// Where it is bound, as configuration writes it; with `https://` in front where TLS is spoken.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         match self {
             Self::Tcp { socket, secure, .. } => {
                 let scheme = if *secure { "https://" } else { "" };
@@ -81,7 +79,7 @@ impl Listener {
     }
 
     /// Where it is bound; `None` for a Unix socket.
-    pub fn tcp_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp { socket, .. } => socket.local_addr().ok(),
             Self::Unix(..) => None,
@@ -89,7 +87,7 @@ impl Listener {
     }
 
     /// The next connection. Errors of single connections are passed over; without descriptors it waits.
-    pub async fn accept(&self) -> (Accepted, Peer) {
+    pub(crate) async fn accept(&self) -> (Accepted, Peer) {
         let mut told = false;
         loop {
             let accepted = match self {
@@ -124,7 +122,7 @@ impl Listener {
 
 impl Accepted {
     /// Ties the connection to the current runtime.
-    pub fn into_tcp_or_unix(self) -> io::Result<Result<TcpStream, UnixStream>> {
+    pub(crate) fn into_tcp_or_unix(self) -> io::Result<Result<TcpStream, UnixStream>> {
         match self {
             Self::Tcp(stream) => TcpStream::from_std(stream).map(Ok),
             Self::Unix(stream) => UnixStream::from_std(stream).map(Err),

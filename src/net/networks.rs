@@ -60,7 +60,7 @@ impl Networks {
 }
 
 /// `::ffff:10.1.2.3` is `10.1.2.3` (RFC 4291 §2.5.5.2): a dual-stack socket must not escape an IPv4 rule.
-pub fn unmapped(address: IpAddr) -> IpAddr {
+pub(crate) fn unmapped(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 

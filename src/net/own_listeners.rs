@@ -14,16 +14,16 @@ const LOOK_UP: Duration = Duration::from_secs(5);
 
 /// The TCP addresses where this process listens, for callers and operators.
 #[derive(Debug, Clone, Default)]
-pub struct OwnListeners(Vec<SocketAddr>);
+pub(crate) struct OwnListeners(Vec<SocketAddr>);
 
 impl OwnListeners {
     /// These addresses; one that is unspecified stands for all of this machine's.
-    pub fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+    pub(crate) fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self(addresses.into_iter().collect())
     }
 
     /// Which of them a request for this URL would reach: by its host, or by the proxy on the way there. Looks names up.
-    pub async fn on_the_way_to(&self, url: &Uri, proxies: &Matcher) -> Option<String> {
+    pub(crate) async fn on_the_way_to(&self, url: &Uri, proxies: &Matcher) -> Option<String> {
         let proxy = proxies.intercept(url);
         let (what, to) = match &proxy {
             Some(proxy) => ("the proxy on the way there", proxy.uri()),
@@ -37,7 +37,7 @@ impl OwnListeners {
     }
 
     /// Whether a connection to this address would reach one of them.
-    pub fn contain(&self, address: SocketAddr) -> bool {
+    pub(crate) fn contain(&self, address: SocketAddr) -> bool {
         let ip = unmapped(address.ip());
         self.0.iter().filter(|own| own.port() == address.port()).any(|own| {
             let own = unmapped(own.ip());

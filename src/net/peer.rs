@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// The TCP peer, unmapped; on a Unix socket the loopback address.
     pub address: IpAddr,
     /// The listener is plain HTTP beyond loopback.

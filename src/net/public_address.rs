@@ -7,7 +7,7 @@ use crate::net::networks::unmapped;
 
 /// Whether the address is global unicast (IANA's registries of special-purpose addresses). One that carries an IPv4
 /// address (mapped, compatible, NAT64, 6to4) is judged by that.
-pub fn is_public(address: IpAddr) -> bool {
+pub(crate) fn is_public(address: IpAddr) -> bool {
     match unmapped(address) {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),

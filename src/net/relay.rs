@@ -15,7 +15,7 @@ const BUFFER: usize = 16 * 1024;
 
 /// How far a relay has come; its owner may look while it runs.
 #[derive(Debug)]
-pub struct Relayed {
+pub(crate) struct Relayed {
     /// Bytes from the first socket to the second.
     pub forth: Cell<u64>,
     /// Bytes from the second socket to the first.
@@ -24,27 +24,15 @@ pub struct Relayed {
 }
 
 impl Relayed {
-    /// Nothing yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { forth: Cell::new(0), back: Cell::new(0), moved: Cell::new(Instant::now()) }
     }
 
-    /// When a byte last moved.
-    pub fn moved(&self) -> Instant {
-        self.moved.get()
-    }
-
     /// Returns once nothing has moved for so long.
-    pub async fn idle(&self, limit: Duration) {
+    pub(crate) async fn idle(&self, limit: Duration) {
         while self.moved.get().elapsed() < limit {
             tokio::time::sleep_until(self.moved.get() + limit).await;
         }
-    }
-}
-
-impl Default for Relayed {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -52,7 +40,7 @@ impl Default for Relayed {
 ///
 /// # Errors
 /// Reading or writing failed, with the side on which it did.
-pub async fn relay(
+pub(crate) async fn relay(
     one: &mut (impl AsyncRead + AsyncWrite + Unpin),
     other: &mut (impl AsyncRead + AsyncWrite + Unpin),
     relayed: &Relayed,
@@ -73,10 +61,8 @@ pub async fn relay(
 
 /// Which of the two sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The first.
+pub(crate) enum Side {
     One,
-    /// The second.
     Other,
 }
 

@@ -65,7 +65,6 @@ impl fmt::Debug for Tls {
 
 /// A handshake that came to nothing, and the socket, whose caller may still have something under way.
 pub struct Failure {
-    /// In words.
     pub cause: String,
     /// Nothing more is written to it.
     pub socket: TcpStream,
@@ -192,7 +191,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// The certificates of a PEM file, of which there is at least one.
-pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
     let pem = fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
     let certificates = CertificateDer::pem_slice_iter(&pem)
@@ -205,7 +204,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
 }
 
 /// The certificates of a PEM file as roots.
-pub fn authorities(path: &Path) -> Result<RootCertStore, String> {
+pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, String> {
     let shown = path.display();
     let mut roots = RootCertStore::empty();
     for (number, certificate) in certificates(path)?.into_iter().enumerate() {
@@ -217,7 +216,7 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, String> {
 }
 
 /// A server's certificate and those that lead from it towards its root.
-pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(crate) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain = certificates(path)?;
     for (number, certificate) in chain.iter().enumerate() {
         ParsedCertificate::try_from(certificate).map_err(|error| {
@@ -228,7 +227,7 @@ pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// A private key.
-pub fn key(path: &Path) -> Result<Arc<dyn SigningKey>, String> {
+pub(crate) fn key(path: &Path) -> Result<Arc<dyn SigningKey>, String> {
     let shown = path.display();
     let pem = fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
     let pem = Zeroizing::new(pem);
@@ -249,7 +248,7 @@ pub fn key(path: &Path) -> Result<Arc<dyn SigningKey>, String> {
 ///
 /// # Errors
 /// The key is not the certificate's.
-pub fn settings(
+pub(crate) fn settings(
     files: &Files,
     chain: Vec<CertificateDer<'static>>,
     key: Arc<dyn SigningKey>,
@@ -293,7 +292,7 @@ pub fn settings(
 }
 
 /// Whether a certificate is for this host, which must be a DNS name.
-pub fn is_for(chain: &[CertificateDer<'static>], host: &str) -> bool {
+pub(crate) fn is_for(chain: &[CertificateDer<'static>], host: &str) -> bool {
     let Some(leaf) = chain.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok()) else {
         return false;
     };
@@ -301,7 +300,7 @@ pub fn is_for(chain: &[CertificateDer<'static>], host: &str) -> bool {
 }
 
 /// Whether callers will refuse a certificate by its dates.
-pub fn out_of_date(chain: &[CertificateDer<'static>]) -> Option<String> {
+pub(crate) fn out_of_date(chain: &[CertificateDer<'static>]) -> Option<String> {
     let leaf = chain.first()?;
     let mut roots = RootCertStore::empty();
     roots.add(leaf.clone()).ok()?;

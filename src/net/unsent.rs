@@ -9,12 +9,12 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 /// Bytes of it towards a caller.
-pub const CALLER: u32 = 128 * 1024;
+pub(crate) const CALLER: u32 = 128 * 1024;
 /// And towards Box; with less an upload takes a tenth more CPU.
-pub const BOX: u32 = 1024 * 1024;
+pub(crate) const BOX: u32 = 1024 * 1024;
 
 /// Sets the bound. Where the system knows none, nothing but this is lost.
-pub fn bound(stream: &TcpStream, most: u32) {
+pub(crate) fn bound(stream: &TcpStream, most: u32) {
     #[cfg(target_os = "linux")]
     let _ = SockRef::from(stream).set_tcp_notsent_lowat(most);
     #[cfg(not(target_os = "linux"))]

@@ -9,7 +9,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::{Instant, Sleep};
 
 /// Watches a socket's writes: an error once one has waited for longer than allowed.
-pub struct WriteTimeout {
+pub(crate) struct WriteTimeout {
     limit: Duration,
     blocked: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -17,17 +17,21 @@ pub struct WriteTimeout {
 
 impl WriteTimeout {
     /// So long may a write wait.
-    pub fn new(limit: Duration) -> Self {
+    pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, blocked: None, timer: None }
     }
 
     /// Whether the last write waits.
-    pub fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.is_some()
     }
 
     /// What became of a write, flush or shutdown, or the error that it waits for too long.
-    pub fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    pub(crate) fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.blocked = None;
             return polled;
@@ -46,14 +50,14 @@ impl WriteTimeout {
 }
 
 /// A socket whose writes are watched.
-pub struct WriteBounded<S> {
+pub(crate) struct WriteBounded<S> {
     socket: S,
     writing: WriteTimeout,
 }
 
 impl<S> WriteBounded<S> {
     /// So long may a write wait.
-    pub fn new(socket: S, limit: Duration) -> Self {
+    pub(crate) fn new(socket: S, limit: Duration) -> Self {
         Self { socket, writing: WriteTimeout::new(limit) }
     }
 }

@@ -32,13 +32,13 @@ const REFUSALS: [&str; 8] = [
     "invalid_token",
 ];
 /// What the gateway gives to programs that ask it for a token.
-pub const PLACEHOLDER: &str = "boxgate-placeholder-not-a-token";
+pub(crate) const PLACEHOLDER: &str = "boxgate-placeholder-not-a-token";
 /// For the whole question; connecting has its own, shorter limit.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Asks the token endpoint.
 #[derive(Debug, Clone)]
-pub struct Grant {
+pub(crate) struct Grant {
     client: reqwest::Client,
     url: String,
     proxies: Arc<Matcher>,
@@ -46,7 +46,7 @@ pub struct Grant {
 }
 
 /// A token as the endpoint gave it.
-pub struct Granted {
+pub(crate) struct Granted {
     /// `Bearer …`, marked sensitive.
     pub authorization: HeaderValue,
     /// From when the question was sent.
@@ -55,7 +55,7 @@ pub struct Granted {
 
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Box refuses the identity: asking again soon is useless.
     Refused(Refused),
     /// The network, the endpoint or its answer failed: asking again is right.
@@ -71,7 +71,7 @@ pub enum Fault {
 
 /// Box's refusal of an identity (schema `OAuth2Error`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// Such as `invalid_grant`.
     pub error: String,
     /// Box's words.
@@ -88,12 +88,11 @@ struct AccessToken {
 impl Grant {
     /// `client` must follow no redirect: the form holds the secret. `proxies`: the way that `client` takes. `own`: where
     /// this process listens.
-    pub fn new(client: reqwest::Client, url: String, proxies: Matcher, own: OwnListeners) -> Self {
+    pub(crate) fn new(client: reqwest::Client, url: String, proxies: Matcher, own: OwnListeners) -> Self {
         Self { client, url, proxies: Arc::new(proxies), own }
     }
 
-    /// Asks once.
-    pub async fn fetch(&self, identity: &Identity) -> Result<Granted, Fault> {
+    pub(crate) async fn fetch(&self, identity: &Identity) -> Result<Granted, Fault> {
         if let Ok(url) = self.url.parse()
             && let Some(cause) = self.own.on_the_way_to(&url, &self.proxies).await
         {
@@ -224,7 +223,7 @@ fn printable(text: &str) -> String {
 impl Refused {
     /// Which of Box's known causes it is, and where to mend it.
     /// Sources: `docs/box-api.md#tokens`.
-    pub fn advice(&self, identity: &Identity) -> String {
+    pub(crate) fn advice(&self, identity: &Identity) -> String {
         const REAUTHORIZE: &str = "Admin Console → Apps → Platform Apps Manager";
         let description = self.description.to_lowercase();
         let client = &identity.client_id;

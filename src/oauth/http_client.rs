@@ -9,7 +9,7 @@ use crate::net::tls_client::Trust;
 ///
 /// # Errors
 /// The proxy's URL is none.
-pub fn token_client(
+pub(crate) fn token_client(
     trust: &Trust,
     proxy: &Proxy,
     connect_timeout: Duration,

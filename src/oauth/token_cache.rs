@@ -40,7 +40,7 @@ const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::
 
 /// A token that may be sent to Box.
 #[derive(Debug)]
-pub struct Token {
+pub(crate) struct Token {
     authorization: HeaderValue,
     expires: Moment,
     number: u64,
@@ -53,7 +53,7 @@ pub struct Token {
 
 impl Token {
     /// Box answered something else than 401 to it.
-    pub fn accepted(&self) {
+    pub(crate) fn accepted(&self) {
         // Read first: all workers share the token, and a store would take its cache line from the others.
         if !self.accepted.load(Ordering::Relaxed) {
             self.accepted.store(true, Ordering::Relaxed);
@@ -61,7 +61,7 @@ impl Token {
     }
 
     /// The value of `Authorization`; marked sensitive.
-    pub fn authorization(&self) -> &HeaderValue {
+    pub(crate) fn authorization(&self) -> &HeaderValue {
         &self.authorization
     }
 
@@ -85,7 +85,7 @@ enum Phase {
 
 /// What became of a token that Box answered with 401.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejected {
+pub(crate) enum Rejected {
     /// It was the current one and is not any more, or a newer one has replaced it already: get the current one.
     Retired,
     /// Nothing was retired: a fresh token has just failed, or too many of late.
@@ -102,7 +102,7 @@ struct Unhelpful {
 
 /// The token of one identity.
 #[derive(Debug)]
-pub struct Tokens {
+pub(crate) struct Tokens {
     identity: Identity,
     clock: Clock,
     current: ArcSwapOption<Token>,
@@ -118,7 +118,7 @@ pub struct Tokens {
 
 impl Tokens {
     /// No token yet; [`Tokens::renew_forever`] gets it.
-    pub fn new(identity: Identity, clock: Clock) -> Arc<Self> {
+    pub(crate) fn new(identity: Identity, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             identity,
             clock,
@@ -132,18 +132,17 @@ impl Tokens {
         })
     }
 
-    /// The identity's name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.identity.name
     }
 
     /// The valid token at hand, without waiting.
-    pub fn cached(&self) -> Option<Arc<Token>> {
+    pub(crate) fn cached(&self) -> Option<Arc<Token>> {
         self.current.load_full().filter(|token| token.is_valid(self.clock.now()))
     }
 
     /// A valid token; waits where the question for one is under way.
-    pub async fn current(&self) -> Result<Arc<Token>, Refusal> {
+    pub(crate) async fn current(&self) -> Result<Arc<Token>, Refusal> {
         if let Some(token) = self.cached() {
             return Ok(token);
         }
@@ -176,7 +175,7 @@ impl Tokens {
 
     /// Box answered 401 to this token. `kind`: the same for requests that differ in ids alone. `replayed`: the request
     /// was sent with another token before.
-    pub fn reject(&self, token: &Token, kind: u64, replayed: bool) -> Rejected {
+    pub(crate) fn reject(&self, token: &Token, kind: u64, replayed: bool) -> Rejected {
         let mut unhelpful = self.unhelpful.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.mono();
         while unhelpful.front().is_some_and(|first| now.duration_since(first.at) >= UNHELPFUL_WINDOW) {
@@ -215,7 +214,7 @@ impl Tokens {
     }
 
     /// Why there is no valid token, in words for `/readyz`; `None` when there is one.
-    pub fn why_not_ready(&self) -> Option<String> {
+    pub(crate) fn why_not_ready(&self) -> Option<String> {
         if self.cached().is_some() {
             return None;
         }
@@ -227,17 +226,17 @@ impl Tokens {
     }
 
     /// Until the token's end; `None` without a valid one.
-    pub fn expires_in(&self) -> Option<Duration> {
+    pub(crate) fn expires_in(&self) -> Option<Duration> {
         self.cached().map(|token| token.expires.left(self.clock.now()))
     }
 
     /// How many questions brought a token, and how many did not.
-    pub fn outcomes(&self) -> (u64, u64) {
+    pub(crate) fn outcomes(&self) -> (u64, u64) {
         (self.obtained.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
     /// Obtains the token and keeps it fresh; never returns.
-    pub async fn renew_forever(&self, grant: &Grant) {
+    pub(crate) async fn renew_forever(&self, grant: &Grant) {
         let mut faults = 0;
         let mut refusals = 0;
         loop {

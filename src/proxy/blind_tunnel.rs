@@ -28,7 +28,7 @@ use crate::routing::tunnel_list::TunnelList;
 use crate::upstream::connector::{OutwardTcp, is_loop};
 
 /// Opens connections to hosts that are not Box's.
-pub struct BlindTunnels {
+pub(crate) struct BlindTunnels {
     /// The hosts that may be reached.
     pub list: TunnelList,
     /// The proxy on the way out.
@@ -44,14 +44,14 @@ pub struct BlindTunnels {
 }
 
 /// Of 512 threads that the runtime has for look-ups.
-pub const LOOK_UPS: usize = 64;
+pub(crate) const LOOK_UPS: usize = 64;
 
 impl BlindTunnels {
     /// Connects to a host that is listed. `authority`: `HOST:PORT` as the caller wrote it.
     ///
     /// # Errors
     /// The host is not listed, or no address of it may be dialled, or none answers.
-    pub async fn connect(
+    pub(crate) async fn connect(
         &self,
         host: Host<'_>,
         port: u16,

@@ -28,7 +28,7 @@ use crate::routing::box_hosts;
 use crate::routing::proxy_user;
 
 /// A tunnel that may be opened.
-pub enum Tunnel {
+pub(crate) enum Tunnel {
     /// The gateway ends TLS in it.
     Box(Arc<Inside>),
     /// It is connected, and nothing in it is looked into.
@@ -40,7 +40,7 @@ pub enum Tunnel {
 ///
 /// # Errors
 /// It is refused, or the host cannot be reached.
-pub async fn open(
+pub(crate) async fn open(
     gateway: &Gateway,
     connections: &Arc<ConnectionLimit>,
     caller: &Caller,

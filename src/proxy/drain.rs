@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 /// Of one worker thread. First long polls end, at last whatever is still in flight.
 #[derive(Default)]
-pub struct Drain {
+pub(crate) struct Drain {
     begun: Cell<bool>,
     told: Notify,
     cut_off: Cell<bool>,
@@ -14,13 +14,13 @@ pub struct Drain {
 
 impl Drain {
     /// Ends what a drain does not wait for.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.begun.set(true);
         self.told.notify_waiters();
     }
 
     /// Returns once a drain has begun.
-    pub async fn begun(&self) {
+    pub(crate) async fn begun(&self) {
         let told = self.told.notified();
         if !self.begun.get() {
             told.await;
@@ -28,12 +28,12 @@ impl Drain {
     }
 
     /// What is still in flight is dropped from here on.
-    pub fn cut_off(&self) {
+    pub(crate) fn cut_off(&self) {
         self.cut_off.set(true);
     }
 
     /// Whether what is in flight is dropped because the process stops.
-    pub fn is_cut_off(&self) -> bool {
+    pub(crate) fn is_cut_off(&self) -> bool {
         self.cut_off.get()
     }
 }

@@ -27,7 +27,7 @@ use crate::upstream::pool::Lease;
 use crate::upstream::request_body::Upload;
 
 /// The caller wants Box's own redirect.
-pub const REDIRECT: HeaderName = HeaderName::from_static("x-boxgate-redirect");
+pub(crate) const REDIRECT: HeaderName = HeaderName::from_static("x-boxgate-redirect");
 
 /// Box is known to need one or two.
 const MOST_HOPS: usize = 5;
@@ -50,7 +50,7 @@ const KEPT: [HeaderName; 13] = [
 ];
 
 /// What becomes of this request's redirects. `setting`: the app's.
-pub fn wanted(setting: Redirects, head: &Parts) -> Redirects {
+pub(crate) fn wanted(setting: Redirects, head: &Parts) -> Redirects {
     let reads = head.method == Method::GET || head.method == Method::HEAD;
     let passes = head.headers.get(REDIRECT).is_some_and(|wish| wish.as_bytes().eq_ignore_ascii_case(b"pass"));
     if reads && !passes { setting } else { Redirects::Pass }
@@ -58,7 +58,7 @@ pub fn wanted(setting: Redirects, head: &Parts) -> Redirects {
 
 /// Lets a redirect to one of Box's hosts lead to the gateway instead, as [`rewrite`] does with URLs in answers. Any other
 /// stays as Box gave it.
-pub fn rewrite_location(hosts: &BoxHosts, base: Base<'_>, headers: &mut HeaderMap) {
+pub(crate) fn rewrite_location(hosts: &BoxHosts, base: Base<'_>, headers: &mut HeaderMap) {
     let Some(prefix) = base.prefix() else { return };
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
     let rewritten = location
@@ -73,7 +73,7 @@ pub fn rewrite_location(hosts: &BoxHosts, base: Base<'_>, headers: &mut HeaderMa
 ///
 /// # Errors
 /// As of [`Forwarder::send`]; too many redirects.
-pub async fn follow(
+pub(crate) async fn follow(
     forwarder: Forwarder<'_>,
     record: &mut RequestRecord,
     outbound: &UpstreamRequest,

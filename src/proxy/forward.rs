@@ -29,12 +29,11 @@ use crate::upstream::request_body::Progress;
 
 /// What sending takes: whose tokens and budgets, over which connections, counted where.
 #[derive(Clone, Copy)]
-pub struct Forwarder<'a> {
+pub(crate) struct Forwarder<'a> {
     /// The one that the request began with.
     pub gateway: &'a LocalGateway,
     /// Connections to Box.
     pub upstream: &'a Upstream,
-    /// The time.
     pub clock: &'a Clock,
     /// Where repetitions are counted.
     pub tally: &'a Tally,
@@ -42,7 +41,7 @@ pub struct Forwarder<'a> {
 
 impl Forwarder<'_> {
     /// Whether budgets have something left for the request's first call.
-    pub fn check_budget(&self, outbound: &UpstreamRequest) -> Result<(), Refusal> {
+    pub(crate) fn check_budget(&self, outbound: &UpstreamRequest) -> Result<(), Refusal> {
         match outbound.call {
             None => Ok(()),
             Some(Call { app, identity, .. }) => {
@@ -52,7 +51,7 @@ impl Forwarder<'_> {
     }
 
     /// Sends the request; the answer's head, or why there is none.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         record: &mut RequestRecord,
         outbound: &UpstreamRequest,

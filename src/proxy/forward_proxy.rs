@@ -19,7 +19,7 @@ use crate::net::tls_server::Tls;
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Where the certificates for Box's hosts come from.
-pub enum Certificates {
+pub(crate) enum Certificates {
     /// Made here, one for each host.
     Leaves(Box<LeafCertificates>),
     /// One for all, from an authority that callers trust already.
@@ -28,7 +28,7 @@ pub enum Certificates {
 
 /// Tunnels, as metrics count them.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Opened to Box's hosts.
     pub to_box: AtomicU64,
     /// Opened to others.
@@ -38,7 +38,7 @@ pub struct Counts {
 }
 
 /// The forward proxy of this process.
-pub struct ForwardProxy {
+pub(crate) struct ForwardProxy {
     certificates: Certificates,
     /// To hosts that are not Box's.
     pub blind: BlindTunnels,
@@ -49,7 +49,7 @@ pub struct ForwardProxy {
 
 impl ForwardProxy {
     /// With these certificates.
-    pub fn new(certificates: Certificates, blind: BlindTunnels) -> Self {
+    pub(crate) fn new(certificates: Certificates, blind: BlindTunnels) -> Self {
         let told = Mutex::new(LruCache::new(REMEMBERED));
         Self { certificates, blind, counts: Counts::default(), told }
     }
@@ -58,7 +58,7 @@ impl ForwardProxy {
     ///
     /// # Errors
     /// There is no certificate for it.
-    pub fn settings(&self, host: &str, now: SystemTime) -> Result<Arc<ServerConfig>, String> {
+    pub(crate) fn settings(&self, host: &str, now: SystemTime) -> Result<Arc<ServerConfig>, String> {
         match &self.certificates {
             Certificates::Leaves(leaves) => leaves.settings(host, now),
             Certificates::One(tls) => Ok(tls.current()),
@@ -66,7 +66,7 @@ impl ForwardProxy {
     }
 
     /// What callers must trust, as PEM; `None` where it is an authority of somebody else.
-    pub fn ca_pem(&self) -> Option<Bytes> {
+    pub(crate) fn ca_pem(&self) -> Option<Bytes> {
         match &self.certificates {
             Certificates::Leaves(leaves) => Some(leaves.pem().into()),
             Certificates::One(_) => None,
@@ -75,7 +75,7 @@ impl ForwardProxy {
 
     /// Looks after the authority, see
     /// [`CertificateAuthority::maintain`](crate::net::certificate_authority::CertificateAuthority::maintain).
-    pub fn maintain(&self, now: SystemTime) {
+    pub(crate) fn maintain(&self, now: SystemTime) {
         let Certificates::Leaves(leaves) = &self.certificates else { return };
         match leaves.maintain(now) {
             Ok(false) => {}
@@ -87,7 +87,7 @@ impl ForwardProxy {
     }
 
     /// A handshake in a tunnel came to nothing. Logged once for each client, as programs try again and again.
-    pub fn handshake_failed(&self, client: IpAddr, host: &str, cause: &str, is_mistrust: bool) {
+    pub(crate) fn handshake_failed(&self, client: IpAddr, host: &str, cause: &str, is_mistrust: bool) {
         self.counts.failed_handshakes.fetch_add(1, Ordering::Relaxed);
         if !is_mistrust || self.told.lock().unwrap_or_else(PoisonError::into_inner).put(client, ()).is_some()
         {

@@ -14,7 +14,7 @@ use crate::proxy::forward_proxy::ForwardProxy;
 use crate::routing::app::AppId;
 
 /// Shared by the workers; nothing in it changes but through its own atomics. A request keeps the one it began with.
-pub struct Gateway {
+pub(crate) struct Gateway {
     /// As checked.
     pub config: Config,
     /// One for each identity.
@@ -29,12 +29,12 @@ pub struct Gateway {
 
 impl Gateway {
     /// The tokens of an identity.
-    pub fn tokens(&self, identity: IdentityId) -> Option<&Arc<Tokens>> {
+    pub(crate) fn tokens(&self, identity: IdentityId) -> Option<&Arc<Tokens>> {
         self.tokens.get(identity.index())
     }
 
     /// What callers' requests are held against.
-    pub fn admission(&self) -> Admission<'_> {
+    pub(crate) fn admission(&self) -> Admission<'_> {
         Admission {
             listen: &self.config.listen,
             trusted_proxies: &self.config.trusted_proxies,
@@ -43,12 +43,12 @@ impl Gateway {
     }
 
     /// An app's name.
-    pub fn app_name(&self, app: AppId) -> Option<&str> {
+    pub(crate) fn app_name(&self, app: AppId) -> Option<&str> {
         self.config.apps.iter().nth(app.index()).map(|app| app.name.as_str())
     }
 
     /// An identity's name.
-    pub fn identity_name(&self, identity: IdentityId) -> Option<&str> {
+    pub(crate) fn identity_name(&self, identity: IdentityId) -> Option<&str> {
         self.config.identities.get(identity.index()).map(|identity| identity.name.as_str())
     }
 }
@@ -57,11 +57,11 @@ impl Gateway {
 /// cores do not wait for it.
 #[derive(Clone)]
 #[expect(clippy::redundant_allocation, reason = "a count for each worker is the point")]
-pub struct LocalGateway(Rc<Arc<Gateway>>);
+pub(crate) struct LocalGateway(Rc<Arc<Gateway>>);
 
 impl LocalGateway {
     /// For one worker.
-    pub fn new(gateway: Arc<Gateway>) -> Self {
+    pub(crate) fn new(gateway: Arc<Gateway>) -> Self {
         Self(Rc::new(gateway))
     }
 }

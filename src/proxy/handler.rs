@@ -41,15 +41,14 @@ use crate::upstream::pool::Lease;
 use crate::upstream::request_body::Upload;
 
 /// What a request came to.
-pub struct Served {
-    /// The answer.
+pub(crate) struct Served {
     pub response: Response<Answer>,
     /// The answer was to a CONNECT, and the connection is a tunnel from here on.
     pub tunnel: Option<Opened>,
 }
 
 /// A tunnel, and the record that ends with it.
-pub struct Opened {
+pub(crate) struct Opened {
     /// What it leads to.
     pub tunnel: Tunnel,
     /// Of a blind tunnel; one to Box has a record for each request.
@@ -59,7 +58,7 @@ pub struct Opened {
 }
 
 /// Answers one request.
-pub async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<IncomingBody>) -> Served {
+pub(crate) async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<IncomingBody>) -> Served {
     let method = request.method().clone();
     // Where a proxy in front of us heeded a Content-Length beside it, the bytes behind the body are not a request
     // (RFC 9112 §6.3); hyper has dropped that field, so every such connection ends.

@@ -15,7 +15,7 @@ use crate::proxy::forward_proxy::ForwardProxy;
 const CA_PATH: &str = "/.well-known/boxgate/ca.pem";
 
 /// Whether the forward proxy's CA is asked for.
-pub fn is_for_ca(method: &Method, path: &str) -> bool {
+pub(crate) fn is_for_ca(method: &Method, path: &str) -> bool {
     path == CA_PATH && (method == Method::GET || method == Method::HEAD)
 }
 
@@ -23,7 +23,7 @@ pub fn is_for_ca(method: &Method, path: &str) -> bool {
 ///
 /// # Errors
 /// There is none, or a page asks.
-pub fn ca(forward_proxy: Option<&ForwardProxy>, page: Page<'_>) -> Result<Response<Bytes>, Refusal> {
+pub(crate) fn ca(forward_proxy: Option<&ForwardProxy>, page: Page<'_>) -> Result<Response<Bytes>, Refusal> {
     if page.is_one() {
         return Err(Refusal::OriginNotAllowed);
     }
@@ -32,7 +32,7 @@ pub fn ca(forward_proxy: Option<&ForwardProxy>, page: Page<'_>) -> Result<Respon
 }
 
 /// The answer to a CONNECT. A tunnel begins behind its head.
-pub fn tunnel_opened() -> Response<Bytes> {
+pub(crate) fn tunnel_opened() -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     response.extensions_mut().insert(ReasonPhrase::from_static(b"Connection established"));
     response
@@ -40,7 +40,7 @@ pub fn tunnel_opened() -> Response<Bytes> {
 
 /// What an SDK that brings its own credentials gets for them: tokens that mean nothing, since the gateway replaces
 /// whatever the caller sends. The grants of people's logins want a refresh token too.
-pub fn placeholder_token() -> Response<Bytes> {
+pub(crate) fn placeholder_token() -> Response<Bytes> {
     let body = format!(
         r#"{{"access_token":"{PLACEHOLDER}","refresh_token":"{PLACEHOLDER}","expires_in":3600,"restricted_to":[],"token_type":"bearer"}}"#
     );
@@ -49,12 +49,12 @@ pub fn placeholder_token() -> Response<Bytes> {
 
 /// What Box's realtime server says to one who shall ask for a new URL
 /// (`docs/box-api.md#long-answers-and-long-polls`).
-pub fn reconnect() -> Response<Bytes> {
+pub(crate) fn reconnect() -> Response<Bytes> {
     json(br#"{"version":1,"message":"reconnect"}"#)
 }
 
 /// The Python SDK of the previous generation cannot read an empty answer.
-pub fn revoked() -> Response<Bytes> {
+pub(crate) fn revoked() -> Response<Bytes> {
     json(b"{}")
 }
 

@@ -7,8 +7,7 @@ use crate::net::connection_limit::ConnectionLimit;
 use crate::telemetry::access_log::AccessLog;
 
 /// Shared by the workers, whatever their configuration.
-pub struct Process {
-    /// The time.
+pub(crate) struct Process {
     pub clock: Clock,
     /// Where access lines go.
     pub access: AccessLog,

@@ -30,7 +30,7 @@ use crate::upstream::request_body::Progress;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The whole answer was handed on.
     Complete,
     /// The caller hung up.
@@ -42,7 +42,7 @@ pub enum End {
 }
 
 /// One request under way.
-pub struct RequestRecord {
+pub(crate) struct RequestRecord {
     worker: Rc<Worker>,
     /// The one it began with: its app's and identity's numbers are of this one.
     gateway: LocalGateway,
@@ -79,7 +79,13 @@ pub struct RequestRecord {
 
 impl RequestRecord {
     /// Begins the record of a request that has just come.
-    pub fn begin(worker: Rc<Worker>, method: Method, uri: Uri, headers: &HeaderMap, caller: &Caller) -> Self {
+    pub(crate) fn begin(
+        worker: Rc<Worker>,
+        method: Method,
+        uri: Uri,
+        headers: &HeaderMap,
+        caller: &Caller,
+    ) -> Self {
         Self {
             started: worker.clock().mono(),
             method,
@@ -117,68 +123,68 @@ impl RequestRecord {
     }
 
     /// The one that the request began with.
-    pub fn gateway(&self) -> &LocalGateway {
+    pub(crate) fn gateway(&self) -> &LocalGateway {
         &self.gateway
     }
 
     /// Returned to the caller as `X-Request-Id`.
-    pub fn request_id(&self) -> &HeaderValue {
+    pub(crate) fn request_id(&self) -> &HeaderValue {
         &self.request_id
     }
 
     /// The same as text.
-    pub fn request_id_text(&self) -> &str {
+    pub(crate) fn request_id_text(&self) -> &str {
         self.request_id.to_str().unwrap_or_default()
     }
 
     /// The client behind trusted proxies.
-    pub fn set_client(&mut self, client: IpAddr) {
+    pub(crate) fn set_client(&mut self, client: IpAddr) {
         self.client = client;
     }
 
     /// The app was chosen.
-    pub fn set_app(&mut self, app: AppId, identity: IdentityId) {
+    pub(crate) fn set_app(&mut self, app: AppId, identity: IdentityId) {
         (self.app, self.identity) = (Some(app), Some(identity));
     }
 
     /// Where the path leads is known: what stands for it in the log, `None` for itself.
-    pub fn set_template(&mut self, template: Option<String>) {
+    pub(crate) fn set_template(&mut self, template: Option<String>) {
         self.template = template;
     }
 
     /// A page sent the request: its path is not logged unless the page is admitted.
-    pub fn hide_path(&mut self) {
+    pub(crate) fn hide_path(&mut self) {
         self.path_hidden = true;
     }
 
     /// It was judged who may read the answer.
-    pub fn set_cors_reader(&mut self, reader: Reader) {
+    pub(crate) fn set_cors_reader(&mut self, reader: Reader) {
         (self.path_hidden, self.reader) = (false, reader);
     }
 
     /// Who may read the answer.
-    pub fn reader(&self) -> Reader {
+    pub(crate) fn reader(&self) -> Reader {
         self.reader.clone()
     }
 
     /// Where the bytes of the request's body are counted.
-    pub fn set_upload(&mut self, upload: Option<&Rc<Progress>>) {
+    pub(crate) fn set_upload(&mut self, upload: Option<&Rc<Progress>>) {
         self.upload = upload.cloned();
     }
 
     /// A limit or budget said no.
-    pub fn refused_by(&mut self, limit: &Arc<str>) {
+    pub(crate) fn refused_by(&mut self, limit: &Arc<str>) {
         self.limit = Some(limit.clone());
     }
 
     /// It may go to Box.
-    pub fn set_permit(&mut self, permit: &Permit) {
+    pub(crate) fn set_permit(&mut self, permit: &Permit) {
         self.waited += permit.waited;
         permit.shadow.iter().for_each(|limit| self.shadow(Some(limit)));
     }
 
     /// A limit or budget would have said no, were it enforced.
-    pub fn shadow(&mut self, limit: Option<&str>) {
+    pub(crate) fn shadow(&mut self, limit: Option<&str>) {
         if let Some(limit) = limit {
             if !self.shadow.is_empty() {
                 self.shadow.push(',');
@@ -188,34 +194,34 @@ impl RequestRecord {
     }
 
     /// Time was spent on waiting for a token or a turn.
-    pub fn waited(&mut self, time: Duration) {
+    pub(crate) fn waited(&mut self, time: Duration) {
         self.waited += time;
     }
 
     /// The request is sent to Box.
-    pub fn attempt(&mut self) {
+    pub(crate) fn attempt(&mut self) {
         self.attempts += 1;
     }
 
     /// Box answered, so long after the request was last sent.
-    pub fn box_answered(&mut self, status: StatusCode, after: Duration) {
+    pub(crate) fn box_answered(&mut self, status: StatusCode, after: Duration) {
         self.status = Some(status);
         self.answered_by = AnsweredBy::Box;
         self.box_time = Some(after);
     }
 
     /// What Box answered is not passed on, or not yet: it is a redirect that is followed, or it is looked into.
-    pub fn held_back(&mut self) {
+    pub(crate) fn held_back(&mut self) {
         (self.status, self.answered_by) = (None, AnsweredBy::Gateway);
     }
 
     /// The head of Box's answer goes to the caller now.
-    pub fn passed_on(&mut self, status: StatusCode) {
+    pub(crate) fn passed_on(&mut self, status: StatusCode) {
         (self.status, self.answered_by) = (Some(status), AnsweredBy::Box);
     }
 
     /// The gateway answers itself.
-    pub fn gateway_answered(&mut self, status: StatusCode, code: Option<&'static str>) {
+    pub(crate) fn gateway_answered(&mut self, status: StatusCode, code: Option<&'static str>) {
         if self.left {
             return;
         }
@@ -225,24 +231,24 @@ impl RequestRecord {
     }
 
     /// Bytes of the answer's body were handed on.
-    pub fn sent(&mut self, bytes: usize) {
+    pub(crate) fn sent(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
     }
 
     /// Bytes of a blind tunnel were handed on, in either direction.
-    pub fn relayed(&mut self, bytes_in: u64, bytes_out: u64) {
+    pub(crate) fn relayed(&mut self, bytes_in: u64, bytes_out: u64) {
         (self.bytes_in, self.bytes_out) = (bytes_in, bytes_out);
     }
 
     /// How it ended; the caller's leaving is what holds without a word.
-    pub fn ended(&mut self, end: End) {
+    pub(crate) fn ended(&mut self, end: End) {
         if !self.left {
             self.end = end;
         }
     }
 
     /// The caller left in the middle of its request: what it is answered all the same is not what came of it.
-    pub fn caller_left(&mut self) {
+    pub(crate) fn caller_left(&mut self) {
         self.ended(End::CallerLeft);
         self.left = true;
     }

@@ -24,7 +24,7 @@ use crate::upstream::pool::Lease;
 use crate::upstream::request_body::KeepSending;
 
 /// What the caller gets; the record of the request ends with it.
-pub enum Answer {
+pub(crate) enum Answer {
     /// Made by the gateway.
     Own {
         /// What is left of it.
@@ -37,7 +37,7 @@ pub enum Answer {
 }
 
 /// Where the bytes of Box's answer come from.
-pub enum Source {
+pub(crate) enum Source {
     /// The connection.
     Whole {
         /// Box's body.
@@ -53,7 +53,7 @@ pub enum Source {
 
 impl Source {
     /// As Box sends it.
-    pub fn whole(incoming: IncomingBody, lease: Lease) -> Self {
+    pub(crate) fn whole(incoming: IncomingBody, lease: Lease) -> Self {
         Self::Whole { incoming, lease: Some(lease) }
     }
 
@@ -90,7 +90,7 @@ impl Source {
 }
 
 /// How an answer of Box is streamed.
-pub struct Stream {
+pub(crate) struct Stream {
     /// A request body may still be under way while the answer is; its bytes count as movement.
     upload: Option<KeepSending>,
     body_timeout: Duration,
@@ -102,7 +102,7 @@ pub struct Stream {
 
 impl Stream {
     /// For the answer from there.
-    pub fn new(
+    pub(crate) fn new(
         body_timeout: Duration,
         drain: &Rc<Drain>,
         to: &Destination<'_>,
@@ -119,7 +119,7 @@ impl Stream {
     }
 
     /// `None`: a drain has begun, and nobody waits for this. Pinned already, or its state would be held twice.
-    pub async fn unless_stopping<T>(&self, future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    pub(crate) async fn unless_stopping<T>(&self, future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         match &self.ends_with {
             None => Some(future.await),
             Some(drain) => tokio::select! {
@@ -132,7 +132,7 @@ impl Stream {
 }
 
 /// A body of Box under way.
-pub struct Streamed {
+pub(crate) struct Streamed {
     source: Source,
     /// What is left of a frame that is handed on in pieces.
     rest: Bytes,
@@ -150,7 +150,7 @@ pub struct Streamed {
 
 /// Why a body ends before its end. The caller sees a broken connection.
 #[derive(Debug)]
-pub enum Broken {
+pub(crate) enum Broken {
     /// Box broke off.
     Box(BrokenBody),
     /// The caller broke off its request, which Box was answering already.
@@ -176,7 +176,7 @@ impl Error for Broken {}
 
 impl Answer {
     /// An answer of the gateway's own.
-    pub fn own(body: Bytes, mut record: RequestRecord) -> Self {
+    pub(crate) fn own(body: Bytes, mut record: RequestRecord) -> Self {
         // hyper does not ask for it.
         if body.is_empty() {
             record.ended(End::Complete);
@@ -185,12 +185,12 @@ impl Answer {
     }
 
     /// The answer to a CONNECT whose record goes on.
-    pub fn begin_of_tunnel() -> Self {
+    pub(crate) fn begin_of_tunnel() -> Self {
         Self::Own { body: Bytes::new(), record: None }
     }
 
     /// The next frame, with at most so many bytes.
-    pub fn poll_piece(
+    pub(crate) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
         most: usize,
@@ -212,7 +212,7 @@ impl Answer {
     }
 
     /// Box's answer.
-    pub fn streamed(source: Source, record: RequestRecord, stream: Stream) -> Self {
+    pub(crate) fn streamed(source: Source, record: RequestRecord, stream: Stream) -> Self {
         let Stream { upload, body_timeout, ends_with, slots } = stream;
         let stopping = ends_with.map(|drain| {
             let stopping: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move { drain.begun().await });

@@ -27,10 +27,10 @@ use crate::upstream::request_body::{Attempt, Upload};
 
 /// Box works on moves and deletions of large folders for up to 600 s and holds a long poll for 610 s
 /// (`docs/box-api.md#long-answers-and-long-polls`).
-pub const LONG_ANSWER: Duration = Duration::from_secs(660);
+pub(crate) const LONG_ANSWER: Duration = Duration::from_secs(660);
 
 /// A request as it goes to Box, but for its token.
-pub struct UpstreamRequest {
+pub(crate) struct UpstreamRequest {
     /// The pool of the host.
     pub origin: Rc<HostPool>,
     /// As the caller sent it.
@@ -41,7 +41,6 @@ pub struct UpstreamRequest {
     pub fields: HeaderMap,
     /// How many of the caller's fields do not pass.
     pub fields_dropped: u64,
-    /// The body.
     pub upload: Upload,
     /// Whose token goes along; `None`: none does.
     pub identity: Option<IdentityId>,
@@ -57,12 +56,9 @@ pub struct UpstreamRequest {
 
 /// A call of Box's API, as budgets count it.
 #[derive(Debug, Clone, Copy)]
-pub struct Call {
-    /// Who calls.
+pub(crate) struct Call {
     pub app: AppId,
-    /// As whom.
     pub identity: IdentityId,
-    /// Of the operation.
     pub class: Class,
 }
 
@@ -71,7 +67,7 @@ impl UpstreamRequest {
     ///
     /// # Errors
     /// The target or host cannot be written down.
-    pub fn new(
+    pub(crate) fn new(
         upstream: &Upstream,
         hosts: &BoxHosts,
         app: &App,
@@ -114,13 +110,13 @@ impl UpstreamRequest {
 
     /// Which version of HTTP suits it. Content goes on HTTP/1.1, where the kernel holds back what a caller does not
     /// take: `docs/decisions/content-over-http1.md`.
-    pub fn protocol(&self) -> Protocol {
+    pub(crate) fn protocol(&self) -> Protocol {
         // hyper cannot wait for an invitation on HTTP/2.
         if self.bulk || self.upload.invitation().is_some() { Protocol::Http1 } else { Protocol::Any }
     }
 
     /// One sending of it.
-    pub fn request(&self, token: Option<&Token>) -> http::Request<Attempt> {
+    pub(crate) fn request(&self, token: Option<&Token>) -> http::Request<Attempt> {
         let mut request = http::Request::new(self.upload.attempt());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
@@ -143,7 +139,7 @@ impl UpstreamRequest {
 ///
 /// # Errors
 /// It did not begin in time, or broke off.
-pub async fn look_for_body(upload: Upload, body_timeout: Duration) -> Result<Upload, Refusal> {
+pub(crate) async fn look_for_body(upload: Upload, body_timeout: Duration) -> Result<Upload, Refusal> {
     let beginning = tokio::time::timeout(body_timeout, upload.has_content());
     if !beginning.await.map_err(|_| Refusal::RequestTimeout)? {
         return Ok(Upload::none());

@@ -15,7 +15,7 @@ use crate::telemetry::metrics::Tally;
 use crate::upstream::pool::Upstream;
 
 /// One worker's own. The stages of a request do not see it: each is given what it needs.
-pub struct Worker {
+pub(crate) struct Worker {
     process: Arc<Process>,
     gateway: LocalGateway,
     upstream: Upstream,
@@ -24,53 +24,56 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Assembles a worker.
-    pub fn new(process: Arc<Process>, gateway: Arc<Gateway>, upstream: Upstream, tally: Tally) -> Self {
+    pub(crate) fn new(
+        process: Arc<Process>,
+        gateway: Arc<Gateway>,
+        upstream: Upstream,
+        tally: Tally,
+    ) -> Self {
         Self { process, gateway: LocalGateway::new(gateway), upstream, tally, drain: Rc::default() }
     }
 
     /// What is made from the configuration. A request keeps the one it began with.
-    pub fn gateway(&self) -> &LocalGateway {
+    pub(crate) fn gateway(&self) -> &LocalGateway {
         &self.gateway
     }
 
     /// The configuration.
-    pub fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         &self.gateway.config
     }
 
     /// For programs that use the gateway as their proxy; `None`: they cannot.
-    pub fn forward_proxy(&self) -> Option<&Arc<ForwardProxy>> {
+    pub(crate) fn forward_proxy(&self) -> Option<&Arc<ForwardProxy>> {
         self.gateway.forward_proxy.as_ref()
     }
 
     /// This worker's connections to Box.
-    pub fn upstream(&self) -> &Upstream {
+    pub(crate) fn upstream(&self) -> &Upstream {
         &self.upstream
     }
 
     /// This worker's counters.
-    pub fn tally(&self) -> &Tally {
+    pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }
 
     /// What its requests are told when the process stops.
-    pub fn drain(&self) -> &Rc<Drain> {
+    pub(crate) fn drain(&self) -> &Rc<Drain> {
         &self.drain
     }
 
-    /// The time.
-    pub fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &Clock {
         &self.process.clock
     }
 
     /// Where access lines go.
-    pub fn access(&self) -> &AccessLog {
+    pub(crate) fn access(&self) -> &AccessLog {
         &self.process.access
     }
 
     /// Of callers' connections.
-    pub fn connection_limit(&self) -> &Arc<ConnectionLimit> {
+    pub(crate) fn connection_limit(&self) -> &Arc<ConnectionLimit> {
         &self.process.connection_limit
     }
 }

@@ -7,16 +7,14 @@ use crate::http::error::Refusal;
 use crate::net::secret::Secret;
 
 /// Carries the key. Never sent to Box.
-pub const APP_KEY: HeaderName = HeaderName::from_static("x-boxgate-key");
+pub(crate) const APP_KEY: HeaderName = HeaderName::from_static("x-boxgate-key");
 
 /// What a request shows.
 #[derive(Debug, Clone, Copy)]
 pub enum ShownKey<'a> {
     /// A preflight shows none, and needs none.
     NotNeeded,
-    /// There is none.
     Nothing,
-    /// This text.
     Key(&'a [u8]),
 }
 

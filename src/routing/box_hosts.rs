@@ -26,7 +26,7 @@ pub struct BoxHosts {
 
 /// A host of Box and what it serves; a configured one may serve several things.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BoxHost {
+pub(crate) struct BoxHost {
     /// Lower case, without port 443.
     pub authority: Authority,
     /// `/2.0/…`, with the token.
@@ -42,7 +42,7 @@ pub struct BoxHost {
 }
 
 /// The host that `text`, the authority of an https URL, names; `None` where it is none of Box's. No name is looked up.
-pub fn find(configured: &BoxHosts, text: &str) -> Option<BoxHost> {
+pub(crate) fn find(configured: &BoxHosts, text: &str) -> Option<BoxHost> {
     let text = text.strip_suffix(":443").unwrap_or(text);
     let is = |authority: &Authority| authority.as_str().eq_ignore_ascii_case(text);
     let [api, upload, download] = [&configured.api, &configured.upload, &configured.download].map(is);
@@ -64,7 +64,7 @@ pub fn find(configured: &BoxHosts, text: &str) -> Option<BoxHost> {
 /// What a host is that a request names itself: as the target of CONNECT, in absolute form, or as a name that leads to
 /// the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Named {
+pub(crate) enum Named {
     /// Requests go to this host.
     Host(BoxHost),
     /// Where people log in. Programs ask for tokens there, too.
@@ -76,7 +76,7 @@ const LOGIN: [&str; 3] = ["account.box.com", "app.box.com", "www.box.com"];
 
 /// The host that `text`, the authority of an https URL, means to a program that has Box's hosts built in: the three
 /// main ones stand for those of `[box]`.
-pub fn named(configured: &BoxHosts, text: &str) -> Option<Named> {
+pub(crate) fn named(configured: &BoxHosts, text: &str) -> Option<Named> {
     let name = text.strip_suffix(":443").unwrap_or(text);
     let main = [
         ("api.box.com", &configured.api),
@@ -92,7 +92,7 @@ pub fn named(configured: &BoxHosts, text: &str) -> Option<Named> {
 
 /// Authority and the rest of a web URL. By text, not by a URL parser: a template's braces, and every other byte behind
 /// the authority, must stay. `http` counts too: Box writes the realtime URL so, and https is what it is fetched with.
-pub fn split(url: &str) -> Option<(&str, &str)> {
+pub(crate) fn split(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     if !scheme.eq_ignore_ascii_case("https") && !scheme.eq_ignore_ascii_case("http") {
         return None;

@@ -1,10 +1,10 @@
 //! Where a request leads: which app, which operation, which host of Box?
 
 pub mod app; // which app is calling?
-pub mod app_key; // which secret does it show?
-pub mod proxy_user; // which app does a program name?
-pub mod route; // where at Box?
-pub mod box_hosts; // which hosts are Box's?
+pub(crate) mod app_key; // which secret does it show?
+pub(crate) mod proxy_user; // which app does a program name?
+pub(crate) mod route; // where at Box?
+pub(crate) mod box_hosts; // which hosts are Box's?
 pub mod operation; // may this app do this?
 pub mod operation_class; // of which class is it?
-pub mod tunnel_list; // which other hosts may be reached?
+pub(crate) mod tunnel_list; // which other hosts may be reached?

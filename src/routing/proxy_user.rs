@@ -11,7 +11,6 @@ use crate::http::error::Refusal;
 /// User name and password of a proxy's URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyUser {
-    /// The app's name.
     pub app: String,
     /// Shown as its key; empty where none was given.
     pub key: Zeroizing<String>,
@@ -28,7 +27,7 @@ impl std::fmt::Debug for ProxyUser {
 ///
 /// # Errors
 /// It stands more than once, or is not Basic with a name and a password.
-pub fn read(headers: &HeaderMap) -> Result<Option<ProxyUser>, Refusal> {
+pub(crate) fn read(headers: &HeaderMap) -> Result<Option<ProxyUser>, Refusal> {
     const WRONG: Refusal = Refusal::ProxyAuthenticationRequired(
         "Proxy-Authorization must be Basic with the name of an app and its key, as in http://APP:KEY@HOST:PORT.",
     );

@@ -17,8 +17,7 @@ const EVENTS: &str = "/2.0/events";
 
 /// What a path below an app's own means.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Route<'p> {
-    /// Box serves it.
+pub(crate) enum Route<'p> {
     Box(Destination<'p>),
     /// `POST /oauth2/token`: the gateway answers with a placeholder.
     PlaceholderToken,
@@ -28,8 +27,7 @@ pub enum Route<'p> {
 
 /// A host and path of Box.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Destination<'p> {
-    /// The host.
+pub(crate) struct Destination<'p> {
     pub authority: Authority,
     /// Whether the path is sent with `/api` in front.
     pub under_api: bool,
@@ -45,8 +43,7 @@ pub struct Destination<'p> {
 
 /// What shows Box who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// The gateway's token.
+pub(crate) enum Access {
     Token,
     /// The URL itself: no token goes along, and the path is not logged.
     Presigned,
@@ -56,7 +53,7 @@ pub enum Access {
 
 impl Destination<'_> {
     /// What stands in the log for a path that is a credential.
-    pub fn template(&self) -> Option<String> {
+    pub(crate) fn template(&self) -> Option<String> {
         (self.access != Access::Token).then(|| match self.operation {
             ANY_CONTENT | EVENTS => format!("/_box/{}/*", self.authority),
             _ => format!("/_box/{}/2.0/zip_downloads/*/content", self.authority),
@@ -65,7 +62,7 @@ impl Destination<'_> {
 }
 
 /// What stands in the log for a path that may be a credential, before it is known whose.
-pub fn template(path: &str) -> Option<String> {
+pub(crate) fn template(path: &str) -> Option<String> {
     if let Some(at) = path.find("/_box/") {
         let (app, named) = path.split_at(at);
         let host = named.split('/').nth(2).unwrap_or_default();
@@ -76,7 +73,7 @@ pub fn template(path: &str) -> Option<String> {
 }
 
 /// The route of a request that names one of Box's hosts itself.
-pub fn find_at<'p>(method: &Method, path: &'p str, named: &Named) -> Result<Route<'p>, Refusal> {
+pub(crate) fn find_at<'p>(method: &Method, path: &'p str, named: &Named) -> Result<Route<'p>, Refusal> {
     let posts = method == Method::POST;
     match named {
         Named::Login => match path {
@@ -94,7 +91,7 @@ pub fn find_at<'p>(method: &Method, path: &'p str, named: &Named) -> Result<Rout
 }
 
 /// What stands in the log for a path at a host that a request names itself, before it is known what it is.
-pub fn template_at(named: &Named, path: &str) -> Option<String> {
+pub(crate) fn template_at(named: &Named, path: &str) -> Option<String> {
     match named {
         Named::Host(host) if !host.api && !host.upload => Some(format!("/_box/{}/*", host.authority)),
         _ => template(path),
@@ -102,7 +99,7 @@ pub fn template_at(named: &Named, path: &str) -> Option<String> {
 }
 
 /// Finds the route. `path` is what is left of the request's below the app's own, checked by [`crate::http::target`].
-pub fn find<'p>(method: &Method, path: &'p str, hosts: &BoxHosts) -> Result<Route<'p>, Refusal> {
+pub(crate) fn find<'p>(method: &Method, path: &'p str, hosts: &BoxHosts) -> Result<Route<'p>, Refusal> {
     if let Some(rest) = path.strip_prefix("/oauth2").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
         return match (rest, method == Method::POST) {
             ("/token", true) => Ok(Route::PlaceholderToken),

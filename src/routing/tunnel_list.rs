@@ -7,7 +7,7 @@ use crate::http::host::{self, Host};
 use crate::net::networks::unmapped;
 
 /// What an entry looks like, for messages.
-pub const AN_ENTRY: &str = "\"host:443\", \"*.example.com:443\" or \"10.1.2.3:443\"";
+pub(crate) const AN_ENTRY: &str = "\"host:443\", \"*.example.com:443\" or \"10.1.2.3:443\"";
 
 /// Hosts with their ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,7 +22,6 @@ pub struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
-    /// In lower case.
     Name(Box<str>),
     /// Any name below this one, which is in lower case.
     Below(Box<str>),
@@ -119,12 +118,10 @@ impl fmt::Display for Entry {
 }
 
 impl TunnelList {
-    /// Of these entries.
     pub fn new(entries: Vec<Entry>) -> Self {
         Self(entries)
     }
 
-    /// The entries.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.0.iter()
     }

@@ -2,7 +2,7 @@
 //! that renew tokens. Why: `docs/decisions/runtime-for-each-worker.md`.
 
 pub mod shutdown; // how far stopping has come
-pub mod signals; // what tells it to stop
+pub(crate) mod signals; // what tells it to stop
 
 use std::io;
 

@@ -26,7 +26,6 @@ const MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);
 /// all the same.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// What serves.
 pub(super) struct Running {
     overview: Arc<Overview>,
     workers: Arc<Vec<WorkerThread>>,

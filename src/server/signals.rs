@@ -21,7 +21,7 @@ const LAST: Duration = Duration::from_millis(700);
 ///
 /// # Errors
 /// The thread cannot be started.
-pub fn listen(tls: Option<Arc<Tls>>) -> io::Result<watch::Receiver<Stop>> {
+pub(crate) fn listen(tls: Option<Arc<Tls>>) -> io::Result<watch::Receiver<Stop>> {
     let (sender, receiver) = watch::channel(Stop::No);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before this returns, so that no signal ends the process by the system's own rule.

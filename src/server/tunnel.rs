@@ -106,7 +106,6 @@ pub(super) enum Served {
     Ended,
     /// To the end of its handshake: what comes now is HTTP for one of Box's hosts.
     Inside {
-        /// The connection inside.
         socket: Box<TlsStream<Rewound>>,
         /// Its caller, who is inside of a tunnel.
         caller: Caller,

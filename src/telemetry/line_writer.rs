@@ -58,7 +58,7 @@ struct Counts {
 ///
 /// # Errors
 /// No descriptor is left.
-pub fn unbuffered(stream: impl AsFd) -> io::Result<File> {
+pub(crate) fn unbuffered(stream: impl AsFd) -> io::Result<File> {
     stream.as_fd().try_clone_to_owned().map(File::from)
 }
 

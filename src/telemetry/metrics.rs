@@ -18,7 +18,7 @@ const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 
 /// Who made an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AnsweredBy {
+pub(crate) enum AnsweredBy {
     /// Box.
     Box,
     /// The gateway itself.
@@ -26,8 +26,7 @@ pub enum AnsweredBy {
 }
 
 impl AnsweredBy {
-    /// The label.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Box => "box",
             Self::Gateway => "gateway",
@@ -37,7 +36,7 @@ impl AnsweredBy {
 
 /// The labels of a request. `app`: its index in the configuration; `None` before one was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Labels {
+pub(crate) struct Labels {
     app: Option<u16>,
     method: u8,
     status: u16,
@@ -46,7 +45,7 @@ pub struct Labels {
 
 impl Labels {
     /// Labels of a request that was answered so; status 499 stands for a caller that left before.
-    pub fn new(app: Option<usize>, method: &Method, status: u16, answered_by: AnsweredBy) -> Self {
+    pub(crate) fn new(app: Option<usize>, method: &Method, status: u16, answered_by: AnsweredBy) -> Self {
         let known = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
         Self { app: app.and_then(|app| u16::try_from(app).ok()), method: known as u8, status, answered_by }
     }
@@ -68,7 +67,7 @@ fn add(counter: &AtomicU64, by: u64) {
 }
 
 /// One worker's counters.
-pub struct Tally {
+pub(crate) struct Tally {
     shared: Arc<Shared>,
     known: RefCell<HashMap<Labels, Arc<Series>>>,
 }
@@ -83,7 +82,7 @@ struct Shared {
 
 impl Tally {
     /// A request has ended. `upstream`: how long Box took to its head, where it was asked.
-    pub fn request(&self, labels: Labels, total: Duration, upstream: Option<Duration>) {
+    pub(crate) fn request(&self, labels: Labels, total: Duration, upstream: Option<Duration>) {
         let mut known = self.known.borrow_mut();
         let series = known.entry(labels).or_insert_with(|| {
             let series = Arc::new(Series::default());
@@ -105,19 +104,19 @@ impl Tally {
     }
 
     /// A request was sent to Box again.
-    pub fn retried(&self) {
+    pub(crate) fn retried(&self) {
         self.shared.retries.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Header fields of a caller did not pass to Box.
-    pub fn fields_dropped(&self, count: u64) {
+    pub(crate) fn fields_dropped(&self, count: u64) {
         if count > 0 {
             self.shared.dropped_fields.fetch_add(count, Ordering::Relaxed);
         }
     }
 
     /// A caller's connection; dropping what is returned ends it.
-    pub fn connection(&self) -> OpenConnection {
+    pub(crate) fn connection(&self) -> OpenConnection {
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         OpenConnection(self.shared.clone())
     }
@@ -129,7 +128,7 @@ fn bucket(buckets: &[AtomicU64; BOUNDS.len()], value: Duration) -> Option<&Atomi
 }
 
 /// Counts as an open connection while it lives.
-pub struct OpenConnection(Arc<Shared>);
+pub(crate) struct OpenConnection(Arc<Shared>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
@@ -138,8 +137,7 @@ impl Drop for OpenConnection {
 }
 
 /// What an identity's gauges say.
-pub struct IdentityState<'a> {
-    /// The label.
+pub(crate) struct IdentityState<'a> {
     pub name: &'a str,
     /// Of the current token.
     pub expires_in: Option<Duration>,
@@ -149,7 +147,7 @@ pub struct IdentityState<'a> {
 
 /// Lines that were not written.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct LinesLost {
+pub(crate) struct LinesLost {
     /// Of requests, on standard output.
     pub access: u64,
     /// For operators, on standard error.
@@ -158,20 +156,20 @@ pub struct LinesLost {
 
 /// All workers' counters.
 #[derive(Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     workers: Vec<Arc<Shared>>,
 }
 
 impl Metrics {
     /// The counters of one more worker.
-    pub fn add_worker(&mut self) -> impl FnOnce() -> Tally + Send + use<> {
+    pub(crate) fn add_worker(&mut self) -> impl FnOnce() -> Tally + Send + use<> {
         let shared = Arc::new(Shared::default());
         self.workers.push(shared.clone());
         move || Tally { shared, known: RefCell::default() }
     }
 
     /// Open connections of callers.
-    pub fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         self.sum(|worker| &worker.connections)
     }
 
@@ -181,7 +179,7 @@ impl Metrics {
 
     /// The exposition (Prometheus text format 0.0.4). `apps`: their names by index.
     /// `reloads`: how often files were taken over on SIGHUP, and refused.
-    pub fn render(
+    pub(crate) fn render(
         &self,
         apps: &[String],
         identities: &[IdentityState<'_>],
@@ -296,31 +294,29 @@ impl Histogram {
 }
 
 /// The exposition as it grows. Writing to a `String` cannot fail.
-pub struct Text(String);
+pub(crate) struct Text(String);
 
 impl Text {
-    /// What was written.
-    pub fn into_string(self) -> String {
+    pub(crate) fn into_string(self) -> String {
         self.0
     }
 
-    /// Introduces a metric.
-    pub fn head(&mut self, name: &str, kind: &str, help: &str) {
+    pub(crate) fn head(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP boxgate_{name} {help}\n# TYPE boxgate_{name} {kind}");
     }
 
     /// One value. Label values come from the configuration, which allows nothing that would need escaping.
-    pub fn line(&mut self, name: &str, labels: &str, value: f64) {
+    pub(crate) fn line(&mut self, name: &str, labels: &str, value: f64) {
         let _ = writeln!(self.0, "boxgate_{name}{{{labels}}} {value}");
     }
 
     /// One value without labels.
-    pub fn plain(&mut self, name: &str, value: f64) {
+    pub(crate) fn plain(&mut self, name: &str, value: f64) {
         let _ = writeln!(self.0, "boxgate_{name} {value}");
     }
 
     /// A metric of one value without labels.
-    pub fn simple(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+    pub(crate) fn simple(&mut self, name: &str, kind: &str, help: &str, value: u64) {
         self.head(name, kind, help);
         self.plain(name, value as f64);
     }
@@ -350,10 +346,10 @@ impl Text {
 }
 
 /// Of a caller that left before an answer (nginx's number).
-pub const CALLER_LEFT: u16 = 499;
+pub(crate) const CALLER_LEFT: u16 = 499;
 
 /// A status as the labels hold it.
-pub fn status(status: Option<StatusCode>) -> u16 {
+pub(crate) fn status(status: Option<StatusCode>) -> u16 {
     status.map_or(CALLER_LEFT, |status| status.as_u16())
 }
 

@@ -1,6 +1,6 @@
 //! What the process tells of itself.
 
 pub mod access_log; // one line for each request
-pub mod line_writer; // lines on standard output and standard error
+pub(crate) mod line_writer; // lines on standard output and standard error
 pub mod log; // messages
-pub mod metrics; // counts
+pub(crate) mod metrics; // counts

@@ -34,14 +34,14 @@ use crate::net::unsent;
 
 /// TCP to anywhere but to this process itself.
 #[derive(Clone)]
-pub struct OutwardTcp {
+pub(crate) struct OutwardTcp {
     tcp: HttpConnector,
     own: OwnListeners,
 }
 
 impl OutwardTcp {
     /// `own`: where this process listens.
-    pub fn new(own: OwnListeners, timeout: Duration) -> Self {
+    pub(crate) fn new(own: OwnListeners, timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -86,7 +86,7 @@ impl Service<Uri> for OutwardTcp {
 }
 
 /// Whether something failed since it would have led to a listener of this process.
-pub fn is_loop(error: &(dyn Error + 'static)) -> bool {
+pub(crate) fn is_loop(error: &(dyn Error + 'static)) -> bool {
     error.is::<LeadsHere>() || error.source().is_some_and(is_loop)
 }
 
@@ -104,7 +104,7 @@ pub struct Settings {
 }
 
 /// Opens connections to Box.
-pub struct Connector {
+pub(crate) struct Connector {
     tcp: OutwardTcp,
     proxies: Matcher,
     tls: TlsConnector,
@@ -116,7 +116,7 @@ pub struct Connector {
 
 /// Why there is no connection.
 #[derive(Debug, Clone)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// Name, TCP, proxy or TLS failed; the words name the authority and the cause.
     Unreachable(String),
     /// Box does not speak the one version that was offered.
@@ -128,14 +128,14 @@ pub enum ConnectError {
 }
 
 /// A connection on which TLS is established.
-pub type Connection = TlsStream<BufReader<TcpStream>>;
+pub(crate) type Connection = TlsStream<BufReader<TcpStream>>;
 
 /// rustls asks the kernel for 4 KiB at a time, a quarter of a record; this asks for several records at once.
 const READ_AHEAD: usize = 64 * 1024;
 
 impl Connector {
     /// `room`: for all connections of the process. `own`: where it listens.
-    pub fn new(trust: &Trust, settings: Settings, room: UpstreamRoom, own: OwnListeners) -> Self {
+    pub(crate) fn new(trust: &Trust, settings: Settings, room: UpstreamRoom, own: OwnListeners) -> Self {
         let (proxies, timeout) = (proxy_matcher(&settings.proxy), settings.connect_timeout);
         let tcp = OutwardTcp::new(own, timeout);
         let tls_http1 = TlsConnector::from(Arc::new(trust.client_config(&[b"http/1.1"])));
@@ -151,7 +151,7 @@ impl Connector {
     ///
     /// # Errors
     /// There is none within the time for connecting.
-    pub async fn connect(
+    pub(crate) async fn connect(
         &self,
         authority: &Authority,
         server_name: &ServerName<'static>,
@@ -191,12 +191,12 @@ impl Connector {
     }
 
     /// How long Box may take nothing of what is sent to it.
-    pub fn write_timeout(&self) -> Duration {
+    pub(crate) fn write_timeout(&self) -> Duration {
         self.write_timeout
     }
 
     /// Whether somebody waits for the descriptor of a connection.
-    pub fn is_room_wanted(&self) -> bool {
+    pub(crate) fn is_room_wanted(&self) -> bool {
         self.room.is_wanted()
     }
 

@@ -60,7 +60,7 @@ const READY: Duration = Duration::from_millis(200);
 const MOST_CONNECTIONS: usize = 64;
 
 /// One authority of Box and this worker's connections to it.
-pub struct HostPool {
+pub(crate) struct HostPool {
     authority: Authority,
     host: HeaderValue,
     server_name: ServerName<'static>,
@@ -92,7 +92,7 @@ struct Http2 {
 
 /// Which version of HTTP a request is to be sent with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// The one that Box chooses, HTTP/2 where it speaks it.
     Any,
     /// HTTP/1.1, unless Box does not speak it.
@@ -101,10 +101,9 @@ pub enum Protocol {
 
 /// Why a request got no response head.
 #[derive(Debug, Clone)]
-pub struct SendError {
+pub(crate) struct SendError {
     /// Not a byte of the request can have been processed: sending it again is always safe.
     pub unsent: bool,
-    /// What failed.
     pub fault: SendFault,
     /// For the log.
     pub cause: String,
@@ -112,7 +111,7 @@ pub struct SendError {
 
 /// What failed between the gateway and Box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendFault {
+pub(crate) enum SendFault {
     /// No connection could be established.
     Unreachable,
     /// The limit of open files has no room for another connection.
@@ -124,7 +123,7 @@ pub enum SendFault {
 }
 
 /// Keeps a connection counted while an answer is read; give it back with [`Lease::done`] at its end.
-pub struct Lease(Leased);
+pub(crate) struct Lease(Leased);
 
 enum Leased {
     Http1 {
@@ -146,7 +145,7 @@ impl Drop for StreamSlot {
 
 impl Lease {
     /// The answer was read to its end: the connection may carry the next request.
-    pub fn done(self) {
+    pub(crate) fn done(self) {
         // A descriptor that somebody waits for is free sooner than this connection would be needed.
         if let Leased::Http1 { origin, sender } = self.0
             && !sender.is_closed()
@@ -157,7 +156,7 @@ impl Lease {
     }
 
     /// Nobody wants the answer's body.
-    pub fn done_after(self, mut body: IncomingBody) {
+    pub(crate) fn done_after(self, mut body: IncomingBody) {
         if body.is_end_stream() {
             return self.done();
         }
@@ -181,7 +180,7 @@ impl Lease {
 }
 
 /// This worker's way to Box.
-pub struct Upstream {
+pub(crate) struct Upstream {
     connector: Rc<Connector>,
     idle_timeout: Duration,
     /// Of the configured authorities.
@@ -192,7 +191,7 @@ pub struct Upstream {
 
 impl Upstream {
     /// A pool for these authorities, each once.
-    pub fn new<'a>(
+    pub(crate) fn new<'a>(
         connector: Connector,
         idle_timeout: Duration,
         authorities: impl Iterator<Item = &'a Authority>,
@@ -208,7 +207,7 @@ impl Upstream {
     }
 
     /// The pool of an authority that is known to be Box's. `None`: it is no host name.
-    pub fn origin(&self, authority: &Authority) -> Option<Rc<HostPool>> {
+    pub(crate) fn origin(&self, authority: &Authority) -> Option<Rc<HostPool>> {
         let is = |origin: &&Rc<HostPool>| origin.authority == *authority;
         if let Some(origin) = self.origins.iter().find(is) {
             return Some(origin.clone());
@@ -226,7 +225,7 @@ impl Upstream {
     }
 
     /// Sends a request whose URI is path and query alone.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         origin: &Rc<HostPool>,
         mut request: Request<Attempt>,
@@ -326,7 +325,7 @@ impl Upstream {
     }
 
     /// Closes what was unused for too long. Call it from time to time.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let now = Instant::now();
         let fresh = |since: Instant| now.duration_since(since) < self.idle_timeout;
         let is_room_wanted = self.connector.is_room_wanted();
@@ -431,7 +430,7 @@ type Sent = Result<(Response<IncomingBody>, Lease), Request<Attempt>>;
 
 impl HostPool {
     /// Host and, if not 443, port.
-    pub fn authority(&self) -> &Authority {
+    pub(crate) fn authority(&self) -> &Authority {
         &self.authority
     }
 
@@ -576,7 +575,7 @@ fn never_processed(error: &hyper::Error) -> bool {
 
 /// Spawns on the worker's own thread.
 #[derive(Debug, Clone, Copy)]
-pub struct LocalExecutor;
+pub(crate) struct LocalExecutor;
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {

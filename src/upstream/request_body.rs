@@ -29,7 +29,7 @@ const BUFFERED_BYTES: usize = 400 * 1024;
 
 /// What the rest of the request path sees of a body under way.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Bytes taken from the caller.
     bytes: Cell<u64>,
     /// When the last of them came.
@@ -50,32 +50,32 @@ pub struct Progress {
 
 impl Progress {
     /// Bytes taken from the caller so far.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes.get()
     }
 
     /// The last time that something moved.
-    pub fn moved(&self) -> Instant {
+    pub(crate) fn moved(&self) -> Instant {
         self.moved.get()
     }
 
     /// Whether the whole body was taken.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.complete.get()
     }
 
     /// Returns once the whole body was taken; never, if it was when this was called.
-    pub async fn completed(&self) {
+    pub(crate) async fn completed(&self) {
         self.completed.notified().await;
     }
 
     /// Whether the caller broke it off, or sent what is no body.
-    pub fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.broken.get()
     }
 
     /// Whether it is the caller that is waited for.
-    pub fn is_starved(&self) -> bool {
+    pub(crate) fn is_starved(&self) -> bool {
         self.starved.get()
     }
 
@@ -110,11 +110,11 @@ impl std::fmt::Debug for Sleeper {
 
 /// Lets a body be sent for as long as its request is under way. When it is dropped, what is still being sent ends with
 /// an error: a caller that never ends its body cannot keep a connection to Box after the answer.
-pub struct KeepSending(Rc<Progress>);
+pub(crate) struct KeepSending(Rc<Progress>);
 
 impl KeepSending {
     /// What is seen of the body.
-    pub fn progress(&self) -> &Progress {
+    pub(crate) fn progress(&self) -> &Progress {
         &self.0
     }
 }
@@ -129,7 +129,7 @@ impl Drop for KeepSending {
 }
 
 /// A caller's request body, to be sent one or more times.
-pub struct Upload {
+pub(crate) struct Upload {
     source: Option<Rc<RefCell<Source>>>,
     progress: Option<Rc<Progress>>,
     invitation: Option<Arc<Invitation>>,
@@ -151,7 +151,7 @@ struct Source {
 
 impl Upload {
     /// `keep`: bytes that are kept to be sent again. `expects`: the caller waits for an invitation.
-    pub fn new(incoming: IncomingBody, keep: usize, expects: bool) -> Self {
+    pub(crate) fn new(incoming: IncomingBody, keep: usize, expects: bool) -> Self {
         // Of a length of 0 hyper does not ask for the end.
         if incoming.is_end_stream() || incoming.size_hint().exact() == Some(0) {
             return Self::none();
@@ -183,35 +183,34 @@ impl Upload {
         }
     }
 
-    /// No body.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { source: None, progress: None, invitation: None }
     }
 
     /// `None` where the request has no body.
-    pub fn progress(&self) -> Option<&Rc<Progress>> {
+    pub(crate) fn progress(&self) -> Option<&Rc<Progress>> {
         self.progress.as_ref()
     }
 
     /// Whether there may turn out to be no body: a GET or HEAD rarely has one, and none is announced by a length.
-    pub fn may_be_empty(&self, method: &Method) -> bool {
+    pub(crate) fn may_be_empty(&self, method: &Method) -> bool {
         let is_read = method == Method::GET || method == Method::HEAD;
         let is_open = |source: &Rc<RefCell<Source>>| source.borrow().incoming.size_hint().exact().is_none();
         is_read && self.invitation.is_none() && self.source.as_ref().is_some_and(is_open)
     }
 
     /// Keeps the body being sent; `None` where the request has none. Drop it when the request is over.
-    pub fn keep_sending(&self) -> Option<KeepSending> {
+    pub(crate) fn keep_sending(&self) -> Option<KeepSending> {
         self.progress.clone().map(KeepSending)
     }
 
     /// Why the caller's body broke off, where it did and that was read.
-    pub fn broken(&self) -> Option<BrokenBody> {
+    pub(crate) fn broken(&self) -> Option<BrokenBody> {
         self.source.as_ref().and_then(|source| source.borrow().incoming.broken().cloned())
     }
 
     /// Returns once the first bytes of the body are there, or its end, or its fault: whether there is a body at all.
-    pub async fn has_content(&self) -> bool {
+    pub(crate) async fn has_content(&self) -> bool {
         let Some(source) = &self.source else { return false };
         std::future::poll_fn(|cx| {
             let mut source = source.borrow_mut();
@@ -221,14 +220,14 @@ impl Upload {
     }
 
     /// The gate that Box's interim answer opens; `None` where the caller expects none.
-    pub fn invitation(&self) -> Option<&Arc<Invitation>> {
+    pub(crate) fn invitation(&self) -> Option<&Arc<Invitation>> {
         self.invitation.as_ref()
     }
 
     /// Returns when the caller has gone, or sent what is no body. hyper does not see the end of a connection whose request body nobody polls,
     /// so some of the body is read ahead while the request waits, up to what is kept anyway. Where that invites the
     /// body, it is done after the time for which Box may be silent.
-    pub async fn broke_off(&self) -> BrokenBody {
+    pub(crate) async fn broke_off(&self) -> BrokenBody {
         // hyper sees the end where there is no body.
         let Some(source) = &self.source else { return std::future::pending().await };
         if let Some(invitation) = &self.invitation {
@@ -248,7 +247,7 @@ impl Upload {
     }
 
     /// Whether everything taken from the caller so far is still at hand.
-    pub fn can_be_sent(&self) -> bool {
+    pub(crate) fn can_be_sent(&self) -> bool {
         match &self.source {
             None => true,
             Some(source) => {
@@ -259,7 +258,7 @@ impl Upload {
     }
 
     /// The body from its beginning; earlier attempts end with an error. Check [`Upload::can_be_sent`] first.
-    pub fn attempt(&self) -> Attempt {
+    pub(crate) fn attempt(&self) -> Attempt {
         let taken = Rc::default();
         let Some(source) = &self.source else { return Attempt { sending: None, taken, is_http2: false } };
         let number = {
@@ -280,14 +279,14 @@ impl Upload {
 
 /// Box's `100 Continue`, or its stand-in.
 #[derive(Debug, Default)]
-pub struct Invitation {
+pub(crate) struct Invitation {
     open: AtomicBool,
     opened: Notify,
 }
 
 impl Invitation {
     /// Lets the body be polled, and thereby the caller be invited.
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.open.store(true, Ordering::Release);
         self.opened.notify_one();
     }
@@ -314,7 +313,7 @@ impl Gate {
 }
 
 /// One sending of a body.
-pub struct Attempt {
+pub(crate) struct Attempt {
     sending: Option<Sending>,
     taken: Rc<Cell<bool>>,
     is_http2: bool,
@@ -333,7 +332,7 @@ struct Sending {
 
 /// Why a body broke off.
 #[derive(Debug)]
-pub enum UploadError {
+pub(crate) enum UploadError {
     /// The caller broke off, or sent what is not HTTP.
     Caller(BrokenBody),
     /// A later attempt has taken over.
@@ -358,17 +357,17 @@ impl Attempt {
     /// Set once a connection has taken the request and will write it. hyper asks for the body's end when it takes the
     /// head. Over HTTP/2 the head is written whatever the body does. Over HTTP/1.1 nothing is before the body has no more
     /// for the moment, or much of it has come; where it breaks off before, nothing is written at all.
-    pub fn taken(&self) -> &Rc<Cell<bool>> {
+    pub(crate) fn taken(&self) -> &Rc<Cell<bool>> {
         &self.taken
     }
 
     /// It goes over HTTP/2, or does not.
-    pub fn over_http2(&mut self, is_http2: bool) {
+    pub(crate) fn over_http2(&mut self, is_http2: bool) {
         self.is_http2 = is_http2;
     }
 
     /// Whether there is a body whose length is not known.
-    pub fn is_of_unknown_length(&self) -> bool {
+    pub(crate) fn is_of_unknown_length(&self) -> bool {
         self.sending.is_some() && !self.is_at_end() && self.size_hint().exact().is_none()
     }
 

@@ -175,7 +175,7 @@ fn the_map_has_the_order_of_the_layers() {
     let map = fs::read_to_string(src().join("lib.rs")).unwrap();
     let modules: Vec<&str> = map
         .lines()
-        .filter_map(|line| line.strip_prefix("pub mod ")?.split(';').next())
+        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.split(';').next())
         .filter(|module| LAYERS.contains(module))
         .collect();
     assert_eq!(modules, LAYERS);

@@ -127,7 +127,6 @@ pub(super) fn size(
     parsed(entry, values::A_SIZE, within, notes).unwrap_or(default)
 }
 
-/// An integer.
 pub(super) fn integer<T: Copy + PartialOrd + TryFrom<u64> + fmt::Display>(
     entry: Option<&Entry<'_>>,
     range: RangeInclusive<T>,

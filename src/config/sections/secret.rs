@@ -16,7 +16,6 @@ use crate::net::secret::Secret;
 pub(super) struct Surroundings<'a> {
     /// Relative paths of files start here.
     pub(super) folder: &'a Path,
-    /// Environment variables.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
 }
 

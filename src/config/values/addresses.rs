@@ -81,7 +81,6 @@ pub(in crate::config) fn location(text: &str) -> Result<Authority, String> {
     authority(rest).ok_or_else(|| format!("{text:?}: {rest:?} is not a host; allowed: {AN_ORIGIN}"))
 }
 
-/// The token endpoint.
 pub(in crate::config) fn token_url(text: &str) -> Result<String, String> {
     let rest = after_https(text, A_TOKEN_URL)?;
     let bad = |why: &str| format!("{text:?}: {why}; allowed: {A_TOKEN_URL}");

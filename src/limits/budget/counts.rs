@@ -70,7 +70,6 @@ pub(super) struct Alone(Mutex<Telling>);
 
 #[derive(Debug, Default)]
 struct Telling {
-    /// In no batch.
     waiting: u64,
     batch: Option<Batch>,
     /// A question under way has the batch.
@@ -126,7 +125,6 @@ impl Told {
         Self { alone, batch }
     }
 
-    /// What is told.
     pub(super) fn batch(&self) -> Option<Batch> {
         self.batch
     }

@@ -45,7 +45,6 @@ impl Key {
         }
     }
 
-    /// From the name.
     pub(super) fn named(name: &str) -> Option<Self> {
         [Self::Identity, Self::App, Self::Global].into_iter().find(|key| key.as_str() == name)
     }

@@ -1,8 +1,8 @@
 //! How often in a day or a month?
 
 pub mod definition; // what a budget is
-pub mod period; // days and months
+pub(crate) mod period; // days and months
 pub mod counts; // calls of Box, in memory
 pub mod spending; // what is left
-pub mod store; // on the disk
-pub mod writer; // from memory to the disk
+pub(crate) mod store; // on the disk
+pub(crate) mod writer; // from memory to the disk

@@ -15,7 +15,6 @@ const DAY: i64 = 24 * 60 * 60;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
     period: Period,
-    /// Its first day.
     first: Date,
 }
 
@@ -41,12 +40,10 @@ impl Period {
 }
 
 impl Span {
-    /// Day or month.
     pub fn period(self) -> Period {
         self.period
     }
 
-    /// Its first moment.
     pub fn begins(self) -> Timestamp {
         midnight(self.first)
     }
@@ -111,7 +108,7 @@ impl fmt::Display for Span {
 }
 
 /// A time in jiff's terms; one beyond its calendar is at the calendar's end.
-pub fn timestamp(time: SystemTime) -> Timestamp {
+pub(crate) fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or(if time < SystemTime::UNIX_EPOCH {
         Timestamp::UNIX_EPOCH
     } else {

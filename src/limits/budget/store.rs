@@ -33,7 +33,7 @@ const FORMAT: i64 = 1;
 const CACHE: usize = 1024 * 1024;
 
 /// The file, locked.
-pub struct Store {
+pub(crate) struct Store {
     folder: PathBuf,
     /// `None` after a write that failed: redb wants to be opened again then.
     database: Option<Database>,
@@ -48,7 +48,7 @@ pub struct Store {
 
 /// Why there is no file to count in.
 #[derive(Debug)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     /// Another process has it.
     InUse(PathBuf),
     /// A later version of boxgate wrote it.
@@ -95,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// The file is in use, from a later version, or the folder cannot be written.
-    pub fn open(folder: &Path, now: Timestamp) -> Result<Self, OpenError> {
+    pub(crate) fn open(folder: &Path, now: Timestamp) -> Result<Self, OpenError> {
         let unusable = |path: &Path, why: io::Error| OpenError::Unusable(path.to_owned(), why.to_string());
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|why| unusable(folder, why))?;
         let lock_path = folder.join("budgets.lock");
@@ -120,17 +120,17 @@ impl Store {
     }
 
     /// What the file has.
-    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
         self.stored.iter().map(|(at, count)| (at.clone(), *count))
     }
 
     /// When counting began.
-    pub fn since(&self) -> Timestamp {
+    pub(crate) fn since(&self) -> Timestamp {
         self.since
     }
 
     /// Files found corrupt, since the start.
-    pub fn set_aside(&self) -> u64 {
+    pub(crate) fn set_aside(&self) -> u64 {
         self.set_aside
     }
 
@@ -139,7 +139,7 @@ impl Store {
     ///
     /// # Errors
     /// In words, for the log. The next write tries anew.
-    pub fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<(), String> {
+    pub(crate) fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<(), String> {
         if self.database.is_none() {
             self.reopen(now).map_err(|why| why.to_string())?;
         }

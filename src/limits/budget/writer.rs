@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_millis(900);
 const LAST: Duration = Duration::from_secs(5);
 
 /// The thread. Dropping it writes once more, and waits for that, but no longer than [`LAST`].
-pub struct CountsWriter {
+pub(crate) struct CountsWriter {
     stop: Option<Sender<()>>,
     /// Its other half is dropped at the thread's end.
     ended: Receiver<()>,
@@ -35,7 +35,7 @@ pub struct CountsWriter {
 ///
 /// # Errors
 /// A budget is configured, and the file cannot be had; in words for operators.
-pub fn start(
+pub(crate) fn start(
     folder: &Path,
     needed: bool,
     clock: Clock,
@@ -71,7 +71,7 @@ pub fn start(
 
 impl CountsWriter {
     /// Writes once more, and returns when that is safe on the disk, or the disk hangs. After the workers have ended.
-    pub fn stop(self) {}
+    pub(crate) fn stop(self) {}
 }
 
 impl Drop for CountsWriter {

@@ -17,22 +17,24 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A limit that Box publishes.
 #[derive(Debug, Clone)]
-pub struct Published {
+pub(crate) struct Published {
     /// How it is kept to.
     pub limit: Limit,
     /// At most so many calls …
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold the limit against it"))]
     pub calls: u32,
     /// … in each window of this length.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold the limit against it"))]
     pub window: Duration,
 }
 
 /// All of them; a request may wait so long for its turn.
-pub fn limits(wait: Duration) -> Vec<Limit> {
+pub(crate) fn limits(wait: Duration) -> Vec<Limit> {
     published(wait).into_iter().map(|published| published.limit).collect()
 }
 
 /// All of them, with the figures that Box publishes.
-pub fn published(wait: Duration) -> Vec<Published> {
+pub(crate) fn published(wait: Duration) -> Vec<Published> {
     let sent = ["POST /2.0/sign_requests", "POST /2.0/sign_requests/*/resend"];
     let of = |name, key, on, calls, window, burst| publish(name, key, on, (calls, window), burst, wait);
     vec![

@@ -17,9 +17,9 @@ use super::limit::Limit;
 use super::matcher::{Counted, Keys, LimitMatcher};
 
 /// A limit keeps so many live counts.
-pub const KEYS_MAX: usize = 65_536;
+pub(crate) const KEYS_MAX: usize = 65_536;
 /// No request waits longer: Box's SDKs end a call that has no answer after 60 s, and Box takes its time too.
-pub const WAIT_MAX: Duration = Duration::from_secs(30);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Each limit's dead counts are looked for once in this time.
 const SWEEP: u64 = 10_000_000_000;
 /// A full limit looks for dead counts not more often than this.
@@ -27,38 +27,28 @@ const SWEEP_FULL: u64 = 1_000_000_000;
 
 /// A request that passed all its limits and is charged to each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Passed {
+pub(crate) struct Passed {
     /// The limits that would have refused it if they were enforced.
     pub shadow: Vec<Shadow>,
 }
 
 /// A limit that is not enforced and would have refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shadow {
+pub(crate) struct Shadow {
     /// Its index in [`LimitMatcher`].
     pub rule: u32,
-    /// Its name.
     pub limit: Arc<str>,
 }
 
 /// A request that is refused and charged to no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// The index in [`LimitMatcher`] of the limit that said no.
     pub rule: u32,
     /// How it stands with that limit.
     pub standing: RateLimitHeaders,
     /// When all limits let a request pass that comes alone, whoever queues now served first.
     pub retry_after: Duration,
-}
-
-/// What the limits say of one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It passed and is charged.
-    Pass(Passed),
-    /// It is refused and charged to none.
-    Refused(Refused),
 }
 
 /// What one limit would say, before anything is charged.
@@ -79,7 +69,7 @@ impl Staged {
 
 /// The counts of all limits. Kept behind one lock by its owner.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     counters: Vec<Counter>,
     /// Of the request being looked at; kept for its capacity.
     staged: Vec<Staged>,
@@ -89,8 +79,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// No call made yet.
-    pub fn new(rules: &LimitMatcher) -> Self {
+    pub(crate) fn new(rules: &LimitMatcher) -> Self {
         Self::with_keys_max(rules, KEYS_MAX)
     }
 
@@ -102,17 +91,6 @@ impl Table {
             next_sweep: 0,
             swept: 0,
         }
-    }
-
-    /// Charges a request to all its limits, or to none.
-    pub fn check(&mut self, keys: &Keys, now: u64) -> Verdict {
-        self.stage(keys, now);
-        if self.passes() {
-            return Verdict::Pass(self.charge());
-        }
-        let left = self.staged().map(|staged| staged.left()).max().unwrap_or(0);
-        let first = self.staged().find(|staged| staged.left() > 0);
-        Verdict::Refused(self.refusal(first.map(|staged| staged.counted).unwrap_or_default(), left))
     }
 
     /// Asks every limit and charges none.

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 /// How it stands with one limit, as the `RateLimit` fields tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RateLimitHeaders {
-    /// The limit's name.
+pub(crate) struct RateLimitHeaders {
     pub limit: Arc<str>,
     /// So many calls may be made at once after a while of rest …
     pub quota: u32,
@@ -18,12 +17,12 @@ pub struct RateLimitHeaders {
 
 impl RateLimitHeaders {
     /// The value of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
-    pub fn policy(&self) -> String {
+    pub(crate) fn policy(&self) -> String {
         format!("{};q={};w={}", quoted(&self.limit), self.quota, whole_seconds(self.window))
     }
 
     /// The value of `RateLimit`.
-    pub fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         format!("{};r=0;t={}", quoted(&self.limit), whole_seconds(self.reset))
     }
 }
@@ -35,6 +34,6 @@ fn quoted(name: &str) -> String {
 }
 
 /// Rounded up, for header fields: whoever comes back then is not too early.
-pub fn whole_seconds(duration: Duration) -> u64 {
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

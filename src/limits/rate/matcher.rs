@@ -14,18 +14,13 @@ use crate::routing::operation_class::Class;
 
 /// What is asked, and by whom.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestKey<'a> {
-    /// What.
+pub(crate) struct RequestKey<'a> {
     pub operation: Operation<'a>,
-    /// Its class.
     pub class: Class,
     /// The client behind trusted proxies.
     pub client: IpAddr,
-    /// Who calls.
     pub app: AppId,
-    /// As whom.
     pub identity: IdentityId,
-    /// On whose behalf.
     pub user: User<'a>,
     /// A number for each client id.
     pub enterprise: usize,
@@ -35,7 +30,7 @@ pub struct RequestKey<'a> {
 
 /// On whose behalf Box is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum User<'a> {
+pub(crate) enum User<'a> {
     /// `As-User`, or the identity's `user_id`: one count, whichever identity asks.
     Id(&'a str),
     /// The service account that belongs to the client id.
@@ -44,7 +39,7 @@ pub enum User<'a> {
 
 /// The limits as they are configured and as Box publishes them. Unchanging: asked without a lock.
 #[derive(Debug)]
-pub struct LimitMatcher {
+pub(crate) struct LimitMatcher {
     rules: Vec<Rule>,
     hasher: RandomState,
 }
@@ -57,24 +52,23 @@ struct Rule {
 
 impl LimitMatcher {
     /// The configured ones come first: where several refuse, theirs is the name that an operator expects.
-    pub fn new(configured: Vec<Limit>, of_box: Vec<Limit>) -> Self {
+    pub(crate) fn new(configured: Vec<Limit>, of_box: Vec<Limit>) -> Self {
         let configured = configured.into_iter().map(|limit| Rule { limit, of_box: false });
         let rules = configured.chain(of_box.into_iter().map(|limit| Rule { limit, of_box: true }));
         Self { rules: rules.collect(), hasher: RandomState::new() }
     }
 
-    /// By its index.
-    pub fn get(&self, index: u32) -> Option<&Limit> {
+    pub(crate) fn get(&self, index: u32) -> Option<&Limit> {
         self.rules.get(index as usize).map(|rule| &rule.limit)
     }
 
     /// All of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Limit> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Limit> {
         self.rules.iter().map(|rule| &rule.limit)
     }
 
     /// What this request is counted under; empty where no limit is about it.
-    pub fn applying(&self, request_key: &RequestKey<'_>) -> Keys {
+    pub(crate) fn applying(&self, request_key: &RequestKey<'_>) -> Keys {
         let mut keys = Keys::default();
         let mut hashes: [Option<u64>; 6] = [None; 6];
         let operation = request_key.operation.in_any_spelling();
@@ -113,8 +107,7 @@ impl LimitMatcher {
 
 /// A limit by its index in [`LimitMatcher`], and what it counts under.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Counted {
-    /// The limit's index.
+pub(crate) struct Counted {
     pub rule: u32,
     /// The hash of what has a count of its own.
     pub key: u64,
@@ -122,15 +115,14 @@ pub struct Counted {
 
 /// What a request is counted under. Few limits apply to one request, so they mostly need no allocation.
 #[derive(Debug, Clone, Default)]
-pub struct Keys {
+pub(crate) struct Keys {
     first: [Counted; 8],
     len: usize,
     more: Vec<Counted>,
 }
 
 impl Keys {
-    /// Adds one.
-    pub fn push(&mut self, counted: Counted) {
+    pub(crate) fn push(&mut self, counted: Counted) {
         match self.first.get_mut(self.len) {
             Some(free) => {
                 *free = counted;
@@ -141,12 +133,12 @@ impl Keys {
     }
 
     /// Whether no limit applies.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// All of them, in the limits' order.
-    pub fn iter(&self) -> impl Iterator<Item = Counted> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Counted> {
         self.first.iter().take(self.len).chain(&self.more).copied()
     }
 }

@@ -19,11 +19,11 @@ use super::buckets::{Passed, Refused, Table, WAIT_MAX};
 use super::matcher::{Counted, Keys, LimitMatcher};
 
 /// At most so many requests wait for one limit, under all its keys.
-pub const QUEUED_MAX: usize = 1024;
+pub(crate) const QUEUED_MAX: usize = 1024;
 
 /// What becomes of a newcomer.
 #[derive(Debug)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// It passed and is charged.
     Passed(Passed),
     /// It is refused and charged to none.
@@ -34,7 +34,7 @@ pub enum Arrival {
 
 /// What becomes of one in line.
 #[derive(Debug)]
-pub enum Polled {
+pub(crate) enum Polled {
     /// It passed and is charged.
     Passed(Passed),
     /// It is refused and charged to none.
@@ -45,7 +45,7 @@ pub enum Polled {
 
 /// The counts and the lines of all limits. Kept behind one lock by its owner.
 #[derive(Debug)]
-pub struct WaitQueues {
+pub(crate) struct WaitQueues {
     table: Table,
     lines: HashMap<Counted, WaitQueue>,
     waiters: HashMap<u64, State>,
@@ -86,7 +86,7 @@ struct Waiter {
 
 impl WaitQueues {
     /// Nobody in line.
-    pub fn new(rules: &LimitMatcher) -> Self {
+    pub(crate) fn new(rules: &LimitMatcher) -> Self {
         Self {
             table: Table::new(rules),
             lines: HashMap::new(),
@@ -99,7 +99,7 @@ impl WaitQueues {
     }
 
     /// A request comes.
-    pub fn enqueue(&mut self, keys: Keys, app: usize, now: u64) -> Arrival {
+    pub(crate) fn enqueue(&mut self, keys: Keys, app: usize, now: u64) -> Arrival {
         let now = self.later(now);
         self.table.stage(&keys, now);
         let lined = !self.lines.is_empty() && keys.iter().any(|counted| self.lines.contains_key(&counted));
@@ -144,7 +144,7 @@ impl WaitQueues {
     }
 
     /// One in line looks whether it may go.
-    pub fn poll(&mut self, number: u64, now: u64) -> Polled {
+    pub(crate) fn poll(&mut self, number: u64, now: u64) -> Polled {
         let now = self.later(now);
         // Each round moves it to another line, for which there are few reasons.
         loop {
@@ -205,19 +205,19 @@ impl WaitQueues {
     }
 
     /// One in line goes away; the next one is woken.
-    pub fn leave(&mut self, number: u64) {
+    pub(crate) fn leave(&mut self, number: u64) {
         if self.remove(number, false).is_none() {
             self.waiters.remove(&number);
         }
     }
 
     /// Who has to look now: first in line, or refused.
-    pub fn woken(&mut self) -> impl Iterator<Item = u64> + '_ {
+    pub(crate) fn woken(&mut self) -> impl Iterator<Item = u64> + '_ {
         self.woken.drain(..)
     }
 
     /// How many are in line for each limit.
-    pub fn queued(&self) -> &[usize] {
+    pub(crate) fn queued(&self) -> &[usize] {
         &self.queued
     }
 

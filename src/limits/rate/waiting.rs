@@ -20,7 +20,7 @@ use crate::net::clock::Clock;
 
 /// All limits, and who waits for them.
 #[derive(Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     rules: LimitMatcher,
     clock: Clock,
     /// Times are counted from here.
@@ -43,7 +43,7 @@ struct Tally {
 
 /// A request that may go to Box, charged to all its limits.
 #[derive(Debug, Default)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     /// The limits that would have refused it if they were enforced: for the log. They are counted already.
     pub shadow: Vec<Shadow>,
     /// So long it stood in line.
@@ -52,10 +52,8 @@ pub struct Admitted {
 
 /// What one limit has done, for metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Figures {
-    /// The limit's name.
+pub(crate) struct Figures {
     pub limit: Arc<str>,
-    /// Requests refused.
     pub refused: u64,
     /// Requests that it would have refused if it were enforced.
     pub shadow: u64,
@@ -64,8 +62,7 @@ pub struct Figures {
 }
 
 impl Limits {
-    /// No call made yet.
-    pub fn new(rules: LimitMatcher, clock: Clock) -> Self {
+    pub(crate) fn new(rules: LimitMatcher, clock: Clock) -> Self {
         let state = State { desk: WaitQueues::new(&rules), waiting: HashMap::new() };
         let tallies = rules.iter().map(|_| Tally::default()).collect();
         let start = clock.mono();
@@ -73,7 +70,7 @@ impl Limits {
     }
 
     /// Charges a request to all its limits, waiting for its turn where it may; or to none.
-    pub async fn admit(&self, request_key: &RequestKey<'_>) -> Result<Admitted, Refused> {
+    pub(crate) async fn admit(&self, request_key: &RequestKey<'_>) -> Result<Admitted, Refused> {
         match self.enter(request_key) {
             Entered::Passed(admitted) => Ok(admitted),
             Entered::Refused(refused) => Err(refused),
@@ -82,7 +79,7 @@ impl Limits {
     }
 
     /// The same without the waiting.
-    pub fn enter(&self, request_key: &RequestKey<'_>) -> Entered<'_> {
+    pub(crate) fn enter(&self, request_key: &RequestKey<'_>) -> Entered<'_> {
         let keys = self.rules.applying(request_key);
         if keys.is_empty() {
             return Entered::Passed(Admitted::default());
@@ -96,7 +93,7 @@ impl Limits {
     }
 
     /// By limits, in their order.
-    pub fn figures(&self) -> Vec<Figures> {
+    pub(crate) fn figures(&self) -> Vec<Figures> {
         let state = self.lock();
         let queued = state.desk.queued();
         let of = |(limit, (tally, queued)): (&Limit, (&Tally, &usize))| Figures {
@@ -114,8 +111,7 @@ impl Limits {
         self.figures().iter().map(|figures| figures.queued).sum()
     }
 
-    /// The limits.
-    pub fn rules(&self) -> &LimitMatcher {
+    pub(crate) fn rules(&self) -> &LimitMatcher {
         &self.rules
     }
 
@@ -171,24 +167,21 @@ impl State {
 }
 
 /// What becomes of a request at once.
-pub enum Entered<'a> {
-    /// It may go.
+pub(crate) enum Entered<'a> {
     Passed(Admitted),
-    /// It may not.
     Refused(Refused),
     /// It stands in line.
     Waits(Turn<'a>),
 }
 
 /// A turn that is waited for; dropping it gives it up.
-pub struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     waiting: Waiting<'a>,
     arrived: u64,
 }
 
 impl Turn<'_> {
-    /// Waits for it.
-    pub async fn come(self) -> Result<Admitted, Refused> {
+    pub(crate) async fn come(self) -> Result<Admitted, Refused> {
         let limits = self.waiting.limits;
         let outcome = self.waiting.turn().await;
         let waited = Duration::from_nanos(limits.now().saturating_sub(self.arrived));

@@ -18,7 +18,7 @@ const DEEPEST: usize = 128;
 
 /// What matters of a value: of an object by key, of an array for each item, of a string itself.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     /// Tables of keys, searched in order.
     pub keys: &'static [&'static [(&'static str, &'static Node)]],
     /// Of an array.
@@ -29,7 +29,7 @@ pub struct Node {
 
 /// What is done to a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Edit {
+pub(crate) enum Edit {
     /// A URL that may be rewritten.
     Url,
     /// A secret that must not pass.

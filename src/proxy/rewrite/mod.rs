@@ -89,7 +89,7 @@ static REALTIME: Node = object(&[&[("entries", &SERVERS)]]);
 static SERVERS: Node = list(&INFO);
 
 /// What of this operation's answer matters; `None`: it is not looked into.
-pub fn rewrite_rules(operation: Operation<'_>) -> Option<&'static Node> {
+pub(crate) fn rewrite_rules(operation: Operation<'_>) -> Option<&'static Node> {
     // A token must not pass in any spelling that Box could take for the operation.
     let path = plain_path(operation.path);
     let mut segments = path.strip_prefix("/2.0/")?.split('/');
@@ -123,7 +123,7 @@ pub fn rewrite_rules(operation: Operation<'_>) -> Option<&'static Node> {
 
 /// How a caller reaches Box.
 #[derive(Debug, Clone, Copy)]
-pub enum Base<'a> {
+pub(crate) enum Base<'a> {
     /// Through URLs of the gateway.
     Gateway {
         /// Whether the caller came over TLS.
@@ -139,7 +139,7 @@ pub enum Base<'a> {
 
 impl Base<'_> {
     /// What stands before the host in a URL of Box that leads to the gateway; `None`: Box's own URLs do.
-    pub fn prefix(&self) -> Option<String> {
+    pub(crate) fn prefix(&self) -> Option<String> {
         match self {
             Self::Gateway { secure, authority, path } => {
                 let scheme = if *secure { "https" } else { "http" };
@@ -177,14 +177,14 @@ impl Urls {
 }
 
 /// A URL of one of Box's hosts as one on the gateway; `None`: it is none. `prefix`: of [`Base::prefix`].
-pub fn on_gateway(hosts: &BoxHosts, prefix: &str, url: &str) -> Option<String> {
+pub(crate) fn on_gateway(hosts: &BoxHosts, prefix: &str, url: &str) -> Option<String> {
     let (host, rest) = box_hosts::split(url)?;
     let host = box_hosts::find(hosts, host)?;
     Some(format!("{prefix}{}{rest}", host.authority))
 }
 
 /// Edits one answer.
-pub struct Rewriter {
+pub(crate) struct Rewriter {
     editor: Editor,
     gateway: LocalGateway,
     urls: Urls,
@@ -192,7 +192,7 @@ pub struct Rewriter {
 
 impl Rewriter {
     /// For an answer in which these rules apply.
-    pub fn new(rules: &'static Node, gateway: LocalGateway, base: Base<'_>) -> Self {
+    pub(crate) fn new(rules: &'static Node, gateway: LocalGateway, base: Base<'_>) -> Self {
         let urls = match base.prefix() {
             None => Urls::Secured,
             Some(prefix) if gateway.config.upstream.rewrite_urls => Urls::OnGateway(prefix),
@@ -226,7 +226,7 @@ impl Rewriter {
 }
 
 /// An answer that is looked into, as far as it has come.
-pub struct Looked {
+pub(crate) struct Looked {
     /// Edited pieces and trailers that wait.
     pub ahead: VecDeque<Frame<Bytes>>,
     /// The rest; `None` where everything is ahead.
@@ -235,7 +235,7 @@ pub struct Looked {
 
 impl Looked {
     /// The next frame.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         loop {
             if let Some(frame) = self.ahead.pop_front() {
                 return Poll::Ready(Some(Ok(frame)));
@@ -254,7 +254,7 @@ impl Looked {
     }
 
     /// Exact where everything is ahead.
-    pub fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         match self.rest {
             Some(_) => SizeHint::default(),
             None => {
@@ -269,7 +269,7 @@ impl Looked {
 ///
 /// # Errors
 /// Box broke off or stalled, or sent what cannot be looked into: a part, or an encoding that was not asked for.
-pub async fn look(
+pub(crate) async fn look(
     response: Response<IncomingBody>,
     lease: Lease,
     mut rewriter: Rewriter,
@@ -315,7 +315,7 @@ pub async fn look(
 }
 
 /// Whether an answer can hold what is looked for.
-pub fn is_json(status: StatusCode, headers: &HeaderMap) -> bool {
+pub(crate) fn is_json(status: StatusCode, headers: &HeaderMap) -> bool {
     let json = headers.get(CONTENT_TYPE).is_none_or(|media| {
         let media = media.as_bytes().trim_ascii_start().to_ascii_lowercase();
         let media = media.split(|byte| matches!(byte, b';' | b' ')).next().unwrap_or_default();
@@ -325,7 +325,7 @@ pub fn is_json(status: StatusCode, headers: &HeaderMap) -> bool {
 }
 
 /// Takes off what was true of Box's bytes alone (RFC 9110 §8.8.3: a weak validator may stand for both).
-pub fn no_longer_exact(headers: &mut HeaderMap) {
+pub(crate) fn no_longer_exact(headers: &mut HeaderMap) {
     for name in ["content-md5", "digest", "content-digest", "repr-digest"] {
         headers.remove(name);
     }

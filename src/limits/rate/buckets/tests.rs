@@ -44,6 +44,28 @@ fn client(text: &str) -> RequestKey<'static> {
     request_key(text.parse().unwrap())
 }
 
+/// What the limits say of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verdict {
+    /// It passed and is charged.
+    Pass(Passed),
+    /// It is refused and charged to none.
+    Refused(Refused),
+}
+
+impl Table {
+    /// Charges a request to all its limits, or to none.
+    fn check(&mut self, keys: &Keys, now: u64) -> Verdict {
+        self.stage(keys, now);
+        if self.passes() {
+            return Verdict::Pass(self.charge());
+        }
+        let left = self.staged().map(|staged| staged.left()).max().unwrap_or(0);
+        let first = self.staged().find(|staged| staged.left() > 0);
+        Verdict::Refused(self.refusal(first.map(|staged| staged.counted).unwrap_or_default(), left))
+    }
+}
+
 fn passed(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Pass(_))
 }
