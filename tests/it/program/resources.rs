@@ -9,7 +9,7 @@ use std::time::Duration;
 use boxgate::sandbox::{Content, Fault, Options, Protocols};
 
 use super::client::{receive, send};
-use super::harness::{FakeBox, Folder, Program, boxgate, command, until, wait, write_file};
+use super::harness::{FakeBox, Folder, PATIENCE, Program, boxgate, command, until, wait, write_file};
 use crate::raw::caller::fields;
 use crate::raw::frames;
 
@@ -152,7 +152,7 @@ fn a_thousand_stalled_streams_stay_within_their_bound() {
                 caller
             })
             .collect();
-        wait(at.wait_for_in_flight(STREAMS as usize));
+        all_in_flight(&at, STREAMS as usize);
         // Box sends until every window is full; nothing tells when.
         let mut last = 0;
         until("it grows no more", || {
@@ -164,6 +164,20 @@ fn a_thousand_stalled_streams_stay_within_their_bound() {
         assert!(grown < bound, "{path}: {} MiB", grown / MIB);
         drop((callers, program));
         wait(at.wait_for_in_flight(0));
+    }
+}
+
+/// Waits as long as more calls arrive: a thousand connections with TLS take a busy machine a while.
+fn all_in_flight(at: &FakeBox, count: usize) {
+    let mut seen = 0;
+    loop {
+        let arrived = wait(async { tokio::time::timeout(PATIENCE / 2, at.wait_for_in_flight(count)).await });
+        if arrived.is_ok() {
+            return;
+        }
+        let now = at.requests_in_flight();
+        assert!(now > seen, "of {count} calls {now} are in flight, and no more arrive");
+        seen = now;
     }
 }
 
