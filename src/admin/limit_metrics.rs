@@ -6,10 +6,10 @@ use std::time::SystemTime;
 use crate::limits::budget::spending::{BudgetLedger, BudgetState};
 use crate::limits::limiter::{Figures, Limiter};
 use crate::proxy::forward_proxy::Counts;
-use crate::telemetry::metrics::Text;
+use crate::telemetry::exposition::Exposition;
 
 /// Adds the tunnels of the forward proxy.
-pub(super) fn tunnels(text: &mut Text, counts: &Counts) {
+pub(super) fn tunnels(text: &mut Exposition, counts: &Counts) {
     text.head("tunnels_total", "counter", "Tunnels that were opened, to Box's hosts and to others.");
     for (to, count) in [("box", &counts.to_box), ("other", &counts.blind)] {
         text.line("tunnels_total", &format!("to=\"{to}\""), count.load(Ordering::Relaxed) as f64);
@@ -20,7 +20,7 @@ pub(super) fn tunnels(text: &mut Text, counts: &Counts) {
 }
 
 /// Adds the limits, and what replicas share.
-pub(super) fn limits(text: &mut Text, throttle: &Limiter) {
+pub(super) fn limits(text: &mut Exposition, throttle: &Limiter) {
     let figures = throttle.figures();
     let mut column = |name, kind, help, of: fn(&Figures) -> u64| {
         text.head(name, kind, help);
@@ -53,7 +53,7 @@ pub(super) fn limits(text: &mut Text, throttle: &Limiter) {
 }
 
 /// Adds the budgets and the calls of this month and the last.
-pub(super) fn budgets(text: &mut Text, ledger: &BudgetLedger, now: SystemTime) {
+pub(super) fn budgets(text: &mut Exposition, ledger: &BudgetLedger, now: SystemTime) {
     let snapshot = ledger.snapshot(now);
     let labels = |state: &BudgetState| {
         let (name, key, value) = (&state.name, state.key.as_str(), &state.value);

@@ -2,6 +2,7 @@
 //! the accepting thread.
 
 mod limit_metrics; // of limits, budgets and tunnels
+mod request_metrics; // of requests, connections, tokens and logs
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -28,9 +29,8 @@ use crate::net::listener::Listener;
 use crate::net::peer::Peer;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::process::Process;
-use crate::telemetry::log;
+use crate::telemetry::exposition::Exposition;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::metrics::{IdentityState, LinesLost};
 
 /// Connections of operators at once, on each listener; more are closed at once.
 pub(crate) const CONNECTIONS: usize = 32;
@@ -160,32 +160,15 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
 
 fn metrics(overview: &Overview) -> Response<Bytes> {
     let (process, gateway) = (&overview.process, &overview.gateway);
-    let apps: Vec<String> = gateway.config.apps.iter().map(|app| app.name.clone()).collect();
-    let identities: Vec<IdentityState<'_>> = gateway
-        .tokens
-        .iter()
-        .map(|tokens| IdentityState {
-            name: tokens.name(),
-            expires_in: tokens.expires_in(),
-            refreshes: tokens.outcomes(),
-        })
-        .collect();
+    let apps: Vec<&str> = gateway.config.apps.iter().map(|app| app.name.as_str()).collect();
     let reloads = gateway.config.tls.as_ref().map(|tls| tls.reloads()).unwrap_or_default();
-    let mut text = overview.metrics.render(
-        &apps,
-        &identities,
-        LinesLost { access: process.access.lost(), log: log::lost() },
-        reloads,
-    );
-    let limit = &process.connection_limit;
-    text.simple(
-        "connections_max",
-        "gauge",
-        "The most connections of callers at once.",
-        u64::try_from(limit.most()).unwrap_or(u64::MAX),
-    );
-    let help = "Connections of callers that were closed at once: there were as many as there may be.";
-    text.simple("connections_refused_total", "counter", help, limit.refused());
+    let mut text = Exposition::new();
+    request_metrics::build(&mut text);
+    request_metrics::requests(&mut text, &overview.metrics, &apps);
+    request_metrics::tokens(&mut text, &gateway.tokens);
+    request_metrics::connections(&mut text, &overview.metrics, &process.connection_limit);
+    request_metrics::reloads(&mut text, reloads);
+    request_metrics::lines_lost(&mut text, &process.access);
     if let Some(proxy) = &gateway.forward_proxy {
         limit_metrics::tunnels(&mut text, &proxy.counts);
     }

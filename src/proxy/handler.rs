@@ -3,11 +3,13 @@
 //! [`serve`] cannot fail: it alone turns a refusal into an answer. [`answer`] is the way itself; each stage stands
 //! in the module of its name and hands on what the next one needs.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 use tracing::{debug, error, warn};
@@ -21,6 +23,7 @@ use crate::http::headers::{self, AS_USER, REQUEST_ID};
 use crate::http::incoming_body::IncomingBody;
 use crate::limits::limiter;
 use crate::net::connection_limit::OpenConnection;
+use crate::oauth::identity::IdentityId;
 use crate::proxy::connect::{self, Tunnel};
 use crate::proxy::follow_redirect;
 use crate::proxy::forward::Forwarder;
@@ -32,11 +35,11 @@ use crate::proxy::rewrite::json_stream::Node;
 use crate::proxy::rewrite::{self, Base, Rewriter};
 use crate::proxy::upstream_request::{self, UpstreamRequest};
 use crate::proxy::worker::Worker;
-use crate::routing::app::Redirects;
+use crate::routing::app::{AppId, Redirects};
 use crate::routing::app_key::ShownKey;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
-use crate::routing::route::{self, Access, Route};
+use crate::routing::route::{self, Access, Destination, Route};
 use crate::upstream::pool::Lease;
 use crate::upstream::request_body::Upload;
 
@@ -169,20 +172,7 @@ async fn answer(
     app.rules.check(operation)?; // may this app do this?
     app.as_user.check(&head.headers)?; // as whom?
 
-    let request = limiter::Request {
-        operation,
-        class: Class::of(operation),
-        client: admitted.client,
-        app: app_id,
-        identity: app.identity,
-        // A URL that is its own credential is asked for in nobody's name.
-        as_user: head
-            .headers
-            .get(AS_USER)
-            .filter(|_| to.access == Access::Token)
-            .and_then(|user| user.to_str().ok()),
-        counted: to.counted,
-    };
+    let request = limited(&head, &to, operation, (app_id, app.identity), admitted.client);
     let mut upload = Upload::new(body, config.upstream.replay_buffer, admission::expects_continue(&head));
     if upload.may_be_empty(&head.method) {
         // Boxed, as few are: the whole of a request's state is moved for each one.
@@ -232,6 +222,21 @@ async fn answer(
     let mut response = look(&gateway, record, &head.method, answered, outbound.rewrite_rules, base).await?;
     headers::from_box(response.headers_mut()); // what may come back?
     Ok(Answered::Box(response, stream))
+}
+
+/// The request as limits know it.
+fn limited<'a>(
+    head: &'a Parts,
+    to: &Destination<'_>,
+    operation: Operation<'a>,
+    (app, identity): (AppId, IdentityId),
+    client: IpAddr,
+) -> limiter::Request<'a> {
+    // A URL that is its own credential is asked for in nobody's name.
+    let as_user = head.headers.get(AS_USER).filter(|_| to.access == Access::Token);
+    let as_user = as_user.and_then(|user| user.to_str().ok());
+    let class = Class::of(operation);
+    limiter::Request { operation, class, client, app, identity, as_user, counted: to.counted }
 }
 
 /// Looks into an answer where something in it is not for the caller as it is.

@@ -1,11 +1,10 @@
-//! Metrics: what is counted, and the Prometheus text of it.
+//! What is counted of requests and connections.
 //!
 //! Each worker counts in series of its own, written by that worker alone: an increment is a load and a store, no
 //! locked instruction, and no cache line is shared. A scrape adds them up. Labels are bounded by the configuration.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,10 +36,10 @@ impl AnsweredBy {
 /// The labels of a request. `app`: its index in the configuration; `None` before one was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Labels {
-    app: Option<u16>,
+    pub(crate) app: Option<u16>,
     method: u8,
-    status: u16,
-    answered_by: AnsweredBy,
+    pub(crate) status: u16,
+    pub(crate) answered_by: AnsweredBy,
 }
 
 impl Labels {
@@ -48,6 +47,11 @@ impl Labels {
     pub(crate) fn new(app: Option<usize>, method: &Method, status: u16, answered_by: AnsweredBy) -> Self {
         let known = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
         Self { app: app.and_then(|app| u16::try_from(app).ok()), method: known as u8, status, answered_by }
+    }
+
+    /// One of a few that are known, or `other`.
+    pub(crate) fn method(self) -> &'static str {
+        METHODS.get(usize::from(self.method)).copied().unwrap_or("other")
     }
 }
 
@@ -136,24 +140,6 @@ impl Drop for OpenConnection {
     }
 }
 
-/// What an identity's gauges say.
-pub(crate) struct IdentityState<'a> {
-    pub name: &'a str,
-    /// Of the current token.
-    pub expires_in: Option<Duration>,
-    /// Questions that brought a token, and that did not.
-    pub refreshes: (u64, u64),
-}
-
-/// Lines that were not written.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct LinesLost {
-    /// Of requests, on standard output.
-    pub access: u64,
-    /// For operators, on standard error.
-    pub log: u64,
-}
-
 /// All workers' counters.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -177,109 +163,48 @@ impl Metrics {
         self.workers.iter().map(|worker| counter(worker).load(Ordering::Relaxed)).sum()
     }
 
-    /// The exposition (Prometheus text format 0.0.4). `apps`: their names by index.
-    /// `reloads`: how often files were taken over on SIGHUP, and refused.
-    pub(crate) fn render(
-        &self,
-        apps: &[String],
-        identities: &[IdentityState<'_>],
-        lost: LinesLost,
-        reloads: (u64, u64),
-    ) -> Text {
-        let mut requests: BTreeMap<Labels, u64> = BTreeMap::new();
-        let mut total: BTreeMap<Option<u16>, Histogram> = BTreeMap::new();
-        let mut upstream: BTreeMap<Option<u16>, Histogram> = BTreeMap::new();
+    /// Requests sent to Box again.
+    pub(crate) fn retries(&self) -> u64 {
+        self.sum(|worker| &worker.retries)
+    }
+
+    /// Header fields of callers that did not pass to Box.
+    pub(crate) fn fields_dropped(&self) -> u64 {
+        self.sum(|worker| &worker.dropped_fields)
+    }
+
+    /// What has been counted of requests.
+    pub(crate) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
         for worker in &self.workers {
             let series = worker.series.lock().unwrap_or_else(PoisonError::into_inner);
             for (labels, series) in series.iter() {
-                *requests.entry(*labels).or_default() += series.count.load(Ordering::Relaxed);
-                total.entry(labels.app).or_default().add(&series.buckets, &series.count, &series.nanos);
-                upstream.entry(labels.app).or_default().add(
-                    &series.box_buckets,
-                    &series.box_count,
-                    &series.box_nanos,
-                );
+                *totals.requests.entry(*labels).or_default() += series.count.load(Ordering::Relaxed);
+                let total = totals.durations.entry(labels.app).or_default();
+                total.add(&series.buckets, &series.count, &series.nanos);
+                let upstream = totals.box_durations.entry(labels.app).or_default();
+                upstream.add(&series.box_buckets, &series.box_count, &series.box_nanos);
             }
         }
-        let name =
-            |app: &Option<u16>| app.and_then(|app| apps.get(usize::from(app))).map_or("", String::as_str);
-        let mut text = Text(String::with_capacity(4096));
-        text.head("build_info", "gauge", "The running version.");
-        text.line("build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1.0);
-        text.head(
-            "requests_total",
-            "counter",
-            "Requests by app, method, status (499: the caller left) and who answered.",
-        );
-        for (labels, count) in &requests {
-            let method = METHODS.get(usize::from(labels.method)).copied().unwrap_or("other");
-            let (app, status, by) = (name(&labels.app), labels.status, labels.answered_by.as_str());
-            let labels =
-                format!("app=\"{app}\",method=\"{method}\",status=\"{status}\",answered_by=\"{by}\"");
-            text.line("requests_total", &labels, *count as f64);
-        }
-        text.histogram(
-            "request_duration_seconds",
-            "From a request's head to its answer's end.",
-            &total,
-            name,
-        );
-        text.histogram(
-            "upstream_duration_seconds",
-            "From sending to Box to the head of its answer.",
-            &upstream,
-            name,
-        );
-        text.head("token_refreshes_total", "counter", "Questions to the token endpoint.");
-        for identity in identities {
-            let (obtained, failed) = identity.refreshes;
-            for (outcome, count) in [("obtained", obtained), ("failed", failed)] {
-                let labels = format!("identity=\"{}\",outcome=\"{outcome}\"", identity.name);
-                text.line("token_refreshes_total", &labels, count as f64);
-            }
-        }
-        text.head("token_expires_in_seconds", "gauge", "Until the current token's end; 0 without one.");
-        for identity in identities {
-            let labels = format!("identity=\"{}\"", identity.name);
-            text.line(
-                "token_expires_in_seconds",
-                &labels,
-                identity.expires_in.unwrap_or_default().as_secs_f64(),
-            );
-        }
-        text.simple("retries_total", "counter", "Requests sent to Box again.", self.sum(|w| &w.retries));
-        let dropped = self.sum(|w| &w.dropped_fields);
-        text.simple(
-            "request_headers_dropped_total",
-            "counter",
-            "Header fields of callers that did not pass to Box.",
-            dropped,
-        );
-        text.simple("connections", "gauge", "Open connections of callers.", self.connections());
-        text.head("config_reloads_total", "counter", "SIGHUPs on which files were read again.");
-        for (result, count) in [("ok", reloads.0), ("failed", reloads.1)] {
-            text.line("config_reloads_total", &format!("result=\"{result}\""), count as f64);
-        }
-        text.simple(
-            "access_lines_lost_total",
-            "counter",
-            "Access lines that standard output did not take.",
-            lost.access,
-        );
-        text.simple(
-            "log_lines_lost_total",
-            "counter",
-            "Lines of the log that standard error did not take.",
-            lost.log,
-        );
-        text
+        totals
     }
 }
 
+/// Counts of requests, added up over the workers. Apps are told by their index.
 #[derive(Default)]
-struct Histogram {
+pub(crate) struct Totals {
+    pub(crate) requests: BTreeMap<Labels, u64>,
+    /// From a request's head to its answer's end.
+    pub(crate) durations: BTreeMap<Option<u16>, Histogram>,
+    /// From sending to Box to the head of its answer.
+    pub(crate) box_durations: BTreeMap<Option<u16>, Histogram>,
+}
+
+/// How long it took, in buckets.
+#[derive(Default)]
+pub(crate) struct Histogram {
     buckets: [u64; BOUNDS.len()],
-    count: u64,
+    pub(crate) count: u64,
     nanos: u64,
 }
 
@@ -291,57 +216,18 @@ impl Histogram {
         self.count += count.load(Ordering::Relaxed);
         self.nanos += nanos.load(Ordering::Relaxed);
     }
-}
 
-/// The exposition as it grows. Writing to a `String` cannot fail.
-pub(crate) struct Text(String);
-
-impl Text {
-    pub(crate) fn into_string(self) -> String {
-        self.0
+    /// Upper bounds in seconds, each with how many took no longer.
+    pub(crate) fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
+        BOUNDS.into_iter().zip(self.buckets).scan(0, |below, (bound, count)| {
+            *below += count;
+            Some((bound, *below))
+        })
     }
 
-    pub(crate) fn head(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.0, "# HELP boxgate_{name} {help}\n# TYPE boxgate_{name} {kind}");
-    }
-
-    /// One value. Label values come from the configuration, which allows nothing that would need escaping.
-    pub(crate) fn line(&mut self, name: &str, labels: &str, value: f64) {
-        let _ = writeln!(self.0, "boxgate_{name}{{{labels}}} {value}");
-    }
-
-    /// One value without labels.
-    pub(crate) fn plain(&mut self, name: &str, value: f64) {
-        let _ = writeln!(self.0, "boxgate_{name} {value}");
-    }
-
-    /// A metric of one value without labels.
-    pub(crate) fn simple(&mut self, name: &str, kind: &str, help: &str, value: u64) {
-        self.head(name, kind, help);
-        self.plain(name, value as f64);
-    }
-
-    fn histogram<'a>(
-        &mut self,
-        name: &str,
-        help: &str,
-        by_app: &BTreeMap<Option<u16>, Histogram>,
-        app: impl Fn(&Option<u16>) -> &'a str,
-    ) {
-        self.head(name, "histogram", help);
-        for (index, histogram) in by_app {
-            let app = app(index);
-            let mut below = 0;
-            for (bound, count) in BOUNDS.iter().zip(histogram.buckets) {
-                below += count;
-                let _ = writeln!(self.0, "boxgate_{name}_bucket{{app=\"{app}\",le=\"{bound}\"}} {below}");
-            }
-            let _ =
-                writeln!(self.0, "boxgate_{name}_bucket{{app=\"{app}\",le=\"+Inf\"}} {}", histogram.count);
-            let seconds = Duration::from_nanos(histogram.nanos).as_secs_f64();
-            let _ = writeln!(self.0, "boxgate_{name}_sum{{app=\"{app}\"}} {seconds}");
-            let _ = writeln!(self.0, "boxgate_{name}_count{{app=\"{app}\"}} {}", histogram.count);
-        }
+    /// All of them together.
+    pub(crate) fn sum(&self) -> Duration {
+        Duration::from_nanos(self.nanos)
     }
 }
 
@@ -364,13 +250,14 @@ mod tests {
         let labels = Labels::new(Some(0), &Method::GET, 200, AnsweredBy::Box);
         first.request(labels, Duration::from_millis(7), Some(Duration::from_millis(3)));
         second.request(labels, Duration::from_secs(3600), None);
-        let text = metrics.render(&["a".into()], &[], LinesLost::default(), (2, 1)).into_string();
-        assert!(text.contains(
-            "boxgate_requests_total{app=\"a\",method=\"GET\",status=\"200\",answered_by=\"box\"} 2\n"
-        ));
-        assert!(text.contains("boxgate_request_duration_seconds_bucket{app=\"a\",le=\"0.01\"} 1\n"));
-        assert!(text.contains("boxgate_request_duration_seconds_bucket{app=\"a\",le=\"+Inf\"} 2\n"));
-        assert!(text.contains("boxgate_upstream_duration_seconds_count{app=\"a\"} 1\n"));
+        let totals = metrics.totals();
+        assert_eq!(totals.requests.get(&labels), Some(&2));
+        let durations: Vec<_> = totals.durations[&Some(0)].cumulative().take(2).collect();
+        assert_eq!(durations, [(0.005, 0), (0.01, 1)]);
+        // An hour is longer than the last bound.
+        assert_eq!(totals.durations[&Some(0)].cumulative().last(), Some((600.0, 1)));
+        assert_eq!(totals.durations[&Some(0)].count, 2);
+        assert_eq!(totals.box_durations[&Some(0)].count, 1);
     }
 
     #[test]

@@ -1,0 +1,82 @@
+//! Figures of requests, connections, tokens and logs, as Prometheus text.
+
+use std::sync::Arc;
+
+use crate::net::connection_limit::ConnectionLimit;
+use crate::oauth::token_cache::Tokens;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::exposition::Exposition;
+use crate::telemetry::log;
+use crate::telemetry::metrics::Metrics;
+
+/// Adds the version.
+pub(super) fn build(text: &mut Exposition) {
+    text.head("build_info", "gauge", "The running version.");
+    text.line("build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1.0);
+}
+
+/// Adds requests and how long they took. `apps`: their names, by index.
+pub(super) fn requests(text: &mut Exposition, metrics: &Metrics, apps: &[&str]) {
+    let name = |app: Option<u16>| app.and_then(|app| apps.get(usize::from(app))).copied().unwrap_or("");
+    let totals = metrics.totals();
+    let help = "Requests by app, method, status (499: the caller left) and who answered.";
+    text.head("requests_total", "counter", help);
+    for (labels, count) in &totals.requests {
+        let (app, method, status) = (name(labels.app), labels.method(), labels.status);
+        let by = labels.answered_by.as_str();
+        let labels = format!("app=\"{app}\",method=\"{method}\",status=\"{status}\",answered_by=\"{by}\"");
+        text.line("requests_total", &labels, *count as f64);
+    }
+    let durations = totals.durations.iter().map(|(app, durations)| (name(*app), durations));
+    let help = "From a request's head to its answer's end.";
+    text.histogram("request_duration_seconds", help, durations);
+    let durations = totals.box_durations.iter().map(|(app, durations)| (name(*app), durations));
+    let help = "From sending to Box to the head of its answer.";
+    text.histogram("upstream_duration_seconds", help, durations);
+    text.simple("retries_total", "counter", "Requests sent to Box again.", metrics.retries());
+    let help = "Header fields of callers that did not pass to Box.";
+    text.simple("request_headers_dropped_total", "counter", help, metrics.fields_dropped());
+}
+
+/// Adds the identities' tokens.
+pub(super) fn tokens(text: &mut Exposition, tokens: &[Arc<Tokens>]) {
+    text.head("token_refreshes_total", "counter", "Questions to the token endpoint.");
+    for tokens in tokens {
+        let (obtained, failed) = tokens.outcomes();
+        for (outcome, count) in [("obtained", obtained), ("failed", failed)] {
+            let labels = format!("identity=\"{}\",outcome=\"{outcome}\"", tokens.name());
+            text.line("token_refreshes_total", &labels, count as f64);
+        }
+    }
+    text.head("token_expires_in_seconds", "gauge", "Until the current token's end; 0 without one.");
+    for tokens in tokens {
+        let labels = format!("identity=\"{}\"", tokens.name());
+        let seconds = tokens.expires_in().unwrap_or_default().as_secs_f64();
+        text.line("token_expires_in_seconds", &labels, seconds);
+    }
+}
+
+/// Adds callers' connections.
+pub(super) fn connections(text: &mut Exposition, metrics: &Metrics, limit: &ConnectionLimit) {
+    text.simple("connections", "gauge", "Open connections of callers.", metrics.connections());
+    let most = u64::try_from(limit.most()).unwrap_or(u64::MAX);
+    text.simple("connections_max", "gauge", "The most connections of callers at once.", most);
+    let help = "Connections of callers that were closed at once: there were as many as there may be.";
+    text.simple("connections_refused_total", "counter", help, limit.refused());
+}
+
+/// Adds what SIGHUP did. `reloads`: how often files were taken over, and refused.
+pub(super) fn reloads(text: &mut Exposition, (ok, failed): (u64, u64)) {
+    text.head("config_reloads_total", "counter", "SIGHUPs on which files were read again.");
+    for (result, count) in [("ok", ok), ("failed", failed)] {
+        text.line("config_reloads_total", &format!("result=\"{result}\""), count as f64);
+    }
+}
+
+/// Adds the lines that could not be written.
+pub(super) fn lines_lost(text: &mut Exposition, access: &AccessLog) {
+    let help = "Access lines that standard output did not take.";
+    text.simple("access_lines_lost_total", "counter", help, access.lost());
+    let help = "Lines of the log that standard error did not take.";
+    text.simple("log_lines_lost_total", "counter", help, log::lost());
+}

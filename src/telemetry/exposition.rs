@@ -1,0 +1,58 @@
+//! The Prometheus text exposition format 0.0.4.
+
+use std::fmt::Write;
+
+use crate::telemetry::metrics::Histogram;
+
+/// The text as it grows. Writing to a `String` cannot fail.
+pub(crate) struct Exposition(String);
+
+impl Exposition {
+    pub(crate) fn new() -> Self {
+        Self(String::with_capacity(4096))
+    }
+
+    pub(crate) fn into_string(self) -> String {
+        self.0
+    }
+
+    pub(crate) fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP boxgate_{name} {help}\n# TYPE boxgate_{name} {kind}");
+    }
+
+    /// One value. Label values come from the configuration, which allows nothing that would need escaping.
+    pub(crate) fn line(&mut self, name: &str, labels: &str, value: f64) {
+        let _ = writeln!(self.0, "boxgate_{name}{{{labels}}} {value}");
+    }
+
+    /// One value without labels.
+    pub(crate) fn plain(&mut self, name: &str, value: f64) {
+        let _ = writeln!(self.0, "boxgate_{name} {value}");
+    }
+
+    /// A metric of one value without labels.
+    pub(crate) fn simple(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.head(name, kind, help);
+        self.plain(name, value as f64);
+    }
+
+    /// A histogram for each app. `apps`: each app's name and durations.
+    pub(crate) fn histogram<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        apps: impl Iterator<Item = (&'a str, &'a Histogram)>,
+    ) {
+        self.head(name, "histogram", help);
+        for (app, histogram) in apps {
+            for (bound, count) in histogram.cumulative() {
+                let _ = writeln!(self.0, "boxgate_{name}_bucket{{app=\"{app}\",le=\"{bound}\"}} {count}");
+            }
+            let count = histogram.count;
+            let _ = writeln!(self.0, "boxgate_{name}_bucket{{app=\"{app}\",le=\"+Inf\"}} {count}");
+            let seconds = histogram.sum().as_secs_f64();
+            let _ = writeln!(self.0, "boxgate_{name}_sum{{app=\"{app}\"}} {seconds}");
+            let _ = writeln!(self.0, "boxgate_{name}_count{{app=\"{app}\"}} {count}");
+        }
+    }
+}
