@@ -140,10 +140,6 @@ async fn answer(
         return Ok(Answered::Tunnel(tunnel, counted));
     }
     let page = Page::of(&head.method, &head.headers, caller.peer.open);
-    if page.is_one() {
-        record.hide_path();
-    }
-
     let admitted = admission::check(&gateway.admission(), caller, &head)?; // may this caller speak to us?
     record.set_client(admitted.client);
     let path = head.uri.path();
@@ -294,9 +290,6 @@ fn refuse(refusal: &Refusal, mut record: RequestRecord) -> (Response<Bytes>, Req
     {
         record.refused_by(limit);
     }
-    if *refusal == Refusal::CallerLeft {
-        record.caller_left();
-    }
     let request_id = record.request_id_text();
     match refusal {
         Refusal::CredentialsRefused => error!(request_id, code, "{refusal}"),
@@ -310,6 +303,10 @@ fn refuse(refusal: &Refusal, mut record: RequestRecord) -> (Response<Bytes>, Req
     if *refusal == Refusal::OriginNotAllowed {
         cors::mark_refused(response.headers_mut());
     }
-    record.gateway_answered(status, Some(code));
+    // What is answered to one who has left is not what came of the request.
+    match refusal {
+        Refusal::CallerLeft => record.caller_left(),
+        _ => record.gateway_answered(status, Some(code)),
+    }
     (response, record)
 }

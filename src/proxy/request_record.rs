@@ -12,6 +12,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use jiff::Timestamp;
 
+use crate::access::browser::Page;
 use crate::access::caller::Caller;
 use crate::access::cors::Reader;
 use crate::http::host::Host;
@@ -56,9 +57,10 @@ pub(crate) struct RequestRecord {
     identity: Option<IdentityId>,
     /// Logged instead of the path, where the URL itself is a credential.
     template: Option<String>,
-    /// A page wrote the path, and nobody has admitted the page: it would have the log to write to.
-    path_hidden: bool,
-    reader: Reader,
+    from_page: bool,
+    /// Who may read the answer; `None` before that was judged. Until then the path of a page's request is not logged:
+    /// any page would have the log to write to.
+    reader: Option<Reader>,
     upload: Option<Rc<Progress>>,
     /// Of a blind tunnel.
     bytes_in: u64,
@@ -86,6 +88,8 @@ impl RequestRecord {
         headers: &HeaderMap,
         caller: &Caller,
     ) -> Self {
+        // The target of a CONNECT is a host, which no page chooses.
+        let from_page = method != Method::CONNECT && Page::of(&method, headers, caller.peer.open).is_one();
         Self {
             started: worker.clock().mono(),
             method,
@@ -101,8 +105,8 @@ impl RequestRecord {
                 },
                 Some(inside) => route::template_at(&inside.named, uri.path()),
             },
-            path_hidden: false,
-            reader: Reader::NoPage,
+            from_page,
+            reader: None,
             upload: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -152,19 +156,14 @@ impl RequestRecord {
         self.template = template;
     }
 
-    /// A page sent the request: its path is not logged unless the page is admitted.
-    pub(crate) fn hide_path(&mut self) {
-        self.path_hidden = true;
-    }
-
     /// It was judged who may read the answer.
     pub(crate) fn set_cors_reader(&mut self, reader: Reader) {
-        (self.path_hidden, self.reader) = (false, reader);
+        self.reader = Some(reader);
     }
 
     /// Who may read the answer.
     pub(crate) fn reader(&self) -> Reader {
-        self.reader.clone()
+        self.reader.clone().unwrap_or(Reader::NoPage)
     }
 
     /// Where the bytes of the request's body are counted.
@@ -222,12 +221,7 @@ impl RequestRecord {
 
     /// The gateway answers itself.
     pub(crate) fn gateway_answered(&mut self, status: StatusCode, code: Option<&'static str>) {
-        if self.left {
-            return;
-        }
-        self.status = Some(status);
-        self.answered_by = AnsweredBy::Gateway;
-        self.code = code;
+        (self.status, self.answered_by, self.code) = (Some(status), AnsweredBy::Gateway, code);
     }
 
     /// Bytes of the answer's body were handed on.
@@ -257,7 +251,8 @@ impl RequestRecord {
         let gateway = &self.gateway;
         let text = |text: &'static str| Some(Value::Text(text));
         let by = self.answered_by.as_str();
-        let path = if self.path_hidden { "-" } else { self.template.as_deref().unwrap_or(self.uri.path()) };
+        let is_hidden = self.from_page && self.reader.is_none();
+        let path = if is_hidden { "-" } else { self.template.as_deref().unwrap_or(self.uri.path()) };
         [
             ("request_id", Some(Value::Text(self.request_id_text()))),
             ("trace_id", self.trace_id.as_deref().map(Value::Text)),
