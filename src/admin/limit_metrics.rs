@@ -20,8 +20,8 @@ pub(super) fn tunnels(text: &mut Exposition, counts: &Counts) {
 }
 
 /// Adds the limits, and what replicas share.
-pub(super) fn limits(text: &mut Exposition, throttle: &Limiter) {
-    let figures = throttle.figures();
+pub(super) fn limits(text: &mut Exposition, limiter: &Limiter) {
+    let figures = limiter.figures();
     let mut column = |name, kind, help, of: fn(&Figures) -> u64| {
         text.head(name, kind, help);
         for limit in &figures {
@@ -33,8 +33,8 @@ pub(super) fn limits(text: &mut Exposition, throttle: &Limiter) {
     column("would_limit_total", "counter", help, |limit| limit.shadow);
     column("limit_queued", "gauge", "Requests that wait for a limit.", |limit| limit.queued as u64);
     let help = "Pauses that Box asked for and that hold or have just ended.";
-    text.simple("pauses", "gauge", help, throttle.paused() as u64);
-    let Some(replicas) = throttle.replicas() else { return };
+    text.simple("pauses", "gauge", help, limiter.paused() as u64);
+    let Some(replicas) = limiter.replicas() else { return };
     let shared = replicas.snapshot();
     let help =
         "1 while limits, pauses and budgets are shared through Redis, 0 while this process goes alone.";
@@ -87,7 +87,7 @@ pub(super) fn budgets(text: &mut Exposition, ledger: &BudgetLedger, now: SystemT
         let labels = format!("month=\"{month}\",app=\"{app}\",identity=\"{identity}\",class=\"{class}\"");
         text.line("box_calls", &labels, spent.calls as f64);
     }
-    let file = &ledger.book().file;
+    let file = &ledger.counts().file;
     text.simple(
         "state_in_memory",
         "gauge",

@@ -181,11 +181,11 @@ impl Limiter {
         if self.replicas.is_none() && self.paused() == 0 {
             match self.limits.enter(&request_key) {
                 Entered::Passed(admitted) => return Ok(Permit::new(slots, admitted)),
-                Entered::Refused(refused) => return Err(exceeded(&refused.standing, refused.retry_after)),
+                Entered::Refused(refused) => return Err(exceeded(&refused.headers, refused.retry_after)),
                 Entered::Waits(turn) => {
                     let waiting = async {
                         let admitted = turn.come().await;
-                        let admitted = admitted.map_err(|no| exceeded(&no.standing, no.retry_after))?;
+                        let admitted = admitted.map_err(|no| exceeded(&no.headers, no.retry_after))?;
                         // Box may have asked for a pause meanwhile.
                         self.pass_pause(&request_key, PAUSE_WAIT).await?;
                         Ok(Permit::new(slots, admitted))
@@ -341,7 +341,7 @@ impl Limiter {
         }
         match admitted {
             Ok(admitted) => Ok(Permit::new(None, admitted)),
-            Err(refused) => Err(exceeded(&refused.standing, refused.retry_after)),
+            Err(refused) => Err(exceeded(&refused.headers, refused.retry_after)),
         }
     }
 
@@ -387,11 +387,11 @@ fn asked<'a>(request_key: &RequestKey<'a>) -> retry_after::Asked<'a> {
     retry_after::Asked { identity, user, class, operation }
 }
 
-fn exceeded(standing: &RateLimitHeaders, retry_after: Duration) -> Refusal {
+fn exceeded(headers: &RateLimitHeaders, retry_after: Duration) -> Refusal {
     Refusal::RateLimitExceeded {
-        limit: standing.limit.clone(),
+        limit: headers.limit.clone(),
         retry_after: whole_seconds(retry_after).max(1),
-        fields: Box::new((standing.state(), standing.policy())),
+        fields: Box::new((headers.state(), headers.policy())),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Assembled {
     pub(super) gateway: Arc<Gateway>,
     pub(super) grant: Arc<Grant>,
     pub(super) replicas: Option<Arc<Replicas>>,
-    pub(super) counts: CountsWriter,
+    pub(super) counts_writer: CountsWriter,
     pub(super) outward: Outward,
 }
 
@@ -76,18 +76,18 @@ pub(super) fn assemble(
     let grant = Arc::new(Grant::new(client, config.hosts.token_url.clone(), proxies, own.clone()));
     let tokens =
         config.identities.iter().map(|identity| Tokens::new(identity.clone(), clock.clone())).collect();
-    let (book, counts) = writer::start(&config.state.dir, !config.budgets.is_empty(), clock.clone())
+    let (counts, counts_writer) = writer::start(&config.state.dir, !config.budgets.is_empty(), clock.clone())
         .map_err(|error| io::Error::other(format!("[state] dir: {error}")))?;
     let apps = config.apps.iter().map(|app| app.name.as_str().into()).collect();
     let identities = config.identities.iter().map(|identity| identity.name.as_str().into()).collect();
-    let ledger = BudgetLedger::new(config.budgets.clone(), apps, identities, book, clock.wall());
+    let ledger = BudgetLedger::new(config.budgets.clone(), apps, identities, counts, clock.wall());
     let replicas = replicas(&config, &trust)?;
     let limiter = Limiter::new(config.limiter(), clock.clone(), replicas.clone());
     let room = UpstreamRoom::new();
     let forward_proxy = forward_proxy(&config, own.clone(), &room, &clock)?;
     let process = Arc::new(Process { clock, access, connection_limit: Arc::new(ConnectionLimit::default()) });
     let gateway = Arc::new(Gateway { config, tokens, ledger, limiter, forward_proxy });
-    Ok(Assembled { process, gateway, grant, replicas, counts, outward: Outward { trust, room, own } })
+    Ok(Assembled { process, gateway, grant, replicas, counts_writer, outward: Outward { trust, room, own } })
 }
 
 /// The forward proxy, where there is one. Its authority is made here where it is this gateway's own and missing.

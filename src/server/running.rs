@@ -38,7 +38,7 @@ pub(super) struct Running {
     /// The exchange with Redis, which ends after all calls are counted.
     sharing: Option<JoinHandle<()>>,
     leave: oneshot::Sender<()>,
-    counts: CountsWriter,
+    counts_writer: CountsWriter,
 }
 
 impl Running {
@@ -51,7 +51,7 @@ impl Running {
         callers: Vec<Listener>,
         operators: Vec<Listener>,
     ) -> io::Result<Self> {
-        let Assembled { process, gateway, grant, replicas, counts, outward } = assembled;
+        let Assembled { process, gateway, grant, replicas, counts_writer, outward } = assembled;
         let mut tasks = JoinSet::new();
         if let Some(proxy) = gateway.forward_proxy.clone() {
             let clock = process.clock.clone();
@@ -115,12 +115,12 @@ impl Running {
         for listener in callers {
             accepting.spawn(hand_out(listener, workers.clone(), limit.clone()));
         }
-        Ok(Self { overview, workers, drain, accepting, tasks, sharing, leave, counts })
+        Ok(Self { overview, workers, drain, accepting, tasks, sharing, leave, counts_writer })
     }
 
     /// Drains, then ends all of it.
     pub(super) async fn stop(self, stop: &mut watch::Receiver<Stop>) {
-        let Self { overview, workers, drain, mut accepting, mut tasks, sharing, leave, counts } = self;
+        let Self { overview, workers, drain, mut accepting, mut tasks, sharing, leave, counts_writer } = self;
         let server = &overview.gateway.config.server;
         let (drain_delay, drain_timeout) = (server.drain_delay, server.drain_timeout);
         overview.draining.store(true, Ordering::Relaxed);
@@ -160,6 +160,6 @@ impl Running {
                 );
             }
         }
-        counts.stop();
+        counts_writer.stop();
     }
 }

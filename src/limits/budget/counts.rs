@@ -160,7 +160,7 @@ pub struct FileState {
 }
 
 impl CallCounts {
-    /// A book with these counts, begun at that time.
+    /// Counts as they were, begun at that time.
     pub fn new(since: Timestamp, entries: impl IntoIterator<Item = Entry>) -> Self {
         let counts = entries.into_iter().map(|(at, count)| (at, Arc::new(AtomicU64::new(count))));
         Self {
@@ -270,10 +270,10 @@ mod tests {
     #[test]
     fn a_budget_of_the_month_counts_what_was_spent_before_it_was_configured() {
         let entries = [((month("2026-11"), calls("a")), 3), ((month("2026-11"), calls("b")), 4)];
-        let book = CallCounts::new(Timestamp::UNIX_EPOCH, entries);
+        let counts = CallCounts::new(Timestamp::UNIX_EPOCH, entries);
         let used = |key, value: &str, span: &str| {
             let account = Account::Budget { name: "n".into(), key, value: value.into() };
-            book.count(Span::read(span).unwrap(), account).load(Ordering::Relaxed)
+            counts.count(Span::read(span).unwrap(), account).load(Ordering::Relaxed)
         };
         assert_eq!(used(Key::Global, "", "2026-11"), 7);
         assert_eq!(used(Key::App, "a", "2026-11"), 3);
@@ -286,18 +286,18 @@ mod tests {
     #[test]
     fn a_wrong_clock_takes_nothing_of_the_right_time_with_it() {
         let names = ["2026-09", "2026-10", "2026-11", "2026-11-25", "2099-01"];
-        let book =
+        let counts =
             CallCounts::new(Timestamp::UNIX_EPOCH, names.iter().map(|name| ((month(name), calls("a")), 1)));
         let left = || -> Vec<String> {
             let mut spans: Vec<String> =
-                book.entries().iter().map(|((span, _), _)| span.to_string()).collect();
+                counts.entries().iter().map(|((span, _), _)| span.to_string()).collect();
             spans.sort();
             spans
         };
-        book.forget([month("2099-01"), month("2099-01-01")]);
+        counts.forget([month("2099-01"), month("2099-01-01")]);
         assert_eq!(left(), ["2026-10", "2026-11", "2026-11-25", "2099-01"]);
-        book.count(month("2026-12"), calls("a"));
-        book.forget([month("2026-12"), month("2026-12-01")]);
+        counts.count(month("2026-12"), calls("a"));
+        counts.forget([month("2026-12"), month("2026-12-01")]);
         assert_eq!(left(), ["2026-10", "2026-11", "2026-11-25", "2026-12"]);
     }
 }

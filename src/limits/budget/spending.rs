@@ -31,7 +31,7 @@ pub struct BudgetLedger {
     /// By budget and key value, since the start: refused, or what would have been.
     refused: Vec<Vec<AtomicU64>>,
     page: ArcSwap<Page>,
-    book: Arc<CallCounts>,
+    counts: Arc<CallCounts>,
 }
 
 /// A call that was charged. Without [`BudgetLedger::give_back`] it stays so.
@@ -126,7 +126,7 @@ pub struct SpentCalls {
 type Count = OnceLock<Arc<AtomicU64>>;
 type Untold = OnceLock<Arc<Alone>>;
 
-/// The counts of one day and of its month, found in the book when they are first needed.
+/// The counts of one day and of its month, found among the counts when they are first needed.
 struct Page {
     begins: i64,
     ends: i64,
@@ -143,13 +143,13 @@ struct Page {
 }
 
 impl BudgetLedger {
-    /// A ledger over the book. `apps` and `identities`: their names by index. Several ledgers may stand over one
-    /// book, as while one configuration follows another: they count together. No two budgets have the same name.
+    /// A ledger over the counts. `apps` and `identities`: their names by index. Several ledgers may stand over the
+    /// same counts, as while one configuration follows another: they count together. No two budgets have the same name.
     pub fn new(
         mut budgets: Vec<Budget>,
         apps: Vec<Arc<str>>,
         identities: Vec<Arc<str>>,
-        book: Arc<CallCounts>,
+        counts: Arc<CallCounts>,
         now: SystemTime,
     ) -> Self {
         budgets.sort_by_key(|budget| !budget.refuses());
@@ -163,12 +163,12 @@ impl BudgetLedger {
         let refused = budgets.iter().map(zeros).collect();
         let page = Page::new(timestamp(now), budgets.iter().map(values), apps.len() * identities.len());
         let page = ArcSwap::from_pointee(page);
-        Self { budgets, refusing, apps, identities, refused, page, book }
+        Self { budgets, refusing, apps, identities, refused, page, counts }
     }
 
     /// The counts by name.
-    pub fn book(&self) -> &Arc<CallCounts> {
-        &self.book
+    pub fn counts(&self) -> &Arc<CallCounts> {
+        &self.counts
     }
 
     /// Whether there is something left for a call; nothing is charged. What a budget refuses should neither be charged
@@ -212,7 +212,7 @@ impl BudgetLedger {
         // Empty till a mark is passed, and then it allocates.
         let mut marks = Vec::new();
         {
-            let _exact = (self.refusing > 1).then(|| self.book.exact());
+            let _exact = (self.refusing > 1).then(|| self.counts.exact());
             let counts = || {
                 refusing.iter().enumerate().filter_map(|(index, budget)| {
                     let value = budget.value(app, identity);
@@ -281,7 +281,7 @@ impl BudgetLedger {
             }
             _ => calls.into_iter().chain(budgets).collect(),
         };
-        let _still = self.book.still();
+        let _still = self.counts.still();
         counts.into_iter().for_each(take_off);
     }
 
@@ -289,7 +289,7 @@ impl BudgetLedger {
     pub fn snapshot(&self, now: SystemTime) -> Snapshot {
         let now = timestamp(now);
         let page = self.page(now);
-        let since = self.book.since();
+        let since = self.counts.since();
         let mut budgets = Vec::new();
         for (index, (budget, refused)) in self.budgets.iter().zip(&self.refused).enumerate() {
             let span = page.span(budget.per);
@@ -311,7 +311,7 @@ impl BudgetLedger {
             }
         }
         let months = [page.month, page.month.previous()];
-        let spent = self.book.entries().into_iter().filter_map(|((span, account), calls)| match account {
+        let spent = self.counts.entries().into_iter().filter_map(|((span, account), calls)| match account {
             Account::Calls { app, identity, class } if calls > 0 && months.contains(&span) => {
                 Some(SpentCalls { month: span.to_string(), app, identity, class, calls })
             }
@@ -320,7 +320,7 @@ impl BudgetLedger {
         Snapshot { budgets, spent: spent.collect(), since }
     }
 
-    /// The page of a time. The turn of the day is here; a clock that is set back finds its old counts in the book.
+    /// The page of a time. The turn of the day is here; a clock that is set back finds its old counts.
     fn page(&self, at: Timestamp) -> Guard<Arc<Page>> {
         let page = self.page.load();
         if page.holds(at) {
@@ -336,7 +336,7 @@ impl BudgetLedger {
     fn count<'p>(&self, page: &'p Page, budget: usize, value: usize) -> Option<&'p AtomicU64> {
         let count = page.budgets.get(budget)?.get(value)?;
         Some(count.get_or_init(|| match self.budgets.get(budget) {
-            Some(rule) => self.book.count(page.span(rule.per), self.account(rule, value)),
+            Some(rule) => self.counts.count(page.span(rule.per), self.account(rule, value)),
             None => Arc::default(),
         }))
     }
@@ -359,7 +359,7 @@ impl BudgetLedger {
             .get((app.index() * self.identities.len() + identity.index()) * Class::ALL.len() + of_class)?;
         Some(count.get_or_init(|| {
             let (app, identity) = (app_name.clone(), identity_name.clone());
-            self.book.count(page.month, Account::Calls { app, identity, class: class.as_str().into() })
+            self.counts.count(page.month, Account::Calls { app, identity, class: class.as_str().into() })
         }))
     }
 
@@ -444,7 +444,7 @@ fn add_below(count: &AtomicU64, most: u64) -> Option<u64> {
 }
 
 fn take_off(count: &AtomicU64) {
-    // At zero it stays: the book has forgotten a month that is long past.
+    // At zero it stays: a month that is long past is forgotten.
     let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_sub(1));
 }
 

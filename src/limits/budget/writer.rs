@@ -29,7 +29,7 @@ pub(crate) struct CountsWriter {
     ended: Receiver<()>,
 }
 
-/// Opens the file in the state folder, and begins to write down what is counted in the book that is returned.
+/// Opens the file in the state folder, and begins to write the counts that are returned to it.
 /// `needed`: a budget is configured. Without one, nobody waits for the file, a file that cannot be had is a warning,
 /// and the counts of who spent what live as long as the process.
 ///
@@ -42,10 +42,10 @@ pub(crate) fn start(
 ) -> Result<(Arc<CallCounts>, CountsWriter), OpenError> {
     let now = timestamp(clock.wall());
     let store = if needed { Some(Store::open(folder, now)?) } else { None };
-    let book = Arc::new(CallCounts::new(now, []));
+    let counts = Arc::new(CallCounts::new(now, []));
     let (stop, stopped) = mpsc::channel::<()>();
     let (ending, ended) = mpsc::channel::<()>();
-    let mut keeping = Keeping { store, book: book.clone(), clock };
+    let mut keeping = Keeping { store, counts: counts.clone(), clock };
     keeping.begin();
     let folder = folder.to_owned();
     let thread = thread::Builder::new().name("budgets".to_owned()).spawn(move || {
@@ -66,7 +66,7 @@ pub(crate) fn start(
         drop(ending);
     });
     thread.map_err(OpenError::Thread)?;
-    Ok((book, CountsWriter { stop: Some(stop), ended }))
+    Ok((counts, CountsWriter { stop: Some(stop), ended }))
 }
 
 impl CountsWriter {
@@ -85,27 +85,27 @@ impl Drop for CountsWriter {
 
 struct Keeping {
     store: Option<Store>,
-    book: Arc<CallCounts>,
+    counts: Arc<CallCounts>,
     clock: Clock,
 }
 
 impl Keeping {
     /// Goes on from what the file says.
     fn begin(&self) {
-        let file = &self.book.file;
+        let file = &self.counts.file;
         file.in_memory.store(self.store.is_none(), Ordering::Relaxed);
         if let Some(store) = &self.store {
-            self.book.go_on_from(store.since(), store.entries());
+            self.counts.go_on_from(store.since(), store.entries());
             file.set_aside.store(store.set_aside(), Ordering::Relaxed);
         }
     }
 
     fn keep(&mut self) {
         let now = timestamp(self.clock.wall());
-        self.book.forget([Period::Day.at(now), Period::Month.at(now)]);
+        self.counts.forget([Period::Day.at(now), Period::Month.at(now)]);
         let Some(store) = &mut self.store else { return };
-        let written = store.write(&self.book.entries(), now);
-        let file = &self.book.file;
+        let written = store.write(&self.counts.entries(), now);
+        let file = &self.counts.file;
         file.set_aside.store(store.set_aside(), Ordering::Relaxed);
         let failed_before = file.failing.swap(written.is_err(), Ordering::Relaxed);
         match written {

@@ -75,7 +75,7 @@ impl Limiter {
                 Verdict::Refused { cell, after } => {
                     let Some((rule, limit)) = counted.get(cell) else { return Ok(None) };
                     self.tally(*rule, |tally| &tally.refused);
-                    return Err(exceeded(&standing(limit, after), after));
+                    return Err(exceeded(&rate_limit_headers(limit, after), after));
                 }
                 Verdict::Paused { pause, left } => {
                     // Here too, so that requests come back at a growing pace.
@@ -139,7 +139,7 @@ impl Limiter {
     }
 }
 
-fn standing(limit: &Limit, after: Duration) -> RateLimitHeaders {
+fn rate_limit_headers(limit: &Limit, after: Duration) -> RateLimitHeaders {
     RateLimitHeaders {
         limit: limit.name.clone(),
         quota: limit.burst.get(),

@@ -46,7 +46,7 @@ pub(crate) struct Refused {
     /// The index in [`LimitMatcher`] of the limit that said no.
     pub rule: u32,
     /// How it stands with that limit.
-    pub standing: RateLimitHeaders,
+    pub headers: RateLimitHeaders,
     /// When all limits let a request pass that comes alone, whoever queues now served first.
     pub retry_after: Duration,
 }
@@ -130,8 +130,8 @@ impl Table {
 
     /// A refusal by this limit.
     pub(super) fn refusal(&self, by: Counted, left: u64) -> Refused {
-        let standing = match self.counters.get(by.rule as usize) {
-            Some(counter) => counter.standing(left),
+        let headers = match self.counters.get(by.rule as usize) {
+            Some(counter) => counter.rate_limit_headers(left),
             None => RateLimitHeaders {
                 limit: "".into(),
                 quota: 0,
@@ -139,7 +139,7 @@ impl Table {
                 reset: Duration::from_nanos(left),
             },
         };
-        Refused { rule: by.rule, standing, retry_after: Duration::from_nanos(left) }
+        Refused { rule: by.rule, headers, retry_after: Duration::from_nanos(left) }
     }
 
     /// So long a request may wait for this limit.
@@ -220,7 +220,7 @@ impl Counter {
         }
     }
 
-    fn standing(&self, reset: u64) -> RateLimitHeaders {
+    fn rate_limit_headers(&self, reset: u64) -> RateLimitHeaders {
         RateLimitHeaders {
             limit: Arc::clone(&self.name),
             quota: self.burst,

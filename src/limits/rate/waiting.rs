@@ -31,7 +31,7 @@ pub(crate) struct Limits {
 
 #[derive(Debug)]
 struct State {
-    desk: WaitQueues,
+    queues: WaitQueues,
     waiting: HashMap<u64, Arc<Notify>>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Figures {
 
 impl Limits {
     pub(crate) fn new(rules: LimitMatcher, clock: Clock) -> Self {
-        let state = State { desk: WaitQueues::new(&rules), waiting: HashMap::new() };
+        let state = State { queues: WaitQueues::new(&rules), waiting: HashMap::new() };
         let tallies = rules.iter().map(|_| Tally::default()).collect();
         let start = clock.mono();
         Self { rules, clock, start, state: Mutex::new(state), tallies }
@@ -95,7 +95,7 @@ impl Limits {
     /// By limits, in their order.
     pub(crate) fn figures(&self) -> Vec<Figures> {
         let state = self.lock();
-        let queued = state.desk.queued();
+        let queued = state.queues.queued();
         let of = |(limit, (tally, queued)): (&Limit, (&Tally, &usize))| Figures {
             limit: Arc::clone(&limit.name),
             refused: tally.refused.load(Ordering::Relaxed),
@@ -117,7 +117,7 @@ impl Limits {
 
     fn enqueue(&self, keys: Keys, app: usize, now: u64) -> Entry<'_> {
         let mut state = self.lock();
-        match state.desk.enqueue(keys, app, now) {
+        match state.queues.enqueue(keys, app, now) {
             Arrival::Passed(passed) => Entry::Passed(passed),
             Arrival::Refused(refused) => Entry::Refused(refused),
             Arrival::Waits(number) => {
@@ -158,7 +158,7 @@ impl Limits {
 impl State {
     /// Wakes whoever has to look.
     fn wake(&mut self) {
-        for number in self.desk.woken() {
+        for number in self.queues.woken() {
             if let Some(woken) = self.waiting.get(&number) {
                 woken.notify_one();
             }
@@ -225,7 +225,7 @@ impl Waiting<'_> {
 
     fn poll(&self, now: u64) -> Polled {
         let mut state = self.limits.lock();
-        let look = state.desk.poll(self.number, now);
+        let look = state.queues.poll(self.number, now);
         state.wake();
         look
     }
@@ -234,7 +234,7 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.limits.lock();
-        state.desk.leave(self.number);
+        state.queues.leave(self.number);
         state.waiting.remove(&self.number);
         state.wake();
     }

@@ -129,7 +129,7 @@ impl BudgetLedger {
                 page.alone
                     .get(index)?
                     .get(value)?
-                    .get_or_init(|| self.book.alone(page.span(budget.per), self.account(budget, value))),
+                    .get_or_init(|| self.counts.alone(page.span(budget.per), self.account(budget, value))),
             );
             let used = self.count(page, index, value)?.load(Ordering::Relaxed);
             let known = used.saturating_sub(alone.calls());

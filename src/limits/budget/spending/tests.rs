@@ -21,17 +21,17 @@ fn budget(name: &str, key: Key, calls: u64, per: Period) -> Budget {
     Budget { name: name.into(), key, calls, per, when_spent: WhenSpent::Reject, enforce: true }
 }
 
-fn book() -> Arc<CallCounts> {
+fn counts() -> Arc<CallCounts> {
     Arc::new(CallCounts::new(Timestamp::UNIX_EPOCH, []))
 }
 
-fn over(book: &Arc<CallCounts>, budgets: Vec<Budget>, apps: &[&str]) -> BudgetLedger {
+fn over(counts: &Arc<CallCounts>, budgets: Vec<Budget>, apps: &[&str]) -> BudgetLedger {
     let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
-    BudgetLedger::new(budgets, names(apps), names(&["service", "other"]), book.clone(), noon())
+    BudgetLedger::new(budgets, names(apps), names(&["service", "other"]), counts.clone(), noon())
 }
 
 fn ledger(budgets: Vec<Budget>) -> BudgetLedger {
-    over(&book(), budgets, &["a", "b"])
+    over(&counts(), budgets, &["a", "b"])
 }
 
 fn used(ledger: &BudgetLedger, name: &str, value: &str, now: SystemTime) -> u64 {
@@ -169,19 +169,19 @@ fn who_spent_is_known_without_a_budget() {
 
 #[test]
 fn apps_may_be_put_in_another_order_or_renamed() {
-    let book = book();
+    let counts = counts();
     let budgets =
         || vec![budget("apps", Key::App, 5, Period::Month), budget("all", Key::Global, 99, Period::Month)];
-    let before = over(&book, budgets(), &["a", "b"]);
+    let before = over(&counts, budgets(), &["a", "b"]);
     before.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
-    let after = over(&book, budgets(), &["b", "new", "a"]);
+    let after = over(&counts, budgets(), &["b", "new", "a"]);
     after.try_spend(AppId::new(2), IdentityId::new(0), CLASS, noon()).unwrap();
     // One that is still served by the configuration before.
     before.try_spend(AppId::new(1), IdentityId::new(0), CLASS, noon()).unwrap();
     let used = |name, value| used(&after, name, value, noon());
     assert_eq!((used("apps", "a"), used("apps", "b"), used("apps", "new"), used("all", "")), (2, 1, 0, 3));
     // What is no longer configured stays readable, and stays part of the whole.
-    let without = over(&book, budgets(), &["new"]);
+    let without = over(&counts, budgets(), &["new"]);
     let snapshot = without.snapshot(noon());
     assert_eq!(snapshot.spent.iter().map(|row| &*row.app).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(snapshot.budgets[1].used, 3);

@@ -13,7 +13,7 @@ use crate::oauth::identity::IdentityId;
 use crate::routing::app::AppId;
 use crate::routing::operation_class::Class;
 
-fn ledger(book: &Arc<CallCounts>, apps: &[&str], now: SystemTime) -> BudgetLedger {
+fn ledger(counts: &Arc<CallCounts>, apps: &[&str], now: SystemTime) -> BudgetLedger {
     let rule = |name: &str, key, calls, per| Budget {
         name: name.into(),
         key,
@@ -27,7 +27,7 @@ fn ledger(book: &Arc<CallCounts>, apps: &[&str], now: SystemTime) -> BudgetLedge
         rule("day", Key::App, 1_000_000, Period::Day),
     ];
     let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
-    BudgetLedger::new(budgets, names(apps), names(&["service"]), book.clone(), now)
+    BudgetLedger::new(budgets, names(apps), names(&["service"]), counts.clone(), now)
 }
 
 fn used(ledger: &BudgetLedger, name: &str, value: &str, now: SystemTime) -> u64 {
@@ -39,16 +39,16 @@ fn used(ledger: &BudgetLedger, name: &str, value: &str, now: SystemTime) -> u64 
 fn counts_survive_a_restart_and_end_with_their_period() {
     let folder = Folder::new();
     let clock = Clock::adjustable();
-    let (book, keeper) = start(&folder.0, true, clock.clone()).unwrap();
-    let before = ledger(&book, &["a", "b"], clock.wall());
+    let (counts, writer) = start(&folder.0, true, clock.clone()).unwrap();
+    let before = ledger(&counts, &["a", "b"], clock.wall());
     for app in [0, 0, 1] {
         before.try_spend(AppId::new(app), IdentityId::new(0), Class::Search, clock.wall()).unwrap();
     }
     let wall = clock.wall();
-    keeper.stop();
+    writer.stop();
     // In another order, and with one renamed.
-    let (book, keeper) = start(&folder.0, true, clock.clone()).unwrap();
-    let after = ledger(&book, &["c", "a"], clock.wall());
+    let (counts, writer) = start(&folder.0, true, clock.clone()).unwrap();
+    let after = ledger(&counts, &["c", "a"], clock.wall());
     after.try_spend(AppId::new(1), IdentityId::new(0), Class::Search, wall).unwrap();
     let counts =
         [("plan", ""), ("day", "a"), ("day", "c")].map(|(name, value)| used(&after, name, value, wall));
@@ -62,9 +62,9 @@ fn counts_survive_a_restart_and_end_with_their_period() {
     clock.advance(SystemTime::try_from(next).unwrap().duration_since(clock.wall()).unwrap());
     assert_eq!(used(&after, "plan", "", clock.wall()), 0);
     after.try_spend(AppId::new(0), IdentityId::new(0), Class::Search, clock.wall()).unwrap();
-    keeper.stop();
-    let (book, _keeper) = start(&folder.0, true, clock.clone()).unwrap();
-    let later = ledger(&book, &["c"], clock.wall());
+    writer.stop();
+    let (counts, _writer) = start(&folder.0, true, clock.clone()).unwrap();
+    let later = ledger(&counts, &["c"], clock.wall());
     assert_eq!(used(&later, "plan", "", clock.wall()), 1);
     assert_eq!(used(&later, "day", "c", clock.wall()), 1);
     assert_eq!(later.snapshot(clock.wall()).spent.len(), 3);
@@ -78,11 +78,11 @@ fn without_a_budget_a_folder_that_cannot_be_had_is_no_error() {
     fs::create_dir_all(folder.0.parent().unwrap()).unwrap();
     fs::write(&folder.0, "a file").unwrap();
     assert!(start(&folder.0, true, Clock::real()).is_err());
-    let (book, keeper) = start(&folder.0, false, Clock::real()).unwrap();
-    assert!(book.file.in_memory.load(Ordering::Relaxed));
+    let (counts, writer) = start(&folder.0, false, Clock::real()).unwrap();
+    assert!(counts.file.in_memory.load(Ordering::Relaxed));
     let now = Clock::real().wall();
-    ledger(&book, &["a"], now).try_spend(AppId::new(0), IdentityId::new(0), Class::Search, now).unwrap();
-    keeper.stop();
+    ledger(&counts, &["a"], now).try_spend(AppId::new(0), IdentityId::new(0), Class::Search, now).unwrap();
+    writer.stop();
     assert_eq!(fs::read(&folder.0).unwrap(), b"a file");
 }
 
@@ -91,9 +91,9 @@ fn a_file_set_aside_shows() {
     let folder = Folder::new();
     fs::create_dir_all(&folder.0).unwrap();
     fs::write(folder.0.join("budgets.redb"), "not at all").unwrap();
-    let (book, _keeper) = start(&folder.0, true, Clock::real()).unwrap();
-    assert_eq!(book.file.set_aside.load(Ordering::Relaxed), 1);
-    assert!(!book.file.in_memory.load(Ordering::Relaxed));
+    let (counts, _writer) = start(&folder.0, true, Clock::real()).unwrap();
+    assert_eq!(counts.file.set_aside.load(Ordering::Relaxed), 1);
+    assert!(!counts.file.in_memory.load(Ordering::Relaxed));
 }
 
 const CHILD: &str = "BOXGATE_TEST_BUDGET_CHILD";
@@ -104,8 +104,8 @@ const CHILD: &str = "BOXGATE_TEST_BUDGET_CHILD";
 fn spends_till_it_is_killed() {
     let Some(folder) = std::env::var_os(CHILD) else { return };
     let clock = Clock::real();
-    let (book, _keeper) = start(Path::new(&folder), true, clock.clone()).unwrap();
-    let ledger = ledger(&book, &["a"], clock.wall());
+    let (counts, _writer) = start(Path::new(&folder), true, clock.clone()).unwrap();
+    let ledger = ledger(&counts, &["a"], clock.wall());
     for count in used(&ledger, "plan", "", clock.wall()) + 1.. {
         ledger.try_spend(AppId::new(0), IdentityId::new(0), Class::Search, clock.wall()).unwrap();
         writeln!(std::io::stdout(), "\nspent {count}").unwrap();
@@ -146,15 +146,15 @@ fn a_kill_loses_the_last_second_at_most() {
         child.kill().unwrap();
         child.wait().unwrap();
         let killed = clock.mono();
-        let (book, keeper) = start(&folder.0, true, clock.clone()).unwrap();
-        let found = used(&ledger(&book, &["a"], clock.wall()), "plan", "", clock.wall());
-        keeper.stop();
+        let (counts, writer) = start(&folder.0, true, clock.clone()).unwrap();
+        let found = used(&ledger(&counts, &["a"], clock.wall()), "plan", "", clock.wall());
+        writer.stop();
         // A second more than promised, for machines that are busy with other tests.
         let old = Duration::from_millis(2000);
         let safe = seen.iter().filter(|(at, _)| killed - *at > old).map(|(_, count)| *count).max();
         assert!(found >= safe.unwrap_or(floor), "{found} of {safe:?}");
         assert!(found > floor, "something was written");
-        assert_eq!(book.file.set_aside.load(Ordering::Relaxed), 0);
+        assert_eq!(counts.file.set_aside.load(Ordering::Relaxed), 0);
         floor = found;
     }
 }

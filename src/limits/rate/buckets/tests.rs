@@ -297,8 +297,8 @@ fn the_fields_tell_how_it_stands() {
         assert!(passed(&table.check(&keys, 0)));
     }
     let Verdict::Refused(refused) = table.check(&keys, 0) else { panic!() };
-    assert_eq!(refused.standing.policy(), "\"a _b_\";q=20;w=2");
-    assert_eq!(refused.standing.state(), "\"a _b_\";r=0;t=1");
+    assert_eq!(refused.headers.policy(), "\"a _b_\";q=20;w=2");
+    assert_eq!(refused.headers.state(), "\"a _b_\";r=0;t=1");
     assert_eq!(refused.retry_after, Duration::from_millis(100));
 }
 

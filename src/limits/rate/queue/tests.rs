@@ -36,7 +36,7 @@ enum End {
 /// Callers, and the sleepers and wakers of the real thing.
 struct Sim {
     rules: LimitMatcher,
-    desk: WaitQueues,
+    queues: WaitQueues,
     now: u64,
     /// By numbers: which call, and when it looks.
     waiting: BTreeMap<u64, (usize, u64)>,
@@ -60,8 +60,8 @@ struct Call {
 impl Sim {
     fn new(limits: Vec<Limit>) -> Self {
         let rules = LimitMatcher::new(limits, vec![]);
-        let desk = WaitQueues::new(&rules);
-        Self { rules, desk, now: 0, waiting: BTreeMap::new(), calls: vec![], ended: 0, looks: 0 }
+        let queues = WaitQueues::new(&rules);
+        Self { rules, queues, now: 0, waiting: BTreeMap::new(), calls: vec![], ended: 0, looks: 0 }
     }
 
     fn call(&mut self, app: usize, user: usize) -> usize {
@@ -77,7 +77,7 @@ impl Sim {
         });
         let call = self.calls.len();
         self.calls.push(Call { app, user, came: self.now, end: None, number: None, finished: 0 });
-        match self.desk.enqueue(keys, app, self.now) {
+        match self.queues.enqueue(keys, app, self.now) {
             Arrival::Passed(_) => self.ends(call, End::Passed),
             Arrival::Refused(refused) => self.ends(call, refusal(&refused)),
             Arrival::Waits(number) => {
@@ -99,7 +99,7 @@ impl Sim {
     fn poll(&mut self, number: u64) {
         let Some((call, _)) = self.waiting.get(&number).copied() else { return };
         self.looks += 1;
-        match self.desk.poll(number, self.now) {
+        match self.queues.poll(number, self.now) {
             Polled::Until(until) => {
                 assert!(until > self.now, "it would look for ever");
                 self.waiting.insert(number, (call, until));
@@ -109,12 +109,12 @@ impl Sim {
             Polled::Refused(refused) => self.ends(call, refusal(&refused)),
         }
         self.waiting.remove(&number);
-        self.desk.leave(number);
+        self.queues.leave(number);
     }
 
     fn wake(&mut self) {
         loop {
-            let woken: Vec<u64> = self.desk.woken().collect();
+            let woken: Vec<u64> = self.queues.woken().collect();
             if woken.is_empty() {
                 return;
             }
@@ -126,7 +126,7 @@ impl Sim {
 
     fn hang_up(&mut self, call: usize) {
         if let Some(number) = self.calls[call].number.filter(|number| self.waiting.remove(number).is_some()) {
-            self.desk.leave(number);
+            self.queues.leave(number);
             self.wake();
         }
     }
@@ -146,8 +146,8 @@ impl Sim {
     fn run(&mut self) {
         self.run_until(self.now + 100_000 * MS);
         assert!(self.waiting.is_empty());
-        assert!(self.desk.lines.is_empty() && self.desk.waiters.is_empty());
-        assert!(self.desk.queued().iter().all(|queued| *queued == 0));
+        assert!(self.queues.lines.is_empty() && self.queues.waiters.is_empty());
+        assert!(self.queues.queued().iter().all(|queued| *queued == 0));
     }
 
     fn passed(&self) -> Vec<Call> {
@@ -235,7 +235,7 @@ fn no_app_waits_for_another_ones_thousand() {
     let greedy: Vec<usize> = (0..1000).map(|_| sim.call(0, 0)).collect();
     // More than there is room for: theirs are taken in, the last of the greedy one's have to go.
     let modest: Vec<[usize; 2]> = (1..50).map(|app| [sim.call(app, 0), sim.call(app, 0)]).collect();
-    assert_eq!(sim.desk.queued(), [QUEUED_MAX]);
+    assert_eq!(sim.queues.queued(), [QUEUED_MAX]);
     let evicted = greedy.iter().filter(|call| sim.calls[**call].end.is_some()).count();
     assert_eq!(evicted, 1000 + 98 - QUEUED_MAX);
     sim.run();
