@@ -27,10 +27,10 @@ use crate::telemetry::metrics::Tally;
 use crate::upstream::pool::{Lease, SendError, SendFault, Upstream};
 use crate::upstream::request_body::Progress;
 
-/// What sending takes: whose tokens and budgets, over which connections, counted where.
+/// What is needed to send requests to Box.
 #[derive(Clone, Copy)]
 pub(crate) struct Forwarder<'a> {
-    /// The one that the request began with.
+    /// Has the tokens, the budgets and the limits; it is the one that the request began with.
     pub gateway: &'a LocalGateway,
     /// Connections to Box.
     pub upstream: &'a Upstream,
@@ -40,7 +40,7 @@ pub(crate) struct Forwarder<'a> {
 }
 
 impl Forwarder<'_> {
-    /// Whether budgets have something left for the request's first call.
+    /// Whether every budget has a call left for the request. Nothing is charged yet.
     pub(crate) fn check_budget(&self, outbound: &UpstreamRequest) -> Result<(), Refusal> {
         match outbound.call {
             None => Ok(()),
@@ -88,12 +88,12 @@ impl Forwarder<'_> {
                     replayed = true;
                 }
                 Ok((response, _)) if response.status().is_informational() => {
-                    // Nothing was asked that could be switched to.
+                    // The request asked for no upgrade, so Box may not switch protocols.
                     let cause = format!("Box answered {} unasked", response.status());
                     return Err(Refusal::UpstreamProtocolError(cause));
                 }
                 Ok((response, lease)) => {
-                    // A 5xx may be of something that has not looked at the token.
+                    // A 5xx may come from a server that has not checked the token.
                     if let Some(token) = token.filter(|_| !response.status().is_server_error()) {
                         token.accepted();
                     }
@@ -104,7 +104,7 @@ impl Forwarder<'_> {
                     if let Some(broken) = outbound.upload.broken() {
                         return Err(Refusal::from(&broken));
                     }
-                    // Where there is no room, that was waited for.
+                    // Where there was no room, the request has waited for some already.
                     let repeatable = (error.unsent || is_safe(&outbound.method))
                         && !matches!(error.fault, SendFault::NoRoom | SendFault::Loop);
                     if failures >= retries || !repeatable || !outbound.upload.can_be_sent() {
@@ -254,13 +254,13 @@ impl Charge {
         self
     }
 
-    /// Nothing more will be heard of the sending: Box has answered, or it failed.
+    /// The sending has ended: Box has answered, or it failed.
     fn settle(mut self, failed: Option<&SendError>) {
         match failed {
             None => self.spent = None,
             // Box has certainly not looked at it.
             Some(error) if error.unsent => self.taken = None,
-            // Whether it was written is known already.
+            // `taken` says whether it was written.
             Some(_) => {}
         }
     }

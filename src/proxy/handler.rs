@@ -134,7 +134,7 @@ async fn answer(
     let config = &gateway.config;
     let (head, body) = request.into_parts();
     if head.method == Method::CONNECT {
-        // Boxed, as few are: the whole of a request's state is moved for each one.
+        // Boxed: few requests come here, and all would carry the state of this future.
         let (tunnel, counted) =
             Box::pin(connect::open(&gateway, worker.connection_limit(), caller, &head, record)).await?;
         return Ok(Answered::Tunnel(tunnel, counted));
@@ -171,7 +171,7 @@ async fn answer(
     let request = limited(&head, &to, operation, (app_id, app.identity), admitted.client);
     let mut upload = Upload::new(body, config.upstream.replay_buffer, admission::expects_continue(&head));
     if upload.may_be_empty(&head.method) {
-        // Boxed, as few are: the whole of a request's state is moved for each one.
+        // Boxed: few requests come here, and all would carry the state of this future.
         upload = Box::pin(upstream_request::look_for_body(upload, config.upstream.body_timeout)).await?;
     }
     let hosts = &config.hosts;
@@ -207,7 +207,7 @@ async fn answer(
     };
     if answered.0.status().is_redirection() && admitted.named.is_none() {
         match follow_redirect::wanted(app.follow_downloads, &head) {
-            // Boxed, as few are: the whole of a request's state is moved for each one.
+            // Boxed: few requests come here, and all would carry the state of this future.
             Redirects::Follow => {
                 answered = Box::pin(follow_redirect::follow(forwarder, record, &outbound, answered)).await?;
             }

@@ -59,7 +59,7 @@ impl Outward {
     }
 }
 
-/// Makes it. `own`: where this process listens itself.
+/// Makes the process and the gateway from a configuration. `own`: where this process listens itself.
 ///
 /// # Errors
 /// No certificate roots, a proxy URL that is none, or state that cannot be read.
