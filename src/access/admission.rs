@@ -1,19 +1,19 @@
 //! Admission: may this caller speak to us, and is the request one that can be read in one way only?
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, Version};
 
 use crate::access::caller::{Caller, Inside};
-use crate::access::client_ip::client_ip;
+use crate::access::client_address::client_address;
 use crate::http::error::Refusal;
 use crate::http::headers;
 use crate::http::host::{self, Host, HostList};
 use crate::http::target;
 use crate::net::address::Address;
+use crate::net::client_address::ClientAddress;
 use crate::net::networks::Networks;
 use crate::net::peer::Peer;
 use crate::routing::app::Way;
@@ -50,7 +50,7 @@ pub(crate) struct Admitted<'a> {
     /// The same with its port, as the caller wrote it.
     pub authority: &'a str,
     /// The caller behind trusted proxies.
-    pub client: IpAddr,
+    pub client: ClientAddress,
     /// Whether the caller used https; a trusted proxy may have ended it.
     pub secure: bool,
     /// The host of Box that the request names itself: it came through a tunnel, in absolute form, or by a name of
@@ -79,6 +79,17 @@ pub(crate) fn check_peer(listen: &Listen, peer: Peer) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Refuses a method in other letters than HTTP's own. Methods are case-sensitive (RFC 9110 §9.1), but a server that reads
+/// `delete` as DELETE would do what rules, limits and classes took for something else.
+pub(crate) fn check_method(method: &Method) -> Result<(), Refusal> {
+    if method.as_str().bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Ok(());
+    }
+    Err(Refusal::BadRequest(
+        "The method must be upper-case letters, such as GET or DELETE; HTTP methods are case-sensitive.",
+    ))
+}
+
 /// Judges source, client certificate, method, target, framing and Host, in this order.
 pub(crate) fn check<'a>(
     rules: &Admission<'_>,
@@ -87,6 +98,7 @@ pub(crate) fn check<'a>(
 ) -> Result<Admitted<'a>, Refusal> {
     let (listen, peer) = (rules.listen, caller.peer);
     check_peer(listen, peer)?;
+    check_method(&head.method)?;
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Refusal::MethodNotAllowed);
     }
@@ -109,7 +121,7 @@ pub(crate) fn check<'a>(
     Ok(Admitted {
         host,
         authority,
-        client: client_ip(rules.trusted_proxies, peer.address, &head.headers),
+        client: client_address(rules.trusted_proxies, peer.client, &head.headers),
         secure: is_secure(rules.trusted_proxies, peer, &head.headers),
         named: named.map(Cow::Owned),
         user: user.map(Cow::Owned),
@@ -158,12 +170,19 @@ fn named(
     })
 }
 
+/// Whether the caller uses https, the inside of a tunnel included.
+pub(crate) fn uses_https(trusted: &Networks, caller: &Caller, headers: &HeaderMap) -> bool {
+    caller.inside.is_some() || is_secure(trusted, caller.peer, headers)
+}
+
+/// Whether the caller used https, as far as a trusted proxy tells; where it says more than one thing, the worst counts.
 fn is_secure(trusted: &Networks, peer: Peer, headers: &HeaderMap) -> bool {
-    let trusted = trusted.contains(peer.address);
-    match headers.get("x-forwarded-proto").filter(|_| trusted).map(|scheme| scheme.as_bytes()) {
-        Some(scheme) => scheme.to_ascii_lowercase().starts_with(b"https"),
-        None => peer.secure,
+    let mut said = headers.get_all("x-forwarded-proto").iter().peekable();
+    if said.peek().is_none() || !peer.client.is_in(trusted) {
+        return peer.secure;
     }
+    let mut schemes = said.flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
+    schemes.all(|scheme| scheme.trim_ascii().eq_ignore_ascii_case(b"https"))
 }
 
 /// The one authority that the request names; the second is the caller's spelling.

@@ -3,10 +3,14 @@
 //! answer can still upload and delete.
 //!
 //! Browsers tell in three ways. `Origin` goes along with every request of a script to another origin and with every
-//! one that may change something (Fetch §3.2). `Sec-Fetch-Site` goes along with all requests, but only to where the
-//! browser trusts the transport: TLS and loopback (Fetch Metadata §2.3). Elsewhere what loads an image or a frame can
-//! be told by the browser's own `User-Agent` alone. No page can invent or suppress any of them but the `Referer`,
-//! which it can suppress.
+//! one that may change something (Fetch §3.2). `Sec-Fetch-Site` goes along with all requests, but only to URLs that the
+//! browser trusts by their scheme and host: https, and the names and addresses of loopback (Fetch Metadata §2.3, Secure
+//! Contexts §3.1). Where a name leads and where the gateway listens does not count: a listed name that resolves to
+//! 127.0.0.1 gets none. There, what loads an image or a frame can be told by the browser's own `User-Agent` alone. No page
+//! can invent or suppress any of them but the `Referer`, which it can suppress.
+//!
+//! A field that stands more than once is judged in all its values, and the worst counts: which of them another server
+//! would read is not known.
 
 use http::header::{ORIGIN, REFERER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -14,6 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use crate::access::admission::Admitted;
 use crate::access::cors::Reader;
 use crate::http::error::Refusal;
+use crate::http::host::Host;
 use crate::http::origin::{Claim, Origin, OriginList};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -30,18 +35,21 @@ pub(crate) struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// Reads what is told. `open`: the listener is plain HTTP beyond loopback, where browsers send no Fetch Metadata.
-    pub(crate) fn of(method: &Method, headers: &'a HeaderMap, open: bool) -> Self {
+    /// Reads what is told. `secure`: the caller uses https; `host`: what the URL names, `None` where it cannot be read.
+    pub(crate) fn of(method: &Method, headers: &'a HeaderMap, secure: bool, host: Option<Host<'_>>) -> Self {
         let origin = headers.get(ORIGIN);
         let reads = method == Method::GET || method == Method::HEAD;
-        let is_one = match headers.get(SEC_FETCH_SITE) {
-            _ if origin.is_some() => true,
+        let sites = headers.get_all(SEC_FETCH_SITE);
+        let gets_fetch_metadata = || secure || host.is_some_and(Host::is_loopback);
+        let is_one = if origin.is_some() {
+            true
+        } else if headers.contains_key(SEC_FETCH_SITE) {
             // A person typed the address in. Whatever a later browser says besides is a page's.
-            Some(site) => site != "none",
-            None if open && reads => {
-                headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"))
-            }
-            None => false,
+            sites.iter().any(|site| site != "none")
+        } else if reads && !gets_fetch_metadata() {
+            headers.get_all(USER_AGENT).iter().any(|agent| agent.as_bytes().starts_with(b"Mozilla/"))
+        } else {
+            false
         };
         let contradicts_itself = origin.is_some() && headers.get_all(ORIGIN).iter().nth(1).is_some();
         Self { origin, contradicts_itself, is_one, reads }
@@ -78,12 +86,14 @@ impl<'a> Page<'a> {
                 _ => Err(Refusal::OriginNotAllowed),
             };
         }
-        let refers = || {
-            let referer = headers.get(REFERER)?.to_str().ok()?;
-            let origin = Origin::of_url(referer)?;
-            (!origin.is_own(admitted.authority, admitted.secure) && origins.admits(origin)).then_some(())
+        let is_allowed = |referer: &HeaderValue| {
+            let origin = referer.to_str().ok().and_then(Origin::of_url);
+            origin.is_some_and(|origin| {
+                !origin.is_own(admitted.authority, admitted.secure) && origins.admits(origin)
+            })
         };
-        if self.reads && !origins.is_empty() && refers().is_some() {
+        let refers = || headers.contains_key(REFERER) && headers.get_all(REFERER).iter().all(is_allowed);
+        if self.reads && !origins.is_empty() && refers() {
             Ok(Reader::Elements)
         } else if self.is_one {
             Err(Refusal::OriginNotAllowed)
@@ -95,11 +105,14 @@ impl<'a> Page<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::http::host;
     use crate::http::origin::Pattern;
 
-    /// Who may read, for an app that lists `https://a.example`; `None`: refused.
+    /// Who may read, for an app that lists `https://a.example`; `None`: refused. `open`: at a URL to which browsers send
+    /// no Fetch Metadata.
     fn reader(method: Method, fields: &[(&'static str, &'static str)], open: bool) -> Option<Reader> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
@@ -107,11 +120,11 @@ mod tests {
         }
         let authority = "gate.example";
         let host = host::parse(authority).unwrap().0;
-        let client = [127, 0, 0, 1].into();
+        let client = IpAddr::from([127, 0, 0, 1]).into();
         let admitted = Admitted { host, authority, client, secure: true, named: None, user: None };
         let entries = ["https://a.example", "https://gate.example"];
         let origins = OriginList::new(entries.iter().map(|entry| Pattern::parse(entry).unwrap()).collect());
-        let page = Page::of(&method, &headers, open);
+        let page = Page::of(&method, &headers, !open, Some(host));
         if !page.claim(&admitted).fits(&origins) {
             return None;
         }
@@ -181,10 +194,42 @@ mod tests {
             (Method::POST, &[cross, ALLOWED]),
             (Method::DELETE, &[cross, ALLOWED]),
             (Method::OPTIONS, &[cross, ALLOWED]),
+            (Method::GET, &[("sec-fetch-site", "none"), cross]),
+            (Method::GET, &[cross, ("sec-fetch-site", "none")]),
+            (Method::GET, &[cross, ALLOWED, ("referer", "")]),
+            (Method::GET, &[cross, ("referer", "https://b.example/"), ALLOWED]),
+            (Method::GET, &[("user-agent", "curl/8"), MOZILLA]),
             (Method::GET, &[MOZILLA]),
             (Method::HEAD, &[MOZILLA, ("referer", "https://b.example/")]),
         ] {
             assert_eq!(reader(method, fields, true), None, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn the_urls_scheme_and_host_tell_whether_browsers_send_fetch_metadata() {
+        let mut headers = HeaderMap::new();
+        headers.append(USER_AGENT, HeaderValue::from_static("Mozilla/5.0"));
+        let is_page = |host, secure| {
+            let host = host::parse(host).map(|(host, _)| host);
+            Page::of(&Method::GET, &headers, secure, host).is_one()
+        };
+        for host in [
+            "localhost:8080",
+            "LOCALHOST",
+            "app.localhost",
+            "localhost.",
+            "127.0.0.1",
+            "127.8.9.1:1",
+            "[::1]:8080",
+        ] {
+            assert!(!is_page(host, false), "{host}");
+        }
+        for host in
+            ["gate.internal", "localhost.evil", "10.0.0.1", "0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "a b"]
+        {
+            assert!(is_page(host, false), "{host}");
+            assert!(!is_page(host, true), "{host}");
         }
     }
 }

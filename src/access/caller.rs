@@ -1,8 +1,8 @@
 //! Who calls, as far as the connection tells.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::net::client_address::ClientAddress;
 use crate::net::peer::Peer;
 use crate::routing::box_hosts::Named;
 use crate::routing::proxy_user::ProxyUser;
@@ -31,7 +31,7 @@ pub(crate) struct Inside {
     /// What that host is.
     pub named: Named,
     /// The caller behind trusted proxies.
-    pub client: IpAddr,
+    pub client: ClientAddress,
     /// The app that the program named.
     pub user: Option<ProxyUser>,
     /// The handshake was for another host.

@@ -86,17 +86,19 @@ dir = "state"
 /// does not reach Unix sockets.
 fn introduce(addresses: &[String], page: PageListener, out: &AccessLog) {
     let address = addresses.first().map(String::as_str).unwrap_or_default();
+    let gateway: Option<SocketAddr> = address.parse().ok();
+    let url = gateway.map(page::base_url).unwrap_or_default();
     let mut text = match address.strip_prefix("unix:") {
         Some(path) => format!(
             "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n\n"
         ),
         None => format!(
-            "A sandbox of Box with boxgate in front, at http://{address}\nNo credential is needed; try:\n\n  curl http://{address}/2.0/users/me\n\n\
+            "A sandbox of Box with boxgate in front, at {url}\nNo credential is needed; try:\n\n  curl {url}/2.0/users/me\n\n\
              or any program that has Box's hosts built in:\n\n  boxgate exec{} -- curl https://api.box.com/2.0/users/me\n\n",
-            if address == DEFAULT_ADDRESS { String::new() } else { format!(" --gateway http://{address}") },
+            if address == DEFAULT_ADDRESS { String::new() } else { format!(" --gateway {url}") },
         ),
     };
-    if let Ok(gateway) = address.parse() {
+    if let Some(gateway) = gateway {
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "or open {}/ in a browser.\n", page.url());
         page.serve(gateway);

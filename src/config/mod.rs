@@ -49,6 +49,8 @@ pub struct Config {
     pub forward_proxy: Option<ForwardProxy>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Networks,
+    /// Networks of balancers that begin every TCP connection with a PROXY protocol header.
+    pub proxy_protocol: Networks,
     /// Where Box is.
     pub hosts: BoxHosts,
     /// Accounts at Box, in the order of their names.

@@ -86,7 +86,7 @@ tables! {
     "" File { listen, forward_proxy, admin, r#box, identity, app, limit, limits, budget, state, upstream, server, log } later {}
 
     /// Where callers connect.
-    "[listen]" Listen { address, hosts, sources, trusted_proxies, workers, max_connections, tls } later {}
+    "[listen]" Listen { address, hosts, sources, trusted_proxies, proxy_protocol, workers, max_connections, tls } later {}
 
     /// TLS towards callers.
     "{ cert = \"PATH\", key = \"PATH\" }" Tls { cert, key, client_ca } later {}
@@ -108,7 +108,7 @@ tables! {
 
     "[[app]]" App {
         name, path, identity, hosts, sources, origins, allow, deny, as_user, require_header, forward_headers,
-        follow_downloads, max_in_flight, key
+        follow_downloads, max_in_flight, key, enabled
     } later {}
 
     /// How often callers may ask.

@@ -71,6 +71,10 @@ pub enum Refusal {
     OriginNotAllowed,
     /// The app's rules exclude the operation.
     OperationNotAllowed,
+    /// A batch, whose body carries operations that no rule sees, and no rule names it.
+    BatchNotAllowed,
+    /// The app is switched off.
+    AppDisabled,
     /// `As-User` names a user that the app may not name.
     AsUserNotAllowed,
     /// A limit has nothing left for it.
@@ -150,9 +154,10 @@ impl Refusal {
                 (StatusCode::FORBIDDEN, "caller_not_allowed")
             }
             Self::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
-            Self::OperationNotAllowed | Self::LoginNotServed => {
+            Self::OperationNotAllowed | Self::BatchNotAllowed | Self::LoginNotServed => {
                 (StatusCode::FORBIDDEN, "operation_not_allowed")
             }
+            Self::AppDisabled => (StatusCode::SERVICE_UNAVAILABLE, "app_disabled"),
             Self::AsUserNotAllowed => (StatusCode::FORBIDDEN, "as_user_not_allowed"),
             Self::RateLimitExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
             Self::BudgetSpent { .. } => (StatusCode::FORBIDDEN, "budget_spent"),
@@ -195,7 +200,7 @@ impl Refusal {
                 "The gateway would call itself; its log says why.".to_owned()
             }
             Self::HostNotAllowed { host, key } => format!(
-                "The Host {host:?} is none of this gateway's names. If it should be, add it to {key} in proxy.toml; localhost and IP addresses always work."
+                "The Host {host:?} is none of this gateway's names. If it should be, add it to {key} in proxy.toml; localhost and IP addresses always work, but for 0.0.0.0, [::] and [::ffff:…], which name no host: write 127.0.0.1 or [::1]."
             ),
             Self::SourceNotAllowed => {
                 "Your address is in none of the networks that may call here ([listen] sources, or sources of the app).".to_owned()
@@ -213,7 +218,13 @@ impl Refusal {
                 "This request comes from a web page whose origin is not listed in origins of an app here; scheme, host and port count.".to_owned()
             }
             Self::OperationNotAllowed => "The rules of this app (allow, deny) exclude this operation.".to_owned(),
-            Self::AsUserNotAllowed => "The As-User header must name one of the users listed in as_user of this app.".to_owned(),
+            Self::BatchNotAllowed => {
+                "Batches are refused: their body carries operations that no rule, limit or budget sees. Send the operations one by one, or list \"POST /2.0/batch\" in allow of this app.".to_owned()
+            }
+            Self::AppDisabled => {
+                "This app is switched off for now (enabled = false of the app in proxy.toml).".to_owned()
+            }
+            Self::AsUserNotAllowed => "The As-User header must be the id of a user listed in as_user of this app: at most 20 digits, the first of them not 0.".to_owned(),
             Self::RateLimitExceeded { limit, retry_after, .. } => {
                 format!("The limit {limit:?} has no call left for this request; try again in {retry_after} s.")
             }
@@ -254,6 +265,8 @@ impl Refusal {
             | Self::KeyMissing
             | Self::OriginNotAllowed
             | Self::OperationNotAllowed
+            | Self::BatchNotAllowed
+            | Self::AppDisabled
             | Self::AsUserNotAllowed => "boxgate; error=http_request_denied",
             Self::RateLimitExceeded { .. } | Self::BudgetSpent { .. } => "boxgate; error=http_request_denied",
             Self::Overloaded(_) => "boxgate; error=connection_limit_reached",
@@ -295,6 +308,8 @@ impl Refusal {
             | Self::KeyMissing
             | Self::OriginNotAllowed
             | Self::OperationNotAllowed
+            | Self::BatchNotAllowed
+            | Self::AppDisabled
             | Self::AsUserNotAllowed
             | Self::BudgetSpent { .. }
             | Self::NoSuchApp

@@ -7,12 +7,12 @@
 use std::collections::HashSet;
 
 use http::header::{
-    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, ALT_SVC, AUTHORIZATION, CACHE_CONTROL,
-    CONNECTION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, CONTENT_TYPE, COOKIE, EXPECT, EXPIRES,
-    HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VARY, VIA, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, ALT_SVC, CACHE_CONTROL, CONNECTION,
+    CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, CONTENT_TYPE, ETAG, EXPECT, EXPIRES, HOST,
+    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, RANGE, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, USER_AGENT, VARY, VIA, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -110,8 +110,8 @@ pub(crate) fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) ->
     if trailers_announced {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
-    if let Some(trailer) = from.get(TRAILER).filter(|_| body.has_body) {
-        fields.insert(TRAILER, trailer.clone());
+    if body.has_body && from.contains_key(TRAILER) {
+        announce(&mut fields, &trailers_for_box(from, also));
     }
     if body.expects {
         fields.insert(EXPECT, HeaderValue::from_static("100-continue"));
@@ -263,24 +263,55 @@ fn stays_behind(name: &HeaderName) -> bool {
                     | "origin-agent-cluster"
                     | "permissions-policy"
                     | "x-request-id"
+                    // To a proxy between the gateway and the caller: what to send in place of the answer.
+                    | "x-sendfile"
+                    | "x-lighttpd-send-file"
             ) || name.starts_with("access-control-")
+                || name.starts_with("x-accel-")
                 || name.starts_with("cross-origin-")
         }
     }
 }
 
-/// Takes off a request's trailers what no caller tells Box, or what was judged as a header: over HTTP/2 hyper sends any.
-pub(crate) fn trailers_to_box(trailers: &mut HeaderMap) {
-    without(trailers, |name| {
-        is_of_this_hop(name)
-            || matches!(*name, AUTHORIZATION | PROXY_AUTHORIZATION | COOKIE)
-            || *name == AS_USER
-    });
+/// Digests of what was sent, which are known at its end (RFC 9530 §6.5, RFC 1864).
+fn is_digest(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "content-md5" | "digest" | "content-digest" | "repr-digest")
 }
 
-/// Takes off an answer's trailers what stays behind of its headers.
+/// The trailers of a request that pass to Box: those that it announces (RFC 9110 §6.6.2) and that are a digest or among
+/// `also`, the app's `forward_headers`. Whatever else passes as a header acts on the request, and came too late to be
+/// judged (RFC 9110 §6.5.1).
+pub(crate) fn trailers_for_box(from: &HeaderMap, also: &[HeaderName]) -> Vec<HeaderName> {
+    let announced = from.get_all(TRAILER).iter().flat_map(tokens);
+    let named = announced.filter_map(|token| token.parse::<HeaderName>().ok());
+    named.filter(|name| is_digest(name) || also.contains(name)).collect()
+}
+
+/// Leaves of a request's trailers what may pass: over HTTP/2, hyper sends any.
+pub(crate) fn trailers_to_box(trailers: &mut HeaderMap, passing: &[HeaderName]) {
+    without(trailers, |name| !passing.contains(name));
+}
+
+/// Whether a trailer of Box's may come back: digests, the validator and timing (RFC 9110 §8.8.3, Server Timing §4), and
+/// names without a meaning in HTTP. Other fields act on the answer, whose head has been passed on.
+fn may_follow(name: &HeaderName) -> bool {
+    let extends = || name.as_str().starts_with("x-") && !stays_behind(name);
+    is_digest(name) || *name == ETAG || name.as_str() == "server-timing" || extends()
+}
+
+/// Leaves of an answer's trailers what may come back.
 pub(crate) fn trailers_from_box(trailers: &mut HeaderMap) {
-    without(trailers, stays_behind);
+    without(trailers, |name| !may_follow(name));
+}
+
+/// Announces trailers; none: no field.
+fn announce(fields: &mut HeaderMap, names: &[HeaderName]) {
+    let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
+    // Names of headers have the characters of a value.
+    match HeaderValue::try_from(names.join(", ")) {
+        Ok(names) if !names.is_empty() => drop(fields.insert(TRAILER, names)),
+        _ => drop(fields.remove(TRAILER)),
+    }
 }
 
 fn without(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
@@ -296,6 +327,11 @@ pub(crate) fn from_box(headers: &mut HeaderMap) {
     let nominated: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
     for token in nominated.iter().flat_map(tokens).filter(|token| !token.is_empty()) {
         headers.remove(token);
+    }
+    if headers.contains_key(TRAILER) {
+        let announced = headers.get_all(TRAILER).iter().flat_map(tokens);
+        let named = announced.filter_map(|token| token.parse::<HeaderName>().ok());
+        announce(headers, &named.filter(may_follow).collect::<Vec<_>>());
     }
     let vary = headers.remove(VARY);
     let via = headers.remove(VIA);
@@ -366,12 +402,12 @@ mod tests {
 
     #[test]
     fn trailers_pass_where_both_sides_announce_them() {
-        let from = map(&[("te", "trailers, deflate"), ("connection", "te"), ("trailer", "x-sum")]);
+        let from = map(&[("te", "trailers, deflate"), ("connection", "te"), ("trailer", "x-sum, Digest")]);
         let body = BodyFields { has_body: true, length: None, expects: false };
         let to = to_box(&from, &[], body).fields;
         assert_eq!(
             (to.get("te").unwrap(), to.get("trailer").unwrap()),
-            (&HeaderValue::from_static("trailers"), &HeaderValue::from_static("x-sum"))
+            (&HeaderValue::from_static("trailers"), &HeaderValue::from_static("digest"))
         );
     }
 
@@ -414,13 +450,44 @@ mod tests {
 
     #[test]
     fn trailers_may_not_say_what_headers_may_not() {
-        let fields = [("set-cookie", "a=b"), ("alt-svc", "h3"), ("x-sum", "1"), ("via", "x")];
-        let mut trailers = map(&fields);
+        let mut trailers = map(&[
+            ("set-cookie", "a=b"),
+            ("alt-svc", "h3"),
+            ("location", "https://a"),
+            ("content-type", "text/html"),
+            ("www-authenticate", "Basic"),
+            ("x-request-id", "1"),
+            ("x-accel-redirect", "/"),
+            ("refresh", "0"),
+            ("x-sum", "1"),
+            ("etag", "1"),
+            ("content-digest", "1"),
+        ]);
         trailers_from_box(&mut trailers);
-        assert_eq!(trailers, map(&[("x-sum", "1")]));
-        let mut trailers = map(&[("authorization", "x"), ("cookie", "x"), ("as-user", "1"), ("x-sum", "1")]);
-        trailers_to_box(&mut trailers);
-        assert_eq!(trailers, map(&[("x-sum", "1")]));
+        assert_eq!(trailers, map(&[("x-sum", "1"), ("etag", "1"), ("content-digest", "1")]));
+        let said = map(&[
+            ("origin", "x"),
+            ("referer", "x"),
+            ("sec-fetch-site", "none"),
+            ("x-http-method-override", "DELETE"),
+            ("boxapi", "x"),
+            ("as-user", "1"),
+            ("authorization", "x"),
+            ("if-match", "1"),
+            ("content-type", "x"),
+            ("x-sum", "1"),
+            ("digest", "1"),
+            ("x-mine", "1"),
+            ("content-md5", "1"),
+        ]);
+        let names: Vec<&str> =
+            said.keys().map(HeaderName::as_str).filter(|name| *name != "content-md5").collect();
+        let announced = map(&[("trailer", names.join(", ").leak())]);
+        let passing = trailers_for_box(&announced, &[HeaderName::from_static("x-mine")]);
+        let mut trailers = said;
+        trailers_to_box(&mut trailers, &passing);
+        // A digest that was not announced stays behind too.
+        assert_eq!(trailers, map(&[("digest", "1"), ("x-mine", "1")]));
     }
 
     #[test]

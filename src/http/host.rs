@@ -14,6 +14,27 @@ pub enum Host<'a> {
     Name(&'a str),
 }
 
+impl Host<'_> {
+    /// Whether it is this machine to every browser, which then trusts plain HTTP (Secure Contexts §3.1): `localhost` and
+    /// names below it (RFC 6761 §6.3), 127.0.0.0/8 and `::1`.
+    pub(crate) fn is_loopback(self) -> bool {
+        match self {
+            Self::Ip(address) => address.is_loopback(),
+            Self::Name(name) => is_localhost(name),
+        }
+    }
+
+    /// Whether it is a literal that names no host: `0.0.0.0` and `::`, with which one listens, and IPv4 addresses in IPv6's
+    /// writing (RFC 4291 §2.5.5.2). The kernel takes them to loopback, browsers take them for hosts elsewhere.
+    pub(crate) fn is_no_destination(self) -> bool {
+        match self {
+            Self::Ip(IpAddr::V4(address)) => address.is_unspecified(),
+            Self::Ip(IpAddr::V6(address)) => address.is_unspecified() || address.to_ipv4_mapped().is_some(),
+            Self::Name(_) => false,
+        }
+    }
+}
+
 /// Splits `host[:port]` (RFC 9110 §7.2). `None` where it is not one: user info, white space, an empty host, a
 /// character that no host name has, a port that is none.
 pub(crate) fn parse(authority: &str) -> Option<(Host<'_>, Option<u16>)> {
@@ -95,10 +116,11 @@ impl HostList {
         }
     }
 
-    /// Whether a caller may use this host: a listed name, `localhost` (and below it, RFC 6761 §6.3) or an IP literal.
+    /// Whether a caller may use this host: a listed name, `localhost` (and below it, RFC 6761 §6.3) or an IP literal that
+    /// names a host.
     pub fn admits(&self, host: Host<'_>) -> bool {
         match host {
-            Host::Ip(_) => true,
+            Host::Ip(_) => !host.is_no_destination(),
             Host::Name(name) => is_localhost(name) || self.lists(host),
         }
     }
@@ -151,9 +173,18 @@ mod tests {
         {
             assert!(list.admits(parse(good).unwrap().0), "{good}");
         }
-        for bad in
-            ["evil.example", "gate.internal.evil.example", "x.gate.internal", "localhost.evil", "0x7f.1"]
-        {
+        for bad in [
+            "evil.example",
+            "gate.internal.evil.example",
+            "x.gate.internal",
+            "localhost.evil",
+            "0x7f.1",
+            "0.0.0.0:8080",
+            "[::]",
+            "[::ffff:127.0.0.1]:8080",
+            "[::ffff:10.1.2.3]",
+            "0.0.0.0.",
+        ] {
             assert!(!list.admits(parse(bad).unwrap().0), "{bad}");
         }
     }

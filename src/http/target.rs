@@ -80,9 +80,10 @@ fn is_parameter(segment: &str) -> bool {
 pub(crate) fn without_access_token(query: &str) -> Option<String> {
     // Some parsers split at ; too.
     let is_token = |pair: &str| {
-        let name = pair.split('=').next().unwrap_or(pair);
-        let name = name.replace('+', " ");
-        percent_decode_str(&name).decode_utf8_lossy().trim().eq_ignore_ascii_case("access_token")
+        let mut parts = pair.split('=');
+        // One that splits at the first = reads an empty name.
+        let name = parts.find(|part| !part.is_empty()).unwrap_or_default();
+        is_access_token(name)
     };
     if !query.split(['&', ';']).any(is_token) {
         return None;
@@ -95,6 +96,38 @@ pub(crate) fn without_access_token(query: &str) -> Option<String> {
         })
         .collect();
     Some(kept.join("&"))
+}
+
+/// Whether some server reads the name of a parameter as `access_token`: several decode twice; C ends a text at NUL; PHP
+/// takes `.`, white space and the first `[` for `_`, and what stands in brackets for a key of the parameter.
+fn is_access_token(name: &str) -> bool {
+    let spaced = name.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8_lossy();
+    let twice = percent_decode_str(&decoded).decode_utf8_lossy();
+    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    let ends = |c: char| matches!(c, '\0' | ']');
+    let name = twice.trim_start_matches(is_blank);
+    let name = name.split(ends).next().unwrap_or(name).trim_end_matches(is_blank);
+    const WANTED: &str = "access_token";
+    let mut letters = name.chars().map(|c| if c == '.' || c == '[' || is_blank(c) { '_' } else { c });
+    let begins = WANTED.chars().all(|wanted| letters.next().is_some_and(|c| c.eq_ignore_ascii_case(&wanted)));
+    begins && name.chars().nth(WANTED.len()).is_none_or(|next| next == '[')
+}
+
+/// Refuses an escaped `?`, `#` or `%` in a path of Box's API: to a server that decodes it before it looks for the query,
+/// the path ends there; to one that decodes twice, it is another path. Content at a pre-signed URL may have such names.
+pub(crate) fn check_api_path(path: &str) -> Result<(), Refusal> {
+    let mut escapes = path.split('%');
+    escapes.next();
+    for escape in escapes {
+        let code = escape.get(..2).unwrap_or_default();
+        if ["3f", "23", "25"].iter().any(|refused| code.eq_ignore_ascii_case(refused)) {
+            return Err(Refusal::BadRequest(
+                "The path has an encoded ?, # or % (%3F, %23, %25), which no path of Box's API has.",
+            ));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -163,5 +196,47 @@ mod tests {
         assert_eq!(of("a=1;access_token=t&b=2;c").as_deref(), Some("a=1&b=2;c"));
         assert_eq!(of("a=1&+access_token=t&access_token+=t").as_deref(), Some("a=1"));
         assert_eq!(of("a=1&&b=2&Access_Token=x").as_deref(), Some("a=1&&b=2"));
+    }
+
+    #[test]
+    fn access_token_is_known_in_the_spellings_of_other_servers() {
+        for name in [
+            "access_token%00",
+            "access_token%00x",
+            "access.token",
+            "access%2Etoken",
+            "access%20token",
+            "access+token",
+            "access%09token",
+            "access_token[]",
+            "access_token%5B%5D",
+            "access_token[0]",
+            "access[token",
+            "access%255Ftoken",
+            "%20access_token",
+            "%00access_token",
+            "access_token%0a",
+            "ACCESS.TOKEN[x]",
+            "=access_token",
+        ] {
+            let query = format!("a=1&{name}=t&b=2");
+            assert_eq!(without_access_token(&query).as_deref(), Some("a=1&b=2"), "{name}");
+        }
+        for name in ["accesstoken", "access_tokens", "access_token_x", "x[access_token]", "access-token", "a"]
+        {
+            assert_eq!(without_access_token(&format!("{name}=t")), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn paths_of_the_api_have_no_escape_that_ends_or_hides_a_part() {
+        for bad in
+            ["/2.0/files/1%3Ffields=a", "/2.0/files/1%3f", "/2.0/a%23b", "/2.0/a%252fb", "/2.0/%C3%A9%25"]
+        {
+            assert!(check_api_path(bad).is_err(), "{bad}");
+        }
+        for good in ["/2.0/files/1", "/2.0/a%20b", "/2.0/%C3%A9", "/2.0/a%3Db"] {
+            assert!(check_api_path(good).is_ok(), "{good}");
+        }
     }
 }

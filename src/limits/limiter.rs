@@ -4,7 +4,6 @@
 //! that Box asked for, limits. Where replicas share them, Redis is asked for pauses and limits in one round trip; while
 //! it has no say, the limits of this process alone hold, each divided by the number of replicas.
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,6 +23,7 @@ use crate::limits::rate::matcher::{LimitMatcher, RequestKey, User};
 use crate::limits::rate::waiting::{self, Admitted, Entered, Limits};
 use crate::limits::redis::replicas::Replicas;
 use crate::limits::retry_after::{self, Pauses};
+use crate::net::client_address::ClientAddress;
 use crate::net::clock::Clock;
 use crate::oauth::identity::IdentityId;
 use crate::routing::app::AppId;
@@ -102,7 +102,7 @@ pub(crate) struct Request<'a> {
     pub operation: Operation<'a>,
     pub class: Class,
     /// The client behind trusted proxies.
-    pub client: IpAddr,
+    pub client: ClientAddress,
     pub app: AppId,
     pub identity: IdentityId,
     /// `As-User`.

@@ -24,8 +24,6 @@ pub(crate) enum Listener {
     /// TCP.
     Tcp {
         socket: TcpListener,
-        /// It is plain HTTP beyond loopback.
-        open: bool,
         /// TLS is spoken there.
         secure: bool,
     },
@@ -58,7 +56,7 @@ impl Listener {
         match address {
             Address::Tcp(address) => {
                 let socket = bind_tcp(*address).map_err(|error| named(&address.to_string(), &error))?;
-                Ok(Self::Tcp { socket, open: !secure && !address.ip().is_loopback(), secure })
+                Ok(Self::Tcp { socket, secure })
             }
             Address::Unix(path) => {
                 let bound = bind_unix(path).await;
@@ -91,17 +89,14 @@ impl Listener {
         let mut told = false;
         loop {
             let accepted = match self {
-                Self::Tcp { socket, open, secure } => socket.accept().await.and_then(|(stream, peer)| {
+                Self::Tcp { socket, secure } => socket.accept().await.and_then(|(stream, peer)| {
                     let _ = stream.set_nodelay(true);
                     unsent::bound(&stream, unsent::CALLER);
-                    let address = unmapped(peer.ip());
-                    let peer = Peer { address, open: *open, secure: *secure, uncertified: false };
-                    Ok((Accepted::Tcp(stream.into_std()?), peer))
+                    Ok((Accepted::Tcp(stream.into_std()?), Peer::new(unmapped(peer.ip()), *secure)))
                 }),
                 Self::Unix(listener, _) => listener.accept().await.and_then(|(stream, _)| {
                     // Only this machine's processes can open the file.
-                    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-                    let peer = Peer { address, open: false, secure: false, uncertified: false };
+                    let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), false);
                     Ok((Accepted::Unix(stream.into_std()?), peer))
                 }),
             };

@@ -3,6 +3,7 @@
 pub(crate) mod address; // where to listen
 pub mod ca_chain; // what of a gateway's may be trusted
 pub mod certificate_authority; // of the forward proxy
+pub mod client_address; // of whom is behind proxies
 pub mod clock; // time is handed in
 pub(crate) mod connect_request; // to a proxy on the way
 pub(crate) mod connection_limit; // of callers
@@ -14,6 +15,7 @@ pub(crate) mod listener; // bound sockets
 pub(crate) mod networks; // sets of addresses
 pub(crate) mod own_listeners;
 pub(crate) mod peer;
+pub(crate) mod proxy_protocol; // of balancers in front
 pub(crate) mod public_address;
 pub(crate) mod relay; // two sockets into each other
 pub mod secret; // never printed

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::access::admission;
 use crate::access::caller::{Caller, Inside};
-use crate::access::client_ip::client_ip;
+use crate::access::client_address::client_address;
 use crate::http::error::Refusal;
 use crate::http::headers;
 use crate::http::host;
@@ -53,7 +53,7 @@ pub(crate) async fn open(
         Some(proxy) if caller.inside.is_none() => proxy,
         _ => return Err(Refusal::MethodNotAllowed),
     };
-    let client = client_ip(&config.trusted_proxies, caller.peer.address, &head.headers);
+    let client = client_address(&config.trusted_proxies, caller.peer.client, &head.headers);
     record.set_client(client);
     headers::check_loop(&head.headers)?;
     // Its bytes would be the tunnel's to one reader and a body to another.

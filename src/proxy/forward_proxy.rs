@@ -1,6 +1,5 @@
 //! What all tunnels share: certificates for Box's hosts, the list of other hosts, and who was told what.
 
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +11,7 @@ use rustls::ServerConfig;
 use tracing::warn;
 
 use super::blind_tunnel::BlindTunnels;
+use crate::net::client_address::ClientAddress;
 use crate::net::leaf_certificates::LeafCertificates;
 use crate::net::tls_server::Tls;
 
@@ -44,7 +44,7 @@ pub(crate) struct ForwardProxy {
     pub blind: BlindTunnels,
     /// Tunnels since the start.
     pub counts: Counts,
-    told: Mutex<LruCache<IpAddr, ()>>,
+    told: Mutex<LruCache<ClientAddress, ()>>,
 }
 
 impl ForwardProxy {
@@ -87,7 +87,7 @@ impl ForwardProxy {
     }
 
     /// A handshake in a tunnel came to nothing. Logged once for each client, as programs try again and again.
-    pub(crate) fn handshake_failed(&self, client: IpAddr, host: &str, cause: &str, is_mistrust: bool) {
+    pub(crate) fn handshake_failed(&self, client: ClientAddress, host: &str, cause: &str, is_mistrust: bool) {
         self.counts.failed_handshakes.fetch_add(1, Ordering::Relaxed);
         if !is_mistrust || self.told.lock().unwrap_or_else(PoisonError::into_inner).put(client, ()).is_some()
         {

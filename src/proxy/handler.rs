@@ -3,7 +3,6 @@
 //! [`serve`] cannot fail: it alone turns a refusal into an answer. [`answer`] is the way itself; each stage stands
 //! in the module of its name and hands on what the next one needs.
 
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -21,7 +20,9 @@ use crate::access::cors;
 use crate::http::error::Refusal;
 use crate::http::headers::{self, AS_USER, REQUEST_ID};
 use crate::http::incoming_body::IncomingBody;
+use crate::http::target;
 use crate::limits::limiter;
+use crate::net::client_address::ClientAddress;
 use crate::net::connection_limit::OpenConnection;
 use crate::oauth::identity::IdentityId;
 use crate::proxy::connect::{self, Tunnel};
@@ -139,8 +140,8 @@ async fn answer(
             Box::pin(connect::open(&gateway, worker.connection_limit(), caller, &head, record)).await?;
         return Ok(Answered::Tunnel(tunnel, counted));
     }
-    let page = Page::of(&head.method, &head.headers, caller.peer.open);
     let admitted = admission::check(&gateway.admission(), caller, &head)?; // may this caller speak to us?
+    let page = Page::of(&head.method, &head.headers, admitted.secure, Some(admitted.host));
     record.set_client(admitted.client);
     let path = head.uri.path();
     if admitted.named.is_none() && local_response::is_for_ca(&head.method, path) {
@@ -153,6 +154,7 @@ async fn answer(
     if cors::is_preflight(&head) {
         return Ok(Answered::Gateway(cors::preflight(app, &head.headers)));
     }
+    app.check_enabled()?;
     app.check_header(&head.headers)?;
     let route = match admitted.named.as_deref() {
         None => route::find(&head.method, path, &config.hosts)?, // where at Box?
@@ -164,12 +166,17 @@ async fn answer(
         Route::Revoke => return Ok(Answered::Gateway(local_response::revoked())),
     };
     record.set_template(to.template());
+    if to.access == Access::Token {
+        target::check_api_path(to.path)?;
+    }
     let operation = Operation { method: &head.method, path: to.operation };
     app.rules.check(operation)?; // may this app do this?
     app.as_user.check(&head.headers)?; // as whom?
 
     let request = limited(&head, &to, operation, (app_id, app.identity), admitted.client);
-    let mut upload = Upload::new(body, config.upstream.replay_buffer, admission::expects_continue(&head));
+    let trailers = headers::trailers_for_box(&head.headers, &app.forward_headers);
+    let expects = admission::expects_continue(&head);
+    let mut upload = Upload::new(body, config.upstream.replay_buffer, expects, trailers);
     if upload.may_be_empty(&head.method) {
         // Boxed: few requests come here, and all would carry the state of this future.
         upload = Box::pin(upstream_request::look_for_body(upload, config.upstream.body_timeout)).await?;
@@ -226,7 +233,7 @@ fn limited<'a>(
     to: &Destination<'_>,
     operation: Operation<'a>,
     (app, identity): (AppId, IdentityId),
-    client: IpAddr,
+    client: ClientAddress,
 ) -> limiter::Request<'a> {
     // A URL that is its own credential is asked for in nobody's name.
     let as_user = head.headers.get(AS_USER).filter(|_| to.access == Access::Token);
@@ -294,7 +301,7 @@ fn refuse(refusal: &Refusal, mut record: RequestRecord) -> (Response<Bytes>, Req
     match refusal {
         Refusal::CredentialsRefused => error!(request_id, code, "{refusal}"),
         // That of a host that is none of Box's is between it and the program.
-        Refusal::TunnelUnreachable { .. } => debug!(request_id, code, "{refusal}"),
+        Refusal::AppDisabled | Refusal::TunnelUnreachable { .. } => debug!(request_id, code, "{refusal}"),
         _ if status.is_server_error() => warn!(request_id, code, "{refusal}"),
         _ => {}
     }

@@ -2,7 +2,6 @@
 //! line, one count.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +11,14 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use jiff::Timestamp;
 
+use crate::access::admission;
 use crate::access::browser::Page;
 use crate::access::caller::Caller;
 use crate::access::cors::Reader;
 use crate::http::host::Host;
 use crate::http::{headers, host};
 use crate::limits::limiter::Permit;
+use crate::net::client_address::ClientAddress;
 use crate::oauth::identity::IdentityId;
 use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::worker::Worker;
@@ -50,7 +51,7 @@ pub(crate) struct RequestRecord {
     started: Instant,
     method: Method,
     uri: Uri,
-    client: IpAddr,
+    client: ClientAddress,
     request_id: HeaderValue,
     trace_id: Option<String>,
     app: Option<AppId>,
@@ -88,12 +89,14 @@ impl RequestRecord {
         headers: &HeaderMap,
         caller: &Caller,
     ) -> Self {
+        let secure = admission::uses_https(&worker.config().trusted_proxies, caller, headers);
+        let host = admission::authority(&uri, headers).ok().map(|(host, _)| host);
         // The target of a CONNECT is a host, which no page chooses.
-        let from_page = method != Method::CONNECT && Page::of(&method, headers, caller.peer.open).is_one();
+        let from_page = method != Method::CONNECT && Page::of(&method, headers, secure, host).is_one();
         Self {
             started: worker.clock().mono(),
             method,
-            client: caller.peer.address,
+            client: caller.peer.client,
             request_id: headers::request_id(headers),
             trace_id: worker.access().format().and_then(|_| headers::trace_id(headers)).map(str::to_owned),
             app: None,
@@ -142,7 +145,7 @@ impl RequestRecord {
     }
 
     /// The client behind trusted proxies.
-    pub(crate) fn set_client(&mut self, client: IpAddr) {
+    pub(crate) fn set_client(&mut self, client: ClientAddress) {
         self.client = client;
     }
 

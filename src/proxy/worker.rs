@@ -63,6 +63,11 @@ impl Worker {
         &self.drain
     }
 
+    /// What outlives a configuration.
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.process.clock
     }

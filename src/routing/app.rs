@@ -1,7 +1,6 @@
 //! Apps: which app is calling? Chosen by the longest path, then by `Host`, then by source address, among those that
 //! admit the page's origin where a page calls.
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,6 +10,7 @@ use crate::http::headers::AS_USER;
 use crate::http::host::{Host, HostList};
 use crate::http::origin::Claim;
 use crate::http::origin::OriginList;
+use crate::net::client_address::ClientAddress;
 use crate::net::networks::Networks;
 use crate::oauth::identity::IdentityId;
 use crate::routing::app_key::{AppKeys, ShownKey};
@@ -42,6 +42,8 @@ pub struct App {
     pub path: String,
     /// Whose token its requests get.
     pub identity: IdentityId,
+    /// Whether it serves at all; its requests are refused otherwise, not passed to another app.
+    pub enabled: bool,
     /// Only requests with one of these Host names; empty: any.
     pub hosts: HostList,
     /// Only callers from here; `None`: any.
@@ -85,22 +87,28 @@ pub enum AsUser {
 }
 
 impl AsUser {
-    /// Refuses a request that names a user whom the app may not name.
+    /// Refuses a request that names a user whom the app may not name. A user has one spelling
+    /// ([`is_id`]): in another, Box could act for a user whom limits and pauses took for somebody else.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match headers.get(AS_USER).map(HeaderValue::to_str) {
             None => Ok(()),
-            Some(Ok(user)) if self.permits(user) => Ok(()),
+            Some(Ok(user)) if is_id(user) && self.permits(user) => Ok(()),
             Some(_) => Err(Refusal::AsUserNotAllowed),
         }
     }
 
-    /// Whether the header's value is one of the users. An id is digits (`docs/box-api.md#hosts-and-paths`).
     fn permits(&self, user: &str) -> bool {
         match self {
             Self::Only(users) => users.iter().any(|allowed| allowed == user),
-            Self::Any => !user.is_empty() && user.bytes().all(|b| b.is_ascii_digit()),
+            Self::Any => true,
         }
     }
+}
+
+/// Whether the text is the one spelling of an id of a Box user or enterprise: 1 to 20 ASCII digits, the first of them not 0
+/// (`docs/box-api.md#hosts-and-paths`).
+pub(crate) fn is_id(text: &str) -> bool {
+    (1..=20).contains(&text.len()) && !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl App {
@@ -108,6 +116,11 @@ impl App {
     /// `/intranet` does not hold `/intranets`.
     fn below<'p>(&self, path: &'p str) -> Option<&'p str> {
         path.strip_prefix(self.path.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Refuses every request while the app is switched off.
+    pub fn check_enabled(&self) -> Result<(), Refusal> {
+        if self.enabled { Ok(()) } else { Err(Refusal::AppDisabled) }
     }
 
     /// Refuses a request without the header that this app requires.
@@ -158,7 +171,7 @@ pub struct Way<'a> {
     /// Its `Host`, or HTTP/2's `:authority`.
     pub host: Host<'a>,
     /// The caller behind trusted proxies.
-    pub client: IpAddr,
+    pub client: ClientAddress,
     /// It names one of Box's hosts itself: its path is Box's.
     pub names_box: bool,
     /// The app that its program names.
@@ -221,7 +234,7 @@ impl Apps {
         &self,
         path: &'p str,
         host: Host<'_>,
-        client: IpAddr,
+        client: ClientAddress,
         claim: Claim<'_>,
         key: ShownKey<'_>,
     ) -> Result<(AppId, &App, &'p str), Refusal> {
@@ -231,7 +244,7 @@ impl Apps {
             if !app.hosts.is_empty() && !app.hosts.lists(host) {
                 continue;
             }
-            if app.sources.as_ref().is_some_and(|sources| !sources.contains(client)) {
+            if app.sources.as_ref().is_some_and(|sources| !client.is_in(sources)) {
                 if refusal == Refusal::NoSuchApp {
                     refusal = Refusal::SourceNotAllowed;
                 }
@@ -269,7 +282,7 @@ impl Apps {
     pub fn named(
         &self,
         user: &ProxyUser,
-        client: IpAddr,
+        client: ClientAddress,
         claim: Claim<'_>,
     ) -> Result<(AppId, &App), Refusal> {
         let found = self.0.iter().enumerate().find(|(_, app)| app.name == user.app);
@@ -282,7 +295,7 @@ impl Apps {
                 "The password in Proxy-Authorization is not the key of this app, as in http://APP:KEY@HOST:PORT.",
             ));
         }
-        if app.sources.as_ref().is_some_and(|sources| !sources.contains(client)) {
+        if app.sources.as_ref().is_some_and(|sources| !client.is_in(sources)) {
             return Err(Refusal::SourceNotAllowed);
         }
         if !claim.fits(&app.origins) {
@@ -294,6 +307,8 @@ impl Apps {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::http::host;
     use crate::http::origin::{self, Origin};
@@ -309,6 +324,7 @@ mod tests {
             name: name.into(),
             path: path.into(),
             identity: IdentityId::new(0),
+            enabled: true,
             hosts: list,
             sources: (!sources.is_empty()).then_some(networks),
             keys: None,
@@ -334,7 +350,13 @@ mod tests {
         client: &str,
     ) -> Result<String, Refusal> {
         let host = host::parse(host).unwrap().0;
-        let chosen = apps.choose_by_path(path, host, client.parse().unwrap(), claim, ShownKey::Nothing);
+        let chosen = apps.choose_by_path(
+            path,
+            host,
+            client.parse::<IpAddr>().unwrap().into(),
+            claim,
+            ShownKey::Nothing,
+        );
         chosen.map(|(_, app, rest)| format!("{} {rest}", app.name))
     }
 
@@ -409,7 +431,13 @@ mod tests {
         ]);
         let of = |path, host, key| {
             let host = host::parse(host).unwrap().0;
-            let chosen = apps.choose_by_path(path, host, "127.0.0.1".parse().unwrap(), Claim::Nothing, key);
+            let chosen = apps.choose_by_path(
+                path,
+                host,
+                "127.0.0.1".parse::<IpAddr>().unwrap().into(),
+                Claim::Nothing,
+                key,
+            );
             chosen.map(|(_, app, _)| app.name.clone())
         };
         let key = |text: &'static str| ShownKey::Key(text.as_bytes());

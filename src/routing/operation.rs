@@ -77,16 +77,33 @@ impl OperationPolicy {
         Self { allow, deny }
     }
 
-    /// Refuses an operation that no `allow` pattern or any `deny` pattern matches.
+    /// Refuses an operation that no `allow` pattern or any `deny` pattern matches, and batches that no `allow` pattern
+    /// names without a `*` in its path.
     pub fn check(&self, operation: Operation<'_>) -> Result<(), Refusal> {
         let allowed = self.allow.iter().any(|pattern| pattern.matches(operation));
         let spelled = operation.in_any_spelling();
-        if allowed && !self.deny.iter().any(|pattern| pattern.matches_any_spelling(&spelled)) {
-            Ok(())
-        } else {
-            Err(Refusal::OperationNotAllowed)
+        if !allowed || self.deny.iter().any(|pattern| pattern.matches_any_spelling(&spelled)) {
+            return Err(Refusal::OperationNotAllowed);
         }
+        let is_named = || self.allow.iter().any(|pattern| pattern.is_batch() && pattern.matches(operation));
+        if is_batch(operation.path) && !is_named() {
+            return Err(Refusal::BatchNotAllowed);
+        }
+        Ok(())
     }
+}
+
+/// `POST /2.0/batch`, of which Box's documents no longer speak: its body carries operations and an `As-User` for each,
+/// which no rule, limit or budget sees.
+const BATCH: [&str; 2] = ["2.0", "batch"];
+
+/// Whether Box could take the path for that of a batch.
+fn is_batch(path: &str) -> bool {
+    // Few paths have so few segments and this letter.
+    let mut segments = segments_of(path);
+    let (Some(_), Some(second)) = (segments.next(), segments.next()) else { return false };
+    let may_be = second.starts_with(['b', 'B', '%', ';']);
+    may_be && segments_of(&plain_path(path)).take(BATCH.len()).eq(BATCH)
 }
 
 /// `METHOD /path`: `*` for any method; in the path `*` is one segment, `**` any number. `GET` covers `HEAD`.
@@ -194,6 +211,12 @@ impl Pattern {
         self.covers(operation.operation.method) && (self.everything || operation.fits(&self.segments))
     }
 
+    /// Whether it names batches and nothing else: a pattern that covers them among others does not mean them.
+    pub fn is_batch(&self) -> bool {
+        let is = |(segment, batch): (&Segment, &&str)| matches!(segment, Segment::Exact(exact) if &*exact.text == *batch);
+        self.segments.len() == BATCH.len() && self.segments.iter().zip(&BATCH).all(is)
+    }
+
     fn covers(&self, method: &Method) -> bool {
         match &self.method {
             None => true,
@@ -296,6 +319,33 @@ mod tests {
     fn ok(rules: &OperationPolicy, method: &str, path: &str) -> bool {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         rules.check(Operation { method: &method, path }).is_ok()
+    }
+
+    #[test]
+    fn batches_are_refused_unless_a_pattern_names_them() {
+        const SPELLINGS: [&str; 7] = [
+            "/2.0/batch",
+            "/2.0/batch/",
+            "/2.0/BATCH",
+            "/2.0/%62atch",
+            "/2.0/batch;x=1",
+            "/2.0/b%61tch/",
+            "/2.0/batch/x",
+        ];
+        for allow in ["* /**", "POST /2.0/**", "POST /2.0/*", "* /2.0/**"] {
+            for path in SPELLINGS {
+                assert!(!ok(&rules(&[allow], &[]), "POST", path), "{allow} {path}");
+            }
+            assert!(ok(&rules(&[allow], &[]), "POST", "/2.0/batches"), "{allow}");
+        }
+        let named = rules(&["* /**", "POST /2.0/batch"], &[]);
+        assert!(ok(&named, "POST", "/2.0/batch"));
+        assert!(!ok(&named, "PUT", "/2.0/batch"));
+        for path in &SPELLINGS[1..] {
+            assert!(!ok(&named, "POST", path), "{path}");
+        }
+        assert!(!ok(&rules(&["POST /2.0/batch"], &["POST /2.0/**"]), "POST", "/2.0/batch"));
+        assert!(!ok(&rules(&["GET /2.0/batch"], &[]), "POST", "/2.0/batch"));
     }
 
     #[test]

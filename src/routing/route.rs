@@ -115,7 +115,9 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str, hosts: &BoxHosts) -> Resu
     Ok(Route::Box(match host(method, below, came_under_api) {
         Host::Api => Destination::with_token(&hosts.api, operation, false, true),
         Host::Upload => Destination::with_token(&hosts.upload, operation, true, true),
-        Host::Download => Destination::with_token(&hosts.download, operation, true, false),
+        Host::Download => {
+            Destination::with_token(&hosts.download, operation, true, !is_content(method, below))
+        }
         Host::Zip => Destination::without_token(&hosts.download, operation, operation, Access::Presigned),
     }))
 }
@@ -187,9 +189,12 @@ fn is_zip(below: &str) -> bool {
     matches!([next(), next(), next(), next()], [Some("zip_downloads"), Some(_), Some("content"), None])
 }
 
-/// What download hosts are for; anything else that they take under `/api` is a call as at any other host.
+/// Reading content, which download hosts are for and no plan counts; anything else that they take under `/api` is a call
+/// as at any other host.
 fn is_content(method: &Method, below: &str) -> bool {
-    matches!(host(method, below, true), Host::Download)
+    is_read(method)
+        && matches!(host(method, below, true), Host::Download)
+        && below.split('/').any(|segment| segment == "content")
 }
 
 fn is_read(method: &Method) -> bool {
@@ -349,6 +354,29 @@ mod tests {
             ("GET", "/api/_box/api.box.com/2.0/users/me", "not_found"),
         ] {
             assert_eq!(at(method, path), want, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn only_reading_content_of_a_download_host_is_no_call() {
+        let content = "internal_files/1/versions/2/representations/png/content/1.png";
+        for (method, path, want) in [
+            ("GET", "/api/2.0/files/1/content".to_owned(), false),
+            ("HEAD", "/api/2.0/files/1/content".to_owned(), false),
+            ("GET", format!("/api/2.0/{content}"), false),
+            ("GET", format!("/_box/dl.boxcloud.com/api/2.0/{content}"), false),
+            ("GET", "/2.0/zip_downloads/1/content".to_owned(), false),
+            ("GET", "/api/2.0/internal_files/1/versions/2".to_owned(), true),
+            ("POST", format!("/api/2.0/{content}"), true),
+            ("DELETE", format!("/api/2.0/{content}"), true),
+            ("DELETE", format!("/_box/dl.boxcloud.com/api/2.0/{content}"), true),
+            ("OPTIONS", "/api/2.0/files/1/content".to_owned(), true),
+            ("GET", "/2.0/files/1/content".to_owned(), true),
+            ("GET", "/2.0/users/me".to_owned(), true),
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let Ok(Route::Box(to)) = find(&method, &path, &hosts()) else { panic!("{method} {path}") };
+            assert_eq!(to.counted, want, "{method} {path}");
         }
     }
 

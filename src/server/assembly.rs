@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
@@ -85,7 +86,12 @@ pub(super) fn assemble(
     let limiter = Limiter::new(config.limiter(), clock.clone(), replicas.clone());
     let room = UpstreamRoom::new();
     let forward_proxy = forward_proxy(&config, own.clone(), &room, &clock)?;
-    let process = Arc::new(Process { clock, access, connection_limit: Arc::new(ConnectionLimit::default()) });
+    let process = Arc::new(Process {
+        clock,
+        access,
+        connection_limit: Arc::new(ConnectionLimit::default()),
+        balancer_told: AtomicBool::new(false),
+    });
     let gateway = Arc::new(Gateway { config, tokens, ledger, limiter, forward_proxy });
     Ok(Assembled { process, gateway, grant, replicas, counts_writer, outward: Outward { trust, room, own } })
 }

@@ -34,6 +34,8 @@ use super::watched_socket::{Control, WatchedSocket};
 use crate::access::caller::Caller;
 use crate::http::incoming_body::{IncomingBody, Reading};
 use crate::net::error_chain::chain;
+use crate::net::peer::Peer;
+use crate::net::proxy_protocol;
 use crate::proxy::handler::{self, Opened};
 use crate::proxy::response_body::{Answer, Broken};
 use crate::proxy::worker::Worker;
@@ -120,6 +122,42 @@ impl Drop for Guarded {
         if !self.has_ended && !self.is_end_stream() && self.size_hint().exact() != Some(0) {
             self.busy.0.broke_off.set(true);
         }
+    }
+}
+
+/// Reads for whom a balancer connects, then serves the connection to its end.
+pub(super) async fn serve_balanced(
+    worker: Rc<Worker>,
+    connections: Rc<Connections>,
+    mut tcp: TcpStream,
+    mut peer: Peer,
+) {
+    let control = connections.register();
+    let limit = worker.config().server.header_timeout;
+    let read = tokio::select! {
+        biased;
+        read = tokio::time::timeout(limit, proxy_protocol::read(&mut tcp)) => read,
+        // Nothing is in flight yet.
+        () = control.told_to_drain() => return,
+    };
+    match read {
+        Ok(Ok(Some(client))) => peer.client = client,
+        Ok(Ok(None)) => {}
+        // A balancer that looks whether somebody listens says nothing.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return,
+        Ok(Err(error)) => return worker.process().balancer_failed(peer.address, &error.to_string()),
+        Err(_) => {
+            return worker
+                .process()
+                .balancer_failed(peer.address, "the header did not come within header_timeout");
+        }
+    }
+    // The connection is told to drain as any other from here on.
+    drop(control);
+    if peer.secure {
+        serve_tls(worker, connections, tcp, Caller::outside(peer)).await;
+    } else {
+        serve(worker, connections, tcp, Caller::outside(peer), false).await;
     }
 }
 

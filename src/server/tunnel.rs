@@ -179,7 +179,7 @@ async fn handshake(
         inside = Arc::new(Inside { authority, named, client: *client, user, is_misdirected: true });
     }
     let agreed = session.alpn_protocol() == Some(b"h2");
-    (caller.peer.secure, caller.peer.open, caller.inside) = (true, false, Some(inside));
+    (caller.peer.secure, caller.inside) = (true, Some(inside));
     Served::Inside { socket, caller, agreed }
 }
 

@@ -103,6 +103,10 @@ async fn work(
                 tokio::task::spawn_local(async move {
                     let _open = (open, limited);
                     match socket.into_tcp_or_unix() {
+                        // On the heap: few connections begin so.
+                        Ok(Ok(tcp)) if worker.config().proxy_protocol.contains(peer.address) => {
+                            Box::pin(connection::serve_balanced(worker, connections, tcp, peer)).await;
+                        }
                         // On the heap: a plain connection has no room for a TLS session.
                         Ok(Ok(tcp)) if peer.secure => {
                             Box::pin(connection::serve_tls(worker, connections, tcp, Caller::outside(peer))).await;

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderName, Method};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -142,6 +142,8 @@ struct Source {
     kept_bytes: usize,
     limit: usize,
     trailers: bool,
+    /// The names of those that pass to Box.
+    passing: Vec<HeaderName>,
     /// Taken ahead of their time.
     early_trailers: Option<Frame<Bytes>>,
     /// Only the latest attempt may take from the caller.
@@ -150,8 +152,9 @@ struct Source {
 }
 
 impl Upload {
-    /// `keep`: bytes that are kept to be sent again. `expects`: the caller waits for an invitation.
-    pub(crate) fn new(incoming: IncomingBody, keep: usize, expects: bool) -> Self {
+    /// `keep`: bytes that are kept to be sent again. `expects`: the caller waits for an invitation. `trailers`: those that
+    /// pass to Box.
+    pub(crate) fn new(incoming: IncomingBody, keep: usize, expects: bool, trailers: Vec<HeaderName>) -> Self {
         // Of a length of 0 hyper does not ask for the end.
         if incoming.is_end_stream() || incoming.size_hint().exact() == Some(0) {
             return Self::none();
@@ -171,6 +174,7 @@ impl Upload {
             kept: Some(Vec::new()),
             kept_bytes: 0,
             limit: keep,
+            passing: trailers,
             trailers: false,
             early_trailers: None,
             attempt: 0,
@@ -492,7 +496,7 @@ impl Source {
             }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::trailers_to_box(trailers);
+                    headers::trailers_to_box(trailers, &self.passing);
                 }
                 match frame.data_ref() {
                     Some(piece) => self.progress.bytes.set(self.progress.bytes.get() + piece.len() as u64),

@@ -18,8 +18,15 @@ async fn a_foreign_host_name_is_refused_before_box_is_touched() {
     for host in ["gate.internal", "GATE.internal:8080", "localhost", "127.0.0.1:1", "[::1]"] {
         assert_eq!(with_header(&bench, "host", host, "/2.0/users/me").await.0, 200, "{host}");
     }
-    let answer = bench.client.get(format!("http://{}/metrics", bench.admin)).header("host", "evil.example");
-    assert_eq!(answer.send().await.unwrap().status(), 421);
+    // The kernel takes them to loopback, and browsers take them for hosts elsewhere.
+    for host in ["0.0.0.0:80", "[::]", "[::ffff:127.0.0.1]:80", "[::ffff:7f00:1]"] {
+        let (status, code) = with_header(&bench, "host", host, "/2.0/users/me").await;
+        assert_eq!((status, code.as_str()), (421, "host_not_allowed"), "{host}");
+    }
+    for host in ["evil.example", "0.0.0.0", "[::]:1", "[::ffff:127.0.0.1]"] {
+        let answer = bench.client.get(format!("http://{}/metrics", bench.admin)).header("host", host);
+        assert_eq!(answer.send().await.unwrap().status(), 421, "{host}");
+    }
     assert_eq!(bench.sandbox.calls(), 5);
 }
 
@@ -96,6 +103,18 @@ async fn as_user_names_only_whom_the_app_may_name() {
     assert_eq!(with_header(&bench, "as-user", "11446499", "/2.0/users/me").await, refused);
     let twice = "GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\nAs-User: 11446498\r\nAs-User: 1\r\nConnection: close\r\n\r\n";
     assert!(bench.raw(twice).await.starts_with("HTTP/1.1 400 "));
+    let any = Bench::with("[[app]]\nname = \"a\"\nas_user = [\"*\"]").await;
+    with_header(&any, "as-user", "12345678901234567890", "/2.0/users/me").await;
+    assert_eq!(any.sandbox.last_seen().unwrap().headers["as-user"], "12345678901234567890");
+    for user in
+        ["", "0", "011446498", " ", "+1", "1.0", "1e3", "1, 2", "123456789012345678901", "a@b.example"]
+    {
+        assert_eq!(with_header(&any, "as-user", user, "/2.0/users/me").await, refused, "{user:?}");
+    }
+    let wide =
+        "GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\nAs-User: \u{ff11}\r\nConnection: close\r\n\r\n";
+    assert!(any.raw(wide).await.starts_with("HTTP/1.1 403 "), "digits of other scripts");
+    assert_eq!(any.sandbox.calls(), 1);
     let none = Bench::start().await;
     assert_eq!(with_header(&none, "as-user", "11446498", "/2.0/users/me").await, refused);
     assert_eq!(none.sandbox.calls(), 0);
@@ -119,4 +138,31 @@ async fn a_segment_with_nothing_in_it_is_no_way_around_a_rule() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
     }
     assert_eq!(bench.sandbox.calls(), 0);
+}
+
+#[tokio::test]
+async fn an_app_that_is_switched_off_answers_so_and_no_other_takes_its_place() {
+    let apps = r#"
+[[app]]
+name = "root"
+
+[[app]]
+name = "off"
+path = "/off"
+enabled = false
+origins = ["https://page.example"]
+"#;
+    let bench = Bench::with(apps).await;
+    assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
+    let disabled = (503, "app_disabled".to_owned());
+    for path in ["/off/2.0/users/me", "/off/oauth2/token", "/off/nothing"] {
+        assert_eq!(refusal(bench.get(path).await).await, disabled, "{path}");
+    }
+    let page = |request: reqwest::RequestBuilder| request.header("origin", "https://page.example").send();
+    let answer = page(bench.client.get(bench.url("/off/2.0/users/me"))).await.unwrap();
+    assert_eq!(answer.headers()["access-control-allow-origin"], "https://page.example", "it may read why");
+    let asked = bench.client.request(reqwest::Method::OPTIONS, bench.url("/off/2.0/users/me"));
+    let preflight = page(asked.header("access-control-request-method", "GET")).await.unwrap();
+    assert_eq!(preflight.status(), 204, "else a browser shows a page nothing at all");
+    assert_eq!(bench.sandbox.calls(), 1);
 }

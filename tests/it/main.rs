@@ -11,12 +11,14 @@
 
 mod harness;
 mod bodies; // uploads, downloads, early answers, hang-ups
+mod balancers; // proxies in front, and what they say of the client
 mod browser; // web pages, in Chromium
 mod budgets; // calls in a month
 mod callers; // hosts, sources, apps, pages
 mod clients; // Box's own SDKs
 mod documents; // links and paths in documents and comments
 mod downloads; // redirects, ranges, pre-signed URLs
+mod evasions; // other spellings of what rules judge
 mod faults; // the caller's, Box's, or the stop's
 mod layers; // what imports what
 mod limits; // rates, waiting, pauses, what is in flight

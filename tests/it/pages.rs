@@ -383,3 +383,59 @@ async fn a_download_from_a_page_streams_through_with_its_progress() {
     assert_eq!(answer.get("content-range").as_deref(), Some("bytes 2-4/10"));
     assert!(answer.is_for(PAGE), "{}", answer.head);
 }
+
+/// Which of several values another server reads is not known: the worst counts.
+#[tokio::test]
+async fn fields_that_contradict_themselves_are_judged_in_all_their_values() {
+    let bench = Bench::with(APPS).await;
+    let (none, cross) = (("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "cross-site"));
+    let (allowed, other) = (("Referer", "https://page.example/x"), ("Referer", "https://evil.example/"));
+    let open = [("Host", "gate.example"), ("User-Agent", "curl/8")];
+    for headers in [
+        &[none, cross][..],
+        &[cross, none],
+        &[none, ("Sec-Fetch-Site", "")],
+        &[cross, allowed, ("Referer", "")],
+        &[cross, ("Referer", ""), allowed],
+        &[cross, allowed, other],
+        &[cross, other, allowed],
+        &[open[0], open[1], ("User-Agent", "Mozilla/5.0")],
+    ] {
+        let answer = ask(&bench, &format!("GET {ME}"), headers).await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "origin_not_allowed"), "{headers:?}");
+    }
+    assert_eq!(bench.sandbox.calls(), 0);
+    for headers in [&[none, none][..], &[cross, allowed, allowed], &open] {
+        assert_eq!(ask(&bench, &format!("GET {ME}"), headers).await.status, 200, "{headers:?}");
+    }
+}
+
+/// Where a name leads does not count, nor where the gateway listens.
+#[tokio::test]
+async fn a_listed_name_without_tls_is_no_way_around_fetch_metadata() {
+    let bench = Bench::with(APPS).await;
+    let browser = ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)");
+    for method in ["GET", "HEAD"] {
+        let answer = ask(&bench, &format!("{method} {ME}"), &[browser, ("Host", "gate.example")]).await;
+        assert_eq!(answer.status, 403, "{method}");
+    }
+    assert_eq!(bench.sandbox.calls(), 0);
+    for host in ["localhost", "app.localhost:1", "127.0.0.1", "127.1.2.3", "[::1]"] {
+        assert_eq!(ask(&bench, &format!("GET {ME}"), &[browser, ("Host", host)]).await.status, 200, "{host}");
+    }
+    let referred = [browser, ("Host", "gate.example"), ("Referer", "https://page.example/x")];
+    assert_eq!(ask(&bench, &format!("GET {ME}"), &referred).await.status, 200);
+    // Behind a proxy that ends TLS, browsers send it.
+    let behind = Bench::with(&APPS.replace(
+        "hosts = [\"gate.example\"]",
+        "hosts = [\"gate.example\"]\ntrusted_proxies = [\"loopback\"]",
+    ))
+    .await;
+    let said = |scheme: &'static str| [browser, ("Host", "gate.example"), ("X-Forwarded-Proto", scheme)];
+    assert_eq!(ask(&behind, &format!("GET {ME}"), &said("https")).await.status, 200);
+    for scheme in ["http", "https, http", "http,https", "httpsx", ""] {
+        assert_eq!(ask(&behind, &format!("GET {ME}"), &said(scheme)).await.status, 403, "{scheme}");
+    }
+    let twice = [&said("https")[..], &[("X-Forwarded-Proto", "http")]].concat();
+    assert_eq!(ask(&behind, &format!("GET {ME}"), &twice).await.status, 403);
+}

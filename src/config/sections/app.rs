@@ -73,6 +73,7 @@ fn default_app(identities: &[String], follow: Redirects, notes: &mut Notes<'_>) 
         name: "default".to_owned(),
         path: String::new(),
         identity: IdentityId::new(0),
+        enabled: true,
         hosts: HostList::default(),
         sources: None,
         keys: None,
@@ -112,6 +113,7 @@ fn app<'d>(
         name: name.unwrap_or_default(),
         path: path.unwrap_or_default(),
         identity: IdentityId::new(identity(written.identity.as_ref(), location, identities, notes)),
+        enabled: reader::boolean(written.enabled.as_ref(), true, notes),
         hosts: host_list(
             &reader::list(written.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(),
             notes,
@@ -132,7 +134,7 @@ fn app<'d>(
             notes,
         ),
         rules: OperationPolicy::new(
-            patterns(written.allow.as_ref(), notes).unwrap_or_else(|| vec![Pattern::everything()]),
+            allowed(written.allow.as_ref(), notes),
             patterns(written.deny.as_ref(), notes).unwrap_or_default(),
         ),
         as_user: as_user(written.as_user.as_ref(), notes),
@@ -206,6 +208,19 @@ fn quoted(names: &[String]) -> String {
 fn patterns(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Option<Vec<Pattern>> {
     let items = reader::list(entry, "[\"GET /2.0/**\"]", notes)?;
     Some(items.iter().filter_map(|item| notes.take(&item.location, Pattern::parse(item.text))).collect())
+}
+
+fn allowed(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Vec<Pattern> {
+    let Some(patterns) = patterns(entry, notes) else { return vec![Pattern::everything()] };
+    if let Some(entry) = entry
+        && patterns.iter().any(Pattern::is_batch)
+    {
+        notes.warning(
+            &entry.location,
+            "it names /2.0/batch: the body of a batch carries operations and an As-User for each, which no rule, limit or budget sees",
+        );
+    }
+    patterns
 }
 
 fn origins(entry: Option<&Entry<'_>>, pages: &mut Vec<Pages>, notes: &mut Notes<'_>) -> OriginList {

@@ -120,7 +120,19 @@ fn assemble(
     let workers = workers(reader::integer(callers.workers.as_ref(), 0..=1024, 0, notes));
     let max_connections = reader::integer(callers.max_connections.as_ref(), 0..=10_000_000, 0, notes);
     let trusted_proxies = any_networks(callers.trusted_proxies.as_ref(), notes);
-    warn_of_everybody(callers.sources.as_ref(), notes);
+    let proxy_protocol = any_networks(callers.proxy_protocol.as_ref(), notes);
+    warn_of_everybody(
+        callers.sources.as_ref(),
+        "everybody who reaches the port acts as the account at Box; list the networks of your callers instead",
+        notes,
+    );
+    for proxies in [&callers.trusted_proxies, &callers.proxy_protocol] {
+        warn_of_everybody(
+            proxies.as_ref(),
+            "every caller can invent the address that it calls from, and sources of apps and limits by client mean nothing; list the addresses of your proxies instead",
+            notes,
+        );
+    }
     let tls = listen_tls::read(callers.tls.as_ref(), folder, notes);
     let (listen, admin) = listens(&callers, &operators, overrides, &apps, notes);
     if let Some(Entry { location, .. }) = &callers.tls
@@ -148,6 +160,7 @@ fn assemble(
         tls,
         forward_proxy,
         trusted_proxies,
+        proxy_protocol,
         hosts,
         identities: identities.read,
         apps: Apps::new(apps),
@@ -347,17 +360,15 @@ fn sources(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
     networks
 }
 
-/// A caller shows no credential: where all addresses are let in, the port is as good as the account's password.
-fn warn_of_everybody(sources: Option<&Entry<'_>>, notes: &mut Notes<'_>) {
-    let Some(Entry { location, value: DeValue::Array(items) }) = sources else { return };
+/// Warns where networks hold all addresses: callers show no credential, so the port is then as good as the account's
+/// password. `then` says what follows.
+fn warn_of_everybody(networks: Option<&Entry<'_>>, then: &str, notes: &mut Notes<'_>) {
+    let Some(Entry { location, value: DeValue::Array(items) }) = networks else { return };
     let texts = || items.iter().filter_map(|item| item.get_ref().as_str());
     let written: Vec<IpNet> = texts().filter_map(|text| text.parse().ok()).collect();
     // Two halves are the whole too.
     let is_everything = |networks: &Vec<IpNet>| networks.iter().any(|network| network.prefix_len() == 0);
     if texts().any(|text| text == "any") || is_everything(&IpNet::aggregate(&written)) {
-        notes.warning(
-            location,
-            "it contains every address: everybody who reaches the port acts as the account at Box; list the networks of your callers instead",
-        );
+        notes.warning(location, format_args!("it contains every address: {then}"));
     }
 }

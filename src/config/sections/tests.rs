@@ -286,6 +286,31 @@ fn sources_are_neither_nobody_nor_silently_everybody() {
 }
 
 #[test]
+fn proxies_that_are_everybody_get_a_warning() {
+    for key in ["trusted_proxies", "proxy_protocol"] {
+        let config = with_identity(&format!("[listen]\n{key} = [\"10.0.0.0/8\"]\n")).unwrap();
+        assert_eq!(config.warnings, Vec::<String>::new());
+        for everybody in ["\"any\"", "\"0.0.0.0/1\", \"128.0.0.0/1\""] {
+            let config = with_identity(&format!("[listen]\n{key} = [{everybody}]\n")).unwrap();
+            let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
+            assert!(warning.contains(key) && warning.contains("can invent the address"), "{warning}");
+        }
+    }
+}
+
+#[test]
+fn a_pattern_that_names_batches_gets_a_warning() {
+    let of =
+        |allow: &str| with_identity(&format!("[[app]]\nname = \"a\"\nallow = [{allow}]\n")).unwrap().warnings;
+    assert_eq!(of("\"* /**\""), Vec::<String>::new());
+    let [warning] = &of("\"GET /2.0/**\", \"POST /2.0/batch\"")[..] else { panic!() };
+    assert!(
+        warning.contains("app.a.allow") && warning.contains("no rule, limit or budget sees"),
+        "{warning}"
+    );
+}
+
+#[test]
 fn numbers_and_sizes_have_limits() {
     for bad in [
         "[server]\nmax_header_size = \"8191B\"\n",

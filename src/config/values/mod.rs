@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::routing::app::is_id;
+
 mod addresses;
 mod rates;
 
@@ -90,12 +92,12 @@ fn name(text: &str, allowed: &str, other: impl Fn(u8) -> bool) -> Result<(), Str
 
 /// An id of an enterprise or a user. The error does not show it, since it may have been read from the wrong file.
 pub(super) fn box_id(text: &str) -> Result<(), String> {
-    if !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit()) {
+    if is_id(text) {
         return Ok(());
     }
     Err(match text.contains('@') {
         true => "an e-mail address was given; it takes an id, not a login: the digits that Box's Admin Console shows",
-        false => "not an id; allowed: digits, as Box's consoles show them",
+        false => "not an id; allowed: 1 to 20 digits, the first of them not 0, as Box's consoles show them",
     }
     .to_owned())
 }
@@ -147,7 +149,7 @@ pub(super) fn app_path(text: &str) -> Result<String, String> {
 }
 
 /// Headers that the gateway sets or judges itself, or that belong to one connection (RFC 9110 §7.6.1).
-const OWN_HEADERS: [&str; 20] = [
+const OWN_HEADERS: [&str; 25] = [
     "authorization",
     "cookie",
     "host",
@@ -168,6 +170,12 @@ const OWN_HEADERS: [&str; 20] = [
     "x-request-id",
     "traceparent",
     "tracestate",
+    // Another method or path than that which rules have judged.
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
 ];
 /// The same, by how they begin.
 const OWN_PREFIXES: [&str; 4] = ["sec-", "proxy-", "x-forwarded-", "x-boxgate-"];
@@ -337,6 +345,8 @@ mod tests {
             "Trailer",
             "Content-Length",
             "Via",
+            "X-HTTP-Method-Override",
+            "X-Original-URL",
             "ä",
         ] {
             assert!(forwarded_header(bad).is_err(), "{bad:?}");

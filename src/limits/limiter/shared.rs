@@ -16,6 +16,7 @@ use crate::limits::rate::matcher::{RequestKey, User};
 use crate::limits::rate::waiting::Limits;
 use crate::limits::redis::replicas::{self, PauseKey, Replicas, Verdict};
 use crate::limits::retry_after;
+use crate::net::client_address::ClientAddress;
 
 /// A request that waits for its turn, counted until dropped.
 struct Queued<'t>(&'t AtomicUsize);
@@ -106,9 +107,9 @@ impl Limiter {
         let identity = self.settings.identities.get(request_key.identity.index());
         let of_identity = |of: fn(&Identity) -> &str| identity.map(of).unwrap_or_default().to_owned();
         match key {
-            Key::Client => match request_key.client.to_canonical() {
-                IpAddr::V4(address) => address.to_string(),
-                IpAddr::V6(address) => format!("{:x}/64", address.to_bits() >> 64),
+            Key::Client => match request_key.client {
+                ClientAddress::Known(IpAddr::V6(address)) => format!("{:x}/64", address.to_bits() >> 64),
+                other => other.to_string(),
             },
             Key::App => self
                 .settings

@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 use super::limit::{Key, Limit};
+use crate::net::client_address::ClientAddress;
 use crate::oauth::identity::IdentityId;
 use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
@@ -18,7 +19,7 @@ pub(crate) struct RequestKey<'a> {
     pub operation: Operation<'a>,
     pub class: Class,
     /// The client behind trusted proxies.
-    pub client: IpAddr,
+    pub client: ClientAddress,
     pub app: AppId,
     pub identity: IdentityId,
     pub user: User<'a>,
@@ -88,10 +89,14 @@ impl LimitMatcher {
     fn hash(&self, key: Key, request_key: &RequestKey<'_>) -> u64 {
         let hash = |value: u64| self.hasher.hash_one((key, value));
         match key {
-            Key::Client => match request_key.client.to_canonical() {
-                IpAddr::V4(address) => hash(u64::from(address.to_bits())),
+            Key::Client => match request_key.client {
+                ClientAddress::Known(IpAddr::V4(address)) => hash(u64::from(address.to_bits())),
                 // A household or a server has so many at its disposal.
-                IpAddr::V6(address) => self.hasher.hash_one((key, 6, address.to_bits() >> 64)),
+                ClientAddress::Known(IpAddr::V6(address)) => {
+                    self.hasher.hash_one((key, 6, address.to_bits() >> 64))
+                }
+                // Those whom nobody can tell apart have one count, but not that of the proxy.
+                ClientAddress::Unknown => self.hasher.hash_one((key, "unknown")),
             },
             Key::App => hash(request_key.app.index() as u64),
             Key::Identity => hash(request_key.identity.index() as u64),

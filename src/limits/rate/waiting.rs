@@ -271,7 +271,7 @@ mod tests {
         RequestKey {
             operation: Operation { method: &Method::GET, path: "/2.0/users/me" },
             class: Class::General,
-            client: [10, 0, 0, 1].into(),
+            client: std::net::IpAddr::from([10, 0, 0, 1]).into(),
             app: AppId::new(0),
             identity: IdentityId::new(0),
             user: User::Service,

@@ -148,8 +148,8 @@ impl Files {
     }
 }
 
-/// As a browser of this machine reaches it.
-fn base_url(mut address: SocketAddr) -> String {
+/// The URL by which this machine reaches a listener; no URL can name the address of all interfaces.
+pub fn base_url(mut address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }

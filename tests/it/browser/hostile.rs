@@ -62,6 +62,23 @@ async fn a_page_does_nothing_at_a_gateway_with_a_name_and_no_tls() {
     Table::from_site(&bench, gate, "evil.example").run().await;
 }
 
+/// It is the name that browsers judge, not where it leads.
+#[tokio::test]
+async fn a_page_does_nothing_at_a_gateway_on_loopback_that_has_a_name() {
+    let bench = Bench::with(&NAMED.replace("0.0.0.0", "127.0.0.1")).await;
+    let gate = format!("http://gate.internal:{}", port(&bench));
+    Table::from_site(&bench, gate, "evil.example").run().await;
+}
+
+#[tokio::test]
+async fn a_page_does_nothing_by_addresses_that_the_kernel_takes_to_loopback() {
+    for host in ["0.0.0.0", "[::ffff:127.0.0.1]"] {
+        let bench = Bench::start().await;
+        let gate = format!("http://{host}:{}", port(&bench));
+        Table::from_site(&bench, gate, "evil.example").run().await;
+    }
+}
+
 #[tokio::test]
 async fn a_page_whose_name_was_turned_to_the_gateway_does_nothing() {
     let bench = Bench::with(NAMED).await;

@@ -162,12 +162,23 @@ fn check_finds_a_gateway_that_would_call_itself() {
 
 #[test]
 fn the_sandboxs_own_curl_line_works() {
+    curl_line_works("127.0.0.1:0");
+}
+
+/// No URL can name the address of all interfaces.
+#[test]
+fn the_sandboxs_curl_line_works_on_all_interfaces_too() {
+    curl_line_works("0.0.0.0:0");
+}
+
+fn curl_line_works(listen: &str) {
     let folder = Folder::new();
     let mut sandbox = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
-    sandbox.args(["sandbox", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--page", "127.0.0.1:0"]);
+    sandbox.args(["sandbox", "--listen", listen, "--admin", "127.0.0.1:0", "--page", "127.0.0.1:0"]);
     let mut program = Program::spawn(folder, sandbox);
     let line = program.out.wait_for(&["  curl "]);
-    assert!(program.out.text().contains(&format!("http://{}", program.callers)));
+    let base = format!("http://{}", program.callers.replace("0.0.0.0", "127.0.0.1"));
+    assert!(line.contains(&base), "{line}");
     let curl = command("sh", &program.folder).args(["-c", line.trim()]).output().unwrap();
     assert!(curl.status.success(), "{}", err(&curl));
     let me: serde_json::Value = serde_json::from_slice(&curl.stdout).unwrap();
@@ -176,7 +187,7 @@ fn the_sandboxs_own_curl_line_works() {
     let page = line.split_once("http://").unwrap().1.split_once('/').unwrap().0;
     let page = request(page, "GET", "/", "");
     assert_eq!(page.status, 200);
-    assert!(page.body.contains(&format!("content=\"http://{}\"", program.callers)), "{}", page.body);
+    assert!(page.body.contains(&format!("content=\"{base}\"")), "{}", page.body);
     assert!(
         page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'"))
     );

@@ -101,7 +101,13 @@ impl Caller {
     }
 
     fn send(&self, address: &str, method: &str, target: &str, fields: &str) -> Tls {
+        self.send_behind("", address, method, target, fields)
+    }
+
+    /// `balancer`: what a balancer in front sends before the handshake.
+    fn send_behind(&self, balancer: &str, address: &str, method: &str, target: &str, fields: &str) -> Tls {
         let mut stream = connect(address, self.config());
+        stream.sock.write_all(balancer.as_bytes()).unwrap();
         let host = if fields.contains("Host:") { "" } else { "Host: localhost\r\n" };
         let head = format!("{method} {target} HTTP/1.1\r\n{host}Connection: close\r\n{fields}\r\n");
         stream.write_all(head.as_bytes()).unwrap();
@@ -541,4 +547,25 @@ fn a_java_program_calls_and_uploads() {
         said.lines().collect::<Vec<_>>(),
         ["GET /2.0/users/me 200 HTTP_2", "POST /2.0/files/content 201 HTTP_2"]
     );
+}
+
+/// It passes the bytes of TLS on, and says whose they are before them.
+#[test]
+fn a_balancers_header_stands_before_the_handshake() {
+    let listen = format!("{TLS}\nproxy_protocol = [\"127.0.0.1\"]");
+    let gate = Gate::start(&listen, "");
+    let caller = gate.trusting();
+    let header = "PROXY TCP4 203.0.113.9 127.0.0.1 51234 443\r\n";
+    let answer = Answer::read(caller.send_behind(header, gate.address(), "GET", ME, ""));
+    assert_eq!(answer.status, 200);
+    gate.program.out.wait_for(&["client=203.0.113.9", "status=200"]);
+    // Without it there is no handshake. A balancer sends nothing else for as long as its setting is wrong, so it is said once.
+    for _ in 0..3 {
+        let mut stream = connect(gate.address(), caller.config());
+        let refused = stream.write_all(b"GET").and_then(|()| stream.flush());
+        assert!(refused.is_err() || stream.read(&mut [0; 16]).map_or(true, |count| count == 0));
+    }
+    gate.program.err.wait_for(&["WARN", "peers in [listen] proxy_protocol must begin each", "127.0.0.1"]);
+    let said = gate.program.err.text();
+    assert_eq!(said.matches("proxy_protocol").count(), 1, "{said}");
 }

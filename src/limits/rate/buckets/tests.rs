@@ -31,7 +31,7 @@ fn request_key(client: IpAddr) -> RequestKey<'static> {
     RequestKey {
         operation: Operation { method: &Method::GET, path: "/2.0/users/me" },
         class: Class::General,
-        client,
+        client: client.into(),
         app: AppId::new(0),
         identity: IdentityId::new(0),
         user: User::Service,

@@ -68,7 +68,7 @@ impl Sim {
         let keys = self.rules.applying(&RequestKey {
             operation: Operation { method: &Method::GET, path: "/2.0/users/me" },
             class: Class::General,
-            client: [10, 0, 0, 1].into(),
+            client: std::net::IpAddr::from([10, 0, 0, 1]).into(),
             app: AppId::new(app),
             identity: IdentityId::new(0),
             user: User::Id(&user.to_string()),
