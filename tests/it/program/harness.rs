@@ -86,14 +86,15 @@ impl FakeBox {
         self.sandbox.come_up(role).unwrap();
     }
 
-    /// Tables of a configuration that leads here; its secret and CA are written beside it.
+    /// Tables of a configuration that leads here; its secret and CA are written beside it. On a busy machine a thousand
+    /// handshakes take longer than the default leaves for each.
     pub(super) fn tables(&self, folder: &Folder) -> String {
         folder.write("ca.pem", self.ca_pem());
         folder.write("secret", self.client_secret());
         format!(
             "[box]\napi = {:?}\nupload = {:?}\ndownload = {:?}\ntoken_url = {:?}\nca_file = \"ca.pem\"\n\n\
              [identity.service]\nclient_id = {:?}\nclient_secret = {{ file = \"secret\" }}\n\
-             enterprise_id = {:?}\n\n[upstream]\nproxy = \"none\"\n",
+             enterprise_id = {:?}\n\n[upstream]\nproxy = \"none\"\nconnect_timeout = \"30s\"\n",
             self.api_url(),
             self.upload_url(),
             self.download_url(),
