@@ -13,6 +13,7 @@ use http::{HeaderValue, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
+use crate::net::hidden_characters::{BYTE_ORDER_MARK, HiddenCharacter};
 use crate::net::secret::Secret;
 
 /// Where an app's key may stand, besides a file.
@@ -136,8 +137,8 @@ impl Login {
             (Some(_), Some(_)) => {
                 return Err(format!("both {KEY_VARIABLE} and --key-file are given; leave one out"));
             }
-            (Some(key), None) => Some(key),
-            (None, Some(file)) => Some(key_in(file)?),
+            (Some(key), None) => Some(plain_key(&key, KEY_VARIABLE)?),
+            (None, Some(file)) => Some(plain_key(&key_in(file)?, &format!("--key-file {}", file.display()))?),
             (None, None) => None,
         };
         let Some(name) = options.app.clone() else {
@@ -168,6 +169,20 @@ impl Login {
         let mut value = HeaderValue::from_str(&text).expect("base64 may stand in a header");
         value.set_sensitive(true);
         value
+    }
+}
+
+/// A key without a byte order mark. `source`: where it stands.
+///
+/// # Errors
+/// It holds a character that nobody sees; the words show no other.
+fn plain_key(text: &str, source: &str) -> Result<Zeroizing<String>, String> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    match HiddenCharacter::first_in(text) {
+        None => Ok(Zeroizing::new(text.to_owned())),
+        Some(hidden) => Err(format!(
+            "{source}: the key holds {hidden}, which editors do not show; remove it, or copy the key again"
+        )),
     }
 }
 
@@ -273,6 +288,18 @@ mod tests {
         assert!(said(Some("hr"), Some("/dev/null"), None).contains("empty"));
         assert!(said(Some("hr"), Some("/dev/zero"), None).contains("too long"));
         assert!(Login::of(&options(None, None), Some(String::new())).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_key_holds_nothing_that_is_not_seen() {
+        let of = |key: &str| Login::of(&options(Some("hr"), None), Some(key.to_owned()));
+        assert_eq!(of("\u{feff}k y").unwrap().unwrap().key.expose(), "k y");
+        for (key, hidden) in [("k\u{200b}y", "U+200B"), ("\u{feff}\u{feff}ky", "U+FEFF"), ("ky\n", "U+000A")]
+        {
+            let said = of(key).unwrap_err();
+            assert!(said.starts_with("BOXGATE_KEY: ") && said.contains(hidden), "{said}");
+            assert!(!said.contains("ky"), "{said}");
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ use tracing::warn;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
+use crate::net::hidden_characters::without_byte_order_mark;
+
 /// The domains that a leaf may name, with everything below them.
 pub const PERMITTED_DOMAINS: [&str; 4] = ["box.com", "boxcloud.com", "box.net", "box-gov.com"];
 
@@ -249,6 +251,7 @@ fn constraints() -> NameConstraints {
 
 /// Pairs what stands in the files: roots by the names of those whom they signed, keys by their public halves.
 fn generations(certificates: &[u8], keys: &[u8]) -> Result<Vec<Generation>, String> {
+    let (certificates, keys) = (without_byte_order_mark(certificates), without_byte_order_mark(keys));
     let damaged = |_| "damaged PEM".to_owned();
     let certificates: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(certificates).collect::<Result<_, _>>().map_err(damaged)?;

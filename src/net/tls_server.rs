@@ -27,6 +27,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
+use crate::net::hidden_characters::without_byte_order_mark;
+
 /// What is offered to callers by ALPN.
 pub(crate) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 const A_CERTIFICATE: &str = "PEM, \"-----BEGIN CERTIFICATE-----\"";
@@ -194,7 +196,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
     let pem = fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    let certificates = CertificateDer::pem_slice_iter(&pem)
+    let certificates = CertificateDer::pem_slice_iter(without_byte_order_mark(&pem))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| format!("{shown} is damaged PEM"))?;
     if certificates.is_empty() {
@@ -231,7 +233,7 @@ pub(crate) fn key(path: &Path) -> Result<Arc<dyn SigningKey>, String> {
     let shown = path.display();
     let pem = fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
     let pem = Zeroizing::new(pem);
-    let der = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+    let der = PrivateKeyDer::from_pem_slice(without_byte_order_mark(&pem)).map_err(|error| match error {
         _ if pem.windows(9).any(|word| word == b"ENCRYPTED") => format!(
             "{shown} is encrypted with a passphrase; write the key without one: openssl pkey -in OLD -out NEW"
         ),

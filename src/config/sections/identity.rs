@@ -1,7 +1,6 @@
 //! Identities: the accounts at Box, from the file or from the environment alone.
 
 use toml::de::DeValue;
-use zeroize::Zeroizing;
 
 use super::super::diagnostics::{Location, Notes, Position, dotted};
 use super::super::raw::{self, Entry, kind};
@@ -153,7 +152,7 @@ pub(super) fn from_environment(
     variable: &dyn Fn(&str) -> Option<String>,
     notes: &mut Notes<'_>,
 ) -> Identities {
-    let set = |name| variable(name).map(Zeroizing::new).filter(|text| !text.is_empty());
+    let set = |name| secret::variable(name, variable).filter(|text| !text.is_empty());
     let client_id = set("BOX_CLIENT_ID");
     let client_secret = set("BOX_CLIENT_SECRET");
     let subject = match (set("BOX_ENTERPRISE_ID"), set("BOX_USER_ID")) {

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::super::diagnostics::Notes;
 use super::super::raw::{Entry, Reference, Table, kind};
 use super::super::values;
+use crate::net::hidden_characters::{BYTE_ORDER_MARK, without_byte_order_mark};
 use crate::net::secret::Secret;
 
 /// What a configuration refers to.
@@ -81,11 +82,20 @@ fn of_variable(entry: &Entry<'_>, around: &Surroundings<'_>) -> Result<Zeroizing
             "expected the bare name of an environment variable such as \"BOX_CLIENT_SECRET\"".to_owned()
         );
     }
-    match (around.variable)(name).map(Zeroizing::new) {
+    match variable(name, around.variable) {
         None => Err(format!("the environment variable {name} is not set, or is not UTF-8")),
         Some(text) if text.is_empty() => Err(format!("the environment variable {name} is empty")),
         Some(text) => Ok(text),
     }
+}
+
+/// An environment variable without a byte order mark, which stands there where it was filled from a file.
+pub(super) fn variable(name: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<Zeroizing<String>> {
+    let text = Zeroizing::new(variable(name)?);
+    Some(match text.strip_prefix(BYTE_ORDER_MARK) {
+        Some(rest) => Zeroizing::new(rest.to_owned()),
+        None => text,
+    })
 }
 
 fn of_file(entry: &Entry<'_>, around: &Surroundings<'_>) -> Result<Zeroizing<String>, String> {
@@ -98,7 +108,8 @@ fn of_file(entry: &Entry<'_>, around: &Surroundings<'_>) -> Result<Zeroizing<Str
     if bytes.len() as u64 > LONGEST {
         return Err(format!("{shown} is larger than 64 KiB; it should hold the secret and nothing else"));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| format!("{shown} is not UTF-8 text"))?;
+    let text = without_byte_order_mark(&bytes);
+    let text = std::str::from_utf8(text).map_err(|_| format!("{shown} is not UTF-8 text"))?;
     // Editors and `echo` end a file with a line break; one is not part of the secret, more are a slip.
     let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() {

@@ -3,6 +3,7 @@ use crate::net::egress_proxy::Proxy;
 use crate::oauth::identity::Subject;
 
 mod forward_proxy;
+mod hidden;
 mod limits;
 mod refusals;
 
@@ -337,6 +338,7 @@ fn extra_roots_are_read_beside_the_file() {
     let pem = ca.self_signed(&key).unwrap().pem();
     let cases = [
         ("good", format!("# two\n{pem}{pem}"), None),
+        ("marked", format!("\u{feff}{pem}{pem}"), None),
         ("none", "no certificate".to_owned(), Some("has no certificate")),
         ("key", key.serialize_pem(), Some("has no certificate")),
         ("cut", pem.replace("-----END", ""), Some("is damaged PEM")),

@@ -7,6 +7,7 @@ use http::Uri;
 use http::uri::Authority;
 use url::Url;
 
+use super::nothing_hidden;
 use crate::http::host::{self, Host};
 use crate::net::address::Address;
 use crate::net::egress_proxy::Proxy;
@@ -129,7 +130,10 @@ pub(in crate::config) fn proxy(text: &str) -> Result<Proxy, String> {
     match text {
         "environment" => Ok(Proxy::Environment),
         "none" => Ok(Proxy::None),
-        url => proxy_url(url).map(Proxy::Url),
+        url => {
+            nothing_hidden(url)?;
+            proxy_url(url).map(Proxy::Url)
+        }
     }
 }
 
@@ -304,6 +308,8 @@ mod tests {
             assert!(!proxy(bad).unwrap_err().contains("hunter2"), "{bad:?}");
         }
         assert!(proxy("https://proxy:1").unwrap_err().contains("over TLS is not supported"));
+        let hidden = proxy("http://u:hunter\u{200b}2@proxy:1").unwrap_err();
+        assert!(hidden.contains("U+200B") && !hidden.contains("hunter"), "{hidden}");
     }
 
     #[test]

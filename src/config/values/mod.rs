@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::net::hidden_characters::HiddenCharacter;
 use crate::routing::app::is_id;
 
 mod addresses;
@@ -95,6 +96,7 @@ pub(super) fn box_id(text: &str) -> Result<(), String> {
     if is_id(text) {
         return Ok(());
     }
+    nothing_hidden(text)?;
     Err(match text.contains('@') {
         true => "an e-mail address was given; it takes an id, not a login: the digits that Box's Admin Console shows",
         false => "not an id; allowed: 1 to 20 digits, the first of them not 0, as Box's consoles show them",
@@ -102,17 +104,26 @@ pub(super) fn box_id(text: &str) -> Result<(), String> {
     .to_owned())
 }
 
+/// No character that is not seen. The error shows that character alone.
+pub(super) fn nothing_hidden(text: &str) -> Result<(), String> {
+    match HiddenCharacter::first_in(text) {
+        None => Ok(()),
+        Some(hidden) => Err(format!(
+            "it holds {hidden}, which editors do not show and which is not part of it; remove it, or copy the text again"
+        )),
+    }
+}
+
 /// A client id or secret that can be sent. The error does not show it.
 pub(super) fn credential(text: &str) -> Result<(), String> {
     if text.is_empty() {
-        Err("it is empty".to_owned())
-    } else if text.trim() != text {
-        Err("it begins or ends with white space, which is not shown here; remove it".to_owned())
-    } else if text.chars().any(char::is_control) {
-        Err("it has a line break or another control character in it, which is not shown here".to_owned())
-    } else {
-        Ok(())
+        return Err("it is empty".to_owned());
     }
+    nothing_hidden(text)?;
+    if text.trim() != text {
+        return Err("it begins or ends with white space, which is not shown here; remove it".to_owned());
+    }
+    Ok(())
 }
 
 /// Paths of the gateway and of Box that no app may take.
@@ -286,6 +297,7 @@ mod tests {
             assert!(box_id(bad).is_err(), "{bad:?}");
         }
         assert!(box_id("a@example.com").unwrap_err().contains("an id, not a login"));
+        assert!(box_id("123\u{200d}456").unwrap_err().contains("U+200D (zero width joiner) at character 4"));
     }
 
     #[test]
@@ -294,6 +306,8 @@ mod tests {
         for bad in ["", " hunter2", "hunter2\u{a0}", "hunter2\n", "hun\nter2", "hunter2\0"] {
             assert!(!credential(bad).unwrap_err().contains("hun"), "{bad:?}");
         }
+        let said = credential("hunter2\u{200b}").unwrap_err();
+        assert!(said.contains("U+200B (zero width space) at character 8"), "{said}");
     }
 
     #[test]

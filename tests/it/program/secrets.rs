@@ -3,7 +3,7 @@
 use boxgate::sandbox::{Content, Fault, Options, TokenAnswer};
 
 use super::client::{Answer, request};
-use super::harness::{FakeBox, Program};
+use super::harness::{FakeBox, Folder, Program, boxgate, command, write_file};
 
 const SECRET: &str = "canary-client-secret-7c1f";
 const UNUSABLE: &str = "canary-unusable-token-93ab";
@@ -18,6 +18,27 @@ fn no_secret_shows_in_text_logs() {
 #[test]
 fn no_secret_shows_in_json_logs() {
     no_secret_shows("json");
+}
+
+#[test]
+fn a_secret_file_with_a_byte_order_mark_serves_and_one_with_a_zero_width_space_is_refused() {
+    let (at, folder) = (FakeBox::start(), Folder::new());
+    write_file(&folder, &at, "address = \"127.0.0.1:0\"", "");
+    folder.write("secret", &format!("\u{feff}{}\r\n", at.client_secret()));
+    let run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+    let program = Program::spawn(folder, run).ready();
+    assert_eq!(program.get(ME).status, 200);
+
+    let folder = Folder::new();
+    write_file(&folder, &at, "address = \"127.0.0.1:0\"", "");
+    folder.write("secret", &format!("{}\u{200b}", at.client_secret()));
+    let refused = boxgate(&folder, &[]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    let position = at.client_secret().chars().count() + 1;
+    let named = format!("client_secret: it holds U+200B (zero width space) at character {position}");
+    assert!(said.contains("proxy.toml:") && said.contains(&named), "{said}");
+    assert!(!said.contains(at.client_secret()), "{said}");
 }
 
 fn no_secret_shows(format: &str) {
