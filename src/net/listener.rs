@@ -6,7 +6,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
@@ -15,6 +14,7 @@ use tracing::warn;
 use crate::net::address::Address;
 use crate::net::networks::unmapped;
 use crate::net::peer::Peer;
+use crate::net::unix_socket::{BoundUnixSocket, SocketFile};
 use crate::net::unsent;
 
 const BACKLOG: u32 = 4096;
@@ -27,17 +27,8 @@ pub(crate) enum Listener {
         /// TLS is spoken there.
         secure: bool,
     },
-    /// Unix; the file is removed at the end.
-    Unix(UnixListener, UnixFile),
-}
-
-/// Removes the socket's file when it is dropped.
-pub(crate) struct UnixFile(PathBuf);
-
-impl Drop for UnixFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+    /// Unix; the file is removed at the end, before the socket closes.
+    Unix(SocketFile, UnixListener),
 }
 
 /// A connection that was accepted, not yet tied to a runtime.
@@ -58,9 +49,10 @@ impl Listener {
                 let socket = bind_tcp(*address).map_err(|error| named(&address.to_string(), &error))?;
                 Ok(Self::Tcp { socket, secure })
             }
-            Address::Unix(path) => {
-                let bound = bind_unix(path).await;
-                bound.map_err(|error| named(&format!("unix:{}", path.display()), &error))
+            Address::Unix(address) => {
+                let bound = BoundUnixSocket::bind(address).await.and_then(|bound| bound.listen(BACKLOG));
+                let named = |error| named(&format!("unix:{}", address.path.display()), &error);
+                bound.map(|(file, listener)| Self::Unix(file, listener)).map_err(named)
             }
         }
     }
@@ -72,7 +64,7 @@ impl Listener {
                 let scheme = if *secure { "https://" } else { "" };
                 socket.local_addr().map(|address| format!("{scheme}{address}")).unwrap_or_default()
             }
-            Self::Unix(_, file) => format!("unix:{}", file.0.display()),
+            Self::Unix(file, _) => format!("unix:{}", file.path().display()),
         }
     }
 
@@ -94,8 +86,8 @@ impl Listener {
                     unsent::bound(&stream, unsent::CALLER);
                     Ok((Accepted::Tcp(stream.into_std()?), Peer::new(unmapped(peer.ip()), *secure)))
                 }),
-                Self::Unix(listener, _) => listener.accept().await.and_then(|(stream, _)| {
-                    // Only this machine's processes can open the file.
+                Self::Unix(_, listener) => listener.accept().await.and_then(|(stream, _)| {
+                    // Only this machine's processes can open the file, and only those that its mode lets in.
                     let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), false);
                     Ok((Accepted::Unix(stream.into_std()?), peer))
                 }),
@@ -138,24 +130,10 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn bind_unix(path: &Path) -> io::Result<Listener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // A file without a listener was left by a crash.
-            if UnixStream::connect(path).await.is_ok() {
-                return Err(error);
-            }
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
-        }
-        bound => bound,
-    }
-    .map(|listener| Listener::Unix(listener, UnixFile(path.to_owned())))
-}
-
 fn named(address: &str, error: &io::Error) -> io::Error {
     let words = match error.kind() {
-        io::ErrorKind::AddrInUse => {
+        // Words of our own say what is in the way.
+        io::ErrorKind::AddrInUse if error.get_ref().is_none() => {
             format!("cannot listen on {address}: address in use (is another instance running?)")
         }
         _ => format!("cannot listen on {address}: {error}"),

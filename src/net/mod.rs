@@ -22,5 +22,6 @@ pub(crate) mod relay; // two sockets into each other
 pub mod secret; // never printed
 pub mod tls_client; // whom to trust
 pub(crate) mod tls_server; // certificates towards callers
+pub(crate) mod unix_socket; // what is in its way, and who may connect
 pub(crate) mod unsent;
 pub(crate) mod write_timeout;

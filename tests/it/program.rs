@@ -9,7 +9,8 @@ mod tls; // TLS towards callers
 mod secrets; // what must never show
 mod access; // access lines
 mod streams; // lines that nobody takes
-mod resources; // sockets, descriptors, memory
+mod resources; // descriptors, memory
+mod unix_sockets; // what is in their way, who may connect
 mod fake_gateway; // what programs with Box's hosts built in meet
 mod environment; // env and exec
 mod tunnels; // what is told of tunnels

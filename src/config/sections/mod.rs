@@ -236,8 +236,7 @@ fn listens(
     let callers_count = taken.len();
     taken.extend(addresses(operators.address.as_ref(), overrides.admin.as_deref(), &at_operators, notes));
     for (number, (location, address)) in taken.iter().enumerate() {
-        let is_chosen_when_bound = matches!(address, Address::Tcp(address) if address.port() == 0);
-        if !is_chosen_when_bound && taken.iter().take(number).any(|(_, earlier)| earlier == address) {
+        if taken.iter().take(number).any(|(_, earlier)| address.collides_with(earlier)) {
             notes.problem(
                 location,
                 format_args!("{} is listed twice; each socket has its own", Shown(address)),
@@ -318,7 +317,7 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Address::Tcp(address) => write!(f, "\"{address}\""),
-            Address::Unix(path) => write!(f, "{:?}", format!("unix:{}", path.display())),
+            Address::Unix(unix) => write!(f, "{:?}", format!("unix:{}", unix.path.display())),
         }
     }
 }

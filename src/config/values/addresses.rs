@@ -1,21 +1,20 @@
 //! Addresses: sockets, and URLs of Box and of the proxy on the way to it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 
 use http::Uri;
 use http::uri::Authority;
 use url::Url;
 
 use super::nothing_hidden;
+use super::unix_address::unix_address;
 use crate::http::host::{self, Host};
 use crate::net::address::Address;
 use crate::net::egress_proxy::Proxy;
 use crate::net::secret::Secret;
 
 /// What an address looks like.
-pub(in crate::config) const AN_ADDRESS: &str =
-    "\"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/run/boxgate.sock\"";
+pub(in crate::config) const AN_ADDRESS: &str = "\"127.0.0.1:8080\", \"[::1]:8080\", \"unix:/run/boxgate.sock\" or \"unix:/run/boxgate.sock?mode=0660&group=apps\"";
 /// What an origin looks like.
 pub(in crate::config) const AN_ORIGIN: &str = "\"https://HOST\" or \"https://HOST:PORT\"";
 /// What the token endpoint's URL looks like.
@@ -27,19 +26,10 @@ pub(in crate::config) const A_PROXY: &str =
 /// What Redis' URL looks like.
 const A_REDIS: &str = "\"redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]\", the same with \"rediss://\" for TLS, or \"redis+unix:///PATH\"";
 
-/// The most that a socket's path may have on every platform (`sun_path` with its final NUL).
-const LONGEST_SOCKET_PATH: usize = 103;
-
 /// A socket to listen on. `localhost` is the one name that needs no resolver.
 pub(in crate::config) fn address(text: &str) -> Result<Address, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return match path.len() {
-            0 => Err(format!("{text:?} has no path; allowed: {AN_ADDRESS}")),
-            ..=LONGEST_SOCKET_PATH if !path.contains('\0') => Ok(Address::Unix(PathBuf::from(path))),
-            _ => Err(format!(
-                "{text:?}: the path of a socket has at most {LONGEST_SOCKET_PATH} bytes and no NUL"
-            )),
-        };
+    if let Some(rest) = text.strip_prefix("unix:") {
+        return unix_address(rest).map(Address::Unix);
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(Address::Tcp(address));
@@ -212,6 +202,7 @@ fn database(number: Option<&str>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::address::UnixAddress;
 
     #[test]
     fn addresses_are_sockets() {
@@ -219,7 +210,8 @@ mod tests {
         assert_eq!(address("127.0.0.1:8080"), tcp("127.0.0.1:8080"));
         assert_eq!(address("[::1]:0"), tcp("[::1]:0"));
         assert_eq!(address("localhost:8080"), tcp("127.0.0.1:8080"));
-        assert_eq!(address("unix:/run/b.sock"), Ok(Address::Unix("/run/b.sock".into())));
+        let unix = UnixAddress { path: "/run/b.sock".into(), mode: Some(0o660), group: None };
+        assert_eq!(address("unix:/run/b.sock?mode=0660"), Ok(Address::Unix(unix)));
         for bad in [
             "",
             "127.0.0.1",
@@ -232,8 +224,6 @@ mod tests {
             "127.0.0.1:99999",
             "http://127.0.0.1:80",
             "unix:",
-            "unix:/\0",
-            &format!("unix:/{}", "x".repeat(200)),
         ] {
             assert!(address(bad).is_err(), "{bad:?}");
         }

@@ -9,6 +9,7 @@ use crate::routing::app::is_id;
 
 mod addresses;
 mod rates;
+mod unix_address;
 
 pub(super) use addresses::{
     A_PROXY, A_TOKEN_URL, AN_ADDRESS, AN_ORIGIN, address, location, proxy, redis_url, token_url,

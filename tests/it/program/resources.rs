@@ -1,59 +1,20 @@
-//! Sockets, descriptors, memory.
+//! Descriptors and memory.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Duration;
 
 use boxgate::sandbox::{Content, Fault, Options, Protocols};
 
 use super::client::{receive, send};
-use super::harness::{FakeBox, Folder, PATIENCE, Program, boxgate, command, until, wait, write_file};
+use super::harness::{FakeBox, Folder, PATIENCE, Program, command, until, wait, write_file};
 use crate::raw::caller::fields;
 use crate::raw::frames;
 
 const ME: &str = "/2.0/users/me";
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
-
-#[test]
-fn a_unix_socket_serves_replaces_a_stale_file_and_leaves_none() {
-    let (at, folder) = (FakeBox::start(), Folder::new());
-    let path = folder.join("gate.sock");
-    drop(UnixListener::bind(&path).unwrap());
-    assert!(path.exists(), "a file without a listener, as after a crash");
-    write_file(&folder, &at, &format!("address = \"unix:{}\"", path.display()), "");
-    let run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
-    let mut program = Program::spawn(folder, run);
-    assert_eq!(program.callers, format!("unix:{}", path.display()));
-
-    let mut curl = command("curl", &program.folder);
-    curl.args(["--silent", "--fail", "--unix-socket"]).arg(&path).arg(format!("http://localhost{ME}"));
-    let output = curl.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("\"login\""), "{output:?}");
-
-    program.terminate();
-    assert_eq!(program.exited().code(), Some(0));
-    assert!(!path.exists());
-}
-
-#[test]
-fn a_socket_file_with_a_listener_is_left_alone() {
-    let at = FakeBox::start();
-    let place = Folder::new();
-    let path = place.join("gate.sock");
-    let address = format!("address = \"unix:{}\"", path.display());
-    let first = Program::listening(&at, &address, "");
-    let folder = Folder::new();
-    write_file(&folder, &at, &address, "");
-    let second = boxgate(&folder, &[]);
-    assert_eq!(second.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&second.stderr).contains("address in use"), "{second:?}");
-    assert!(path.exists());
-    drop(first);
-}
 
 /// Callers take neither the descriptors of operators nor all of those for connections to Box.
 #[test]
