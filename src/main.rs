@@ -5,16 +5,20 @@ use std::process::ExitCode;
 
 use boxgate::cli::options::Options as GatewayOptions;
 use boxgate::cli::shell::Shell;
-use boxgate::cli::{check, env, exec, run};
+use boxgate::cli::{check, core_dumps, env, exec, run};
 use clap::{Parser, Subcommand};
 
 // Why: docs/decisions/mimalloc.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+const ENVIRONMENT: &str = "\
+No core dumps are made, since they would hold tokens and secrets. For a diagnosis, BOXGATE_CORE_DUMPS=allow leaves them to
+the system's limits.";
+
 /// An authenticating reverse proxy in front of the Box API.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = ENVIRONMENT)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -58,8 +62,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // First of all: the environment may hold secrets already.
+    if let Err(code) = core_dumps::forbid() {
+        return code;
+    }
     let cli = Cli::parse();
-    match cli.command.unwrap_or(Command::Run(cli.run)) {
+    let command = cli.command.unwrap_or(Command::Run(cli.run));
+    if !matches!(command, Command::Exec { .. }) {
+        // The command of `exec` is a program of its own, whose core dumps are its user's affair.
+        core_dumps::forbid_for_children();
+    }
+    match command {
         Command::Run(options) => run::run(options),
         Command::Check(options) => check::run(&options),
         #[cfg(feature = "sandbox")]

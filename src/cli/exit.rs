@@ -8,7 +8,7 @@ use crate::config::Problems;
 use crate::telemetry::log;
 
 /// Of a configuration that cannot be used, so that a service manager need not restart into it.
-const BAD_CONFIGURATION: u8 = 2;
+pub(super) const BAD_CONFIGURATION: u8 = 2;
 
 /// Runs a subcommand on this thread.
 pub(super) fn block_on(running: impl Future<Output = io::Result<ExitCode>>) -> io::Result<ExitCode> {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tracing::{info, warn};
 
+use super::core_dumps;
 use super::exit::{bad_configuration, block_on, logged};
 use crate::config::{self, Config, Overrides, Problems};
 use crate::net::clock::Clock;
@@ -59,6 +60,9 @@ pub(super) fn configuration(file: Option<&Path>, overrides: &Overrides) -> Resul
 /// Serves until a signal. `ready` is told where callers connect.
 pub(super) async fn serve(config: Config, ready: impl FnOnce(&[String], &AccessLog)) -> io::Result<ExitCode> {
     log::init(&config.log)?;
+    if core_dumps::allowed() {
+        warn!("{}", core_dumps::WARNING);
+    }
     for warning in &config.warnings {
         warn!("{warning}");
     }

@@ -5,6 +5,7 @@ mod client; // a plain client
 mod command; // flags, files, exit codes
 mod certificates; // authorities and what they sign
 mod life; // starting, draining, stopping
+mod core_dumps; // none
 mod tls; // TLS towards callers
 mod secrets; // what must never show
 mod access; // access lines

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write as _};
 use std::ops::Deref;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
@@ -332,11 +333,16 @@ impl Program {
 
     /// Fills the pipe that is the program's descriptor of this number, so that its next write there waits.
     pub(super) fn fill(&self, descriptor: u32) {
+        // The program lets nobody look at its descriptors, so the pipe is found by its other end.
+        let reader = match descriptor {
+            1 => self.unread_out.as_ref().unwrap().as_raw_fd(),
+            _ => self.unread_err.as_ref().unwrap().get_ref().as_raw_fd(),
+        };
         // Opened anew, so that only this end of the pipe does not wait.
         let mut pipe = File::options()
             .write(true)
             .custom_flags(O_NONBLOCK)
-            .open(format!("/proc/{}/fd/{descriptor}", self.id()))
+            .open(format!("/proc/self/fd/{reader}"))
             .unwrap();
         for piece in [vec![b'\n'; 4096], vec![b'\n'; 1]] {
             let full = loop {
@@ -365,7 +371,7 @@ impl Program {
         self.signal("-HUP");
     }
 
-    fn signal(&self, signal: &str) {
+    pub(super) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").arg(signal).arg(self.id().to_string()).status().unwrap();
         assert!(sent.success());
     }
