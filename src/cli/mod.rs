@@ -18,6 +18,7 @@ pub mod options; // what the command line says about the gateway
 pub mod shell; // assignments as a shell reads them
 mod splitter; // Box's hosts to the gateway, all others as before
 mod trust_files; // the CA in files
+mod temporary_folder; // a folder that nobody can have prepared
 mod tunnel; // CONNECT to a proxy
 
 /// Why a subcommand ends without having done its work.

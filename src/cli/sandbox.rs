@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::exit::{bad_configuration, block_on, logged};
 use super::run::serve;
+use super::temporary_folder::TemporaryFolder;
 use crate::config::{self, Overrides};
 use crate::sandbox::page::{self, PageListener};
 use crate::sandbox::{Names, Options as SandboxOptions, Sandbox};
@@ -34,25 +34,22 @@ pub struct Options {
 /// Serves until a signal.
 pub fn run(options: Options) -> ExitCode {
     let Options { listen, admin, page } = options;
-    // Nobody else may have prepared it: what is read and written there decides whom callers trust.
-    let name = format!("boxgate-sandbox-{}-{:016x}", std::process::id(), fastrand::u64(..));
-    let folder = std::env::temp_dir().join(name);
     let served = block_on(async {
         // By Box's own names, as programs know them that have them built in; only the sandbox's proxy leads to it.
         let options = SandboxOptions { names: Names::Box, ..SandboxOptions::default() };
         let sandbox = Sandbox::start(options).await?;
         let page = PageListener::bind(page).await?;
-        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        std::fs::write(folder.join("ca.pem"), sandbox.ca_pem())?;
+        // What is read and written there decides whom callers trust.
+        let folder = TemporaryFolder::new("sandbox")?;
+        std::fs::write(folder.path().join("ca.pem"), sandbox.ca_pem())?;
         let overrides = Overrides { listen: Some(listen), admin: Some(admin), hosts: Vec::new() };
         let secret = |name: &str| (name == "SANDBOX_SECRET").then(|| sandbox.client_secret().to_owned());
-        let name = folder.join("sandbox.toml");
+        let name = folder.path().join("sandbox.toml");
         match config::from_text(&sandbox_file(&sandbox, &page), &name, &overrides, &secret) {
             Ok(config) => serve(config, |addresses, out| introduce(addresses, page, out)).await,
             Err(problems) => Ok(bad_configuration(&problems)),
         }
     });
-    let _ = std::fs::remove_dir_all(&folder);
     logged(served)
 }
 

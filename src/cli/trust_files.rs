@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 
+use super::temporary_folder::TemporaryFolder;
+
 /// In the name of every trust store for Java, so that a later run knows it again.
 pub(super) const JAVA_NAME: &str = "-boxgate-java-";
 
 /// A folder that nobody else may look into.
 pub(super) struct Folder {
     path: PathBuf,
-    is_temporary: bool,
+    /// Removes it; none for a folder that stays.
+    _temporary: Option<TemporaryFolder>,
 }
 
 impl Folder {
@@ -26,7 +29,7 @@ impl Folder {
     pub(super) fn lasting(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
-        Ok(Self { path: path.to_owned(), is_temporary: false })
+        Ok(Self { path: path.to_owned(), _temporary: None })
     }
 
     /// One that is removed when this is dropped.
@@ -34,11 +37,8 @@ impl Folder {
     /// # Errors
     /// It cannot be made.
     pub(super) fn temporary() -> io::Result<Self> {
-        let name = format!("boxgate-exec-{}-{:016x}", std::process::id(), fastrand::u64(..));
-        let path = std::env::temp_dir().join(name);
-        // It must not have been there, so that nobody has prepared it.
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self { path, is_temporary: true })
+        let temporary = TemporaryFolder::new("exec")?;
+        Ok(Self { path: temporary.path().to_owned(), _temporary: Some(temporary) })
     }
 
     /// Writes a file that is there as a whole or not at all. Its name has a digest of its content: two shells with
@@ -57,14 +57,6 @@ impl Folder {
             let _ = fs::remove_file(&new);
         }
         written.map(|()| path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if self.is_temporary {
-            let _ = fs::remove_dir_all(&self.path);
-        }
     }
 }
 

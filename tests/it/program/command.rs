@@ -196,6 +196,43 @@ fn curl_line_works(listen: &str) {
     assert_eq!(std::fs::read_dir(&*program.folder).unwrap().count(), 0, "its temporary files are gone");
 }
 
+/// Everybody may write to the temporary directory: what lies there decides whom callers trust.
+#[test]
+fn the_sandboxs_temporary_folder_is_its_own_and_goes_with_it() {
+    let start = |folder: &Folder, listen: &str| {
+        let mut sandbox = command(env!("CARGO_BIN_EXE_boxgate"), folder);
+        sandbox.args(["sandbox", "--listen", listen, "--admin", "127.0.0.1:0", "--page", "127.0.0.1:0"]);
+        sandbox
+    };
+    let there = |folder: &Folder| -> Vec<_> {
+        std::fs::read_dir(&**folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let folder = Folder::new();
+    let sandbox = start(&folder, "127.0.0.1:0");
+    let mut program = Program::spawn(folder, sandbox);
+    let [made] = &*there(&program.folder) else { panic!("{:?}", there(&program.folder)) };
+    let digits = made.file_name().unwrap().to_str().unwrap().strip_prefix("boxgate-sandbox-").unwrap();
+    assert!(digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{digits}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(made).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700);
+
+    // One that cannot begin leaves nothing behind either.
+    let folder = Folder::new();
+    let taken = start(&folder, &program.callers).output().unwrap();
+    assert_eq!(taken.status.code(), Some(1), "{}", err(&taken));
+    assert!(there(&folder).is_empty(), "{:?}", there(&folder));
+
+    let absent = folder.join("absent");
+    let nowhere = start(&folder, "127.0.0.1:0").env("TMPDIR", &absent).output().unwrap();
+    let said = err(&nowhere);
+    assert_eq!(nowhere.status.code(), Some(1), "{said}");
+    assert!(said.contains(absent.to_str().unwrap()) && said.contains("TMPDIR"), "{said}");
+
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    assert!(there(&program.folder).is_empty(), "{:?}", there(&program.folder));
+}
+
 #[test]
 fn a_second_instance_on_the_same_address_fails_and_the_first_goes_on() {
     let at = FakeBox::start();
