@@ -240,10 +240,14 @@ fn promised(request: &ApiRequest<'_>, hash: &Sha1) -> Result<(), Refusal> {
     let promised = request.head.headers.get(DIGEST).map(HeaderValue::as_bytes).unwrap_or_default();
     // The name of an algorithm is the same in capitals (RFC 3230 §4.1.1).
     let sum = promised.get(..4).filter(|name| name.eq_ignore_ascii_case(b"sha=")).and(promised.get(4..));
-    if sum == Some(hash.clone().finish_base64().as_bytes()) {
+    let actual = hash.clone().finish_base64();
+    if sum == Some(actual.as_bytes()) {
         return Ok(());
     }
-    Err(Refusal::error(400, "bad_digest", "The specified digest did not match what was received"))
+    let expected = String::from_utf8_lossy(sum.unwrap_or_default());
+    // As reports about Box's SDKs for Java and .NET quote it; `bad_digest` is for `Content-MD5` alone.
+    let message = format!("File digest was incorrect. Actual: {actual} Expected: {expected}");
+    Err(Refusal::error(400, "digest_mismatch", message))
 }
 
 fn unsatisfiable(message: &str) -> Refusal {

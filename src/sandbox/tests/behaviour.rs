@@ -211,6 +211,10 @@ async fn files_are_read_conditionally_changed_copied_and_found() {
 async fn uploads_are_checked_taken_and_versioned() {
     let bench = Bench::start().await;
     let check = json!({ "name": "a.txt", "size": 5, "parent": { "id": "0" } });
+    // rclone asks with a slash at the end.
+    let slashed = bench.send("OPTIONS", "/2.0/files/content/", check.clone()).await;
+    assert_eq!(slashed.status(), 200);
+    assert!(json(slashed).await["upload_url"].is_string());
     let checked = json(bench.send("OPTIONS", "/2.0/files/content", check.clone()).await).await;
     let url = checked["upload_url"].as_str().unwrap();
     let attributes = r#"{"name":"a.txt","parent":{"id":"0"}}"#;
@@ -232,9 +236,14 @@ async fn uploads_are_checked_taken_and_versioned() {
     let conflict = post(url, &good).send().await.unwrap();
     assert_eq!(conflict.status(), 409);
     assert_eq!(json(conflict).await["context_info"]["conflicts"]["name"], "a.txt");
-    assert_eq!(bench.send("OPTIONS", "/2.0/files/content", check).await.status(), 409);
-
     let id = made["entries"][0]["id"].as_str().unwrap();
+    for slash in ["", "/"] {
+        let new = bench.send("OPTIONS", &format!("/2.0/files/content{slash}"), check.clone()).await;
+        assert_eq!(json(new).await["context_info"]["conflicts"]["id"], id, "{slash:?}");
+        let version = bench.send("OPTIONS", &format!("/2.0/files/{id}/content{slash}"), check.clone()).await;
+        assert_eq!(version.status(), 200, "{slash:?}");
+    }
+
     let version = format!("{}/api/2.0/files/{id}/content", bench.sandbox.upload_url());
     let next = [("attributes", "{}"), ("file", "hello again")];
     let stale = post(&version, &next).header("if-match", "9").send().await.unwrap();

@@ -91,7 +91,7 @@ async fn what_does_not_fit_a_session_is_refused() {
     let again = bench.put(&session, "bytes 0-3/6", b"0123").await;
     assert_eq!(json(again).await["code"], "range_overlaps_existing_part");
     let wrong = bench.request("PUT", url).header("content-range", "bytes 4-5/6").header("digest", "sha=x");
-    assert_eq!(json(wrong.body("45").send().await.unwrap()).await["code"], "bad_digest");
+    assert_eq!(json(wrong.body("45").send().await.unwrap()).await["code"], "digest_mismatch");
 
     let first = json(bench.get(&format!("{url}/parts")).await).await["entries"].as_array().unwrap().clone();
     let early = bench.commit(&session, b"012345", &first).await;
@@ -100,7 +100,12 @@ async fn what_does_not_fit_a_session_is_refused() {
     let unlisted = bench.commit(&session, b"012345", &first).await;
     assert_eq!(json(unlisted).await["code"], "parts_mismatch");
     let parts = [first[0].clone(), last];
-    assert_eq!(json(bench.commit(&session, b"other", &parts).await).await["code"], "bad_digest");
+    let wrong = bench.commit(&session, b"other", &parts).await;
+    assert_eq!(wrong.status(), 400);
+    let wrong = json(wrong).await;
+    let message = "File digest was incorrect. Actual: /fi8WBRTb2YBKIThRqiIekRwmlY= Expected: ";
+    assert_eq!(wrong["code"], "digest_mismatch");
+    assert!(wrong["message"].as_str().unwrap().starts_with(message), "{wrong}");
 
     let other = bench.request("GET", url).header("as-user", "11446498").send().await.unwrap();
     assert_eq!(other.status(), 403);
