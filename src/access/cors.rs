@@ -30,7 +30,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 
 /// What pages may send: what passes to Box, unless the browser sets it; what Box's clients send besides
 /// (`Authorization` is dropped); what the gateway itself heeds.
-const ALLOWED: &str = "authorization, content-type, content-encoding, content-language, content-disposition, content-range, content-md5, digest, content-digest, repr-digest, want-digest, if-match, if-none-match, if-modified-since, if-unmodified-since, if-range, range, accept, accept-language, user-agent, as-user, boxapi, box-version, box-notifications, x-rep-hints, x-box-ua, x-box-client-name, x-box-client-version, x-box-client-event-info, x-file-name, x-file-size, traceparent, tracestate, x-request-id, x-boxgate-redirect, x-boxgate-key";
+const ALLOWED: &str = "authorization, content-type, content-encoding, content-language, content-disposition, content-range, content-md5, digest, content-digest, repr-digest, want-digest, if-match, if-none-match, if-modified-since, if-unmodified-since, if-range, range, accept, accept-language, user-agent, as-user, boxapi, box-version, box-notifications, x-rep-hints, x-box-ua, x-box-client-name, x-box-client-version, x-box-client-event-info, x-file-name, x-file-size, x-box-ai-library, traceparent, tracestate, x-request-id, x-boxgate-redirect, x-boxgate-key";
 
 /// What pages may read besides what Fetch lets them read anyway.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
@@ -114,7 +114,7 @@ mod tests {
             assert!(HeaderName::from_lowercase(name.as_bytes()).is_ok(), "{name}");
         }
         // What Box's SDKs and UI Elements send.
-        let clients = "Authorization, Content-Type, Accept, Accept-Language, BoxApi, As-User, X-Rep-Hints, If-Match, If-None-Match, Content-MD5, Digest, Content-Range, Range, X-Box-UA, box-version, box-notifications, X-Box-Client-Name, X-Box-Client-Version, X-Box-Client-Event-Info, X-File-Name, X-File-Size, User-Agent, X-Request-Id, traceparent, tracestate";
+        let clients = "Authorization, Content-Type, Accept, Accept-Language, BoxApi, As-User, X-Rep-Hints, If-Match, If-None-Match, Content-MD5, Digest, Content-Range, Range, X-Box-UA, box-version, box-notifications, X-Box-Client-Name, X-Box-Client-Version, X-Box-Client-Event-Info, X-File-Name, X-File-Size, X-Box-AI-Library, User-Agent, X-Request-Id, traceparent, tracestate";
         for name in clients.split(", ") {
             assert!(allowed.contains(&name.to_ascii_lowercase().as_str()), "{name}");
         }

@@ -19,9 +19,9 @@ const EVENTS: &str = "/2.0/events";
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Route<'p> {
     Box(Destination<'p>),
-    /// `POST /oauth2/token`: the gateway answers with a placeholder.
+    /// `POST /oauth2/token` or `/api/oauth2/token`: the gateway answers with a placeholder.
     PlaceholderToken,
-    /// `POST /oauth2/revoke`: the gateway answers and does nothing.
+    /// `POST /oauth2/revoke` or `/api/oauth2/revoke`: the gateway answers and does nothing.
     Revoke,
 }
 
@@ -100,7 +100,10 @@ pub(crate) fn template_at(named: &Named, path: &str) -> Option<String> {
 
 /// Finds the route. `path` is what is left of the request's below the app's own, checked by [`crate::http::target`].
 pub(crate) fn find<'p>(method: &Method, path: &'p str, hosts: &BoxHosts) -> Result<Route<'p>, Refusal> {
-    if let Some(rest) = path.strip_prefix("/oauth2").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+    let (operation, came_under_api) = without_api(path);
+    // Box's login hosts have it under `/api`, and so do clients that were written for those.
+    let oauth = operation.strip_prefix("/oauth2");
+    if let Some(rest) = oauth.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
         return match (rest, method == Method::POST) {
             ("/token", true) => Ok(Route::PlaceholderToken),
             ("/revoke", true) => Ok(Route::Revoke),
@@ -110,7 +113,6 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str, hosts: &BoxHosts) -> Resu
     if let Some(named) = path.strip_prefix("/_box/") {
         return at_named_host(method, named, hosts).map(Route::Box);
     }
-    let (operation, came_under_api) = without_api(path);
     let below = below_version(operation).ok_or(Refusal::NotFound)?;
     Ok(Route::Box(match host(method, below, came_under_api) {
         Host::Api => Destination::with_token(&hosts.api, operation, false, true),
@@ -302,7 +304,14 @@ mod tests {
             ("GET", "/2.0/", "not_found"),
             ("GET", "/2.1/users/me", "not_found"),
             ("GET", "/api2.0/users", "not_found"),
-            ("GET", "/api/oauth2/token", "not_found"),
+            ("POST", "/api/oauth2/token", "PlaceholderToken"),
+            ("POST", "/api/oauth2/revoke", "Revoke"),
+            ("GET", "/api/oauth2/token", "operation_not_allowed"),
+            ("POST", "/api/oauth2/token/", "operation_not_allowed"),
+            ("GET", "/api/oauth2/authorize", "operation_not_allowed"),
+            ("GET", "/api/oauth2", "operation_not_allowed"),
+            ("POST", "/api/api/oauth2/token", "not_found"),
+            ("POST", "/api/oauth2x/token", "not_found"),
         ] {
             assert_eq!(at(method, path), want, "{method} {path}");
         }

@@ -108,6 +108,35 @@ async fn the_callers_credentials_never_reach_box_and_boxs_never_reach_the_caller
     assert!(bench.metric("boxgate_request_headers_dropped_total").await >= 4.0);
 }
 
+/// Each header that the manual says Box's clients send, `X-Box-AI-Library` among them.
+#[tokio::test]
+async fn what_boxs_clients_send_reaches_box_and_pages_may_send_it() {
+    let readme = include_str!("../../README.md");
+    let (_, list) = readme.split_once("\n- `As-User`").unwrap();
+    let (list, _) = list.split_once("\n- ").unwrap();
+    let mut names: Vec<String> = list.split('`').skip(1).step_by(2).map(str::to_ascii_lowercase).collect();
+    names.push("as-user".to_owned());
+    assert!(names.len() >= 12 && names.contains(&"x-box-ai-library".to_owned()), "{names:?}");
+
+    let app = "[[app]]\nname = \"page\"\norigins = [\"https://page.example\"]\nas_user = [\"*\"]";
+    let bench = Bench::with(app).await;
+    // A value that is good for all of them: a managed user's id.
+    let user = boxgate::sandbox::MANAGED_USERS[0];
+    let request = names
+        .iter()
+        .fold(bench.client.get(bench.url("/2.0/users/me")), |request, name| request.header(name, user));
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    let seen = bench.sandbox.last_seen().unwrap();
+    let asked = bench.client.request(http::Method::OPTIONS, bench.url("/2.0/users/me"));
+    let asked = asked.header("origin", "https://page.example");
+    let asked = asked.header("access-control-request-method", "GET").send().await.unwrap();
+    let allowed = asked.headers()["access-control-allow-headers"].to_str().unwrap().to_owned();
+    for name in &names {
+        assert_eq!(seen.headers.get(name).map(HeaderValue::as_bytes), Some(user.as_bytes()), "{name}");
+        assert!(allowed.split(", ").any(|one| one == name), "{name}: {allowed}");
+    }
+}
+
 #[tokio::test]
 async fn oauth_paths_are_answered_by_the_gateway_alone() {
     let bench = Bench::start().await;
@@ -115,9 +144,21 @@ async fn oauth_paths_are_answered_by_the_gateway_alone() {
     let answer = post("/oauth2/token").await.unwrap();
     let token: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
     assert_eq!(token["token_type"], "bearer");
-    let revoked = post("/oauth2/revoke").await.unwrap();
-    assert_eq!((revoked.status().as_u16(), revoked.text().await.unwrap().as_str()), (200, "{}"));
-    assert_eq!(refusal(bench.get("/oauth2/authorize").await).await.0, 403);
+    // Under `/api` too, where Box's login hosts have them.
+    let same = post("/api/oauth2/token").await.unwrap();
+    assert_eq!(same.headers()["content-type"], "application/json");
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&same.bytes().await.unwrap()).unwrap(), token);
+    for path in ["/oauth2/revoke", "/api/oauth2/revoke"] {
+        let revoked = post(path).await.unwrap();
+        assert_eq!(
+            (revoked.status().as_u16(), revoked.text().await.unwrap().as_str()),
+            (200, "{}"),
+            "{path}"
+        );
+    }
+    for path in ["/oauth2/authorize", "/api/oauth2/authorize", "/api/oauth2/token"] {
+        assert_eq!(refusal(bench.get(path).await).await, (403, "operation_not_allowed".into()), "{path}");
+    }
     assert_eq!(refusal(bench.get("/favicon.ico").await).await, (404, "not_found".into()));
     assert_eq!(
         (bench.sandbox.calls(), bench.sandbox.token_seen().len()),
