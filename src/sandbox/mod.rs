@@ -1,9 +1,9 @@
 //! An in-process Box over real sockets and TLS.
 //!
 //! It owns a make-believe Box: the token endpoint, the API, the upload and the download host, each on a port
-//! of its own with a certificate of a throw-away authority; a tree of files in memory, and what hangs on them
-//! (versions, shared links, comments, collaborations, metadata, webhooks); and handles by which a test sees
-//! what arrived and makes things go wrong. It answers as Box's documents and captures say Box does, errors
+//! of its own with a certificate of a throw-away authority; a tree of files in memory with its trash, and what
+//! hangs on them (versions, shared links, comments, collaborations, metadata, webhooks); and handles by which a
+//! test sees what arrived and makes things go wrong. It answers as Box's documents and captures say Box does, errors
 //! included: uploads in one piece and in parts, redirected downloads, thumbnails, representations, zips,
 //! events and the long poll, which has found shelter on the download host.
 //!
@@ -12,7 +12,7 @@
 //!
 //! It is not a Box to store anything in, and it leaves out what no proxy in front of it could tell:
 //! permissions between users (everybody sees one tree, collaborations and shared links or not), the pages
-//! behind shared links, trash, quotas, limits (ask for them with [`Fault::RateLimited`]), templates of
+//! behind shared links, quotas, limits (ask for them with [`Fault::RateLimited`]), templates of
 //! metadata (all are taken for existing), the calling of webhooks, enterprise events. A representation of a
 //! file is the file itself. It knows nothing of the gateway.
 //!

@@ -10,7 +10,7 @@ use crate::sandbox::{
         request_body::RequestBody,
         response::{self, Answer, Refusal},
     },
-    model::{events::EventType, items::Item},
+    model::{events::EventType, item::Item, items::Store},
 };
 
 const ROLES: [&str; 8] = [
@@ -31,6 +31,10 @@ pub(crate) async fn answer(
     body: &mut RequestBody,
 ) -> Result<Answer, Refusal> {
     let objects = &request.state.collaborations;
+    if let ("GET" | "PUT" | "DELETE", [id]) = (request.head.method.as_str(), segments) {
+        // With its item, a collaboration is in the trash or gone.
+        find_item(&request.state.store(), &objects.get(id)?)?;
+    }
     match (request.head.method.as_str(), segments) {
         ("POST", []) => create(request, &body.json().await?),
         ("GET", []) => pending(request),
@@ -70,7 +74,10 @@ fn pending(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
         return Err(Refusal::parameter("status", "The status must be 'pending'"));
     }
     let page = request.paging()?;
-    let is_pending = |one: &Value| one.get("status").and_then(Value::as_str) == Some("pending");
+    let store = request.state.store();
+    let is_pending = |one: &Value| {
+        one.get("status").and_then(Value::as_str) == Some("pending") && find_item(&store, one).is_ok()
+    };
     let all: Vec<Value> = request.state.collaborations.all().into_iter().filter(is_pending).collect();
     let total_count = all.len();
     let entries: Vec<Value> = all.into_iter().skip(page.offset).take(page.limit).collect();
@@ -82,12 +89,8 @@ fn pending(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
 fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let state = request.state;
     let role = role(body)?;
-    let id = text(body, "/item/id")?;
     let store = state.store();
-    let item = match text(body, "/item/type")? {
-        "folder" => store.folder(id)?,
-        _ => store.file(id)?,
-    };
+    let item = find_item(&store, body)?;
     if item.parent.is_none() {
         let message = "Collaborations cannot be created on the root folder";
         return Err(Refusal::error(400, "collaborations_not_available_on_root_folder", message));
@@ -127,6 +130,15 @@ fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     });
     events::record(request, EventType::Collaborate, &store, item);
     Ok(response::json(StatusCode::CREATED, &made))
+}
+
+/// What the `item` of this JSON names.
+fn find_item<'s>(store: &'s Store, value: &Value) -> Result<&'s Item, Refusal> {
+    let id = text(value, "/item/id")?;
+    Ok(match text(value, "/item/type")? {
+        "folder" => store.folder(id)?,
+        _ => store.file(id)?,
+    })
 }
 
 fn role(body: &Value) -> Result<&str, Refusal> {

@@ -20,6 +20,11 @@ pub(crate) async fn answer(
     body: &mut RequestBody,
 ) -> Result<Answer, Refusal> {
     let objects = &request.state.comments;
+    if let ("GET" | "PUT" | "DELETE", [id]) = (request.head.method.as_str(), segments) {
+        // With its file, a comment is in the trash or gone.
+        let file = objects.owner(id)?;
+        request.state.store().file(&file)?;
+    }
     match (request.head.method.as_str(), segments) {
         ("POST", []) => create(request, &body.json().await?),
         ("GET", [id]) => Ok(response::json(StatusCode::OK, &shown(request, objects.get(id)?))),
@@ -33,10 +38,7 @@ pub(crate) async fn answer(
             let owner = objects.owner(id)?;
             objects.remove(id)?;
             let store = request.state.store();
-            // The file may be gone by now.
-            if let Ok(file) = store.file(&owner) {
-                events::record(request, EventType::CommentDelete, &store, file);
-            }
+            events::record(request, EventType::CommentDelete, &store, store.file(&owner)?);
             Ok(response::empty(StatusCode::NO_CONTENT))
         }
         (_, [] | [_]) => Err(Refusal::method_not_allowed()),

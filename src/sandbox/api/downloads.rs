@@ -18,7 +18,7 @@ use crate::sandbox::{
     },
     model::{
         content::Content,
-        items::{FileVersion, Item},
+        item::{FileVersion, Item},
         state::State,
     },
 };

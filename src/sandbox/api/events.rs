@@ -13,11 +13,7 @@ use crate::sandbox::{
         random::random_text,
         response::{self, Answer, Refusal},
     },
-    model::{
-        events::EventType,
-        items::{Item, Store},
-        state::State,
-    },
+    model::{events::EventType, item::Item, items::Store, state::State},
 };
 
 /// After so long the long poll says `reconnect`.

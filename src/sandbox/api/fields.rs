@@ -6,10 +6,7 @@ use serde_json::Value;
 use super::request::ApiRequest;
 use crate::sandbox::{
     http::response::Refusal,
-    model::{
-        events::EventType,
-        items::{Change, Item},
-    },
+    model::{events::EventType, item::Item, items::Change},
 };
 
 /// A text that the JSON must have.

@@ -18,7 +18,7 @@ use crate::sandbox::{
         random::random_text,
         response::{self, Answer, Refusal},
     },
-    model::{events::EventType, items::FileVersion},
+    model::{events::EventType, item::FileVersion},
 };
 
 pub(crate) fn get(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
@@ -47,7 +47,7 @@ pub(crate) fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refus
     let mut store = request.state.store();
     let key = matching(request, store.file(id)?)?;
     events::record(request, EventType::Trash, &store, store.file(id)?);
-    store.remove(key, false)?;
+    store.move_to_trash(key, false)?;
     Ok(response::empty(StatusCode::NO_CONTENT))
 }
 

@@ -84,17 +84,17 @@ pub(crate) fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refus
     }
     let key = folder.id;
     let trashed = json::standard(request.state, &store, folder);
-    store.remove(key, request.flag("recursive"))?;
+    store.move_to_trash(key, request.flag("recursive"))?;
     events::record_shown(&request.user_id, request.state, EventType::Trash, trashed);
     Ok(response::empty(StatusCode::NO_CONTENT))
 }
 
 /// A marker is opaque to callers; here it is a position in disguise.
-fn marker(position: usize) -> String {
+pub(crate) fn marker(position: usize) -> String {
     format!("JV9IRGZmieiBasejOG9y{position:x}")
 }
 
-fn position(marker: &str) -> Result<usize, Refusal> {
+pub(crate) fn position(marker: &str) -> Result<usize, Refusal> {
     if marker.is_empty() {
         return Ok(0);
     }

@@ -8,7 +8,8 @@ use super::{
     request::{ApiRequest, Paging},
 };
 use crate::sandbox::model::{
-    items::{Item, ItemKind, Store},
+    item::{Item, ItemKind},
+    items::Store,
     shared_link::SharedLink,
     state::State,
     users::{User, Users},

@@ -11,6 +11,7 @@ pub(crate) mod search;
 pub(crate) mod files;
 pub(crate) mod folders;
 pub(crate) mod web_links;
+pub(crate) mod trash; // of files, folders and web links
 pub(crate) mod shared_links;
 pub(crate) mod comments;
 pub(crate) mod collaborations;

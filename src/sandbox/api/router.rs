@@ -2,7 +2,7 @@
 
 use super::{
     collaborations, comments, events, files, folders, metadata, representations, request::ApiRequest, search,
-    shared_links, thumbnails, users, web_links, webhooks, zip_downloads,
+    shared_links, thumbnails, trash, users, web_links, webhooks, zip_downloads,
 };
 use crate::sandbox::http::{
     request_body::RequestBody,
@@ -21,6 +21,16 @@ pub(crate) async fn answer(request: &ApiRequest<'_>, body: &mut RequestBody) -> 
         ("GET", ["search"]) => search::get(request),
         ("GET", ["events"]) => events::get(request),
         ("OPTIONS", ["events"]) => Ok(events::server(request)),
+        ("GET", ["folders", "trash", "items"]) => trash::list(request),
+        ("GET", ["folders", id, "trash"]) => trash::get(request, "folder", id),
+        ("DELETE", ["folders", id, "trash"]) => trash::purge(request, "folder", id),
+        ("POST", ["folders", id]) => trash::restore(request, "folder", id, &body.json_or_empty().await?),
+        ("GET", ["files", id, "trash"]) => trash::get(request, "file", id),
+        ("DELETE", ["files", id, "trash"]) => trash::purge(request, "file", id),
+        // Uploads are for the upload host.
+        ("POST", ["files", id]) if *id != "content" => {
+            trash::restore(request, "file", id, &body.json_or_empty().await?)
+        }
         ("GET", ["folders", id]) => folders::get(request, id),
         ("GET", ["folders", id, "items"]) => folders::items(request, id),
         ("POST", ["folders"]) => folders::create(request, &body.json().await?),
@@ -65,9 +75,13 @@ pub(crate) async fn answer(request: &ApiRequest<'_>, body: &mut RequestBody) -> 
         ("GET", ["internal_files", id, "versions", version, "representations", name]) => {
             representations::info(request, id, version, name)
         }
-        (_, ["users" | "folders" | "files", _] | ["search" | "folders"]) => {
-            Err(Refusal::method_not_allowed())
-        }
+        (
+            _,
+            ["users" | "folders" | "files", _]
+            | ["folders" | "files", _, "trash"]
+            | ["folders", "trash", "items"]
+            | ["search" | "folders"],
+        ) => Err(Refusal::method_not_allowed()),
         _ => Err(Refusal::not_found()),
     }
 }

@@ -8,7 +8,7 @@ use super::{
     fields::{change, matching, moved, text},
     json,
     request::ApiRequest,
-    shared_links,
+    shared_links, trash,
 };
 use crate::sandbox::{
     http::{
@@ -31,15 +31,18 @@ pub(crate) async fn answer(
             let link = store.web_link(id)?;
             Ok(response::json(StatusCode::OK, &json::item(request, &store, link)))
         }
+        ("POST", [id]) => trash::restore(request, "web_link", id, &body.json_or_empty().await?),
+        ("GET", [id, "trash"]) => trash::get(request, "web_link", id),
+        ("DELETE", [id, "trash"]) => trash::purge(request, "web_link", id),
         ("PUT", [id]) => update(request, id, &body.json().await?),
         ("DELETE", [id]) => {
             let mut store = request.state.store();
             let key = matching(request, store.web_link(id)?)?;
             events::record(request, EventType::Trash, &store, store.web_link(id)?);
-            store.remove(key, false)?;
+            store.move_to_trash(key, false)?;
             Ok(response::empty(StatusCode::NO_CONTENT))
         }
-        (_, [] | [_]) => Err(Refusal::method_not_allowed()),
+        (_, [] | [_] | [_, "trash"]) => Err(Refusal::method_not_allowed()),
         _ => Err(Refusal::not_found()),
     }
 }

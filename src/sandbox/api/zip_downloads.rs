@@ -18,7 +18,7 @@ use crate::sandbox::{
         response::{self, Answer, Refusal, disposition},
         response_body::ResponseBody,
     },
-    model::{content::Content, items::Item, state::State, zip_writer::Archive, zips::Zip},
+    model::{content::Content, item::Item, state::State, zip_writer::Archive, zips::Zip},
 };
 
 /// How soon a download has to begin. It is stated, not enforced.

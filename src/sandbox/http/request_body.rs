@@ -52,12 +52,13 @@ impl RequestBody {
 
     /// The whole body as JSON.
     pub(crate) async fn json(&mut self) -> Result<Value, Refusal> {
+        parsed(&self.read_all(JSON_LIMIT).await?)
+    }
+
+    /// The whole body as JSON, of an operation whose body may be left out; then it is null.
+    pub(crate) async fn json_or_empty(&mut self) -> Result<Value, Refusal> {
         let bytes = self.read_all(JSON_LIMIT).await?;
-        serde_json::from_slice(&bytes).map_err(|_| {
-            Refusal::bad_request(
-                "Entity body should be a correctly nested resource attribute name/value pair",
-            )
-        })
+        if bytes.is_empty() { Ok(Value::Null) } else { parsed(&bytes) }
     }
 
     /// The whole body, as long as it is not larger than `limit`.
@@ -100,6 +101,11 @@ impl RequestBody {
             });
         }
     }
+}
+
+fn parsed(bytes: &[u8]) -> Result<Value, Refusal> {
+    let message = "Entity body should be a correctly nested resource attribute name/value pair";
+    serde_json::from_slice(bytes).map_err(|_| Refusal::bad_request(message))
 }
 
 /// The caller broke off its request's body.

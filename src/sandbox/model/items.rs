@@ -1,10 +1,15 @@
-//! Folders, files and web links: one tree, seen alike by every user of the sandbox.
+//! Folders, files and web links: one tree, and what was taken from it into the trash, seen alike by every user of
+//! the sandbox.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{content::Content, shared_link::SharedLink};
+use super::{
+    content::Content,
+    item::{FileVersion, Item, ItemKind},
+    trash::{Trash, Trashed},
+};
 
 const ROOT: u64 = 0;
 const FIRST_ID: u64 = 12_345_678_901;
@@ -12,88 +17,15 @@ const FIRST_ID: u64 = 12_345_678_901;
 const KEPT_VERSIONS: usize = 100;
 const LONGEST_NAME: usize = 255;
 
-/// One state of a file's content.
-#[derive(Debug, Clone)]
-pub(crate) struct FileVersion {
-    pub(crate) id: u64,
-    pub(crate) number: u64,
-    pub(crate) sha1: String,
-    pub(crate) content: Content,
-    pub(crate) created_at: Timestamp,
-    /// The id of a user.
-    pub(crate) created_by: String,
-}
-
-impl FileVersion {
-    fn new(id: u64, number: u64, sha1: String, content: Content, user_id: &str) -> Self {
-        Self { id, number, sha1, content, created_at: Timestamp::now(), created_by: user_id.to_owned() }
-    }
-}
-
-/// What tells files from folders and from web links.
-#[derive(Debug, Clone)]
-pub(crate) enum ItemKind {
-    Folder,
-    File(FileVersion),
-    /// With its URL.
-    WebLink(String),
-}
-
-/// A folder, a file or a web link.
-#[derive(Debug, Clone)]
-pub(crate) struct Item {
-    pub(crate) id: u64,
-    pub(crate) parent: Option<u64>,
-    pub(crate) name: String,
-    pub(crate) description: String,
-    pub(crate) etag: u64,
-    pub(crate) created_at: Timestamp,
-    pub(crate) modified_at: Timestamp,
-    /// The ids of users.
-    pub(crate) created_by: String,
-    pub(crate) modified_by: String,
-    pub(crate) kind: ItemKind,
-    /// What a file was before, oldest first.
-    pub(crate) history: Vec<FileVersion>,
-    pub(crate) shared_link: Option<SharedLink>,
-}
-
-impl Item {
-    pub(crate) fn type_name(&self) -> &'static str {
-        match self.kind {
-            ItemKind::Folder => "folder",
-            ItemKind::File(_) => "file",
-            ItemKind::WebLink(_) => "web_link",
-        }
-    }
-
-    pub(crate) fn version(&self) -> Option<&FileVersion> {
-        match &self.kind {
-            ItemKind::File(version) => Some(version),
-            ItemKind::Folder | ItemKind::WebLink(_) => None,
-        }
-    }
-
-    pub(crate) fn is_root(&self) -> bool {
-        self.id == ROOT
-    }
-
-    pub(crate) fn is_folder(&self) -> bool {
-        matches!(self.kind, ItemKind::Folder)
-    }
-
-    /// The version of this id, or the newest where there is none such.
-    pub(crate) fn version_or_newest(&self, id: Option<u64>) -> Option<&FileVersion> {
-        let old = self.history.iter().find(|version| Some(version.id) == id);
-        old.or_else(|| self.version())
-    }
-}
-
 /// Why an item is not found, or not changed.
 #[derive(Debug)]
 pub(crate) enum Error {
     /// With the id that was asked for.
     NoSuchItem(String),
+    /// It is in the trash, or in a folder that is.
+    InTrash,
+    /// It was asked for in the trash, and is not there.
+    NotInTrash,
     /// The root is neither changed nor removed.
     RootIsFixed,
     /// A folder would be below itself.
@@ -121,29 +53,30 @@ pub(crate) struct Change {
 
 /// Everything that is stored.
 pub(crate) struct Store {
+    /// What is not in the trash.
     items: BTreeMap<u64, Item>,
+    trash: Trash,
     next_id: u64,
 }
 
 impl Store {
     pub(crate) fn new(owner: &str) -> Self {
-        let mut store = Self { items: BTreeMap::new(), next_id: FIRST_ID };
+        let mut store = Self { items: BTreeMap::new(), trash: Trash::default(), next_id: FIRST_ID };
         let root = store.item(ROOT, None, "All Files", owner, ItemKind::Folder);
         store.items.insert(ROOT, root);
         store
     }
 
     pub(crate) fn folder(&self, id: &str) -> Result<&Item, Error> {
-        self.find(id).filter(|item| item.is_folder()).ok_or_else(|| Error::NoSuchItem(id.to_owned()))
+        self.find(id, "folder")
     }
 
     pub(crate) fn file(&self, id: &str) -> Result<&Item, Error> {
-        self.find(id).filter(|item| item.version().is_some()).ok_or_else(|| Error::NoSuchItem(id.to_owned()))
+        self.find(id, "file")
     }
 
     pub(crate) fn web_link(&self, id: &str) -> Result<&Item, Error> {
-        let is_link = |item: &&Item| matches!(item.kind, ItemKind::WebLink(_));
-        self.find(id).filter(is_link).ok_or_else(|| Error::NoSuchItem(id.to_owned()))
+        self.find(id, "web_link")
     }
 
     pub(crate) fn get(&self, key: u64) -> Option<&Item> {
@@ -158,20 +91,38 @@ impl Store {
         self.items.values()
     }
 
-    fn find(&self, id: &str) -> Option<&Item> {
-        self.items.get(&id.parse().ok()?)
+    fn find(&self, id: &str, type_name: &str) -> Result<&Item, Error> {
+        let unknown = || Error::NoSuchItem(id.to_owned());
+        let key = id.parse().map_err(|_| unknown())?;
+        match self.items.get(&key).filter(|item| item.type_name() == type_name) {
+            Some(item) => Ok(item),
+            None if self.trash.holds(key, type_name) => Err(Error::InTrash),
+            None => Err(unknown()),
+        }
+    }
+
+    /// What was moved to the trash itself, not by way of a folder that it was in.
+    pub(crate) fn trashed(&self, id: &str, type_name: &str) -> Result<&Trashed, Error> {
+        let key = id.parse().map_err(|_| Error::NoSuchItem(id.to_owned()))?;
+        match self.trash.get(key).filter(|trashed| trashed.item.type_name() == type_name) {
+            Some(trashed) => Ok(trashed),
+            None if self.find(id, type_name).is_ok() => Err(Error::NotInTrash),
+            None => Err(Error::NoSuchItem(id.to_owned())),
+        }
+    }
+
+    /// Everything that was moved to the trash itself, folders before files before web links, each by name.
+    pub(crate) fn trash(&self) -> Vec<&Trashed> {
+        let mut all: Vec<&Trashed> = self.trash.all().collect();
+        all.sort_by_key(|trashed| order(&trashed.item));
+        all
     }
 
     /// Folders before files before web links, each by name.
     pub(crate) fn children(&self, folder: u64) -> Vec<&Item> {
         let mut children: Vec<&Item> =
             self.items.values().filter(|item| item.parent == Some(folder)).collect();
-        let rank = |item: &Item| match item.kind {
-            ItemKind::Folder => 0,
-            ItemKind::File(_) => 1,
-            ItemKind::WebLink(_) => 2,
-        };
-        children.sort_by_key(|item| (rank(item), item.name.to_lowercase()));
+        children.sort_by_key(|item| order(item));
         children
     }
 
@@ -196,11 +147,17 @@ impl Store {
         }
     }
 
-    /// Everything but the root whose name contains this text.
+    /// Everything but the root and the trash whose name contains this text.
     pub(crate) fn search(&self, text: &str) -> Vec<&Item> {
         let text = text.to_lowercase();
         let found = |item: &&Item| item.id != ROOT && item.name.to_lowercase().contains(&text);
         self.items.values().filter(found).collect()
+    }
+
+    /// The same of what was moved to the trash itself.
+    pub(crate) fn search_trash(&self, text: &str) -> Vec<&Trashed> {
+        let text = text.to_lowercase();
+        self.trash.all().filter(|trashed| trashed.item.name.to_lowercase().contains(&text)).collect()
     }
 
     pub(crate) fn create_folder(&mut self, parent: &str, name: &str, user_id: &str) -> Result<&Item, Error> {
@@ -278,20 +235,60 @@ impl Store {
         Ok(item)
     }
 
-    /// Removes an item and what is below it. Box's trash is not modelled.
-    pub(crate) fn remove(&mut self, id: u64, recursive: bool) -> Result<(), Error> {
+    /// Moves an item to the trash, with what is below it.
+    pub(crate) fn move_to_trash(&mut self, id: u64, recursive: bool) -> Result<(), Error> {
         if id == ROOT {
             return Err(Error::RootIsFixed);
         }
-        let below: Vec<u64> = self.children(id).into_iter().map(|child| child.id).collect();
-        if !below.is_empty() && !recursive {
+        let mut taken = self.children(id).into_iter().map(|child| child.id).collect::<Vec<u64>>();
+        if !taken.is_empty() && !recursive {
             return Err(Error::FolderNotEmpty);
         }
-        for child in below {
-            self.remove(child, true)?;
+        let mut below = Vec::new();
+        while let Some(child) = taken.pop() {
+            taken.extend(self.children(child).into_iter().map(|grandchild| grandchild.id));
+            below.extend(self.items.remove(&child));
         }
-        self.items.remove(&id);
+        let item = self.items.remove(&id).ok_or_else(|| Error::NoSuchItem(id.to_string()))?;
+        self.trash.put(item, below);
         Ok(())
+    }
+
+    /// Takes an item and what is below it from the trash: to the folder where it was, or to `otherwise` where that
+    /// folder is gone; under its name or another one.
+    pub(crate) fn restore(
+        &mut self,
+        id: &str,
+        type_name: &str,
+        name: Option<String>,
+        otherwise: Option<&str>,
+        user_id: &str,
+    ) -> Result<&Item, Error> {
+        let item = &self.trashed(id, type_name)?.item;
+        let (key, old_parent, old_name) = (item.id, item.parent.unwrap_or(ROOT), item.name.clone());
+        let parent = match (self.items.get(&old_parent), otherwise) {
+            (Some(folder), _) => folder.id,
+            (None, Some(other)) => self.folder(other)?.id,
+            (None, None) => self.folder(&old_parent.to_string())?.id,
+        };
+        let name = name.unwrap_or_else(|| old_name.clone());
+        self.vacant(parent, &name, type_name, None)?;
+        let Trashed { mut item, below, .. } =
+            self.trash.take(key).ok_or_else(|| Error::NoSuchItem(id.to_owned()))?;
+        let is_changed = (parent, &name) != (old_parent, &old_name);
+        item.parent = Some(parent);
+        item.name = name;
+        if is_changed {
+            touch(&mut item, user_id);
+        }
+        self.items.extend(below.into_iter().map(|child| (child.id, child)));
+        Ok(self.items.entry(key).or_insert(item))
+    }
+
+    /// Deletes an item that is in the trash, and what is below it, for ever.
+    pub(crate) fn purge(&mut self, id: &str, type_name: &str) -> Result<Trashed, Error> {
+        let key = self.trashed(id, type_name)?.item.id;
+        self.trash.take(key).ok_or_else(|| Error::NoSuchItem(id.to_owned()))
     }
 
     /// Whether a name is good and free in a folder.
@@ -360,6 +357,16 @@ impl Store {
         self.next_id += 1;
         self.next_id
     }
+}
+
+/// Folders before files before web links, each by name.
+fn order(item: &Item) -> (u8, String) {
+    let rank = match item.kind {
+        ItemKind::Folder => 0,
+        ItemKind::File(_) => 1,
+        ItemKind::WebLink(_) => 2,
+    };
+    (rank, item.name.to_lowercase())
 }
 
 fn touch(item: &mut Item, user_id: &str) {

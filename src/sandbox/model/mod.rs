@@ -6,7 +6,9 @@ pub(crate) mod urls; // what URLs in answers call the hosts
 pub(crate) mod users;
 pub(crate) mod tokens;
 pub(crate) mod tickets; // for pre-signed URLs
-pub(crate) mod items; // folders, files, web links
+pub(crate) mod item; // a folder, a file or a web link
+pub(crate) mod items; // the tree of them
+pub(crate) mod trash; // those that were deleted
 pub(crate) mod content;
 pub(crate) mod shared_link;
 pub(crate) mod objects; // comments, collaborations, webhooks

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Mutex};
 
-use super::items::{Item, Store};
+use super::{item::Item, items::Store};
 use crate::sandbox::http::lock::lock;
 
 /// An entry's name in the archive, and the file; none where it is a folder.

@@ -7,6 +7,7 @@ mod events;
 mod faults;
 mod names;
 mod sessions;
+mod trash;
 mod zip;
 
 use std::{io, sync::Arc};
