@@ -13,8 +13,8 @@
 //! It is not a Box to store anything in, and it leaves out what no proxy in front of it could tell:
 //! permissions between users (everybody sees one tree, collaborations and shared links or not), the pages
 //! behind shared links, quotas, limits (ask for them with [`Fault::RateLimited`]), templates of
-//! metadata (all are taken for existing), the calling of webhooks, enterprise events. A representation of a
-//! file is the file itself. It knows nothing of the gateway.
+//! metadata (all are taken for existing), the calling of webhooks, enterprise events, models behind Box AI, whose
+//! answers are canned and say so. A representation of a file is the file itself. It knows nothing of the gateway.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {

@@ -321,6 +321,29 @@ const steps = {
     assert.ok((await client.users.getUserMe()).login);
   },
 
+  async trash() {
+    const { id } = await upload("trashed.txt", Buffer.from("some text"));
+    await client.files.deleteFileById(id);
+    assert.ok((await client.trashedFiles.getTrashedFileById(id)).trashedAt);
+    const listed = await client.trashedItems.getTrashedItems({ limit: 1000 });
+    assert.ok(listed.entries.some((item) => item.id === id));
+    const restored = await client.trashedFiles.restoreFileFromTrash(id, { requestBody: { name: "restored.txt" } });
+    assert.equal(restored.name, "restored.txt");
+    await client.files.deleteFileById(id);
+    await client.trashedFiles.deleteTrashedFileById(id);
+  },
+
+  async ai() {
+    const items = [{ id: await file(), type: "file" }];
+    const prompt = "What is it about?";
+    assert.ok((await client.ai.createAiAsk({ mode: "single_item_qa", prompt, items })).answer);
+    assert.ok((await client.ai.createAiTextGen({ prompt, items })).answer);
+    assert.ok((await client.ai.createAiExtract({ prompt, items })).answer);
+    const fields = [{ key: "vendor", type: "string" }];
+    assert.ok((await client.ai.createAiExtractStructured({ items, fields })).answer.vendor);
+    assert.equal((await client.ai.getAiAgentDefaultConfig({ mode: "ask" })).type, "ai_agent_ask");
+  },
+
   async delete() {
     await client.files.deleteFileById(await file());
     const listed = await client.folders.getFolderItems(await folder());

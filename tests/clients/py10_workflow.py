@@ -20,6 +20,12 @@ from box_sdk_gen import (
     CCGConfig,
     OAuthConfig,
 )
+from box_sdk_gen.managers.ai import (
+    CreateAiAskMode,
+    CreateAiExtractStructuredFields,
+    CreateAiTextGenItems,
+    GetAiAgentDefaultConfigMode,
+)
 from box_sdk_gen.managers.comments import CreateCommentItem, CreateCommentItemTypeField
 from box_sdk_gen.managers.file_metadata import (
     CreateFileMetadataByIdScope,
@@ -55,7 +61,9 @@ from box_sdk_gen.managers.webhooks import (
     CreateWebhookTriggers,
 )
 from box_sdk_gen.managers.zip_downloads import DownloadZipItems, DownloadZipItemsTypeField
+from box_sdk_gen.managers.trashed_files import RestoreFileFromTrashParent
 from box_sdk_gen.networking import BaseUrls, BoxRetryStrategy, FetchOptions, NetworkSession
+from box_sdk_gen.schemas import AiItemAsk, AiItemAskTypeField, AiItemBase
 
 
 class Workflow:
@@ -286,6 +294,44 @@ def oauth(w):
     check(client.users.get_user_me().login)
 
 
+def trash(w):
+    """Restored, then into another folder under another name, then gone for ever."""
+    folder = w.client.folders.create_folder("for the trash", CreateFolderParent(id=w.folder)).id
+    attributes = UploadFileAttributes(name="trashed.txt", parent=UploadFileAttributesParentField(id=folder))
+    file = w.client.uploads.upload_file(attributes, io.BytesIO(b"some text")).entries[0].id
+    w.client.files.delete_file_by_id(file)
+    check(w.client.trashed_files.get_trashed_file_by_id(file).trashed_at)
+    equal(w.client.trashed_files.restore_file_from_trash(file).parent.id, folder)
+    w.client.files.delete_file_by_id(file)
+    w.client.folders.delete_folder_by_id(folder)
+    listed = w.client.trashed_items.get_trashed_items(usemarker=True, limit=1000).entries
+    check({file, folder} <= {item.id for item in listed}, listed)
+    w.client.trashed_folders.delete_trashed_folder_by_id(folder)
+    parent = RestoreFileFromTrashParent(id=w.folder)
+    restored = w.client.trashed_files.restore_file_from_trash(file, name="restored.txt", parent=parent)
+    equal((restored.name, restored.parent.id), ("restored.txt", w.folder))
+    w.client.files.delete_file_by_id(file)
+    w.client.trashed_files.delete_trashed_file_by_id(file)
+
+
+def ai(w):
+    asked = w.client.ai.create_ai_ask(
+        CreateAiAskMode.SINGLE_ITEM_QA,
+        "What is it about?",
+        [AiItemAsk(id=w.file, type=AiItemAskTypeField.FILE)],
+        include_citations=True,
+    )
+    check(asked.answer and asked.completion_reason == "done", asked)
+    equal(asked.citations[0].id, w.file)
+    check(w.client.ai.create_ai_text_gen("Write a letter.", [CreateAiTextGenItems(id=w.file)]).answer)
+    items = [AiItemBase(id=w.file)]
+    check(w.client.ai.create_ai_extract("vendor, amount", items).answer)
+    fields = [CreateAiExtractStructuredFields(key="vendor", type="string")]
+    extracted = w.client.ai.create_ai_extract_structured(items, fields=fields)
+    check("vendor" in extracted.answer, extracted)
+    equal(w.client.ai.get_ai_agent_default_config(GetAiAgentDefaultConfigMode.ASK).type, "ai_agent_ask")
+
+
 def delete(w):
     w.client.files.delete_file_by_id(w.file)
     names = [item.name for item in w.client.folders.get_folder_items(w.folder).entries]
@@ -324,6 +370,8 @@ STEPS = [
     developer_token,
     ccg,
     oauth,
+    trash,
+    ai,
     delete,
     delete_all,
 ]

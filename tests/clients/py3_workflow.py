@@ -206,6 +206,24 @@ def oauth(w):
     auth.refresh(auth.access_token)
 
 
+def trash(w):
+    """Restored under another name, then gone for ever."""
+    file, bin = w.upload("trashed.txt", b"some text"), w.client.trash()
+    file.delete()
+    check(bin.get_item(file).trashed_at)
+    check(file.id in [item.id for item in bin.get_items()])
+    equal(bin.restore_item(file, name="restored.txt").name, "restored.txt")
+    file.delete()
+    check(bin.permanently_delete_item(file))
+
+
+def ai(w):
+    items = [{"id": w.file.object_id, "type": "file"}]
+    check(w.client.send_ai_question(items, "What is it about?")["answer"])
+    check(w.client.send_ai_text_gen([], items, "Write a letter.")["answer"])
+    equal(w.client.get_ai_agent_default_config("ask")["type"], "ai_agent_ask")
+
+
 def delete(w):
     w.file.delete()
     names = [item.name for item in w.folder.get_items()]
@@ -244,6 +262,8 @@ STEPS = [
     ccg,
     revoke,
     oauth,
+    trash,
+    ai,
     delete,
     delete_all,
 ]

@@ -12,17 +12,17 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn the_python_sdk_10_works_through_the_gateway() {
-    run(&Bench::start().await, &clients().join("py10/bin/python"), "py10_workflow.py", &[], 26).await;
+    run(&Bench::start().await, &clients().join("py10/bin/python"), "py10_workflow.py", &[], 28).await;
 }
 
 #[tokio::test]
 async fn the_python_sdk_3_works_through_the_gateway() {
-    run(&Bench::start().await, &clients().join("py3/bin/python"), "py3_workflow.py", &[], 26).await;
+    run(&Bench::start().await, &clients().join("py3/bin/python"), "py3_workflow.py", &[], 28).await;
 }
 
 #[tokio::test]
 async fn the_node_sdk_works_through_the_gateway() {
-    run(&Bench::start().await, Path::new("node"), "node_workflow.js", &[], 27).await;
+    run(&Bench::start().await, Path::new("node"), "node_workflow.js", &[], 29).await;
 }
 
 fn root() -> &'static Path {

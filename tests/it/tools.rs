@@ -147,6 +147,25 @@ fn rclone_writes_a_placeholder_over_a_login_that_has_run_out() {
 }
 
 #[test]
+fn rclone_empties_the_trash() {
+    let sandbox = sandbox();
+    let rclone = "boxgate exec -- rclone --config \"\" --box-access-token any";
+    shell(
+        &sandbox,
+        &format!("{rclone} copy README.md :box:docs; {rclone} delete :box:docs; {rclone} purge :box:docs"),
+    );
+    let trash = || {
+        let url = format!("{}/2.0/folders/trash/items", gateway(&sandbox));
+        let said = shell(&sandbox, &format!("curl -s {url}"));
+        let list: serde_json::Value = serde_json::from_str(&said).unwrap();
+        list["entries"].as_array().unwrap().iter().map(|item| item["name"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(trash(), ["docs", "README.md"]);
+    shell(&sandbox, &format!("{rclone} cleanup :box:"));
+    assert_eq!(trash(), Vec::<serde_json::Value>::new());
+}
+
+#[test]
 fn rclone_copies_60_megabytes_both_ways_unchanged() {
     let sandbox = sandbox();
     let mut content = vec![0; LARGE];

@@ -17,6 +17,8 @@ pub(crate) mod comments;
 pub(crate) mod collaborations;
 pub(crate) mod metadata;
 pub(crate) mod webhooks;
+pub(crate) mod ai; // Box AI, canned
+pub(crate) mod ai_request; // what is asked of it
 pub(crate) mod zip_downloads;
 pub(crate) mod thumbnails;
 pub(crate) mod representations;

@@ -1,8 +1,8 @@
 //! The API host: which operation a request is.
 
 use super::{
-    collaborations, comments, events, files, folders, metadata, representations, request::ApiRequest, search,
-    shared_links, thumbnails, trash, users, web_links, webhooks, zip_downloads,
+    ai, collaborations, comments, events, files, folders, metadata, representations, request::ApiRequest,
+    search, shared_links, thumbnails, trash, users, web_links, webhooks, zip_downloads,
 };
 use crate::sandbox::http::{
     request_body::RequestBody,
@@ -63,6 +63,8 @@ pub(crate) async fn answer(request: &ApiRequest<'_>, body: &mut RequestBody) -> 
             let item = format!("folder_{}", request.state.store().folder(id)?.id);
             metadata::answer(request, item, rest, body).await
         }
+        ("GET", ["ai_agent_default"]) => ai::default_agent(request),
+        (_, ["ai", rest @ ..]) => ai::answer(request, rest, body).await,
         (_, ["comments", rest @ ..]) => comments::answer(request, rest, body).await,
         (_, ["collaborations", rest @ ..]) => collaborations::answer(request, rest, body).await,
         (_, ["webhooks", rest @ ..]) => webhooks::answer(request, rest, body).await,
@@ -80,7 +82,7 @@ pub(crate) async fn answer(request: &ApiRequest<'_>, body: &mut RequestBody) -> 
             ["users" | "folders" | "files", _]
             | ["folders" | "files", _, "trash"]
             | ["folders", "trash", "items"]
-            | ["search" | "folders"],
+            | ["search" | "folders" | "ai_agent_default"],
         ) => Err(Refusal::method_not_allowed()),
         _ => Err(Refusal::not_found()),
     }

@@ -1,5 +1,6 @@
 //! The sandbox as its clients see it: over real sockets.
 
+mod ai;
 mod around;
 mod behaviour;
 mod downloads;
