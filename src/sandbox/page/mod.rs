@@ -86,9 +86,23 @@ impl PageListener {
     }
 }
 
+/// The page's modules, and what runs in the stranger's frame.
+const SCRIPTS: [(&str, &str); 10] = [
+    ("/page.js", include_str!("page.js")), // the whole; imports the others
+    ("/listing.js", include_str!("listing.js")),
+    ("/transfers.js", include_str!("transfers.js")),
+    ("/dialog.js", include_str!("dialog.js")),
+    ("/messages.js", include_str!("messages.js")),
+    ("/gateway.js", include_str!("gateway.js")),
+    ("/dom.js", include_str!("dom.js")),
+    ("/examples.js", include_str!("examples.js")),
+    ("/comparison.js", include_str!("comparison.js")),
+    ("/stranger.js", include_str!("stranger.js")),
+];
+
 /// What there is: path, type, content; and the fields of every answer.
 struct Files {
-    files: [(&'static str, &'static str, Bytes); 5],
+    files: Vec<(&'static str, &'static str, Bytes)>,
     fields: HeaderMap,
 }
 
@@ -116,16 +130,13 @@ impl Files {
             // Another sandbox may come to this port.
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
-        Self {
-            files: [
-                ("/", html, page.into()),
-                ("/page.css", "text/css; charset=utf-8", include_str!("page.css").into()),
-                ("/page.js", script, include_str!("page.js").into()),
-                ("/stranger", html, stranger.into()),
-                ("/stranger.js", script, include_str!("stranger.js").into()),
-            ],
-            fields: HeaderMap::from_iter(fields),
-        }
+        let scripts = SCRIPTS.into_iter().map(|(path, text)| (path, script, text.into()));
+        let pages = [
+            ("/", html, page.into()),
+            ("/stranger", html, stranger.into()),
+            ("/page.css", "text/css; charset=utf-8", include_str!("page.css").into()),
+        ];
+        Self { files: pages.into_iter().chain(scripts).collect(), fields: HeaderMap::from_iter(fields) }
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -11,7 +11,9 @@ use crate::harness::Bench;
 
 /// Resolves when it comes to hold of the page.
 pub(super) const UNTIL: &str = "globalThis.until = (holds) => new Promise((resolve) => {
-    const look = () => { const it = holds(); if (it) { seer.disconnect(); resolve(it); } };
+    const end = () => { seer.disconnect(); document.removeEventListener('focusin', look); };
+    const look = () => { const it = holds(); if (it) { end(); resolve(it); } };
+    document.addEventListener('focusin', look);
     const seer = new MutationObserver(look);
     seer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
     look();
@@ -101,6 +103,218 @@ async fn the_page_uploads_and_downloads_with_progress() {
     assert!(taken.as_str().unwrap().contains("The name is taken"), "{taken}");
 }
 
+/// A small file in one piece, a large one in parts.
+#[tokio::test]
+async fn the_page_replaces_a_file_whose_name_is_taken() {
+    let (bench, page) = with_page().await;
+    bench.sandbox.add_folder("0", "folder.txt");
+    for (name, content, size) in
+        [("small.txt", "'new text'".to_owned(), 8), ("large.bin", format!("new Uint8Array({LARGE})"), LARGE)]
+    {
+        let id = bench.sandbox.add_file("0", name, Content::Bytes("old".into()));
+        // The name counts without its case, and the one that is there stays.
+        let upload = format!(
+            "globalThis.files = new DataTransfer(); files.items.add(new File([{content}], '{}'));
+             $('#chosen').files = files.files; $('#chosen').dispatchEvent(new Event('change'));
+             until(() => $('#transfer-list .failed button')).then((button) => {{
+                 button.focus(); button.click();
+                 return button.getAttribute('aria-label');
+             }})",
+            name.to_uppercase()
+        );
+        let label = page.run(&upload).await;
+        assert_eq!(label, format!("Replace {name} with a new version"));
+        assert_eq!(page.run("document.activeElement.closest('li') === $('#transfer-list li')").await, true);
+        let ended = page.run("until(() => $('#transfer-list li').matches('.done, .failed') && $('#transfer-list li').innerText)").await;
+        assert!(ended.as_str().unwrap().contains("Uploaded as a new version"), "{ended}");
+        assert_eq!(page.run("document.activeElement === $('#transfer-list li')").await, true);
+        let url = format!("/2.0/files/{id}?fields=name,size,version_number");
+        let file: Value = serde_json::from_str(&bench.get(&url).await.text().await.unwrap()).unwrap();
+        let have = (&file["name"], &file["size"], &file["version_number"]);
+        assert_eq!(have, (&json!(name), &json!(size), &json!("2")));
+    }
+    // A folder cannot become a file.
+    let upload = "globalThis.files = new DataTransfer(); files.items.add(new File(['x'], 'folder.txt'));
+                  $('#chosen').files = files.files; $('#chosen').dispatchEvent(new Event('change'));
+                  until(() => $('#transfer-list li.failed')).then((item) => item.querySelectorAll('button').length)";
+    assert_eq!(page.run(upload).await, 0);
+}
+
+/// Types a key as a person does.
+async fn press(page: &Page, key: &str) {
+    let (code, text) = match key {
+        "Enter" => (13, "\r"),
+        "Tab" => (9, ""),
+        other => (other.bytes().next().map_or(0, |byte| i64::from(byte.to_ascii_uppercase())), other),
+    };
+    for kind in ["keyDown", "keyUp"] {
+        let event = json!({
+            "type": kind,
+            "key": key,
+            "code": key,
+            "windowsVirtualKeyCode": code,
+            "text": if kind == "keyDown" { text } else { "" },
+        });
+        page.tell("Input.dispatchKeyEvent", event).await;
+    }
+}
+
+/// What has the focus: its label or text.
+const HELD: &str = "(document.activeElement.ariaLabel ?? document.activeElement.textContent ?? '').trim()";
+
+#[tokio::test]
+async fn the_page_keeps_a_refused_name_until_it_is_mended() {
+    let (bench, page) = with_page().await;
+    bench.sandbox.add_folder("0", "taken");
+    page.run("$('#new-folder').focus()").await;
+    press(&page, "Enter").await;
+    for (name, title) in [("taken", "The name is taken."), ("taken/", "This name is not possible.")] {
+        page.run("until(() => document.activeElement === $('#ask-input'))").await;
+        let typed = name
+            .strip_prefix(&*page.run("$('#ask-input').value").await.as_str().unwrap())
+            .unwrap()
+            .to_owned();
+        page.tell("Input.insertText", json!({ "text": typed })).await;
+        assert_eq!(
+            page.run("[$('#ask-error').hidden, $('#ask-input').ariaInvalid]").await,
+            json!([true, null])
+        );
+        press(&page, "Enter").await;
+        let said = page
+            .run("until(() => $('#ask-error').checkVisibility() && $('#ask-error strong').innerText)")
+            .await;
+        assert_eq!(said, title);
+        let kept =
+            "[$('#ask').open, $('#ask-input').value, $('#ask-input').ariaInvalid, $('#notice').hidden]";
+        assert_eq!(page.run(kept).await, json!([true, name, "true", true]));
+    }
+    page.run("$('#ask-input').value = 'free'; $('#ask-input').dispatchEvent(new Event('input'))").await;
+    assert_eq!(page.run("$('#ask-error').checkVisibility()").await, false);
+    press(&page, "Enter").await;
+    let held = page.run(&format!("until(() => !$('#ask').open && {HELD} === 'free')")).await;
+    assert_eq!(held, true, "the new folder has the focus");
+    // The next dialog begins anew.
+    page.run("$('#new-folder').click()").await;
+    assert_eq!(page.run("[$('#ask-input').value, $('#ask-error').hidden]").await, json!(["", true]));
+}
+
+#[tokio::test]
+async fn the_page_is_used_by_keyboard_without_losing_the_place() {
+    let (bench, mut page) = with_page().await;
+    let folder = bench.sandbox.add_folder("0", "b folder");
+    bench.sandbox.add_folder("0", "a folder");
+    bench.sandbox.add_folder("0", "empty folder");
+    for name in ["one.txt", "three.txt", "two.txt"] {
+        bench.sandbox.add_file(&folder, name, Content::Bytes("x".into()));
+    }
+    let url = page.run("location.href").await;
+    page.go(url.as_str().unwrap()).await;
+    page.run(UNTIL).await;
+    page.run("until(() => document.querySelectorAll('#rows tr').length === 3)").await;
+    let holds = async |what: &str| {
+        page.run(&format!("until(() => {HELD}.startsWith({what:?}))")).await;
+    };
+    let focus = async |what: &str| {
+        let find = format!(
+            "[...document.querySelectorAll('#rows :is(a, button)')].find((one) => (one.ariaLabel ?? one.textContent) === {what:?}).focus()"
+        );
+        page.run(&find).await;
+    };
+    // In at the first item, out at the folder that was left, in an empty one at what says so.
+    focus("b folder").await;
+    press(&page, "Enter").await;
+    holds("one.txt").await;
+    page.run("history.back()").await;
+    holds("b folder").await;
+    focus("empty folder").await;
+    press(&page, "Enter").await;
+    holds("Nothing here yet").await;
+    page.run("$('#crumbs a').focus()").await;
+    press(&page, "Enter").await;
+    holds("empty folder").await;
+
+    // The next one takes the place of what was deleted; what is restored gets it back.
+    focus("b folder").await;
+    press(&page, "Enter").await;
+    holds("one.txt").await;
+    for (deleted, next) in [("Delete three.txt", "Delete two.txt"), ("Delete two.txt", "Delete one.txt")] {
+        focus(deleted).await;
+        press(&page, "Enter").await;
+        page.run("until(() => $('#ask').open)").await;
+        press(&page, "Tab").await;
+        press(&page, "Enter").await;
+        holds(next).await;
+    }
+    page.run("$('#undo').focus()").await;
+    press(&page, "Enter").await;
+    holds("two.txt").await;
+    assert_eq!(page.run("$('#done').hidden").await, true);
+    // An upload that ends meanwhile draws the list anew.
+    focus("Download one.txt").await;
+    page.run(
+        "globalThis.files = new DataTransfer(); files.items.add(new File(['x'], 'another.txt'));
+              $('#chosen').files = files.files; $('#chosen').dispatchEvent(new Event('change'));
+              until(() => $('#rows').innerText.includes('another.txt'))",
+    )
+    .await;
+    holds("Download one.txt").await;
+    // The way past the top leads to the list, and not out of the folder.
+    page.run("$('.skip').focus()").await;
+    press(&page, "Enter").await;
+    page.run("until(() => document.activeElement === $('#files'))").await;
+    assert_eq!(page.run("location.hash").await, format!("#folder-{folder}"));
+}
+
+#[tokio::test]
+async fn names_are_links_that_open_what_they_name() {
+    let (bench, mut page) = with_page().await;
+    let id = bench.sandbox.add_file("0", "named.txt", Content::Bytes("by its name".into()));
+    for (name, url) in [("good link", "https://pages.example/"), ("bad link", "javascript:alert(1)")] {
+        let body = json!({ "url": url, "name": name, "parent": { "id": "0" } }).to_string();
+        let made = bench.client.post(bench.url("/2.0/web_links")).body(body).send().await.unwrap();
+        assert_eq!(made.status(), 200);
+    }
+    let url = page.run("location.href").await;
+    page.go(url.as_str().unwrap()).await;
+    page.run(UNTIL).await;
+    page.run("until(() => document.querySelectorAll('#rows tr').length === 3)").await;
+    let links = "[...document.querySelectorAll('#rows [data-control=name]')].map((link) => \
+                 [link.textContent, link.getAttribute('href'), link.rel])";
+    let file = bench.url(&format!("/2.0/files/{id}/content"));
+    let want = json!([
+        ["named.txt", file, ""],
+        ["bad link", null, ""],
+        ["good link", "https://pages.example/", "noopener noreferrer"],
+    ]);
+    assert_eq!(page.run(links).await, want);
+
+    let folder = std::env::temp_dir().join(format!("boxgate-it-links-{}", std::process::id()));
+    page.downloads_to(Some(&folder)).await;
+    // With its progress; and as any other link, for whoever opens it elsewhere.
+    let native =
+        "(() => { const link = $('#rows a').cloneNode(true); document.body.append(link); link.click(); })()";
+    for click in ["$('#rows a').click()", native] {
+        page.run(click).await;
+        page.event(|event| {
+            event["method"] == "Page.downloadProgress" && event["params"]["state"] == "completed"
+        })
+        .await;
+        let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "by its name", "{click}");
+        std::fs::remove_file(file).unwrap();
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+    // An error is said on the page, which stays.
+    bench.sandbox.script(&format!("/2.0/files/{id}/content"), vec![Fault::RateLimited { retry_after: 0 }]);
+    page.run("$('#rows a').click()").await;
+    page.run("until(() => $('#transfer-list .failed'))").await;
+    assert_eq!(page.run("location.href").await, url);
+
+    page.run("$('[aria-label=\"Delete good link\"]').click(); $('#ask-yes').click()").await;
+    page.run("until(() => document.querySelectorAll('#rows tr').length === 2)").await;
+    assert_eq!(page.run("$('#done-text').textContent").await, "“good link” is in the trash.");
+}
+
 #[tokio::test]
 async fn the_page_shows_that_a_stranger_gets_nothing() {
     let (bench, mut page) = with_page().await;
@@ -130,7 +344,7 @@ async fn the_page_counts_down_to_when_it_may_ask_again() {
     let texts = "[$('#notice strong').textContent, $('#again').textContent]";
     let said = page.run(&format!("until(() => $('#notice').checkVisibility() && {texts})")).await;
     assert_eq!(said, json!(["Too many requests", "Try again in 1 s"]));
-    page.run("until(() => !$('#again').disabled).then(() => $('#again').click())").await;
+    page.run("until(() => $('#again').textContent === 'Try again').then(() => $('#again').click())").await;
     let crumbs = page.run("until(() => $('#crumbs').innerText.includes('Limited'))").await;
     assert_eq!(crumbs, Value::Bool(true));
     assert_eq!(page.run("$('#notice').hidden").await, true);

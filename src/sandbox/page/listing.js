@@ -1,0 +1,215 @@
+// The folder: what is in it, and where it is.
+
+import { $, date, icon, iconButton, make, size } from "./dom.js";
+import { call, gateway, json } from "./gateway.js";
+import { ask } from "./dialog.js";
+import { calm, complain, offerUndo } from "./messages.js";
+import { download } from "./transfers.js";
+
+const PAGE = 100;
+/// As many as Box gives at once.
+const MOST = 1000;
+
+/// What is shown. `picture` is the URL of the first picture in it.
+export const folder = { id: "0", shown: 0, total: 0, picture: null };
+const here = () => location.hash.match(/^#folder-(\d+)$/)?.[1] ?? "0";
+
+let opening = 0;
+
+/// Shows the folder that the address names, as it is now.
+export const open = async () => {
+  const [id, turn] = [here(), ++opening];
+  try {
+    const [about, items] = await Promise.all([
+      call(`/2.0/folders/${id}?fields=name,path_collection`).then((answer) => answer.json()),
+      page(id, 0, id === folder.id ? Math.min(Math.max(folder.shown, PAGE), MOST) : PAGE),
+    ]);
+    // A later call shows what is newer.
+    if (turn !== opening) return;
+    calm("listing");
+    keepingFocus(id, () => {
+      Object.assign(folder, { id, shown: 0, total: items.total_count, picture: null });
+      crumbs(about);
+      $("rows").replaceChildren();
+      show(items);
+    });
+  } catch (error) {
+    if (turn !== opening) return;
+    const isShown = $("crumbs").children.length > 0;
+    if (isShown && id !== folder.id) {
+      // What is shown is still the other folder.
+      history.replaceState(null, "", `#folder-${folder.id}`);
+      return complain(error, "listing", () => (location.hash = `#folder-${id}`));
+    }
+    // There must be a way out of a folder that is gone.
+    if (!isShown) $("crumbs").append(crumb({ id: "0" }));
+    complain(error, "listing", open);
+  }
+};
+
+export const page = (id, offset, limit = PAGE) =>
+  call(`/2.0/folders/${id}/items?fields=name,size,modified_at,url&limit=${limit}&offset=${offset}`).then((a) => a.json());
+
+const nameOf = ({ id, name }) => (id === "0" ? "All files" : name);
+const crumb = (above) => make("li", {}, make("a", { href: `#folder-${above.id}`, textContent: nameOf(above) }));
+
+const crumbs = (about) => {
+  const last = make("li", { textContent: nameOf(about) });
+  last.setAttribute("aria-current", "page");
+  $("crumbs").replaceChildren(...(about.path_collection?.entries ?? []).map(crumb), last);
+  document.title = `${last.textContent} · boxgate sandbox`;
+};
+
+const show = (items) => {
+  folder.shown += items.entries.length;
+  folder.total = items.total_count;
+  $("rows").append(...items.entries.map(row));
+  $("list").hidden = folder.total === 0;
+  $("empty").hidden = folder.total > 0;
+  $("more").hidden = folder.shown >= folder.total;
+  const count = folder.total === 1 ? "1 item" : `${folder.total} items`;
+  $("count").textContent = folder.total ? (folder.shown < folder.total ? `${folder.shown} of ${count}` : count) : "";
+};
+
+$("more").onclick = async () => {
+  try {
+    const items = await page(folder.id, folder.shown);
+    calm("listing");
+    show(items);
+    // Whoever asked for more goes on with the first of them.
+    focusItem(items.entries[0]?.id);
+  } catch (error) {
+    complain(error, "listing");
+  }
+};
+
+// ---- The focus ---------------------------------------------------------------------------------------------------
+
+const rowOf = (id) => [...$("rows").children].find((row) => row.dataset.item === id);
+const control = (row, name) =>
+  row?.querySelector(`[data-control=${name}]:is(a[href], button)`) ?? row?.querySelector("a[href], button");
+
+/// Puts the focus on an item's name, if the item is shown.
+export const focusItem = (id) => control(rowOf(id), "name")?.focus();
+
+/// Draws anew. Where the focus was in the listing it stays there: at the same item; where that is gone, at the next
+/// one; in another folder, at the one that was left, or else at the first.
+const keepingFocus = (id, draw) => {
+  const [held, from] = [document.activeElement, folder.id];
+  const [wasHere, row] = [$("files").contains(held), held?.closest("#rows tr")];
+  const index = row ? [...$("rows").children].indexOf(row) : 0;
+  draw();
+  if (!wasHere || (held.isConnected && held.checkVisibility())) return;
+  const rows = $("rows").children;
+  if (id === from) {
+    const next = rowOf(row?.dataset.item) ?? rows[Math.min(index, rows.length - 1)];
+    (control(next, held.dataset.control ?? "name") ?? $("empty")).focus();
+  } else {
+    (control(rowOf(from) ?? rows[0], "name") ?? $("empty")).focus();
+  }
+};
+
+// ---- Its rows ----------------------------------------------------------------------------------------------------
+
+const row = (item) => {
+  const changed = date(item.modified_at);
+  const bytes = item.type === "file" ? size(item.size) : "";
+  const detail = bytes ? `${bytes} · ${changed}` : changed;
+  const label = make("span", {}, nameLink(item), make("small", { textContent: detail }));
+  const actions = make("td", {});
+  if (item.type === "file") actions.append(action("download", item, () => download(item)));
+  actions.append(action("delete", item, () => remove(item)));
+  const row = make(
+    "tr",
+    {},
+    make("td", {}, make("div", { className: "name" }, thumbnail(item), label)),
+    make("td", { className: "size", textContent: bytes }),
+    make("td", { className: "date", textContent: changed }),
+    actions,
+  );
+  row.dataset.item = item.id;
+  return row;
+};
+
+const action = (name, item, onclick) => {
+  const button = iconButton(name, `${name === "download" ? "Download" : "Delete"} ${item.name}`, onclick);
+  button.dataset.control = name;
+  return button;
+};
+
+/// A folder is entered, a file downloaded, a web link followed.
+const nameLink = (item) => {
+  const link = make("a", { textContent: item.name });
+  link.dataset.control = "name";
+  if (item.type === "folder") link.href = `#folder-${item.id}`;
+  if (item.type === "file") {
+    // It is the file's URL for whoever copies it or opens it in a tab of its own. A plain click shows the progress,
+    // and does not leave this page for an error.
+    link.href = `${gateway}/2.0/files/${item.id}/content`;
+    link.onclick = (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+      event.preventDefault();
+      download(item);
+    };
+  }
+  // Anybody may have written it: it must not run a script here.
+  if (item.type === "web_link" && /^https?:\/\//i.test(item.url)) {
+    Object.assign(link, { href: item.url, target: "_blank", rel: "noopener noreferrer" });
+  }
+  return link;
+};
+
+const picture = (item) =>
+  // A small picture is its own thumbnail.
+  `${gateway}/2.0/files/${item.id}/` + (item.size <= 200_000 ? "content" : "thumbnail.png?min_height=94&min_width=94");
+
+const thumbnail = (item) => {
+  const isFolder = item.type === "folder";
+  const symbol = { folder: "folder", web_link: "link" }[item.type] ?? "file";
+  const place = make("span", { className: isFolder ? "thumb of-folder" : "thumb" }, icon(symbol));
+  if (item.type !== "file" || !/\.(png|jpe?g|gif|webp)$/i.test(item.name)) return place;
+  folder.picture ??= picture(item);
+  const image = make("img", { className: "thumb", alt: "", loading: "lazy", src: picture(item) });
+  image.onerror = () => image.replaceWith(place);
+  return image;
+};
+
+// ---- What changes it ---------------------------------------------------------------------------------------------
+
+const remove = async (item) => {
+  const kind = { folder: "folder", web_link: "web link" }[item.type] ?? "file";
+  const what = kind === "folder" ? `“${item.name}” and everything in it goes` : `“${item.name}” goes`;
+  const path = `/2.0/${item.type}s/${item.id}`;
+  const gone = await ask({
+    title: `Delete this ${kind}?`,
+    text: `${what} to the trash.`,
+    label: "Delete",
+    act: (_, signal) => call(kind === "folder" ? `${path}?recursive=true` : path, { method: "DELETE", signal }),
+  });
+  if (!gone) return;
+  offerUndo(`“${item.name}” is in the trash.`, async () => {
+    try {
+      await call(path, json("POST", {}));
+      calm("undo");
+    } catch (error) {
+      complain(error, "undo");
+    }
+    await open();
+    focusItem(item.id);
+  });
+  await open();
+};
+
+$("new-folder").onclick = async () => {
+  const parent = folder.id;
+  const made = await ask({
+    title: "New folder",
+    label: "Create",
+    wantsName: true,
+    act: async (name, signal) =>
+      (await call("/2.0/folders", { ...json("POST", { name, parent: { id: parent } }), signal })).json(),
+  });
+  if (!made) return;
+  await open();
+  focusItem(made.id);
+};
