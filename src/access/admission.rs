@@ -175,6 +175,22 @@ pub(crate) fn uses_https(trusted: &Networks, caller: &Caller, headers: &HeaderMa
     caller.inside.is_some() || is_secure(trusted, caller.peer, headers)
 }
 
+/// Scheme (whether it is https) and authority by which the caller reached the gateway; `None` where it named a host of
+/// Box, one that is none of the gateway's names, or none that can be read. Nothing else is judged.
+pub(crate) fn own_authority<'a>(
+    rules: &Admission<'_>,
+    caller: &Caller,
+    head: &'a Parts,
+) -> Option<(bool, &'a str)> {
+    if caller.inside.is_some() || head.method == Method::CONNECT {
+        return None;
+    }
+    let (host, text) = authority(&head.uri, &head.headers).ok()?;
+    let names_box = named(rules, head, host, text).ok()?.is_some();
+    let is_own = !names_box && rules.listen.hosts.admits(host);
+    is_own.then(|| (is_secure(rules.trusted_proxies, caller.peer, &head.headers), text))
+}
+
 /// Whether the caller used https, as far as a trusted proxy tells; where it says more than one thing, the worst counts.
 fn is_secure(trusted: &Networks, peer: Peer, headers: &HeaderMap) -> bool {
     let mut said = headers.get_all("x-forwarded-proto").iter().peekable();

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -26,7 +26,7 @@ use crate::http::error::Refusal;
 use crate::http::headers;
 use crate::limits::redis::replicas::Health;
 use crate::net::listener::Listener;
-use crate::net::peer::Peer;
+use crate::net::peer::{Here, Peer};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::process::Process;
 use crate::telemetry::exposition::Exposition;
@@ -49,6 +49,8 @@ pub(crate) struct Overview {
     pub metrics: Metrics,
     /// Set once stopping has begun.
     pub draining: AtomicBool,
+    /// Where callers connect, and find the pages about error codes; `None`: on Unix sockets alone.
+    pub callers: Option<Here>,
 }
 
 /// Serves one listener; never returns.
@@ -102,11 +104,22 @@ fn answer(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Resp
         Ok(response) => response,
         Err(refusal) => {
             let id = headers::request_id(request.headers());
-            refusal.response(id.to_str().unwrap_or_default())
+            refusal.response(id.to_str().unwrap_or_default(), &help_base(overview, peer))
         }
     };
     headers::guard(response.headers_mut());
     response.map(Full::new)
+}
+
+/// Behind which URL an operator finds the pages about error codes: on the callers' listener.
+fn help_base(overview: &Overview, peer: &Peer) -> String {
+    let Some(mut callers) = overview.callers else { return "http://localhost".to_owned() };
+    if let Some(here) = peer.here
+        && callers.address.ip().is_unspecified()
+    {
+        callers.address.set_ip(here.address.ip());
+    }
+    callers.url()
 }
 
 fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result<Response<Bytes>, Refusal> {
@@ -119,9 +132,7 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
         return Err(Refusal::HostNotAllowed { host: text.to_owned(), key: "hosts of [admin]" });
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut response = Refusal::MethodNotAllowed.response("");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Ok(response);
+        return Err(Refusal::OnlyForReading);
     }
     match request.uri().path() {
         "/healthz" => Ok(text_page(StatusCode::OK, "ok\n".to_owned())),

@@ -7,11 +7,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::http::error_codes;
 use crate::http::incoming_body::{BrokenBody, Fault};
 
 /// Why a request got no answer from Box.
@@ -21,6 +22,8 @@ pub enum Refusal {
     BadRequest(&'static str),
     /// TRACE; or CONNECT where the gateway is no proxy, or inside a tunnel.
     MethodNotAllowed,
+    /// A method other than GET and HEAD, where the gateway itself has something to read.
+    OnlyForReading,
     /// CONNECT, or plain HTTP in absolute form, to a host that the gateway does not lead to.
     TunnelNotAllowed {
         /// As the caller wrote it; it has the characters of a host name only.
@@ -50,6 +53,8 @@ pub enum Refusal {
     LoginNotServed,
     /// The gateway has no CA of its own to give.
     NoCertificateAuthority,
+    /// The page of an error code is asked for, and there is no such code.
+    NoSuchErrorCode,
     /// The gateway would call itself.
     LoopDetected(String),
     /// A Host name that is not listed.
@@ -140,7 +145,9 @@ impl Refusal {
     pub fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::BadRequest(_) | Self::CallerLeft => (StatusCode::BAD_REQUEST, "bad_request"),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::MethodNotAllowed | Self::OnlyForReading => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
+            }
             Self::TunnelNotAllowed { .. } => (StatusCode::FORBIDDEN, "tunnel_not_allowed"),
             Self::HostNotAllowed { .. } | Self::NotOfThisTunnel { .. } => {
                 (StatusCode::MISDIRECTED_REQUEST, "host_not_allowed")
@@ -163,7 +170,9 @@ impl Refusal {
             Self::BudgetSpent { .. } => (StatusCode::FORBIDDEN, "budget_spent"),
             Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::NoSuchApp | Self::NoAppForProxy => (StatusCode::NOT_FOUND, "no_such_app"),
-            Self::NotFound | Self::NoCertificateAuthority => (StatusCode::NOT_FOUND, "not_found"),
+            Self::NotFound | Self::NoCertificateAuthority | Self::NoSuchErrorCode => {
+                (StatusCode::NOT_FOUND, "not_found")
+            }
             Self::CredentialsRefused => (StatusCode::BAD_GATEWAY, "credentials_refused"),
             Self::UpstreamUnauthorized => (StatusCode::BAD_GATEWAY, "upstream_unauthorized"),
             Self::UpstreamUnreachable(_) | Self::TunnelUnreachable { .. } => {
@@ -181,6 +190,7 @@ impl Refusal {
         match self {
             Self::BadRequest(what) => (*what).to_owned(),
             Self::MethodNotAllowed => "TRACE is not served here, nor CONNECT inside a tunnel or without a [forward_proxy] in proxy.toml.".to_owned(),
+            Self::OnlyForReading => "Only GET and HEAD are served here.".to_owned(),
             Self::TunnelNotAllowed { host, why } => format!("No way leads to {host}: {why}."),
             Self::TunnelUnreachable { host, .. } => format!("{host} cannot be reached."),
             Self::NotOfThisTunnel { host, asked } => {
@@ -195,6 +205,9 @@ impl Refusal {
             }
             Self::NoCertificateAuthority => {
                 "This gateway has no CA of its own to give: [forward_proxy] is missing in proxy.toml, or has a cert.".to_owned()
+            }
+            Self::NoSuchErrorCode => {
+                "There is no error code of this name; the help_url of an error leads to the page of its code.".to_owned()
             }
             Self::LoopDetected(_) => {
                 "The gateway would call itself; its log says why.".to_owned()
@@ -250,9 +263,11 @@ impl Refusal {
     /// The error type and details of RFC 9209 §2.3.
     fn proxy_status(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::MethodNotAllowed | Self::CallerLeft | Self::RequestTimeout => {
-                "boxgate; error=http_request_error"
-            }
+            Self::BadRequest(_)
+            | Self::MethodNotAllowed
+            | Self::OnlyForReading
+            | Self::CallerLeft
+            | Self::RequestTimeout => "boxgate; error=http_request_error",
             Self::LoopDetected(_) => "boxgate; error=proxy_loop_detected",
             Self::TunnelNotAllowed { .. }
             | Self::NotOfThisTunnel { .. }
@@ -270,9 +285,11 @@ impl Refusal {
             | Self::AsUserNotAllowed => "boxgate; error=http_request_denied",
             Self::RateLimitExceeded { .. } | Self::BudgetSpent { .. } => "boxgate; error=http_request_denied",
             Self::Overloaded(_) => "boxgate; error=connection_limit_reached",
-            Self::NoSuchApp | Self::NoAppForProxy | Self::NotFound | Self::NoCertificateAuthority => {
-                "boxgate; error=destination_not_found"
-            }
+            Self::NoSuchApp
+            | Self::NoAppForProxy
+            | Self::NotFound
+            | Self::NoCertificateAuthority
+            | Self::NoSuchErrorCode => "boxgate; error=destination_not_found",
             Self::CredentialsRefused => "boxgate; error=proxy_configuration_error",
             Self::UpstreamUnauthorized => "boxgate; error=proxy_configuration_error; received-status=401",
             Self::UpstreamUnreachable(_) | Self::TunnelUnreachable { .. } => {
@@ -293,6 +310,7 @@ impl Refusal {
             Self::Overloaded(_) => Some(1),
             Self::BadRequest(_)
             | Self::MethodNotAllowed
+            | Self::OnlyForReading
             | Self::TunnelNotAllowed { .. }
             | Self::TunnelUnreachable { .. }
             | Self::NotOfThisTunnel { .. }
@@ -300,6 +318,7 @@ impl Refusal {
             | Self::NoAppForProxy
             | Self::LoginNotServed
             | Self::NoCertificateAuthority
+            | Self::NoSuchErrorCode
             | Self::LoopDetected(_)
             | Self::HostNotAllowed { .. }
             | Self::SourceNotAllowed
@@ -324,8 +343,17 @@ impl Refusal {
         }
     }
 
-    /// The answer to the caller.
-    pub fn response(&self, request_id: &str) -> Response<Bytes> {
+    /// The methods that are served, where another one was used (RFC 9110 §15.5.6).
+    fn allow(&self) -> Option<&'static str> {
+        match self {
+            Self::MethodNotAllowed => Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            Self::OnlyForReading => Some("GET, HEAD"),
+            _ => None,
+        }
+    }
+
+    /// The answer to the caller. `base`: scheme, authority and path behind which the caller finds the page of the code.
+    pub fn response(&self, request_id: &str, base: &str) -> Response<Bytes> {
         let (status, code) = self.status_and_code();
         let error = ClientError {
             r#type: "error",
@@ -333,7 +361,7 @@ impl Refusal {
             code,
             message: self.message(),
             request_id,
-            help_url: format!("README.md#{code}"),
+            help_url: format!("{base}{}{code}", error_codes::PAGES),
         };
         let body = serde_json::to_vec(&error).expect("strings and a number always serialize");
         let mut response = Response::new(Bytes::from(body));
@@ -347,6 +375,9 @@ impl Refusal {
                     headers.insert(name, value);
                 }
             }
+        }
+        if let Some(methods) = self.allow() {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
         }
         if let Self::ProxyAuthenticationRequired(_) = self {
             let asks = HeaderValue::from_static("Basic realm=\"boxgate\", charset=\"UTF-8\"");

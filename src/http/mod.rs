@@ -1,6 +1,7 @@
 //! What HTTP means here beyond the `http` crate.
 
 pub(crate) mod error; // refusals, in Box's error shape
+pub(crate) mod error_codes; // what each code means, and what to do
 pub(crate) mod headers; // which fields pass, in both directions?
 pub(crate) mod host; // names in Host
 pub(crate) mod incoming_body; // bodies whose end can be believed

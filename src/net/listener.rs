@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::net::address::Address;
 use crate::net::networks::unmapped;
-use crate::net::peer::Peer;
+use crate::net::peer::{Here, Peer};
 use crate::net::unix_socket::{BoundUnixSocket, SocketFile};
 use crate::net::unsent;
 
@@ -76,6 +76,16 @@ impl Listener {
         }
     }
 
+    /// The same, with whether TLS is spoken there.
+    pub(crate) fn here(&self) -> Option<Here> {
+        match self {
+            Self::Tcp { socket, secure, .. } => {
+                socket.local_addr().ok().map(|address| Here { address, secure: *secure })
+            }
+            Self::Unix(..) => None,
+        }
+    }
+
     /// The next connection. Errors of single connections are passed over; without descriptors it waits.
     pub(crate) async fn accept(&self) -> (Accepted, Peer) {
         let mut told = false;
@@ -84,7 +94,12 @@ impl Listener {
                 Self::Tcp { socket, secure } => socket.accept().await.and_then(|(stream, peer)| {
                     let _ = stream.set_nodelay(true);
                     unsent::bound(&stream, unsent::CALLER);
-                    Ok((Accepted::Tcp(stream.into_std()?), Peer::new(unmapped(peer.ip()), *secure)))
+                    let here = stream.local_addr().ok().map(|here| {
+                        let address = SocketAddr::new(unmapped(here.ip()), here.port());
+                        Here { address, secure: *secure }
+                    });
+                    let peer = Peer { here, ..Peer::new(unmapped(peer.ip()), *secure) };
+                    Ok((Accepted::Tcp(stream.into_std()?), peer))
                 }),
                 Self::Unix(_, listener) => listener.accept().await.and_then(|(stream, _)| {
                     // Only this machine's processes can open the file, and only those that its mode lets in.

@@ -24,12 +24,13 @@ use crate::http::target;
 use crate::limits::limiter;
 use crate::net::client_address::ClientAddress;
 use crate::net::connection_limit::OpenConnection;
+use crate::net::peer::Here;
 use crate::oauth::identity::IdentityId;
 use crate::proxy::connect::{self, Tunnel};
 use crate::proxy::follow_redirect;
 use crate::proxy::forward::Forwarder;
-use crate::proxy::gateway::LocalGateway;
-use crate::proxy::local_response;
+use crate::proxy::gateway::{Gateway, LocalGateway};
+use crate::proxy::local_response::{self, OwnPage};
 use crate::proxy::request_record::RequestRecord;
 use crate::proxy::response_body::{Answer, Source, Stream};
 use crate::proxy::rewrite::json_stream::Node;
@@ -77,7 +78,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<I
     let request_id = record.request_id().clone();
     // What follows a CONNECT that was refused was meant for the tunnel: it is not read as a request.
     let may_end = method == Method::CONNECT && request.version() < Version::HTTP_2;
-    let answered = answer(&worker, &caller, request, &mut record).await;
+    let (head, body) = request.into_parts();
+    let answered = answer(&worker, &caller, &head, body, &mut record).await;
     let mut opened = None;
     let reader = record.reader();
     let mut response = match answered {
@@ -98,7 +100,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<I
         }
         Err(refusal) => {
             ends |= may_end;
-            let (mut response, record) = refuse(&refusal, record);
+            let base = help_base(record.gateway(), &caller, &head);
+            let (mut response, record) = refuse(&refusal, &base, record);
             // Programs show no body of an answer to CONNECT.
             if may_end && let Ok(words) = ReasonPhrase::try_from(refusal.message().into_bytes()) {
                 response.extensions_mut().insert(words);
@@ -128,30 +131,33 @@ enum Answered {
 async fn answer(
     worker: &Rc<Worker>,
     caller: &Caller,
-    request: Request<IncomingBody>,
+    head: &Parts,
+    body: IncomingBody,
     record: &mut RequestRecord,
 ) -> Result<Answered, Refusal> {
     let gateway = record.gateway().clone();
     let config = &gateway.config;
-    let (head, body) = request.into_parts();
     if head.method == Method::CONNECT {
         // Boxed: few requests come here, and all would carry the state of this future.
         let (tunnel, counted) =
-            Box::pin(connect::open(&gateway, worker.connection_limit(), caller, &head, record)).await?;
+            Box::pin(connect::open(&gateway, worker.connection_limit(), caller, head, record)).await?;
         return Ok(Answered::Tunnel(tunnel, counted));
     }
-    let admitted = admission::check(&gateway.admission(), caller, &head)?; // may this caller speak to us?
+    let admitted = admission::check(&gateway.admission(), caller, head)?; // may this caller speak to us?
     let page = Page::of(&head.method, &head.headers, admitted.secure, Some(admitted.host));
     record.set_client(admitted.client);
     let path = head.uri.path();
-    if admitted.named.is_none() && local_response::is_for_ca(&head.method, path) {
-        return local_response::ca(gateway.forward_proxy.as_deref(), page).map(Answered::Gateway);
+    if admitted.named.is_none()
+        && let Some(own) = OwnPage::at(path, &config.apps)
+    {
+        let response = own.response(&head.method, page, gateway.forward_proxy.as_deref());
+        return response.map(Answered::Gateway);
     }
-    let key = if cors::is_preflight(&head) { ShownKey::NotNeeded } else { ShownKey::of(&head.headers)? };
+    let key = if cors::is_preflight(head) { ShownKey::NotNeeded } else { ShownKey::of(&head.headers)? };
     let (app_id, app, path) = config.apps.choose(path, admitted.way(), page.claim(&admitted), key)?; // which app is calling?
     record.set_app(app_id, app.identity);
     record.set_cors_reader(page.check(&head.headers, &app.origins, &admitted)?); // is it a web page, and one that may call?
-    if cors::is_preflight(&head) {
+    if cors::is_preflight(head) {
         return Ok(Answered::Gateway(cors::preflight(app, &head.headers)));
     }
     app.check_enabled()?;
@@ -173,16 +179,16 @@ async fn answer(
     app.rules.check(operation)?; // may this app do this?
     app.as_user.check(&head.headers)?; // as whom?
 
-    let request = limited(&head, &to, operation, (app_id, app.identity), admitted.client);
+    let request = limited(head, &to, operation, (app_id, app.identity), admitted.client);
     let trailers = headers::trailers_for_box(&head.headers, &app.forward_headers);
-    let expects = admission::expects_continue(&head);
+    let expects = admission::expects_continue(head);
     let mut upload = Upload::new(body, config.upstream.replay_buffer, expects, trailers);
     if upload.may_be_empty(&head.method) {
         // Boxed: few requests come here, and all would carry the state of this future.
         upload = Box::pin(upstream_request::look_for_body(upload, config.upstream.body_timeout)).await?;
     }
     let hosts = &config.hosts;
-    let outbound = UpstreamRequest::new(worker.upstream(), hosts, app, &request, &to, &head, upload)?; // what passes?
+    let outbound = UpstreamRequest::new(worker.upstream(), hosts, app, &request, &to, head, upload)?; // what passes?
     worker.tally().fields_dropped(outbound.fields_dropped);
     record.set_upload(outbound.upload.progress());
     let forwarder = Forwarder {
@@ -213,7 +219,7 @@ async fn answer(
         Some(_) => Base::Box,
     };
     if answered.0.status().is_redirection() && admitted.named.is_none() {
-        match follow_redirect::wanted(app.follow_downloads, &head) {
+        match follow_redirect::wanted(app.follow_downloads, head) {
             // Boxed: few requests come here, and all would carry the state of this future.
             Redirects::Follow => {
                 answered = Box::pin(follow_redirect::follow(forwarder, record, &outbound, answered)).await?;
@@ -289,7 +295,19 @@ fn own(mut response: Response<Bytes>, method: &Method, record: RequestRecord) ->
     response.map(|body| Answer::own(body, record))
 }
 
-fn refuse(refusal: &Refusal, mut record: RequestRecord) -> (Response<Bytes>, RequestRecord) {
+/// Behind which URL this caller finds the gateway's pages about error codes: scheme, authority and app path that it used.
+/// Where it named a host of Box or one that is not the gateway's, it is the address at which the connection came in.
+fn help_base(gateway: &Gateway, caller: &Caller, head: &Parts) -> String {
+    match admission::own_authority(&gateway.admission(), caller, head) {
+        Some((secure, authority)) => {
+            let scheme = if secure { "https" } else { "http" };
+            format!("{scheme}://{authority}{}", gateway.config.apps.base_path(head.uri.path()))
+        }
+        None => caller.peer.here.map_or_else(|| "http://localhost".to_owned(), Here::url),
+    }
+}
+
+fn refuse(refusal: &Refusal, base: &str, mut record: RequestRecord) -> (Response<Bytes>, RequestRecord) {
     let (status, code) = refusal.status_and_code();
     if let Refusal::RateLimitExceeded { limit, .. }
     | Refusal::BudgetSpent { budget: limit, .. }
@@ -305,7 +323,7 @@ fn refuse(refusal: &Refusal, mut record: RequestRecord) -> (Response<Bytes>, Req
         _ if status.is_server_error() => warn!(request_id, code, "{refusal}"),
         _ => {}
     }
-    let mut response = refusal.response(request_id);
+    let mut response = refusal.response(request_id, base);
     headers::guard(response.headers_mut());
     if *refusal == Refusal::OriginNotAllowed {
         cors::mark_refused(response.headers_mut());

@@ -7,28 +7,62 @@ use hyper::ext::ReasonPhrase;
 
 use crate::access::browser::Page;
 use crate::http::error::Refusal;
-use crate::http::headers;
+use crate::http::{error_codes, headers};
 use crate::oauth::client_credentials::PLACEHOLDER;
 use crate::proxy::forward_proxy::ForwardProxy;
+use crate::routing::app::Apps;
 
 /// Where the forward proxy's CA is given to whoever shall trust it.
 const CA_PATH: &str = "/.well-known/boxgate/ca.pem";
 
-/// Whether the forward proxy's CA is asked for.
-pub(crate) fn is_for_ca(method: &Method, path: &str) -> bool {
-    path == CA_PATH && (method == Method::GET || method == Method::HEAD)
+/// What the gateway itself has to read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OwnPage<'a> {
+    /// The forward proxy's CA.
+    Ca,
+    /// The page of this error code, if there is such a code.
+    ErrorCode(&'a str),
 }
 
-/// The forward proxy's CA as PEM: roots and intermediates.
-///
-/// # Errors
-/// There is none, or a page asks.
-pub(crate) fn ca(forward_proxy: Option<&ForwardProxy>, page: Page<'_>) -> Result<Response<Bytes>, Refusal> {
-    if page.is_one() {
-        return Err(Refusal::OriginNotAllowed);
+impl<'a> OwnPage<'a> {
+    /// The page at this path; `None`: it is none of the gateway's own. Those of error codes are below the paths of the
+    /// apps too, which may be all that a proxy in front of the gateway lets through.
+    pub(crate) fn at(path: &'a str, apps: &Apps) -> Option<Self> {
+        if path == CA_PATH {
+            return Some(Self::Ca);
+        }
+        let (folder, code) = path.split_at(path.rfind('/')? + 1);
+        let base = folder.strip_suffix(error_codes::PAGES)?;
+        (base.is_empty() || apps.iter().any(|app| app.path == base)).then_some(Self::ErrorCode(code))
     }
-    let pem = forward_proxy.and_then(ForwardProxy::ca_pem);
-    Ok(made(pem.ok_or(Refusal::NoCertificateAuthority)?, "application/x-pem-file"))
+
+    /// The page for whoever the gateway has admitted.
+    ///
+    /// # Errors
+    /// A web page asks, the method is not one that reads, or there is nothing to give.
+    pub(crate) fn response(
+        self,
+        method: &Method,
+        page: Page<'_>,
+        forward_proxy: Option<&ForwardProxy>,
+    ) -> Result<Response<Bytes>, Refusal> {
+        if page.is_one() {
+            return Err(Refusal::OriginNotAllowed);
+        }
+        if method != Method::GET && method != Method::HEAD {
+            return Err(Refusal::OnlyForReading);
+        }
+        match self {
+            Self::Ca => {
+                let pem = forward_proxy.and_then(ForwardProxy::ca_pem);
+                Ok(made(pem.ok_or(Refusal::NoCertificateAuthority)?, "application/x-pem-file"))
+            }
+            Self::ErrorCode(code) => {
+                let entry = error_codes::find(code).ok_or(Refusal::NoSuchErrorCode)?;
+                Ok(made(entry.page().into(), "text/plain; charset=utf-8"))
+            }
+        }
+    }
 }
 
 /// The answer to a CONNECT. A tunnel begins behind its head.

@@ -230,6 +230,11 @@ impl Apps {
         }
     }
 
+    /// The longest path of an app below which a request's path lies, whether or not the app would serve it.
+    pub(crate) fn base_path(&self, path: &str) -> &str {
+        self.0.iter().find(|app| app.below(path).is_some()).map_or("", |app| &app.path)
+    }
+
     fn choose_by_path<'p>(
         &self,
         path: &'p str,

@@ -105,7 +105,13 @@ impl Running {
         process.connection_limit.set_most(shares.callers);
         let limit = process.connection_limit.clone();
         let draining = AtomicBool::new(false);
-        let overview = Arc::new(admin::Overview { process, gateway, metrics, draining });
+        let overview = Arc::new(admin::Overview {
+            process,
+            gateway,
+            metrics,
+            draining,
+            callers: callers.iter().find_map(Listener::here),
+        });
         for listener in operators {
             tasks.spawn(admin::serve(listener, overview.clone()));
         }

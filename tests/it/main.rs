@@ -18,6 +18,7 @@ mod callers; // hosts, sources, apps, pages
 mod clients; // Box's own SDKs
 mod documents; // links and paths in documents and comments
 mod downloads; // redirects, ranges, pre-signed URLs
+mod error_pages; // where help_url of an error leads
 mod evasions; // other spellings of what rules judge
 mod faults; // the caller's, Box's, or the stop's
 mod layers; // what imports what

@@ -3,7 +3,7 @@
 mod blind; // to hosts that are not Box's
 mod hostile; // what nobody should get by a tunnel
 mod loops; // the gateway never calls itself
-mod program; // a caller with Box's hosts built in
+pub mod program; // a caller with Box's hosts built in
 mod trust; // what the CA can vouch for, to OpenSSL, Go, rustls and Java
 
 use std::time::Duration;

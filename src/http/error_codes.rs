@@ -1,0 +1,278 @@
+//! What each error code means and what to do about it, in one table: README's list of codes and the pages behind
+//! `help_url` are made from it. A test holds it against the codes that [`super::error`] gives.
+//!
+//! The texts name keys of the configuration in backticks, as README shows them; pages of plain text leave the backticks
+//! out. They say nothing of the configuration at hand: whoever can reach the port can read them.
+
+use std::fmt::Write;
+
+/// Where the pages are, below the base URL of the gateway or of an app; the code follows.
+pub(crate) const PAGES: &str = "/.well-known/boxgate/errors/";
+
+/// One error code.
+#[derive(Debug)]
+pub(crate) struct ErrorCode {
+    /// As it stands in `code` of an error.
+    pub code: &'static str,
+    /// The HTTP status of its answers.
+    pub status: u16,
+    /// What has happened: a sentence.
+    pub meaning: &'static str,
+    /// What whoever calls can do.
+    pub caller: &'static str,
+    /// What whoever runs the gateway can do.
+    pub operator: &'static str,
+}
+
+/// Every code, by status.
+pub(crate) static ERROR_CODES: [ErrorCode; 24] = [
+    ErrorCode {
+        code: "bad_request",
+        status: 400,
+        meaning: "The gateway cannot read the request in one way only: its target, a header or the framing of its body. The message says which.",
+        caller: "Correct what the message names. A base URL that ends in a slash makes paths such as `//2.0/users/me`: take the slash off.",
+        operator: "Nothing, unless a proxy in front of the gateway changes requests: then compare what the caller sends with what arrives.",
+    },
+    ErrorCode {
+        code: "as_user_not_allowed",
+        status: 403,
+        meaning: "The header `As-User` names a user that this app may not act as, or is no user id.",
+        caller: "Leave the header out, or name a user that the app may act as, by its id in digits.",
+        operator: "Add the user's id to `as_user` of the app, if it may act as this user.",
+    },
+    ErrorCode {
+        code: "budget_spent",
+        status: 403,
+        meaning: "A budget of calls to Box is used up. The message names it and says when it begins anew.",
+        caller: "Wait until then, or ask whoever runs the gateway for more calls.",
+        operator: "Look at `boxgate_box_calls` for who spent them. Raise `calls` of the `[[budget]]`, or set `when_spent = \"warn\"`.",
+    },
+    ErrorCode {
+        code: "caller_not_allowed",
+        status: 403,
+        meaning: "Something that this caller must show is missing or wrong: a client certificate, a header or the app's key. The message says which.",
+        caller: "Send the header that the message names, the key in `X-Boxgate-Key`, or a client certificate.",
+        operator: "Give the caller a certificate that `[listen] tls.client_ca` has signed, or the `key` of its app; look at `require_header`.",
+    },
+    ErrorCode {
+        code: "operation_not_allowed",
+        status: 403,
+        meaning: "The rules of this app exclude the operation, or it is part of a login at Box, which the gateway does not serve. The message says which.",
+        caller: "Call what the app may call. Programs need no login: any text will do as their access token.",
+        operator: "Change `allow` or `deny` of the app, if it may do this. Batches need an `allow` that names `POST /2.0/batch`.",
+    },
+    ErrorCode {
+        code: "origin_not_allowed",
+        status: 403,
+        meaning: "A web page sent the request, and its origin is not listed for the app.",
+        caller: "Call from a listed page, or from a program that is no browser.",
+        operator: "Add the origin to `origins` of the app exactly as the browser's console names it; scheme, host and port count.",
+    },
+    ErrorCode {
+        code: "source_not_allowed",
+        status: 403,
+        meaning: "The caller's network address is in none of the networks that may call.",
+        caller: "Call from another network, or ask whoever runs the gateway to allow yours.",
+        operator: "Add the network to `sources` of `[listen]`, of the app or, for operators, of `[admin]`. Behind a proxy, list the proxy in `trusted_proxies` or `proxy_protocol`; a client that the proxy does not name readably is in no network.",
+    },
+    ErrorCode {
+        code: "tunnel_not_allowed",
+        status: 403,
+        meaning: "The gateway was used as a proxy to a host that is none of Box's.",
+        caller: "Use the gateway for Box's hosts alone: `boxgate exec -- COMMAND` does, or unset `HTTP_PROXY`, or list the host in `NO_PROXY`.",
+        operator: "Add the host to `tunnel` of `[forward_proxy]`, if callers may reach it through the gateway.",
+    },
+    ErrorCode {
+        code: "no_such_app",
+        status: 404,
+        meaning: "No app has this path and `Host`; or a program that uses the gateway as its proxy names no app, and none has the path `/`.",
+        caller: "Check the base URL. As a proxy, name the app in its URL: `http://APP@HOST:PORT`.",
+        operator: "Look at `path` and `hosts` of the apps.",
+    },
+    ErrorCode {
+        code: "not_found",
+        status: 404,
+        meaning: "An app serves this path, but neither Box nor the gateway has anything there.",
+        caller: "Check the path: those of Box's API begin with `/2.0/`, behind the base URL.",
+        operator: "Nothing. The CA at `/.well-known/boxgate/ca.pem` is there with a `[forward_proxy]` that has no `cert`.",
+    },
+    ErrorCode {
+        code: "method_not_allowed",
+        status: 405,
+        meaning: "The method is not served here: TRACE nowhere, CONNECT only where the gateway is a proxy and not inside a tunnel, others than GET and HEAD not on the gateway's own pages. `Allow` lists those that are.",
+        caller: "Use another method.",
+        operator: "Add a `[forward_proxy]`, if programs shall use the gateway as their proxy.",
+    },
+    ErrorCode {
+        code: "proxy_authentication_required",
+        status: 407,
+        meaning: "A program uses the gateway as its proxy and names an app that is not there, shows a wrong key, or shows none where every app has one.",
+        caller: "Set the proxy to `http://APP:KEY@HOST:PORT`; with `boxgate exec`, use `--app` and `BOXGATE_KEY`.",
+        operator: "Compare `name` and `key` of the app with what the program uses.",
+    },
+    ErrorCode {
+        code: "request_timeout",
+        status: 408,
+        meaning: "The request's body stopped arriving.",
+        caller: "Send the request again; look at your network if it happens often.",
+        operator: "`[upstream] body_timeout` says how long a body may stand still.",
+    },
+    ErrorCode {
+        code: "host_not_allowed",
+        status: 421,
+        meaning: "The `Host` of the request is none of the gateway's names, or inside a tunnel not the host that the tunnel leads to.",
+        caller: "Use a name that the gateway knows, `localhost` or its IP address.",
+        operator: "Add the name to `hosts` of `[listen]` or, for operators, of `[admin]`, if it is one of the gateway's.",
+    },
+    ErrorCode {
+        code: "rate_limit_exceeded",
+        status: 429,
+        meaning: "A limit has no call left for this request, or Box asked for a pause. The message and the header `RateLimit` name which. An answer without `Proxy-Status` is Box's own.",
+        caller: "Send the request again after `Retry-After` seconds, and fewer at once.",
+        operator: "Look at `boxgate_limited_total`. Change the `[[limit]]` of that name; Box's own limits and pauses cannot be raised here.",
+    },
+    ErrorCode {
+        code: "credentials_refused",
+        status: 502,
+        meaning: "Box refuses the credentials with which the gateway asks for access tokens: client id, client secret, or the account. No request of this app can go to Box until they are mended.",
+        caller: "Nothing is wrong with the request. Tell whoever runs the gateway.",
+        operator: "Run `boxgate check`, which says what Box refuses and where to mend it. The log names the identity and Box's reason.",
+    },
+    ErrorCode {
+        code: "upstream_protocol_error",
+        status: 502,
+        meaning: "The connection to Box broke, or what came on it was not HTTP, before there was an answer.",
+        caller: "Box may have done what was asked: look before sending anything again that changes something.",
+        operator: "The log names the host and the cause. A proxy or firewall on the way to Box may cut connections.",
+    },
+    ErrorCode {
+        code: "upstream_unauthorized",
+        status: 502,
+        meaning: "Box answered 401 to an access token that it had just given, or to a pre-signed URL.",
+        caller: "Ask for a new pre-signed URL, if it was one. Else tell whoever runs the gateway.",
+        operator: "Run `boxgate check`. The app at Box may lack a scope or its authorization in the Admin Console.",
+    },
+    ErrorCode {
+        code: "upstream_unreachable",
+        status: 502,
+        meaning: "The gateway cannot open a connection to Box, or to the host that a tunnel asks for. The request was not sent.",
+        caller: "Send the request again later.",
+        operator: "The log names the host and the cause: look at name service, network, `[upstream] proxy` and `[box] ca_file`; `boxgate check` tries each host.",
+    },
+    ErrorCode {
+        code: "app_disabled",
+        status: 503,
+        meaning: "The app is switched off, for maintenance say.",
+        caller: "Send the request again later, or ask whoever runs the gateway for how long.",
+        operator: "Set `enabled` of the app to `true`, or take it out.",
+    },
+    ErrorCode {
+        code: "overloaded",
+        status: 503,
+        meaning: "Too many requests are in flight: of the app, or in all for the limit of open files. The message says which.",
+        caller: "Send the request again after `Retry-After` seconds, and fewer at once.",
+        operator: "Raise `max_in_flight` of the app, or the limit of open files (`ulimit -n`, `LimitNOFILE`).",
+    },
+    ErrorCode {
+        code: "token_unavailable",
+        status: 503,
+        meaning: "The gateway has no valid access token at the moment: Box's token endpoint cannot be reached or does not answer as it should, or a token was just retired.",
+        caller: "Send the request again after `Retry-After` seconds.",
+        operator: "If it lasts, the log names the cause: look at network, `[upstream] proxy`, `[box] token_url` and `[box] ca_file`.",
+    },
+    ErrorCode {
+        code: "upstream_timeout",
+        status: 504,
+        meaning: "Box did not begin to answer in time, or stopped taking the request's body.",
+        caller: "Box may still be at work: look before sending anything again that changes something.",
+        operator: "`[upstream] response_timeout` and `body_timeout` say how long Box may take. Look at Box's status page.",
+    },
+    ErrorCode {
+        code: "loop_detected",
+        status: 508,
+        meaning: "The gateway would call itself, or another boxgate.",
+        caller: "Nothing is wrong with the request, unless it went through two gateways. Tell whoever runs them.",
+        operator: "The log says what leads back: `HTTPS_PROXY`, `[upstream] proxy` or a host of `[box]`; `boxgate check` finds it too.",
+    },
+];
+
+/// The entry of a code; `None`: there is no such code.
+pub(crate) fn find(code: &str) -> Option<&'static ErrorCode> {
+    ERROR_CODES.iter().find(|entry| entry.code == code)
+}
+
+impl ErrorCode {
+    /// The page about it: plain text of a few lines.
+    pub(crate) fn page(&self) -> String {
+        let mut page = format!("{} (HTTP status {})\n", self.code, self.status);
+        for (heading, text) in [
+            ("What it means", self.meaning),
+            ("If you call the gateway", self.caller),
+            ("If you run the gateway", self.operator),
+        ] {
+            // Writing to a `String` cannot fail.
+            let _ = write!(page, "\n{heading}:\n  {}\n", text.replace('`', ""));
+        }
+        page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// README's list, as it must be.
+    fn table() -> String {
+        let mut table =
+            "| status | code | meaning | callers | operators |\n|---|---|---|---|---|\n".to_owned();
+        for ErrorCode { code, status, meaning, caller, operator } in &ERROR_CODES {
+            let row =
+                format!("| {status} | <a id=\"{code}\"></a>`{code}` | {meaning} | {caller} | {operator} |\n");
+            table.push_str(&row);
+        }
+        table
+    }
+
+    #[test]
+    fn every_code_of_a_refusal_is_in_the_table_with_its_status() {
+        // An exhaustive match of the compiler chooses them; here it is read as text, since no value lists all variants.
+        let (_, from) = include_str!("error.rs").split_once("fn status_and_code").unwrap();
+        let (body, _) = from.split_once("\n    }\n").unwrap();
+        let squeezed: String = body.chars().filter(|c| !c.is_whitespace()).collect();
+        let given: BTreeSet<(String, &str)> = squeezed
+            .split("(StatusCode::")
+            .skip(1)
+            .map(|rest| {
+                let (status, rest) = rest.split_once(",\"").unwrap();
+                (status.to_owned(), rest.split('"').next().unwrap())
+            })
+            .collect();
+        assert!(given.len() > 20, "the match was not found: {given:?}");
+        let name = |status| {
+            let reason = http::StatusCode::from_u16(status).unwrap().canonical_reason().unwrap();
+            reason.to_uppercase().replace(' ', "_")
+        };
+        let listed: BTreeSet<(String, &str)> =
+            ERROR_CODES.iter().map(|entry| (name(entry.status), entry.code)).collect();
+        assert_eq!(listed, given);
+        assert_eq!(listed.len(), ERROR_CODES.len(), "one is listed twice");
+    }
+
+    #[test]
+    fn readme_has_this_table() {
+        let readme = include_str!("../../README.md");
+        assert!(readme.contains(&table()), "the list in README's section Errors must be:\n{}", table());
+    }
+
+    #[test]
+    fn entries_are_sorted_and_are_sentences() {
+        assert!(ERROR_CODES.is_sorted_by_key(|entry| (entry.status, entry.code)));
+        for ErrorCode { code, meaning, caller, operator, .. } in &ERROR_CODES {
+            for text in [meaning, caller, operator] {
+                assert!(text.ends_with('.') && !text.contains(['\n', '|']), "{code}: {text}");
+            }
+        }
+    }
+}
