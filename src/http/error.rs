@@ -91,6 +91,13 @@ pub enum Refusal {
         /// `RateLimit` and `RateLimit-Policy`.
         fields: Box<(String, String)>,
     },
+    /// Box asked for a pause that takes longer than the request may wait.
+    PausedByBox {
+        /// Seconds until a retry makes sense, at least 1.
+        retry_after: u64,
+        /// `RateLimit` and `RateLimit-Policy`.
+        fields: Box<(String, String)>,
+    },
     /// A budget of calls is used up.
     BudgetSpent {
         budget: Arc<str>,
@@ -104,7 +111,12 @@ pub enum Refusal {
     /// An app does, but the path is none of Box's.
     NotFound,
     /// Box's token endpoint refused the identity; from memory while a pause lasts.
-    CredentialsRefused,
+    CredentialsRefused {
+        /// Its name, for the log.
+        identity: String,
+        /// Box's code and words, for the log.
+        cause: String,
+    },
     /// Box answered 401 to a fresh token.
     UpstreamUnauthorized,
     /// No connection to Box: name, TCP, proxy or TLS.
@@ -121,7 +133,11 @@ pub enum Refusal {
     TokenUnavailable {
         /// Seconds until a retry makes sense, at least 1.
         retry_after: u64,
+        /// For the log.
+        cause: String,
     },
+    /// Box answered 401 to a token, and the request's body cannot be sent again with the next one.
+    TokenRetired,
 }
 
 /// Box's `ClientError` (`docs/box-api.md#errors`).
@@ -166,14 +182,16 @@ impl Refusal {
             }
             Self::AppDisabled => (StatusCode::SERVICE_UNAVAILABLE, "app_disabled"),
             Self::AsUserNotAllowed => (StatusCode::FORBIDDEN, "as_user_not_allowed"),
-            Self::RateLimitExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
+            Self::RateLimitExceeded { .. } | Self::PausedByBox { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded")
+            }
             Self::BudgetSpent { .. } => (StatusCode::FORBIDDEN, "budget_spent"),
             Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::NoSuchApp | Self::NoAppForProxy => (StatusCode::NOT_FOUND, "no_such_app"),
             Self::NotFound | Self::NoCertificateAuthority | Self::NoSuchErrorCode => {
                 (StatusCode::NOT_FOUND, "not_found")
             }
-            Self::CredentialsRefused => (StatusCode::BAD_GATEWAY, "credentials_refused"),
+            Self::CredentialsRefused { .. } => (StatusCode::BAD_GATEWAY, "credentials_refused"),
             Self::UpstreamUnauthorized => (StatusCode::BAD_GATEWAY, "upstream_unauthorized"),
             Self::UpstreamUnreachable(_) | Self::TunnelUnreachable { .. } => {
                 (StatusCode::BAD_GATEWAY, "upstream_unreachable")
@@ -181,7 +199,9 @@ impl Refusal {
             Self::UpstreamProtocolError(_) => (StatusCode::BAD_GATEWAY, "upstream_protocol_error"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
-            Self::TokenUnavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "token_unavailable"),
+            Self::TokenUnavailable { .. } | Self::TokenRetired => {
+                (StatusCode::SERVICE_UNAVAILABLE, "token_unavailable")
+            }
         }
     }
 
@@ -210,7 +230,7 @@ impl Refusal {
                 "There is no error code of this name; the help_url of an error leads to the page of its code.".to_owned()
             }
             Self::LoopDetected(_) => {
-                "The gateway would call itself; its log says why.".to_owned()
+                "The gateway would call itself or another boxgate. Nothing is wrong with this request unless it came through two of them; whoever runs them finds what leads back in the gateway's log.".to_owned()
             }
             Self::HostNotAllowed { host, key } => format!(
                 "The Host {host:?} is none of this gateway's names. If it should be, add it to {key} in proxy.toml; localhost and IP addresses always work, but for 0.0.0.0, [::] and [::ffff:…], which name no host: write 127.0.0.1 or [::1]."
@@ -238,6 +258,15 @@ impl Refusal {
                 "This app is switched off for now (enabled = false of the app in proxy.toml).".to_owned()
             }
             Self::AsUserNotAllowed => "The As-User header must be the id of a user listed in as_user of this app: at most 20 digits, the first of them not 0.".to_owned(),
+            Self::RateLimitExceeded { limit, retry_after, .. } if limit.starts_with("box-zip-") => format!(
+                "As many zip downloads are under way as Box allows at once ({limit:?}); try again in {retry_after} s."
+            ),
+            Self::RateLimitExceeded { limit, retry_after, .. } if limit.starts_with("box-") => format!(
+                "Box's own limit {limit:?}, which the gateway keeps to, has no call left for this request; try again in {retry_after} s."
+            ),
+            Self::PausedByBox { retry_after, .. } => format!(
+                "Box asked this user to pause requests of this kind, {retry_after} s left; try again then."
+            ),
             Self::RateLimitExceeded { limit, retry_after, .. } => {
                 format!("The limit {limit:?} has no call left for this request; try again in {retry_after} s.")
             }
@@ -247,16 +276,29 @@ impl Refusal {
             Self::Overloaded(what) => format!("Too many requests are under way ({what}); try again."),
             Self::NoSuchApp => "No app is configured for this path and Host.".to_owned(),
             Self::NotFound => "This path is none of Box's: API paths begin with /2.0/.".to_owned(),
-            Self::CredentialsRefused => {
-                "Box refuses the credentials of this identity. The gateway's log says which of them and where to mend it.".to_owned()
+            Self::CredentialsRefused { .. } => {
+                "Box refuses the credentials that the gateway has for this app. Nothing is wrong with this request, and none will succeed until whoever runs the gateway mends them; boxgate check says how.".to_owned()
             }
-            Self::UpstreamUnauthorized => "Box answered 401 to a freshly obtained token.".to_owned(),
-            Self::UpstreamUnreachable(_) => "Box cannot be reached.".to_owned(),
-            Self::UpstreamProtocolError(_) => "The connection to Box broke before it answered.".to_owned(),
+            Self::UpstreamUnauthorized => {
+                "Box answered 401 to an access token that it had just given, or to a pre-signed URL that may have expired.".to_owned()
+            }
+            Self::UpstreamUnreachable(_) => {
+                "The gateway cannot connect to Box at the moment; the request was not sent. Send it again later.".to_owned()
+            }
+            Self::UpstreamProtocolError(_) => {
+                "The connection to Box broke before a whole answer came, or what came cannot be used. Box may have done what was asked: look before sending it again.".to_owned()
+            }
             Self::CallerLeft => "The request's body broke off before its end.".to_owned(),
             Self::RequestTimeout => "The request's body did not arrive in time.".to_owned(),
-            Self::UpstreamTimeout => "Box did not answer in time; what was asked may still be under way.".to_owned(),
-            Self::TokenUnavailable { .. } => "No valid access token at the moment; try again.".to_owned(),
+            Self::UpstreamTimeout => {
+                "Box did not answer in time. What was asked may still be under way: look before sending it again.".to_owned()
+            }
+            Self::TokenUnavailable { retry_after, .. } => format!(
+                "The gateway has no valid access token and gets none from Box's token endpoint at the moment; the request was not sent. Try again in {retry_after} s."
+            ),
+            Self::TokenRetired => {
+                "Box no longer accepts the access token that was used, and this body is too large to be sent a second time. A new token is on its way: send the request again.".to_owned()
+            }
         }
     }
 
@@ -283,31 +325,33 @@ impl Refusal {
             | Self::BatchNotAllowed
             | Self::AppDisabled
             | Self::AsUserNotAllowed => "boxgate; error=http_request_denied",
-            Self::RateLimitExceeded { .. } | Self::BudgetSpent { .. } => "boxgate; error=http_request_denied",
+            Self::RateLimitExceeded { .. } | Self::PausedByBox { .. } | Self::BudgetSpent { .. } => {
+                "boxgate; error=http_request_denied"
+            }
             Self::Overloaded(_) => "boxgate; error=connection_limit_reached",
             Self::NoSuchApp
             | Self::NoAppForProxy
             | Self::NotFound
             | Self::NoCertificateAuthority
             | Self::NoSuchErrorCode => "boxgate; error=destination_not_found",
-            Self::CredentialsRefused => "boxgate; error=proxy_configuration_error",
+            Self::CredentialsRefused { .. } => "boxgate; error=proxy_configuration_error",
             Self::UpstreamUnauthorized => "boxgate; error=proxy_configuration_error; received-status=401",
             Self::UpstreamUnreachable(_) | Self::TunnelUnreachable { .. } => {
                 "boxgate; error=destination_unavailable"
             }
             Self::UpstreamProtocolError(_) => "boxgate; error=http_protocol_error",
             Self::UpstreamTimeout => "boxgate; error=http_response_timeout",
-            Self::TokenUnavailable { .. } => "boxgate; error=destination_unavailable",
+            Self::TokenUnavailable { .. } | Self::TokenRetired => "boxgate; error=destination_unavailable",
         }
     }
 
     /// Seconds for `Retry-After`: whole ones, since Box's SDKs parse a number (a date makes them throw).
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::TokenUnavailable { retry_after } | Self::RateLimitExceeded { retry_after, .. } => {
-                Some((*retry_after).max(1))
-            }
-            Self::Overloaded(_) => Some(1),
+            Self::TokenUnavailable { retry_after, .. }
+            | Self::RateLimitExceeded { retry_after, .. }
+            | Self::PausedByBox { retry_after, .. } => Some((*retry_after).max(1)),
+            Self::Overloaded(_) | Self::TokenRetired => Some(1),
             Self::BadRequest(_)
             | Self::MethodNotAllowed
             | Self::OnlyForReading
@@ -333,7 +377,7 @@ impl Refusal {
             | Self::BudgetSpent { .. }
             | Self::NoSuchApp
             | Self::NotFound
-            | Self::CredentialsRefused
+            | Self::CredentialsRefused { .. }
             | Self::UpstreamUnauthorized
             | Self::UpstreamUnreachable(_)
             | Self::UpstreamProtocolError(_)
@@ -369,7 +413,7 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(PROXY_STATUS, HeaderValue::from_static(self.proxy_status()));
-        if let Self::RateLimitExceeded { fields, .. } = self {
+        if let Self::RateLimitExceeded { fields, .. } | Self::PausedByBox { fields, .. } = self {
             for (name, value) in [(RATE_LIMIT, &fields.0), (RATE_LIMIT_POLICY, &fields.1)] {
                 if let Ok(value) = HeaderValue::from_str(value) {
                     headers.insert(name, value);
@@ -408,7 +452,11 @@ impl fmt::Display for Refusal {
         match self {
             Self::UpstreamUnreachable(cause)
             | Self::UpstreamProtocolError(cause)
-            | Self::LoopDetected(cause) => f.write_str(cause),
+            | Self::LoopDetected(cause)
+            | Self::TokenUnavailable { cause, .. } => f.write_str(cause),
+            Self::CredentialsRefused { identity, cause } => {
+                write!(f, "Box refuses the credentials of identity {identity:?}: {cause}")
+            }
             Self::TunnelUnreachable { host, cause } => write!(f, "cannot connect to {host}: {cause}"),
             other => f.write_str(&other.message()),
         }

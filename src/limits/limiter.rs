@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
+use tracing::warn;
 
 use crate::http::error::Refusal;
 use crate::limits::concurrency::{self, Guard, InFlight, Kind};
@@ -29,6 +30,8 @@ use crate::oauth::identity::IdentityId;
 use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
+use crate::telemetry::repeats::Repeats;
+use crate::telemetry::words::short;
 
 mod shared;
 
@@ -51,6 +54,8 @@ pub(crate) struct Limiter {
     /// By identity: the first one with the same client id, so one enterprise, as far as can be told.
     enterprises: Vec<usize>,
     settings: Settings,
+    /// Pauses that Box asks for again and again.
+    repeats: Repeats,
     clock: Clock,
 }
 
@@ -156,6 +161,7 @@ impl Limiter {
             together,
             enterprises,
             settings,
+            repeats: Repeats::new(clock.clone()),
             clock,
         }
     }
@@ -229,6 +235,7 @@ impl Limiter {
     pub(crate) fn record_upstream_response(
         &self,
         request: Request<'_>,
+        request_id: &str,
         status: StatusCode,
         headers: &HeaderMap,
     ) {
@@ -243,6 +250,7 @@ impl Limiter {
         let pause = Duration::from_secs(seconds).min(self.settings.max_pause);
         let request_key = self.request_key(request);
         let alone = self.pauses.box_said(asked(&request_key), status.as_u16(), None, pause);
+        self.log_pause(&request_key, request_id, alone, (status, pause));
         if let Some(replicas) = self.replicas.clone() {
             let [class, operation] = self.pause_keys(&request_key);
             let key = if alone { operation } else { class };
@@ -250,6 +258,35 @@ impl Limiter {
                 // Where Redis has no say, each replica hears of it from Box.
                 let _ = replicas.pause(&key, pause).await;
             });
+        }
+    }
+
+    /// Tells whom Box asked to pause, once for all that repeat it.
+    fn log_pause(
+        &self,
+        request_key: &RequestKey<'_>,
+        request_id: &str,
+        alone: bool,
+        (status, pause): (StatusCode, Duration),
+    ) {
+        let RequestKey { operation, class, identity, user, .. } = *request_key;
+        let method = operation.method;
+        // A template may hold what the path had encoded, a line feed say.
+        let template = format!("/2.0{}", retry_after::template(operation.path).escape_debug());
+        let who = match user {
+            User::Id(id) => format!("user {id}"),
+            User::Service => {
+                let name = self.settings.identities.get(identity.index()).map(|identity| &*identity.name);
+                format!("service account of identity {:?}", name.unwrap_or_default())
+            }
+        };
+        let what =
+            if alone { format!("{method} {template} alone") } else { format!("class {}", class.as_str()) };
+        if let Some(left_out) = self.repeats.note(&format!("{identity:?} {who} {what}")) {
+            let (status, pause) = (status.as_u16(), short(pause));
+            warn!(
+                "Box asked for {pause}: {who}, {what} ({status} on {method} {template}, request {request_id}){left_out}"
+            );
         }
     }
 
@@ -398,12 +435,18 @@ fn exceeded(headers: &RateLimitHeaders, retry_after: Duration) -> Refusal {
 fn paused(left: Duration) -> Refusal {
     // Not one call in the time that is left.
     let policy = format!("\"{}\";q=0;w={}", retry_after::NAME, whole_seconds(left).max(1));
-    unnumbered(retry_after::NAME, left, policy)
+    let state = rate_limit_state(retry_after::NAME, left);
+    Refusal::PausedByBox { retry_after: whole_seconds(left).max(1), fields: Box::new((state, policy)) }
+}
+
+/// `RateLimit` of what counts no calls.
+fn rate_limit_state(name: &str, left: Duration) -> String {
+    format!("\"{name}\";r=0;t={}", whole_seconds(left).max(1))
 }
 
 /// A refusal by what counts no calls.
 fn unnumbered(name: &str, left: Duration, policy: String) -> Refusal {
     let retry_after = whole_seconds(left).max(1);
-    let fields = Box::new((format!("\"{name}\";r=0;t={retry_after}"), policy));
+    let fields = Box::new((rate_limit_state(name, left), policy));
     Refusal::RateLimitExceeded { limit: name.into(), retry_after, fields }
 }

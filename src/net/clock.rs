@@ -24,6 +24,11 @@ impl Moment {
         Self { mono: self.mono + by, wall: self.wall + by }
     }
 
+    /// From `self` to `now`, by the monotonic clock; zero where `self` is later.
+    pub(crate) fn elapsed(&self, now: Moment) -> Duration {
+        now.mono.saturating_duration_since(self.mono)
+    }
+
     /// Whether either clock says that `self` lies at or before `now`.
     pub fn has_come(&self, now: Moment) -> bool {
         self.mono <= now.mono || self.wall <= now.wall

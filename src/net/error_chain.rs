@@ -1,18 +1,67 @@
 //! Errors in words.
 
 use std::error::Error;
+use std::io;
+
+/// What layers say that only hand on a cause.
+const WRAPPERS: [&str; 3] = ["client error (Connect)", "tcp connect error", "client error (SendRequest)"];
 
 /// An error's words with those of its causes.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !words.contains(&more) {
-            words.push_str(": ");
-            words.push_str(&more);
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut words = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        next = error.source();
+        let more = words_of(error);
+        if next.is_some() && WRAPPERS.contains(&more.as_str()) || words.contains(&more) {
+            continue;
         }
-        source = cause.source();
+        if !words.is_empty() {
+            words.push_str(": ");
+        }
+        words.push_str(&more);
     }
     words
+}
+
+/// The system's errors by name: the number behind them (`os error 111`) tells readers nothing.
+fn words_of(error: &(dyn Error + 'static)) -> String {
+    let text = error.to_string();
+    let of_system = error.downcast_ref::<io::Error>().filter(|error| error.raw_os_error().is_some());
+    match of_system.map(|error| error.kind().to_string()) {
+        Some(kind) if kind != UNNAMED => kind,
+        _ => text,
+    }
+}
+
+/// What the standard library calls errors for which it has no name.
+const UNNAMED: &str = "uncategorized error";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Wrapper(&'static str, io::Error);
+
+    impl std::fmt::Display for Wrapper {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Wrapper {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.1)
+        }
+    }
+
+    #[test]
+    fn causes_are_told_and_neither_wrappers_nor_numbers() {
+        let refused = || io::Error::from_raw_os_error(111);
+        assert_eq!(chain(&Wrapper("tcp connect error", refused())), "connection refused");
+        assert_eq!(chain(&Wrapper("dns error", io::Error::other("no such name"))), "dns error: no such name");
+        let unnamed = io::Error::from_raw_os_error(95);
+        assert!(!chain(&unnamed).contains("uncategorized"), "{}", chain(&unnamed));
+    }
 }

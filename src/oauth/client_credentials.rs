@@ -4,6 +4,7 @@
 //! that has a code which is known. Everything else that is not a well-formed 200 is a passing fault: a forward proxy
 //! or a firewall answers with 400 and 401 too, and says nothing of the identity.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
 use crate::oauth::identity::{Identity, Subject};
 
@@ -64,6 +66,8 @@ pub(crate) enum Fault {
         cause: String,
         /// The endpoint's own wish.
         retry_after: Option<Duration>,
+        /// It has answered, though with no token.
+        reached: bool,
     },
     /// The gateway would ask itself, or another one; the words say what leads there.
     Loop(String),
@@ -92,6 +96,12 @@ impl Grant {
         Self { client, url, proxies: Arc::new(proxies), own }
     }
 
+    /// Host and port of the token endpoint; the whole URL where it has none.
+    pub(crate) fn authority(&self) -> &str {
+        let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
+        rest.split(['/', '?']).next().unwrap_or_default()
+    }
+
     pub(crate) async fn fetch(&self, identity: &Identity) -> Result<Granted, Fault> {
         if let Ok(url) = self.url.parse()
             && let Some(cause) = self.own.on_the_way_to(&url, &self.proxies).await
@@ -110,7 +120,7 @@ impl Grant {
             ("box_subject_id", subject_id.as_str()),
         ];
         let sent = self.client.post(&self.url).form(&form).timeout(PATIENCE).send();
-        let mut answer = sent.await.map_err(|error| passing(describe(&error)))?;
+        let mut answer = sent.await.map_err(|error| failed(&error))?;
         let status = answer.status();
         let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
         let html = answer
@@ -118,7 +128,7 @@ impl Grant {
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().contains("html")));
         let mut body = Zeroizing::new(Vec::new());
-        while let Some(chunk) = answer.chunk().await.map_err(|error| passing(describe(&error)))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
             if body.len() + chunk.len() > LARGEST_ANSWER {
                 return Err(passing(format!("the token endpoint's answer ({status}) is larger than 64 KiB")));
             }
@@ -133,18 +143,27 @@ impl Grant {
                         "the token endpoint answers {status} with {what} in place of an OAuth error; something between here and Box may have answered"
                     ),
                     retry_after,
+                    reached: true,
                 },
             }),
             300..=399 => Err(passing(format!(
                 "the token endpoint answers with a redirect ({status}), which is not followed; check [box] token_url"
             ))),
-            _ => Err(Fault::Transient { cause: format!("the token endpoint answers {status}"), retry_after }),
+            _ => Err(Fault::Transient {
+                cause: format!("the token endpoint answers {status}"),
+                retry_after,
+                reached: true,
+            }),
         }
     }
 }
 
 fn passing(cause: String) -> Fault {
-    Fault::Transient { cause, retry_after: None }
+    Fault::Transient { cause, retry_after: None, reached: true }
+}
+
+fn failed(error: &reqwest::Error) -> Fault {
+    Fault::Transient { cause: describe(error), retry_after: None, reached: false }
 }
 
 /// reqwest's own words leave out the cause; its URL is known and could one day hold a secret.
@@ -156,11 +175,9 @@ fn describe(error: &reqwest::Error) -> String {
     } else {
         "the exchange with the token endpoint failed".to_owned()
     };
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
+    if let Some(cause) = std::error::Error::source(error) {
         words.push_str(": ");
-        words.push_str(&cause.to_string());
-        source = cause.source();
+        words.push_str(&chain(cause));
     }
     words
 }
@@ -218,6 +235,15 @@ fn refused(body: &[u8], html: bool) -> Result<Refused, &'static str> {
 /// Box's words are shown in the log and by `check`: short, and without control characters.
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.description.as_str() {
+            "" => f.write_str(&self.error),
+            description => write!(f, "{}: {description}", self.error),
+        }
+    }
 }
 
 impl Refused {

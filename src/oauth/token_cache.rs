@@ -18,12 +18,15 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use tokio::sync::{Notify, watch};
-use tracing::{error, info, warn};
+use tracing::info;
 
 use crate::http::error::Refusal;
 use crate::net::clock::{Clock, Moment};
 use crate::oauth::client_credentials::{Fault, Grant, Granted};
 use crate::oauth::identity::Identity;
+use crate::telemetry::outages::{Outages, Party};
+use crate::telemetry::repeats::{LeftOut, Repeats};
+use crate::telemetry::words::short;
 
 /// Renewal starts so long before a token's end, or at half its life where that is later.
 const MARGIN: Duration = Duration::from_secs(300);
@@ -114,13 +117,21 @@ pub(crate) struct Tokens {
     unhelpful: Mutex<VecDeque<Unhelpful>>,
     obtained: AtomicU64,
     failed: AtomicU64,
+    /// Host and port of the token endpoint, for the log.
+    endpoint: String,
+    outages: Arc<Outages>,
+    repeats: Repeats,
 }
 
 impl Tokens {
     /// No token yet; [`Tokens::renew_forever`] gets it.
-    pub(crate) fn new(identity: Identity, clock: Clock) -> Arc<Self> {
+    /// `endpoint`: host and port of the token endpoint.
+    pub(crate) fn new(identity: Identity, clock: Clock, endpoint: &str, outages: Arc<Outages>) -> Arc<Self> {
         Arc::new(Self {
             identity,
+            endpoint: endpoint.to_owned(),
+            outages,
+            repeats: Repeats::new(clock.clone()),
             clock,
             current: ArcSwapOption::empty(),
             phase: watch::Sender::new(Phase::Asking),
@@ -151,26 +162,57 @@ impl Tokens {
             let refusal = match &*phase.borrow_and_update() {
                 Phase::Asking | Phase::Holding => None,
                 Phase::Down { cause, is_loop: true, .. } => Some(Refusal::LoopDetected(cause.clone())),
-                Phase::Down { until, .. } => Some(self.unavailable(*until)),
-                Phase::Refused { .. } => Some(Refusal::CredentialsRefused),
+                Phase::Down { until, cause, .. } => Some(self.unavailable(*until, cause)),
+                Phase::Refused { cause, .. } => Some(Refusal::CredentialsRefused {
+                    identity: self.name().to_owned(),
+                    cause: cause.clone(),
+                }),
             };
             // After the phase was read: the token is stored before the phase that tells of it.
             if let Some(token) = self.cached() {
                 return Ok(token);
             }
             if let Some(refusal) = refusal {
+                self.outages.request_failed(match refusal {
+                    Refusal::CredentialsRefused { .. } => self.credentials(),
+                    _ => self.token_endpoint(true),
+                });
                 return Err(refusal);
             }
             self.missed.notify_one();
             if phase.changed().await.is_err() {
-                return Err(self.unavailable(self.clock.now()));
+                return Err(self.unavailable(self.clock.now(), "the gateway is stopping"));
             }
         }
     }
 
-    fn unavailable(&self, until: Moment) -> Refusal {
+    fn unavailable(&self, until: Moment, cause: &str) -> Refusal {
         let left = until.left(self.clock.now());
-        Refusal::TokenUnavailable { retry_after: left.as_secs_f64().ceil().max(1.0) as u64 }
+        let retry_after = left.as_secs_f64().ceil().max(1.0) as u64;
+        Refusal::TokenUnavailable { retry_after, cause: cause.to_owned() }
+    }
+
+    fn token_endpoint(&self, reached: bool) -> Party<'_> {
+        Party::TokenEndpoint { authority: &self.endpoint, reached }
+    }
+
+    fn credentials(&self) -> Party<'_> {
+        Party::Credentials { identity: self.name() }
+    }
+
+    /// The endpoint has given no token: folded into one outage with the requests that this costs.
+    fn no_token(&self, reached: bool, cause: &str) {
+        // The line begins with the endpoint.
+        let cause = cause.strip_prefix("the token endpoint ").unwrap_or(cause);
+        let cause = cause.strip_prefix("cannot be reached: ").unwrap_or(cause);
+        let identity = self.name();
+        let detail = match self.expires_in() {
+            Some(left) => format!("the token of identity {identity:?} is valid for another {}", short(left)),
+            None => {
+                format!("identity {identity:?} has no valid token, its requests get 503 token_unavailable")
+            }
+        };
+        self.outages.failed(self.token_endpoint(reached), cause, 0, &detail);
     }
 
     /// Box answered 401 to this token. `kind`: the same for requests that differ in ids alone. `replayed`: the request
@@ -206,10 +248,12 @@ impl Tokens {
         // Only this very token: should the task have stored a newer one in between, that one stays.
         self.current.compare_and_swap(&*current, None);
         self.missed.notify_one();
-        info!(
-            identity = self.name(),
-            "Box answered 401 to the current token; it is retired and a fresh one is asked for"
-        );
+        if let Some(left_out) = self.repeats.note("retired") {
+            info!(
+                identity = self.name(),
+                "Box answered 401 to the current token; it is retired and a fresh one is asked for{left_out}"
+            );
+        }
         Rejected::Retired
     }
 
@@ -255,36 +299,22 @@ impl Tokens {
                             refusals += 1;
                             let pause = growing(REFUSED_PAUSE, refusals);
                             let advice = refused.advice(&self.identity);
-                            error!(
-                                identity = self.name(),
-                                error = refused.error,
-                                description = refused.description,
-                                asked_again_in = %format_args!("{pause:.1?}"),
-                                "Box refuses this identity: {advice}"
-                            );
+                            self.outages.answered(self.token_endpoint(true), "");
+                            self.outages.failed(self.credentials(), &refused.to_string(), 0, &advice);
                             let cause = format!("{} ({})", refused.error, refused.description);
                             Phase::Refused { until: self.clock.now().after(pause), cause }
                         }
-                        Fault::Transient { cause, retry_after } => {
+                        Fault::Transient { cause, retry_after, reached } => {
                             faults += 1;
                             let pause = growing(FAULT_PAUSE, faults)
                                 .max(retry_after.unwrap_or_default().min(FAULT_PAUSE.1));
-                            warn!(
-                                identity = self.name(),
-                                asked_again_in = %format_args!("{pause:.1?}"),
-                                token_valid_for = self.expires_in().map(tracing::field::debug),
-                                "no new token: {cause}"
-                            );
+                            self.no_token(reached, &cause);
                             Phase::Down { until: self.clock.now().after(pause), cause, is_loop: false }
                         }
                         Fault::Loop(cause) => {
                             faults += 1;
                             let pause = growing(FAULT_PAUSE, faults);
-                            error!(
-                                identity = self.name(),
-                                asked_again_in = %format_args!("{pause:.1?}"),
-                                "no new token: {cause}"
-                            );
+                            self.no_token(true, &cause);
                             Phase::Down { until: self.clock.now().after(pause), cause, is_loop: true }
                         }
                     };
@@ -311,18 +341,26 @@ impl Tokens {
     fn store(&self, granted: Granted, asked: Moment) -> Moment {
         let number = self.obtained.fetch_add(1, Ordering::Relaxed);
         let lifetime = granted.lifetime;
+        let forced = self.forced.swap(false, Ordering::Relaxed);
         // Counted from before the question was sent, so the true end is never earlier than what is noted.
         let token = Token {
             authorization: granted.authorization,
             expires: asked.after(lifetime),
             number,
-            forced: self.forced.swap(false, Ordering::Relaxed),
+            forced,
             accepted: AtomicBool::new(false),
             unhelpful: AtomicBool::new(false),
         };
         self.current.store(Some(Arc::new(token)));
         self.phase.send_replace(Phase::Holding);
-        info!(identity = self.name(), valid_for = ?lifetime, "a token was obtained");
+        self.outages.answered(self.token_endpoint(true), "");
+        self.outages.answered(self.credentials(), "");
+        // Those that a 401 has forced follow each other quickly where no token helps.
+        let left_out = if forced { self.repeats.note("forced") } else { Some(LeftOut::default()) };
+        if let Some(left_out) = left_out {
+            let valid_for_s = lifetime.as_secs();
+            info!(identity = self.name(), valid_for_s, "a token was obtained{left_out}");
+        }
         asked.after(lifetime - MARGIN.min(lifetime / 2))
     }
 
@@ -360,7 +398,7 @@ mod tests {
             client_secret: Secret::new("secret".into()),
             subject: Subject::Enterprise("1".into()),
         };
-        Tokens::new(identity, clock.clone())
+        Tokens::new(identity, clock.clone(), "api.box.com", Arc::new(Outages::new(clock.clone())))
     }
 
     fn granted(text: &'static str, seconds: u64) -> Granted {

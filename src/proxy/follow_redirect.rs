@@ -144,10 +144,12 @@ fn target(
         // What stands before an @ may be a credential.
         let host = resolved.map(|(authority, _)| authority).filter(|authority| !authority.contains('@'));
         let host = host.as_deref().unwrap_or("a target that is not shown");
-        warn!(
-            request_id = record.request_id_text(),
-            "Box redirects to {host:?}, none of its download hosts; the caller gets the redirect"
-        );
+        if let Some(left_out) = record.repeats().note(&format!("redirect {host}")) {
+            warn!(
+                request_id = record.request_id_text(),
+                "Box redirects to {host:?}, none of its download hosts; the caller gets the redirect{left_out}"
+            );
+        }
     }
     found
 }

@@ -10,9 +10,10 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::uri::Authority;
 use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::debug;
 
 use crate::http::error::Refusal;
 use crate::http::incoming_body::IncomingBody;
@@ -24,6 +25,7 @@ use crate::proxy::gateway::LocalGateway;
 use crate::proxy::request_record::RequestRecord;
 use crate::proxy::upstream_request::{Call, LONG_ANSWER, UpstreamRequest};
 use crate::telemetry::metrics::Tally;
+use crate::telemetry::outages::{Outages, Party};
 use crate::upstream::pool::{Lease, SendError, SendFault, Upstream};
 use crate::upstream::request_body::Progress;
 
@@ -37,6 +39,8 @@ pub(crate) struct Forwarder<'a> {
     pub clock: &'a Clock,
     /// Where repetitions are counted.
     pub tally: &'a Tally,
+    /// Where it is told that Box cannot be reached.
+    pub outages: &'a Outages,
 }
 
 impl Forwarder<'_> {
@@ -69,7 +73,7 @@ impl Forwarder<'_> {
                 None => None,
                 Some(call) => Some(self.charge(record, call).await?),
             };
-            record.attempt();
+            record.attempt(outbound.origin.authority());
             let sent = Instant::now();
             let request = outbound.request(token.as_deref());
             let charge = charge.map(|charge| charge.sent_with(request.body().taken()));
@@ -77,6 +81,9 @@ impl Forwarder<'_> {
             let answered = self.in_time(outbound, pin!(answering)).await?;
             if let Some(charge) = charge {
                 charge.settle(answered.as_ref().err());
+            }
+            if answered.is_ok() {
+                self.outages.answered(Party::Host(outbound.origin.authority().as_str()), "");
             }
             match answered {
                 Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
@@ -108,10 +115,11 @@ impl Forwarder<'_> {
                     let repeatable = (error.unsent || is_safe(&outbound.method))
                         && !matches!(error.fault, SendFault::NoRoom | SendFault::Loop);
                     if failures >= retries || !repeatable || !outbound.upload.can_be_sent() {
+                        self.tell(outbound.origin.authority(), &error);
                         return Err(refusal(error));
                     }
                     failures += 1;
-                    warn!(
+                    debug!(
                         request_id = record.request_id_text(),
                         again = failures,
                         "sent again: {}",
@@ -122,6 +130,17 @@ impl Forwarder<'_> {
                 }
             }
             self.tally.retried();
+        }
+    }
+
+    /// The request has failed. Where Box cannot be reached, all that fail for it are one outage.
+    fn tell(&self, authority: &Authority, error: &SendError) {
+        let name = authority.as_str();
+        // That the worker is stopping names no host.
+        if error.fault == SendFault::Unreachable
+            && let Some((_, cause)) = error.cause.split_once(name)
+        {
+            self.outages.failed(Party::Host(name), cause.trim_start_matches(": "), 1, "");
         }
     }
 
@@ -157,7 +176,10 @@ impl Forwarder<'_> {
         record: &mut RequestRecord,
         identity: IdentityId,
     ) -> Result<std::sync::Arc<Token>, Refusal> {
-        let tokens = self.gateway.tokens(identity).ok_or(Refusal::TokenUnavailable { retry_after: 1 })?;
+        let tokens = self.gateway.tokens(identity).ok_or_else(|| Refusal::TokenUnavailable {
+            retry_after: 1,
+            cause: "no such identity".to_owned(),
+        })?;
         if let Some(token) = tokens.cached() {
             return Ok(token);
         }
@@ -187,7 +209,7 @@ impl Forwarder<'_> {
             _ if replayed => Err(Refusal::UpstreamUnauthorized),
             Rejected::Spared => Err(Refusal::UpstreamUnauthorized),
             Rejected::Retired if outbound.upload.can_be_sent() => Ok(()),
-            Rejected::Retired => Err(Refusal::TokenUnavailable { retry_after: 1 }),
+            Rejected::Retired => Err(Refusal::TokenRetired),
         }
     }
 

@@ -11,7 +11,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use crate::access::admission;
 use crate::access::browser::Page;
@@ -21,7 +21,7 @@ use crate::http::error::Refusal;
 use crate::http::headers::{self, AS_USER, REQUEST_ID};
 use crate::http::incoming_body::IncomingBody;
 use crate::http::target;
-use crate::limits::limiter;
+use crate::limits::{limiter, retry_after};
 use crate::net::client_address::ClientAddress;
 use crate::net::connection_limit::OpenConnection;
 use crate::net::peer::Here;
@@ -196,6 +196,7 @@ async fn answer(
         upstream: worker.upstream(),
         clock: worker.clock(),
         tally: worker.tally(),
+        outages: worker.outages(),
     };
     forwarder.check_budget(&outbound)?; // what it refuses is charged to no limit
     let broke_off = || async { Refusal::from(&outbound.upload.broke_off().await) };
@@ -213,7 +214,8 @@ async fn answer(
         stream.unless_stopping(sending).await.transpose()?
     };
     let Some(mut answered) = sent else { return Ok(Answered::Gateway(local_response::reconnect())) };
-    gateway.limiter.record_upstream_response(request, answered.0.status(), answered.0.headers());
+    let (status, fields) = (answered.0.status(), answered.0.headers());
+    gateway.limiter.record_upstream_response(request, record.request_id_text(), status, fields);
     let base = match admitted.named {
         None => Base::Gateway { secure: admitted.secure, authority: admitted.authority, path: &app.path },
         Some(_) => Base::Box,
@@ -309,20 +311,20 @@ fn help_base(gateway: &Gateway, caller: &Caller, head: &Parts) -> String {
 
 fn refuse(refusal: &Refusal, base: &str, mut record: RequestRecord) -> (Response<Bytes>, RequestRecord) {
     let (status, code) = refusal.status_and_code();
+    if let Refusal::PausedByBox { .. } = refusal {
+        record.refused_by(&retry_after::NAME.into());
+    }
     if let Refusal::RateLimitExceeded { limit, .. }
     | Refusal::BudgetSpent { budget: limit, .. }
     | Refusal::Overloaded(limit) = refusal
     {
         record.refused_by(limit);
     }
-    let request_id = record.request_id_text();
-    match refusal {
-        Refusal::CredentialsRefused => error!(request_id, code, "{refusal}"),
-        // That of a host that is none of Box's is between it and the program.
-        Refusal::AppDisabled | Refusal::TunnelUnreachable { .. } => debug!(request_id, code, "{refusal}"),
-        _ if status.is_server_error() => warn!(request_id, code, "{refusal}"),
-        _ => {}
+    if status.is_server_error() {
+        record.set_cause(refusal.to_string());
+        log(refusal, code, &record);
     }
+    let request_id = record.request_id_text();
     let mut response = refusal.response(request_id, base);
     headers::guard(response.headers_mut());
     if *refusal == Refusal::OriginNotAllowed {
@@ -334,4 +336,27 @@ fn refuse(refusal: &Refusal, base: &str, mut record: RequestRecord) -> (Response
         _ => record.gateway_answered(status, Some(code)),
     }
     (response, record)
+}
+
+/// Tells operators of a 5xx of the gateway's own; the access line has the cause in any case.
+fn log(refusal: &Refusal, code: &str, record: &RequestRecord) {
+    let request_id = record.request_id_text();
+    match refusal {
+        // All that fail for the same are told of as one outage.
+        Refusal::UpstreamUnreachable(_)
+        | Refusal::CredentialsRefused { .. }
+        | Refusal::TokenUnavailable { .. }
+        // What somebody has chosen is no fault.
+        | Refusal::AppDisabled
+        // That of a host that is none of Box's is between it and the program.
+        | Refusal::TunnelUnreachable { .. } => debug!(request_id, code, "{refusal}"),
+        _ => {
+            let host = record.sent_to();
+            let what = if let Refusal::Overloaded(what) = refusal { what } else { "" };
+            if let Some(left_out) = record.repeats().note(&format!("{code} {host} {what}")) {
+                let host = (!host.is_empty()).then_some(host);
+                warn!(request_id, code, host, "{refusal}{left_out}");
+            }
+        }
+    }
 }

@@ -28,6 +28,7 @@ use crate::routing::{box_hosts, route};
 use crate::telemetry::log::LogFormat;
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::{AnsweredBy, Labels};
+use crate::telemetry::repeats::Repeats;
 use crate::upstream::request_body::Progress;
 
 /// How a request ended.
@@ -76,6 +77,10 @@ pub(crate) struct RequestRecord {
     box_time: Option<Duration>,
     waited: Duration,
     attempts: u32,
+    /// To which host of Box it was last sent.
+    sent_to: Option<Authority>,
+    /// Why the gateway had to answer with a 5xx.
+    cause: Option<String>,
     end: End,
     left: bool,
 }
@@ -121,6 +126,8 @@ impl RequestRecord {
             box_time: None,
             waited: Duration::ZERO,
             attempts: 0,
+            sent_to: None,
+            cause: None,
             end: End::CallerLeft,
             left: false,
             uri,
@@ -200,9 +207,25 @@ impl RequestRecord {
         self.waited += time;
     }
 
-    /// The request is sent to Box.
-    pub(crate) fn attempt(&mut self) {
+    /// The request is sent to this host of Box.
+    pub(crate) fn attempt(&mut self, to: &Authority) {
         self.attempts += 1;
+        self.sent_to = Some(to.clone());
+    }
+
+    /// To which host of Box it was last sent; empty: to none.
+    pub(crate) fn sent_to(&self) -> &str {
+        self.sent_to.as_ref().map_or("", Authority::as_str)
+    }
+
+    /// Why the gateway had to answer with a 5xx.
+    pub(crate) fn set_cause(&mut self, cause: String) {
+        self.cause = Some(cause);
+    }
+
+    /// What would fill the log.
+    pub(crate) fn repeats(&self) -> &Repeats {
+        self.worker.repeats()
     }
 
     /// Box answered, so long after the request was last sent.
@@ -250,7 +273,7 @@ impl RequestRecord {
         self.left = true;
     }
 
-    fn fields(&self, total: Duration) -> [Field<'_>; 19] {
+    fn fields(&self, total: Duration) -> [Field<'_>; 20] {
         let gateway = &self.gateway;
         let text = |text: &'static str| Some(Value::Text(text));
         let by = self.answered_by.as_str();
@@ -267,6 +290,7 @@ impl RequestRecord {
             ("status", Some(Value::Number(u64::from(metrics::status(self.status))))),
             ("answered_by", text(by)),
             ("code", self.code.map(Value::Text)),
+            ("cause", self.cause.as_deref().map(Value::Text)),
             ("limit", self.limit.as_deref().map(Value::Text)),
             ("would_refuse", Some(self.shadow.as_str()).filter(|shadow| !shadow.is_empty()).map(Value::Text)),
             (

@@ -300,7 +300,12 @@ impl Streamed {
         match &broken {
             Broken::Caller => {}
             Broken::Stopping => info!(request_id, "{broken}"),
-            Broken::Box(_) | Broken::Stalled => warn!(request_id, "{broken}"),
+            Broken::Box(_) | Broken::Stalled => {
+                let host = self.record.sent_to();
+                if let Some(left_out) = self.record.repeats().note(&format!("body {host}")) {
+                    warn!(request_id, host, "{broken}{left_out}");
+                }
+            }
         }
         self.record.ended(match &broken {
             Broken::Caller => End::CallerLeft,

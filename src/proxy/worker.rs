@@ -12,6 +12,8 @@ use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::process::Process;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Tally;
+use crate::telemetry::outages::Outages;
+use crate::telemetry::repeats::Repeats;
 use crate::upstream::pool::Upstream;
 
 /// One worker's own. The stages of a request do not see it: each is given what it needs.
@@ -75,6 +77,16 @@ impl Worker {
     /// Where access lines go.
     pub(crate) fn access(&self) -> &AccessLog {
         &self.process.access
+    }
+
+    /// What cannot be reached.
+    pub(crate) fn outages(&self) -> &Outages {
+        &self.process.outages
+    }
+
+    /// What would fill the log.
+    pub(crate) fn repeats(&self) -> &Repeats {
+        &self.process.repeats
     }
 
     /// Of callers' connections.

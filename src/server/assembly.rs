@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
@@ -23,12 +22,15 @@ use crate::net::own_listeners::OwnListeners;
 use crate::net::tls_client::Trust;
 use crate::oauth::client_credentials::Grant;
 use crate::oauth::http_client::token_client;
+use crate::oauth::identity::Identity;
 use crate::oauth::token_cache::Tokens;
 use crate::proxy::blind_tunnel::{BlindTunnels, LOOK_UPS};
 use crate::proxy::forward_proxy::{Certificates, ForwardProxy};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::process::Process;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::outages::Outages;
+use crate::telemetry::repeats::Repeats;
 use crate::upstream::connector::Connector;
 use crate::upstream::pool::Upstream;
 
@@ -75,23 +77,23 @@ pub(super) fn assemble(
         .map_err(|error| io::Error::other(format!("[upstream] proxy: {error}")))?;
     let proxies = proxy_matcher(&config.upstream.proxy);
     let grant = Arc::new(Grant::new(client, config.hosts.token_url.clone(), proxies, own.clone()));
-    let tokens =
-        config.identities.iter().map(|identity| Tokens::new(identity.clone(), clock.clone())).collect();
+    let outages = Arc::new(Outages::new(clock.clone()));
+    let tokens = |identity: &Identity| {
+        Tokens::new(identity.clone(), clock.clone(), grant.authority(), outages.clone())
+    };
+    let tokens = config.identities.iter().map(tokens).collect();
     let (counts, counts_writer) = writer::start(&config.state.dir, !config.budgets.is_empty(), clock.clone())
         .map_err(|error| io::Error::other(format!("[state] dir: {error}")))?;
     let apps = config.apps.iter().map(|app| app.name.as_str().into()).collect();
     let identities = config.identities.iter().map(|identity| identity.name.as_str().into()).collect();
     let ledger = BudgetLedger::new(config.budgets.clone(), apps, identities, counts, clock.wall());
-    let replicas = replicas(&config, &trust)?;
+    let replicas = replicas(&config, &trust, &outages)?;
     let limiter = Limiter::new(config.limiter(), clock.clone(), replicas.clone());
     let room = UpstreamRoom::new();
     let forward_proxy = forward_proxy(&config, own.clone(), &room, &clock)?;
-    let process = Arc::new(Process {
-        clock,
-        access,
-        connection_limit: Arc::new(ConnectionLimit::default()),
-        balancer_told: AtomicBool::new(false),
-    });
+    let repeats = Repeats::new(clock.clone());
+    let connection_limit = Arc::new(ConnectionLimit::default());
+    let process = Arc::new(Process { clock, access, connection_limit, outages, repeats });
     let gateway = Arc::new(Gateway { config, tokens, ledger, limiter, forward_proxy });
     Ok(Assembled { process, gateway, grant, replicas, counts_writer, outward: Outward { trust, room, own } })
 }
@@ -138,7 +140,7 @@ fn forward_proxy(
 }
 
 /// What replicas share, where they do.
-fn replicas(config: &Config, trust: &Trust) -> io::Result<Option<Arc<Replicas>>> {
+fn replicas(config: &Config, trust: &Trust, outages: &Arc<Outages>) -> io::Result<Option<Arc<Replicas>>> {
     let Some(url) = config.state.redis.clone() else { return Ok(None) };
     let settings = Settings {
         url,
@@ -146,6 +148,6 @@ fn replicas(config: &Config, trust: &Trust) -> io::Result<Option<Arc<Replicas>>>
         max_pause: config.upstream.max_pause,
         bound: replicas::BOUND,
     };
-    let replicas = Replicas::new(settings, trust);
+    let replicas = Replicas::new(settings, trust).map(|replicas| replicas.telling(outages.clone()));
     replicas.map(Arc::new).map(Some).map_err(|error| io::Error::other(format!("[state] redis {error}")))
 }

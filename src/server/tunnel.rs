@@ -146,7 +146,9 @@ async fn handshake(
     let settings = match proxy.settings(&host, worker.clock().wall()) {
         Ok(settings) => settings,
         Err(cause) => {
-            error!(host, "a tunnel cannot be served: {cause}");
+            if let Some(left_out) = worker.repeats().note(&format!("tunnel {host}")) {
+                error!(host, "a tunnel cannot be served: {cause}{left_out}");
+            }
             return Served::Ended;
         }
     };

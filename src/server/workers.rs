@@ -113,7 +113,11 @@ async fn work(
                         }
                         Ok(Ok(tcp)) => connection::serve(worker, connections, tcp, Caller::outside(peer), false).await,
                         Ok(Err(unix)) => connection::serve(worker, connections, unix, Caller::outside(peer), false).await,
-                        Err(error) => warn!("an accepted connection cannot be served: {error}"),
+                        Err(error) => {
+                            if let Some(left_out) = worker.repeats().note("accepted connection") {
+                                warn!("an accepted connection cannot be served: {error}{left_out}");
+                            }
+                        }
                     }
                 });
             }

@@ -111,6 +111,33 @@ pub fn say(line: &str) {
     }
 }
 
+/// The lines that this thread logs meanwhile, as text.
+#[cfg(test)]
+pub(crate) fn captured(act: impl FnOnce()) -> Vec<String> {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let written = Written::default();
+    let writer = written.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+    tracing::subscriber::with_default(subscriber.with_target(false).finish(), act);
+    let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner);
+    String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;

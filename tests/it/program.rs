@@ -9,6 +9,7 @@ mod core_dumps; // none
 mod tls; // TLS towards callers
 mod secrets; // what must never show
 mod access; // access lines
+mod outages; // what the log says of Box's faults
 mod streams; // lines that nobody takes
 mod resources; // descriptors, memory
 mod unix_sockets; // what is in their way, who may connect

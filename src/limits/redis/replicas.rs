@@ -23,11 +23,13 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout};
-use tracing::{debug, info, warn};
+use tracing::info;
 
 use crate::limits::budget::definition::WhenSpent;
+use crate::net::clock::Clock;
 use crate::net::secret::Secret;
 use crate::net::tls_client::Trust;
+use crate::telemetry::outages::{Outages, Party};
 
 pub use super::keys::PauseKey;
 pub use super::protocol::{Answer, Cell, Spend, Spent, Tightest, Verdict};
@@ -130,8 +132,9 @@ pub struct Replicas {
     /// None: local.
     link: ArcSwapOption<Link>,
     health: watch::Sender<Health>,
-    /// Whether the log knows that Redis is out of reach.
+    /// Whether the log knows that Redis cannot be reached.
     said: AtomicBool,
+    outages: Arc<Outages>,
     count: AtomicU32,
     operations: AtomicU64,
     errors: AtomicU64,
@@ -169,6 +172,7 @@ impl Replicas {
             link: ArcSwapOption::empty(),
             health: watch::Sender::new(Health::Local { since: Instant::now(), why }),
             said: AtomicBool::new(false),
+            outages: Arc::new(Outages::new(Clock::real())),
             count: AtomicU32::new(1),
             operations: AtomicU64::new(0),
             errors: AtomicU64::new(0),
@@ -248,6 +252,12 @@ impl Replicas {
     /// Whether a question would be asked.
     pub fn in_reach(&self) -> bool {
         self.link.load().is_some()
+    }
+
+    /// Tells of outages there, beside others of the process.
+    pub(crate) fn telling(mut self, outages: Arc<Outages>) -> Self {
+        self.outages = outages;
+        self
     }
 
     /// Who has the say.
@@ -395,7 +405,7 @@ impl Replicas {
         self.health.send_replace(Health::Shared);
         let (server, replicas) = (self.target.name(), self.share());
         if self.said.swap(false, Ordering::Relaxed) {
-            info!(server, replicas, "Redis is back; limits, pauses and budgets are shared again");
+            self.outages.answered(Party::Redis(&server), "limits, pauses and budgets are shared again");
         } else {
             info!(server, replicas, "limits, pauses and budgets are shared through Redis");
         }
@@ -416,24 +426,18 @@ impl Replicas {
     }
 
     fn still_local(&self, why: &str) {
-        let said = self.said.swap(true, Ordering::Relaxed);
+        self.said.store(true, Ordering::Relaxed);
         self.health.send_modify(|health| {
             if let Health::Local { why: old, .. } = health {
                 *old = why.into();
             }
         });
-        if said {
-            debug!(server = self.target.name(), "Redis is still out of reach: {why}");
-        } else {
-            self.warn(why);
-        }
+        self.warn(why);
     }
 
     fn warn(&self, why: &str) {
         let (server, share) = (self.target.name(), self.share());
-        warn!(
-            server,
-            share, "Redis is out of reach ({why}); limits of this process alone hold, at a fair share"
-        );
+        let detail = format!("limits of this process alone hold, each at a share of 1/{share}");
+        self.outages.failed(Party::Redis(&server), why, 0, &detail);
     }
 }

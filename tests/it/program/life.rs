@@ -140,7 +140,7 @@ fn it_starts_without_box_says_so_and_recovers_by_itself() {
     let at = FakeBox::start();
     wait(at.go_down(Role::Api));
     let program = Program::start(&at, "");
-    let warning = program.err.wait_for(&["no new token"]);
+    let warning = program.err.wait_for(&["token endpoint", "unreachable since"]);
     assert!(warning.contains("WARN") && warning.contains("service"), "{warning}");
     assert_eq!(program.admin("/healthz").status, 200);
     let readiness = program.admin("/readyz");

@@ -138,7 +138,7 @@ impl Shown {
         let status = self.note(program.get(ME));
         assert!([502, 503].contains(&status), "{status}");
         self.operators(program);
-        program.err.wait_for(&["Box refuses this identity"]);
+        program.err.wait_for(&["Box refuses its credentials since"]);
         assert_eq!(self.note(request(to, "GET", &target, credentials)), 502);
         self.operators(program);
         self

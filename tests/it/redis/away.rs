@@ -60,7 +60,7 @@ async fn a_server_that_is_killed_holds_nobody_up_and_is_found_again() {
     assert!(server.launch().await);
     let side = side.shared().await;
     assert!(side.passes(&[&rule]).await);
-    assert_eq!((lines.with("out of reach"), lines.with("is back")), (1, 1), "said once");
+    assert_eq!((lines.with("unreachable since"), lines.with("reachable again after")), (1, 1), "said once");
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_server_that_is_slow_holds_each_up_once_at_most() {
     assert!(began.elapsed() < bound / 2);
     server.signal("CONT");
     in_time(side.replicas.watch().wait_for(Health::is_shared)).await.unwrap();
-    assert_eq!((lines.with("out of reach"), lines.with("is back")), (1, 1), "said once");
+    assert_eq!((lines.with("unreachable since"), lines.with("reachable again after")), (1, 1), "said once");
     assert_eq!(lines.with("no answer within 500ms"), 1);
 }
 
@@ -101,7 +101,7 @@ async fn a_server_that_is_not_there_at_the_start_is_found_later() {
     assert_eq!(side.replicas.share(), NonZeroU32::MIN);
     assert!(server.launch().await);
     side.shared().await.leave().await;
-    assert_eq!((lines.with("out of reach"), lines.with("is back")), (1, 1), "said once");
+    assert_eq!((lines.with("unreachable since"), lines.with("reachable again after")), (1, 1), "said once");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::fleet::{Fleet, ME};
 use super::*;
 
 const RATE: f64 = 50.0;
-const LOST: &str = "Redis is out of reach";
+const LOST: &str = "unreachable since";
 const BURST: f64 = 50.0;
 const LENGTH: Duration = Duration::from_secs(20);
 /// At each gateway; they ask for several times what may pass.

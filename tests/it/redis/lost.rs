@@ -5,8 +5,8 @@ use boxgate::sandbox::MANAGED_USERS;
 use super::fleet::{Fleet, Gateway, ME};
 use super::*;
 
-const LOST: &str = "Redis is out of reach";
-const BACK: &str = "Redis is back";
+const LOST: &str = "unreachable since";
+const BACK: &str = "reachable again after";
 const LIMITED: &str = "rate_limit_exceeded";
 const REFUSED: &str = "boxgate_limited_total{limit=\"joint\"}";
 
@@ -31,7 +31,7 @@ async fn loses_and_finds(fleet: &mut Fleet, lose: impl Fn(&mut Server), find: im
     assert_eq!((one.pass(30, LIMITED).await, other.pass(30, LIMITED).await), (2, 2));
     assert!(began.elapsed() < BOUND * 50, "{:?}", began.elapsed());
     for gateway in [&one, &other] {
-        gateway.line(&[LOST, "share=2"]).await;
+        gateway.line(&[LOST, "at a share of 1/2"]).await;
         assert!(note(gateway).await.contains("Redis has no say since"), "{}", note(gateway).await);
         assert_eq!(gateway.metric("boxgate_redis_shared").await, 0.0);
         assert_eq!(gateway.metric("boxgate_redis_losses_total").await, 1.0);

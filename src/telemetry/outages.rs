@@ -1,0 +1,360 @@
+//! Outages: what cannot be reached, since when, and how many requests that has cost. One line when it begins, reminders
+//! at growing intervals, one line when it is over: an outage costs a dozen lines, however many requests fail.
+//!
+//! Where everything is gone at once (the network, a proxy), all of it shares the lines: after the first few, one reminder
+//! lists whatever is down. What comes and goes again and again uses up the same few lines until it has been calm for
+//! [`CALM`].
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::{error, info, warn};
+
+use crate::net::clock::{Clock, Moment};
+use crate::telemetry::words::{grouped, short, time_of_day};
+
+/// Lines about a beginning, and as many about an end, before only reminders tell; one more of each …
+const LINES: u32 = 3;
+/// … may be written after each time of this length.
+const REFILL: Duration = Duration::from_secs(30 * 60);
+/// From the beginning to the first reminder; each interval that follows is [`GROWTH`] times as long.
+const FIRST_REMINDER: Duration = Duration::from_secs(10);
+const GROWTH: u32 = 8;
+/// What has no line yet gets one after this time, whatever has come and gone before.
+const LONG: Duration = Duration::from_secs(60);
+/// After so long without a failure everything begins anew.
+const CALM: Duration = Duration::from_secs(10 * 60);
+/// More things than this are not told apart.
+const MOST: usize = 64;
+/// Of a cause that is told. Box's words may be part of it.
+const LONGEST_CAUSE: usize = 300;
+
+/// What can be out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Party<'a> {
+    /// Connections to this authority of Box.
+    Host(&'a str),
+    /// The token endpoint at this authority. `reached`: it answers, but with no token.
+    TokenEndpoint {
+        /// Host and port.
+        authority: &'a str,
+        reached: bool,
+    },
+    /// Box refuses this identity's credentials.
+    Credentials { identity: &'a str },
+    /// The server of `[state] redis`.
+    Redis(&'a str),
+}
+
+impl Party<'_> {
+    fn name(self) -> String {
+        match self {
+            Self::Host(authority) => authority.to_owned(),
+            Self::TokenEndpoint { authority, .. } => format!("token endpoint {authority}"),
+            Self::Credentials { identity } => format!("identity {identity:?}:"),
+            Self::Redis(server) => format!("Redis at {server}"),
+        }
+    }
+
+    /// What stands between the name and the time of the beginning, and between the name and the length of time.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Host(_) | Self::Redis(_) | Self::TokenEndpoint { reached: false, .. } => {
+                ("unreachable since", "reachable again after")
+            }
+            Self::TokenEndpoint { reached: true, .. } => ("gives no token since", "gives tokens again after"),
+            Self::Credentials { .. } => {
+                ("Box refuses its credentials since", "Box accepts its credentials again after")
+            }
+        }
+    }
+
+    /// Whether a person must do something.
+    fn is_severe(self) -> bool {
+        matches!(self, Self::Credentials { .. })
+    }
+}
+
+/// What is out now.
+#[derive(Debug)]
+pub(crate) struct Outages {
+    clock: Clock,
+    /// How many things are down: mostly none, and then no request takes the lock.
+    count: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// By name.
+    down: BTreeMap<String, Down>,
+    /// Lines that may still be written about a beginning, and about an end.
+    lines: (u32, u32),
+    refilled: Instant,
+    interval: Duration,
+    reminder: Option<Instant>,
+    failed: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Down {
+    words: (&'static str, &'static str),
+    severe: bool,
+    since: Moment,
+    cause: String,
+    requests: u64,
+    /// A line has told of it.
+    told: bool,
+}
+
+impl Outages {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let state = State {
+            down: BTreeMap::new(),
+            lines: (LINES, LINES),
+            refilled: clock.mono(),
+            interval: FIRST_REMINDER,
+            reminder: None,
+            failed: None,
+        };
+        Self { clock, count: AtomicUsize::new(0), state: Mutex::new(state) }
+    }
+
+    /// It cannot be reached, or refuses. `requests`: so many failed for that now. `detail`: what follows from it, or what
+    /// to do, for the first line.
+    pub(crate) fn failed(&self, party: Party<'_>, cause: &str, requests: u64, detail: &str) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.begin(now.mono);
+        let name = party.name();
+        if state.down.len() >= MOST && !state.down.contains_key(&name) {
+            return;
+        }
+        let may_tell = state.lines.0 > 0;
+        let (words, severe) = (party.words(), party.is_severe());
+        let is_new = !state.down.contains_key(&name);
+        let down = state.down.entry(name.clone()).or_insert_with(|| Down {
+            words,
+            severe,
+            since: now,
+            cause: String::new(),
+            requests: 0,
+            told: false,
+        });
+        down.words = words;
+        down.cause = cause.chars().take(LONGEST_CAUSE).collect();
+        down.requests += requests;
+        if is_new && may_tell {
+            down.told = true;
+            let mut line = down.line(&name, now);
+            if !detail.is_empty() {
+                let _ = write!(line, "; {detail}");
+            }
+            tell(severe, &line);
+            state.lines.0 -= 1;
+        } else {
+            state.remind(now);
+        }
+        self.count.store(state.down.len(), Ordering::Release);
+    }
+
+    /// A request failed for what is known to be out.
+    pub(crate) fn request_failed(&self, party: Party<'_>) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if let Some(down) = state.down.get_mut(&party.name()) {
+            down.requests += 1;
+            state.failed = Some(now.mono);
+            state.remind(now);
+        }
+    }
+
+    /// It answers. Costs next to nothing while nothing is out.
+    pub(crate) fn answered(&self, party: Party<'_>, detail: &str) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let name = party.name();
+        let Some(down) = state.down.remove(&name) else { return };
+        self.count.store(state.down.len(), Ordering::Release);
+        // The last one tells in any case: silence must not look like an outage that goes on.
+        if !down.told || state.lines.1 == 0 && !state.down.is_empty() {
+            return;
+        }
+        state.lines.1 = state.lines.1.saturating_sub(1);
+        let (after, failed) = (short(down.since.elapsed(now)), failed(down.requests));
+        let detail = if detail.is_empty() { String::new() } else { format!("; {detail}") };
+        info!("{name} {} {after}{failed}{detail}", down.words.1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A failure: after a calm all lines are there again, in an unrest one more from time to time.
+    fn begin(&mut self, now: Instant) {
+        let is_calm = self.failed.is_none_or(|failed| now.saturating_duration_since(failed) >= CALM);
+        if is_calm && self.down.is_empty() {
+            (self.lines, self.interval, self.reminder) = ((LINES, LINES), FIRST_REMINDER, None);
+            self.refilled = now;
+        } else if now.saturating_duration_since(self.refilled) >= REFILL {
+            self.lines = ((self.lines.0 + 1).min(LINES), (self.lines.1 + 1).min(LINES));
+            self.refilled = now;
+        }
+        self.failed = Some(now);
+        self.reminder.get_or_insert(now + self.interval);
+    }
+
+    /// One line that lists all that is down, where it is time for it.
+    fn remind(&mut self, now: Moment) {
+        let is_due = self.reminder.is_some_and(|due| now.mono >= due);
+        let is_long = |down: &Down| !down.told && down.since.elapsed(now) >= LONG;
+        if !is_due && !self.down.values().any(is_long) {
+            return;
+        }
+        let lines: Vec<String> = self.down.iter().map(|(name, down)| down.line(name, now)).collect();
+        tell(self.down.values().any(|down| down.severe), &lines.join(" | "));
+        self.down.values_mut().for_each(|down| down.told = true);
+        self.interval = self.interval.saturating_mul(GROWTH);
+        self.reminder = Some(now.mono + self.interval);
+    }
+}
+
+impl Down {
+    fn line(&self, name: &str, now: Moment) -> String {
+        let Self { words, since, cause, requests, .. } = self;
+        let since = time_of_day(since.wall, now.wall);
+        format!("{name} {} {since} ({cause}){}", words.0, failed(*requests))
+    }
+}
+
+fn failed(requests: u64) -> String {
+    match requests {
+        0 => String::new(),
+        1 => "; 1 request failed".to_owned(),
+        many => format!("; {} requests failed", grouped(many)),
+    }
+}
+
+fn tell(severe: bool, line: &str) {
+    if severe {
+        error!("{line}");
+    } else {
+        warn!("{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::log::captured;
+
+    const API: Party<'_> = Party::Host("api.box.com");
+
+    fn outages() -> (Outages, Clock) {
+        let clock = Clock::adjustable();
+        (Outages::new(clock.clone()), clock)
+    }
+
+    #[test]
+    fn an_outage_has_a_beginning_reminders_and_an_end() {
+        let (outages, clock) = outages();
+        let lines = captured(|| {
+            for _ in 0..1240 {
+                outages.failed(API, "connection refused", 1, "");
+            }
+            clock.advance(Duration::from_secs(12));
+            outages.failed(API, "connection refused", 1, "");
+            clock.advance(Duration::from_secs(240));
+            outages.answered(API, "");
+            outages.answered(API, "");
+        });
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        let begins = ["WARN", "api.box.com unreachable since ", "(connection refused); 1 request failed"];
+        assert!(begins.iter().all(|part| lines[0].contains(part)), "{lines:#?}");
+        assert!(lines[1].ends_with("(connection refused); 1,241 requests failed"), "{lines:#?}");
+        let ends = "api.box.com reachable again after 4m12s; 1,241 requests failed";
+        assert!(lines[2].contains("INFO") && lines[2].ends_with(ends), "{lines:#?}");
+    }
+
+    #[test]
+    fn however_long_it_lasts_and_whatever_is_out_it_costs_a_dozen_lines() {
+        let (outages, clock) = outages();
+        let hosts: Vec<String> = (0..20).map(|number| format!("dl{number}.boxcloud.com")).collect();
+        let lines = captured(|| {
+            for _ in 0..3600 {
+                hosts.iter().for_each(|host| outages.failed(Party::Host(host), "timed out", 1, ""));
+                clock.advance(Duration::from_secs(10));
+            }
+            hosts.iter().for_each(|host| outages.answered(Party::Host(host), ""));
+        });
+        assert!(lines.len() <= 12, "{lines:#?}");
+        let told = |host: &String| lines.iter().any(|line| line.contains(host.as_str()));
+        assert!(hosts.iter().all(told), "{lines:#?}");
+        assert!(lines.last().unwrap().contains("reachable again"), "{lines:#?}");
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_told_a_few_times_and_what_stays_away_then_is_told() {
+        let (outages, clock) = outages();
+        let flapping = captured(|| {
+            for _ in 0..600 {
+                outages.failed(API, "reset", 1, "");
+                outages.answered(API, "");
+                clock.advance(Duration::from_secs(1));
+            }
+        });
+        assert!(flapping.len() <= 10, "{flapping:#?}");
+        let staying = captured(|| {
+            for _ in 0..90 {
+                outages.failed(API, "reset", 1, "");
+                clock.advance(Duration::from_secs(1));
+            }
+            outages.answered(API, "");
+        });
+        assert!(staying.iter().any(|line| line.contains("unreachable since")), "{staying:#?}");
+        assert!(staying.last().unwrap().contains("reachable again after 1m30s"), "{staying:#?}");
+    }
+
+    #[test]
+    fn a_later_outage_is_told_as_the_first() {
+        let (outages, clock) = outages();
+        for _ in 0..5 {
+            let lines = captured(|| {
+                outages.failed(API, "refused", 1, "");
+                outages.answered(API, "");
+            });
+            assert_eq!(lines.len(), 2, "{lines:#?}");
+            clock.advance(CALM);
+        }
+    }
+
+    #[test]
+    fn credentials_are_an_error_with_what_to_do_and_the_requests_that_they_cost() {
+        let (outages, clock) = outages();
+        let refused = Party::Credentials { identity: "service" };
+        let lines = captured(|| {
+            outages.failed(refused, "invalid_client", 0, "copy the secret again");
+            outages.request_failed(refused);
+            clock.advance(FIRST_REMINDER);
+            outages.request_failed(refused);
+            outages.request_failed(Party::Credentials { identity: "other" });
+            outages.answered(refused, "");
+        });
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        assert!(lines[0].contains("ERROR") && lines[0].ends_with("(invalid_client); copy the secret again"));
+        assert!(lines[0].contains("identity \"service\": Box refuses its credentials since "), "{lines:#?}");
+        assert!(lines[1].contains("ERROR") && lines[1].ends_with("; 2 requests failed"), "{lines:#?}");
+        assert!(lines[2].contains("Box accepts its credentials again after 10s"), "{lines:#?}");
+    }
+}
