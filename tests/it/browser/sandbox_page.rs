@@ -170,10 +170,8 @@ async fn the_page_keeps_a_refused_name_until_it_is_mended() {
     press(&page, "Enter").await;
     for (name, title) in [("taken", "The name is taken."), ("taken/", "This name is not possible.")] {
         page.run("until(() => document.activeElement === $('#ask-input'))").await;
-        let typed = name
-            .strip_prefix(&*page.run("$('#ask-input').value").await.as_str().unwrap())
-            .unwrap()
-            .to_owned();
+        let typed =
+            name.strip_prefix(page.run("$('#ask-input').value").await.as_str().unwrap()).unwrap().to_owned();
         page.tell("Input.insertText", json!({ "text": typed })).await;
         assert_eq!(
             page.run("[$('#ask-error').hidden, $('#ask-input').ariaInvalid]").await,
