@@ -34,6 +34,9 @@ use crate::telemetry::repeats::Repeats;
 use crate::telemetry::words::short;
 
 mod shared;
+mod attempts;
+
+pub(crate) use attempts::{Attempts, Reservation};
 
 /// A request waits so long for a pause to end, and for its turn after one, where no limit lets it wait longer: a
 /// page or SDK that comes back in time, with a few requests at once, is not sent away again.
@@ -43,7 +46,7 @@ const PAUSE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Everything that can hold a request back, shared by the workers.
 pub(crate) struct Limiter {
-    limits: Limits,
+    limits: Arc<Limits>,
     /// For when Redis has no say: the number of replicas, and the limits divided by it.
     alone: Mutex<Option<(NonZeroU32, Arc<Limits>)>>,
     pauses: Pauses,
@@ -119,6 +122,8 @@ pub(crate) struct Request<'a> {
 /// A request that may go to Box. What it takes of what may be in flight is free again when this is dropped.
 #[derive(Default)]
 pub(crate) struct Permit {
+    /// Its first call, where a limit of Box's counts it.
+    pub reservation: Option<Reservation>,
     /// Held for its `Drop` alone.
     pub slots: Option<Guard>,
     /// So long it had to wait.
@@ -139,13 +144,18 @@ pub(crate) struct Figures {
 impl Permit {
     fn new(slots: Option<Guard>, admitted: Admitted) -> Self {
         let shadow = admitted.shadow.into_iter().map(|Shadow { limit, .. }| limit).collect();
-        Self { slots, waited: admitted.waited, shadow }
+        Self {
+            reservation: admitted.reservation.map(Reservation::here),
+            slots,
+            waited: admitted.waited,
+            shadow,
+        }
     }
 }
 
 impl Limiter {
     pub(crate) fn new(settings: Settings, clock: Clock, replicas: Option<Arc<Replicas>>) -> Self {
-        let limits = Limits::new(rules(&settings, NonZeroU32::MIN), clock.clone());
+        let limits = Arc::new(Limits::new(rules(&settings, NonZeroU32::MIN), clock.clone()));
         let together = limits.rules().iter().map(|_| Tally::default()).collect();
         let client_ids: Vec<&str> = settings.identities.iter().map(|of| of.client_id.as_str()).collect();
         let enterprises = client_ids
@@ -214,9 +224,10 @@ impl Limiter {
             Some(replicas) => {
                 let alone = self.divided(replicas.share());
                 match self.admit_together(replicas, &request_key).await? {
-                    Some(admission) => {
+                    Some(mut admission) => {
                         // Where Redis is lost, what has passed here has been charged here too: no second burst.
-                        drop(alone.enter(&request_key));
+                        let here = alone.charge_regardless(&request_key);
+                        admission.reservation = Reservation::also_here(admission.reservation, here);
                         admission
                     }
                     None => self.admit_here(&alone, &request_key).await?,
@@ -362,7 +373,11 @@ impl Limiter {
         self.pauses.pass(asked(request_key), wait).await.map_err(paused)
     }
 
-    async fn admit_here(&self, limits: &Limits, request_key: &RequestKey<'_>) -> Result<Permit, Refusal> {
+    async fn admit_here(
+        &self,
+        limits: &Arc<Limits>,
+        request_key: &RequestKey<'_>,
+    ) -> Result<Permit, Refusal> {
         if self.paused() > 0 {
             self.pass_pause(request_key, wait_of(limits.rules(), request_key)).await?;
         }
@@ -403,12 +418,8 @@ async fn or_cancelled(
 
 /// The configured limits, then Box's own, each divided.
 fn rules(settings: &Settings, share: NonZeroU32) -> LimitMatcher {
-    let divided = |limit: &Limit| Limit {
-        interval: limit.interval.saturating_mul(share.get()),
-        burst: NonZeroU32::new(limit.burst.get() / share).unwrap_or(NonZeroU32::MIN),
-        ..limit.clone()
-    };
-    let of_box = if settings.box_defaults { box_limits::limits(Duration::ZERO) } else { Vec::new() };
+    let divided = |limit: &Limit| Limit { quota: limit.quota.divided(share), ..limit.clone() };
+    let of_box = if settings.box_defaults { box_limits::limits() } else { Vec::new() };
     LimitMatcher::new(settings.limits.iter().map(divided).collect(), of_box.iter().map(divided).collect())
 }
 

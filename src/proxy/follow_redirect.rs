@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::http::error::Refusal;
 use crate::http::incoming_body::IncomingBody;
+use crate::limits::limiter::Attempts;
 use crate::proxy::forward::Forwarder;
 use crate::proxy::request_record::RequestRecord;
 use crate::proxy::rewrite::{self, Base};
@@ -103,7 +104,7 @@ pub(crate) async fn follow(
             rewrite_rules: None,
             call: None,
         };
-        (response, lease) = forwarder.send(record, &next).await?;
+        (response, lease) = forwarder.send(record, &next, Attempts::uncounted()).await?;
         from = to;
     }
     Ok((response, lease))

@@ -4,7 +4,6 @@
 //! GET, HEAD and OPTIONS: a second DELETE or POST could do harm and is billed. Answers of Box are never retried:
 //! the SDKs do that themselves, five times.
 
-use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -18,6 +17,7 @@ use tracing::debug;
 use crate::http::error::Refusal;
 use crate::http::incoming_body::IncomingBody;
 use crate::limits::budget::spending::{BudgetSpent, Spent};
+use crate::limits::limiter::Attempts;
 use crate::net::clock::Clock;
 use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::{Rejected, Token};
@@ -27,7 +27,7 @@ use crate::proxy::upstream_request::{Call, LONG_ANSWER, UpstreamRequest};
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::outages::{Outages, Party};
 use crate::upstream::pool::{Lease, SendError, SendFault, Upstream};
-use crate::upstream::request_body::Progress;
+use crate::upstream::request_body::{Progress, Taken};
 
 /// What is needed to send requests to Box.
 #[derive(Clone, Copy)]
@@ -59,6 +59,7 @@ impl Forwarder<'_> {
         &self,
         record: &mut RequestRecord,
         outbound: &UpstreamRequest,
+        mut attempts: Attempts<'_>,
     ) -> Result<(Response<IncomingBody>, Lease), Refusal> {
         let retries = self.gateway.config.upstream.retries;
         let mut failures = 0;
@@ -68,7 +69,8 @@ impl Forwarder<'_> {
                 None => None,
                 Some(identity) => Some(self.current_token(record, identity).await?),
             };
-            // Each attempt is a call that Box counts.
+            // Each attempt is a call that Box counts, from the time at which its head is written.
+            let reservation = attempts.next().await?;
             let charge = match outbound.call {
                 None => None,
                 Some(call) => Some(self.charge(record, call).await?),
@@ -77,6 +79,9 @@ impl Forwarder<'_> {
             let sent = Instant::now();
             let request = outbound.request(token.as_deref());
             let charge = charge.map(|charge| charge.sent_with(request.body().taken()));
+            if let Some(reservation) = reservation {
+                request.body().taken().then(|| reservation.written());
+            }
             let answering = self.upstream.send(&outbound.origin, request, outbound.protocol());
             let answered = self.in_time(outbound, pin!(answering)).await?;
             if let Some(charge) = charge {
@@ -266,12 +271,12 @@ impl Forwarder<'_> {
 struct Charge {
     gateway: LocalGateway,
     spent: Option<Spent>,
-    taken: Option<Rc<Cell<bool>>>,
+    taken: Option<Rc<Taken>>,
 }
 
 impl Charge {
     /// From here on this flag tells whether a connection has taken the request.
-    fn sent_with(mut self, taken: &Rc<Cell<bool>>) -> Self {
+    fn sent_with(mut self, taken: &Rc<Taken>) -> Self {
         self.taken = Some(taken.clone());
         self
     }
@@ -291,7 +296,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         if let Some(spent) = self.spent.take()
-            && !self.taken.as_ref().is_some_and(|taken| taken.get())
+            && !self.taken.as_ref().is_some_and(|taken| taken.is_set())
         {
             self.gateway.ledger.give_back(spent);
         }

@@ -209,8 +209,9 @@ async fn answer(
         outbound.upload.keep_sending(),
         permit.slots,
     );
+    let attempts = gateway.limiter.attempts(request, permit.reservation);
     let sent = {
-        let sending = pin!(forwarder.send(record, &outbound)); // Box
+        let sending = pin!(forwarder.send(record, &outbound, attempts)); // Box
         stream.unless_stopping(sending).await.transpose()?
     };
     let Some(mut answered) = sent else { return Ok(Answered::Gateway(local_response::reconnect())) };

@@ -316,10 +316,37 @@ impl Gate {
     }
 }
 
+/// Whether a connection has taken the request and will write it.
+#[derive(Default)]
+pub(crate) struct Taken {
+    taken: Cell<bool>,
+    then: Cell<Option<Box<dyn FnOnce()>>>,
+}
+
+impl Taken {
+    /// Whether it has.
+    pub(crate) fn is_set(&self) -> bool {
+        self.taken.get()
+    }
+
+    /// Calls this once it has, or drops it with the last of those who may ask.
+    pub(crate) fn then(&self, call: impl FnOnce() + 'static) {
+        self.then.set(Some(Box::new(call)));
+    }
+
+    fn set(&self) {
+        if !self.taken.replace(true)
+            && let Some(then) = self.then.take()
+        {
+            then();
+        }
+    }
+}
+
 /// One sending of a body.
 pub(crate) struct Attempt {
     sending: Option<Sending>,
-    taken: Rc<Cell<bool>>,
+    taken: Rc<Taken>,
     is_http2: bool,
 }
 
@@ -361,7 +388,7 @@ impl Attempt {
     /// Set once a connection has taken the request and will write it. hyper asks for the body's end when it takes the
     /// head. Over HTTP/2 the head is written whatever the body does. Over HTTP/1.1 nothing is before the body has no more
     /// for the moment, or much of it has come; where it breaks off before, nothing is written at all.
-    pub(crate) fn taken(&self) -> &Rc<Cell<bool>> {
+    pub(crate) fn taken(&self) -> &Rc<Taken> {
         &self.taken
     }
 
@@ -404,7 +431,7 @@ impl Body for Attempt {
             Poll::Ready(Some(Err(_))) => false,
         };
         if is_written {
-            this.taken.set(true);
+            this.taken.set();
         }
         polled
     }
@@ -412,7 +439,7 @@ impl Body for Attempt {
     fn is_end_stream(&self) -> bool {
         let is_at_end = self.is_at_end();
         if is_at_end || self.is_http2 {
-            self.taken.set(true);
+            self.taken.set();
         }
         is_at_end
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use boxgate::limits::budget::definition::{self, Budget, Period, WhenSpent};
 use boxgate::limits::budget::spending;
-use boxgate::limits::rate::limit::{Key, Limit};
+use boxgate::limits::rate::limit::{Key, Limit, Quota};
 use boxgate::limits::redis::replicas::{
     Answer, BOUND, Cell, Health, PauseKey, Replicas, Settings, Spend, Unavailable, Verdict,
 };
@@ -33,6 +33,7 @@ mod limits; // all or nothing, on the server's clock
 mod lost; // slow, gone, back, before gateways
 mod pauses; // whoever began them
 mod ways; // passwords, TLS, sockets
+mod windows; // Box's own limits
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
@@ -236,8 +237,7 @@ pub fn limit(name: &str, interval: Duration, burst: u32) -> Limit {
         name: name.into(),
         key: Key::Client,
         on: Vec::new(),
-        interval,
-        burst: NonZeroU32::new(burst).unwrap(),
+        quota: Quota::Bucket { interval, burst: NonZeroU32::new(burst).unwrap() },
         wait: Duration::ZERO,
         enforce: true,
     }

@@ -12,7 +12,7 @@ use super::super::values;
 use super::{names, reader};
 use crate::limits::budget::definition::{self, Budget, Period, WhenSpent};
 use crate::limits::rate::buckets::WAIT_MAX;
-use crate::limits::rate::limit::{self, Limit, Selector};
+use crate::limits::rate::limit::{self, Limit, Quota, Selector};
 
 /// More at once is no limit.
 const MOST_AT_ONCE: u32 = 1_000_000;
@@ -46,8 +46,10 @@ fn limit<'d>(location: &Location, table: &'d DeTable<'d>, notes: &mut Notes<'_>)
         name: name.unwrap_or_else(|| Arc::from("")),
         key: reader::choice(key, &keys, limit::Key::Global, notes),
         on: selectors(written.on.as_ref(), notes),
-        interval: rate.as_ref().map_or(Duration::ZERO, |rate| rate.interval()),
-        burst: NonZeroU32::new(reader::integer(written.burst.as_ref(), 1..=MOST_AT_ONCE, burst, notes))?,
+        quota: Quota::Bucket {
+            interval: rate.as_ref().map_or(Duration::ZERO, |rate| rate.interval()),
+            burst: NonZeroU32::new(reader::integer(written.burst.as_ref(), 1..=MOST_AT_ONCE, burst, notes))?,
+        },
         wait: reader::duration_within(
             written.wait.as_ref(),
             Duration::ZERO..=WAIT_MAX,

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::{Identity, Limiter, Permit, Tally, asked, exceeded, rules, wait_of};
+use super::{Identity, Limiter, Permit, Reservation, Tally, asked, exceeded, rules, wait_of};
 use crate::http::error::Refusal;
 use crate::limits::rate::headers::RateLimitHeaders;
 use crate::limits::rate::limit::{Key, Limit};
-use crate::limits::rate::matcher::{RequestKey, User};
+use crate::limits::rate::matcher::{Keys, RequestKey, User};
 use crate::limits::rate::waiting::Limits;
 use crate::limits::redis::replicas::{self, PauseKey, Replicas, Verdict};
+use crate::limits::redis::reservation as shared;
 use crate::limits::retry_after;
 use crate::net::client_address::ClientAddress;
 
@@ -38,7 +39,7 @@ impl Limiter {
     /// `None`: Redis has no say.
     pub(super) async fn admit_together(
         &self,
-        replicas: &Replicas,
+        replicas: &Arc<Replicas>,
         request_key: &RequestKey<'_>,
     ) -> Result<Option<Permit>, Refusal> {
         let rules = self.limits.rules();
@@ -46,37 +47,34 @@ impl Limiter {
         if self.paused() > 0 {
             self.pass_pause(request_key, wait).await?;
         }
-        let counted: Vec<(u32, &Limit)> = rules
-            .applying(request_key)
-            .iter()
-            .filter_map(|counted| Some((counted.rule, rules.get(counted.rule)?)))
-            .collect();
-        let keys: Vec<String> = counted.iter().map(|(_, limit)| self.key(limit.key, request_key)).collect();
+        let counted = self.counted(rules.applying(request_key), request_key);
         let cells: Vec<replicas::Cell<'_>> =
-            counted.iter().zip(&keys).map(|((_, limit), key)| replicas::Cell { limit, key }).collect();
+            counted.iter().map(|(_, limit, key)| replicas::Cell { limit, key }).collect();
         let pauses = self.pause_keys(request_key);
         // Again where a pause that another replica was told of ends within the wait; that is waited for once.
         loop {
-            let Ok(answer) = replicas.ask(&cells, &pauses).await else { return Ok(None) };
-            let name = |index: &usize| counted.get(*index).map(|(_, limit)| limit.name.clone());
-            for (rule, _) in answer.shadow.iter().filter_map(|index| counted.get(*index)) {
+            let Ok((answer, reservation)) = shared::ask(replicas, &cells, &pauses).await else {
+                return Ok(None);
+            };
+            let name = |index: &usize| counted.get(*index).map(|(_, limit, _)| limit.name.clone());
+            for (rule, ..) in answer.shadow.iter().filter_map(|index| counted.get(*index)) {
                 self.tally(*rule, |tally| &tally.shadow);
             }
             match answer.verdict {
                 Verdict::Pass { after } => {
                     if !after.is_zero() {
                         let of = answer.tightest.and_then(|tightest| counted.get(tightest.cell));
-                        let tally = of.and_then(|(rule, _)| self.together.get(*rule as usize));
+                        let tally = of.and_then(|(rule, ..)| self.together.get(*rule as usize));
                         let _queued = tally.map(Queued::begin);
                         self.clock.sleep_until(self.clock.now().after(after)).await;
                     }
                     let shadow = answer.shadow.iter().filter_map(name).collect();
-                    return Ok(Some(Permit { slots: None, waited: after, shadow }));
+                    let reservation = reservation.map(Reservation::shared);
+                    return Ok(Some(Permit { reservation, slots: None, waited: after, shadow }));
                 }
                 Verdict::Refused { cell, after } => {
-                    let Some((rule, limit)) = counted.get(cell) else { return Ok(None) };
-                    self.tally(*rule, |tally| &tally.refused);
-                    return Err(exceeded(&rate_limit_headers(limit, after), after));
+                    let Some((rule, limit, _)) = counted.get(cell) else { return Ok(None) };
+                    return Err(self.exceeded_together(*rule, limit, after));
                 }
                 Verdict::Paused { pause, left } => {
                     // Here too, so that requests come back at a growing pace.
@@ -87,6 +85,39 @@ impl Limiter {
                 }
             }
         }
+    }
+
+    /// One more call of a request that was admitted before. `None`: Redis has no say.
+    pub(super) async fn reserve_together(
+        &self,
+        replicas: &Arc<Replicas>,
+        request_key: &RequestKey<'_>,
+    ) -> Result<Option<Option<Reservation>>, Refusal> {
+        let counted = self.counted(self.limits.rules().windows(request_key), request_key);
+        let cells: Vec<replicas::Cell<'_>> =
+            counted.iter().map(|(_, limit, key)| replicas::Cell { limit, key }).collect();
+        let Ok((answer, reservation)) = shared::ask(replicas, &cells, &[]).await else { return Ok(None) };
+        match answer.verdict {
+            Verdict::Pass { .. } => Ok(Some(reservation.map(Reservation::shared))),
+            Verdict::Refused { cell, after } => match counted.get(cell) {
+                Some((rule, limit, _)) => Err(self.exceeded_together(*rule, limit, after)),
+                None => Ok(None),
+            },
+            // No pause was asked about.
+            Verdict::Paused { .. } => Ok(None),
+        }
+    }
+
+    /// Limits by their index, with what of each is counted.
+    fn counted(&self, keys: Keys, request_key: &RequestKey<'_>) -> Vec<(u32, &Limit, String)> {
+        let rules = self.limits.rules();
+        let of = |rule: u32| rules.get(rule).map(|limit| (rule, limit, self.key(limit.key, request_key)));
+        keys.iter().filter_map(|counted| of(counted.rule)).collect()
+    }
+
+    fn exceeded_together(&self, rule: u32, limit: &Limit, after: Duration) -> Refusal {
+        self.tally(rule, |tally| &tally.refused);
+        exceeded(&rate_limit_headers(limit, after), after)
     }
 
     /// The limits that hold while Redis has no say.
@@ -141,10 +172,6 @@ impl Limiter {
 }
 
 fn rate_limit_headers(limit: &Limit, after: Duration) -> RateLimitHeaders {
-    RateLimitHeaders {
-        limit: limit.name.clone(),
-        quota: limit.burst.get(),
-        window: limit.interval.saturating_mul(limit.burst.get()),
-        reset: after,
-    }
+    let (quota, window) = limit.quota.at_once();
+    RateLimitHeaders { limit: limit.name.clone(), quota, window, reset: after }
 }

@@ -2,19 +2,19 @@
 //!
 //! Each limit is asked what its count would be; only where all let the request pass do the new counts replace the old
 //! ones. Time is handed in. A limit keeps [`KEYS_MAX`] live counts; newcomers beyond share one, so that a flood of
-//! addresses costs neither memory nor the callers who are known already. A count whose bucket is full again says
-//! nothing that a new one would not, and is dropped.
+//! addresses costs neither memory nor the callers who are known already. A count whose bucket is full again, or whose
+//! window is empty, says nothing that a new one would not, and is dropped.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gcra::{Gcra, LONGEST};
+use super::bucket_counts::{BucketCounts, nanos};
+use super::gcra::LONGEST;
 use super::headers::RateLimitHeaders;
-use super::limit::Limit;
+use super::limit::{Limit, Quota};
 use super::matcher::{Counted, Keys, LimitMatcher};
+use super::window_counts::WindowCounts;
 
 /// A limit keeps so many live counts.
 pub(crate) const KEYS_MAX: usize = 65_536;
@@ -22,12 +22,12 @@ pub(crate) const KEYS_MAX: usize = 65_536;
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Each limit's dead counts are looked for once in this time.
 const SWEEP: u64 = 10_000_000_000;
-/// A full limit looks for dead counts not more often than this.
-const SWEEP_FULL: u64 = 1_000_000_000;
 
 /// A request that passed all its limits and is charged to each.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Passed {
+    /// The windows in which its call is reserved.
+    pub reserved: Vec<Counted>,
     /// The limits that would have refused it if they were enforced.
     pub shadow: Vec<Shadow>,
 }
@@ -115,17 +115,60 @@ impl Table {
         self.staged().all(|staged| staged.outcome.is_ok())
     }
 
-    /// Charges the staged request to all limits that let it pass.
-    pub(super) fn charge(&mut self) -> Passed {
-        let mut shadow = Vec::new();
+    /// Charges the staged request to all limits that let it pass; in windows it is reserved.
+    pub(super) fn charge(&mut self, now: u64) -> Passed {
+        let mut passed = Passed::default();
         for Staged { counted, outcome, .. } in &self.staged {
             let Some(counter) = self.counters.get_mut(counted.rule as usize) else { continue };
-            match outcome {
-                Ok(count) => counter.set(counted.key, *count, self.keys_max),
-                Err(_) => shadow.push(Shadow { rule: counted.rule, limit: Arc::clone(&counter.name) }),
+            match (&mut counter.counts, outcome) {
+                (Counts::Bucket(counts), Ok(count)) => counts.set(counted.key, *count, self.keys_max),
+                (Counts::Window(counts), Ok(_)) => {
+                    counts.reserve(counted.key, now, self.keys_max);
+                    passed.reserved.push(*counted);
+                }
+                (_, Err(_)) => {
+                    passed.shadow.push(Shadow { rule: counted.rule, limit: Arc::clone(&counter.name) });
+                }
             }
         }
-        Passed { shadow }
+        passed
+    }
+
+    /// Charges the staged request, which goes to Box whatever these limits say: windows hold more than their figure
+    /// then, and buckets that are empty stay so.
+    pub(super) fn charge_regardless(&mut self, now: u64) -> Vec<Counted> {
+        let mut reserved = Vec::new();
+        for Staged { counted, outcome, .. } in &self.staged {
+            let Some(counter) = self.counters.get_mut(counted.rule as usize) else { continue };
+            match (&mut counter.counts, outcome) {
+                (Counts::Bucket(counts), Ok(count)) => counts.set(counted.key, *count, self.keys_max),
+                (Counts::Bucket(_), Err(_)) => {}
+                (Counts::Window(counts), _) => {
+                    counts.reserve(counted.key, now, self.keys_max);
+                    reserved.push(*counted);
+                }
+            }
+        }
+        reserved
+    }
+
+    /// The head of a call that has these reservations is written now.
+    pub(super) fn write(&mut self, reserved: &[Counted], now: u64) {
+        self.windows(reserved, |counts, key| counts.write(key, now));
+    }
+
+    /// A call that has these reservations is not made.
+    pub(super) fn give_back(&mut self, reserved: &[Counted]) {
+        self.windows(reserved, WindowCounts::give_back);
+    }
+
+    fn windows(&mut self, reserved: &[Counted], change: impl Fn(&mut WindowCounts, u64)) {
+        for counted in reserved {
+            let counter = self.counters.get_mut(counted.rule as usize);
+            if let Some(Counts::Window(counts)) = counter.map(|counter| &mut counter.counts) {
+                change(counts, counted.key);
+            }
+        }
     }
 
     /// A refusal by this limit.
@@ -162,7 +205,11 @@ impl Table {
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {
         self.counters.iter().fold((0, 0), |(len, capacity), counter| {
-            (len + counter.counts.len(), capacity + counter.counts.capacity())
+            let (of_it, room) = match &counter.counts {
+                Counts::Bucket(counts) => counts.size(),
+                Counts::Window(counts) => counts.size(),
+            };
+            (len + of_it, capacity + room)
         })
     }
 
@@ -179,112 +226,66 @@ impl Table {
     }
 }
 
-/// The counts of one limit.
+/// One limit and its counts.
 #[derive(Debug)]
 struct Counter {
     name: Arc<str>,
-    gcra: Gcra,
-    /// When a key's bucket is full again, in nanoseconds: GCRA's theoretical arrival time. No entry: it is full.
-    counts: HashMap<u64, u64, BuildHasherDefault<AlreadyHashed>>,
-    /// The same, for all newcomers while the limit is full of live keys.
-    overflow: u64,
-    full_until: u64,
+    counts: Counts,
+    quota: Quota,
+    /// The limit's pace in nanoseconds.
     interval: u64,
-    burst: u32,
     wait: u64,
     enforce: bool,
 }
 
+/// How a limit counts.
+#[derive(Debug)]
+enum Counts {
+    Bucket(BucketCounts),
+    Window(WindowCounts),
+}
+
 impl Counter {
     fn new(limit: &Limit) -> Self {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(LONGEST).min(LONGEST);
-        let interval = nanos(limit.interval).max(1);
         let wait = nanos(limit.wait.min(WAIT_MAX));
-        let at_most = u32::try_from(LONGEST / interval).unwrap_or(u32::MAX);
-        let burst = limit.burst.get().min(at_most);
-        // Who would have waited is not refused: GCRA with that much more tolerance refuses just those for whom a
-        // queue would have been too long.
-        let waiting = if limit.enforce { 0 } else { u32::try_from(wait / interval).unwrap_or(u32::MAX) };
-        let tolerated =
-            NonZeroU32::new(burst.saturating_add(waiting).min(at_most)).unwrap_or(NonZeroU32::MIN);
-        Self {
-            name: Arc::clone(&limit.name),
-            gcra: Gcra::new(interval, tolerated),
-            counts: HashMap::default(),
-            overflow: 0,
-            full_until: 0,
-            interval,
-            burst,
-            wait,
-            enforce: limit.enforce,
-        }
+        let (interval, quota, counts) = match limit.quota {
+            Quota::Bucket { interval, burst } => {
+                let nanos = nanos(interval).max(1);
+                let at_most = u32::try_from(LONGEST / nanos).unwrap_or(u32::MAX);
+                let least = |calls: u32| NonZeroU32::new(calls.min(at_most)).unwrap_or(NonZeroU32::MIN);
+                // Who would have waited is not refused: GCRA with that much more tolerance refuses just those for
+                // whom a queue would have been too long.
+                let waiting = if limit.enforce { 0 } else { u32::try_from(wait / nanos).unwrap_or(u32::MAX) };
+                let counts = BucketCounts::new(nanos, least(burst.get().saturating_add(waiting)));
+                let quota = Quota::Bucket { interval, burst: least(burst.get()) };
+                (nanos, quota, Counts::Bucket(counts))
+            }
+            quota @ Quota::Window { calls, length } => {
+                let counts = WindowCounts::new(calls.get(), length);
+                ((nanos(length) / u64::from(calls.get())).max(1), quota, Counts::Window(counts))
+            }
+        };
+        Self { name: Arc::clone(&limit.name), counts, quota, interval, wait, enforce: limit.enforce }
     }
 
     fn rate_limit_headers(&self, reset: u64) -> RateLimitHeaders {
-        RateLimitHeaders {
-            limit: Arc::clone(&self.name),
-            quota: self.burst,
-            window: Duration::from_nanos(self.interval.saturating_mul(u64::from(self.burst))),
-            reset: Duration::from_nanos(reset),
-        }
+        let (quota, window) = self.quota.at_once();
+        RateLimitHeaders { limit: Arc::clone(&self.name), quota, window, reset: Duration::from_nanos(reset) }
     }
 
     /// What the limit would say; `Err` has what is missing.
     fn ask(&mut self, key: u64, now: u64, keys_max: usize) -> Result<u64, u64> {
-        let count = self.count(key, now, keys_max);
-        self.gcra.ask(count, now)
-    }
-
-    /// The count of a key; a newcomer's is what newcomers shared before, as long as that says anything: it may have
-    /// been among them.
-    fn count(&mut self, key: u64, now: u64, keys_max: usize) -> u64 {
-        if let Some(count) = self.counts.get(&key) {
-            return *count;
-        }
-        if self.counts.len() >= keys_max && now >= self.full_until {
-            self.sweep(now);
-            self.full_until = now.saturating_add(SWEEP_FULL);
-        }
-        self.overflow
-    }
-
-    fn set(&mut self, key: u64, count: u64, keys_max: usize) {
-        if self.counts.len() < keys_max {
-            self.counts.insert(key, count);
-        } else {
-            match self.counts.get_mut(&key) {
-                Some(known) => *known = count,
-                None => self.overflow = count,
-            }
+        match &mut self.counts {
+            Counts::Bucket(counts) => counts.ask(key, now, keys_max),
+            Counts::Window(counts) => counts.ask(key, now, keys_max).map(|()| 0),
         }
     }
 
-    /// Drops the counts of full buckets, and their memory.
     fn sweep(&mut self, now: u64) {
-        self.counts.retain(|_, count| *count > now);
-        if self.counts.len() < self.counts.capacity() / 4 {
-            self.counts.shrink_to(self.counts.len() * 2);
+        match &mut self.counts {
+            Counts::Bucket(counts) => counts.sweep(now),
+            Counts::Window(counts) => counts.sweep(now),
         }
-    }
-}
-
-/// The keys are hashes.
-#[derive(Debug, Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }
 

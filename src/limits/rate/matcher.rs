@@ -86,6 +86,17 @@ impl LimitMatcher {
         keys
     }
 
+    /// Of what a request is counted under, the windows: each attempt counts there.
+    pub(crate) fn windows(&self, request_key: &RequestKey<'_>) -> Keys {
+        let mut windows = Keys::default();
+        for counted in self.applying(request_key).iter() {
+            if self.get(counted.rule).is_some_and(|limit| limit.quota.is_window()) {
+                windows.push(counted);
+            }
+        }
+        windows
+    }
+
     fn hash(&self, key: Key, request_key: &RequestKey<'_>) -> u64 {
         let hash = |value: u64| self.hasher.hash_one((key, value));
         match key {

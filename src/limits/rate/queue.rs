@@ -104,7 +104,7 @@ impl WaitQueues {
         self.table.stage(&keys, now);
         let lined = !self.lines.is_empty() && keys.iter().any(|counted| self.lines.contains_key(&counted));
         if !lined && self.table.passes() {
-            return Arrival::Passed(self.table.charge());
+            return Arrival::Passed(self.table.charge(now));
         }
         let mut retry = 0;
         let mut refused_by = None;
@@ -169,7 +169,7 @@ impl WaitQueues {
                 Some(other) => other,
                 None if self.table.passes() => {
                     self.remove(number, true);
-                    return Polled::Passed(self.table.charge());
+                    return Polled::Passed(self.table.charge(now));
                 }
                 None => {
                     let mut longest = (line, 0);
@@ -202,6 +202,37 @@ impl WaitQueues {
                 self.join(next, app, waiter, now);
             }
         }
+    }
+
+    /// One more call of a request that was admitted before: it does not stand in line.
+    pub(crate) fn reserve(&mut self, keys: &Keys, now: u64) -> Result<Passed, Refused> {
+        let now = self.later(now);
+        self.table.stage(keys, now);
+        if self.table.passes() {
+            return Ok(self.table.charge(now));
+        }
+        let refused_by = self.table.staged().find(|staged| staged.left() > 0);
+        let left = self.table.staged().map(|staged| staged.left()).max().unwrap_or(0);
+        Err(self.table.refusal(refused_by.map(|staged| staged.counted).unwrap_or_default(), left))
+    }
+
+    /// Charges a request that goes to Box whatever the limits say. The windows in which its call is reserved.
+    pub(crate) fn charge_regardless(&mut self, keys: &Keys, now: u64) -> Vec<Counted> {
+        let now = self.later(now);
+        self.table.stage(keys, now);
+        self.table.charge_regardless(now)
+    }
+
+    /// The head of a call that has these reservations is written now.
+    pub(crate) fn write(&mut self, reserved: &[Counted], now: u64) {
+        let now = self.later(now);
+        self.table.write(reserved, now);
+    }
+
+    /// A call that has these reservations is not made; whoever waits for one of the windows looks again.
+    pub(crate) fn give_back(&mut self, reserved: &[Counted]) {
+        self.table.give_back(reserved);
+        self.woken.extend(reserved.iter().filter_map(|counted| self.lines.get(counted)?.first()));
     }
 
     /// One in line goes away; the next one is woken.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::buckets::{Passed, Refused, Shadow};
 use super::limit::Limit;
-use super::matcher::{Keys, LimitMatcher, RequestKey};
+use super::matcher::{Counted, Keys, LimitMatcher, RequestKey};
 use super::queue::{Arrival, Polled, WaitQueues};
 use crate::net::clock::Clock;
 
@@ -44,6 +44,8 @@ struct Tally {
 /// A request that may go to Box, charged to all its limits.
 #[derive(Debug, Default)]
 pub(crate) struct Admitted {
+    /// Its first call, where a window counts it.
+    pub reservation: Option<Reservation>,
     /// The limits that would have refused it if they were enforced: for the log. They are counted already.
     pub shadow: Vec<Shadow>,
     /// So long it stood in line.
@@ -70,7 +72,7 @@ impl Limits {
     }
 
     /// Charges a request to all its limits, waiting for its turn where it may; or to none.
-    pub(crate) async fn admit(&self, request_key: &RequestKey<'_>) -> Result<Admitted, Refused> {
+    pub(crate) async fn admit(self: &Arc<Self>, request_key: &RequestKey<'_>) -> Result<Admitted, Refused> {
         match self.enter(request_key) {
             Entered::Passed(admitted) => Ok(admitted),
             Entered::Refused(refused) => Err(refused),
@@ -79,7 +81,7 @@ impl Limits {
     }
 
     /// The same without the waiting.
-    pub(crate) fn enter(&self, request_key: &RequestKey<'_>) -> Entered<'_> {
+    pub(crate) fn enter(self: &Arc<Self>, request_key: &RequestKey<'_>) -> Entered<'_> {
         let keys = self.rules.applying(request_key);
         if keys.is_empty() {
             return Entered::Passed(Admitted::default());
@@ -90,6 +92,42 @@ impl Limits {
             Entry::Refused(refused) => Entered::Refused(self.refused(refused)),
             Entry::Waits(waiting) => Entered::Waits(Turn { waiting, arrived }),
         }
+    }
+
+    /// Reserves one more call of a request that was admitted before, where a window counts it.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        request_key: &RequestKey<'_>,
+    ) -> Result<Option<Reservation>, Refused> {
+        let keys = self.rules.windows(request_key);
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let now = self.now();
+        let reserved = self.lock().queues.reserve(&keys, now);
+        match reserved {
+            Ok(passed) => Ok(self.reservation(passed.reserved)),
+            Err(refused) => Err(self.refused(refused)),
+        }
+    }
+
+    /// Charges a request that goes to Box whatever these limits say.
+    pub(crate) fn charge_regardless(self: &Arc<Self>, request_key: &RequestKey<'_>) -> Option<Reservation> {
+        let keys = self.rules.applying(request_key);
+        if keys.is_empty() {
+            return None;
+        }
+        let now = self.now();
+        let reserved = self.lock().queues.charge_regardless(&keys, now);
+        self.reservation(reserved)
+    }
+
+    /// The same for one more call of a request that was admitted before.
+    pub(crate) fn reserve_regardless(self: &Arc<Self>, request_key: &RequestKey<'_>) -> Option<Reservation> {
+        let keys = self.rules.windows(request_key);
+        let now = self.now();
+        let reserved = self.lock().queues.charge_regardless(&keys, now);
+        self.reservation(reserved)
     }
 
     /// By limits, in their order.
@@ -115,7 +153,7 @@ impl Limits {
         &self.rules
     }
 
-    fn enqueue(&self, keys: Keys, app: usize, now: u64) -> Entry<'_> {
+    fn enqueue(self: &Arc<Self>, keys: Keys, app: usize, now: u64) -> Entry<'_> {
         let mut state = self.lock();
         match state.queues.enqueue(keys, app, now) {
             Arrival::Passed(passed) => Entry::Passed(passed),
@@ -129,13 +167,17 @@ impl Limits {
         }
     }
 
-    fn admitted(&self, passed: Passed, waited: Duration) -> Admitted {
+    fn reservation(self: &Arc<Self>, reserved: Vec<Counted>) -> Option<Reservation> {
+        (!reserved.is_empty()).then(|| Reservation { limits: Arc::clone(self), reserved })
+    }
+
+    fn admitted(self: &Arc<Self>, passed: Passed, waited: Duration) -> Admitted {
         for shadow in &passed.shadow {
             if let Some(tally) = self.tallies.get(shadow.rule as usize) {
                 tally.shadow.fetch_add(1, Ordering::Relaxed);
             }
         }
-        Admitted { shadow: passed.shadow, waited }
+        Admitted { reservation: self.reservation(passed.reserved), shadow: passed.shadow, waited }
     }
 
     fn refused(&self, refused: Refused) -> Refused {
@@ -152,6 +194,33 @@ impl Limits {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that windows count from its admission on. It is given back when this is dropped before the call is written.
+#[derive(Debug)]
+#[must_use = "a call that is dropped is given back"]
+pub(crate) struct Reservation {
+    limits: Arc<Limits>,
+    reserved: Vec<Counted>,
+}
+
+impl Reservation {
+    /// The call's head is written to Box now: it counts for the length of each window from here.
+    pub(crate) fn written(mut self) {
+        let reserved = std::mem::take(&mut self.reserved);
+        let now = self.limits.now();
+        self.limits.lock().queues.write(&reserved, now);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.reserved.is_empty() {
+            let mut state = self.limits.lock();
+            state.queues.give_back(&self.reserved);
+            state.wake();
+        }
     }
 }
 
@@ -200,7 +269,7 @@ enum Entry<'a> {
 
 /// A position in a queue, given up when dropped.
 struct Waiting<'a> {
-    limits: &'a Limits,
+    limits: &'a Arc<Limits>,
     number: u64,
     woken: Arc<Notify>,
 }
@@ -241,127 +310,4 @@ impl Drop for Waiting<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::limit::Key;
-    use super::super::matcher::User;
-    use super::*;
-    use crate::oauth::identity::IdentityId;
-    use crate::routing::app::AppId;
-    use crate::routing::operation::Operation;
-    use crate::routing::operation_class::Class;
-    use http::Method;
-    use std::num::NonZeroU32;
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
-    const HOUR: Duration = Duration::from_secs(3600);
-    const TEN_SECONDS: Duration = Duration::from_secs(10);
-
-    fn limits(limits: Vec<Limit>) -> (Arc<Limits>, Clock) {
-        let clock = Clock::adjustable();
-        (Arc::new(Limits::new(LimitMatcher::new(limits, vec![]), clock.clone())), clock)
-    }
-
-    fn limit(interval: Duration, wait: Duration, enforce: bool) -> Limit {
-        let burst = NonZeroU32::MIN;
-        Limit { name: "a".into(), key: Key::Global, on: vec![], interval, burst, wait, enforce }
-    }
-
-    fn request_key() -> RequestKey<'static> {
-        RequestKey {
-            operation: Operation { method: &Method::GET, path: "/2.0/users/me" },
-            class: Class::General,
-            client: std::net::IpAddr::from([10, 0, 0, 1]).into(),
-            app: AppId::new(0),
-            identity: IdentityId::new(0),
-            user: User::Service,
-            enterprise: 0,
-            counted_by_box: true,
-        }
-    }
-
-    async fn others_run() {
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn one_waits_for_its_turn_and_the_next_one_is_woken() {
-        let (limits, clock) = limits(vec![limit(TEN_SECONDS, Duration::from_secs(25), true)]);
-        limits.admit(&request_key()).await.unwrap();
-        let tasks: Vec<_> = (0..2)
-            .map(|_| {
-                let limits = Arc::clone(&limits);
-                tokio::spawn(async move { limits.admit(&request_key()).await })
-            })
-            .collect();
-        others_run().await;
-        assert_eq!(limits.queued(), 2);
-        let refused = limits.admit(&request_key()).await.unwrap_err();
-        assert!(
-            refused.retry_after > Duration::from_secs(29) && refused.retry_after <= Duration::from_secs(30)
-        );
-        for (left, task) in [1, 0].into_iter().zip(tasks) {
-            clock.advance(TEN_SECONDS);
-            assert!(task.await.unwrap().unwrap().waited >= TEN_SECONDS);
-            assert_eq!(limits.queued(), left);
-        }
-        assert_eq!(limits.figures()[0], Figures { limit: "a".into(), refused: 1, shadow: 0, queued: 0 });
-    }
-
-    #[tokio::test]
-    async fn whoever_hangs_up_just_before_its_turn_hands_it_on() {
-        let (limits, clock) = limits(vec![limit(TEN_SECONDS, Duration::from_secs(25), true)]);
-        limits.admit(&request_key()).await.unwrap();
-        let first = request_key();
-        let second = request_key();
-        let mut first = Box::pin(limits.admit(&first));
-        let mut second = pin!(limits.admit(&second));
-        let mut context = Context::from_waker(Waker::noop());
-        assert!(first.as_mut().poll(&mut context).is_pending());
-        assert!(second.as_mut().poll(&mut context).is_pending());
-        clock.advance(TEN_SECONDS);
-        // Its time has come and it is never polled again.
-        drop(first);
-        assert_eq!(limits.queued(), 1);
-        assert!(matches!(second.as_mut().poll(&mut context), Poll::Ready(Ok(_))));
-        assert_eq!(limits.queued(), 0);
-        assert!(limits.lock().waiting.is_empty());
-    }
-
-    #[test]
-    fn turns_go_from_thread_to_thread() {
-        let (limits, clock) = limits(vec![limit(Duration::from_secs(1), Duration::from_secs(30), true)]);
-        let one = |limits: Arc<Limits>| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            runtime.block_on(async { limits.admit(&request_key()).await.is_ok() })
-        };
-        assert!(one(Arc::clone(&limits)));
-        let threads: Vec<_> = (0..8)
-            .map(|_| {
-                let limits = Arc::clone(&limits);
-                std::thread::spawn(move || one(limits))
-            })
-            .collect();
-        while limits.queued() < 8 {
-            std::thread::yield_now();
-        }
-        for left in (0..8).rev() {
-            clock.advance(Duration::from_secs(1));
-            while limits.queued() > left {
-                std::thread::yield_now();
-            }
-        }
-        assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
-        assert!(limits.lock().waiting.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_shadow_limit_is_counted() {
-        let (limits, _clock) = limits(vec![limit(HOUR, Duration::ZERO, false)]);
-        assert!(limits.admit(&request_key()).await.unwrap().shadow.is_empty());
-        assert_eq!(limits.admit(&request_key()).await.unwrap().shadow.len(), 1);
-        assert_eq!(limits.figures()[0].shadow, 1);
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use ring::digest::{SHA256, digest};
 
 use crate::limits::budget::definition::Budget;
-use crate::limits::rate::limit::Limit;
+use crate::limits::rate::limit::{Limit, Quota};
 
 /// What is paused: an identity, a user and a class, say. The parts are hashed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,7 +51,12 @@ impl Keys {
     /// same one do not read each other's numbers wrongly.
     pub(super) fn cell(&self, limit: &Limit, key: &str) -> String {
         let (tag, name, key) = (&self.tag, label(&limit.name), hashed(key));
-        format!("{tag}l:{name}:{}:{}:{key}", limit.interval.as_nanos(), limit.burst)
+        match limit.quota {
+            Quota::Bucket { interval, burst } => {
+                format!("{tag}l:{name}:{}:{burst}:{key}", interval.as_nanos())
+            }
+            Quota::Window { calls, length } => format!("{tag}w:{name}:{}:{calls}:{key}", length.as_nanos()),
+        }
     }
 
     /// A budget's count in a period.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::limits::budget::definition::Budget;
-use crate::limits::rate::limit::Limit;
+use crate::limits::rate::limit::{Limit, Quota, margin};
 
 /// A limit and what of it is meant: the client, the app, the user.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,24 @@ pub struct Answer {
     pub shadow: Vec<usize>,
     /// Of the limits that refuse, the one with the least left; none if it is paused.
     pub tightest: Option<Tightest>,
+    /// The stamp under which windows count the call, where it passes.
+    pub stamp: Stamp,
+}
+
+/// A time on the server's clock, in microseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp(u64);
+
+impl Stamp {
+    /// At so many microseconds.
+    pub fn of(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Its microseconds.
+    pub fn micros(self) -> u64 {
+        self.0
+    }
 }
 
 /// Whether a request passes.
@@ -92,7 +110,9 @@ pub struct Spent {
 
 impl Answer {
     pub(super) fn read(reply: &[i64], cells: usize, pauses: usize, max_pause: Duration) -> Option<Self> {
-        let [verdict, whose, micros, tightest, remaining, full, shadow @ ..] = reply else { return None };
+        let [verdict, whose, micros, tightest, remaining, full, stamp, shadow @ ..] = reply else {
+            return None;
+        };
         let among = |index: &i64, count: usize| usize::try_from(*index).ok().filter(|index| *index < count);
         let span = |micros: &i64| u64::try_from(*micros).ok().map(Duration::from_micros);
         let verdict = match verdict {
@@ -110,7 +130,7 @@ impl Answer {
             }),
         };
         let shadow = shadow.iter().map(|cell| among(cell, cells)).collect::<Option<_>>()?;
-        Some(Self { verdict, shadow, tightest })
+        Some(Self { verdict, shadow, tightest, stamp: Stamp(u64::try_from(*stamp).ok()?) })
     }
 }
 
@@ -127,8 +147,24 @@ impl Spent {
     }
 }
 
+/// What the script reads of a limit: how it counts, two figures, its wait, and whether it refuses.
+pub(super) fn arguments(limit: &Limit) -> [String; 5] {
+    let (kind, figures) = match limit.quota {
+        Quota::Bucket { interval: step, burst } => ("bucket", [interval(step), burst.to_string()]),
+        Quota::Window { calls, length } => ("window", [kept(length).to_string(), calls.to_string()]),
+    };
+    let [first, second] = figures;
+    let enforce = u8::from(limit.enforce).to_string();
+    [kind.to_owned(), first, second, limit.wait.as_micros().to_string(), enforce]
+}
+
+/// For how many microseconds a stamp counts.
+pub(super) fn kept(length: Duration) -> u128 {
+    length.saturating_add(margin(length)).as_micros()
+}
+
 /// In microseconds, rounded up to a sixteenth of one: never faster than the limit, and sums stay exact.
-pub(super) fn interval(interval: Duration) -> String {
+fn interval(interval: Duration) -> String {
     let sixteenths = (interval.as_nanos().saturating_mul(16)).div_ceil(1000).max(1);
     format!("{}.{:04}", sixteenths / 16, sixteenths % 16 * 625)
 }
@@ -149,22 +185,23 @@ mod tests {
     #[test]
     fn answers_that_make_no_sense_are_none() {
         let read = |reply: &[i64]| Answer::read(reply, 2, 1, Duration::from_secs(300));
-        assert!(read(&[0, 0, 0, 1, 3, 9, 0]).is_some_and(|answer| answer.shadow == [0]));
+        assert!(read(&[0, 0, 0, 1, 3, 9, 7, 0]).is_some_and(|answer| answer.shadow == [0]));
         for reply in [
             &[][..],
-            &[0, 0, 0, -1, 0],
-            &[3, 0, 0, -1, 0, 0],
-            &[1, 2, 0, -1, 0, 0],
-            &[1, -1, 0, -1, 0, 0],
-            &[1, 0, -5, -1, 0, 0],
-            &[2, 1, 5, -1, 0, 0],
-            &[0, 0, 0, 2, 0, 0],
-            &[0, 0, 0, 0, -1, 0],
-            &[0, 0, 0, -1, 0, 0, 2],
+            &[0, 0, 0, -1, 0, 0],
+            &[3, 0, 0, -1, 0, 0, 7],
+            &[1, 2, 0, -1, 0, 0, 7],
+            &[1, -1, 0, -1, 0, 0, 7],
+            &[1, 0, -5, -1, 0, 0, 7],
+            &[2, 1, 5, -1, 0, 0, 7],
+            &[0, 0, 0, 2, 0, 0, 7],
+            &[0, 0, 0, 0, -1, 0, 7],
+            &[0, 0, 0, -1, 0, 0, -7],
+            &[0, 0, 0, -1, 0, 0, 7, 2],
         ] {
             assert_eq!(read(reply), None, "{reply:?}");
         }
-        let long = read(&[2, 0, 999_000_000, -1, 0, 0]).unwrap();
+        let long = read(&[2, 0, 999_000_000, -1, 0, 0, 7]).unwrap();
         assert_eq!(long.verdict, Verdict::Paused { pause: 0, left: Duration::from_secs(300) });
         assert!(Spent::read(&[-1, 5], 1).is_some());
         for reply in [&[][..], &[-1], &[1, 5], &[-1, -5], &[0, 5, 6]] {

@@ -26,17 +26,18 @@ use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use crate::limits::budget::definition::WhenSpent;
+use crate::limits::rate::limit::Quota;
 use crate::net::clock::Clock;
 use crate::net::secret::Secret;
 use crate::net::tls_client::Trust;
 use crate::telemetry::outages::{Outages, Party};
 
 pub use super::keys::PauseKey;
-pub use super::protocol::{Answer, Cell, Spend, Spent, Tightest, Verdict};
+pub use super::protocol::{Answer, Cell, Spend, Spent, Stamp, Tightest, Verdict};
 
 use super::connection::Target;
 use super::keys::Keys;
-use super::protocol::interval;
+use super::protocol::{arguments, kept};
 use super::scripts::{self, Call, Script};
 
 /// An operation that takes longer has failed: no request waits longer for Redis, and only those under way then.
@@ -189,7 +190,7 @@ impl Replicas {
         let link = self.link.load_full().ok_or(Unavailable)?;
         if cells.is_empty() && pauses.is_empty() {
             let verdict = Verdict::Pass { after: Duration::ZERO };
-            return Ok(Answer { verdict, shadow: Vec::new(), tightest: None });
+            return Ok(Answer { verdict, shadow: Vec::new(), tightest: None, stamp: Stamp::of(0) });
         }
         let mut call = Call::default();
         call.keys.extend(pauses.iter().map(|pause| self.keys.pause(pause)));
@@ -197,14 +198,45 @@ impl Replicas {
         call.arg(self.max_pause.as_micros());
         for Cell { limit, key } in cells {
             call.keys.push(self.keys.cell(limit, key));
-            call.arg(interval(limit.interval));
-            call.arg(limit.burst);
-            call.arg(limit.wait.as_micros());
-            call.arg(u8::from(limit.enforce));
+            call.args.extend(arguments(limit));
         }
         let reply = self.operate(&link, &scripts::ASK, &call).await?;
         let answer = Answer::read(&reply, cells.len(), pauses.len(), self.max_pause);
         answer.ok_or_else(|| self.senseless(&link))
+    }
+
+    /// Counts a call in these windows from now on, in place of the stamp that it has. They need not be charged with
+    /// it any more; they count it then all the same. The new stamp.
+    ///
+    /// # Errors
+    /// Redis has no say.
+    pub async fn restamp(&self, cells: &[Cell<'_>], stamp: Stamp) -> Result<Stamp, Unavailable> {
+        let link = self.link.load_full().ok_or(Unavailable)?;
+        let reply = self.operate(&link, &scripts::RESTAMP, &self.windows(cells, stamp, true)).await?;
+        let stamp = reply.first().and_then(|stamp| u64::try_from(*stamp).ok());
+        stamp.map(Stamp::of).ok_or_else(|| self.senseless(&link))
+    }
+
+    /// A call with this stamp is not made: these windows do not count it any more.
+    ///
+    /// # Errors
+    /// Redis has no say.
+    pub async fn give_back(&self, cells: &[Cell<'_>], stamp: Stamp) -> Result<(), Unavailable> {
+        let link = self.link.load_full().ok_or(Unavailable)?;
+        self.operate(&link, &scripts::RESTAMP, &self.windows(cells, stamp, false)).await.map(drop)
+    }
+
+    fn windows(&self, cells: &[Cell<'_>], stamp: Stamp, is_made: bool) -> Call {
+        let mut call = Call::default();
+        call.arg(stamp.micros());
+        call.arg(u8::from(is_made));
+        for Cell { limit, key } in cells {
+            if let Quota::Window { length, .. } = limit.quota {
+                call.keys.push(self.keys.cell(limit, key));
+                call.arg(kept(length));
+            }
+        }
+        call
     }
 
     /// Spends one call on each budget, or on none.

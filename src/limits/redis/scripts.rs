@@ -9,6 +9,8 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 /// Pauses and limits of a request.
 pub(super) static ASK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("ask.lua")));
+/// A call in windows is written later than it was reserved, or not at all.
+pub(super) static RESTAMP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("restamp.lua")));
 /// A call on budgets.
 pub(super) static SPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("spend.lua")));
 /// A pause begins.

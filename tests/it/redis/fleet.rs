@@ -60,7 +60,7 @@ impl Fleet {
         self.gateway_at(&self.redis.url(), more).await
     }
 
-    /// The same, told of that Redis; of none if it is empty.
+    /// The same, told of that Redis; of none if it is empty. Box's own limits are off, unless `more` has that table.
     pub async fn gateway_at(&self, redis: &str, more: &str) -> Gateway {
         let folder = self.folder.0.join(format!("{:016x}", fastrand::u64(..)));
         std::fs::create_dir_all(&folder).unwrap();
@@ -69,6 +69,7 @@ impl Fleet {
         std::fs::write(folder.join("secret"), sandbox.client_secret()).unwrap();
         std::fs::write(folder.join("redis"), redis).unwrap();
         let shared = if redis.is_empty() { "" } else { "redis = { file = \"redis\" }\n" };
+        let limits = if more.contains("[limits]") { "" } else { "[limits]\nbox_defaults = false\n" };
         let text = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1\"]\nworkers = 1\n\n\
              [admin]\naddress = \"127.0.0.1:0\"\n\n\
@@ -77,7 +78,7 @@ impl Fleet {
              enterprise_id = {:?}\n\n\
              [upstream]\nproxy = \"none\"\nmax_pause = \"60s\"\n\n\
              [state]\ndir = \"state\"\n{shared}\n\
-             [limits]\nbox_defaults = false\n\n\
+             {limits}\n\
              [[app]]\nname = \"intranet\"\nas_user = [\"*\"]\n\n{more}\n",
             sandbox.api_url(),
             sandbox.upload_url(),

@@ -28,7 +28,7 @@ async fn passwords_users_and_databases() {
 async fn the_user_that_the_readme_makes_can_do_all_of_it() {
     let readme = include_str!("../../../README.md");
     let (_, line) = readme.split_once("redis-cli ACL SETUSER ").unwrap();
-    let line: String = line.lines().take(2).map(|line| line.trim_end_matches('\\')).collect();
+    let line: String = line.lines().take(3).map(|line| line.trim_end_matches('\\')).collect();
     let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_matches('\'')).collect();
     let server = Server::start().await;
     server.run(&[&["ACL", "SETUSER"], &words[..]].concat()).await;
@@ -40,6 +40,16 @@ async fn the_user_that_the_readme_makes_can_do_all_of_it() {
     let plan = budgets::budget("plan", 5, WhenSpent::Reject);
     let spend = Spend { made: 2, ..budgets::call(&plan) };
     assert_eq!(side.replicas.spend(&[spend]).await.unwrap().counts, [3]);
+    let window = Quota::Window { calls: NonZeroU32::new(2).unwrap(), length: HOUR };
+    let rule = Limit { quota: window, ..limit("window", HOUR, 1) };
+    let stamp = side.ask(&[&rule]).await.stamp;
+    side.replicas.restamp(&[Cell { limit: &rule, key: "10.0.0.7" }], stamp).await.unwrap();
+    let key = server.key("w").await;
+    // One that is over, one of the future, and more than there should be.
+    server.run(&["RPUSH", &key, "1", "9e16", "9e16", "9e16", "9e16", "9e16"]).await;
+    assert!(!side.passes(&[&rule]).await);
+    server.run(&["LSET", &key, "0", "1"]).await;
+    assert!(side.passes(&[&rule]).await);
     // Another writer left something of the wrong kind.
     server.run(&["DEL", "{boxgate:}replicas"]).await;
     server.run(&["SET", "{boxgate:}replicas", "1"]).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::limits::budget::definition::{self, Period, WhenSpent};
-use crate::limits::rate::limit::{self, Selector};
+use crate::limits::rate::limit::{self, Quota, Selector};
 use crate::routing::operation::Pattern;
 use crate::routing::operation_class::Class;
 
@@ -16,13 +16,18 @@ fn without(table: &str, key: &str) -> String {
     table.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect()
 }
 
+fn bucket(quota: &Quota) -> (Duration, u32) {
+    let Quota::Bucket { interval, burst } = *quota else { panic!("{quota:?}") };
+    (interval, burst.get())
+}
+
 #[test]
 fn a_limit_has_defaults() {
     let config = with_identity(LIMIT).unwrap();
     assert!(config.box_defaults && config.warnings.is_empty());
     let [limit] = config.limits.as_slice() else { panic!("{:?}", config.limits) };
     assert_eq!((&*limit.name, limit.key, limit.on.len()), ("a", limit::Key::Client, 0));
-    assert_eq!((limit.interval, limit.burst.get()), (Duration::from_millis(100), 10));
+    assert_eq!(bucket(&limit.quota), (Duration::from_millis(100), 10));
     assert_eq!((limit.wait, limit.enforce), (Duration::ZERO, true));
 }
 
@@ -35,7 +40,7 @@ fn a_limit_says_all_of_itself() {
     assert_eq!((&*limit.name, limit.key), ("Up-1_a", limit::Key::User));
     let pattern = Pattern::parse("POST /2.0/sign_requests").unwrap();
     assert_eq!(limit.on, [Selector::Class(Class::Upload), Selector::Pattern(pattern)]);
-    assert_eq!((limit.interval, limit.burst.get()), (Duration::from_millis(250), 1_000_000));
+    assert_eq!(bucket(&limit.quota), (Duration::from_millis(250), 1_000_000));
     assert_eq!((limit.wait, limit.enforce), (Duration::from_secs(30), false));
 }
 
@@ -45,7 +50,7 @@ fn a_burst_is_a_second_s_worth_and_at_least_one() {
         [("10/s", 10), ("1000/min", 16), ("59/min", 1), ("1/day", 1), ("1000000000/s", 1_000_000)]
     {
         let config = with_identity(&LIMIT.replace("10/s", rate)).unwrap();
-        assert_eq!(config.limits[0].burst.get(), burst, "{rate}");
+        assert_eq!(bucket(&config.limits[0].quota).1, burst, "{rate}");
     }
 }
 

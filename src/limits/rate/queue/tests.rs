@@ -1,6 +1,6 @@
 //! Who waits for how long, in whose favour, by a hand-set clock.
 
-use super::super::limit::{Key, Limit};
+use super::super::limit::{Key, Limit, Quota};
 use super::super::matcher::{RequestKey, User};
 use super::*;
 use crate::oauth::identity::IdentityId;
@@ -20,8 +20,10 @@ fn limit(key: Key, interval_ms: u64, burst: u32, wait_ms: u64) -> Limit {
         name: format!("{key:?}").into(),
         key,
         on: vec![],
-        interval: Duration::from_millis(interval_ms),
-        burst: NonZeroU32::new(burst).unwrap(),
+        quota: Quota::Bucket {
+            interval: Duration::from_millis(interval_ms),
+            burst: NonZeroU32::new(burst).unwrap(),
+        },
         wait: Duration::from_millis(wait_ms),
         enforce: true,
     }

@@ -1,0 +1,98 @@
+//! The counts of one limit that is a bucket: for each key the time at which its bucket is full again.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::gcra::{Gcra, LONGEST};
+
+/// A full limit looks for dead counts not more often than this, in nanoseconds.
+pub(super) const SWEEP_FULL: u64 = 1_000_000_000;
+
+/// Counts of all keys, no more of them than the table allows; newcomers beyond share one.
+#[derive(Debug)]
+pub(super) struct BucketCounts {
+    gcra: Gcra,
+    /// When a key's bucket is full again, in nanoseconds: GCRA's theoretical arrival time. No entry: it is full.
+    counts: HashMap<u64, u64, BuildHasherDefault<AlreadyHashed>>,
+    /// The same, for all newcomers while the limit is full of live keys.
+    overflow: u64,
+    full_until: u64,
+}
+
+impl BucketCounts {
+    /// `interval`: nanoseconds from one call to the next; `burst`: so many may be made at once.
+    pub(super) fn new(interval: u64, burst: NonZeroU32) -> Self {
+        Self { gcra: Gcra::new(interval, burst), counts: HashMap::default(), overflow: 0, full_until: 0 }
+    }
+
+    /// What the limit would say: the new count, or the nanoseconds that are missing.
+    pub(super) fn ask(&mut self, key: u64, now: u64, keys_max: usize) -> Result<u64, u64> {
+        let count = self.count(key, now, keys_max);
+        self.gcra.ask(count, now)
+    }
+
+    /// The count of a key; a newcomer's is what newcomers shared before, as long as that says anything: it may have
+    /// been among them.
+    fn count(&mut self, key: u64, now: u64, keys_max: usize) -> u64 {
+        if let Some(count) = self.counts.get(&key) {
+            return *count;
+        }
+        if self.counts.len() >= keys_max && now >= self.full_until {
+            self.sweep(now);
+            self.full_until = now.saturating_add(SWEEP_FULL);
+        }
+        self.overflow
+    }
+
+    pub(super) fn set(&mut self, key: u64, count: u64, keys_max: usize) {
+        if self.counts.len() < keys_max {
+            self.counts.insert(key, count);
+        } else {
+            match self.counts.get_mut(&key) {
+                Some(known) => *known = count,
+                None => self.overflow = count,
+            }
+        }
+    }
+
+    /// Drops the counts of full buckets, and their memory.
+    pub(super) fn sweep(&mut self, now: u64) {
+        self.counts.retain(|_, count| *count > now);
+        if self.counts.len() < self.counts.capacity() / 4 {
+            self.counts.shrink_to(self.counts.len() * 2);
+        }
+    }
+
+    /// How many counts are kept, and for how many there is room.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.counts.len(), self.counts.capacity())
+    }
+}
+
+/// Nanoseconds, [`LONGEST`] at most.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(LONGEST).min(LONGEST)
+}
+
+/// The keys are hashes.
+#[derive(Debug, Default)]
+pub(super) struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
