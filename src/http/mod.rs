@@ -6,4 +6,5 @@ pub(crate) mod headers; // which fields pass, in both directions?
 pub(crate) mod host; // names in Host
 pub(crate) mod incoming_body; // bodies whose end can be believed
 pub(crate) mod origin; // of web pages
+pub(crate) mod retry_after; // how long to wait
 pub(crate) mod target; // can it be read in one way only?

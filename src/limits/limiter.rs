@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use tracing::warn;
 
 use crate::http::error::Refusal;
+use crate::http::retry_after as field;
 use crate::limits::concurrency::{self, Guard, InFlight, Kind};
 use crate::limits::rate::box_limits;
 use crate::limits::rate::buckets::Shadow;
@@ -253,12 +253,8 @@ impl Limiter {
         if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
             return;
         }
-        let Some(seconds) =
-            headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        else {
-            return;
-        };
-        let pause = Duration::from_secs(seconds).min(self.settings.max_pause);
+        let Some(asked_for) = field::read(headers, Some(self.clock.wall())) else { return };
+        let pause = asked_for.min(self.settings.max_pause);
         let request_key = self.request_key(request);
         let alone = self.pauses.box_said(asked(&request_key), status.as_u16(), None, pause);
         self.log_pause(&request_key, request_id, alone, (status, pause));

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::CONTENT_TYPE;
 use hyper_util::client::proxy::matcher::Matcher;
 use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::http::retry_after;
 use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
 use crate::oauth::identity::{Identity, Subject};
@@ -122,7 +123,7 @@ impl Grant {
         let sent = self.client.post(&self.url).form(&form).timeout(PATIENCE).send();
         let mut answer = sent.await.map_err(|error| failed(&error))?;
         let status = answer.status();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
+        let retry_after = retry_after::read(answer.headers(), None);
         let html = answer
             .headers()
             .get(CONTENT_TYPE)
@@ -180,10 +181,6 @@ fn describe(error: &reqwest::Error) -> String {
         words.push_str(&chain(cause));
     }
     words
-}
-
-fn seconds(value: &HeaderValue) -> Option<Duration> {
-    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 fn granted(body: &[u8]) -> Result<Granted, Fault> {
