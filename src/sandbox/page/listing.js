@@ -186,7 +186,8 @@ const remove = async (item) => {
     label: "Delete",
     act: (_, signal) => call(kind === "folder" ? `${path}?recursive=true` : path, { method: "DELETE", signal }),
   });
-  if (!gone) return;
+  // Whoever left the dialog while it was at work is shown what came of it.
+  if (!gone) return open();
   offerUndo(`“${item.name}” is in the trash.`, async () => {
     try {
       await call(path, json("POST", {}));
@@ -209,7 +210,7 @@ $("new-folder").onclick = async () => {
     act: async (name, signal) =>
       (await call("/2.0/folders", { ...json("POST", { name, parent: { id: parent } }), signal })).json(),
   });
-  if (!made) return;
+  if (!made) return open();
   await open();
   focusItem(made.id);
 };

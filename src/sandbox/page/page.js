@@ -5,6 +5,7 @@ import "./examples.js";
 import { $, make } from "./dom.js";
 import { call } from "./gateway.js";
 import { folder, open } from "./listing.js";
+import { say } from "./messages.js";
 import { upload } from "./transfers.js";
 
 // ---- Uploads -----------------------------------------------------------------------------------------------------
@@ -51,6 +52,7 @@ for (const button of document.querySelectorAll(".copy")) {
       getSelection().selectAllChildren(source);
       button.textContent = "Selected";
     }
+    say(button.textContent);
     setTimeout(() => (button.textContent = "Copy"), 1500);
   };
 }
