@@ -86,7 +86,7 @@ async fn online(config: &Config) -> bool {
     for identity in &config.identities {
         let result = match grant.fetch(identity).await {
             Ok(granted) => who_am_i(config, &pool, identity, granted).await,
-            Err(fault) => Err(explain(&fault, identity)),
+            Err(fault) => Err(explain(&fault, identity, grant.authority())),
         };
         well &= result.is_ok();
         let name = &identity.name;
@@ -112,17 +112,22 @@ async fn loops(config: &Config, own: &OwnListeners, proxies: &Matcher, say: &mut
     well
 }
 
-fn explain(fault: &Fault, identity: &Identity) -> String {
+fn explain(fault: &Fault, identity: &Identity, endpoint: &str) -> String {
     match fault {
         Fault::Transient { cause, .. } => {
+            let about = match cause.strip_prefix("the token endpoint ") {
+                Some(words) => format!("the token endpoint {endpoint} {words}"),
+                None => format!("{endpoint}: {cause}"),
+            };
             format!(
-                "not checked: {cause}. That is no word of Box about this identity; mend it and check again"
+                "not checked: {about}. That is no word of Box about this identity; mend it and check again"
             )
         }
-        Fault::Loop(cause) => format!("the gateway would call itself: {cause}"),
+        Fault::Loop(cause) => format!("the gateway would call itself at {endpoint}: {cause}"),
         Fault::Refused(refused) => {
             let (error, description) = (&refused.error, &refused.description);
-            format!("Box refuses this identity with {error} ({description}): {}", refused.advice(identity))
+            let advice = refused.advice(identity);
+            format!("Box ({endpoint}) refuses this identity with {error} ({description}): {advice}")
         }
     }
 }
@@ -140,33 +145,34 @@ async fn who_am_i(
     headers.insert(AUTHORIZATION, granted.authorization);
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("boxgate/", env!("CARGO_PKG_VERSION"))));
     headers.remove(HOST);
-    let origin = pool.origin(&config.hosts.api).ok_or("[box] api is no host name")?;
+    let host = &config.hosts.api;
+    let origin = pool.origin(host).ok_or("[box] api is no host name")?;
     let limit = config.upstream.response_timeout;
     let answering = async {
         let (response, _lease) =
             pool.send(&origin, request, Protocol::Any).await.map_err(|error| error.cause)?;
         let (head, body) = response.into_parts();
         let body = http_body_util::BodyExt::collect(http_body_util::Limited::new(body, 64 * 1024));
-        let body = body.await.map_err(|error| error.to_string())?.to_bytes();
+        let body = body.await.map_err(|error| format!("{host}: {error}"))?.to_bytes();
         Ok::<_, String>((head, body))
     };
     let (head, body) = tokio::time::timeout(limit, answering)
         .await
-        .map_err(|_| format!("Box did not answer in {limit:?}"))??;
+        .map_err(|_| format!("{host} did not answer in {limit:?}"))??;
     if !head.status.is_success() {
         let why = head.headers.get(WWW_AUTHENTICATE).and_then(|why| why.to_str().ok()).unwrap_or_default();
         return Err(match head.status.as_u16() {
             401 => format!(
-                "Box answers 401 to a token it has just given: the user or the app may be deactivated {why}"
+                "{host} answers 401 to a token it has just given: the user or the app may be deactivated {why}"
             ),
             403 => format!(
-                "Box answers 403 to GET /2.0/users/me: a scope or an IP rule of the enterprise is in the way {why}"
+                "{host} answers 403 to GET /2.0/users/me: a scope or an IP rule of the enterprise is in the way {why}"
             ),
-            status => format!("Box answers {status} to GET /2.0/users/me"),
+            status => format!("{host} answers {status} to GET /2.0/users/me"),
         });
     }
-    let me: serde_json::Value =
-        serde_json::from_slice(&body).map_err(|_| "Box's answer is not JSON".to_owned())?;
+    let me: serde_json::Value = serde_json::from_slice(&body)
+        .map_err(|_| format!("{host} answers GET /2.0/users/me with what is not JSON"))?;
     let text =
         |pointer: &str| me.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or("?").to_owned();
     let (login, id, enterprise) = (text("/login"), text("/id"), text("/enterprise/id"));

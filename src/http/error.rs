@@ -221,7 +221,7 @@ impl Refusal {
                 "No app with the path / serves this caller; name one in the URL of the proxy, as in http://APP@HOST:PORT.".to_owned()
             }
             Self::LoginNotServed => {
-                "Logins of people do not go through this gateway, which has a token of its own: give the program any text as its access token, or let it ask for a token with client id and secret.".to_owned()
+                "Logins of people do not go through this gateway, which has a token of its own: give the program any text as its access token, or let it ask for a token with client id and secret (POST /oauth2/token). No allow of the app changes that.".to_owned()
             }
             Self::NoCertificateAuthority => {
                 "This gateway has no CA of its own to give: [forward_proxy] is missing in proxy.toml, or has a cert.".to_owned()
@@ -250,7 +250,7 @@ impl Refusal {
             Self::OriginNotAllowed => {
                 "This request comes from a web page whose origin is not listed in origins of an app here; scheme, host and port count.".to_owned()
             }
-            Self::OperationNotAllowed => "The rules of this app (allow, deny) exclude this operation.".to_owned(),
+            Self::OperationNotAllowed => "The rules of this app (allow and deny in proxy.toml) exclude this operation.".to_owned(),
             Self::BatchNotAllowed => {
                 "Batches are refused: their body carries operations that no rule, limit or budget sees. Send the operations one by one, or list \"POST /2.0/batch\" in allow of this app.".to_owned()
             }

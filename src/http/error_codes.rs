@@ -157,7 +157,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 24] = [
         status: 502,
         meaning: "The gateway cannot open a connection to Box, or to the host that a tunnel asks for. The request was not sent.",
         caller: "Send the request again later.",
-        operator: "The log names the host and the cause: look at name service, network, `[upstream] proxy` and `[box] ca_file`; `boxgate check` tries each host.",
+        operator: "The log names the host and the cause: look at name service, network, `[upstream] proxy` and `[box] ca_file`; `boxgate check` tries the API and the token endpoint.",
     },
     ErrorCode {
         code: "app_disabled",

@@ -19,7 +19,7 @@ pub(crate) fn check(uri: &Uri) -> Result<(), Refusal> {
     while let Some(segment) = segments.next() {
         // An empty last one is a slash at the end, which says the same to everybody.
         if segment.is_empty() && segments.peek().is_some() {
-            return Err(Refusal::BadRequest("The path has an empty segment (//)."));
+            return Err(Refusal::BadRequest(empty_segment(path)));
         }
         if is_parameter(segment) {
             return Err(Refusal::BadRequest("The path has a segment that is a ;parameter alone."));
@@ -29,6 +29,16 @@ pub(crate) fn check(uri: &Uri) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// What to say of a path with an empty segment. Most of them come of a base URL that ends in a slash.
+fn empty_segment(path: &str) -> &'static str {
+    let after_base = ["//2.0/", "//api/", "//oauth2/", "//_box/"];
+    if after_base.iter().any(|start| path.contains(start)) {
+        "The path has an empty segment (//). The base URL that the caller is set to probably ends in a slash: take that slash off."
+    } else {
+        "The path has an empty segment (//); there must be something between two slashes."
+    }
 }
 
 /// Letters, digits and what else needs no second look.
@@ -183,6 +193,19 @@ mod tests {
         ] {
             assert!(ok(good), "{good}");
         }
+    }
+
+    #[test]
+    fn a_base_url_that_ends_in_a_slash_is_named_as_the_likely_cause() {
+        let said = |path: &str| match check(&path.parse().unwrap()) {
+            Err(refusal) => refusal.message(),
+            Ok(()) => panic!("{path}"),
+        };
+        for path in ["//2.0/users/me", "/intranet//2.0/users/me", "//oauth2/token", "//api/2.0/files/content"]
+        {
+            assert!(said(path).contains("base URL"), "{path}: {}", said(path));
+        }
+        assert!(!said("/2.0/files//content").contains("base URL"));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 
+use rustls::CertificateError;
+
 /// What layers say that only hand on a cause.
 const WRAPPERS: [&str; 3] = ["client error (Connect)", "tcp connect error", "client error (SendRequest)"];
 
@@ -24,15 +26,31 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     words
 }
 
-/// The system's errors by name: the number behind them (`os error 111`) tells readers nothing.
+/// The system's errors by name: the number behind them (`os error 111`) tells readers nothing. An authority that is not
+/// trusted comes with what to do.
 fn words_of(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
-    let of_system = error.downcast_ref::<io::Error>().filter(|error| error.raw_os_error().is_some());
-    match of_system.map(|error| error.kind().to_string()) {
-        Some(kind) if kind != UNNAMED => kind,
+    if is_untrusted(error) {
+        return format!("{text}; {UNTRUSTED}");
+    }
+    let Some(error) = error.downcast_ref::<io::Error>() else { return text };
+    match error.kind().to_string() {
+        kind if error.raw_os_error().is_some() && kind != UNNAMED => kind,
         _ => text,
     }
 }
+
+fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return *error == rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+    }
+    // An error that an `io::Error` wraps is not its source.
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    inner.is_some_and(|inner| is_untrusted(inner))
+}
+
+/// The likely cause, and the key.
+const UNTRUSTED: &str = "its authority is not trusted here: if a proxy or firewall of your network ends TLS, add its CA to [box] ca_file";
 
 /// What the standard library calls errors for which it has no name.
 const UNNAMED: &str = "uncategorized error";
@@ -61,6 +79,9 @@ mod tests {
         let refused = || io::Error::from_raw_os_error(111);
         assert_eq!(chain(&Wrapper("tcp connect error", refused())), "connection refused");
         assert_eq!(chain(&Wrapper("dns error", io::Error::other("no such name"))), "dns error: no such name");
+        let untrusted = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let told = chain(&io::Error::other(io::Error::other(untrusted)));
+        assert!(told.contains("UnknownIssuer") && told.ends_with("to [box] ca_file"), "{told}");
         let unnamed = io::Error::from_raw_os_error(95);
         assert!(!chain(&unnamed).contains("uncategorized"), "{}", chain(&unnamed));
     }

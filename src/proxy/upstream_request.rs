@@ -1,5 +1,6 @@
 //! What goes to Box: the request as it was judged, with the fields that pass, but without a token.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -159,15 +160,19 @@ fn is_long(method: &Method, path: &str) -> bool {
 /// Path and query for Box; the path byte for byte as it was judged.
 fn target(to: &Destination<'_>, query: Option<&str>) -> Result<Uri, Refusal> {
     let prefix = if to.under_api { "/api" } else { "" };
-    let cleaned = query.and_then(target::without_access_token);
-    let query = cleaned.as_deref().or(query).filter(|query| !query.is_empty());
-    let mut text =
-        String::with_capacity(prefix.len() + to.path.len() + query.map_or(0, |query| query.len() + 1));
+    // A query that is empty stays: the ? too may be part of what the caller means.
+    let query = match query.and_then(target::without_access_token) {
+        Some(cleaned) => Some(cleaned).filter(|query| !query.is_empty()).map(Cow::Owned),
+        None => query.map(Cow::Borrowed),
+    };
+    let mut text = String::with_capacity(
+        prefix.len() + to.path.len() + query.as_ref().map_or(0, |query| query.len() + 1),
+    );
     text.push_str(prefix);
     text.push_str(to.path);
     if let Some(query) = query {
         text.push('?');
-        text.push_str(query);
+        text.push_str(&query);
     }
     PathAndQuery::from_maybe_shared(Bytes::from(text))
         .map(Uri::from)

@@ -84,7 +84,7 @@ pub(crate) fn find_at<'p>(method: &Method, path: &'p str, named: &Named) -> Resu
         Named::Host(host) => match path {
             "/oauth2/token" if posts && host.api => Ok(Route::PlaceholderToken),
             "/oauth2/revoke" if posts && host.api => Ok(Route::Revoke),
-            _ if path.starts_with("/oauth2/") && host.api => Err(Refusal::OperationNotAllowed),
+            _ if path.starts_with("/oauth2/") && host.api => Err(Refusal::LoginNotServed),
             _ => at_host(method, path, host).map(Route::Box),
         },
     }
@@ -107,7 +107,7 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str, hosts: &BoxHosts) -> Resu
         return match (rest, method == Method::POST) {
             ("/token", true) => Ok(Route::PlaceholderToken),
             ("/revoke", true) => Ok(Route::Revoke),
-            _ => Err(Refusal::OperationNotAllowed),
+            _ => Err(Refusal::LoginNotServed),
         };
     }
     if let Some(named) = path.strip_prefix("/_box/") {

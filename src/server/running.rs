@@ -131,7 +131,8 @@ impl Running {
         let (drain_delay, drain_timeout) = (server.drain_delay, server.drain_timeout);
         overview.draining.store(true, Ordering::Relaxed);
         let began = Instant::now();
-        info!(?drain_delay, ?drain_timeout, "draining");
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        info!(drain_delay_ms = millis(drain_delay), drain_timeout_ms = millis(drain_timeout), "draining");
         tokio::select! {
             () = tokio::time::sleep(drain_delay) => {}
             () = wait_for(stop, Stop::Now) => {}
@@ -145,7 +146,7 @@ impl Running {
             }
         };
         tokio::select! {
-            () = finished => info!(after = ?began.elapsed(), "drained"),
+            () = finished => info!(after_ms = millis(began.elapsed()), "drained"),
             () = tokio::time::sleep(drain_timeout) => {
                 warn!(open = overview.metrics.connections(), "drain_timeout has passed; what is still in flight is cut off");
             }

@@ -12,6 +12,7 @@ use tracing::{Level, error};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::telemetry::json_lines::{self, JsonLines};
 use crate::telemetry::line_writer::{LineWriter, unbuffered};
 
 /// What is logged.
@@ -39,6 +40,8 @@ const WAITING: usize = 8192;
 
 /// One for the process, as its standard error is.
 static LINES: OnceLock<LineWriter> = OnceLock::new();
+/// Of these lines.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 /// Begins logging. Libraries speak from `warn` up alone: at `trace` they could show what they send.
 ///
@@ -67,8 +70,9 @@ pub fn init(log: &Log) -> io::Result<()> {
     // A second call, as in tests, changes nothing.
     let _ = match log.format {
         LogFormat::Text => subscriber.try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        LogFormat::Json => subscriber.event_format(JsonLines).try_init(),
     };
+    let _ = FORMAT.set(log.format);
     panic::set_hook(Box::new(panicked));
     Ok(())
 }
@@ -100,9 +104,12 @@ pub fn flush() {
     }
 }
 
-/// Says a line as it is: the reason why the program ends.
+/// Says why the program ends: a line as it is, or in the form of the log where that is JSON.
 pub fn say(line: &str) {
     match LINES.get() {
+        Some(lines) if FORMAT.get() == Some(&LogFormat::Json) => {
+            lines.write(json_lines::line("ERROR", line, &[]).into_bytes());
+        }
         Some(lines) => lines.write(format!("{line}\n").into_bytes()),
         // Nobody else writes there yet.
         None => {

@@ -1,6 +1,7 @@
 //! What the process tells of itself.
 
 pub mod access_log; // one line for each request
+pub(crate) mod json_lines; // the form of messages as JSON
 pub(crate) mod line_writer; // lines on standard output and standard error
 pub mod log; // messages
 pub(crate) mod outages; // what cannot be reached, in a dozen lines

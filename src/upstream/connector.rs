@@ -178,7 +178,7 @@ impl Connector {
             let tcp = BufReader::with_capacity(READ_AHEAD, tcp);
             tls.connect(server_name.clone(), tcp).await.map_err(|error| match is_not_spoken(&error) {
                 true => ConnectError::NotSpoken(format!("{authority} does not speak HTTP/1.1")),
-                false => unreachable(format!("TLS: {error}")),
+                false => unreachable(format!("TLS: {}", chain(&error))),
             })
         };
         match tokio::time::timeout(self.timeout, connecting).await {

@@ -78,6 +78,18 @@ async fn rules_speak_of_operations_in_every_spelling_of_the_url() {
 }
 
 #[tokio::test]
+async fn a_login_is_refused_for_what_it_is_and_not_for_rules_that_no_one_wrote() {
+    let bench = Bench::start().await;
+    for path in ["/oauth2/authorize", "/oauth2/token"] {
+        let body = crate::harness::json(bench.get(path).await).await;
+        assert_eq!(body["code"], "operation_not_allowed");
+        let message = body["message"].as_str().unwrap();
+        assert!(message.starts_with("Logins of people do not go through"), "{path}: {message}");
+        assert!(!message.contains("deny"), "{path}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn a_web_page_can_do_nothing() {
     let bench = Bench::start().await;
     for (name, value) in [

@@ -36,6 +36,21 @@ async fn a_target_that_can_be_read_in_two_ways_is_refused() {
 }
 
 #[tokio::test]
+async fn a_query_reaches_box_as_it_is_an_empty_one_too() {
+    let bench = Bench::start().await;
+    for (sent, reached) in [
+        ("/2.0/users/me?", "/2.0/users/me?"),
+        ("/2.0/users/me", "/2.0/users/me"),
+        ("/2.0/users/me??a=%2F&", "/2.0/users/me??a=%2F&"),
+        ("/2.0/users/me?access_token=x", "/2.0/users/me"),
+    ] {
+        let answer = bench.raw(&request(&format!("GET {sent}"), "")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{sent}: {answer}");
+        assert_eq!(bench.sandbox.last_seen().unwrap().target, reached, "{sent}");
+    }
+}
+
+#[tokio::test]
 async fn requests_that_smuggle_or_switch_protocols_are_refused() {
     let bench = Bench::start().await;
     let hosts = "GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\nHost: other\r\nConnection: close\r\n\r\n";

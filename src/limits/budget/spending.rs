@@ -389,7 +389,9 @@ impl BudgetLedger {
         };
         let percent = u128::from(used) * 100 / u128::from(calls);
         let value = self.value_name(budget, value);
-        warn!(budget = %budget.name, key = budget.key.as_str(), %value, used, calls, %until, "{percent} % used: the budget {consequence}");
+        // A global budget has no value of its key.
+        let value = (!value.is_empty()).then_some(&*value);
+        warn!(budget = %budget.name, key = budget.key.as_str(), value, used, calls, %until, "{percent} % used: the budget {consequence}");
     }
 }
 

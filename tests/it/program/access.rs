@@ -6,9 +6,50 @@ use std::net::TcpStream;
 use serde_json::Value;
 
 use super::client::{receive, request, send};
-use super::harness::{FakeBox, Program, wait};
+use super::harness::{FakeBox, Folder, Program, boxgate, wait, write_file};
 
 const ME: &str = "/2.0/users/me";
+
+/// Every line of both streams in the form of JSON, from the start to a failure to end.
+#[test]
+fn json_lines_have_one_name_for_time_and_kind_and_numbers_for_lengths_of_time() {
+    let at = FakeBox::start();
+    let more = "[log]\nformat = \"json\"\n[[budget]]\nname = \"few\"\nkey = \"global\"\ncalls = 1\nwhen_spent = \"warn\"\n";
+    let mut program = Program::start(&at, more).ready();
+    assert_eq!(program.get(ME).status, 200);
+    let spent = program.err.wait_for(&["the budget is spent"]);
+    assert!(!spent.contains("\"value\""), "{spent}");
+    let folder = Folder::new();
+    let listen = format!("address = \"{}\"", program.callers);
+    write_file(&folder, &at, &listen, more);
+    let second = boxgate(&folder, &[]);
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+
+    let last = String::from_utf8(second.stderr).unwrap();
+    assert!(last.contains("address in use"), "{last}");
+    let of_second = last.lines().map(str::to_owned);
+    let logged: Vec<String> = program.err.all().into_iter().chain(of_second).collect();
+    for (kind, lines) in [("access", program.out.all()), ("log", logged)] {
+        assert!(!lines.is_empty());
+        for line in lines {
+            let read: Value = serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line}"));
+            assert_eq!(read["kind"], kind, "{line}");
+            let time = read["time"].as_str().unwrap();
+            assert!(time.ends_with('Z') && time.len() == "2026-11-26T18:31:35.123Z".len(), "{line}");
+            if kind == "log" {
+                assert!(read["level"].is_string() && read["message"].is_string(), "{line}");
+            }
+            for (name, value) in read.as_object().unwrap() {
+                let text = value.as_str().unwrap_or_default();
+                let is_length = text.starts_with(|c: char| c.is_ascii_digit()) && text.ends_with('s');
+                assert!(!is_length, "{name} in {line}");
+            }
+        }
+    }
+    let token = program.err.wait_for(&["a token was obtained"]);
+    assert!(token.contains("\"valid_for_s\":"), "{token}");
+}
 
 /// Six requests of the kinds that end differently, `it-1` to `it-6`; the lines on stdout after the end.
 fn lines_of_six_requests(format: &str) -> Vec<String> {

@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 use std::process::Output;
 
-use boxgate::sandbox::{Role, TokenAnswer};
+use boxgate::sandbox::{Fault, Role, TokenAnswer};
 
 use super::client::request;
-use super::harness::{FakeBox, Folder, Program, boxgate, command, write_file};
+use super::harness::{FakeBox, Folder, Program, boxgate, command, wait, write_file};
 
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -132,6 +132,42 @@ fn check_does_not_blame_an_identity_for_what_stands_before_box() {
         assert!(said.contains(part), "{part} in {said}");
     }
     assert!(!said.contains("canary") && !said.contains("Developer Console"), "{said}");
+}
+
+#[test]
+fn check_names_the_host_that_failed_and_hints_at_ca_file() {
+    let (at, folder) = (FakeBox::start(), Folder::new());
+    let authority = |url: String| url.trim_start_matches("https://").split('/').next().unwrap().to_owned();
+    let (token, api) = (authority(at.token_url()), authority(at.api_url()));
+    let failed = |text: &str| {
+        folder.write("proxy.toml", text);
+        let output = boxgate(&folder, &["check"]);
+        assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+        let said = out(&output);
+        said.lines().find(|line| line.contains("identity service: failed")).unwrap().to_owned()
+    };
+    let file = write_file(&folder, &at, "", "");
+    let trusted = std::fs::read_to_string(file).unwrap();
+
+    let line = failed(&trusted.replace("ca_file = \"ca.pem\"\n", ""));
+    assert!(line.contains(&token) && line.contains("[box] ca_file"), "{line}");
+
+    at.script("/2.0/users/me", vec![Fault::status(500)]);
+    let line = failed(&trusted);
+    assert!(line.contains(&format!("{api} answers 500")), "{line}");
+
+    at.token_script(vec![TokenAnswer::Body {
+        status: 200,
+        body: "[]".to_owned(),
+        content_type: "application/json".to_owned(),
+    }]);
+    let line = failed(&trusted);
+    assert!(line.contains(&format!("{token}: the token endpoint's 200 is not the JSON")), "{line}");
+
+    wait(at.go_down(Role::Api));
+    let line = failed(&trusted);
+    let refused = format!("the token endpoint {token} cannot be reached: connection refused.");
+    assert!(line.contains(&refused) && !line.contains("os error"), "{line}");
 }
 
 #[test]
