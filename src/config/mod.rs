@@ -27,6 +27,7 @@ use crate::upstream::connector;
 mod diagnostics;
 mod raw;
 mod sections;
+mod syntax;
 mod values;
 
 pub use diagnostics::Problems;

@@ -250,11 +250,16 @@ fn as_user(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> AsUser {
     AsUser::Only(items.iter().filter_map(|item| notes.take(&item.location, user(item))).collect())
 }
 
-/// Each pair is looked at once, at the location of the later one.
+/// Pairs that a request could not tell apart are problems, each at the location of the later one. Those whose callers could
+/// stand in for each other are one warning for all that hang together, at the location of the second.
 fn compare(apps: &[(Location, App)], identities: &[String], notes: &mut Notes<'_>) {
+    // The group of each app; those of one number hang together.
+    let mut groups: Vec<usize> = (0..apps.len()).collect();
     for (number, (location, app)) in apps.iter().enumerate() {
-        for (_, other) in apps.iter().take(number) {
-            if app.is_ambiguous_with(other) {
+        for (earlier, (_, other)) in apps.iter().enumerate().take(number) {
+            if other.name == app.name {
+                // A problem already, and what is wrong with the one is not known of the other.
+            } else if app.is_ambiguous_with(other) {
                 notes.problem(
                     location,
                     format_args!(
@@ -267,34 +272,73 @@ fn compare(apps: &[(Location, App)], identities: &[String], notes: &mut Notes<'_
                         }
                     ),
                 );
-            } else if !app.is_separate_from(other) {
-                let differences = differences(other, app, identities);
-                if !differences.is_empty() {
-                    notes.warning(
-                        location,
-                        format_args!(
-                            "{:?} and {:?} differ in {}, but nothing separates their callers: any program can choose a path and a Host; give each its own sources if they must not stand in for each other",
-                            other.name,
-                            app.name,
-                            differences.join(" and ")
-                        ),
-                    );
-                }
+            } else if !app.is_separate_from(other) && !is_alike(app, other) {
+                let (from, to) = (groups[number], groups[earlier]);
+                groups.iter_mut().filter(|group| **group == from).for_each(|group| *group = to);
             }
+        }
+    }
+    for group in 0..apps.len() {
+        let members: Vec<&(Location, App)> =
+            apps.iter().zip(&groups).filter(|(_, of)| **of == group).map(|(app, _)| app).collect();
+        if let [_, (location, _), ..] = members.as_slice() {
+            let apps: Vec<&App> = members.iter().map(|(_, app)| app).collect();
+            notes.warning(
+                location,
+                format_args!(
+                    "{} differ in {}, but nothing separates their callers: any program can choose a path and a Host; give each its own sources or key if they must not stand in for each other",
+                    listed(&apps),
+                    differences(&apps, identities).join(" and ")
+                ),
+            );
         }
     }
 }
 
-fn differences(a: &App, b: &App, identities: &[String]) -> Vec<String> {
-    let name = |app: &App| identities.get(app.identity.index()).cloned().unwrap_or_default();
-    let mut differences = Vec::new();
-    if a.identity != b.identity {
-        differences.push(format!("identity ({:?}, {:?})", name(a), name(b)));
+/// Whether it makes no difference to Box which of them a caller uses.
+fn is_alike(a: &App, b: &App) -> bool {
+    a.identity == b.identity && a.as_user == b.as_user && a.rules == b.rules
+}
+
+/// Their names; those that are alike stand together.
+fn listed(apps: &[&App]) -> String {
+    let mut kinds: Vec<Vec<&App>> = Vec::new();
+    for app in apps {
+        match kinds.iter_mut().find(|kind| kind.first().is_some_and(|first| is_alike(first, app))) {
+            Some(kind) => kind.push(app),
+            None => kinds.push(vec![app]),
+        }
     }
-    if a.as_user != b.as_user {
+    let mut names: Vec<String> = kinds
+        .iter()
+        .map(|kind| {
+            let names = kind.iter().map(|app| format!("{:?}", app.name)).collect::<Vec<_>>().join(", ");
+            if kind.len() > 1 { format!("({names})") } else { names }
+        })
+        .collect();
+    let last = names.pop().unwrap_or_default();
+    if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) }
+}
+
+fn differences(apps: &[&App], identities: &[String]) -> Vec<String> {
+    let differ = |same: fn(&App, &App) -> bool| {
+        let first = apps.first();
+        first.is_some_and(|first| apps.iter().any(|app| !same(first, app)))
+    };
+    let mut differences = Vec::new();
+    if differ(|a, b| a.identity == b.identity) {
+        let mut names = Vec::new();
+        for name in apps.iter().filter_map(|app| identities.get(app.identity.index())) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        differences.push(format!("identity ({})", quoted(&names)));
+    }
+    if differ(|a, b| a.as_user == b.as_user) {
         differences.push("as_user".to_owned());
     }
-    if a.rules != b.rules {
+    if differ(|a, b| a.rules == b.rules) {
         differences.push("rules (allow, deny)".to_owned());
     }
     differences

@@ -13,9 +13,9 @@ use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use super::Config;
-use super::diagnostics::{Location, Notes, Position, Problems};
+use super::diagnostics::{Location, Notes, Problems};
 use super::raw::{self, Entry, Table};
-use super::values;
+use super::{syntax, values};
 use crate::access::admission::Listen;
 use crate::http::host::HostList;
 use crate::net::address::Address;
@@ -78,14 +78,21 @@ pub fn from_text(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Problems> {
     let mut notes = Notes::new(name, text);
-    let document = match DeTable::parse(text) {
-        Ok(document) => document,
-        Err(error) => {
-            let position = error.span().map_or(Position::Whole, |span| Position::At(span.start));
-            notes.problem(&Location { position, key: String::new() }, error.message());
-            return Err(notes.into_problems());
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let mut lines = Vec::new();
+        for error in errors {
+            let span = error.span().unwrap_or_default();
+            // What follows in the same line mostly follows from the first error there.
+            let line = text.get(..span.start).unwrap_or(text).matches('\n').count();
+            if !lines.contains(&line) {
+                lines.push(line);
+                let (location, words) = syntax::explain(text, &span, error.message());
+                notes.problem(&location, words);
+            }
         }
-    };
+        return Err(notes.into_problems());
+    }
     let around = Surroundings { folder: name.parent().unwrap_or(Path::new("")), variable: env };
     let written = raw::File::of(document.get_ref(), "", &mut notes);
     let identities = identity::from_table(written.identity.as_ref(), &around, &mut notes);

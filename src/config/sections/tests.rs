@@ -164,6 +164,46 @@ fn apps_that_cannot_be_told_apart_are_refused() {
 }
 
 #[test]
+fn apps_that_differ_and_are_not_separated_are_one_line_that_lists_them() {
+    let app = |number: usize| {
+        // Two of them are alike.
+        let path = number.min(10);
+        format!("[[app]]\nname = \"a{number}\"\npath = \"/{number}\"\nallow = [\"GET /2.0/files/{path}\"]\n")
+    };
+    let config = with_identity(&(0..12).map(app).collect::<String>()).unwrap();
+    assert_eq!(config.warnings.len(), 1, "{:#?}", config.warnings);
+    let warning = &config.warnings[0];
+    for part in
+        ["\"a0\", \"a1\", ", "\"a9\" and (\"a10\", \"a11\") differ in rules (allow, deny), but nothing"]
+    {
+        assert!(warning.contains(part), "{part} in {warning}");
+    }
+
+    // Two networks of two apps each: what holds in one says nothing of the other.
+    let app = |name, network, user| {
+        format!(
+            "[[app]]\nname = \"{name}\"\npath = \"/{name}\"\nsources = [\"{network}\"]\nas_user = [\"{user}\"]\n"
+        )
+    };
+    let (one, other) = ("10.1.0.0/16", "10.2.0.0/16");
+    let text = [app("a", one, 1), app("b", one, 2), app("c", other, 3), app("d", other, 4)].concat();
+    let config = with_identity(&text).unwrap();
+    assert_eq!(config.warnings.len(), 2, "{:#?}", config.warnings);
+    assert!(config.warnings[0].contains("\"a\" and \"b\" differ in as_user"), "{:#?}", config.warnings);
+    assert!(config.warnings[1].contains("\"c\" and \"d\" differ in as_user"), "{:#?}", config.warnings);
+}
+
+#[test]
+fn a_name_that_stands_for_two_apps_is_one_problem() {
+    let app = "[[app]]\nname = \"a\"\n";
+    let message = only_message(&app.repeat(2));
+    assert!(
+        message.contains("another app is named \"a\" too") && !message.contains("mean both"),
+        "{message}"
+    );
+}
+
+#[test]
 fn origins_are_listed_for_each_app() {
     let app = |lines: &str| format!("[[app]]\nname = \"a\"\n{lines}\n");
     let config = with_identity(&app(

@@ -1,0 +1,297 @@
+//! What is no TOML, said so that it can be mended: which key, and what to write instead. Most of it is a value without its
+//! quotes. A value is repeated only under a key that is known and takes no secret: another may be a secret under a wrong key.
+
+use std::ops::Range;
+
+use super::diagnostics::{Location, Position, dotted};
+use super::raw::TABLES;
+
+/// Keys whose values may be secrets, or hold one.
+const SECRETS: [&str; 4] = ["client_secret", "key", "redis", "proxy"];
+/// How the parser's words begin where it has found something else than a value.
+const NO_VALUE: [&str; 16] = [
+    "string values must be quoted",
+    "invalid float",
+    "invalid mantissa",
+    "invalid exponent",
+    "invalid fraction",
+    "invalid hexadecimal",
+    "invalid octal",
+    "invalid binary",
+    "invalid integer",
+    "invalid boolean",
+    "invalid date-time",
+    "unexpected leading zero",
+    "unexpected sign",
+    "redundant",
+    "radix",
+    "`_` may only go between digits",
+];
+/// And where it has taken the beginning for a value.
+const MORE: &str = "unexpected key or value";
+
+/// Where an error of the parser lies, and what to say of it. `span`: the bytes that the parser names.
+pub(super) fn explain(text: &str, span: &Range<usize>, message: &str) -> (Location, String) {
+    let at = span.start.min(text.len());
+    let line_start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |feed| feed + 1);
+    let line = text.get(line_start..).unwrap_or_default().split('\n').next().unwrap_or_default();
+    let table = table_of(text.get(..line_start).unwrap_or_default());
+    let found = Found { text, line, line_start, at: at - line_start, table };
+    if message == "duplicate key" {
+        return found.duplicate(text.get(span.clone()).unwrap_or_default());
+    }
+    if let Some((value, words)) = found.unquoted(message) {
+        let position = Position::At(line_start + value);
+        return (Location { position, key: found.key() }, words);
+    }
+    (Location { position: Position::At(at), key: found.key() }, message.to_owned())
+}
+
+/// Of the last header, without brackets; empty before the first.
+fn table_of(before: &str) -> String {
+    let headers = before.lines().map(str::trim).filter(|line| line.starts_with('['));
+    let header = headers.filter(|line| line.contains(']')).next_back().unwrap_or_default();
+    header.split(']').next().unwrap_or_default().trim_matches(['[', ' ']).to_owned()
+}
+
+struct Found<'t> {
+    text: &'t str,
+    /// The one with the error.
+    line: &'t str,
+    line_start: usize,
+    /// Of the error, in the line.
+    at: usize,
+    table: String,
+}
+
+impl Found<'_> {
+    /// The key that the line begins with; empty for a header, or a line in the middle of a list.
+    fn bare_key(&self) -> &str {
+        match self.line.split_once('=') {
+            Some((key, _)) if !key.trim_start().starts_with(['[', '"', '#']) => key.trim(),
+            _ => "",
+        }
+    }
+
+    fn key(&self) -> String {
+        match self.bare_key() {
+            "" => self.table.clone(),
+            key if self.table.is_empty() => dotted("", key),
+            key => format!("{}.{}", self.table, dotted("", key)),
+        }
+    }
+
+    fn duplicate(&self, name: &str) -> (Location, String) {
+        let position = Position::At(self.line_start + self.at);
+        let is_header = self.line.trim_start().starts_with('[');
+        let same = |line: &str| match is_header {
+            true => line.trim() == self.line.trim(),
+            false => line.split('=').next().is_some_and(|key| line.contains('=') && key.trim() == name),
+        };
+        // Of a key, only in its own table.
+        let before = self.text.get(..self.line_start).unwrap_or_default();
+        let mut earlier = None;
+        for (number, line) in before.lines().enumerate() {
+            if !is_header && line.trim_start().starts_with('[') {
+                earlier = None;
+            }
+            if same(line) {
+                earlier.get_or_insert(number + 1);
+            }
+        }
+        let where_ = earlier.map(|line| format!(", in line {line}")).unwrap_or_default();
+        let (key, words) = if is_header {
+            let header = self.line.split('#').next().unwrap_or_default().trim();
+            let words =
+                format!("the table {header} is there already{where_}; put all of its keys under one header");
+            (String::new(), words)
+        } else {
+            let key = if self.table.is_empty() { name.to_owned() } else { format!("{}.{name}", self.table) };
+            (key, format!("the key {name:?} is there already{where_}; keep one of them"))
+        };
+        (Location { position, key }, words)
+    }
+
+    /// Whether the value's key is known and takes no secret. A list may have begun in an earlier line.
+    fn may_be_shown(&self) -> bool {
+        let until = self.text.get(..self.line_start + self.line.len()).unwrap_or_default();
+        let with_key = until.lines().rev().find(|line| line.contains('=')).unwrap_or_default();
+        // A table in one line, as in `tls = { key = … }`, has several.
+        let mut keys = with_key.split('=').rev().skip(1).map(|before| {
+            let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+            before.trim_end().rsplit(word).next().unwrap_or_default()
+        });
+        let is_known = |key: &str| TABLES.iter().any(|(_, known)| known.contains(&key));
+        keys.all(|key| is_known(key) && !SECRETS.contains(&key))
+    }
+
+    /// Where a value begins that lacks its quotes, or is written as no TOML, and what to write.
+    fn unquoted(&self, message: &str) -> Option<(usize, String)> {
+        let key = self.bare_key();
+        let whole = message.starts_with(MORE);
+        if !whole && !NO_VALUE.iter().any(|words| message.starts_with(words)) {
+            return None;
+        }
+        let start = match whole {
+            // The parser took the beginning for a value of its own.
+            true => self.line.find('=')? + 1,
+            false => self.line.get(..self.at)?.rfind(['=', '[', '{', ',']).map_or(0, |before| before + 1),
+        };
+        let rest = self.line.get(start..)?;
+        let end = if whole { None } else { rest.find([',', ']', '}']) };
+        let value = rest.get(..end.unwrap_or(rest.len()))?;
+        let value = value.split(" #").next().unwrap_or_default();
+        let start = start + (value.len() - value.trim_start().len());
+        let value = value.trim();
+        let is_in_list = end.is_some() || key.is_empty();
+        if value.is_empty() {
+            let is_missing = message.starts_with("string values must be quoted") && !is_in_list;
+            return is_missing.then(|| {
+                (start, format!("there is no value behind the =; write {key} = VALUE, or leave the key out"))
+            });
+        }
+        if value.starts_with(['"', '\'']) || value.contains('"') {
+            return None;
+        }
+        let written = |value: &str| match is_in_list {
+            true => value.to_owned(),
+            false => format!("{key} = {value}"),
+        };
+        let digits = value.replace(',', "");
+        let words = match value.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => format!("{value} is no value of TOML; write {}", written("true")),
+            "false" | "no" | "off" => format!("{value} is no value of TOML; write {}", written("false")),
+            _ if !self.may_be_shown() => {
+                format!("a string must stand in quotes; write {}", written("\"…\""))
+            }
+            _ if digits.len() < value.len() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!("{value} is no number of TOML; write {}", written(&value.replace(',', "_")))
+            }
+            _ => format!("{value} must stand in quotes; write {}", written(&format!("{value:?}"))),
+        };
+        Some((start, words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{Overrides, from_text};
+
+    fn said(text: &str) -> String {
+        from_text(text, Path::new("p.toml"), &Overrides::default(), &|_| None).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_value_without_its_quotes_is_shown_with_them() {
+        for (line, written) in [
+            ("address = 127.0.0.1:8080", "address = \"127.0.0.1:8080\""),
+            ("address = :8080", "address = \":8080\""),
+            ("address = [::1]:8080", "address = \"[::1]:8080\""),
+            ("address = unix:/run/x # a socket", "address = \"unix:/run/x\""),
+            ("connect_timeout = 5s", "connect_timeout = \"5s\""),
+            ("connect_timeout = 250ms", "connect_timeout = \"250ms\""),
+            ("replay_buffer = 64KiB", "replay_buffer = \"64KiB\""),
+            ("rate = 10/s", "rate = \"10/s\""),
+            ("rate = 1000/min", "rate = \"1000/min\""),
+            ("hosts = box.example.com", "hosts = \"box.example.com\""),
+            ("cert = tls.crt", "cert = \"tls.crt\""),
+            ("dir = ./state", "dir = \"./state\""),
+            ("dir = ../state", "dir = \"../state\""),
+            ("dir = ~/state", "dir = \"~/state\""),
+            ("rate = 1e/s", "rate = \"1e/s\""),
+            ("wait = 1_s", "wait = \"1_s\""),
+            ("rate = 0x/s", "rate = \"0x/s\""),
+            ("name = -a", "name = \"-a\""),
+            ("name = inform", "name = \"inform\""),
+            ("sources = 10.0.0.0/8", "sources = \"10.0.0.0/8\""),
+            ("name = 2026-01-01x", "name = \"2026-01-01x\""),
+            ("path = /intranet", "path = \"/intranet\""),
+            ("api = https://api.box.com", "api = \"https://api.box.com\""),
+            ("as_user = a@example.com", "as_user = \"a@example.com\""),
+            ("level = info", "level = \"info\""),
+            ("format = json", "format = \"json\""),
+            ("per = month", "per = \"month\""),
+            ("user_id = 00123", "user_id = \"00123\""),
+            ("name = two words", "name = \"two words\""),
+            ("access = yes", "access = true"),
+            ("access = True", "access = true"),
+            ("access = off", "access = false"),
+            ("calls = 50,000", "calls = 50_000"),
+        ] {
+            let said = said(&format!("[listen]\n{line}\n"));
+            let key = line.split(' ').next().unwrap();
+            let column = line.find('=').unwrap() + 3;
+            assert!(said.starts_with(&format!("p.toml:2:{column}: listen.{key}: ")), "{line}: {said}");
+            assert!(said.ends_with(&format!("; write {written}")), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_value_in_a_list_is_shown_alone() {
+        for (line, written) in [
+            ("sources = [10.0.0.0/8]", "\"10.0.0.0/8\""),
+            ("sources = [\"loopback\", private]", "\"private\""),
+            ("hosts = [a.example, \"b.example\"]", "\"a.example\""),
+            ("sources = [\n  10.0.0.0/8,\n]", "\"10.0.0.0/8\""),
+        ] {
+            let said = said(&format!("[listen]\n{line}\n"));
+            assert!(said.ends_with(&format!("; write {written}")), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_repeated() {
+        for line in [
+            "client_secret = abcDEF123",
+            "client_secret = 9abcDEF123",
+            "key = 5abcDEF123",
+            "redis = redis://:abcDEF123@host",
+            "key = [\"a\", abcDEF123]",
+            "key = [\n  abcDEF123,\n]",
+            "tls = { cert = \"a\", key = abcDEF123 }",
+            "client_sercet = abcDEF123",
+            "proxy = http://user:abcDEF123@proxy:3128",
+        ] {
+            let said = said(&format!("[identity.service]\n{line}\n"));
+            assert!(said.contains("quotes") && !said.contains("abcDEF"), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_duplicate_is_named_with_the_line_of_the_first() {
+        for (text, want) in [
+            (
+                "[listen]\nhosts = []\naddress = \"a\"\nhosts = []\n",
+                "p.toml:4:1: listen.hosts: the key \"hosts\" is there already, in line 2;",
+            ),
+            (
+                "[a]\nhosts = []\n[listen]\nhosts = []\n\nhosts = []\n",
+                "p.toml:6:1: listen.hosts: the key \"hosts\" is there already, in line 4;",
+            ),
+            (
+                "[[app]]\nname = \"a\"\nname = \"b\"\n",
+                "p.toml:3:1: app.name: the key \"name\" is there already, in line 2;",
+            ),
+            ("[listen]\n[admin]\n[listen]\n", "p.toml:3:2: the table [listen] is there already, in line 1;"),
+            (
+                "tls = { cert = \"a\", cert = \"b\" }\n",
+                "p.toml:1:21: cert: the key \"cert\" is there already",
+            ),
+        ] {
+            let said = said(text);
+            assert!(said.starts_with(want), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn every_line_that_is_wrong_is_told_in_one_run_and_other_slips_in_the_words_of_the_parser() {
+        let said = said("[listen]\naddress = 127.0.0.1:8080\n[log]\nlevel = info\nformat =\n[server\n");
+        assert_eq!(said.lines().count(), 4, "{said}");
+        assert!(said.contains("log.format: there is no value behind the =; write format = VALUE"), "{said}");
+        assert!(said.contains("unclosed table, expected `]`"), "{said}");
+        let path = self::said("[listen]\nfile = \"C:\\dir\"\n");
+        assert!(path.starts_with("p.toml:2:12: listen.file: missing escaped value"), "{path}");
+    }
+}
