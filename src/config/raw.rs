@@ -118,7 +118,7 @@ tables! {
     "[limits]" Limits { box_defaults } later {}
 
     /// How often callers may ask in a day or a month.
-    "[[budget]]" Budget { name, key, calls, per, when_spent, enforce } later {}
+    "[[budget]]" Budget { name, key, on, calls, per, when_spent, enforce } later {}
 
     /// Where counts are kept.
     "[state]" State { dir, redis, redis_prefix } later {}

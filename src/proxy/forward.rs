@@ -16,6 +16,7 @@ use tracing::debug;
 
 use crate::http::error::Refusal;
 use crate::http::incoming_body::IncomingBody;
+use crate::limits::budget::call::Call;
 use crate::limits::budget::spending::{BudgetSpent, Spent};
 use crate::limits::limiter::Attempts;
 use crate::net::clock::Clock;
@@ -23,7 +24,7 @@ use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::{Rejected, Token};
 use crate::proxy::gateway::LocalGateway;
 use crate::proxy::request_record::RequestRecord;
-use crate::proxy::upstream_request::{Call, LONG_ANSWER, UpstreamRequest};
+use crate::proxy::upstream_request::{LONG_ANSWER, UpstreamRequest};
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::outages::{Outages, Party};
 use crate::upstream::pool::{Lease, SendError, SendFault, Upstream};
@@ -46,11 +47,9 @@ pub(crate) struct Forwarder<'a> {
 impl Forwarder<'_> {
     /// Whether every budget has a call left for the request. Nothing is charged yet.
     pub(crate) fn check_budget(&self, outbound: &UpstreamRequest) -> Result<(), Refusal> {
-        match outbound.call {
+        match &outbound.call {
             None => Ok(()),
-            Some(Call { app, identity, .. }) => {
-                self.gateway.ledger.look(app, identity, self.clock.wall()).map_err(refused)
-            }
+            Some(call) => self.gateway.ledger.look(call, self.clock.wall()).map_err(refused),
         }
     }
 
@@ -71,7 +70,7 @@ impl Forwarder<'_> {
             };
             // Each attempt is a call that Box counts, from the time at which its head is written.
             let reservation = attempts.next().await?;
-            let charge = match outbound.call {
+            let charge = match &outbound.call {
                 None => None,
                 Some(call) => Some(self.charge(record, call).await?),
             };
@@ -149,21 +148,20 @@ impl Forwarder<'_> {
         }
     }
 
-    async fn charge(&self, record: &mut RequestRecord, call: Call) -> Result<Charge, Refusal> {
-        let Call { app, identity, class } = call;
+    async fn charge(&self, record: &mut RequestRecord, call: &Call) -> Result<Charge, Refusal> {
         let now = self.clock.wall();
         let charged = |gateway: LocalGateway, spent| Charge { gateway, spent: Some(spent), taken: None };
         let charge = match self.gateway.limiter.replicas().cloned() {
             None => {
-                let spent = self.gateway.ledger.try_spend(app, identity, class, now).map_err(refused)?;
+                let spent = self.gateway.ledger.try_spend(call, now).map_err(refused)?;
                 charged(self.gateway.clone(), spent)
             }
             Some(replicas) => {
-                let gateway = self.gateway.clone();
+                let (gateway, call) = (self.gateway.clone(), call.clone());
                 // A task of its own: Redis counts the call also where the caller leaves before Redis has answered. The
                 // charge is then dropped with the task's result, and given back.
                 let asking = tokio::task::spawn_local(async move {
-                    let spent = gateway.ledger.spend_together(&replicas, app, identity, class, now).await?;
+                    let spent = gateway.ledger.spend_together(&replicas, &call, now).await?;
                     Ok(charged(gateway, spent))
                 });
                 let stopping = |_| Refusal::UpstreamUnreachable("the worker is stopping".to_owned());

@@ -14,12 +14,13 @@ use crate::access::admission;
 use crate::http::error::Refusal;
 use crate::http::headers::{self, BodyFields};
 use crate::http::target;
+use crate::limits::budget::call::Call;
 use crate::limits::limiter::Request;
 use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::Token;
 use crate::proxy::rewrite;
 use crate::proxy::rewrite::json_stream::Node;
-use crate::routing::app::{App, AppId};
+use crate::routing::app::App;
 use crate::routing::box_hosts::BoxHosts;
 use crate::routing::operation_class::Class;
 use crate::routing::route::{Access, Destination};
@@ -51,20 +52,12 @@ pub(crate) struct UpstreamRequest {
     pub bulk: bool,
     /// What of the answer is not for the caller as it is.
     pub rewrite_rules: Option<&'static Node>,
-    /// Whose call of Box's API it is; `None`: it is none that a plan licenses.
+    /// What budgets count, for whoever knows them to say; `None`: it is no call that a plan licenses.
     pub call: Option<Call>,
 }
 
-/// A call of Box's API, as budgets count it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Call {
-    pub app: AppId,
-    pub identity: IdentityId,
-    pub class: Class,
-}
-
 impl UpstreamRequest {
-    /// Everything of a request but its token.
+    /// Everything of a request but its token and its call.
     ///
     /// # Errors
     /// The target or host cannot be written down.
@@ -92,7 +85,7 @@ impl UpstreamRequest {
         if rewrite_rules.is_some() {
             headers::ask_for_plain(&mut for_box.fields);
         }
-        let Request { app, identity, class, .. } = *request;
+        let identity = request.identity;
         Ok(Self {
             origin: upstream.origin(&to.authority).ok_or(Refusal::NotFound)?,
             method: head.method.clone(),
@@ -104,7 +97,7 @@ impl UpstreamRequest {
             long: to.access == Access::Realtime || is_long(&head.method, to.operation),
             bulk: request.class == Class::Download && to.authority == hosts.download
                 || to.access == Access::Presigned,
-            call: to.counted.then_some(Call { app, identity, class }),
+            call: None,
             rewrite_rules,
         })
     }

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::fmt;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -225,6 +226,23 @@ impl Pattern {
     }
 }
 
+/// As in the configuration.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.method.as_ref().map_or("*", Method::as_str))?;
+        f.write_str(" ")?;
+        for segment in &self.segments {
+            let text = match segment {
+                Segment::Exact(exact) => &exact.text,
+                Segment::One => "*",
+                Segment::Any => "**",
+            };
+            write!(f, "/{text}")?;
+        }
+        Ok(())
+    }
+}
+
 fn segments_of(path: &str) -> std::str::Split<'_, char> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
@@ -314,6 +332,14 @@ mod tests {
     fn rules(allow: &[&str], deny: &[&str]) -> OperationPolicy {
         let read = |list: &[&str]| list.iter().map(|text| Pattern::parse(text).unwrap()).collect();
         OperationPolicy::new(read(allow), read(deny))
+    }
+
+    #[test]
+    fn a_pattern_reads_as_it_was_written() {
+        for text in ["* /**", "GET /2.0/**", "DELETE /2.0/files/*/A%20b;c", "* /*/x", "POST /2.0/ai/**"] {
+            assert_eq!(Pattern::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Pattern::everything().to_string(), "* /**");
     }
 
     fn ok(rules: &OperationPolicy, method: &str, path: &str) -> bool {

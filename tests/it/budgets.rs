@@ -113,3 +113,35 @@ async fn only_content_of_download_hosts_is_free() {
     assert_eq!(refusal(bench.get(&path).await).await, (403, "budget_spent".to_owned()));
     assert_eq!(bench.metric(USED).await, 2.0);
 }
+
+#[tokio::test]
+async fn a_budget_is_about_some_operations_and_keeps_its_count_over_a_restart() {
+    let folder = std::env::temp_dir().join(format!("boxgate-it-{}-on", std::process::id()));
+    let more = format!(
+        "[[budget]]\nname = \"ai\"\nkey = \"global\"\ncalls = 2\non = [\"POST /2.0/ai/**\"]\n\
+         [[budget]]\nname = \"all\"\nkey = \"global\"\ncalls = 1000\n[state]\ndir = {folder:?}"
+    );
+    let used = async |bench: &Bench, budget: &str| {
+        bench
+            .metric(&format!("boxgate_budget_used_calls{{budget={budget:?},key=\"global\",value=\"\"}}"))
+            .await
+    };
+    let ask = async |bench: &Bench| {
+        let request = bench.client.post(bench.url("/2.0/ai/ask")).header("content-type", "application/json");
+        request.body("{}").send().await.unwrap()
+    };
+    let bench = Bench::before(Sandbox::start(Options::default()).await.unwrap(), &more).await;
+    assert_ne!(ask(&bench).await.status(), 403);
+    assert_eq!(bench.get(ME).await.status(), 200);
+    assert_eq!((used(&bench, "ai").await, used(&bench, "all").await), (1.0, 2.0));
+    bench.stop(Stop::Drain);
+    bench.stopped().await;
+    let bench = Bench::before(Sandbox::start(Options::default()).await.unwrap(), &more).await;
+    assert_ne!(ask(&bench).await.status(), 403);
+    assert_eq!(refusal(ask(&bench).await).await, (403, "budget_spent".to_owned()));
+    assert_eq!(bench.get(ME).await.status(), 200, "it is about nothing else");
+    assert_eq!((used(&bench, "ai").await, used(&bench, "all").await), (2.0, 4.0));
+    bench.stop(Stop::Drain);
+    bench.stopped().await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -12,7 +12,8 @@ use super::super::values;
 use super::{names, reader};
 use crate::limits::budget::definition::{self, Budget, Period, WhenSpent};
 use crate::limits::rate::buckets::WAIT_MAX;
-use crate::limits::rate::limit::{self, Limit, Quota, Selector};
+use crate::limits::rate::limit::{self, Limit, Quota};
+use crate::limits::selector::Selector;
 
 /// More at once is no limit.
 const MOST_AT_ONCE: u32 = 1_000_000;
@@ -45,7 +46,7 @@ fn limit<'d>(location: &Location, table: &'d DeTable<'d>, notes: &mut Notes<'_>)
     let limit = Limit {
         name: name.unwrap_or_else(|| Arc::from("")),
         key: reader::choice(key, &keys, limit::Key::Global, notes),
-        on: selectors(written.on.as_ref(), notes),
+        on: selectors(written.on.as_ref(), "limit", notes),
         quota: Quota::Bucket {
             interval: rate.as_ref().map_or(Duration::ZERO, |rate| rate.interval()),
             burst: NonZeroU32::new(reader::integer(written.burst.as_ref(), 1..=MOST_AT_ONCE, burst, notes))?,
@@ -62,11 +63,15 @@ fn limit<'d>(location: &Location, table: &'d DeTable<'d>, notes: &mut Notes<'_>)
     rate.map(|_| limit)
 }
 
-fn selectors(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Vec<Selector> {
+/// `on` of a limit or a budget, as `what` says.
+fn selectors(entry: Option<&Entry<'_>>, what: &str, notes: &mut Notes<'_>) -> Vec<Selector> {
     if let Some(Entry { location, value: DeValue::Array(items) }) = entry
         && items.is_empty()
     {
-        notes.problem(location, "an empty list: the limit would be about nothing; leave the key out for all");
+        notes.problem(
+            location,
+            format_args!("an empty list: the {what} would be about nothing; leave the key out for all"),
+        );
     }
     reader::list(entry, "[\"search\", \"POST /2.0/sign_requests\"]", notes)
         .unwrap_or_default()
@@ -103,6 +108,7 @@ fn budget<'d>(location: &Location, table: &'d DeTable<'d>, notes: &mut Notes<'_>
     Some(Budget {
         name: name.unwrap_or_else(|| Arc::from("")),
         key: reader::choice(key, &keys, definition::Key::Global, notes),
+        on: selectors(written.on.as_ref(), "budget", notes),
         calls: NonZeroU64::new(reader::integer(calls, 1..=MOST_CALLS, 1, notes))?,
         per: reader::choice(written.per.as_ref(), &periods, Period::Month, notes),
         when_spent: reader::choice(written.when_spent.as_ref(), &ends, WhenSpent::Reject, notes),

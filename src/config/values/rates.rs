@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::diagnostics::nearest;
-use crate::limits::rate::limit::Selector;
+use crate::limits::selector::Selector;
 use crate::routing::operation::Pattern;
 use crate::routing::operation_class::Class;
 

@@ -11,13 +11,14 @@ use jiff::Timestamp;
 
 use super::definition::{Key, Period};
 use super::period::Span;
+use crate::routing::operation_class::Class;
 
 /// What has a count in each span.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Account {
     /// A budget's, in the spans of its period.
     Budget {
-        /// Of the budget.
+        /// Of the budget, with what it is about: [`super::definition::Budget::account`].
         name: Arc<str>,
         /// What has a count of its own.
         key: Key,
@@ -30,20 +31,23 @@ pub enum Account {
         app: Arc<str>,
         /// Its name.
         identity: Arc<str>,
-        /// As [`crate::routing::operation_class::Class`] spells it.
+        /// As [`Class`] spells it.
         class: Arc<str>,
     },
 }
 
 impl Account {
-    /// Whether a call on this account is one that the budget's account counts.
-    fn counts_for(&self, budget: &Self) -> bool {
+    /// Whether a call on this account is one that the budget's account counts, which is about all calls of `classes`.
+    fn counts_for(&self, budget: &Self, classes: &[Class]) -> bool {
         match (self, budget) {
-            (Self::Calls { app, identity, .. }, Self::Budget { key, value, .. }) => match key {
-                Key::App => app == value,
-                Key::Identity => identity == value,
-                Key::Global => true,
-            },
+            (Self::Calls { app, identity, class }, Self::Budget { key, value, .. }) => {
+                let is_theirs = match key {
+                    Key::App => app == value,
+                    Key::Identity => identity == value,
+                    Key::Global => true,
+                };
+                is_theirs && classes.iter().any(|of| of.as_str() == &**class)
+            }
             _ => false,
         }
     }
@@ -186,14 +190,20 @@ impl CallCounts {
         Timestamp::from_second(self.since.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// The count of an account. A month's budget counts at least what the calls of the month come to: one that is
-    /// configured, or renamed, in the midst of a month counts those before too.
+    /// The count of an account of calls.
     pub(super) fn count(&self, span: Span, account: Account) -> Arc<AtomicU64> {
+        self.counts().entry((span, account)).or_default().clone()
+    }
+
+    /// The count of a budget's account, which is about all calls of these classes at least. That of a month counts at
+    /// least what those of the month come to: a budget that is configured, or renamed, in the midst of a month counts
+    /// the ones before too.
+    pub(super) fn budget_count(&self, span: Span, account: Account, classes: &[Class]) -> Arc<AtomicU64> {
         let mut counts = self.counts();
-        let spent: u64 = if matches!(account, Account::Budget { .. }) && span.period() == Period::Month {
+        let spent: u64 = if span.period() == Period::Month {
             counts
                 .iter()
-                .filter(|((of, calls), _)| *of == span && calls.counts_for(&account))
+                .filter(|((of, calls), _)| *of == span && calls.counts_for(&account, classes))
                 .map(|(_, count)| count.load(Ordering::Relaxed))
                 .sum()
         } else {
@@ -271,10 +281,14 @@ mod tests {
     fn a_budget_of_the_month_counts_what_was_spent_before_it_was_configured() {
         let entries = [((month("2026-11"), calls("a")), 3), ((month("2026-11"), calls("b")), 4)];
         let counts = CallCounts::new(Timestamp::UNIX_EPOCH, entries);
-        let used = |key, value: &str, span: &str| {
-            let account = Account::Budget { name: "n".into(), key, value: value.into() };
-            counts.count(Span::read(span).unwrap(), account).load(Ordering::Relaxed)
+        let of = |classes: &[Class], key, value: &str, span: &str| {
+            let account =
+                Account::Budget { name: format!("n{}", classes.len()).into(), key, value: value.into() };
+            counts.budget_count(Span::read(span).unwrap(), account, classes).load(Ordering::Relaxed)
         };
+        let used = |key, value: &str, span: &str| of(&Class::ALL, key, value, span);
+        assert_eq!(of(&[Class::Search], Key::Global, "", "2026-11"), 0, "these are general");
+        assert_eq!(of(&[Class::Search, Class::General], Key::App, "a", "2026-11"), 3);
         assert_eq!(used(Key::Global, "", "2026-11"), 7);
         assert_eq!(used(Key::App, "a", "2026-11"), 3);
         assert_eq!(used(Key::App, "renamed", "2026-11"), 0);

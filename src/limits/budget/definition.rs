@@ -7,6 +7,10 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use crate::limits::selector::{self, Selector};
+use crate::routing::operation::Spelled;
+use crate::routing::operation_class::Class;
+
 /// One `[[budget]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
@@ -14,6 +18,8 @@ pub struct Budget {
     pub name: Arc<str>,
     /// What has a count of its own.
     pub key: Key,
+    /// What it is about; empty: everything.
+    pub on: Vec<Selector>,
     /// So many calls in one period.
     pub calls: NonZeroU64,
     /// When the count begins anew.
@@ -22,6 +28,31 @@ pub struct Budget {
     pub when_spent: WhenSpent,
     /// Whether it refuses at all; otherwise what it would have refused is counted and logged.
     pub enforce: bool,
+}
+
+impl Budget {
+    /// Under what its calls are counted, in the file and in Redis: its name, and what it is about, where that is not
+    /// everything. So a budget without `on` goes on where it was before there was such a key, and one that becomes about
+    /// other calls begins anew. A name has no bracket, so no two budgets have one account.
+    pub(crate) fn account(&self) -> Arc<str> {
+        if self.on.is_empty() {
+            return self.name.clone();
+        }
+        let mut on: Vec<String> = self.on.iter().map(Selector::to_string).collect();
+        on.sort();
+        on.dedup();
+        format!("{}[{}]", self.name, on.join(", ")).into()
+    }
+
+    /// Whether it is about this operation, which is of this class.
+    pub(super) fn is_about(&self, operation: &Spelled<'_>, class: Class) -> bool {
+        selector::select(&self.on, operation, class)
+    }
+
+    /// Whether it is about all calls of this class.
+    pub(super) fn is_about_class(&self, class: Class) -> bool {
+        self.on.is_empty() || self.on.contains(&Selector::Class(class))
+    }
 }
 
 /// What has a count of its own.

@@ -1,5 +1,6 @@
 //! How often in a day or a month?
 
+pub mod call; // a call, as budgets know it
 pub mod definition; // what a budget is
 pub(crate) mod period; // days and months
 pub mod counts; // calls of Box, in memory

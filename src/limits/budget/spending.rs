@@ -12,11 +12,13 @@ use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
 use tracing::warn;
 
+use super::call::{BudgetSet, Call, Paid};
 use super::counts::{Account, Alone, CallCounts};
 use super::definition::{Budget, Key, Period, WhenSpent};
 use super::period::{Span, timestamp};
 use crate::oauth::identity::IdentityId;
 use crate::routing::app::AppId;
+use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 
 mod shared;
@@ -37,9 +39,7 @@ pub struct BudgetLedger {
 /// A call that was charged. Without [`BudgetLedger::give_back`] it stays so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spent {
-    app: AppId,
-    identity: IdentityId,
-    class: Class,
+    call: Call,
     at: Timestamp,
     would_refuse: Option<Arc<str>>,
     /// Of all replicas, or to be told to them.
@@ -138,8 +138,7 @@ struct Page {
     alone: Vec<Vec<Untold>>,
     /// By app, identity and class.
     calls: Vec<Count>,
-    /// By app and identity: charged for all replicas, and never sent.
-    paid: Vec<AtomicU64>,
+    paid: Paid,
 }
 
 impl BudgetLedger {
@@ -171,21 +170,32 @@ impl BudgetLedger {
         &self.counts
     }
 
+    /// A call of this app and identity, with the budgets that are about its operation.
+    pub fn call(&self, app: AppId, identity: IdentityId, class: Class, operation: Operation<'_>) -> Call {
+        let budgets = if self.budgets.iter().all(|budget| budget.on.is_empty()) {
+            BudgetSet::All
+        } else {
+            let operation = operation.in_any_spelling();
+            BudgetSet::Some(self.budgets.iter().map(|budget| budget.is_about(&operation, class)).collect())
+        };
+        Call { app, identity, class, budgets }
+    }
+
     /// Whether there is something left for a call; nothing is charged. What a budget refuses should neither be charged
     /// to limits nor wait for them.
     ///
     /// # Errors
     /// A budget is spent.
-    pub fn look(&self, app: AppId, identity: IdentityId, now: SystemTime) -> Result<(), BudgetSpent> {
+    pub fn look(&self, call: &Call, now: SystemTime) -> Result<(), BudgetSpent> {
         if self.refusing == 0 {
             return Ok(());
         }
         let page = self.page(timestamp(now));
-        if self.paid(&page, app, identity).is_some_and(|paid| paid.load(Ordering::Relaxed) > 0) {
+        if page.paid.has(call) {
             return Ok(());
         }
-        for (index, budget) in self.budgets.iter().enumerate().take(self.refusing) {
-            let value = budget.value(app, identity);
+        for (index, budget) in self.about(call).take_while(|(index, _)| *index < self.refusing) {
+            let value = budget.value(call);
             let count = self.count(&page, index, value);
             if count.is_some_and(|count| count.load(Ordering::Relaxed) >= budget.calls.get()) {
                 self.note_refused(index, value);
@@ -199,25 +209,20 @@ impl BudgetLedger {
     ///
     /// # Errors
     /// A budget is spent; nothing was charged then.
-    pub fn try_spend(
-        &self,
-        app: AppId,
-        identity: IdentityId,
-        class: Class,
-        now: SystemTime,
-    ) -> Result<Spent, BudgetSpent> {
+    pub fn try_spend(&self, call: &Call, now: SystemTime) -> Result<Spent, BudgetSpent> {
         let at = timestamp(now);
         let page = self.page(at);
-        let (refusing, others) = self.budgets.split_at_checked(self.refusing).unwrap_or_default();
         // Empty till a mark is passed, and then it allocates.
         let mut marks = Vec::new();
         {
             let _exact = (self.refusing > 1).then(|| self.counts.exact());
             let counts = || {
-                refusing.iter().enumerate().filter_map(|(index, budget)| {
-                    let value = budget.value(app, identity);
-                    Some((index, value, budget, self.count(&page, index, value)?))
-                })
+                self.about(call).take_while(|(index, _)| *index < self.refusing).filter_map(
+                    |(index, budget)| {
+                        let value = budget.value(call);
+                        Some((index, value, budget, self.count(&page, index, value)?))
+                    },
+                )
             };
             let spent = |index: usize, value: usize, budget: &Budget| {
                 self.note_refused(index, value);
@@ -245,8 +250,8 @@ impl BudgetLedger {
             }
         }
         let mut would_refuse = None;
-        for (index, budget) in (self.refusing..).zip(others) {
-            let value = budget.value(app, identity);
+        for (index, budget) in self.about(call).skip_while(|(index, _)| *index < self.refusing) {
+            let value = budget.value(call);
             let Some(count) = self.count(&page, index, value) else { continue };
             let used = count.fetch_add(1, Ordering::Relaxed).saturating_add(1);
             if used > budget.calls.get() && budget.when_spent == WhenSpent::Reject {
@@ -258,28 +263,27 @@ impl BudgetLedger {
             }
         }
         // After the budgets, so that no budget ever counts less than the calls it is about.
-        if let Some(count) = self.calls(&page, app, identity, class) {
+        if let Some(count) = self.calls(&page, call) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         for (index, value, used) in marks {
             self.tell(&page, index, value, used);
         }
-        Ok(Spent { app, identity, class, at, would_refuse, together: false })
+        Ok(Spent { call: call.clone(), at, would_refuse, together: false })
     }
 
     /// The call did not reach Box: no connection could be made.
     pub fn give_back(&self, spent: Spent) {
         let page = self.page(spent.at);
-        let budgets = self.budgets.iter().enumerate();
-        let budgets = budgets.map(|(index, budget)| (index, budget.value(spent.app, spent.identity)));
+        let call = &spent.call;
+        let budgets = self.about(call).map(|(index, budget)| (index, budget.value(call)));
         let budgets = budgets.filter_map(|(index, value)| self.count(&page, index, value));
-        let calls = self.calls(&page, spent.app, spent.identity, spent.class);
-        let counts: Vec<&AtomicU64> = match self.paid(&page, spent.app, spent.identity) {
-            Some(paid) if spent.together => {
-                paid.fetch_add(1, Ordering::Relaxed);
-                calls.into_iter().collect()
-            }
-            _ => calls.into_iter().chain(budgets).collect(),
+        let calls = self.calls(&page, call);
+        let counts: Vec<&AtomicU64> = if spent.together {
+            page.paid.add(call);
+            calls.into_iter().collect()
+        } else {
+            calls.into_iter().chain(budgets).collect()
         };
         let _still = self.counts.still();
         counts.into_iter().for_each(take_off);
@@ -336,22 +340,26 @@ impl BudgetLedger {
     fn count<'p>(&self, page: &'p Page, budget: usize, value: usize) -> Option<&'p AtomicU64> {
         let count = page.budgets.get(budget)?.get(value)?;
         Some(count.get_or_init(|| match self.budgets.get(budget) {
-            Some(rule) => self.counts.count(page.span(rule.per), self.account(rule, value)),
+            Some(rule) => {
+                let classes: Vec<Class> =
+                    Class::ALL.into_iter().filter(|class| rule.is_about_class(*class)).collect();
+                self.counts.budget_count(page.span(rule.per), self.account(rule, value), &classes)
+            }
             None => Arc::default(),
         }))
     }
 
     fn account(&self, rule: &Budget, value: usize) -> Account {
-        Account::Budget { name: rule.name.clone(), key: rule.key, value: self.value_name(rule, value) }
+        Account::Budget { name: rule.account(), key: rule.key, value: self.value_name(rule, value) }
     }
 
-    fn calls<'p>(
-        &self,
-        page: &'p Page,
-        app: AppId,
-        identity: IdentityId,
-        class: Class,
-    ) -> Option<&'p AtomicU64> {
+    /// The budgets that are about a call, by their indices.
+    fn about<'l>(&'l self, call: &'l Call) -> impl Iterator<Item = (usize, &'l Budget)> {
+        self.budgets.iter().enumerate().filter(|(index, _)| call.budgets.has(*index))
+    }
+
+    fn calls<'p>(&self, page: &'p Page, call: &Call) -> Option<&'p AtomicU64> {
+        let Call { app, identity, class, .. } = *call;
         let (app_name, identity_name) = (self.apps.get(app.index())?, self.identities.get(identity.index())?);
         let of_class = Class::ALL.iter().position(|other| *other == class)?;
         let count = page
@@ -401,10 +409,10 @@ impl Budget {
     }
 
     /// The index of the key value of a call.
-    fn value(&self, app: AppId, identity: IdentityId) -> usize {
+    fn value(&self, call: &Call) -> usize {
         match self.key {
-            Key::App => app.index(),
-            Key::Identity => identity.index(),
+            Key::App => call.app.index(),
+            Key::Identity => call.identity.index(),
             Key::Global => 0,
         }
     }
@@ -422,7 +430,7 @@ impl Page {
             month,
             budgets: values.iter().copied().map(empty).collect(),
             alone: values.iter().map(|count| (0..*count).map(|_| Untold::new()).collect()).collect(),
-            paid: (0..apps_and_identities).map(|_| AtomicU64::new(0)).collect(),
+            paid: Paid::default(),
             calls: empty(apps_and_identities * Class::ALL.len()),
         }
     }

@@ -6,7 +6,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::limit::{Key, Limit, Quota, Selector};
+use super::limit::{Key, Limit, Quota};
+use crate::limits::selector::Selector;
 use crate::routing::operation::Pattern;
 use crate::routing::operation_class::Class;
 

@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::routing::operation::{Pattern, Spelled};
+use crate::limits::selector::{self, Selector};
+use crate::routing::operation::Spelled;
 use crate::routing::operation_class::Class;
 
 /// One `[[limit]]`, or one of Box's own.
@@ -69,15 +70,6 @@ pub enum Key {
     Global,
 }
 
-/// A class or a pattern of operations.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selector {
-    /// All of this class.
-    Class(Class),
-    /// What matches, in any spelling.
-    Pattern(Pattern),
-}
-
 impl Quota {
     /// So many calls may be made at once after a while of rest, and are so in this time again.
     pub(crate) fn at_once(&self) -> (u32, Duration) {
@@ -107,10 +99,6 @@ impl Quota {
 impl Limit {
     /// Whether the limit is about this operation, which is of this class.
     pub fn applies(&self, operation: &Spelled<'_>, class: Class) -> bool {
-        self.on.is_empty()
-            || self.on.iter().any(|selector| match selector {
-                Selector::Class(wanted) => *wanted == class,
-                Selector::Pattern(pattern) => pattern.matches_any_spelling(operation),
-            })
+        selector::select(&self.on, operation, class)
     }
 }

@@ -61,7 +61,7 @@ impl Keys {
 
     /// A budget's count in a period.
     pub(super) fn budget(&self, budget: &Budget, period: &str, key: &str) -> String {
-        format!("{}b:{}:{}:{}", self.tag, label(&budget.name), label(period), hashed(key))
+        format!("{}b:{}:{}:{}", self.tag, label(&budget.account()), label(period), hashed(key))
     }
 
     /// That a replica's batch of calls has been counted.

@@ -1,18 +1,22 @@
 use std::time::SystemTime;
 
+use boxgate::limits::budget::call::Call;
 use boxgate::limits::budget::counts::CallCounts;
 use boxgate::limits::budget::spending::BudgetLedger;
+use boxgate::limits::selector::Selector;
 use boxgate::routing::operation_class::Class;
 use jiff::Timestamp;
 
 use super::*;
 use boxgate::oauth::identity::IdentityId;
 use boxgate::routing::app::AppId;
+use boxgate::routing::operation::Operation;
 
 pub fn budget(name: &str, calls: u64, when_spent: WhenSpent) -> Budget {
     Budget {
         name: name.into(),
         key: definition::Key::Global,
+        on: vec![],
         calls: NonZeroU64::new(calls).unwrap(),
         per: Period::Month,
         when_spent,
@@ -104,11 +108,21 @@ fn ledger(budgets: &[&Budget]) -> BudgetLedger {
     BudgetLedger::new(budgets, vec!["a".into()], vec!["service".into()], book, at("2026-11-25T12:00:00Z"))
 }
 
+/// A call of this app and identity.
+fn call_of(ledger: &BudgetLedger, app: usize, identity: usize) -> Call {
+    let operation = Operation { method: &http::Method::GET, path: "/2.0/users/me" };
+    ledger.call(AppId::new(app), IdentityId::new(identity), Class::General, operation)
+}
+
 async fn spend(ledger: &BudgetLedger, side: &Side, now: &str) -> Result<spending::Spent, String> {
-    let spent = ledger
-        .spend_together(&side.replicas, AppId::new(0), IdentityId::new(0), Class::General, at(now))
-        .await;
+    let spent = ledger.spend_together(&side.replicas, &call_of(ledger, 0, 0), at(now)).await;
     spent.map_err(|spent| spent.name.to_string())
+}
+
+/// A call of a search, which a budget of its own is about.
+fn search_of(ledger: &BudgetLedger) -> Call {
+    let operation = Operation { method: &http::Method::GET, path: "/2.0/search" };
+    ledger.call(AppId::new(0), IdentityId::new(0), Class::Search, operation)
 }
 
 /// As the replica knows it, by budget.
@@ -220,11 +234,39 @@ async fn calls_that_could_not_be_sent_leave_the_budget_to_those_that_can() {
     }
     spend(&ledger, &side, now).await.unwrap();
     ledger.give_back(spend(&ledger, &side, now).await.unwrap());
-    assert!(ledger.look(AppId::new(0), IdentityId::new(0), at(now)).is_ok(), "the last is paid for");
+    assert!(ledger.look(&call_of(&ledger, 0, 0), at(now)).is_ok(), "the last is paid for");
     spend(&ledger, &side, now).await.unwrap();
-    assert!(ledger.look(AppId::new(0), IdentityId::new(0), at(now)).is_err());
+    assert!(ledger.look(&call_of(&ledger, 0, 0), at(now)).is_err());
     assert_eq!(spend(&ledger, &side, now).await.unwrap_err(), "plan");
     assert_eq!(counts(&server, "2026-11").await, [3]);
     let spent = ledger.snapshot(at(now)).spent;
     assert_eq!(spent.iter().map(|spent| spent.calls).sum::<u64>(), 3);
+}
+
+#[tokio::test]
+async fn a_budget_about_some_calls_is_neither_spent_nor_paid_for_by_others() {
+    let server = Server::start().await;
+    let plan = budget("plan", 10, WhenSpent::Reject);
+    let searches =
+        Budget { on: vec![Selector::Class(Class::Search)], ..budget("searches", 2, WhenSpent::Reject) };
+    let (one, other) = (ledger(&[&plan, &searches]), ledger(&[&plan, &searches]));
+    let now = "2026-11-25T12:00:00Z";
+    let (side, next) = (Side::join(&server.url()).await, Side::join(&server.url()).await);
+    spend(&one, &side, now).await.unwrap();
+    // Paid for, and not made: that does not pay for a search.
+    one.give_back(spend(&one, &side, now).await.unwrap());
+    let find = async |ledger: &BudgetLedger, side: &Side| {
+        let spent = ledger.spend_together(&side.replicas, &search_of(ledger), at(now)).await;
+        spent.map_err(|spent| spent.name.to_string())
+    };
+    find(&one, &side).await.unwrap();
+    find(&other, &next).await.unwrap();
+    assert_eq!(find(&one, &side).await.unwrap_err(), "searches");
+    assert_eq!(find(&other, &next).await.unwrap_err(), "searches");
+    assert_eq!(used(&other, now), [4, 2]);
+    spend(&one, &side, now).await.unwrap();
+    spend(&other, &next, now).await.unwrap();
+    assert_eq!(used(&other, now), [5, 2], "one of these was paid for");
+    // The one without `on` has the key that it had before there was such a key.
+    assert_eq!(server.keys("{boxgate:}b:plan:2026-11:*").await.len(), 1);
 }

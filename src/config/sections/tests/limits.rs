@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::limits::budget::definition::{self, Period, WhenSpent};
-use crate::limits::rate::limit::{self, Quota, Selector};
+use crate::limits::rate::limit::{self, Quota};
+use crate::limits::selector::Selector;
 use crate::routing::operation::Pattern;
 use crate::routing::operation_class::Class;
 
@@ -140,13 +141,25 @@ fn names_are_taken_once_in_each_kind() {
 #[test]
 fn a_budget_has_defaults_and_says_all_of_itself() {
     let text = format!(
-        "{BUDGET}[[budget]]\nname = \"b\"\nkey = \"app\"\ncalls = 1\nper = \"day\"\nwhen_spent = \"warn\"\nenforce = false\n"
+        "{BUDGET}[[budget]]\nname = \"b\"\nkey = \"app\"\ncalls = 1\nper = \"day\"\nwhen_spent = \"warn\"\nenforce = false\n\
+         on = [\"search\", \"POST /2.0/ai/**\"]\n"
     );
     let config = with_identity(&text).unwrap();
     let [a, b] = config.budgets.as_slice() else { panic!("{:?}", config.budgets) };
     assert_eq!((&*a.name, a.key, a.calls.get()), ("a", definition::Key::Global, 50_000));
     assert_eq!((a.per, a.when_spent, a.enforce), (Period::Month, WhenSpent::Reject, true));
     assert_eq!((&*b.name, b.key, b.calls.get()), ("b", definition::Key::App, 1));
+    let pattern = Selector::Pattern(Pattern::parse("POST /2.0/ai/**").unwrap());
+    assert_eq!((a.on.as_slice(), b.on.as_slice()), (&[][..], &[Selector::Class(Class::Search), pattern][..]));
+    for (on, words) in [
+        ("[]", "budget.a.on: an empty list: the budget would be about nothing"),
+        ("[\"serach\"]", "did you mean \"search\"?"),
+        ("[\"/2.0/ai/**\"]", "has no method; did you mean \"* /2.0/ai/**\"?"),
+        ("\"search\"", "expected a list"),
+    ] {
+        let message = only_message(&format!("{BUDGET}on = {on}\n"));
+        assert!(message.contains(words), "{message}");
+    }
     assert_eq!((b.per, b.when_spent, b.enforce), (Period::Day, WhenSpent::Warn, false));
 }
 

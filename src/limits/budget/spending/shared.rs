@@ -2,17 +2,14 @@
 //! can go on alone where Redis has no say. What it counted alone is added there later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use super::{Budget, BudgetLedger, BudgetSpent, Key, Page, Spent, is_mark};
+use super::{Budget, BudgetLedger, BudgetSpent, Call, Key, Page, Spent, is_mark};
 use crate::limits::budget::counts::{Alone, Told};
 use crate::limits::budget::definition::WhenSpent;
 use crate::limits::budget::period::timestamp;
 use crate::limits::redis::replicas::{Replicas, Spend, Unavailable};
-use crate::oauth::identity::IdentityId;
-use crate::routing::app::AppId;
-use crate::routing::operation_class::Class;
 
 /// Of a budget, what one call is about.
 struct Claim<'l> {
@@ -36,27 +33,21 @@ impl BudgetLedger {
     pub async fn spend_together(
         &self,
         replicas: &Replicas,
-        app: AppId,
-        identity: IdentityId,
-        class: Class,
+        call: &Call,
         now: SystemTime,
     ) -> Result<Spent, BudgetSpent> {
         if self.budgets.is_empty() {
-            return self.try_spend(app, identity, class, now);
+            return self.try_spend(call, now);
         }
         let at = timestamp(now);
         let page = Arc::clone(&self.page(at));
         // What is paid for goes first: a count that all replicas know is never set back, as those that know it would
         // put it right again.
-        let paid = self.paid(&page, app, identity);
-        let take = |paid: &AtomicU64| {
-            paid.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid| paid.checked_sub(1)).is_ok()
-        };
-        if paid.is_some_and(take) {
-            self.count_call(&page, app, identity, class);
-            return Ok(Spent { app, identity, class, at, would_refuse: None, together: true });
+        if page.paid.take(call) {
+            self.count_call(&page, call);
+            return Ok(Spent { call: call.clone(), at, would_refuse: None, together: true });
         }
-        let claims = self.claims(&page, app, identity, replicas.in_reach());
+        let claims = self.claims(&page, call, replicas.in_reach());
         let spends: Vec<Spend<'_>> = claims
             .iter()
             .map(|claim| {
@@ -75,7 +66,7 @@ impl BudgetLedger {
         let spent = match replicas.spend(&spends).await {
             Ok(spent) => spent,
             Err(Unavailable) => {
-                let spent = self.try_spend(app, identity, class, now)?;
+                let spent = self.try_spend(call, now)?;
                 claims.iter().for_each(|claim| claim.alone.add());
                 return Ok(Spent { together: true, ..spent });
             }
@@ -107,24 +98,19 @@ impl BudgetLedger {
         if let Some(refused) = refused {
             return Err(refused);
         }
-        self.count_call(&page, app, identity, class);
-        Ok(Spent { app, identity, class, at, would_refuse, together: true })
+        self.count_call(&page, call);
+        Ok(Spent { call: call.clone(), at, would_refuse, together: true })
     }
 
-    fn count_call(&self, page: &Page, app: AppId, identity: IdentityId, class: Class) {
-        if let Some(count) = self.calls(page, app, identity, class) {
+    fn count_call(&self, page: &Page, call: &Call) {
+        if let Some(count) = self.calls(page, call) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Calls that were charged and never sent.
-    pub(super) fn paid<'p>(&self, page: &'p Page, app: AppId, identity: IdentityId) -> Option<&'p AtomicU64> {
-        page.paid.get(app.index() * self.identities.len() + identity.index())
-    }
-
-    fn claims(&self, page: &Page, app: AppId, identity: IdentityId, in_reach: bool) -> Vec<Claim<'_>> {
-        let claims = self.budgets.iter().enumerate().filter_map(|(index, budget)| {
-            let value = budget.value(app, identity);
+    fn claims<'l>(&'l self, page: &Page, call: &'l Call, in_reach: bool) -> Vec<Claim<'l>> {
+        let claims = self.about(call).filter_map(|(index, budget)| {
+            let value = budget.value(call);
             let alone = Arc::clone(
                 page.alone
                     .get(index)?

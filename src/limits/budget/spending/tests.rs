@@ -1,7 +1,9 @@
 use super::*;
 
+use crate::limits::selector::Selector;
 use crate::oauth::identity::IdentityId;
 use crate::routing::app::AppId;
+use crate::routing::operation::Pattern;
 use std::num::NonZeroU64;
 use std::sync::Mutex;
 use std::thread;
@@ -18,7 +20,13 @@ fn noon() -> SystemTime {
 
 fn budget(name: &str, key: Key, calls: u64, per: Period) -> Budget {
     let calls = NonZeroU64::new(calls).unwrap();
-    Budget { name: name.into(), key, calls, per, when_spent: WhenSpent::Reject, enforce: true }
+    Budget { name: name.into(), key, on: vec![], calls, per, when_spent: WhenSpent::Reject, enforce: true }
+}
+
+/// A call of this app and identity.
+fn call_of(ledger: &BudgetLedger, app: usize, identity: usize) -> Call {
+    let operation = Operation { method: &http::Method::GET, path: "/2.0/users/me" };
+    ledger.call(AppId::new(app), IdentityId::new(identity), CLASS, operation)
 }
 
 fn counts() -> Arc<CallCounts> {
@@ -42,14 +50,14 @@ fn used(ledger: &BudgetLedger, name: &str, value: &str, now: SystemTime) -> u64 
 #[test]
 fn a_spent_budget_refuses_until_its_period_ends() {
     let ledger = ledger(vec![budget("plan", Key::Global, 2, Period::Month)]);
-    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
-    ledger.try_spend(AppId::new(1), IdentityId::new(1), CLASS, noon()).unwrap();
-    let refused = ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap_err();
+    ledger.try_spend(&call_of(&ledger, 0, 0), noon()).unwrap();
+    ledger.try_spend(&call_of(&ledger, 1, 1), noon()).unwrap();
+    let refused = ledger.try_spend(&call_of(&ledger, 0, 0), noon()).unwrap_err();
     assert_eq!(refused.to_string(), "the budget \"plan\" is spent until 2026-12-01T00:00:00Z");
     let state = &ledger.snapshot(noon()).budgets[0];
     assert_eq!((state.used, state.refused, state.calls), (2, 1, 2));
-    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, at("2026-11-30T23:59:59.9Z")).unwrap_err();
-    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, at("2026-12-01T00:00:00Z")).unwrap();
+    ledger.try_spend(&call_of(&ledger, 0, 0), at("2026-11-30T23:59:59.9Z")).unwrap_err();
+    ledger.try_spend(&call_of(&ledger, 0, 0), at("2026-12-01T00:00:00Z")).unwrap();
     assert_eq!(used(&ledger, "plan", "", at("2026-12-01T00:00:00Z")), 1);
 }
 
@@ -59,12 +67,9 @@ fn every_key_value_has_its_own_count() {
         budget("apps", Key::App, 1, Period::Day),
         budget("accounts", Key::Identity, 2, Period::Day),
     ]);
-    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
-    assert_eq!(
-        &*ledger.try_spend(AppId::new(0), IdentityId::new(1), CLASS, noon()).unwrap_err().name,
-        "apps"
-    );
-    ledger.try_spend(AppId::new(1), IdentityId::new(0), CLASS, noon()).unwrap();
+    ledger.try_spend(&call_of(&ledger, 0, 0), noon()).unwrap();
+    assert_eq!(&*ledger.try_spend(&call_of(&ledger, 0, 1), noon()).unwrap_err().name, "apps");
+    ledger.try_spend(&call_of(&ledger, 1, 0), noon()).unwrap();
     let used = |name, value| used(&ledger, name, value, noon());
     assert_eq!((used("apps", "a"), used("apps", "b")), (1, 1));
     assert_eq!((used("accounts", "service"), used("accounts", "other")), (2, 0));
@@ -77,9 +82,9 @@ fn all_budgets_are_charged_or_none() {
         budget("app", Key::App, 1, Period::Day),
         Budget { enforce: false, ..budget("shadow", Key::Global, 1, Period::Month) },
     ]);
-    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
+    ledger.try_spend(&call_of(&ledger, 0, 0), noon()).unwrap();
     for _ in 0..5 {
-        let refused = ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap_err();
+        let refused = ledger.try_spend(&call_of(&ledger, 0, 0), noon()).unwrap_err();
         assert_eq!((&*refused.name, refused.until.to_string().as_str()), ("app", "2026-11-26T00:00:00Z"));
     }
     let snapshot = ledger.snapshot(noon());
@@ -96,7 +101,7 @@ fn warnings_and_shadows_let_calls_pass_and_count() {
     ]);
     let shadows: Vec<Option<String>> = (0..4)
         .map(|_| {
-            let spent = ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
+            let spent = ledger.try_spend(&call_of(&ledger, 0, 0), noon()).unwrap();
             spent.would_have_been_refused_by().map(str::to_owned)
         })
         .collect();
@@ -109,13 +114,12 @@ fn warnings_and_shadows_let_calls_pass_and_count() {
 #[test]
 fn what_did_not_reach_box_is_given_back() {
     let ledger = ledger(vec![budget("plan", Key::Global, 1, Period::Month)]);
-    let spent = ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
+    let spent = ledger.try_spend(&call_of(&ledger, 0, 0), noon()).unwrap();
     ledger.give_back(spent);
     assert_eq!(ledger.snapshot(noon()).spent, []);
     // Across the turn of a month it goes back where it came from.
-    let late =
-        ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, at("2026-11-30T23:59:59Z")).unwrap();
-    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, at("2026-12-01T00:00:00Z")).unwrap();
+    let late = ledger.try_spend(&call_of(&ledger, 0, 0), at("2026-11-30T23:59:59Z")).unwrap();
+    ledger.try_spend(&call_of(&ledger, 0, 0), at("2026-12-01T00:00:00Z")).unwrap();
     ledger.give_back(late);
     assert_eq!(used(&ledger, "plan", "", noon()), 0);
     assert_eq!(used(&ledger, "plan", "", at("2026-12-01T00:00:00Z")), 1);
@@ -128,25 +132,27 @@ fn a_clock_set_back_finds_its_old_counts() {
         budget("month", Key::Global, 9, Period::Month),
     ]);
     let (today, next_year) = (noon(), at("2027-11-25T12:00:00Z"));
-    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, today).unwrap();
+    ledger.try_spend(&call_of(&ledger, 0, 0), today).unwrap();
     for now in [next_year, at("2026-11-24T12:00:00Z")] {
-        ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, now).unwrap();
-        ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, now).unwrap();
-        ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, now).unwrap_err();
+        ledger.try_spend(&call_of(&ledger, 0, 0), now).unwrap();
+        ledger.try_spend(&call_of(&ledger, 0, 0), now).unwrap();
+        ledger.try_spend(&call_of(&ledger, 0, 0), now).unwrap_err();
     }
-    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, today).unwrap();
-    ledger.try_spend(AppId::new(0), IdentityId::new(0), CLASS, today).unwrap_err();
+    ledger.try_spend(&call_of(&ledger, 0, 0), today).unwrap();
+    ledger.try_spend(&call_of(&ledger, 0, 0), today).unwrap_err();
     assert_eq!((used(&ledger, "month", "", today), used(&ledger, "month", "", next_year)), (4, 2));
 }
 
 #[test]
 fn who_spent_is_known_without_a_budget() {
     let ledger = ledger(Vec::new());
-    ledger.try_spend(AppId::new(0), IdentityId::new(0), Class::Search, at("2026-10-31T12:00:00Z")).unwrap();
+    ledger
+        .try_spend(&Call { class: Class::Search, ..call_of(&ledger, 0, 0) }, at("2026-10-31T12:00:00Z"))
+        .unwrap();
     for _ in 0..3 {
-        ledger.try_spend(AppId::new(1), IdentityId::new(1), Class::Upload, noon()).unwrap();
+        ledger.try_spend(&Call { class: Class::Upload, ..call_of(&ledger, 1, 1) }, noon()).unwrap();
     }
-    ledger.try_spend(AppId::new(0), IdentityId::new(0), Class::Search, noon()).unwrap();
+    ledger.try_spend(&Call { class: Class::Search, ..call_of(&ledger, 0, 0) }, noon()).unwrap();
     let row = |month: &str, app: &str, identity: &str, class: &str, calls| SpentCalls {
         month: month.into(),
         app: app.into(),
@@ -164,7 +170,7 @@ fn who_spent_is_known_without_a_budget() {
     );
     assert_eq!(ledger.snapshot(at("2027-01-01T00:00:00Z")).spent, []);
     // An index that is none counts for the global budgets alone.
-    ledger.try_spend(AppId::new(7), IdentityId::new(7), Class::Search, noon()).unwrap();
+    ledger.try_spend(&call_of(&ledger, 7, 7), noon()).unwrap();
 }
 
 #[test]
@@ -173,11 +179,11 @@ fn apps_may_be_put_in_another_order_or_renamed() {
     let budgets =
         || vec![budget("apps", Key::App, 5, Period::Month), budget("all", Key::Global, 99, Period::Month)];
     let before = over(&counts, budgets(), &["a", "b"]);
-    before.try_spend(AppId::new(0), IdentityId::new(0), CLASS, noon()).unwrap();
+    before.try_spend(&call_of(&before, 0, 0), noon()).unwrap();
     let after = over(&counts, budgets(), &["b", "new", "a"]);
-    after.try_spend(AppId::new(2), IdentityId::new(0), CLASS, noon()).unwrap();
+    after.try_spend(&call_of(&after, 2, 0), noon()).unwrap();
     // One that is still served by the configuration before.
-    before.try_spend(AppId::new(1), IdentityId::new(0), CLASS, noon()).unwrap();
+    before.try_spend(&call_of(&before, 1, 0), noon()).unwrap();
     let used = |name, value| used(&after, name, value, noon());
     assert_eq!((used("apps", "a"), used("apps", "b"), used("apps", "new"), used("all", "")), (2, 1, 0, 3));
     // What is no longer configured stays readable, and stays part of the whole.
@@ -229,8 +235,7 @@ fn budgets_are_exact_under_concurrency() {
                 scope.spawn(move || {
                     for _ in 0..4000 {
                         let index = number % 2;
-                        if ledger.try_spend(AppId::new(index), IdentityId::new(index), CLASS, noon()).is_ok()
-                        {
+                        if ledger.try_spend(&call_of(&ledger, index, index), noon()).is_ok() {
                             passed.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -265,7 +270,7 @@ fn random_calls_add_up() {
                 let mut mine = Vec::new();
                 for _ in 0..3000 {
                     let (app, time) = (random.usize(0..2), times[random.usize(0..3)]);
-                    match ledger.try_spend(AppId::new(app), IdentityId::new(0), CLASS, time) {
+                    match ledger.try_spend(&call_of(&ledger, app, 0), time) {
                         Ok(spent) if random.u8(0..4) == 0 => ledger.give_back(spent),
                         Ok(_) => mine.push((app, time)),
                         Err(_) => {}
@@ -288,4 +293,77 @@ fn random_calls_add_up() {
         assert_eq!(used(&ledger, "app", "b", now), count(Period::Day, Some(1)));
         assert!(count(Period::Month, None) <= 1500);
     }
+}
+
+/// A call of this operation by the first app and identity.
+fn call_to(ledger: &BudgetLedger, method: &http::Method, path: &str) -> Call {
+    let operation = Operation { method, path };
+    ledger.call(AppId::new(0), IdentityId::new(0), Class::of(operation), operation)
+}
+
+fn on(budget: Budget, selectors: Vec<Selector>) -> Budget {
+    Budget { on: selectors, ..budget }
+}
+
+fn ai() -> Vec<Selector> {
+    vec![Selector::Pattern(Pattern::parse("POST /2.0/ai/**").unwrap())]
+}
+
+#[test]
+fn a_budget_counts_and_refuses_only_what_it_is_about() {
+    let ledger = ledger(vec![
+        on(budget("ai", Key::Global, 1, Period::Month), ai()),
+        on(budget("finding", Key::App, 2, Period::Day), vec![Selector::Class(Class::Search)]),
+        Budget { enforce: false, ..on(budget("watch", Key::Global, 1, Period::Month), ai()) },
+        budget("plan", Key::Global, 5, Period::Month),
+    ]);
+    let (get, post) = (http::Method::GET, http::Method::POST);
+    let me = call_to(&ledger, &get, "/2.0/users/me");
+    // In any spelling, as a limit.
+    let ask = [call_to(&ledger, &post, "/2.0/ai/ask"), call_to(&ledger, &post, "/2.0/AI/%61sk;x=1/")];
+    let search = call_to(&ledger, &get, "/2.0/search");
+    ledger.look(&ask[0], noon()).unwrap();
+    ledger.try_spend(&ask[0], noon()).unwrap();
+    for ask in &ask {
+        assert_eq!(&*ledger.look(ask, noon()).unwrap_err().name, "ai");
+        assert_eq!(&*ledger.try_spend(ask, noon()).unwrap_err().name, "ai");
+    }
+    ledger.look(&me, noon()).unwrap();
+    ledger.try_spend(&me, noon()).unwrap();
+    ledger.try_spend(&search, noon()).unwrap();
+    let given_back = ledger.try_spend(&search, noon()).unwrap();
+    let used = |name, value| used(&ledger, name, value, noon());
+    assert_eq!((used("ai", ""), used("watch", ""), used("finding", "a"), used("plan", "")), (1, 1, 2, 4));
+    assert_eq!(&*ledger.try_spend(&search, noon()).unwrap_err().name, "finding");
+    ledger.give_back(given_back);
+    assert_eq!((used("ai", ""), used("finding", "a"), used("plan", "")), (1, 1, 3));
+    ledger.try_spend(&me, noon()).unwrap();
+    ledger.try_spend(&me, noon()).unwrap();
+    assert_eq!(&*ledger.try_spend(&search, noon()).unwrap_err().name, "plan");
+    assert_eq!(used("finding", "a"), 1, "what one refuses is charged to none");
+}
+
+#[test]
+fn a_budget_without_on_keeps_its_account_and_one_that_changes_what_it_is_about_begins_anew() {
+    let counts = counts();
+    let plan = budget("plan", Key::Global, 100, Period::Month);
+    let search = on(plan.clone(), vec![Selector::Class(Class::Search)]);
+    let both = on(plan.clone(), [ai(), vec![Selector::Class(Class::Search)]].concat());
+    assert_eq!(&*plan.account(), "plan", "as it was before there was such a key");
+    assert_eq!(&*both.account(), "plan[POST /2.0/ai/**, search]");
+    let reordered = on(plan.clone(), [vec![Selector::Class(Class::Search)], ai(), ai()].concat());
+    assert_eq!(reordered.account(), both.account());
+    let spent = |budget: &Budget, paths: &[&str]| {
+        let ledger = over(&counts, vec![budget.clone()], &["a", "b"]);
+        for path in paths {
+            ledger.try_spend(&call_to(&ledger, &http::Method::GET, path), noon()).unwrap();
+        }
+        used(&ledger, "plan", "", noon())
+    };
+    assert_eq!(spent(&plan, &["/2.0/users/me", "/2.0/search", "/2.0/search"]), 3);
+    // Those of this month that are known to be of its class.
+    assert_eq!(spent(&search, &["/2.0/search", "/2.0/users/me"]), 3);
+    assert_eq!(spent(&both, &[]), 3);
+    assert_eq!(spent(&on(plan.clone(), ai()), &["/2.0/users/me"]), 0);
+    assert_eq!(spent(&plan, &[]), 6);
 }

@@ -6,17 +6,20 @@ use std::num::NonZeroU64;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
+use crate::limits::budget::call::Call;
 use crate::limits::budget::definition::{Budget, Key, WhenSpent};
 use crate::limits::budget::spending::BudgetLedger;
 use crate::limits::budget::store::tests::Folder;
 use crate::oauth::identity::IdentityId;
 use crate::routing::app::AppId;
+use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 
 fn ledger(counts: &Arc<CallCounts>, apps: &[&str], now: SystemTime) -> BudgetLedger {
     let rule = |name: &str, key, calls, per| Budget {
         name: name.into(),
         key,
+        on: vec![],
         calls: NonZeroU64::new(calls).unwrap(),
         per,
         when_spent: WhenSpent::Reject,
@@ -28,6 +31,12 @@ fn ledger(counts: &Arc<CallCounts>, apps: &[&str], now: SystemTime) -> BudgetLed
     ];
     let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
     BudgetLedger::new(budgets, names(apps), names(&["service"]), counts.clone(), now)
+}
+
+/// A call of this app and identity.
+fn call_of(ledger: &BudgetLedger, app: usize, identity: usize) -> Call {
+    let operation = Operation { method: &http::Method::GET, path: "/2.0/search" };
+    ledger.call(AppId::new(app), IdentityId::new(identity), Class::Search, operation)
 }
 
 fn used(ledger: &BudgetLedger, name: &str, value: &str, now: SystemTime) -> u64 {
@@ -42,14 +51,14 @@ fn counts_survive_a_restart_and_end_with_their_period() {
     let (counts, writer) = start(&folder.0, true, clock.clone()).unwrap();
     let before = ledger(&counts, &["a", "b"], clock.wall());
     for app in [0, 0, 1] {
-        before.try_spend(AppId::new(app), IdentityId::new(0), Class::Search, clock.wall()).unwrap();
+        before.try_spend(&call_of(&before, app, 0), clock.wall()).unwrap();
     }
     let wall = clock.wall();
     writer.stop();
     // In another order, and with one renamed.
     let (counts, writer) = start(&folder.0, true, clock.clone()).unwrap();
     let after = ledger(&counts, &["c", "a"], clock.wall());
-    after.try_spend(AppId::new(1), IdentityId::new(0), Class::Search, wall).unwrap();
+    after.try_spend(&call_of(&after, 1, 0), wall).unwrap();
     let counts =
         [("plan", ""), ("day", "a"), ("day", "c")].map(|(name, value)| used(&after, name, value, wall));
     assert_eq!(counts, [4, 3, 0]);
@@ -61,7 +70,7 @@ fn counts_survive_a_restart_and_end_with_their_period() {
     let next = Period::Month.at(timestamp(wall)).ends();
     clock.advance(SystemTime::try_from(next).unwrap().duration_since(clock.wall()).unwrap());
     assert_eq!(used(&after, "plan", "", clock.wall()), 0);
-    after.try_spend(AppId::new(0), IdentityId::new(0), Class::Search, clock.wall()).unwrap();
+    after.try_spend(&call_of(&after, 0, 0), clock.wall()).unwrap();
     writer.stop();
     let (counts, _writer) = start(&folder.0, true, clock.clone()).unwrap();
     let later = ledger(&counts, &["c"], clock.wall());
@@ -81,7 +90,8 @@ fn without_a_budget_a_folder_that_cannot_be_had_is_no_error() {
     let (counts, writer) = start(&folder.0, false, Clock::real()).unwrap();
     assert!(counts.file.in_memory.load(Ordering::Relaxed));
     let now = Clock::real().wall();
-    ledger(&counts, &["a"], now).try_spend(AppId::new(0), IdentityId::new(0), Class::Search, now).unwrap();
+    let ledger = ledger(&counts, &["a"], now);
+    ledger.try_spend(&call_of(&ledger, 0, 0), now).unwrap();
     writer.stop();
     assert_eq!(fs::read(&folder.0).unwrap(), b"a file");
 }
@@ -107,7 +117,7 @@ fn spends_till_it_is_killed() {
     let (counts, _writer) = start(Path::new(&folder), true, clock.clone()).unwrap();
     let ledger = ledger(&counts, &["a"], clock.wall());
     for count in used(&ledger, "plan", "", clock.wall()) + 1.. {
-        ledger.try_spend(AppId::new(0), IdentityId::new(0), Class::Search, clock.wall()).unwrap();
+        ledger.try_spend(&call_of(&ledger, 0, 0), clock.wall()).unwrap();
         writeln!(std::io::stdout(), "\nspent {count}").unwrap();
         thread::sleep(Duration::from_millis(2));
     }

@@ -1,0 +1,34 @@
+//! What a limit or a budget is about: classes and patterns of operations, or everything.
+
+use std::fmt;
+
+use crate::routing::operation::{Pattern, Spelled};
+use crate::routing::operation_class::Class;
+
+/// A class or a pattern of operations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// All of this class.
+    Class(Class),
+    /// What matches, in any spelling.
+    Pattern(Pattern),
+}
+
+/// As in the configuration.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Class(class) => f.write_str(class.as_str()),
+            Self::Pattern(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
+/// Whether one of the selectors means this operation, which is of this class; none at all mean everything.
+pub(crate) fn select(on: &[Selector], operation: &Spelled<'_>, class: Class) -> bool {
+    on.is_empty()
+        || on.iter().any(|selector| match selector {
+            Selector::Class(wanted) => *wanted == class,
+            Selector::Pattern(pattern) => pattern.matches_any_spelling(operation),
+        })
+}
