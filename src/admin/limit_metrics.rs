@@ -81,7 +81,11 @@ pub(super) fn budgets(text: &mut Exposition, ledger: &BudgetLedger, now: SystemT
         "Calls refused by a budget, or with enforce = false those that would have been.",
         |state| state.refused,
     );
-    text.head("box_calls", "gauge", "Calls of Box's API in this month and the last (UTC), by who made them.");
+    text.head(
+        "box_calls",
+        "gauge",
+        "Calls of Box's API in this month and the last (UTC), by who made them; class token: for no app.",
+    );
     for spent in &snapshot.spent {
         let (month, app, identity, class) = (&spent.month, &spent.app, &spent.identity, &spent.class);
         let labels = format!("month=\"{month}\",app=\"{app}\",identity=\"{identity}\",class=\"{class}\"");

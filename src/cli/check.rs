@@ -84,7 +84,7 @@ async fn online(config: &Config) -> bool {
     let connector = Connector::new(&trust, upstream.connector(), room, own.clone());
     let pool = Upstream::new(connector, upstream.pool_idle_timeout, std::iter::once(&config.hosts.api));
     for identity in &config.identities {
-        let result = match grant.fetch(identity).await {
+        let result = match grant.fetch(identity, || {}).await {
             Ok(granted) => who_am_i(config, &pool, identity, granted).await,
             Err(fault) => Err(explain(&fault, identity, grant.authority())),
         };

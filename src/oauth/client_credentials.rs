@@ -103,7 +103,7 @@ impl Grant {
         rest.split(['/', '?']).next().unwrap_or_default()
     }
 
-    pub(crate) async fn fetch(&self, identity: &Identity) -> Result<Granted, Fault> {
+    pub(crate) async fn fetch(&self, identity: &Identity, on_sent: impl Fn()) -> Result<Granted, Fault> {
         if let Ok(url) = self.url.parse()
             && let Some(cause) = self.own.on_the_way_to(&url, &self.proxies).await
         {
@@ -121,7 +121,11 @@ impl Grant {
             ("box_subject_id", subject_id.as_str()),
         ];
         let sent = self.client.post(&self.url).form(&form).timeout(PATIENCE).send();
-        let mut answer = sent.await.map_err(|error| failed(&error))?;
+        let answered = sent.await;
+        if !answered.as_ref().is_err_and(reqwest::Error::is_connect) {
+            on_sent();
+        }
+        let mut answer = answered.map_err(|error| failed(&error))?;
         let status = answer.status();
         let retry_after = retry_after::read(answer.headers(), None);
         let html = answer

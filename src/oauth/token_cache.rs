@@ -279,13 +279,13 @@ impl Tokens {
         (self.obtained.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
-    /// Obtains the token and keeps it fresh; never returns.
-    pub(crate) async fn renew_forever(&self, grant: &Grant) {
+    /// Obtains the token and keeps it fresh; never returns. `sent` is called for each question that has reached Box.
+    pub(crate) async fn renew_forever(&self, grant: &Grant, sent: impl Fn()) {
         let mut faults = 0;
         let mut refusals = 0;
         loop {
             let asked = self.clock.now();
-            match grant.fetch(&self.identity).await {
+            match grant.fetch(&self.identity, &sent).await {
                 Ok(granted) => {
                     (faults, refusals) = (0, 0);
                     let renew = self.store(granted, asked);

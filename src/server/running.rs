@@ -17,6 +17,7 @@ use crate::admin::{self, Overview};
 use crate::limits::budget::writer::CountsWriter;
 use crate::net::descriptors::Shares;
 use crate::net::listener::Listener;
+use crate::oauth::identity::IdentityId;
 use crate::proxy::worker::Worker;
 use crate::telemetry::metrics::Metrics;
 
@@ -62,9 +63,12 @@ impl Running {
                 }
             });
         }
-        for tokens in gateway.tokens.clone() {
-            let grant = grant.clone();
-            tasks.spawn(async move { tokens.renew_forever(&grant).await });
+        for (index, tokens) in gateway.tokens.iter().cloned().enumerate() {
+            let (grant, gateway, clock) = (grant.clone(), gateway.clone(), process.clock.clone());
+            tasks.spawn(async move {
+                let sent = || gateway.ledger.count_token_call(IdentityId::new(index), clock.wall());
+                tokens.renew_forever(&grant, sent).await;
+            });
         }
         let (leave, left) = oneshot::channel::<()>();
         let sharing = replicas.clone().map(|replicas| {

@@ -52,9 +52,13 @@ async fn every_sending_counts_and_nothing_else_does() {
     assert_eq!(bench.metric(USED).await, 5.0, "nor is what no connection carried");
     let (_, text) = bench.admin("/metrics").await;
     let spent: Vec<&str> = text.lines().filter(|line| line.starts_with("boxgate_box_calls{")).collect();
-    assert_eq!(spent.len(), 2, "{spent:#?}");
+    assert_eq!(spent.len(), 3, "{spent:#?}");
     let general = |line: &&str| line.ends_with("app=\"default\",identity=\"service\",class=\"general\"} 4");
     assert!(spent.iter().any(general), "{spent:#?}");
+    // The first token, and the one after the 401.
+    assert_eq!(bench.sandbox.token_requests(), 2);
+    let token = |line: &&str| line.ends_with("app=\"\",identity=\"service\",class=\"token\"} 2");
+    assert!(spent.iter().any(token), "{spent:#?}");
 }
 
 #[tokio::test]

@@ -13,6 +13,10 @@ use super::definition::{Key, Period};
 use super::period::Span;
 use crate::routing::operation_class::Class;
 
+/// The class under which questions to Box's token endpoint are counted. They are no operations, so it is none of
+/// [`Class`], and no budget is about it.
+pub(super) const TOKEN: &str = "token";
+
 /// What has a count in each span.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Account {
@@ -27,11 +31,11 @@ pub enum Account {
     },
     /// Who spent, by month.
     Calls {
-        /// Its name.
+        /// Its name; empty for the class `token`.
         app: Arc<str>,
         /// Its name.
         identity: Arc<str>,
-        /// As [`Class`] spells it.
+        /// As [`Class`] spells it, or `token`.
         class: Arc<str>,
     },
 }

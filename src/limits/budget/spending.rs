@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use super::call::{BudgetSet, Call, Paid};
-use super::counts::{Account, Alone, CallCounts};
+use super::counts::{Account, Alone, CallCounts, TOKEN};
 use super::definition::{Budget, Key, Period, WhenSpent};
 use super::period::{Span, timestamp};
 use crate::oauth::identity::IdentityId;
@@ -113,11 +113,11 @@ pub struct BudgetState {
 pub struct SpentCalls {
     /// `2026-11`.
     pub month: String,
-    /// Its name.
+    /// Its name; empty for `token`.
     pub app: Arc<str>,
     /// Its name.
     pub identity: Arc<str>,
-    /// As in configuration.
+    /// As in configuration, or `token`: questions to the token endpoint.
     pub class: Arc<str>,
     /// So many.
     pub calls: u64,
@@ -270,6 +270,14 @@ impl BudgetLedger {
             self.tell(&page, index, value, used);
         }
         Ok(Spent { call: call.clone(), at, would_refuse, together: false })
+    }
+
+    /// Counts a question to Box's token endpoint, which Box counts as a call. It is made for no app, and no budget is about
+    /// it.
+    pub fn count_token_call(&self, identity: IdentityId, now: SystemTime) {
+        let Some(identity) = self.identities.get(identity.index()).cloned() else { return };
+        let account = Account::Calls { app: Arc::default(), identity, class: TOKEN.into() };
+        self.counts.count(self.page(timestamp(now)).month, account).fetch_add(1, Ordering::Relaxed);
     }
 
     /// The call did not reach Box: no connection could be made.

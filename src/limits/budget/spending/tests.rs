@@ -144,6 +144,31 @@ fn a_clock_set_back_finds_its_old_counts() {
 }
 
 #[test]
+fn token_calls_are_counted_and_no_budget_is_about_them() {
+    let counts = counts();
+    let spent = |budgets: Vec<Budget>| {
+        let ledger = over(&counts, budgets, &["a", "b"]);
+        ledger.count_token_call(IdentityId::new(1), noon());
+        ledger.snapshot(noon())
+    };
+    assert_eq!(
+        spent(vec![]).spent,
+        [SpentCalls {
+            month: "2026-11".into(),
+            app: "".into(),
+            identity: "other".into(),
+            class: "token".into(),
+            calls: 1
+        }]
+    );
+    // Budgets that are configured later count the calls of the month from before, but not these.
+    let later = [Key::Global, Key::Identity].map(|key| budget(key.as_str(), key, 10, Period::Month));
+    let snapshot = spent(later.to_vec());
+    assert!(snapshot.budgets.iter().all(|state| state.used == 0), "{:?}", snapshot.budgets);
+    assert_eq!(snapshot.spent[0].calls, 2);
+}
+
+#[test]
 fn who_spent_is_known_without_a_budget() {
     let ledger = ledger(Vec::new());
     ledger
