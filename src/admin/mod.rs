@@ -27,6 +27,7 @@ use crate::http::headers;
 use crate::limits::redis::replicas::Health;
 use crate::net::listener::Listener;
 use crate::net::peer::{Here, Peer};
+use crate::net::secret_filter::{self, Audience};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::process::Process;
 use crate::telemetry::exposition::Exposition;
@@ -108,7 +109,10 @@ fn answer(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Resp
         }
     };
     headers::guard(response.headers_mut());
-    response.map(Full::new)
+    // What a token endpoint or Redis said is among the reasons for not being ready.
+    response
+        .map(|body| secret_filter::blanked(&body, Audience::Operators).map_or(body, Bytes::from))
+        .map(Full::new)
 }
 
 /// Behind which URL an operator finds the pages about error codes: on the callers' listener.

@@ -16,6 +16,7 @@ use crate::net::address::Address;
 use crate::net::descriptors::UpstreamRoom;
 use crate::net::egress_proxy::proxy_matcher;
 use crate::net::own_listeners::OwnListeners;
+use crate::net::secret_filter::{self, Audience};
 use crate::net::tls_client::Trust;
 use crate::oauth::client_credentials::{Fault, Grant, Granted};
 use crate::oauth::http_client::token_client;
@@ -57,7 +58,7 @@ pub fn run(options: &Options) -> ExitCode {
 
 /// Checks every identity, and prints a line for each. Whether all is well.
 async fn online(config: &Config) -> bool {
-    let mut say = |line: String| println!("{line}");
+    let mut say = |line: String| println!("{}", secret_filter::blanked_text(line, Audience::Operators));
     let prepared =
         Trust::new(&config.hosts.extra_roots).map_err(|error| error.to_string()).and_then(|trust| {
             let client = token_client(&trust, &config.upstream.proxy, config.upstream.connect_timeout);
@@ -142,7 +143,9 @@ async fn who_am_i(
     *request.method_mut() = Method::GET;
     *request.uri_mut() = http::Uri::from_static("/2.0/users/me?fields=login,name,status,enterprise");
     let headers: &mut HeaderMap = request.headers_mut();
-    headers.insert(AUTHORIZATION, granted.authorization);
+    // The token itself is kept to the end of the exchange, so that Box's words are searched for it.
+    let Granted { authorization, token: _token, .. } = granted;
+    headers.insert(AUTHORIZATION, authorization);
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("boxgate/", env!("CARGO_PKG_VERSION"))));
     headers.remove(HOST);
     let host = &config.hosts.api;

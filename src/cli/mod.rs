@@ -21,6 +21,8 @@ mod trust_files; // the CA in files
 mod temporary_folder; // a folder that nobody can have prepared
 mod tunnel; // CONNECT to a proxy
 
+use crate::net::secret_filter::{self, Audience};
+
 /// Why a subcommand ends without having done its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -31,8 +33,8 @@ pub struct Failure {
 }
 
 impl From<String> for Failure {
-    /// With the exit status of what is wrong with the gateway or the options.
+    /// With the exit status of what is wrong with the gateway or the options. A gateway may have repeated the app's key.
     fn from(words: String) -> Self {
-        Self { status: 2, words }
+        Self { status: 2, words: secret_filter::blanked_text(words, Audience::Operators) }
     }
 }

@@ -41,7 +41,11 @@ pub fn run(options: Options) -> ExitCode {
     let Options { config, listen, admin, hosts } = options;
     let hosts = hosts.into_iter().filter(|host| !host.is_empty()).collect();
     match configuration(config.as_deref(), &Overrides { listen, admin, hosts }) {
-        Ok(config) => logged(block_on(serve(config, |_, _| {}))),
+        Ok(config) => {
+            // Its secrets live to the very end: what the program ends with is searched for them too.
+            let _secrets = config.clone();
+            logged(block_on(serve(config, |_, _| {})))
+        }
         Err(problems) => bad_configuration(&problems),
     }
 }

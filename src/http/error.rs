@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::http::error_codes;
 use crate::http::incoming_body::{BrokenBody, Fault};
+use crate::net::secret_filter::{self, Audience};
 
 /// Why a request got no answer from Box.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,8 +206,12 @@ impl Refusal {
         }
     }
 
-    /// What the caller reads.
+    /// What the caller reads; no secret is in it, whatever the words were made from.
     pub fn message(&self) -> String {
+        secret_filter::blanked_text(self.words(), Audience::Callers)
+    }
+
+    fn words(&self) -> String {
         match self {
             Self::BadRequest(what) => (*what).to_owned(),
             Self::MethodNotAllowed => "TRACE is not served here, nor CONNECT inside a tunnel or without a [forward_proxy] in proxy.toml.".to_owned(),

@@ -16,6 +16,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::http::content_encoding;
 use crate::http::error::Refusal;
 
 /// The id of a request, in both directions of the caller's side.
@@ -107,6 +108,7 @@ pub(crate) fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) ->
             dropped += 1;
         }
     }
+    content_encoding::accept_readable(&mut fields);
     if trailers_announced {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }

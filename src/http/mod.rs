@@ -1,5 +1,6 @@
 //! What HTTP means here beyond the `http` crate.
 
+pub(crate) mod content_encoding; // compression that can be undone
 pub(crate) mod error; // refusals, in Box's error shape
 pub(crate) mod error_codes; // what each code means, and what to do
 pub(crate) mod headers; // which fields pass, in both directions?

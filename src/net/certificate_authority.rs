@@ -26,6 +26,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::net::hidden_characters::without_byte_order_mark;
+use crate::net::secret::Secret;
 
 /// The domains that a leaf may name, with everything below them.
 pub const PERMITTED_DOMAINS: [&str; 4] = ["box.com", "boxcloud.com", "box.net", "box-gov.com"];
@@ -58,6 +59,8 @@ struct Generation {
     not_after: SystemTime,
     /// `None`: another replica's key.
     issuer: Option<Issuer<'static, KeyPair>>,
+    /// The issuer's key as PEM, so that whatever leaves the program is searched for it.
+    _key: Option<Secret>,
 }
 
 /// A certificate for one host.
@@ -205,8 +208,10 @@ impl Generation {
         let own =
             params("intermediate", BasicConstraints::Constrained(0), &[ExtendedKeyUsagePurpose::ServerAuth]);
         let intermediate = own.signed_by(&key, &root_issuer)?;
+        let secret = Some(Secret::new(key.serialize_pem()));
         let issuer = Some(Issuer::new(own, key));
-        Ok(Self { root: root.der().clone(), intermediate: intermediate.der().clone(), not_after, issuer })
+        let (root, intermediate) = (root.der().clone(), intermediate.der().clone());
+        Ok(Self { root, intermediate, not_after, issuer, _key: secret })
     }
 
     /// Certificates and key as they are kept.
@@ -285,11 +290,13 @@ fn generations(certificates: &[u8], keys: &[u8]) -> Result<Vec<Generation>, Stri
         let issuer = key.map(|key| Issuer::from_ca_cert_der(der, key_pairs.swap_remove(key))).transpose();
         let ends = |certificate: &X509Certificate<'_>| certificate.validity().not_after.timestamp();
         let not_after = u64::try_from(ends(intermediate).min(ends(root))).unwrap_or_default();
+        let issuer = issuer.map_err(|error| error.to_string())?;
         generations.push(Generation {
             root: root_der.clone(),
             intermediate: der.clone(),
             not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(not_after),
-            issuer: issuer.map_err(|error| error.to_string())?,
+            _key: issuer.as_ref().map(|issuer| Secret::new(issuer.key().serialize_pem())),
+            issuer,
         });
     }
     if !generations.iter().any(|made| made.issuer.is_some()) {

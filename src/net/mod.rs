@@ -20,6 +20,8 @@ pub(crate) mod proxy_protocol; // of balancers in front
 pub(crate) mod public_address;
 pub(crate) mod relay; // two sockets into each other
 pub mod secret; // never printed
+pub(crate) mod secret_filter; // and where it is, blanked
+mod secret_spelling; // as others write it
 pub mod tls_client; // whom to trust
 pub(crate) mod tls_server; // certificates towards callers
 pub(crate) mod unix_socket; // what is in its way, and who may connect

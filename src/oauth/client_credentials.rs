@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::http::retry_after;
 use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
+use crate::net::secret::Secret;
 use crate::oauth::identity::{Identity, Subject};
 
 /// Tokens of the newer form have over 700 characters; no more than this is taken for one.
@@ -52,6 +53,8 @@ pub(crate) struct Grant {
 pub(crate) struct Granted {
     /// `Bearer …`, marked sensitive.
     pub authorization: HeaderValue,
+    /// The token alone: as long as this lives, whatever leaves the program is searched for it.
+    pub token: Secret,
     /// From when the question was sent.
     pub lifetime: Duration,
 }
@@ -211,7 +214,7 @@ fn granted(body: &[u8]) -> Result<Granted, Fault> {
     let mut authorization = HeaderValue::from_str(&bearer)
         .map_err(|_| passing("the token endpoint's 200 holds no usable access_token".to_owned()))?;
     authorization.set_sensitive(true);
-    Ok(Granted { authorization, lifetime })
+    Ok(Granted { authorization, token: Secret::new(token.to_string()), lifetime })
 }
 
 /// Box's refusal, or what the body is instead: in words of our own, for it may hold anything.
@@ -300,7 +303,6 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::secret::Secret;
 
     fn identity(subject: Subject) -> Identity {
         Identity {

@@ -22,6 +22,7 @@ use tracing::info;
 
 use crate::http::error::Refusal;
 use crate::net::clock::{Clock, Moment};
+use crate::net::secret::Secret;
 use crate::oauth::client_credentials::{Fault, Grant, Granted};
 use crate::oauth::identity::Identity;
 use crate::telemetry::outages::{Outages, Party};
@@ -40,11 +41,15 @@ const UNHELPFUL_KNOWN: usize = 6;
 const FAULT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Pauses after a refusal of the identity: only a person can mend it.
 const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
+/// So many earlier tokens are still blanked in what leaves the program: Box may take them until their end.
+const EARLIER: usize = 8;
 
 /// A token that may be sent to Box.
 #[derive(Debug)]
 pub(crate) struct Token {
     authorization: HeaderValue,
+    /// Blanked as long as a request uses it.
+    secret: Secret,
     expires: Moment,
     number: u64,
     /// A 401 made the gateway ask for it.
@@ -115,6 +120,8 @@ pub(crate) struct Tokens {
     /// The next token to come is asked for because of a 401.
     forced: AtomicBool,
     unhelpful: Mutex<VecDeque<Unhelpful>>,
+    /// Tokens of before that have not ended, and the current one, the newest last.
+    blanked: Mutex<VecDeque<(Moment, Secret)>>,
     obtained: AtomicU64,
     failed: AtomicU64,
     /// Host and port of the token endpoint, for the log.
@@ -138,6 +145,7 @@ impl Tokens {
             missed: Notify::new(),
             forced: AtomicBool::new(false),
             unhelpful: Mutex::new(VecDeque::new()),
+            blanked: Mutex::new(VecDeque::new()),
             obtained: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         })
@@ -345,12 +353,14 @@ impl Tokens {
         // Counted from before the question was sent, so the true end is never earlier than what is noted.
         let token = Token {
             authorization: granted.authorization,
+            secret: granted.token,
             expires: asked.after(lifetime),
             number,
             forced,
             accepted: AtomicBool::new(false),
             unhelpful: AtomicBool::new(false),
         };
+        self.keep_blanked(&token, asked);
         self.current.store(Some(Arc::new(token)));
         self.phase.send_replace(Phase::Holding);
         self.outages.answered(self.token_endpoint(true), "");
@@ -362,6 +372,16 @@ impl Tokens {
             info!(identity = self.name(), valid_for_s, "a token was obtained{left_out}");
         }
         asked.after(lifetime - MARGIN.min(lifetime / 2))
+    }
+
+    /// Box may take a token until its end, also where another has replaced it.
+    fn keep_blanked(&self, token: &Token, now: Moment) {
+        let mut blanked = self.blanked.lock().unwrap_or_else(PoisonError::into_inner);
+        blanked.retain(|(expires, _)| !expires.has_come(now));
+        blanked.push_back((token.expires, token.secret.clone()));
+        if blanked.len() > EARLIER + 1 {
+            blanked.pop_front();
+        }
     }
 
     async fn until_due_or_missed(&self, renew: Moment) {
@@ -388,7 +408,7 @@ fn growing((first, longest): (Duration, Duration), nth: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::secret::Secret;
+    use crate::net::secret_filter::{self, Audience};
     use crate::oauth::identity::Subject;
 
     fn tokens(clock: &Clock) -> Arc<Tokens> {
@@ -402,7 +422,9 @@ mod tests {
     }
 
     fn granted(text: &'static str, seconds: u64) -> Granted {
-        Granted { authorization: HeaderValue::from_static(text), lifetime: Duration::from_secs(seconds) }
+        let token = Secret::new(text.trim_start_matches("Bearer ").to_owned());
+        let authorization = HeaderValue::from_static(text);
+        Granted { authorization, token, lifetime: Duration::from_secs(seconds) }
     }
 
     #[test]
@@ -414,6 +436,28 @@ mod tests {
         tokens.store(granted("Bearer 2", 3600), clock.now());
         assert_eq!(tokens.reject(&old, 1, false), Rejected::Retired);
         assert_eq!(tokens.cached().unwrap().authorization(), "Bearer 2");
+    }
+
+    #[test]
+    fn a_token_is_blanked_until_its_end_also_after_it_was_replaced() {
+        let clock = Clock::adjustable();
+        let tokens = tokens(&clock);
+        let is_blanked = |number: usize| {
+            secret_filter::blanked(format!("t0k3n-of-{number:04}").as_bytes(), Audience::Operators).is_some()
+        };
+        for text in ["Bearer t0k3n-of-0001", "Bearer t0k3n-of-0002"] {
+            tokens.store(granted(text, 3600), clock.now());
+        }
+        assert!(is_blanked(1) && is_blanked(2) && !is_blanked(3));
+        clock.advance(Duration::from_secs(3600));
+        tokens.store(granted("Bearer t0k3n-of-0003", 3600), clock.now());
+        assert!(!is_blanked(1) && !is_blanked(2) && is_blanked(3));
+        // However often it is replaced, no more than a few are kept.
+        for number in 4..=20 {
+            let text: &'static str = format!("Bearer t0k3n-of-{number:04}").leak();
+            tokens.store(granted(text, 3600), clock.now());
+        }
+        assert_eq!((3..=20).filter(|number| is_blanked(*number)).count(), EARLIER + 1);
     }
 
     #[test]

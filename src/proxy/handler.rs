@@ -27,6 +27,7 @@ use crate::net::connection_limit::OpenConnection;
 use crate::net::peer::Here;
 use crate::oauth::identity::IdentityId;
 use crate::proxy::connect::{self, Tunnel};
+use crate::proxy::error_answer::{self, ErrorBody};
 use crate::proxy::follow_redirect;
 use crate::proxy::forward::Forwarder;
 use crate::proxy::gateway::{Gateway, LocalGateway};
@@ -261,6 +262,10 @@ async fn look(
     rewrite_rules: Option<&'static Node>,
     base: Base<'_>,
 ) -> Result<Response<Source>, Refusal> {
+    let is_error = error_answer::is_error(response.status());
+    if is_error {
+        error_answer::blank_fields(response.headers_mut());
+    }
     let rules = rewrite_rules.filter(|_| rewrite::is_json(response.status(), response.headers()));
     if ends_at_head(method, response.status()) {
         if rules.is_some() {
@@ -272,11 +277,18 @@ async fn look(
             Source::Empty
         }));
     }
-    let Some(rules) = rules else {
-        return Ok(response.map(|body| Source::whole(body, lease)));
-    };
-    let rewriter = Rewriter::new(rules, gateway.clone(), base);
     let body_timeout = gateway.config.upstream.body_timeout;
+    let Some(rules) = rules else {
+        if !is_error {
+            return Ok(response.map(|body| Source::whole(body, lease)));
+        }
+        record.held_back();
+        // Boxed: few requests come here, and all would carry the state of this future.
+        let searched = Box::pin(ErrorBody::of(response, lease, body_timeout)).await?;
+        record.passed_on(searched.status());
+        return Ok(searched.map(|body| Source::Error(Box::new(body))));
+    };
+    let rewriter = Rewriter::new(rules, gateway.clone(), base, is_error);
     record.held_back();
     let looked = Box::pin(rewrite::look(response, lease, rewriter, body_timeout)).await?;
     record.passed_on(looked.status());

@@ -12,6 +12,7 @@ pub(crate) mod local_response; // what the gateway answers itself
 pub(crate) mod upstream_request; // what goes to Box
 pub(crate) mod forward; // again, and with a fresh token
 pub(crate) mod follow_redirect; // on to where Box keeps the content
+pub(crate) mod error_answer; // secrets in an error of Box's
 pub(crate) mod rewrite; // URLs and tokens in the answer
 pub(crate) mod response_body; // the answer on its way
 pub(crate) mod request_record; // what is counted and logged

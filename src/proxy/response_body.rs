@@ -16,6 +16,7 @@ use crate::http::headers;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
 use crate::limits::concurrency::Guard;
 use crate::proxy::drain::Drain;
+use crate::proxy::error_answer::ErrorBody;
 use crate::proxy::request_record::{End, RequestRecord};
 use crate::proxy::rewrite::Looked;
 use crate::proxy::upstream_request::LONG_ANSWER;
@@ -47,6 +48,8 @@ pub(crate) enum Source {
     },
     /// The same, looked into; boxed since few are.
     Looked(Box<Looked>),
+    /// The same of an error, searched for secrets.
+    Error(Box<ErrorBody>),
     /// The answer is over with its head.
     Empty,
 }
@@ -68,6 +71,7 @@ impl Source {
                 polled
             }
             Self::Looked(looked) => looked.poll(cx),
+            Self::Error(error) => error.poll(cx),
             Self::Empty => Poll::Ready(None),
         }
     }
@@ -76,6 +80,7 @@ impl Source {
         match self {
             Self::Whole { incoming, .. } => incoming.is_end_stream(),
             Self::Looked(looked) => looked.ahead.is_empty() && looked.rest.is_none(),
+            Self::Error(error) => error.is_end(),
             Self::Empty => true,
         }
     }
@@ -84,6 +89,7 @@ impl Source {
         match self {
             Self::Whole { incoming, .. } => incoming.size_hint(),
             Self::Looked(looked) => looked.size_hint(),
+            Self::Error(error) => error.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
         }
     }

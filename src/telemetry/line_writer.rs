@@ -12,6 +12,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread;
 use std::time::Duration;
 
+use crate::net::secret_filter::{self, Audience};
+
 /// Lines are written together, about this many bytes in one call.
 const BATCH: usize = 64 * 1024;
 /// The lines that wait hold at most this many bytes: a caller decides how long a path is.
@@ -83,8 +85,10 @@ impl LineWriter {
         Ok(Self { queue, most: most as u64, counts })
     }
 
-    /// Hands over one line, with its line feed. It is lost where too many wait already.
+    /// Hands over one line, with its line feed. It is lost where too many wait already. Secrets in it are blanked.
     pub fn write(&self, line: Vec<u8>) {
+        // Here rather than when it is written: a secret may be dropped in between.
+        let line = secret_filter::blanked(&line, Audience::Operators).unwrap_or(line);
         let cost = ONE + line.len() as u64;
         let waiting = self.counts.waiting.fetch_add(cost, Ordering::Relaxed) + cost;
         let has_room = waiting / ONE <= self.most && waiting % ONE <= MOST_BYTES;

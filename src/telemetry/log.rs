@@ -12,6 +12,7 @@ use tracing::{Level, error};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::net::secret_filter::{self, Audience};
 use crate::telemetry::json_lines::{self, JsonLines};
 use crate::telemetry::line_writer::{LineWriter, unbuffered};
 
@@ -113,6 +114,7 @@ pub fn say(line: &str) {
         Some(lines) => lines.write(format!("{line}\n").into_bytes()),
         // Nobody else writes there yet.
         None => {
+            let line = secret_filter::blanked_text(line.to_owned(), Audience::Operators);
             let _ = writeln!(io::stderr(), "{line}");
         }
     }

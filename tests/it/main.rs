@@ -29,6 +29,7 @@ mod program; // the binary as a process
 mod raw; // peers that break off where a test says
 mod redis; // what replicas share, in a real Redis
 mod rewriting; // URLs and tokens in answers
+mod secrets; // what Box and others repeat
 mod sessions; // uploads in parts, the long poll
 mod stalled; // callers that hold things up
 mod tokens; // single flight, 401s, refusals, back-off

@@ -21,6 +21,7 @@ use http_body_util::BodyExt;
 
 use crate::http::error::Refusal;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
+use crate::proxy::error_answer::{self, Blanker};
 use crate::proxy::gateway::LocalGateway;
 use crate::proxy::rewrite::json_stream::{Edit, Editor, Node, unescaped};
 use crate::routing::box_hosts;
@@ -188,40 +189,58 @@ pub(crate) struct Rewriter {
     editor: Editor,
     gateway: LocalGateway,
     urls: Urls,
+    /// Of an error answer.
+    blanker: Option<Blanker>,
 }
 
 impl Rewriter {
-    /// For an answer in which these rules apply.
-    pub(crate) fn new(rules: &'static Node, gateway: LocalGateway, base: Base<'_>) -> Self {
+    /// For an answer in which these rules apply. `is_error`: it is searched for secrets besides.
+    pub(crate) fn new(rules: &'static Node, gateway: LocalGateway, base: Base<'_>, is_error: bool) -> Self {
         let urls = match base.prefix() {
             None => Urls::Secured,
             Some(prefix) if gateway.config.upstream.rewrite_urls => Urls::OnGateway(prefix),
             // Tokens go all the same.
             Some(_) => Urls::Stay,
         };
-        Self { editor: Editor::new(rules), gateway, urls }
+        let blanker = is_error.then(Blanker::default);
+        Self { editor: Editor::new(rules), gateway, urls, blanker }
     }
 
     /// What the caller gets for the next frame.
     fn frame(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         match frame.into_data() {
             Ok(piece) => Some(self.feed(piece)).filter(|piece| !piece.is_empty()).map(Frame::data),
-            Err(trailers) => Some(trailers),
+            Err(mut trailers) => {
+                if self.blanker.is_some()
+                    && let Some(fields) = trailers.trailers_mut()
+                {
+                    error_answer::blank_fields(fields);
+                }
+                Some(trailers)
+            }
         }
     }
 
     /// What the caller gets at the end.
     fn end(&mut self) -> Option<Frame<Bytes>> {
-        Some(self.editor.finish()).filter(|left| !left.is_empty()).map(Frame::data)
+        let mut left = self.editor.finish();
+        if let Some(blanker) = &mut self.blanker {
+            left = [blanker.feed(&left), blanker.finish()].concat().into();
+        }
+        Some(left).filter(|left| !left.is_empty()).map(Frame::data)
     }
 
     fn feed(&mut self, piece: Bytes) -> Bytes {
-        let Self { editor, gateway, urls } = self;
-        editor.feed(piece, &mut |raw| {
+        let Self { editor, gateway, urls, blanker } = self;
+        let edited = editor.feed(piece, &mut |raw| {
             let url = urls.rewritten(&gateway.config.hosts, &unescaped(raw)?)?;
             let quoted = serde_json::to_vec(&url).ok()?;
             quoted.get(1..quoted.len() - 1).map(<[u8]>::to_vec)
-        })
+        });
+        match blanker {
+            None => edited,
+            Some(blanker) => blanker.feed(&edited),
+        }
     }
 }
 

@@ -71,6 +71,50 @@ fn no_secret_shows(format: &str) {
     }
 }
 
+/// A token endpoint that repeats the form, a caller that knows the secret, and `check`, which prints what it is told.
+#[test]
+fn what_others_repeat_is_blanked_in_logs_access_lines_and_check() {
+    let at = FakeBox::with(Options { client_secret: SECRET.to_owned(), ..Options::default() });
+    for format in ["text", "json"] {
+        at.token_always(None);
+        let mut program = Program::start(&at, &format!("[log]\nformat = \"{format}\"")).ready();
+        assert_eq!(program.get(ME).status, 200);
+        let percent: String = SECRET.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        for spelling in [SECRET, &percent] {
+            let path = format!("/2.0/{spelling}/end-of-path");
+            assert_eq!(request(&program.callers, "GET", &path, "").status, 404);
+        }
+        let words = format!("the form said client_secret={SECRET}&x \"{percent}\"");
+        at.token_always(Some(TokenAnswer::refuse("invalid_client", &words)));
+        at.expire_tokens();
+        assert_eq!(program.get(ME).status, 502);
+        let line = program.err.wait_for(&["invalid_client", "the form said"]);
+        assert!(line.contains("client_secret=[secret]&x") && line.matches("[secret]").count() == 2, "{line}");
+        let file = program.folder.join("proxy.toml");
+        let check = boxgate(&program.folder, &["check", "--config", file.to_str().unwrap()]);
+        let said =
+            String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr);
+        assert!(said.contains("the form said client_secret=[secret]&x"), "{said}");
+        program.terminate();
+        assert_eq!(program.exited().code(), Some(0));
+        let lines: Vec<_> =
+            program.out.all().into_iter().filter(|line| line.contains("end-of-path")).collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        for line in &lines {
+            assert!(line.contains("/2.0/[secret]/end-of-path"), "{line}");
+        }
+        let everything = [program.out.text(), program.err.text(), said].concat();
+        for spelling in [SECRET, &percent] {
+            assert!(!everything.contains(spelling), "{everything}");
+        }
+        if format == "json" {
+            for line in program.out.all().iter().chain(&program.err.all()) {
+                serde_json::from_str::<serde_json::Value>(line).unwrap();
+            }
+        }
+    }
+}
+
 /// Everything that callers and operators got to see.
 #[derive(Default)]
 struct Shown(String);

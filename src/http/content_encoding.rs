@@ -1,0 +1,114 @@
+//! Compression of answers: an error answer of Box is searched for secrets, so Box is asked for no compression that could
+//! not be undone here.
+
+use std::io::Read;
+
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use http::header::ACCEPT_ENCODING;
+use http::{HeaderMap, HeaderValue};
+
+/// Codings that [`decoded`] reads (RFC 9110 §8.4.1), and none.
+const READABLE: [&str; 4] = ["gzip", "x-gzip", "deflate", "identity"];
+
+/// Takes out of `Accept-Encoding` what could not be read; where nothing is left, no compression is asked for.
+pub(crate) fn accept_readable(fields: &mut HeaderMap) {
+    let is_readable = |coding: &&str| {
+        let name = coding.split(';').next().unwrap_or_default().trim();
+        READABLE.iter().any(|readable| readable.eq_ignore_ascii_case(name))
+    };
+    let accepted = fields.get_all(ACCEPT_ENCODING);
+    let codings =
+        || accepted.iter().flat_map(|value| value.to_str().unwrap_or_default().split(',')).map(str::trim);
+    if codings().all(|coding| coding.is_empty() || is_readable(&coding)) {
+        return;
+    }
+    let left = codings().filter(is_readable).collect::<Vec<_>>().join(", ");
+    let left = if left.is_empty() { "identity" } else { &left };
+    if let Ok(value) = HeaderValue::from_str(left) {
+        fields.insert(ACCEPT_ENCODING, value);
+    }
+}
+
+/// The text of an answer that has this `Content-Encoding`; `None` where it cannot be read or is longer than `most` bytes.
+pub(crate) fn decoded(encoding: &HeaderValue, body: &[u8], most: usize) -> Option<Vec<u8>> {
+    let coding = encoding.to_str().ok()?.trim().to_ascii_lowercase();
+    match coding.as_str() {
+        "" | "identity" => Some(body.to_vec()),
+        "gzip" | "x-gzip" => read(MultiGzDecoder::new(body), most),
+        // By the standard in a frame of zlib, which some servers leave out.
+        "deflate" => read(ZlibDecoder::new(body), most).or_else(|| read(DeflateDecoder::new(body), most)),
+        _ => None,
+    }
+}
+
+fn read(decoder: impl Read, most: usize) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    decoder.take(most as u64 + 1).read_to_end(&mut text).ok()?;
+    (text.len() <= most).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_read_is_asked_for() {
+        for (asked, want) in [
+            ("gzip", "gzip"),
+            ("gzip, deflate", "gzip, deflate"),
+            ("gzip, deflate, br, zstd", "gzip, deflate"),
+            ("br;q=1.0, GZIP;q=0.8, *;q=0.1", "GZIP;q=0.8"),
+            ("br", "identity"),
+            ("*", "identity"),
+            ("identity;q=0, br", "identity;q=0"),
+            ("", ""),
+        ] {
+            let mut fields = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(asked))]);
+            accept_readable(&mut fields);
+            assert_eq!(fields[ACCEPT_ENCODING], want, "{asked}");
+        }
+        let mut fields = HeaderMap::new();
+        for value in ["br", "gzip"] {
+            fields.append(ACCEPT_ENCODING, HeaderValue::from_static(value));
+        }
+        accept_readable(&mut fields);
+        assert_eq!(fields.get_all(ACCEPT_ENCODING).iter().collect::<Vec<_>>(), ["gzip"]);
+        let mut none = HeaderMap::new();
+        accept_readable(&mut none);
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn what_is_asked_for_can_be_read_and_nothing_is_read_without_end() {
+        let text = b"an error of Box".repeat(100);
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
+        let mut raw = DeflateEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(&text).unwrap();
+        zlib.write_all(&text).unwrap();
+        raw.write_all(&text).unwrap();
+        let (gzip, zlib, raw) = (gzip.finish().unwrap(), zlib.finish().unwrap(), raw.finish().unwrap());
+        let is = |encoding: &'static str, body: &[u8], most| {
+            decoded(&HeaderValue::from_static(encoding), body, most)
+        };
+        for (encoding, body) in
+            [("gzip", &gzip), ("X-GZip", &gzip), ("deflate", &zlib), ("deflate", &raw), ("identity", &text)]
+        {
+            assert_eq!(is(encoding, body, text.len()).as_deref(), Some(&text[..]), "{encoding}");
+        }
+        assert_eq!(is("gzip", &gzip, text.len() - 1), None);
+        for (encoding, body) in [
+            ("br", &gzip),
+            ("gzip, gzip", &gzip),
+            ("gzip", &text),
+            ("gzip", &gzip[..gzip.len() - 1].to_vec()),
+        ] {
+            assert_eq!(is(encoding, body, text.len()), None, "{encoding}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Box's error answers on their way to the caller: an error may repeat what it is about, the token among it. So live
+//! secrets are blanked in its fields and in its body.
+//!
+//! A body is searched as it comes, and a secret overwritten in its length, so that nothing of its framing changes. Only
+//! answers that are errors are searched; content and lists stream untouched.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+
+use crate::http::content_encoding;
+use crate::http::error::Refusal;
+use crate::http::incoming_body::{BrokenBody, IncomingBody};
+use crate::net::secret_filter::{self, Audience};
+use crate::upstream::pool::Lease;
+
+/// A compressed body is read as a whole, up to this size on the wire and four times as much as text.
+const COMPRESSED: usize = 256 * 1024;
+
+/// Whether an answer is searched.
+pub(crate) fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
+/// Blanks secrets in the values of fields.
+pub(crate) fn blank_fields(fields: &mut HeaderMap) {
+    for value in fields.values_mut() {
+        if let Some(blank) = secret_filter::blanked(value.as_bytes(), Audience::Callers) {
+            *value = HeaderValue::from_bytes(&blank).unwrap_or(HeaderValue::from_static(secret_filter::MARK));
+        }
+    }
+}
+
+/// Overwrites secrets in a body that comes in pieces.
+#[derive(Default)]
+pub(crate) struct Blanker {
+    /// What has not been handed on: its end may be the beginning of a secret.
+    held: Vec<u8>,
+}
+
+impl Blanker {
+    /// What of the body so far can be handed on.
+    pub(crate) fn feed(&mut self, piece: &[u8]) -> Bytes {
+        self.held.extend_from_slice(piece);
+        secret_filter::overwrite(&mut self.held, Audience::Callers);
+        let ready = self.held.len().saturating_sub(secret_filter::longest());
+        self.held.drain(..ready).collect()
+    }
+
+    /// The rest, at the end of the body.
+    pub(crate) fn finish(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut self.held))
+    }
+
+    fn len(&self) -> u64 {
+        self.held.len() as u64
+    }
+}
+
+/// The body of an error answer.
+pub(crate) struct ErrorBody {
+    /// Box's body and its connection; `None` once it was read to its end.
+    incoming: Option<(IncomingBody, Lease)>,
+    blanker: Blanker,
+    trailers: Option<HeaderMap>,
+}
+
+impl ErrorBody {
+    /// Searches this answer's body. Where it is compressed, it is read and handed on as it is meant. `body_timeout`: the
+    /// longest without a frame.
+    ///
+    /// # Errors
+    /// Box broke off or stalled in the midst of a compressed body, or it cannot be read.
+    pub(crate) async fn of(
+        response: Response<IncomingBody>,
+        lease: Lease,
+        body_timeout: Duration,
+    ) -> Result<Response<Self>, Refusal> {
+        let is_plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+        match response.headers().get(CONTENT_ENCODING).filter(|encoding| !is_plain(encoding)).cloned() {
+            None => Ok(response.map(|incoming| Self {
+                incoming: Some((incoming, lease)),
+                blanker: Blanker::default(),
+                trailers: None,
+            })),
+            Some(encoding) => {
+                let (mut head, incoming) = response.into_parts();
+                let body = whole(incoming, body_timeout).await?;
+                lease.done();
+                let Some(mut text) = content_encoding::decoded(&encoding, &body, 4 * COMPRESSED) else {
+                    return Err(unreadable());
+                };
+                secret_filter::overwrite(&mut text, Audience::Callers);
+                head.headers.remove(CONTENT_ENCODING);
+                head.headers.remove(CONTENT_LENGTH);
+                let blanker = Blanker { held: text };
+                Ok(Response::from_parts(head, Self { incoming: None, blanker, trailers: None }))
+            }
+        }
+    }
+
+    /// The next frame.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        while let Some((incoming, _)) = &mut self.incoming {
+            let frame = ready!(Pin::new(incoming).poll_frame(cx)).transpose()?;
+            match frame.map(Frame::into_data) {
+                Some(Ok(piece)) => {
+                    let ready = self.blanker.feed(&piece);
+                    if !ready.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(ready))));
+                    }
+                }
+                Some(Err(trailers)) => {
+                    let mut trailers = trailers.into_trailers().unwrap_or_default();
+                    blank_fields(&mut trailers);
+                    self.trailers = Some(trailers);
+                }
+                None => {
+                    if let Some((_, lease)) = self.incoming.take() {
+                        lease.done();
+                    }
+                }
+            }
+        }
+        let rest = self.blanker.finish();
+        let rest = Some(rest).filter(|rest| !rest.is_empty()).map(Frame::data);
+        Poll::Ready(rest.or_else(|| self.trailers.take().map(Frame::trailers)).map(Ok))
+    }
+
+    /// Whether everything was handed on.
+    pub(crate) fn is_end(&self) -> bool {
+        self.incoming.is_none() && self.blanker.len() == 0 && self.trailers.is_none()
+    }
+
+    /// Exact where Box said a length.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        let left = match &self.incoming {
+            Some((incoming, _)) => incoming.size_hint().exact(),
+            None => Some(0),
+        };
+        left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + self.blanker.len()))
+    }
+}
+
+async fn whole(mut incoming: IncomingBody, body_timeout: Duration) -> Result<Vec<u8>, Refusal> {
+    let mut body = Vec::new();
+    loop {
+        let frame = tokio::time::timeout(body_timeout, incoming.frame()).await;
+        match frame.map_err(|_| Refusal::UpstreamTimeout)? {
+            None => return Ok(body),
+            Some(Err(broken)) => {
+                return Err(Refusal::UpstreamProtocolError(format!("Box broke off its answer: {broken}")));
+            }
+            Some(Ok(frame)) => body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
+        }
+        if body.len() > COMPRESSED {
+            return Err(unreadable());
+        }
+    }
+}
+
+fn unreadable() -> Refusal {
+    let what =
+        "Box sent an error answer in a compression that was not asked for, or a damaged or very large one";
+    Refusal::UpstreamProtocolError(what.to_owned())
+}
