@@ -155,6 +155,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::net::secret::Secret;
 
     /// Whether the child fills its standard error first.
     const CHILD: &str = "BOXGATE_TEST_PANIC_CHILD";
@@ -172,7 +173,10 @@ mod tests {
             while pipe.write_all(&[b'\n'; 1]).is_ok() {}
         }
         init(&Log { level: Level::INFO, format: LogFormat::Text, access: false }).unwrap();
-        let panicking = thread::Builder::new().name("worker-3".to_owned()).spawn(|| panic!("first\nsecond"));
+        let live = Secret::new("canary-in-a-panic".to_owned());
+        let panicking = thread::Builder::new()
+            .name("worker-3".to_owned())
+            .spawn(move || panic!("first\nsecond {}", live.expose()));
         assert!(panicking.unwrap().join().is_err());
         std::process::exit(WENT_ON);
     }
@@ -220,7 +224,7 @@ mod tests {
         let said = io::read_to_string(child.0.stderr.take().unwrap()).unwrap();
         assert_eq!(child.ended().code(), Some(WENT_ON));
         let line = said.lines().find(|line| line.contains("ERROR")).unwrap();
-        for part in ["panicked at src/telemetry/log.rs:", ": first second", "thread=\"worker-3\""] {
+        for part in ["panicked at src/telemetry/log.rs:", ": first second [secret]", "thread=\"worker-3\""] {
             assert!(line.contains(part), "{part} in {said}");
         }
     }

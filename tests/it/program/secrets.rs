@@ -1,5 +1,7 @@
 //! The canary: no secret and no token shows anywhere, whatever goes wrong.
 
+use std::collections::BTreeSet;
+
 use boxgate::sandbox::{Content, Fault, Options, TokenAnswer};
 
 use super::client::{Answer, request};
@@ -112,6 +114,56 @@ fn what_others_repeat_is_blanked_in_logs_access_lines_and_check() {
                 serde_json::from_str::<serde_json::Value>(line).unwrap();
             }
         }
+    }
+}
+
+/// The paths of requests are in the access lines, so a caller that knows a secret writes it there.
+#[test]
+fn every_kind_of_secret_is_blanked() {
+    let at = FakeBox::start();
+    let folder = Folder::new();
+    let more = "[forward_proxy]\n[state]\ndir = \"state\"\nredis = \"redis://boxgate:canary%2Dredis@127.0.0.1:1\"\n\
+                [[app]]\nname = \"a\"\nkey = [\"canary-app-key\", \"canary-other-app-key\"]";
+    let file = write_file(&folder, &at, "address = \"127.0.0.1:0\"", more);
+    let text = std::fs::read_to_string(&file).unwrap().replace("proxy = \"none\"", "proxy = \"environment\"");
+    folder.write("proxy.toml", &text);
+    let mut run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+    run.env("HTTPS_PROXY", "http://boxgate:canary-proxy@127.0.0.1:1").env("NO_PROXY", "localhost,127.0.0.1");
+    let mut program = Program::spawn(folder, run).ready();
+    let key = "X-Boxgate-Key: canary-app-key\r\n";
+    for _ in 0..2 {
+        assert_eq!(request(&program.callers, "GET", ME, key).status, 200);
+        at.expire_tokens();
+    }
+    assert_eq!(request(&program.callers, "GET", ME, key).status, 200);
+
+    let ca = std::fs::read_to_string(program.folder.join("state/forward-proxy-ca.pem")).unwrap();
+    let (_, private) = ca.split_once("-----BEGIN PRIVATE KEY-----").unwrap();
+    let (private, _) = private.split_once("-----END").unwrap();
+    let mut secrets: Vec<String> = private.split_whitespace().map(ToOwned::to_owned).collect();
+    assert!(secrets.len() > 1, "{}", secrets.len());
+    let tokens = at.seen().into_iter().filter_map(|seen| {
+        let value = seen.headers.get("authorization")?.to_str().unwrap().to_owned();
+        value.strip_prefix("Bearer ").map(str::to_owned)
+    });
+    let tokens: BTreeSet<String> = tokens.collect();
+    assert!(tokens.len() >= 2, "a current token and one that was replaced");
+    secrets.extend(tokens);
+    secrets.push(at.client_secret().to_owned());
+    secrets.extend(
+        ["canary-app-key", "canary-other-app-key", "canary-redis", "canary%2Dredis", "canary-proxy"]
+            .map(str::to_owned),
+    );
+    for secret in &secrets {
+        // A plus and a slash are characters of base64 that may stand in a path.
+        request(&program.callers, "GET", &format!("/2.0/.{secret}."), key);
+    }
+    program.terminate();
+    assert_eq!(program.exited().code(), Some(0));
+    let lines: Vec<String> = program.out.all().into_iter().filter(|line| line.contains("/2.0/.")).collect();
+    assert_eq!(lines.len(), secrets.len(), "{lines:#?}");
+    for line in lines {
+        assert!(line.contains("/2.0/.[secret]."), "{line}");
     }
 }
 
