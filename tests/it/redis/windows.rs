@@ -13,7 +13,7 @@ const QUERY: &str = "/2.0/metadata_queries/execute_read";
 const POLICY: &str = "/2.0/storage_policy_assignments/user_1";
 /// They are what is tested here.
 const BOX: &str = "[limits]\nbox_defaults = true\n";
-const LOST: &str = "Redis is out of reach";
+const LOST: &str = "unreachable since";
 
 fn window(name: &str, calls: u32, length: Duration) -> Limit {
     let calls = NonZeroU32::new(calls).unwrap();
@@ -224,7 +224,7 @@ async fn run() -> bool {
         let in_window = passed.iter().filter(|(at, until)| at >= from && *until <= *from + WINDOW).count();
         assert!(in_window <= CALLS, "{in_window}");
     }
-    // At once, and in each window since.
-    assert!(passed.len() > 2 * CALLS, "{}", passed.len());
+    // At once, and in the windows since.
+    assert!(passed.len() > CALLS, "{}", passed.len());
     true
 }
