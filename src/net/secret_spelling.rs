@@ -173,6 +173,14 @@ impl Unescaped {
         let mut starts = Vec::with_capacity(text.len() + 1);
         let mut at = 0;
         while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+            // Up to the next escape there is nothing to decode.
+            let plain = memchr::memchr2(b'%', b'\\', rest).unwrap_or(rest.len());
+            if plain > 0 {
+                bytes.extend_from_slice(rest.get(..plain).unwrap_or_default());
+                starts.extend((at..at + plain).map(&original));
+                at += plain;
+                continue;
+            }
             let before = bytes.len();
             let taken = match escapes.at_beginning_of(rest) {
                 Some((character, taken)) => {

@@ -13,6 +13,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use hyper::ext::ReasonPhrase;
 
 use crate::http::content_encoding;
 use crate::http::error::Refusal;
@@ -26,6 +27,16 @@ const COMPRESSED: usize = 256 * 1024;
 /// Whether an answer is searched.
 pub(crate) fn is_error(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
+}
+
+/// Blanks secrets in an answer's head.
+pub(crate) fn blank_head<B>(response: &mut Response<B>) {
+    blank_fields(response.headers_mut());
+    // Of HTTP/1.1; hyper hands it on to the caller, who can do without it.
+    let reason = response.extensions().get::<ReasonPhrase>();
+    if reason.is_some_and(|reason| secret_filter::blanked(reason.as_bytes(), Audience::Callers).is_some()) {
+        response.extensions_mut().remove::<ReasonPhrase>();
+    }
 }
 
 /// Blanks secrets in the values of fields.

@@ -264,7 +264,7 @@ async fn look(
 ) -> Result<Response<Source>, Refusal> {
     let is_error = error_answer::is_error(response.status());
     if is_error {
-        error_answer::blank_fields(response.headers_mut());
+        error_answer::blank_head(&mut response);
     }
     let rules = rewrite_rules.filter(|_| rewrite::is_json(response.status(), response.headers()));
     if ends_at_head(method, response.status()) {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{Bench, in_time, refusal, until};
 use crate::raw::frames;
@@ -153,6 +154,34 @@ async fn a_token_that_comes_in_pieces_is_blanked() {
         assert_eq!(answer.status(), 403);
         let text = in_time(answer.text()).await.unwrap();
         assert!(text == body.replace(token, &"*".repeat(token.len())), "HTTP/2: {is_http2}: {text}");
+    }
+}
+
+/// hyper would hand it on.
+#[tokio::test]
+async fn a_reason_phrase_that_repeats_the_token_is_left_out() {
+    let raw = RawBox::start(false).await;
+    let bench = Bench::before_raw(&raw, "").await;
+    for reason in ["no such thing", "no TOKEN here"] {
+        let mut caller = bench.connect().await;
+        let request = format!("GET {ME} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        caller.write_all(request.as_bytes()).await.unwrap();
+        let mut connection = in_time(raw.accept()).await;
+        let begun = in_time(connection.request()).await.unwrap();
+        let (_, token) = begun.head.split_once("Bearer ").unwrap();
+        let token = token.split_whitespace().next().unwrap();
+        let said = reason.replace("TOKEN", token);
+        let head = format!("HTTP/1.1 403 {said}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        connection.say(head.as_bytes()).await;
+        let mut answer = String::new();
+        in_time(caller.read_to_string(&mut answer)).await.unwrap();
+        let status = answer.lines().next().unwrap();
+        let want = if said == reason {
+            format!("HTTP/1.1 403 {reason}")
+        } else {
+            "HTTP/1.1 403 Forbidden".to_owned()
+        };
+        assert_eq!(status, want);
     }
 }
 
