@@ -260,7 +260,7 @@ fn budgets_are_exact_under_concurrency() {
                 scope.spawn(move || {
                     for _ in 0..4000 {
                         let index = number % 2;
-                        if ledger.try_spend(&call_of(&ledger, index, index), noon()).is_ok() {
+                        if ledger.try_spend(&call_of(ledger, index, index), noon()).is_ok() {
                             passed.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -295,7 +295,7 @@ fn random_calls_add_up() {
                 let mut mine = Vec::new();
                 for _ in 0..3000 {
                     let (app, time) = (random.usize(0..2), times[random.usize(0..3)]);
-                    match ledger.try_spend(&call_of(&ledger, app, 0), time) {
+                    match ledger.try_spend(&call_of(ledger, app, 0), time) {
                         Ok(spent) if random.u8(0..4) == 0 => ledger.give_back(spent),
                         Ok(_) => mine.push((app, time)),
                         Err(_) => {}
