@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use boxgate::sandbox::{Content, Options, Sandbox};
+use boxgate::sandbox::{Content, Options, Role, Sandbox};
 use reqwest::{Method, StatusCode};
 
 use super::{ALONE, ME, named, refused, retry_after};
@@ -130,14 +130,35 @@ async fn a_caller_that_leaves_before_its_request_is_sent_has_made_no_call() {
     let held = sandbox.hold_token_replies();
     let bench = Bench::before(sandbox, "").await;
     two_that_wait(&bench).await.shutdown().await;
+    // Once the gateway has seen that the callers are gone.
+    until(|| async {
+        let (_, text) = bench.admin("/metrics").await;
+        text.lines().any(|line| line.contains("method=\"DELETE\",status=\"499\"") && line.ends_with(" 2"))
+    })
+    .await;
     drop(held);
     bench.until_ready().await;
     for nth in 1..=2 {
-        // Once the gateway has seen that the callers are gone.
-        until(|| async { delete(&bench).await.status() != 429 }).await;
+        assert_ne!(delete(&bench).await.status(), 429);
         assert_eq!(deletions(&bench), nth);
     }
     assert_eq!(delete(&bench).await.status(), 429);
+}
+
+#[tokio::test]
+async fn what_no_connection_carries_is_no_call() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    bench.sandbox.go_down(Role::Api).await;
+    for _ in 0..3 {
+        assert_eq!(delete(&bench).await.status(), 502);
+    }
+    bench.sandbox.come_up(Role::Api).unwrap();
+    for _ in 0..2 {
+        assert_ne!(delete(&bench).await.status(), 429);
+    }
+    assert_eq!(named(&delete(&bench).await), "box-storage-policy");
+    assert_eq!(deletions(&bench), 2);
 }
 
 #[tokio::test]

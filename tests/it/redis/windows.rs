@@ -162,7 +162,7 @@ async fn two_gateways_have_one_figure_for_all_their_attempts() {
 #[tokio::test]
 async fn two_gateways_whose_requests_waited_for_a_token_do_not_bunch() {
     // Where a machine is so busy that Redis seems lost, windows are rightly not joint, and the run tells nothing.
-    for _ in 0..4 {
+    for _ in 0..8 {
         if run().await {
             return;
         }
@@ -188,7 +188,7 @@ async fn run() -> bool {
     // Each that passed: when it was sent at the earliest and the latest.
     let passed = Arc::new(Mutex::new(Vec::new()));
     let refused = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    for nth in 0..3 * CALLS {
+    for nth in 0..2 * CALLS {
         let url = [&one, &other][nth % 2].url(QUERY);
         let (client, stop, passed, refused) =
             (fleet.client.clone(), stop.clone(), passed.clone(), refused.clone());
@@ -198,7 +198,8 @@ async fn run() -> bool {
                 let answer = client.post(&url).body("{}").send().await.unwrap();
                 if answer.status() == 429 {
                     refused.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    // So that a busy machine copes.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 } else {
                     passed.lock().unwrap().push((from, Instant::now()));
                 }
@@ -224,7 +225,7 @@ async fn run() -> bool {
         let in_window = passed.iter().filter(|(at, until)| at >= from && *until <= *from + WINDOW).count();
         assert!(in_window <= CALLS, "{in_window}");
     }
-    // At once, and in the windows since.
+    // At once, and since.
     assert!(passed.len() > CALLS, "{}", passed.len());
     true
 }
