@@ -229,10 +229,9 @@ impl WaitQueues {
         self.table.write(reserved, now);
     }
 
-    /// A call that has these reservations is not made; whoever waits for one of the windows looks again.
+    /// A call that has these reservations is not made. Nobody waits for a window, so nobody is woken.
     pub(crate) fn give_back(&mut self, reserved: &[Counted]) {
         self.table.give_back(reserved);
-        self.woken.extend(reserved.iter().filter_map(|counted| self.lines.get(counted)?.first()));
     }
 
     /// One in line goes away; the next one is woken.

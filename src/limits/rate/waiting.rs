@@ -217,9 +217,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.reserved.is_empty() {
-            let mut state = self.limits.lock();
-            state.queues.give_back(&self.reserved);
-            state.wake();
+            self.limits.lock().queues.give_back(&self.reserved);
         }
     }
 }
