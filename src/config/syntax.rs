@@ -49,8 +49,8 @@ pub(super) fn explain(text: &str, span: &Range<usize>, message: &str) -> (Locati
 
 /// Of the last header, without brackets; empty before the first.
 fn table_of(before: &str) -> String {
-    let headers = before.lines().map(str::trim).filter(|line| line.starts_with('['));
-    let header = headers.filter(|line| line.contains(']')).next_back().unwrap_or_default();
+    let mut headers = before.lines().map(str::trim).filter(|line| line.starts_with('['));
+    let header = headers.rfind(|line| line.contains(']')).unwrap_or_default();
     header.split(']').next().unwrap_or_default().trim_matches(['[', ' ']).to_owned()
 }
 

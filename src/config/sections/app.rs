@@ -272,8 +272,10 @@ fn compare(apps: &[(Location, App)], identities: &[String], notes: &mut Notes<'_
                         }
                     ),
                 );
-            } else if !app.is_separate_from(other) && !is_alike(app, other) {
-                let (from, to) = (groups[number], groups[earlier]);
+            } else if !app.is_separate_from(other)
+                && !is_alike(app, other)
+                && let (Some(&from), Some(&to)) = (groups.get(number), groups.get(earlier))
+            {
                 groups.iter_mut().filter(|group| **group == from).for_each(|group| *group = to);
             }
         }

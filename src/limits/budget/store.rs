@@ -207,7 +207,7 @@ impl Store {
         fs::rename(&begun, &path).map_err(unusable)?;
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(unusable)?;
         (self.database, self.stored) = (Some(database), BTreeMap::new());
-        info!(file = %path.display(), "a new file of the calls counted is begun");
+        info!(file = %path.display(), "counts of calls begin at zero in a new file");
         Ok(())
     }
 }
