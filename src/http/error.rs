@@ -270,7 +270,7 @@ impl Refusal {
                 "Box's own limit {limit:?}, which the gateway keeps to, has no call left for this request; try again in {retry_after} s."
             ),
             Self::PausedByBox { retry_after, .. } => format!(
-                "Box asked this user to pause requests of this kind, {retry_after} s left; try again then."
+                "Box asked this user to pause, {retry_after} s left; send requests of this kind again then."
             ),
             Self::RateLimitExceeded { limit, retry_after, .. } => {
                 format!("The limit {limit:?} has no call left for this request; try again in {retry_after} s.")
@@ -299,7 +299,7 @@ impl Refusal {
                 "Box did not answer in time. What was asked may still be under way: look before sending it again.".to_owned()
             }
             Self::TokenUnavailable { retry_after, .. } => format!(
-                "The gateway has no valid access token and gets none from Box's token endpoint at the moment; the request was not sent. Try again in {retry_after} s."
+                "The gateway has no valid access token and gets none from Box's token endpoint at the moment; try again in {retry_after} s."
             ),
             Self::TokenRetired => {
                 "Box no longer accepts the access token that was used, and this body is too large to be sent a second time. A new token is on its way: send the request again.".to_owned()

@@ -27,6 +27,9 @@ const GROWTH: u32 = 8;
 const LONG: Duration = Duration::from_secs(60);
 /// After so long without a failure everything begins anew.
 const CALM: Duration = Duration::from_secs(10 * 60);
+/// What has not been tried for so long is not known to be out any more: a host that nobody asks for again has no end. Longer
+/// than from one question to the token endpoint to the next.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 60);
 /// More things than this are not told apart.
 const MOST: usize = 64;
 /// Of a cause that is told. Box's words may be part of it.
@@ -104,6 +107,8 @@ struct Down {
     words: (&'static str, &'static str),
     severe: bool,
     since: Moment,
+    /// Of the last failure.
+    last: Instant,
     cause: String,
     requests: u64,
     /// A line has told of it.
@@ -140,11 +145,12 @@ impl Outages {
             words,
             severe,
             since: now,
+            last: now.mono,
             cause: String::new(),
             requests: 0,
             told: false,
         });
-        down.words = words;
+        (down.words, down.last) = (words, now.mono);
         down.cause = cause.chars().take(LONGEST_CAUSE).collect();
         down.requests += requests;
         if is_new && may_tell {
@@ -169,7 +175,7 @@ impl Outages {
         let now = self.clock.now();
         let mut state = self.lock();
         if let Some(down) = state.down.get_mut(&party.name()) {
-            down.requests += 1;
+            (down.requests, down.last) = (down.requests + 1, now.mono);
             state.failed = Some(now.mono);
             state.remind(now);
         }
@@ -183,8 +189,10 @@ impl Outages {
         let now = self.clock.now();
         let mut state = self.lock();
         let name = party.name();
-        let Some(down) = state.down.remove(&name) else { return };
+        let ended = state.down.remove(&name);
+        state.forget(now.mono);
         self.count.store(state.down.len(), Ordering::Release);
+        let Some(down) = ended else { return };
         // The last one tells in any case: silence must not look like an outage that goes on.
         if !down.told || state.lines.1 == 0 && !state.down.is_empty() {
             return;
@@ -203,6 +211,7 @@ impl Outages {
 impl State {
     /// A failure: after a calm all lines are there again, in an unrest one more from time to time.
     fn begin(&mut self, now: Instant) {
+        self.forget(now);
         let is_calm = self.failed.is_none_or(|failed| now.saturating_duration_since(failed) >= CALM);
         if is_calm && self.down.is_empty() {
             (self.lines, self.interval, self.reminder) = ((LINES, LINES), FIRST_REMINDER, None);
@@ -213,6 +222,10 @@ impl State {
         }
         self.failed = Some(now);
         self.reminder.get_or_insert(now + self.interval);
+    }
+
+    fn forget(&mut self, now: Instant) {
+        self.down.retain(|_, down| now.saturating_duration_since(down.last) < FORGOTTEN);
     }
 
     /// One line that lists all that is down, where it is time for it.
@@ -324,6 +337,17 @@ mod tests {
         });
         assert!(staying.iter().any(|line| line.contains("unreachable since")), "{staying:#?}");
         assert!(staying.last().unwrap().contains("reachable again after 1m30s"), "{staying:#?}");
+    }
+
+    #[test]
+    fn a_host_that_nobody_asks_for_again_is_forgotten() {
+        let (outages, clock) = outages();
+        outages.failed(Party::Host("dl9.boxcloud.com"), "refused", 1, "");
+        clock.advance(FORGOTTEN);
+        outages.answered(API, "");
+        assert_eq!(outages.count.load(Ordering::Relaxed), 0, "answers take no lock any more");
+        let lines = captured(|| outages.failed(API, "refused", 1, ""));
+        assert!(lines.len() == 1 && lines[0].ends_with("(refused); 1 request failed"), "{lines:#?}");
     }
 
     #[test]

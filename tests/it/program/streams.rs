@@ -11,8 +11,8 @@ const ME: &str = "/2.0/users/me";
 const ACCESS_LOST: &str = "boxgate_access_lines_lost_total";
 const LOG_LOST: &str = "boxgate_log_lines_lost_total";
 
-/// What is told again and again is folded; at this level each retry has a line.
-const EACH_IS_LOGGED: &str = "[log]\nlevel = \"debug\"";
+/// At this level each failure is a line of its own.
+const LOUD: &str = "[log]\nlevel = \"debug\"\n";
 
 /// Requests of which each makes a worker write to the log; more than there are workers.
 fn requests_that_are_logged(at: &FakeBox, program: &Program) {
@@ -26,7 +26,7 @@ fn requests_that_are_logged(at: &FakeBox, program: &Program) {
 #[test]
 fn a_log_that_nobody_reads_holds_up_neither_requests_nor_operators_nor_the_end() {
     let at = FakeBox::start();
-    let mut program = Program::with_streams(&at, EACH_IS_LOGGED, Stream::Read, Stream::Unread).ready();
+    let mut program = Program::with_streams(&at, LOUD, Stream::Read, Stream::Unread).ready();
     program.fill(2);
     requests_that_are_logged(&at, &program);
     program.hang_up();
@@ -40,7 +40,7 @@ fn a_log_that_nobody_reads_holds_up_neither_requests_nor_operators_nor_the_end()
 #[test]
 fn it_serves_on_and_counts_lost_lines_when_its_readers_have_gone() {
     let at = FakeBox::start();
-    let mut program = Program::with_streams(&at, EACH_IS_LOGGED, Stream::Closed, Stream::Closed).ready();
+    let mut program = Program::with_streams(&at, LOUD, Stream::Closed, Stream::Closed).ready();
     requests_that_are_logged(&at, &program);
     until("every access line is counted", || program.metric(ACCESS_LOST) == 16);
     until("the log's lines are counted", || program.metric(LOG_LOST) >= 8);

@@ -22,8 +22,8 @@ fn field(answer: &reqwest::Response, name: &str) -> String {
 async fn refused(answer: reqwest::Response, limit: &str) -> u64 {
     assert_eq!(answer.status(), 429);
     let seconds = field(&answer, "retry-after").parse().unwrap();
-    let state = field(&answer, "ratelimit");
-    assert!(state.starts_with(&format!("\"{limit}\";")), "{state}");
+    let named = field(&answer, "ratelimit");
+    assert!(named.starts_with(&format!("\"{limit}\";")), "{named}");
     let text = answer.text().await.unwrap();
     assert!(text.contains("rate_limit_exceeded"), "{text}");
     seconds
