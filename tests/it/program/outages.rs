@@ -70,6 +70,19 @@ fn a_box_that_cuts_every_connection_costs_a_few_lines() {
 }
 
 #[test]
+fn a_box_that_refuses_every_token_costs_a_few_lines() {
+    let at = FakeBox::start();
+    let program = Program::start(&at, "").ready();
+    at.always_unauthorized(ME);
+    let answer = many(&program);
+    assert!(answer.status == 502 && answer.body.contains("upstream_unauthorized"), "{}", answer.body);
+    let lines = program.err.all();
+    let of_it: Vec<_> = lines.iter().filter(|line| line.contains("401")).collect();
+    assert!((2..=6).contains(&of_it.len()), "{lines:#?}");
+    assert!(said(&program).len() <= 8 && lines.len() <= 14, "{lines:#?}");
+}
+
+#[test]
 fn refused_credentials_name_the_identity_and_the_cause_once() {
     let at = FakeBox::start();
     at.token_always(Some(TokenAnswer::refuse("invalid_client", "The client credentials are invalid")));
