@@ -462,6 +462,13 @@ impl fmt::Display for Refusal {
             Self::CredentialsRefused { identity, cause } => {
                 write!(f, "Box refuses the credentials of identity {identity:?}: {cause}")
             }
+            Self::UpstreamTimeout => f.write_str(
+                "Box did not begin to answer within [upstream] response_timeout, or took nothing of the body for body_timeout",
+            ),
+            Self::UpstreamUnauthorized => {
+                f.write_str("Box answered 401 to an access token that it had just given, or to a pre-signed URL")
+            }
+            Self::TokenRetired => f.write_str("Box answered 401, and the body could not be sent a second time"),
             Self::TunnelUnreachable { host, cause } => write!(f, "cannot connect to {host}: {cause}"),
             other => f.write_str(&other.message()),
         }

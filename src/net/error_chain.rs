@@ -42,7 +42,13 @@ fn words_of(error: &(dyn Error + 'static)) -> String {
 
 fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
-        return *error == rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        // The second: an authority of the same name is trusted, but is another one.
+        return matches!(
+            error,
+            rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature
+            )
+        );
     }
     // An error that an `io::Error` wraps is not its source.
     let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);

@@ -407,7 +407,7 @@ impl BudgetLedger {
         let value = self.value_name(budget, value);
         // A global budget has no value of its key.
         let value = (!value.is_empty()).then_some(&*value);
-        warn!(budget = %budget.name, key = budget.key.as_str(), value, used, calls, %until, "{percent} % used: the budget {consequence}");
+        warn!(budget = &*budget.name, key = budget.key.as_str(), value, used, calls, %until, "{percent} % used: the budget {consequence}");
     }
 }
 
