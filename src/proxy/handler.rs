@@ -20,7 +20,6 @@ use crate::access::cors;
 use crate::http::error::Refusal;
 use crate::http::headers::{self, AS_USER, REQUEST_ID};
 use crate::http::incoming_body::IncomingBody;
-use crate::http::target;
 use crate::limits::{limiter, retry_after};
 use crate::net::client_address::ClientAddress;
 use crate::net::connection_limit::OpenConnection;
@@ -44,7 +43,6 @@ use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 use crate::routing::route::{self, Access, Destination, Route};
 use crate::upstream::pool::Lease;
-use crate::upstream::request_body::Upload;
 
 /// What a request came to.
 pub(crate) struct Served {
@@ -173,17 +171,13 @@ async fn answer(
         Route::Revoke => return Ok(Answered::Gateway(local_response::revoked())),
     };
     record.set_template(to.template());
-    if to.access == Access::Token {
-        target::check_api_path(to.path)?;
-    }
+    to.check_path()?;
     let operation = Operation { method: &head.method, path: to.operation };
     app.rules.check(operation)?; // may this app do this?
     app.as_user.check(&head.headers)?; // as whom?
 
     let request = limited(head, &to, operation, (app_id, app.identity), admitted.client);
-    let trailers = headers::trailers_for_box(&head.headers, &app.forward_headers);
-    let expects = admission::expects_continue(head);
-    let mut upload = Upload::new(body, config.upstream.replay_buffer, expects, trailers);
+    let mut upload = upstream_request::upload(head, body, app, config.upstream.replay_buffer);
     if upload.may_be_empty(&head.method) {
         // Boxed: few requests come here, and all would carry the state of this future.
         upload = Box::pin(upstream_request::look_for_body(upload, config.upstream.body_timeout)).await?;

@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use crate::access::admission;
 use crate::http::error::Refusal;
 use crate::http::headers::{self, BodyFields};
+use crate::http::incoming_body::IncomingBody;
 use crate::http::target;
 use crate::limits::budget::call::Call;
 use crate::limits::limiter::Request;
@@ -127,6 +128,12 @@ impl UpstreamRequest {
         }
         request
     }
+}
+
+/// The body on its way to Box. `replay_buffer`: so many bytes of it are kept to be sent again.
+pub(crate) fn upload(head: &Parts, body: IncomingBody, app: &App, replay_buffer: usize) -> Upload {
+    let trailers = headers::trailers_for_box(&head.headers, &app.forward_headers);
+    Upload::new(body, replay_buffer, admission::expects_continue(head), trailers)
 }
 
 /// Waits for a body's beginning: an empty one, as an HTTP/2 caller may end a GET with, is none.

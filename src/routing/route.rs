@@ -7,6 +7,7 @@ use http::Method;
 use http::uri::Authority;
 
 use crate::http::error::Refusal;
+use crate::http::target;
 use crate::routing::box_hosts::BoxHosts;
 use crate::routing::box_hosts::{self, BoxHost, Named};
 use crate::routing::operation::plain_path;
@@ -52,6 +53,12 @@ pub(crate) enum Access {
 }
 
 impl Destination<'_> {
+    /// Refuses a path that another server could take for that of another operation, see [`target::check_api_path`]. Box
+    /// itself has made the URLs that need no token.
+    pub(crate) fn check_path(&self) -> Result<(), Refusal> {
+        if self.access == Access::Token { target::check_api_path(self.path) } else { Ok(()) }
+    }
+
     /// What stands in the log for a path that is a credential.
     pub(crate) fn template(&self) -> Option<String> {
         (self.access != Access::Token).then(|| match self.operation {

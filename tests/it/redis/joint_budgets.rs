@@ -70,16 +70,16 @@ async fn a_box_that_cannot_be_reached_costs_nothing() {
     let gateway = fleet.gateway(TEN).await;
     assert_eq!(gateway.pass(2, SPENT).await, 2);
     fleet.sandbox.go_down(Role::Api).await;
-    // The first may be written to a connection whose end is not known yet; that is a call.
     assert_eq!(gateway.get(ME).await.status(), 502);
     let used = gateway.metric(USED).await;
-    assert!([2.0, 3.0].contains(&used), "{used}");
     for _ in 0..6 {
         assert_eq!(gateway.get(ME).await.status(), 502);
     }
     assert_eq!(gateway.metric(USED).await, used);
     fleet.sandbox.come_up(Role::Api).unwrap();
-    assert_eq!(gateway.pass(9, SPENT).await as f64, 10.0 - used);
+    // The first request may have been written to a connection whose end was not known yet; that is a call.
+    let passed = gateway.pass(9, SPENT).await;
+    assert!([7, 8].contains(&passed), "{passed}");
     assert_eq!(fleet.values("b").await, ["10"]);
 }
 
