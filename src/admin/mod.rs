@@ -176,13 +176,13 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
 fn metrics(overview: &Overview) -> Response<Bytes> {
     let (process, gateway) = (&overview.process, &overview.gateway);
     let apps: Vec<&str> = gateway.config.apps.iter().map(|app| app.name.as_str()).collect();
-    let reloads = gateway.config.tls.as_ref().map(|tls| tls.reloads()).unwrap_or_default();
+    let certificates = gateway.config.certificates();
     let mut text = Exposition::new();
     request_metrics::build(&mut text);
     request_metrics::requests(&mut text, &overview.metrics, &apps);
     request_metrics::tokens(&mut text, &gateway.tokens);
     request_metrics::connections(&mut text, &overview.metrics, &process.connection_limit);
-    request_metrics::reloads(&mut text, reloads);
+    request_metrics::certificates(&mut text, &certificates);
     request_metrics::lines_lost(&mut text, &process.access);
     if let Some(proxy) = &gateway.forward_proxy {
         limit_metrics::tunnels(&mut text, &proxy.counts);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::net::connection_limit::ConnectionLimit;
+use crate::net::tls_server::Tls;
 use crate::oauth::token_cache::Tokens;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::exposition::Exposition;
@@ -65,11 +66,22 @@ pub(super) fn connections(text: &mut Exposition, metrics: &Metrics, limit: &Conn
     text.simple("connections_refused_total", "counter", help, limit.refused());
 }
 
-/// Adds what SIGHUP did. `reloads`: how often files were taken over, and refused.
-pub(super) fn reloads(text: &mut Exposition, (ok, failed): (u64, u64)) {
-    text.head("config_reloads_total", "counter", "SIGHUPs on which files were read again.");
-    for (result, count) in [("ok", ok), ("failed", failed)] {
+/// Adds the certificates in files, each with the key of the configuration that names it: how often their files were read
+/// again, and when they end.
+pub(super) fn certificates(text: &mut Exposition, certificates: &[(&str, Arc<Tls>)]) {
+    let (taken, refused) = certificates
+        .iter()
+        .map(|(_, tls)| tls.reloads())
+        .fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+    let help = "How often the files of a certificate were read again, on SIGHUP or when they changed.";
+    text.head("config_reloads_total", "counter", help);
+    for (result, count) in [("ok", taken), ("failed", refused)] {
         text.line("config_reloads_total", &format!("result=\"{result}\""), count as f64);
+    }
+    let help = "When the certificate ends, in seconds since 1970; by the key that names its file.";
+    text.head("certificate_not_after_timestamp_seconds", "gauge", help);
+    for (key, tls) in certificates {
+        text.line("certificate_not_after_timestamp_seconds", &format!("key=\"{key}\""), tls.ends() as f64);
     }
 }
 

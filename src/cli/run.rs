@@ -34,17 +34,20 @@ pub struct Options {
     /// A name that callers may put in Host, in place of [listen] hosts; may be repeated
     #[arg(long = "host", value_name = "NAME", env = "BOXGATE_HOSTS", value_delimiter = ',')]
     hosts: Vec<String>,
+    /// Read the files of certificates again on SIGHUP alone, not when they change
+    #[arg(long)]
+    no_watch: bool,
 }
 
 /// Serves until a signal.
 pub fn run(options: Options) -> ExitCode {
-    let Options { config, listen, admin, hosts } = options;
+    let Options { config, listen, admin, hosts, no_watch } = options;
     let hosts = hosts.into_iter().filter(|host| !host.is_empty()).collect();
     match configuration(config.as_deref(), &Overrides { listen, admin, hosts }) {
         Ok(config) => {
             // Its secrets live to the very end: what the program ends with is searched for them too.
             let _secrets = config.clone();
-            logged(block_on(serve(config, |_, _| {})))
+            logged(block_on(serve(config, !no_watch, |_, _| {})))
         }
         Err(problems) => bad_configuration(&problems),
     }
@@ -61,8 +64,13 @@ pub(super) fn configuration(file: Option<&Path>, overrides: &Overrides) -> Resul
     }
 }
 
-/// Serves until a signal. `ready` is told where callers connect.
-pub(super) async fn serve(config: Config, ready: impl FnOnce(&[String], &AccessLog)) -> io::Result<ExitCode> {
+/// Serves until a signal. `watch`: the files of certificates are read again when they change. `ready` is told where
+/// callers connect.
+pub(super) async fn serve(
+    config: Config,
+    watch: bool,
+    ready: impl FnOnce(&[String], &AccessLog),
+) -> io::Result<ExitCode> {
     log::init(&config.log)?;
     if core_dumps::allowed() {
         warn!("{}", core_dumps::WARNING);
@@ -73,7 +81,7 @@ pub(super) async fn serve(config: Config, ready: impl FnOnce(&[String], &AccessL
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!("the limit of open files cannot be raised: {error}");
     }
-    let stop = signals::listen(config.tls.clone())?;
+    let stop = signals::listen(config.certificates(), watch)?;
     let out = config.log.access.then(|| unbuffered(io::stdout())).transpose()?;
     let access = AccessLog::new(out, config.log.format)?;
     let bound = server::bind(config).await?;

@@ -46,7 +46,7 @@ pub fn run(options: Options) -> ExitCode {
         let secret = |name: &str| (name == "SANDBOX_SECRET").then(|| sandbox.client_secret().to_owned());
         let name = folder.path().join("sandbox.toml");
         match config::from_text(&sandbox_file(&sandbox, &page), &name, &overrides, &secret) {
-            Ok(config) => serve(config, |addresses, out| introduce(addresses, page, out)).await,
+            Ok(config) => serve(config, true, |addresses, out| introduce(addresses, page, out)).await,
             Err(problems) => Ok(bad_configuration(&problems)),
         }
     });

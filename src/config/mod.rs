@@ -140,6 +140,16 @@ pub struct Upstream {
 }
 
 impl Config {
+    /// The certificates that stand in files, each with the key that names it.
+    pub(crate) fn certificates(&self) -> Vec<(&'static str, Arc<Tls>)> {
+        let listen = self.tls.clone().map(|tls| ("[listen] tls", tls));
+        let proxy = self.forward_proxy.as_ref().and_then(|proxy| match &proxy.certificate {
+            ProxyCertificate::One(tls) => Some(("[forward_proxy] cert", tls.clone())),
+            ProxyCertificate::Own | ProxyCertificate::Authority { .. } => None,
+        });
+        listen.into_iter().chain(proxy).collect()
+    }
+
     /// What holds requests back.
     pub fn limiter(&self) -> limiter::Settings {
         let identity = |identity: &Identity| limiter::Identity {

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use rustls::client::WebPkiServerVerifier;
@@ -55,6 +55,8 @@ pub struct Files {
 pub struct Tls {
     files: Files,
     current: ArcSwap<ServerConfig>,
+    /// When the certificate ends, see [`end_of`].
+    ends: AtomicI64,
     reloads: [AtomicU64; 2],
 }
 
@@ -65,6 +67,14 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// What the files gave.
+struct Loaded {
+    settings: ServerConfig,
+    ends: i64,
+    /// What is advised against.
+    advice: Option<String>,
+}
+
 /// A handshake that came to nothing, and the socket, whose caller may still have something under way.
 pub struct Failure {
     pub cause: String,
@@ -73,9 +83,21 @@ pub struct Failure {
 }
 
 impl Tls {
-    /// With the settings that these files gave.
-    pub fn new(files: Files, settings: ServerConfig) -> Self {
-        Self { files, current: ArcSwap::from_pointee(settings), reloads: Default::default() }
+    /// With the settings that these files gave; `ends` is [`end_of`] the certificate.
+    pub fn new(files: Files, settings: ServerConfig, ends: i64) -> Self {
+        let current = ArcSwap::from_pointee(settings);
+        Self { files, current, ends: AtomicI64::new(ends), reloads: Default::default() }
+    }
+
+    /// Where the parts stand.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        let Files { cert, key, client_ca } = &self.files;
+        [Some(cert), Some(key), client_ca.as_ref()].into_iter().flatten().cloned().collect()
+    }
+
+    /// When the certificate ends, see [`end_of`].
+    pub(crate) fn ends(&self) -> i64 {
+        self.ends.load(Ordering::Relaxed)
     }
 
     /// The settings of this moment.
@@ -96,8 +118,9 @@ impl Tls {
         let loaded = self.load();
         let [taken, refused] = &self.reloads;
         if loaded.is_ok() { taken } else { refused }.fetch_add(1, Ordering::Relaxed);
-        let (settings, advice) = loaded?;
+        let Loaded { settings, ends, advice } = loaded?;
         self.current.store(Arc::new(settings));
+        self.ends.store(ends, Ordering::Relaxed);
         Ok(advice)
     }
 
@@ -107,7 +130,7 @@ impl Tls {
         (taken.load(Ordering::Relaxed), refused.load(Ordering::Relaxed))
     }
 
-    fn load(&self) -> Result<(ServerConfig, Option<String>), Vec<String>> {
+    fn load(&self) -> Result<Loaded, Vec<String>> {
         let mut faults = Vec::new();
         let mut note = |fault: String| faults.push(fault);
         let chain = chain(&self.files.cert).map_err(&mut note).ok();
@@ -118,10 +141,9 @@ impl Tls {
             (Some(chain), Some(key), Some(authorities)) => {
                 let advice =
                     out_of_date(&chain).map(|words| format!("{}: {words}", self.files.cert.display()));
-                settings(&self.files, chain, key, authorities)
-                    .map_err(note)
-                    .ok()
-                    .map(|settings| (settings, advice))
+                let ends = end_of(&chain);
+                let settings = settings(&self.files, chain, key, authorities).map_err(note).ok();
+                settings.map(|settings| Loaded { settings, ends, advice })
             }
             _ => None,
         };
@@ -299,6 +321,12 @@ pub(crate) fn is_for(chain: &[CertificateDer<'static>], host: &str) -> bool {
         return false;
     };
     ServerName::try_from(host).is_ok_and(|name| rustls::client::verify_server_name(&leaf, &name).is_ok())
+}
+
+/// When the first certificate ends (RFC 5280 §4.1.2.5), in seconds since 1970; 0 where that cannot be read.
+pub(crate) fn end_of(chain: &[CertificateDer<'static>]) -> i64 {
+    let leaf = chain.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());
+    leaf.map_or(0, |(_, leaf)| leaf.validity().not_after.timestamp())
 }
 
 /// Whether callers will refuse a certificate by its dates.

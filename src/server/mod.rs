@@ -18,6 +18,7 @@ mod assembly; // what a configuration is made into
 mod running; // threads and tasks, and how they end
 mod connection;
 mod connections;
+mod file_watch; // what is taken over when it changes
 pub(crate) mod frame_watch;
 pub(crate) mod socket;
 pub(crate) mod stream_task;

@@ -8,20 +8,25 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
+use super::file_watch::FileWatch;
 use super::shutdown::Stop;
 use crate::net::tls_server::Tls;
 
 /// What is left to do after the second signal, such as to hand over the last lines, may take this long.
 const LAST: Duration = Duration::from_millis(700);
 
+/// A certificate that is read again, and the key of the configuration that names it.
+type Certificate = (&'static str, Arc<Tls>);
+
 /// Begins to listen to signals. The first SIGTERM or SIGINT drains. The second ends at once what is in flight, and the
-/// process soon after, even where its other threads are stuck. SIGHUP reads the files of `tls` again.
+/// process soon after, even where its other threads are stuck. SIGHUP reads the files of `certificates` again, and so
+/// does a change of them with `watch`.
 ///
 /// # Errors
 /// The thread cannot be started.
-pub(crate) fn listen(tls: Option<Arc<Tls>>) -> io::Result<watch::Receiver<Stop>> {
+pub(crate) fn listen(certificates: Vec<Certificate>, watch: bool) -> io::Result<watch::Receiver<Stop>> {
     let (sender, receiver) = watch::channel(Stop::No);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before this returns, so that no signal ends the process by the system's own rule.
@@ -30,8 +35,10 @@ pub(crate) fn listen(tls: Option<Arc<Tls>>) -> io::Result<watch::Receiver<Stop>>
         let stops = Stops(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         (stops, signal(SignalKind::hangup())?)
     };
+    let watched = certificates.iter().filter(|_| watch).flat_map(|(_, tls)| tls.paths());
+    let files = FileWatch::new(watched.collect());
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        runtime.spawn(reload_on(hangup, tls));
+        runtime.spawn(reload_on(hangup, files, certificates));
         runtime.block_on(stop_on(stops, sender));
     })?;
     Ok(receiver)
@@ -61,35 +68,46 @@ async fn stop_on(mut stops: Stops, sender: watch::Sender<Stop>) {
     process::exit(0);
 }
 
-async fn reload_on(mut hangup: Signal, tls: Option<Arc<Tls>>) {
-    while hangup.recv().await.is_some() {
-        reload(tls.clone()).await;
+async fn reload_on(mut hangup: Signal, mut files: FileWatch, certificates: Vec<Certificate>) {
+    loop {
+        tokio::select! {
+            heard = hangup.recv() => {
+                if heard.is_none() {
+                    return;
+                }
+                let read = if certificates.is_empty() { "nothing was" } else { "the files of certificates are" };
+                warn!("SIGHUP: {read} read again; the configuration file and the secrets take effect at a restart");
+                // What is read now is not read again as a change.
+                files.skip().await;
+                for certificate in &certificates {
+                    reload(certificate, "SIGHUP").await;
+                }
+            }
+            () = files.changed() => {
+                for certificate in &certificates {
+                    reload(certificate, "a file has changed").await;
+                }
+            }
+        }
     }
 }
 
 /// Files may be slow, and signals are heard meanwhile.
-async fn reload(tls: Option<Arc<Tls>>) {
-    let Some(tls) = tls else {
-        warn!(
-            "SIGHUP: nothing was read again; the configuration file and the secrets take effect at a restart"
-        );
-        return;
-    };
+async fn reload((name, tls): &Certificate, why: &str) {
+    let tls = tls.clone();
     match tokio::task::spawn_blocking(move || tls.reload()).await {
         Ok(Ok(advice)) => {
             if let Some(advice) = advice {
                 warn!("{advice}");
             }
-            warn!(
-                "SIGHUP: cert, key and client_ca of [listen] tls were read again and hold for new connections; the configuration file and the secrets take effect at a restart"
-            );
+            info!("{why}: the files of {name} were read again and hold for new connections");
         }
         Ok(Err(faults)) => {
             for fault in faults {
-                error!("SIGHUP: [listen] tls stays as it was: {fault}");
+                error!("{why}: {name} stays as it was: {fault}");
             }
         }
-        Err(error) => error!("SIGHUP: [listen] tls stays as it was: {error}"),
+        Err(error) => error!("{why}: {name} stays as it was: {error}"),
     }
 }
 
@@ -109,7 +127,7 @@ mod tests {
         if std::env::var_os(CHILD).is_none() {
             return;
         }
-        let mut stop = listen(None).unwrap();
+        let mut stop = listen(Vec::new(), false).unwrap();
         writeln!(io::stdout(), "\nlistens").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(stop.wait_for(|stop| *stop == Stop::Drain)).unwrap();

@@ -84,8 +84,9 @@ fn one(cert: &Entry<'_>, key: &Entry<'_>, folder: &Path, notes: &mut Notes<'_>) 
         }
     }
     let files = Files { cert: cert_path, key: key_path, client_ca: None };
+    let ends = tls_server::end_of(&chain);
     let settings = notes.take(&key.location, tls_server::settings(&files, chain, private, None))?;
-    Some(ProxyCertificate::One(Arc::new(Tls::new(files, settings))))
+    Some(ProxyCertificate::One(Arc::new(Tls::new(files, settings, ends))))
 }
 
 /// An authority that replicas share.

@@ -43,7 +43,8 @@ pub(super) fn read(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut Notes<'
     let ((cert, chain), (key_path, key)) = (chain?, key?);
     let (client_ca, authorities) = authorities.unzip();
     let files = Files { cert, key: key_path, client_ca };
+    let ends = tls_server::end_of(&chain);
     let settings = tls_server::settings(&files, chain, key, authorities);
     let settings = notes.take(&written.key.as_ref()?.location, settings)?;
-    Some(Arc::new(Tls::new(files, settings)))
+    Some(Arc::new(Tls::new(files, settings, ends)))
 }

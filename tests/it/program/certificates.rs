@@ -44,6 +44,14 @@ impl Authority {
         self.sign(params)
     }
 
+    /// Of the hosts of Box that the forward proxy stands for.
+    pub(super) fn box_hosts(&self) -> Made {
+        let names = ["api.box.com", "upload.box.com", "dl.boxcloud.com"].map(str::to_owned);
+        let mut params = CertificateParams::new(names).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(params)
+    }
+
     /// Of a caller.
     pub(super) fn client(&self) -> Made {
         let mut params = CertificateParams::new(Vec::new()).unwrap();

@@ -15,7 +15,7 @@ use rustls::{
 
 use super::certificates::Authority;
 use super::client::{self, Answer};
-use super::harness::{FakeBox, Folder, PATIENCE, Program, boxgate, command, wait, write_file};
+use super::harness::{FakeBox, Folder, PATIENCE, Program, boxgate, command, until, wait, write_file};
 
 const ME: &str = "/2.0/users/me";
 const TLS: &str = "address = \"127.0.0.1:0\"\ntls = { cert = \"tls.crt\", key = \"tls.key\" }";
@@ -35,13 +35,19 @@ struct Gate {
 }
 
 impl Gate {
+    /// Files are read again on SIGHUP alone.
     fn start(listen: &str, more: &str) -> Self {
+        Self::run(listen, more, &["run", "--no-watch"])
+    }
+
+    fn run(listen: &str, more: &str, arguments: &[&str]) -> Self {
         let (at, folder) = (FakeBox::start(), Folder::new());
         let (authority, callers) = (Authority::new("Servers"), Authority::new("Callers"));
         authority.server().write(&folder);
         folder.write("callers-ca.crt", &callers.pem);
         write_file(&folder, &at, listen, more);
-        let run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+        let mut run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+        run.args(arguments);
         let program = Program::spawn(folder, run).ready();
         Self { at, authority, callers, program }
     }
@@ -273,10 +279,8 @@ fn sighup_takes_a_new_certificate_over_and_drops_nothing() {
     let renewed = Authority::new("Renewed");
     renewed.server().write(&gate.program.folder);
     gate.program.hang_up();
-    let said = gate.program.err.wait_for(&["SIGHUP"]);
-    for part in ["cert, key and client_ca of [listen] tls were read again", "take effect at a restart"] {
-        assert!(said.contains(part), "{said}");
-    }
+    gate.program.err.wait_for(&["SIGHUP", "take effect at a restart"]);
+    gate.program.err.wait_for(&["SIGHUP", "the files of [listen] tls were read again"]);
     drop(hold);
     assert_eq!(gate.get(&Caller::trusting(&renewed.pem)).status, 200);
     let mut old = connect(gate.address(), gate.trusting().config());
@@ -568,4 +572,69 @@ fn a_balancers_header_stands_before_the_handshake() {
     gate.program.err.wait_for(&["WARN", "peers in [listen] proxy_protocol must begin each", "127.0.0.1"]);
     let said = gate.program.err.text();
     assert_eq!(said.matches("proxy_protocol").count(), 1, "{said}");
+}
+
+fn renew(gate: &Gate, name: &str) -> Caller {
+    let renewed = Authority::new(name);
+    renewed.server().write(&gate.program.folder);
+    Caller::trusting(&renewed.pem)
+}
+
+#[test]
+fn a_certificate_that_changes_is_taken_over_by_itself() {
+    let gate = Gate::run(TLS, "", &["run"]);
+    let hold = gate.at.hold_replies(ME);
+    let in_flight = gate.trusting().send(gate.address(), "GET", ME, "");
+    wait(gate.at.wait_for_calls(1));
+    let ends = "boxgate_certificate_not_after_timestamp_seconds{key=\"[listen] tls\"} ";
+    assert!(gate.program.admin("/metrics").body.contains(ends));
+
+    let renewed = renew(&gate, "Renewed");
+    let said = gate.program.err.wait_for(&["a file has changed", "were read again"]);
+    assert!(said.contains("[listen] tls") && said.contains("INFO"), "{said}");
+    drop(hold);
+    assert_eq!(gate.get(&renewed).status, 200);
+    assert_eq!(Answer::read(in_flight).status, 200);
+    // Both files changed together.
+    let metrics = gate.program.admin("/metrics").body;
+    assert!(metrics.contains("boxgate_config_reloads_total{result=\"ok\"} 1\n"), "{metrics}");
+
+    // A certificate that cannot be used changes nothing, until it can.
+    gate.program.folder.write("tls.crt", "no certificate");
+    gate.program.err.wait_for(&["ERROR", "a file has changed: [listen] tls stays as it was", "tls.crt"]);
+    assert_eq!(gate.get(&renewed).status, 200);
+    let again = renew(&gate, "Again");
+    until("the next one is taken over", || {
+        gate.program.admin("/metrics").body.contains("boxgate_config_reloads_total{result=\"ok\"} 2\n")
+    });
+    assert_eq!(gate.get(&again).status, 200);
+}
+
+/// As Kubernetes replaces what it mounts: all files at once, by one link.
+#[test]
+fn a_link_that_is_swapped_is_a_change() {
+    let (at, folder) = (FakeBox::start(), Folder::new());
+    let mount = |name: &str| {
+        let authority = Authority::new(name);
+        std::fs::create_dir(folder.join(name)).unwrap();
+        let server = authority.server();
+        folder.write(&format!("{name}/tls.crt"), &server.cert);
+        folder.write(&format!("{name}/tls.key"), &server.key);
+        Caller::trusting(&authority.pem)
+    };
+    let (old, new) = (mount("old"), mount("new"));
+    std::os::unix::fs::symlink("old", folder.join("..data")).unwrap();
+    for file in ["tls.crt", "tls.key"] {
+        std::os::unix::fs::symlink(format!("..data/{file}"), folder.join(file)).unwrap();
+    }
+    write_file(&folder, &at, TLS, "");
+    let mut run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+    run.arg("run");
+    let program = Program::spawn(folder, run).ready();
+    let address = program.callers.split(' ').next().unwrap().strip_prefix("https://").unwrap();
+    assert_eq!(Answer::read(old.send(address, "GET", ME, "")).status, 200);
+    std::os::unix::fs::symlink("new", program.folder.join("..data_tmp")).unwrap();
+    std::fs::rename(program.folder.join("..data_tmp"), program.folder.join("..data")).unwrap();
+    program.err.wait_for(&["a file has changed", "were read again"]);
+    assert_eq!(Answer::read(new.send(address, "GET", ME, "")).status, 200);
 }

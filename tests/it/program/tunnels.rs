@@ -7,6 +7,7 @@ use std::process::Output;
 
 use boxgate::sandbox::{Content, Names, Options};
 
+use super::certificates::Authority;
 use super::harness::{FakeBox, Folder, PATIENCE, Program, command, until};
 
 /// A gateway that finds Box by its own names, and the CA that it gives.
@@ -18,8 +19,11 @@ struct Gate {
 
 impl Gate {
     fn start(forward_proxy: &str, more: &str) -> Self {
+        Self::start_in(Folder::new(), forward_proxy, more)
+    }
+
+    fn start_in(folder: Folder, forward_proxy: &str, more: &str) -> Self {
         let at = FakeBox::with(Options { names: Names::Box, ..Options::default() });
-        let folder = Folder::new();
         folder.write("ca.pem", at.ca_pem());
         folder.write("secret", at.client_secret());
         let text = format!(
@@ -89,6 +93,24 @@ fn a_tunnel_has_a_line_and_each_request_in_it_another_without_its_credentials() 
     for hidden in ["hidden", signed, "aGlkZGVu"] {
         assert!(!all.contains(hidden), "{hidden} in {all}");
     }
+}
+
+#[test]
+fn a_certificate_of_somebody_elses_authority_is_taken_over_when_it_changes() {
+    let folder = Folder::new();
+    let (old, new) = (Authority::new("Old"), Authority::new("New"));
+    let made = old.box_hosts();
+    let (cert, key) = (folder.write("tls.crt", &made.cert), folder.write("tls.key", &made.key));
+    let (old, renewed) = (folder.write("old.pem", &old.pem), folder.write("new.pem", &new.pem));
+    let mut gate = Gate::start_in(folder, &format!("cert = {cert:?}\nkey = {key:?}"), "");
+    gate.ca = old;
+    let me = "https://api.box.com/2.0/users/me";
+    assert!(gate.trusting(&[me]).contains("\"login\""));
+    new.box_hosts().write(&gate.program.folder);
+    gate.program.err.wait_for(&["a file has changed", "[forward_proxy] cert", "were read again"]);
+    assert_eq!(gate.curl(&["--cacert", gate.ca.to_str().unwrap(), me]).status.code(), Some(60));
+    gate.ca = renewed;
+    assert!(gate.trusting(&[me]).contains("\"login\""));
 }
 
 #[test]

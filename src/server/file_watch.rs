@@ -1,0 +1,187 @@
+//! Files that are taken over when they change. They are looked at once in a while rather than watched by the kernel: that
+//! sees symbolic links that are swapped (Kubernetes), files that are renamed into place, and changes on network file
+//! systems, and costs a few calls of `stat` a second.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// From one look to the next.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What was seen of files when they were last looked at.
+pub(super) struct FileWatch {
+    paths: Vec<PathBuf>,
+    /// What has been told of.
+    told: Seen,
+    /// At the last look.
+    last: Seen,
+}
+
+/// Of each path; `None` where it leads to no file.
+type Seen = Vec<Option<Fingerprint>>;
+
+/// Changes whenever what a path leads to may have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fingerprint {
+    /// Where symbolic links lead.
+    target: PathBuf,
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Of the content and of the inode, in seconds and nanoseconds.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileWatch {
+    /// Looks at the files for the first time.
+    pub(super) fn new(paths: Vec<PathBuf>) -> Self {
+        let seen = look(&paths);
+        Self { paths, told: seen.clone(), last: seen }
+    }
+
+    /// What the files are now is known, and not told of.
+    pub(super) async fn skip(&mut self) {
+        let paths = self.paths.clone();
+        if let Ok(now) = tokio::task::spawn_blocking(move || look(&paths)).await {
+            (self.told, self.last) = (now.clone(), now);
+        }
+    }
+
+    /// Returns once a file has changed and none does any more: several that are replaced together are one change. Never
+    /// returns without files. A call that is given up misses nothing.
+    pub(super) async fn changed(&mut self) {
+        if self.paths.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let paths = self.paths.clone();
+            // The files may be on a network.
+            let looked = tokio::task::spawn_blocking(move || look(&paths)).await;
+            if looked.is_ok_and(|now| self.is_news(now)) {
+                return;
+            }
+        }
+    }
+
+    /// Whether this is not what was told of, and what the last look saw as well.
+    fn is_news(&mut self, now: Seen) -> bool {
+        let is_still = std::mem::replace(&mut self.last, now) == self.last;
+        let is_news = is_still && self.last != self.told;
+        if is_news {
+            self.told.clone_from(&self.last);
+        }
+        is_news
+    }
+}
+
+fn look(paths: &[PathBuf]) -> Seen {
+    let of = |path: &PathBuf| {
+        let target = fs::canonicalize(path).ok()?;
+        let found = fs::metadata(&target).ok()?;
+        Some(Fingerprint {
+            target,
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    };
+    paths.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let name = format!("boxgate-watch-{}-{}", std::process::id(), fastrand::u64(..));
+            let folder = std::env::temp_dir().join(name);
+            fs::create_dir(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+            fs::write(self.path(name), text).unwrap();
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn replace_link(from: &Path, to: &str) {
+        let beside = from.with_extension("new");
+        symlink(to, &beside).unwrap();
+        fs::rename(beside, from).unwrap();
+    }
+
+    /// Looks once more.
+    fn look_again(watch: &mut FileWatch) -> bool {
+        let now = look(&watch.paths);
+        watch.is_news(now)
+    }
+
+    #[test]
+    fn every_way_to_replace_a_file_is_seen_once() {
+        let folder = Folder::new();
+        folder.write("1/tls.crt", "one");
+        folder.write("2/tls.crt", "one");
+        symlink("1", folder.path("data")).unwrap();
+        symlink("data/tls.crt", folder.path("tls.crt")).unwrap();
+        folder.write("tls.key", "key");
+        let mut watch = FileWatch::new(vec![folder.path("tls.crt"), folder.path("tls.key")]);
+        assert!(!look_again(&mut watch), "nothing has changed");
+        let changes: [(&str, &dyn Fn()); 5] = [
+            ("a link on the way is swapped", &|| replace_link(&folder.path("data"), "2")),
+            ("written in place", &|| folder.write("tls.key", "the other key")),
+            ("renamed into place", &|| {
+                folder.write("beside", "the other key");
+                fs::rename(folder.path("beside"), folder.path("tls.key")).unwrap();
+            }),
+            ("removed", &|| fs::remove_file(folder.path("tls.key")).unwrap()),
+            ("there again", &|| folder.write("tls.key", "key")),
+        ];
+        for (what, change) in changes {
+            change();
+            assert!(!look_again(&mut watch), "{what}: it may go on");
+            assert!(look_again(&mut watch), "{what}");
+            assert!(!look_again(&mut watch), "{what}: once");
+        }
+    }
+
+    #[test]
+    fn a_burst_is_one_change_at_its_end() {
+        let folder = Folder::new();
+        folder.write("a", "");
+        let mut watch = FileWatch::new(vec![folder.path("a")]);
+        for size in 1..5 {
+            folder.write("a", &"x".repeat(size));
+            assert!(!look_again(&mut watch), "it still changes");
+        }
+        assert!(look_again(&mut watch));
+        assert!(!look_again(&mut watch));
+        folder.write("a", "other");
+        assert!(!look_again(&mut watch));
+        replace_link(&folder.path("a"), "nowhere");
+        assert!(!look_again(&mut watch));
+        assert!(look_again(&mut watch), "a file that is gone is a change");
+    }
+}
