@@ -46,8 +46,9 @@ local function look(key, kept, figure)
         redis.call('LTRIM', key, -figure, -1)
         count = figure
     end
+    local first
     while count > 0 do
-        local first = tonumber(redis.call('LINDEX', key, 0))
+        first = tonumber(redis.call('LINDEX', key, 0))
         if first and first + kept >= clock then
             break
         end
@@ -55,7 +56,8 @@ local function look(key, kept, figure)
         count = count - 1
     end
     local last = count > 0 and tonumber(redis.call('LINDEX', key, -1))
-    if count > 0 and not (last and last <= clock) then
+    -- A call that is stamped again comes last, so the first may be the one that is ahead of the clock.
+    if count > 0 and not (last and last <= clock and first <= clock) then
         -- Another writer, or the clock was set back: all that is there counts from now.
         redis.call('DEL', key)
         for _ = 1, count do

@@ -129,6 +129,14 @@ async fn a_window_ends_by_itself_and_a_value_of_another_writer_neither_breaks_no
         assert!(close(after, Duration::from_millis(60_251)), "{planted}: {after:?}");
     }
     let cells = [Cell { limit: &rule, key: "10.0.0.7" }];
+    // A call that was stamped again after the clock was set back stands behind those from before.
+    server.run(&["DEL", &key]).await;
+    server.run(&["RPUSH", &key, "99999999999999999", "99999999999999999"]).await;
+    side.replicas.restamp(&cells, Stamp::of(99_999_999_999_999_999)).await.unwrap();
+    let after = refused_for(&side, &rule).await;
+    assert!(close(after, Duration::from_millis(60_251)), "{after:?}");
+    let first: u64 = redis::cmd("LINDEX").arg(&key).arg(0).query_async(&mut server.other().await).await.unwrap();
+    assert!(first < 99_999_999_999_999_999, "all count from now");
     server.run(&["DEL", &key]).await;
     server.run(&["SET", &key, "1"]).await;
     side.replicas.restamp(&cells, Stamp::of(5)).await.unwrap();
