@@ -77,9 +77,10 @@ impl Forwarder<'_> {
             record.attempt(outbound.origin.authority());
             let sent = Instant::now();
             let request = outbound.request(token.as_deref());
-            let charge = charge.map(|charge| charge.sent_with(request.body().taken()));
+            let taken = Rc::clone(request.body().taken());
+            let charge = charge.map(|charge| charge.sent_with(&taken));
             if let Some(reservation) = reservation {
-                request.body().taken().then(|| reservation.written());
+                taken.then(|| reservation.written());
             }
             let answering = self.upstream.send(&outbound.origin, request, outbound.protocol());
             let answered = self.in_time(outbound, pin!(answering)).await?;
@@ -87,6 +88,8 @@ impl Forwarder<'_> {
                 charge.settle(answered.as_ref().err());
             }
             if answered.is_ok() {
+                // What is answered was written, whatever the body was asked for.
+                taken.set();
                 self.outages.answered(Party::Host(outbound.origin.authority().as_str()), "");
             }
             match answered {

@@ -316,7 +316,7 @@ impl Gate {
     }
 }
 
-/// Whether a connection has taken the request and will write it.
+/// Whether a connection has taken the request and will write it, and what is to be done then.
 #[derive(Default)]
 pub(crate) struct Taken {
     taken: Cell<bool>,
@@ -334,7 +334,8 @@ impl Taken {
         self.then.set(Some(Box::new(call)));
     }
 
-    fn set(&self) {
+    /// It has.
+    pub(crate) fn set(&self) {
         if !self.taken.replace(true)
             && let Some(then) = self.then.take()
         {
@@ -427,7 +428,10 @@ impl Body for Attempt {
         let polled = sending.poll(cx);
         let is_written = match &polled {
             Poll::Pending | Poll::Ready(None) => true,
-            Poll::Ready(Some(Ok(frame))) => sending.is_written_with(frame),
+            // Trailers are the end, and so are the last bytes of a length: hyper asks for nothing behind them.
+            Poll::Ready(Some(Ok(frame))) => {
+                sending.is_written_with(frame) || frame.is_trailers() || this.size_hint().exact() == Some(0)
+            }
             Poll::Ready(Some(Err(_))) => false,
         };
         if is_written {

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use boxgate::sandbox::{Content, Options, Role, Sandbox};
+use boxgate::sandbox::{Content, Options, Protocols, Role, Sandbox};
+use bytes::Bytes;
 use reqwest::{Method, StatusCode};
 
 use super::{ALONE, ME, named, refused, retry_after};
@@ -159,6 +160,53 @@ async fn what_no_connection_carries_is_no_call() {
     }
     assert_eq!(named(&delete(&bench).await), "box-storage-policy");
     assert_eq!(deletions(&bench), 2);
+}
+
+async fn over_http1() -> Bench {
+    let bench = Bench::of(Options { protocols: Protocols::Http1, ..Options::default() }, "").await;
+    bench.until_ready().await;
+    bench
+}
+
+/// A request whose body is trailers alone is written whole with its head: nobody asks for what follows.
+#[tokio::test]
+async fn a_request_with_nothing_but_trailers_is_a_call() {
+    let bench = over_http1().await;
+    let began = bench.clock.mono();
+    let request = "GET /2.0/search?query=a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTrailer: Digest\r\n\
+                   Transfer-Encoding: chunked\r\n\r\n0\r\nDigest: a\r\n\r\n";
+    let mut passed = 0;
+    for nth in 0..70 {
+        let answer = bench.raw(request).await;
+        passed += usize::from(answer.starts_with("HTTP/1.1 200 "));
+        if nth % 6 == 5 {
+            bench.clock.advance(Duration::from_secs(2));
+        }
+    }
+    if bench.clock.mono() - began < Duration::from_secs(60) {
+        assert_eq!(passed, 60);
+    }
+    assert_eq!(bench.sandbox.calls(), passed);
+}
+
+/// Over HTTP/2 the end of a body may come after the last bytes of its length.
+#[tokio::test]
+async fn a_request_with_trailers_behind_a_body_of_a_length_is_a_call() {
+    let bench = over_http1().await;
+    let (client, connection) = h2::client::handshake(bench.connect().await).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for nth in 1..=3 {
+        let request = http::Request::delete(bench.url(POLICY)).header("content-length", "2");
+        let request = request.header("trailer", "digest").body(()).unwrap();
+        let mut client = client.clone().ready().await.unwrap();
+        let (answer, mut body) = client.send_request(request, false).unwrap();
+        body.send_data(Bytes::from_static(b"{}"), false).unwrap();
+        body.send_trailers([("digest".parse().unwrap(), "a".parse().unwrap())].into_iter().collect()).unwrap();
+        let status = answer.await.unwrap().status();
+        assert_eq!(status == 429, nth == 3, "{nth}: {status}");
+    }
+    assert_eq!(deletions(&bench), 2);
+    connection.abort();
 }
 
 #[tokio::test]
