@@ -84,15 +84,15 @@ impl Keeper {
             Quota::Bucket { .. } => None,
         });
         let shortest = lengths.min().unwrap_or(Duration::MAX);
+        let mut next = self.since + shortest / 3;
         loop {
             tokio::select! {
                 biased;
                 () = state.changed.notified() => break,
-                () = sleep_until(self.since + shortest / 3) => {
-                    // Where Redis is lost, this process counts alone.
-                    if self.restamp().await.is_err() {
-                        return;
-                    }
+                () = sleep_until(next) => {
+                    // Where Redis is lost, this process counts alone until it is back: then it counts there again.
+                    let _ = self.restamp().await;
+                    next = Instant::now() + shortest / 3;
                 }
             }
         }

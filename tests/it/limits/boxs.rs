@@ -201,7 +201,8 @@ async fn a_request_with_trailers_behind_a_body_of_a_length_is_a_call() {
         let mut client = client.clone().ready().await.unwrap();
         let (answer, mut body) = client.send_request(request, false).unwrap();
         body.send_data(Bytes::from_static(b"{}"), false).unwrap();
-        body.send_trailers([("digest".parse().unwrap(), "a".parse().unwrap())].into_iter().collect()).unwrap();
+        body.send_trailers([("digest".parse().unwrap(), "a".parse().unwrap())].into_iter().collect())
+            .unwrap();
         let status = answer.await.unwrap().status();
         assert_eq!(status == 429, nth == 3, "{nth}: {status}");
     }

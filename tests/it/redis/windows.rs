@@ -135,13 +135,45 @@ async fn a_window_ends_by_itself_and_a_value_of_another_writer_neither_breaks_no
     side.replicas.restamp(&cells, Stamp::of(99_999_999_999_999_999)).await.unwrap();
     let after = refused_for(&side, &rule).await;
     assert!(close(after, Duration::from_millis(60_251)), "{after:?}");
-    let first: u64 = redis::cmd("LINDEX").arg(&key).arg(0).query_async(&mut server.other().await).await.unwrap();
+    let first: u64 =
+        redis::cmd("LINDEX").arg(&key).arg(0).query_async(&mut server.other().await).await.unwrap();
     assert!(first < 99_999_999_999_999_999, "all count from now");
     server.run(&["DEL", &key]).await;
     server.run(&["SET", &key, "1"]).await;
     side.replicas.restamp(&cells, Stamp::of(5)).await.unwrap();
     assert_eq!(side.ask(&[&rule]).await.tightest.unwrap().remaining, 0);
     assert_eq!(side.replicas.snapshot().errors, 0);
+}
+
+/// Calls that wait for a token meanwhile are written after Redis is back, and nobody else may have their places.
+#[tokio::test]
+async fn what_is_reserved_counts_again_where_redis_comes_back_without_it() {
+    let mut fleet = Fleet::new().await;
+    let gateway = fleet.gateway(BOX).await;
+    gateway.shares_with(1).await;
+    let held = fleet.sandbox.hold_token_replies();
+    fleet.sandbox.expire_tokens();
+    let mut waiting = JoinSet::new();
+    let retires = gateway.request(ME);
+    waiting.spawn(async move { retires.send().await.unwrap().status() });
+    fleet.sandbox.wait_for_calls(1).await;
+    for _ in 0..3 {
+        let query = fleet.client.post(gateway.url(QUERY)).body("{}");
+        waiting.spawn(async move { query.send().await.unwrap().status() });
+    }
+    async fn reserved(fleet: &Fleet) -> usize {
+        let keys = fleet.redis.keys("*}w:box-metadata-query:*").await;
+        let Some(key) = keys.first() else { return 0 };
+        redis::cmd("LLEN").arg(key).query_async(&mut fleet.redis.other().await).await.unwrap()
+    }
+    until(|| async { reserved(&fleet).await == 3 }).await;
+    fleet.redis.kill();
+    gateway.goes_alone().await;
+    assert!(fleet.redis.launch().await);
+    gateway.shares_with(1).await;
+    until(|| async { reserved(&fleet).await == 3 }).await;
+    drop(held);
+    assert!(waiting.join_all().await.iter().all(|status| *status != 429));
 }
 
 async fn two(fleet: &Fleet) -> (Gateway, Gateway) {
