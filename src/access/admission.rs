@@ -7,8 +7,9 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Uri, Version};
 
 use crate::access::caller::{Caller, Inside};
-use crate::access::client_address::client_address;
+use crate::access::forwarded_for::client_address;
 use crate::http::error::Refusal;
+use crate::http::field_list::tokens;
 use crate::http::headers;
 use crate::http::host::{self, Host, HostList};
 use crate::http::target;
@@ -197,8 +198,7 @@ fn is_secure(trusted: &Networks, peer: Peer, headers: &HeaderMap) -> bool {
     if said.peek().is_none() || !peer.client.is_in(trusted) {
         return peer.secure;
     }
-    let mut schemes = said.flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
-    schemes.all(|scheme| scheme.trim_ascii().eq_ignore_ascii_case(b"https"))
+    said.flat_map(tokens).all(|scheme| scheme.eq_ignore_ascii_case("https"))
 }
 
 /// The one authority that the request names; the second is the caller's spelling.

@@ -1,7 +1,7 @@
 //! Who may call?
 
 pub(crate) mod caller; // what does the connection tell?
-pub(crate) mod client_address; // who is behind trusted proxies?
+pub(crate) mod forwarded_for; // who is behind trusted proxies?
 pub(crate) mod admission; // may this caller speak to us?
 pub(crate) mod browser; // is it a web page, and one that may call?
 pub(crate) mod cors; // what may that page read?

@@ -7,7 +7,7 @@ pub mod run; // the gateway
 pub mod sandbox; // the gateway in front of an in-process Box
 mod exit; // how a subcommand runs and ends
 pub mod check; // is all well with a configuration?
-pub mod core_dumps; // none
+pub mod core_dumps; // forbids them
 mod box_names; // which hosts go to the gateway?
 mod environment; // which variables make a program use it?
 pub mod env; // the variables, printed

@@ -1,18 +1,20 @@
 //! A folder in the temporary directory, which every user of the machine may write to: nobody can have prepared it,
 //! nobody else can look into it, and nothing but it is removed.
 
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
+use crate::net::file_identity::FileIdentity;
+
 /// A folder of mode 0700 that is removed, with everything in it, when this is dropped.
 pub(super) struct TemporaryFolder {
     path: PathBuf,
-    /// Device and inode. In a temporary directory without the sticky bit, others can put something else there.
-    made: (u64, u64),
+    /// In a temporary directory without the sticky bit, others can put something else there.
+    made: FileIdentity,
 }
 
 impl TemporaryFolder {
@@ -39,7 +41,7 @@ impl TemporaryFolder {
         };
         // mkdir(2) follows no link in the last component, and fails where anything is there.
         DirBuilder::new().mode(0o700).create(&path).map_err(named)?;
-        let made = identity(&fs::symlink_metadata(&path).map_err(named)?);
+        let made = FileIdentity::of(&fs::symlink_metadata(&path).map_err(named)?);
         Ok(Self { path, made })
     }
 
@@ -51,17 +53,11 @@ impl TemporaryFolder {
 
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        let is_ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|there| there.is_dir() && identity(&there) == self.made);
-        if is_ours {
+        if self.made.is_at(&self.path) {
             // The system clears its temporary directory of what cannot be removed now.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
-}
-
-fn identity(about: &Metadata) -> (u64, u64) {
-    (about.dev(), about.ino())
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue};
 
+use crate::http::field_list::tokens;
+
 /// Codings that [`decoded`] reads (RFC 9110 §8.4.1), and none.
 const READABLE: [&str; 4] = ["gzip", "x-gzip", "deflate", "identity"];
 
@@ -17,8 +19,7 @@ pub(crate) fn accept_readable(fields: &mut HeaderMap) {
         READABLE.iter().any(|readable| readable.eq_ignore_ascii_case(name))
     };
     let accepted = fields.get_all(ACCEPT_ENCODING);
-    let codings =
-        || accepted.iter().flat_map(|value| value.to_str().unwrap_or_default().split(',')).map(str::trim);
+    let codings = || accepted.iter().flat_map(tokens);
     if codings().all(|coding| coding.is_empty() || is_readable(&coding)) {
         return;
     }

@@ -18,6 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http::content_encoding;
 use crate::http::error::Refusal;
+use crate::http::field_list::{announced_trailers, tokens};
 
 /// The id of a request, in both directions of the caller's side.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -147,10 +148,6 @@ pub(crate) struct BodyFields {
 fn with_pseudonym(via: &HeaderValue) -> HeaderValue {
     let joined = [via.as_bytes(), b", ", PSEUDONYM.as_bytes()].concat();
     HeaderValue::from_bytes(&joined).unwrap_or(PSEUDONYM)
-}
-
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
-    value.to_str().unwrap_or_default().split(',').map(str::trim)
 }
 
 /// Refuses fields that must be single and are not. A body framed in two ways is hyper's to judge (it heeds
@@ -284,9 +281,7 @@ fn is_digest(name: &HeaderName) -> bool {
 /// `also`, the app's `forward_headers`. Whatever else passes as a header acts on the request, and came too late to be
 /// judged (RFC 9110 §6.5.1).
 pub(crate) fn trailers_for_box(from: &HeaderMap, also: &[HeaderName]) -> Vec<HeaderName> {
-    let announced = from.get_all(TRAILER).iter().flat_map(tokens);
-    let named = announced.filter_map(|token| token.parse::<HeaderName>().ok());
-    named.filter(|name| is_digest(name) || also.contains(name)).collect()
+    announced_trailers(from).filter(|name| is_digest(name) || also.contains(name)).collect()
 }
 
 /// Leaves of a request's trailers what may pass: over HTTP/2, hyper sends any.
@@ -331,9 +326,8 @@ pub(crate) fn from_box(headers: &mut HeaderMap) {
         headers.remove(token);
     }
     if headers.contains_key(TRAILER) {
-        let announced = headers.get_all(TRAILER).iter().flat_map(tokens);
-        let named = announced.filter_map(|token| token.parse::<HeaderName>().ok());
-        announce(headers, &named.filter(may_follow).collect::<Vec<_>>());
+        let names: Vec<HeaderName> = announced_trailers(headers).filter(may_follow).collect();
+        announce(headers, &names);
     }
     let vary = headers.remove(VARY);
     let via = headers.remove(VIA);

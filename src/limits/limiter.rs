@@ -14,8 +14,9 @@ use http::{HeaderMap, StatusCode};
 use tracing::warn;
 
 use crate::http::error::Refusal;
-use crate::http::retry_after as field;
+use crate::http::retry_after;
 use crate::limits::concurrency::{self, Guard, InFlight, Kind};
+use crate::limits::pauses::{self, Pauses};
 use crate::limits::rate::box_limits;
 use crate::limits::rate::buckets::Shadow;
 use crate::limits::rate::headers::{RateLimitHeaders, whole_seconds};
@@ -23,7 +24,6 @@ use crate::limits::rate::limit::Limit;
 use crate::limits::rate::matcher::{LimitMatcher, RequestKey, User};
 use crate::limits::rate::waiting::{self, Admitted, Entered, Limits};
 use crate::limits::redis::replicas::Replicas;
-use crate::limits::retry_after::{self, Pauses};
 use crate::net::client_address::ClientAddress;
 use crate::net::clock::Clock;
 use crate::oauth::identity::IdentityId;
@@ -253,7 +253,7 @@ impl Limiter {
         if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
             return;
         }
-        let Some(asked_for) = field::read(headers, Some(self.clock.wall())) else { return };
+        let Some(asked_for) = retry_after::read(headers, Some(self.clock.wall())) else { return };
         let pause = asked_for.min(self.settings.max_pause);
         let request_key = self.request_key(request);
         let alone = self.pauses.box_said(asked(&request_key), status.as_u16(), None, pause);
@@ -279,7 +279,7 @@ impl Limiter {
         let RequestKey { operation, class, identity, user, .. } = *request_key;
         let method = operation.method;
         // A template may hold what the path had encoded, a line feed say.
-        let template = format!("/2.0{}", retry_after::template(operation.path).escape_debug());
+        let template = format!("/2.0{}", pauses::template(operation.path).escape_debug());
         let who = match user {
             User::Id(id) => format!("user {id}"),
             User::Service => {
@@ -313,7 +313,7 @@ impl Limiter {
         let queued = self.pauses.live().1;
         let other = |name: &str, refused, queued| Figures { limit: name.into(), refused, shadow: 0, queued };
         figures.extend(self.in_flight.refused().map(|(name, refused)| other(name, refused, 0)));
-        figures.push(other(retry_after::NAME, self.pauses.refused(), queued));
+        figures.push(other(pauses::NAME, self.pauses.refused(), queued));
         figures
     }
 
@@ -426,9 +426,9 @@ fn wait_of(rules: &LimitMatcher, request_key: &RequestKey<'_>) -> Duration {
     limits.map(|limit| limit.wait).fold(PAUSE_WAIT, Duration::max).min(PAUSE_WAIT_MAX)
 }
 
-fn asked<'a>(request_key: &RequestKey<'a>) -> retry_after::Asked<'a> {
+fn asked<'a>(request_key: &RequestKey<'a>) -> pauses::Asked<'a> {
     let RequestKey { identity, user, class, operation, .. } = *request_key;
-    retry_after::Asked { identity, user, class, operation }
+    pauses::Asked { identity, user, class, operation }
 }
 
 fn exceeded(headers: &RateLimitHeaders, retry_after: Duration) -> Refusal {
@@ -441,8 +441,8 @@ fn exceeded(headers: &RateLimitHeaders, retry_after: Duration) -> Refusal {
 
 fn paused(left: Duration) -> Refusal {
     // Not one call in the time that is left.
-    let policy = format!("\"{}\";q=0;w={}", retry_after::NAME, whole_seconds(left).max(1));
-    let state = rate_limit_state(retry_after::NAME, left);
+    let policy = format!("\"{}\";q=0;w={}", pauses::NAME, whole_seconds(left).max(1));
+    let state = rate_limit_state(pauses::NAME, left);
     Refusal::PausedByBox { retry_after: whole_seconds(left).max(1), fields: Box::new((state, policy)) }
 }
 

@@ -5,14 +5,15 @@
 //! so that the address is in use: other kinds of files, symbolic links (what they lead to is not looked at), sockets of
 //! another type, and listeners whose queue is full.
 
-use std::fs::{self, FileType, Metadata, Permissions};
+use std::fs::{self, FileType, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use crate::net::address::UnixAddress;
+use crate::net::file_identity::FileIdentity;
 
 /// A socket that has its file, mode and group, but on which nobody listens: connections are refused until then, so that
 /// none is made while the file is open to more than it should be.
@@ -25,7 +26,7 @@ pub(crate) struct BoundUnixSocket {
 /// The file of a socket; removed when this is dropped, unless another file has taken its place.
 pub(crate) struct SocketFile {
     path: PathBuf,
-    identity: (u64, u64),
+    identity: FileIdentity,
 }
 
 impl BoundUnixSocket {
@@ -43,7 +44,8 @@ impl BoundUnixSocket {
             }
             bound => bound?,
         }
-        let file = SocketFile { path: path.clone(), identity: identity(&fs::symlink_metadata(path)?) };
+        let file =
+            SocketFile { path: path.clone(), identity: FileIdentity::of(&fs::symlink_metadata(path)?) };
         let failed = |what: &str, error: &io::Error| {
             io::Error::new(error.kind(), format!("its {what} cannot be set: {error}"))
         };
@@ -84,12 +86,8 @@ impl SocketFile {
         &self.path
     }
 
-    fn is_there(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity)
-    }
-
     fn must_be_there(&self) -> io::Result<()> {
-        match self.is_there() {
+        match self.identity.is_at(&self.path) {
             true => Ok(()),
             false => Err(in_use("another process has replaced the socket just now")),
         }
@@ -99,15 +97,10 @@ impl SocketFile {
 /// Its successor's file stays.
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is_there() {
+        if self.identity.is_at(&self.path) {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-/// Device and inode: the same as long as it is the same file.
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }
 
 /// Removes a socket that nobody listens on.
@@ -135,7 +128,7 @@ async fn remove_left_behind(path: &Path) -> io::Result<()> {
     }
     // Another process may have put a new one there meanwhile.
     match fs::symlink_metadata(path) {
-        Ok(now) if identity(&now) == identity(&found) => fs::remove_file(path),
+        Ok(now) if FileIdentity::of(&now) == FileIdentity::of(&found) => fs::remove_file(path),
         Ok(_) => Err(in_use("is another instance starting?")),
         Err(_) => Ok(()),
     }
@@ -161,6 +154,8 @@ fn kind(of: FileType) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     struct Folder(PathBuf);

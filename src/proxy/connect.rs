@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::access::admission;
 use crate::access::caller::{Caller, Inside};
-use crate::access::client_address::client_address;
+use crate::access::forwarded_for::client_address;
 use crate::http::error::Refusal;
 use crate::http::headers;
 use crate::http::host;

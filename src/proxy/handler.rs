@@ -20,7 +20,7 @@ use crate::access::cors;
 use crate::http::error::Refusal;
 use crate::http::headers::{self, AS_USER, REQUEST_ID};
 use crate::http::incoming_body::IncomingBody;
-use crate::limits::{limiter, retry_after};
+use crate::limits::{limiter, pauses};
 use crate::net::client_address::ClientAddress;
 use crate::net::connection_limit::OpenConnection;
 use crate::net::peer::Here;
@@ -320,7 +320,7 @@ fn help_base(gateway: &Gateway, caller: &Caller, head: &Parts) -> String {
 fn refuse(refusal: &Refusal, base: &str, mut record: RequestRecord) -> (Response<Bytes>, RequestRecord) {
     let (status, code) = refusal.status_and_code();
     if let Refusal::PausedByBox { .. } = refusal {
-        record.refused_by(&retry_after::NAME.into());
+        record.refused_by(&pauses::NAME.into());
     }
     if let Refusal::RateLimitExceeded { limit, .. }
     | Refusal::BudgetSpent { budget: limit, .. }

@@ -41,7 +41,7 @@ const WAITING: usize = 8192;
 
 /// One for the process, as its standard error is.
 static LINES: OnceLock<LineWriter> = OnceLock::new();
-/// Of these lines.
+/// The form of these lines.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 /// Begins logging. Libraries speak from `warn` up alone: at `trace` they could show what they send.

@@ -32,7 +32,7 @@ const CALM: Duration = Duration::from_secs(10 * 60);
 const FORGOTTEN: Duration = Duration::from_secs(30 * 60);
 /// More things than this are not told apart.
 const MOST: usize = 64;
-/// Of a cause that is told. Box's words may be part of it.
+/// So many characters of a cause are told. It may hold Box's words.
 const LONGEST_CAUSE: usize = 300;
 
 /// What can be out.

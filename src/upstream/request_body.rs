@@ -334,7 +334,7 @@ impl Taken {
         self.then.set(Some(Box::new(call)));
     }
 
-    /// It has.
+    /// Notes that it has, and does what is to be done then.
     pub(crate) fn set(&self) {
         if !self.taken.replace(true)
             && let Some(then) = self.then.take()

@@ -10,13 +10,13 @@ use http::Method;
 
 use super::{Identity, Limiter, Permit, Reservation, Tally, asked, exceeded, rules, wait_of};
 use crate::http::error::Refusal;
+use crate::limits::pauses;
 use crate::limits::rate::headers::RateLimitHeaders;
 use crate::limits::rate::limit::{Key, Limit};
 use crate::limits::rate::matcher::{Keys, RequestKey, User};
 use crate::limits::rate::waiting::Limits;
 use crate::limits::redis::replicas::{self, PauseKey, Replicas, Verdict};
 use crate::limits::redis::reservation as shared;
-use crate::limits::retry_after;
 use crate::net::client_address::ClientAddress;
 
 /// A request that waits for its turn, counted until dropped.
@@ -163,7 +163,7 @@ impl Limiter {
         let identity = self.key(Key::Identity, request_key);
         let user = self.key(Key::User, request_key);
         let method: &Method = request_key.operation.method;
-        let template = retry_after::template(request_key.operation.path);
+        let template = pauses::template(request_key.operation.path);
         [
             PauseKey::new(&[&identity, &user, request_key.class.as_str()]),
             PauseKey::new(&[&identity, &user, method.as_str(), &template]),

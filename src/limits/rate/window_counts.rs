@@ -48,7 +48,7 @@ pub(super) struct WindowCounts {
     windows: HashMap<u64, Window, BuildHasherDefault<AlreadyHashed>>,
     /// For all newcomers while the limit is full of live keys.
     overflow: Window,
-    /// Whose reservations `overflow` holds; there are no more keys than the figure.
+    /// By key, how many of the reservations in `overflow` are its own.
     overflow_keys: HashMap<u64, u32, BuildHasherDefault<AlreadyHashed>>,
     full_until: u64,
 }
