@@ -85,7 +85,7 @@ pub enum Refusal {
     AsUserNotAllowed,
     /// A limit has nothing left for it.
     RateLimitExceeded {
-        /// The limit's name, or what is said for a pause.
+        /// The limit's name.
         limit: Arc<str>,
         /// Seconds until a retry makes sense, at least 1.
         retry_after: u64,
@@ -158,7 +158,7 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 impl Refusal {
-    /// The status and the code of the contract.
+    /// The status and the code, as the table of errors in `README.md` lists them.
     pub fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::BadRequest(_) | Self::CallerLeft => (StatusCode::BAD_REQUEST, "bad_request"),

@@ -10,11 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
-use tracing::warn;
-
 use crate::http::error::Refusal;
-use crate::http::retry_after;
 use crate::limits::concurrency::{self, Guard, InFlight, Kind};
 use crate::limits::pauses::{self, Pauses};
 use crate::limits::rate::box_limits;
@@ -31,10 +27,10 @@ use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 use crate::telemetry::repeats::Repeats;
-use crate::telemetry::words::short;
 
 mod shared;
 mod attempts;
+mod upstream_response;
 
 pub(crate) use attempts::{Attempts, Reservation};
 
@@ -240,61 +236,6 @@ impl Limiter {
         admission.waited = self.clock.mono().saturating_duration_since(began);
         admission.slots = slots;
         Ok(admission)
-    }
-
-    /// Notes what Box answered: a pause, where it asks for one.
-    pub(crate) fn record_upstream_response(
-        &self,
-        request: Request<'_>,
-        request_id: &str,
-        status: StatusCode,
-        headers: &HeaderMap,
-    ) {
-        if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
-            return;
-        }
-        let Some(asked_for) = retry_after::read(headers, Some(self.clock.wall())) else { return };
-        let pause = asked_for.min(self.settings.max_pause);
-        let request_key = self.request_key(request);
-        let alone = self.pauses.box_said(asked(&request_key), status.as_u16(), None, pause);
-        self.log_pause(&request_key, request_id, alone, (status, pause));
-        if let Some(replicas) = self.replicas.clone() {
-            let [class, operation] = self.pause_keys(&request_key);
-            let key = if alone { operation } else { class };
-            tokio::task::spawn_local(async move {
-                // Where Redis has no say, each replica hears of it from Box.
-                let _ = replicas.pause(&key, pause).await;
-            });
-        }
-    }
-
-    /// Tells whom Box asked to pause, once for all that repeat it.
-    fn log_pause(
-        &self,
-        request_key: &RequestKey<'_>,
-        request_id: &str,
-        alone: bool,
-        (status, pause): (StatusCode, Duration),
-    ) {
-        let RequestKey { operation, class, identity, user, .. } = *request_key;
-        let method = operation.method;
-        // A template may hold what the path had encoded, a line feed say.
-        let template = format!("/2.0{}", pauses::template(operation.path).escape_debug());
-        let who = match user {
-            User::Id(id) => format!("user {id}"),
-            User::Service => {
-                let name = self.settings.identities.get(identity.index()).map(|identity| &*identity.name);
-                format!("service account of identity {:?}", name.unwrap_or_default())
-            }
-        };
-        let what =
-            if alone { format!("{method} {template} alone") } else { format!("class {}", class.as_str()) };
-        if let Some(left_out) = self.repeats.note(&format!("{identity:?} {who} {what}")) {
-            let (status, pause) = (status.as_u16(), short(pause));
-            warn!(
-                "Box asked for {pause}: {who}, {what} ({status} on {method} {template}, request {request_id}){left_out}"
-            );
-        }
     }
 
     /// By limits, in their order, then what may be in flight, Box's own pauses last.

@@ -89,18 +89,11 @@ impl Pauses {
         }
     }
 
-    /// Box answered with this status and error code and a `Retry-After` (at most `max_pause` of it, please).
-    /// Whether the operation alone is paused.
-    pub(crate) fn box_said(
-        &self,
-        asked: Asked<'_>,
-        status: u16,
-        code: Option<&str>,
-        retry_after: Duration,
-    ) -> bool {
-        let alone = code.is_some_and(|code| code.ends_with("_too_many_concurrent_downloads"));
+    /// Box answered with this status and a `Retry-After`, which the caller has capped. Whether the operation alone is
+    /// paused.
+    pub(crate) fn box_said(&self, asked: Asked<'_>, status: u16, retry_after: Duration) -> bool {
         let [class, operation] = self.scopes(asked);
-        let alone = alone || status == 503 || has_its_own_limit(asked.operation);
+        let alone = status == 503 || has_its_own_limit(asked.operation);
         if matches!(status, 429 | 503) {
             self.pause(if alone { operation } else { class }, retry_after, self.now());
         }
@@ -298,7 +291,7 @@ mod tests {
     async fn a_429_stops_one_users_class_alone() {
         let (pauses, _clock) = pauses();
         let me = asked(&Method::GET, "/2.0/users/me");
-        pauses.box_said(me, 429, Some("rate_limit_exceeded"), MINUTE);
+        pauses.box_said(me, 429, MINUTE);
         let refused = |asked| {
             let pauses = &pauses;
             async move { pauses.pass(asked, Duration::ZERO).await.is_err() }
@@ -312,14 +305,14 @@ mod tests {
 
     #[tokio::test]
     async fn operations_with_a_limit_of_their_own_and_503_stop_themselves_alone() {
-        for (status, code, path) in [
-            (503, None, "/2.0/files/17/comments"),
-            (429, None, "/2.0/sign_requests/ab-12"),
-            (429, Some("user_too_many_concurrent_downloads"), "/2.0/files/17/content"),
+        for (status, path) in [
+            (503, "/2.0/files/17/comments"),
+            (429, "/2.0/sign_requests/ab-12"),
+            (429, "/2.0/zip_downloads/17/content"),
         ] {
             let (pauses, _clock) = pauses();
             let one = asked(&Method::GET, path);
-            pauses.box_said(one, status, code, MINUTE);
+            pauses.box_said(one, status, MINUTE);
             assert!(pauses.pass(one, Duration::ZERO).await.is_err(), "{path}");
             let same = path.replace("17", "18").replace("ab-12", "cd-34");
             assert!(pauses.pass(asked(&Method::GET, &same), Duration::ZERO).await.is_err(), "{same}");
@@ -408,7 +401,7 @@ mod tests {
     async fn who_waits_goes_when_the_pause_is_over_unless_it_is_made_longer() {
         let (pauses, clock) = pauses();
         let me = asked(&Method::GET, "/2.0/users/me");
-        pauses.box_said(me, 429, None, MINUTE);
+        pauses.box_said(me, 429, MINUTE);
         let waiter = |wait| {
             let pauses = Arc::clone(&pauses);
             tokio::spawn(async move { pauses.pass(asked(&Method::GET, "/2.0/users/me"), wait).await })
@@ -417,7 +410,7 @@ mod tests {
         while pauses.live().1 < 2 {
             tokio::task::yield_now().await;
         }
-        pauses.box_said(me, 429, None, MINUTE * 2);
+        pauses.box_said(me, 429, MINUTE * 2);
         clock.advance(MINUTE);
         assert!(impatient.await.unwrap().is_err());
         assert!(!patient.is_finished());

@@ -22,6 +22,7 @@ pub(crate) fn grouped(number: u64) -> String {
 pub(crate) fn short(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
+        0 if time.is_zero() => "0s".to_owned(),
         0 => format!("{}ms", time.as_millis()),
         1..10 if time.subsec_millis() >= 100 => format!("{seconds}.{}s", time.subsec_millis() / 100),
         1..60 => format!("{seconds}s"),
@@ -53,6 +54,7 @@ mod tests {
     #[test]
     fn lengths_of_time_have_two_units() {
         for (millis, text) in [
+            (0, "0s"),
             (40, "40ms"),
             (2_500, "2.5s"),
             (4_000, "4s"),
