@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-use http::header::ACCEPT_ENCODING;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderValue};
 
 use crate::http::field_list::tokens;
@@ -28,6 +28,19 @@ pub(crate) fn accept_readable(fields: &mut HeaderMap) {
     if let Ok(value) = HeaderValue::from_str(left) {
         fields.insert(ACCEPT_ENCODING, value);
     }
+}
+
+/// The codings of a body in one value, if it has any but `identity`. All fields count, as one list (RFC 9110 §8.4): one
+/// that is passed over could hide what is looked for.
+pub(crate) fn of(fields: &HeaderMap) -> Option<HeaderValue> {
+    let fields = fields.get_all(CONTENT_ENCODING).iter();
+    let codings =
+        fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let codings: Vec<&[u8]> =
+        codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")).collect();
+    let joined = (!codings.is_empty()).then(|| codings.join(&b", "[..]));
+    // Parts of values are values.
+    joined.and_then(|codings| HeaderValue::from_bytes(&codings).ok())
 }
 
 /// The text of an answer that has this `Content-Encoding`; `None` where it cannot be read or is longer than `most` bytes.
@@ -110,6 +123,25 @@ mod tests {
             ("gzip", &gzip[..gzip.len() - 1].to_vec()),
         ] {
             assert_eq!(is(encoding, body, text.len()), None, "{encoding}");
+        }
+    }
+
+    #[test]
+    fn all_codings_of_all_fields_count() {
+        for (fields, want) in [
+            (&[][..], None),
+            (&["identity"], None),
+            (&["", " Identity ,"], None),
+            (&["GZIP"], Some("GZIP")),
+            (&["identity", "gzip"], Some("gzip")),
+            (&["gzip", "identity"], Some("gzip")),
+            (&["gzip, identity", "br"], Some("gzip, br")),
+        ] {
+            let mut map = HeaderMap::new();
+            for field in fields {
+                map.append(CONTENT_ENCODING, HeaderValue::from_static(field));
+            }
+            assert_eq!(of(&map), want.map(HeaderValue::from_static), "{fields:?}");
         }
     }
 }

@@ -30,8 +30,13 @@ pub(crate) fn is_error(status: StatusCode) -> bool {
 }
 
 /// Blanks secrets in an answer's head.
-pub(crate) fn blank_head<B>(response: &mut Response<B>) {
+///
+/// The head of an answer that ends with it says what is true of the body that a GET would get.
+pub(crate) fn blank_head<B>(response: &mut Response<B>, ends_at_head: bool) {
     blank_fields(response.headers_mut());
+    if ends_at_head && content_encoding::of(response.headers()).is_some() {
+        decoded_head(response.headers_mut());
+    }
     // Of HTTP/1.1; hyper hands it on to the caller, who can do without it.
     let reason = response.extensions().get::<ReasonPhrase>();
     if reason.is_some_and(|reason| secret_filter::blanked(reason.as_bytes(), Audience::Callers).is_some()) {
@@ -51,21 +56,28 @@ pub(crate) fn blank_fields(fields: &mut HeaderMap) {
 /// Overwrites secrets in a body that comes in pieces.
 #[derive(Default)]
 pub(crate) struct Blanker {
-    /// What has not been handed on: its end may be the beginning of a secret.
+    /// What has not been handed on: its end may be the beginning of a secret, and it may not have been searched yet.
     held: Vec<u8>,
 }
 
 impl Blanker {
     /// What of the body so far can be handed on.
+    ///
+    /// Nothing is searched until half of it can be handed on: no byte is searched more than twice, however small the
+    /// pieces are.
     pub(crate) fn feed(&mut self, piece: &[u8]) -> Bytes {
         self.held.extend_from_slice(piece);
+        let longest = secret_filter::longest();
+        if self.held.len() < 2 * longest {
+            return Bytes::new();
+        }
         secret_filter::overwrite(&mut self.held, Audience::Callers);
-        let ready = self.held.len().saturating_sub(secret_filter::longest());
-        self.held.drain(..ready).collect()
+        self.held.drain(..self.held.len() - longest).collect()
     }
 
     /// The rest, at the end of the body.
     pub(crate) fn finish(&mut self) -> Bytes {
+        secret_filter::overwrite(&mut self.held, Audience::Callers);
         Bytes::from(std::mem::take(&mut self.held))
     }
 
@@ -93,8 +105,7 @@ impl ErrorBody {
         lease: Lease,
         body_timeout: Duration,
     ) -> Result<Response<Self>, Refusal> {
-        let is_plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
-        match response.headers().get(CONTENT_ENCODING).filter(|encoding| !is_plain(encoding)).cloned() {
+        match content_encoding::of(response.headers()) {
             None => Ok(response.map(|incoming| Self {
                 incoming: Some((incoming, lease)),
                 blanker: Blanker::default(),
@@ -104,12 +115,13 @@ impl ErrorBody {
                 let (mut head, incoming) = response.into_parts();
                 let body = whole(incoming, body_timeout).await?;
                 lease.done();
-                let Some(mut text) = content_encoding::decoded(&encoding, &body, 4 * COMPRESSED) else {
-                    return Err(unreadable());
+                // Some servers say a coding of an answer without a body.
+                let text = match body.is_empty() {
+                    true => Some(body),
+                    false => content_encoding::decoded(&encoding, &body, 4 * COMPRESSED),
                 };
-                secret_filter::overwrite(&mut text, Audience::Callers);
-                head.headers.remove(CONTENT_ENCODING);
-                head.headers.remove(CONTENT_LENGTH);
+                let Some(text) = text else { return Err(unreadable()) };
+                decoded_head(&mut head.headers);
                 let blanker = Blanker { held: text };
                 Ok(Response::from_parts(head, Self { incoming: None, blanker, trailers: None }))
             }
@@ -159,6 +171,12 @@ impl ErrorBody {
     }
 }
 
+/// What stays true of an answer's head where its body is decoded: neither its coding nor its length.
+fn decoded_head(fields: &mut HeaderMap) {
+    fields.remove(CONTENT_ENCODING);
+    fields.remove(CONTENT_LENGTH);
+}
+
 async fn whole(mut incoming: IncomingBody, body_timeout: Duration) -> Result<Vec<u8>, Refusal> {
     let mut body = Vec::new();
     loop {
@@ -180,4 +198,30 @@ fn unreadable() -> Refusal {
     let what =
         "Box sent an error answer in a compression that was not asked for, or a damaged or very large one";
     Refusal::UpstreamProtocolError(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::secret::Secret;
+
+    /// A body in tiny pieces would cost a search of all that is held for each of them.
+    #[test]
+    fn however_small_the_pieces_are_they_are_searched_together() {
+        let text = "canary-of-a-body-in-pieces";
+        let secret = Secret::new(text.to_owned());
+        let least = secret_filter::longest().min(9 * text.len());
+        let body = format!("{text}{}", "z".repeat(50)).repeat(200);
+        let mut blanker = Blanker::default();
+        let (mut passed, mut searches) = (Vec::new(), 0);
+        for byte in body.as_bytes() {
+            let ready = blanker.feed(std::slice::from_ref(byte));
+            searches += usize::from(!ready.is_empty());
+            passed.extend_from_slice(&ready);
+        }
+        passed.extend_from_slice(&blanker.finish());
+        assert!(passed == body.replace(text, &"*".repeat(text.len())).into_bytes());
+        assert!((1..=body.len() / least).contains(&searches), "{searches}");
+        drop(secret);
+    }
 }

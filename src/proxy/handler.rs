@@ -257,11 +257,12 @@ async fn look(
     base: Base<'_>,
 ) -> Result<Response<Source>, Refusal> {
     let is_error = error_answer::is_error(response.status());
+    let ends_at_head = ends_at_head(method, response.status());
     if is_error {
-        error_answer::blank_head(&mut response);
+        error_answer::blank_head(&mut response, ends_at_head);
     }
     let rules = rewrite_rules.filter(|_| rewrite::is_json(response.status(), response.headers()));
-    if ends_at_head(method, response.status()) {
+    if ends_at_head {
         if rules.is_some() {
             // What a GET would get is edited, and may have another length.
             rewrite::no_longer_exact(response.headers_mut());

@@ -113,11 +113,9 @@ async fn a_compressed_error_comes_back_plain_and_without_the_token() {
     let bench = bench().await;
     let token = last_token(&bench);
     let text = format!("{{\"message\":\"{token}\"}}");
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    gzip.write_all(text.as_bytes()).unwrap();
     let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
     zlib.write_all(text.as_bytes()).unwrap();
-    for (encoding, body) in [("gzip", gzip.finish().unwrap()), ("deflate", zlib.finish().unwrap())] {
+    for (encoding, body) in [("gzip", gzip_of(&text)), ("deflate", zlib.finish().unwrap())] {
         bench.sandbox.script(ME, vec![error(403, &[("content-encoding", encoding)], body)]);
         let get = bench.client.get(bench.url(ME)).header("accept-encoding", "gzip, deflate, br, zstd");
         let answer = get.send().await.unwrap();
@@ -126,10 +124,50 @@ async fn a_compressed_error_comes_back_plain_and_without_the_token() {
         assert_eq!(answer.headers()["content-length"], text.len().to_string());
         assert_eq!(answer.text().await.unwrap(), text.replace(&token, &"*".repeat(token.len())));
     }
+    // The first of two fields does not speak for both.
+    let mut doubled = error(403, &[("content-encoding", "identity")], gzip_of(&text));
+    if let Fault::Status { headers, .. } = &mut doubled {
+        headers.append("content-encoding", HeaderValue::from_static("gzip"));
+    }
+    bench.sandbox.script(ME, vec![doubled]);
+    let answer = bench.get(ME).await;
+    assert_eq!(answer.headers().get("content-encoding"), None);
+    assert_eq!(answer.text().await.unwrap(), text.replace(&token, &"*".repeat(token.len())));
     for encoding in ["br", "gzip"] {
         bench.sandbox.script(ME, vec![error(403, &[("content-encoding", encoding)], "no such thing")]);
         assert_eq!(refusal(bench.get(ME).await).await, (502, "upstream_protocol_error".to_owned()));
     }
+}
+
+fn gzip_of(text: &str) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(text.as_bytes()).unwrap();
+    gzip.finish().unwrap()
+}
+
+/// Some servers say a coding of every answer, whether or not there is a body.
+#[tokio::test]
+async fn an_error_that_says_a_coding_and_has_no_body_comes_back() {
+    let bench = bench().await;
+    let begun = |body: Vec<u8>| error(404, &[("content-encoding", "gzip"), ("x-of-box", "1")], body);
+    for method in [reqwest::Method::GET, reqwest::Method::HEAD] {
+        bench.sandbox.script(ME, vec![begun(Vec::new())]);
+        let answer = bench.client.request(method, bench.url(ME)).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers()["x-of-box"].as_bytes()), (404, &b"1"[..]));
+        assert_eq!(answer.headers().get("content-encoding"), None);
+        assert_eq!(answer.text().await.unwrap(), "");
+    }
+    // HEAD tells what a GET would get, which is not compressed.
+    bench.sandbox.script(ME, vec![begun(gzip_of("no such file"))]);
+    let answer = bench.client.head(bench.url(ME)).send().await.unwrap();
+    assert_eq!(
+        (
+            answer.status().as_u16(),
+            answer.headers().get("content-encoding"),
+            answer.headers().get("content-length")
+        ),
+        (404, None, None)
+    );
 }
 
 /// Cut anywhere, over both versions of HTTP, with and without a length.

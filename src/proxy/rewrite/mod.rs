@@ -14,11 +14,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
+use crate::http::content_encoding;
 use crate::http::error::Refusal;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
 use crate::proxy::error_answer::{self, Blanker};
@@ -295,9 +296,7 @@ pub(crate) async fn look(
     body_timeout: Duration,
 ) -> Result<Response<Looked>, Refusal> {
     let (mut head, mut incoming) = response.into_parts();
-    let encoding = head.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
-    let readable = encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case(b"identity"));
-    if !readable || head.status == StatusCode::PARTIAL_CONTENT {
+    if content_encoding::of(&head.headers).is_some() || head.status == StatusCode::PARTIAL_CONTENT {
         let what = "Box sent a compressed or partial answer where a whole plain one was asked for";
         return Err(Refusal::UpstreamProtocolError(what.to_owned()));
     }
