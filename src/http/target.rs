@@ -116,7 +116,8 @@ fn is_access_token(name: &str) -> bool {
     let twice = percent_decode_str(&decoded).decode_utf8_lossy();
     let is_blank = |c: char| c.is_whitespace() || c.is_control();
     let ends = |c: char| matches!(c, '\0' | ']');
-    let name = twice.trim_start_matches(is_blank);
+    // After a second ?, which some take off as they do the first.
+    let name = twice.trim_start_matches(|c: char| c == '?' || is_blank(c));
     let name = name.split(ends).next().unwrap_or(name).trim_end_matches(is_blank);
     const WANTED: &str = "access_token";
     let mut letters = name.chars().map(|c| if c == '.' || c == '[' || is_blank(c) { '_' } else { c });
@@ -241,6 +242,8 @@ mod tests {
             "access_token%0a",
             "ACCESS.TOKEN[x]",
             "=access_token",
+            "?access_token",
+            "%3Faccess_token",
         ] {
             let query = format!("a=1&{name}=t&b=2");
             assert_eq!(without_access_token(&query).as_deref(), Some("a=1&b=2"), "{name}");

@@ -100,11 +100,21 @@ const BATCH: [&str; 2] = ["2.0", "batch"];
 
 /// Whether Box could take the path for that of a batch.
 fn is_batch(path: &str) -> bool {
-    // Few paths have so few segments and this letter.
+    // Few paths begin so.
     let mut segments = segments_of(path);
     let (Some(_), Some(second)) = (segments.next(), segments.next()) else { return false };
-    let may_be = second.starts_with(['b', 'B', '%', ';']);
-    may_be && segments_of(&plain_path(path)).take(BATCH.len()).eq(BATCH)
+    let may_be =
+        second.starts_with(|first: char| matches!(first, 'b' | 'B') || !first.is_ascii_alphanumeric());
+    // Servers take off what stands around a name (white space, a dot) or behind a dot (a format); no other name of Box's
+    // API begins so.
+    let is_around = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let name =
+        |segment: &str| segment.trim_start_matches(is_around).split(is_around).next() == Some(BATCH[1]);
+    may_be && {
+        let plain = plain_path(path);
+        let mut segments = segments_of(&plain);
+        segments.next() == Some(BATCH[0]) && segments.next().is_some_and(name)
+    }
 }
 
 /// `METHOD /path`: `*` for any method; in the path `*` is one segment, `**` any number. `GET` covers `HEAD`.

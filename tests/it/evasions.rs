@@ -59,6 +59,13 @@ allow = ["* /**", "POST /2.0/batch"]
         "/api/2.0/batch",
         "/2.0/batch?x=1",
         "/2.0/batch/x",
+        "/2.0/batch%20",
+        "/2.0/%20batch",
+        "/2.0/batch.",
+        "/2.0/batch.json",
+        "/2.0/.batch",
+        "/2.0/batch%E2%80%8B",
+        "/2.0/batch,x",
     ];
     for path in spellings {
         let answer = ask(&bench, &format!("POST {path}")).await;
@@ -71,7 +78,11 @@ allow = ["* /**", "POST /2.0/batch"]
     let answer = ask(&bench, "POST /named/2.0/batch").await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "Box's own answer: {answer}");
     assert_eq!(bench.sandbox.calls(), 1);
-    for path in ["/named/2.0/BATCH", "/named/2.0/batch/"] {
+    // Names that only begin like it are others.
+    for path in ["/2.0/batches", "/2.0/batch_jobs/1", "/2.0/batch-x"] {
+        assert!(ask(&bench, &format!("POST {path}")).await.starts_with("HTTP/1.1 404 "), "{path}");
+    }
+    for path in ["/named/2.0/BATCH", "/named/2.0/batch/", "/named/2.0/batch."] {
         assert!(ask(&bench, &format!("POST {path}")).await.starts_with("HTTP/1.1 403 "), "{path}");
     }
 }
@@ -86,6 +97,7 @@ async fn no_spelling_of_access_token_reaches_box() {
         "access%20token",
         "access_token[]",
         "access%255Ftoken",
+        "?access_token",
     ] {
         let answer = ask(&bench, &format!("GET /2.0/users/me?a=1&{name}=canary&b=%20")).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{name}: {answer}");
