@@ -113,6 +113,16 @@ pub(crate) fn blanked_text(text: String, audience: Audience) -> String {
     }
 }
 
+/// The first `most` characters of a text that is for operators, without secrets. To be used wherever a text of others is
+/// cut: of a secret that is cut first, what is left would be found no more.
+pub(crate) fn shortened(text: String, most: usize) -> String {
+    let mut text = blanked_text(text, Audience::Operators);
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+    }
+    text
+}
+
 /// Overwrites secrets; whether there were some.
 pub(crate) fn overwrite(text: &mut [u8], audience: Audience) -> bool {
     let found = find(text, audience);

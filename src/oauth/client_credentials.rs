@@ -19,6 +19,7 @@ use crate::http::retry_after;
 use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
 use crate::net::secret::Secret;
+use crate::net::secret_filter;
 use crate::oauth::identity::{Identity, Subject};
 
 /// Tokens of the newer form have over 700 characters; no more than this is taken for one.
@@ -236,9 +237,9 @@ fn refused(body: &[u8], html: bool) -> Result<Refused, &'static str> {
     }
 }
 
-/// Box's words are shown in the log and by `check`: short, and without control characters.
+/// Box's words are shown in the log and by `check`: short, and without control characters and secrets.
 fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
+    secret_filter::shortened(text.chars().filter(|c| !c.is_control()).collect(), 300)
 }
 
 impl fmt::Display for Refused {
@@ -359,6 +360,15 @@ mod tests {
             (r#"{"error":""}"#, false, "JSON whose error code is not known"),
         ] {
             assert_eq!(refused(body.as_bytes(), html), Err(what), "{body}");
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_words_are_cut() {
+        let secret = Secret::new("canary-that-is-cut-in-two".to_owned());
+        for before in 270..300 {
+            let said = printable(&format!("{}{}", "x".repeat(before), secret.expose()));
+            assert!(!said.contains("ca") && said.chars().count() <= 300, "{said}");
         }
     }
 

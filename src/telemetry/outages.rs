@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use crate::net::clock::{Clock, Moment};
+use crate::net::secret_filter;
 use crate::telemetry::words::{grouped, short, time_of_day};
 
 /// Lines about a beginning, and as many about an end, before only reminders tell; one more of each …
@@ -151,7 +152,7 @@ impl Outages {
             told: false,
         });
         (down.words, down.last) = (words, now.mono);
-        down.cause = cause.chars().take(LONGEST_CAUSE).collect();
+        down.cause = secret_filter::shortened(cause.to_owned(), LONGEST_CAUSE);
         down.requests += requests;
         if is_new && may_tell {
             down.told = true;
@@ -270,6 +271,7 @@ fn tell(severe: bool, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::secret::Secret;
     use crate::telemetry::log::captured;
 
     const API: Party<'_> = Party::Host("api.box.com");
@@ -348,6 +350,18 @@ mod tests {
         assert_eq!(outages.count.load(Ordering::Relaxed), 0, "answers take no lock any more");
         let lines = captured(|| outages.failed(API, "refused", 1, ""));
         assert!(lines.len() == 1 && lines[0].ends_with("(refused); 1 request failed"), "{lines:#?}");
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_cause_is_cut() {
+        let secret = Secret::new("canary-that-is-cut-in-two".to_owned());
+        let (outages, _) = outages();
+        let cause = format!("{}{}", "x".repeat(LONGEST_CAUSE - 10), secret.expose());
+        let lines = captured(|| outages.failed(API, &cause, 1, ""));
+        assert!(
+            lines.len() == 1 && lines[0].contains("x[secret]") && !lines[0].contains("canary"),
+            "{lines:#?}"
+        );
     }
 
     #[test]

@@ -270,6 +270,19 @@ async fn what_the_token_endpoint_repeats_is_not_on_readyz() {
     );
 }
 
+/// Words of the endpoint are cut, and what is left of a secret is no longer found.
+#[tokio::test]
+async fn words_of_the_token_endpoint_are_searched_before_they_are_cut() {
+    let bench = bench().await;
+    let words = format!("{}{SECRET}", "x".repeat(285));
+    bench.sandbox.token_always(Some(TokenAnswer::refuse("invalid_client", &words)));
+    bench.sandbox.expire_tokens();
+    assert_eq!(refusal(bench.get(ME).await).await.0, 502);
+    until(|| async { bench.admin("/readyz").await.1.contains("invalid_client") }).await;
+    let (_, text) = bench.admin("/readyz").await;
+    assert!(text.contains("x[secret]") && !text.contains("can"), "{text}");
+}
+
 /// A caller that has a secret gets it repeated by no refusal.
 #[tokio::test]
 async fn the_gateways_own_errors_repeat_no_secret() {

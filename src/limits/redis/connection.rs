@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::net::error_chain::chain;
 use crate::net::secret::Secret;
+use crate::net::secret_filter;
 use crate::net::tls_client::Trust;
 
 /// Words of a server end up in the log; so many characters of them.
@@ -120,13 +121,13 @@ impl Target {
         Ok((connection, tokio::spawn(driver)))
     }
 
-    /// An error's words. A server that does not know a command says its arguments back: never the password.
+    /// An error's words. A server that does not know a command says its arguments back: never the password, however short.
     pub(super) fn words(&self, error: &RedisError) -> String {
         let mut text = words(error);
         if let Some(password) = self.settings.password().filter(|password| !password.is_empty()) {
             text = text.replace(password, "…");
         }
-        text.chars().take(WORDS).collect()
+        secret_filter::shortened(text, WORDS)
     }
 }
 
