@@ -24,6 +24,7 @@ use crate::net::descriptors::Room;
 use crate::proxy::forward_proxy::ForwardProxy;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::request_record::RequestRecord;
+use crate::routing::app::App;
 use crate::routing::box_hosts;
 use crate::routing::proxy_user;
 
@@ -72,9 +73,11 @@ pub(crate) async fn open(
     let port = port.ok_or(UNREADABLE)?;
     record.set_template(Some(authority.clone()));
     let user = proxy_user::read(&head.headers)?;
+    let mut named_app = None;
     if let Some(user) = &user {
         let (app_id, app) = config.apps.named(user, client, Claim::Nothing)?;
         record.set_app(app_id, app.identity);
+        named_app = Some(app);
     } else if config.apps.all_want_keys() {
         return Err(Refusal::ProxyAuthenticationRequired(
             "Every app here asks for a key: name one with its key in the URL of the proxy, as in http://APP:KEY@HOST:PORT.",
@@ -95,6 +98,8 @@ pub(crate) async fn open(
             Tunnel::Box(Arc::new(Inside { authority, named, client, user, is_misdirected: false }))
         }
         None => {
+            // In a tunnel to Box each request is answered so, where its program shows why.
+            named_app.map_or(Ok(()), App::check_enabled)?;
             let (stream, room) = proxy.blind.connect(host, port, &authority).await?;
             proxy.counts.blind.fetch_add(1, Ordering::Relaxed);
             Tunnel::Blind(stream, room)

@@ -67,6 +67,18 @@ async fn what_is_sent_early_is_not_lost() {
     assert_eq!(&early, b"early");
 }
 
+#[tokio::test]
+async fn an_app_that_is_switched_off_reaches_no_other_host_either() {
+    let server = Server::start().await;
+    let apps = "[[app]]\nname = \"on\"\n[[app]]\nname = \"off\"\npath = \"/off\"\nenabled = false";
+    let bench = bench(&format!("{:?}", server.address()), apps).await;
+    let answer = tunnel::refused(&bench, &server.address(), &tunnel::basic("off")).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("app_disabled"), "{answer}");
+    let caller = tunnel::open(&bench, &server.address(), &tunnel::basic("on")).await;
+    server.accept().await;
+    drop(caller);
+}
+
 /// Whoever controls a name can point it anywhere.
 #[tokio::test]
 async fn a_listed_name_does_not_lead_to_addresses_that_are_not_public() {
