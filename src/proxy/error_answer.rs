@@ -92,6 +92,8 @@ pub(crate) struct ErrorBody {
     incoming: Option<(IncomingBody, Lease)>,
     blanker: Blanker,
     trailers: Option<HeaderMap>,
+    /// Something has come since this was last asked for, though it may be held back.
+    pub(crate) has_moved: bool,
 }
 
 impl ErrorBody {
@@ -110,6 +112,7 @@ impl ErrorBody {
                 incoming: Some((incoming, lease)),
                 blanker: Blanker::default(),
                 trailers: None,
+                has_moved: false,
             })),
             Some(encoding) => {
                 let (mut head, incoming) = response.into_parts();
@@ -123,7 +126,10 @@ impl ErrorBody {
                 let Some(text) = text else { return Err(unreadable()) };
                 decoded_head(&mut head.headers);
                 let blanker = Blanker { held: text };
-                Ok(Response::from_parts(head, Self { incoming: None, blanker, trailers: None }))
+                Ok(Response::from_parts(
+                    head,
+                    Self { incoming: None, blanker, trailers: None, has_moved: false },
+                ))
             }
         }
     }
@@ -132,6 +138,7 @@ impl ErrorBody {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         while let Some((incoming, _)) = &mut self.incoming {
             let frame = ready!(Pin::new(incoming).poll_frame(cx)).transpose()?;
+            self.has_moved = true;
             match frame.map(Frame::into_data) {
                 Some(Ok(piece)) => {
                     let ready = self.blanker.feed(&piece);

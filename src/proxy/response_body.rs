@@ -76,6 +76,15 @@ impl Source {
         }
     }
 
+    /// Whether something has come of what is searched or edited, since this was last asked: it may be held back.
+    fn has_moved(&mut self) -> bool {
+        match self {
+            Self::Whole { .. } | Self::Empty => false,
+            Self::Looked(looked) => std::mem::take(&mut looked.has_moved),
+            Self::Error(error) => std::mem::take(&mut error.has_moved),
+        }
+    }
+
     fn is_end(&self) -> bool {
         match self {
             Self::Whole { incoming, .. } => incoming.is_end_stream(),
@@ -265,7 +274,7 @@ impl Streamed {
             return Poll::Ready(Some(Ok(self.piece(most))));
         }
         let polled = self.source.poll(cx);
-        if polled.is_ready() {
+        if self.source.has_moved() || polled.is_ready() {
             self.waiting = None;
         }
         let broken = match polled {

@@ -33,6 +33,25 @@ async fn until_frame(caller: &mut RawCaller, kind: u8, stream: u32) -> frames::F
     in_time(reading).await
 }
 
+/// An error is held back until it has been searched; what has come of it counts all the same.
+#[tokio::test]
+async fn an_error_that_comes_slowly_has_not_stalled() {
+    let at = RawBox::start(false).await;
+    let bench = Bench::before_raw(&at, "[upstream]\nproxy = \"none\"\nbody_timeout = \"3s\"\n").await;
+    let asking = tokio::spawn(bench.client.get(bench.url("/2.0/users/me")).send());
+    let mut connection = in_time(at.accept()).await;
+    in_time(connection.request()).await.unwrap();
+    connection.say(b"HTTP/1.1 500 Any\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    // Longer than body_timeout in all.
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        connection.say(b"1\r\nx\r\n").await;
+    }
+    connection.say(b"0\r\n\r\n").await;
+    let answer = in_time(asking).await.unwrap().unwrap();
+    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (500, "xxxxxxxx"));
+}
+
 #[tokio::test]
 async fn a_caller_without_a_window_is_reset_and_holds_nothing() {
     let more =

@@ -251,6 +251,8 @@ pub(crate) struct Looked {
     pub ahead: VecDeque<Frame<Bytes>>,
     /// The rest; `None` where everything is ahead.
     pub rest: Option<(IncomingBody, Rewriter, Lease)>,
+    /// Something has come since this was last asked for, though it may be held back.
+    pub has_moved: bool,
 }
 
 impl Looked {
@@ -261,7 +263,9 @@ impl Looked {
                 return Poll::Ready(Some(Ok(frame)));
             }
             let Some((incoming, rewriter, _)) = &mut self.rest else { return Poll::Ready(None) };
-            match ready!(Pin::new(incoming).poll_frame(cx)).transpose()? {
+            let frame = ready!(Pin::new(incoming).poll_frame(cx)).transpose()?;
+            self.has_moved = true;
+            match frame {
                 Some(frame) => self.ahead.extend(rewriter.frame(frame)),
                 None => {
                     self.ahead.extend(rewriter.end());
@@ -324,10 +328,10 @@ pub(crate) async fn look(
         if rewriter.editor.has_changed() {
             no_longer_exact(&mut head.headers);
         }
-        Looked { ahead, rest: None }
+        Looked { ahead, rest: None, has_moved: false }
     } else {
         no_longer_exact(&mut head.headers);
-        Looked { ahead, rest: Some((incoming, rewriter, lease)) }
+        Looked { ahead, rest: Some((incoming, rewriter, lease)), has_moved: false }
     };
     Ok(Response::from_parts(head, looked))
 }
