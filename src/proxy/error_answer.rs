@@ -217,7 +217,8 @@ mod tests {
     fn however_small_the_pieces_are_they_are_searched_together() {
         let text = "canary-of-a-body-in-pieces";
         let secret = Secret::new(text.to_owned());
-        let least = secret_filter::longest().min(9 * text.len());
+        // This secret alone holds back so much.
+        let least = 9 * text.len();
         let body = format!("{text}{}", "z".repeat(50)).repeat(200);
         let mut blanker = Blanker::default();
         let (mut passed, mut searches) = (Vec::new(), 0);
@@ -228,7 +229,8 @@ mod tests {
         }
         passed.extend_from_slice(&blanker.finish());
         assert!(passed == body.replace(text, &"*".repeat(text.len())).into_bytes());
-        assert!((1..=body.len() / least).contains(&searches), "{searches}");
+        // Of other tests' longer secrets there may be fewer.
+        assert!(searches <= body.len() / least, "{searches}");
         drop(secret);
     }
 }
