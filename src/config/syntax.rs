@@ -8,6 +8,7 @@ use super::raw::TABLES;
 
 /// Keys whose values may be secrets, or hold one.
 const SECRETS: [&str; 4] = ["client_secret", "key", "redis", "proxy"];
+const TYPOGRAPHIC: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '«', '»'];
 /// How the parser's words begin where it has found something else than a value.
 const NO_VALUE: [&str; 16] = [
     "string values must be quoted",
@@ -47,6 +48,14 @@ pub(super) fn explain(text: &str, span: &Range<usize>, message: &str) -> (Locati
     (Location { position: Position::At(at), key: found.key() }, message.to_owned())
 }
 
+/// Where the table ends whose header stands a second time: its keys are duplicates too, which follows from that.
+pub(super) fn end_of_duplicate(text: &str, span: &Range<usize>, message: &str) -> Option<usize> {
+    let after = text.get(span.start..)?;
+    let line = text.get(..span.start)?.rsplit('\n').next()?;
+    let is_header = message == "duplicate key" && line.trim_start().starts_with('[');
+    is_header.then(|| after.find("\n[").map_or(text.len(), |end| span.start + end))
+}
+
 /// Of the last header, without brackets; empty before the first.
 fn table_of(before: &str) -> String {
     let mut headers = before.lines().map(str::trim).filter(|line| line.starts_with('['));
@@ -84,9 +93,13 @@ impl Found<'_> {
     fn duplicate(&self, name: &str) -> (Location, String) {
         let position = Position::At(self.line_start + self.at);
         let is_header = self.line.trim_start().starts_with('[');
+        let name = name.trim_matches(['"', '\'']);
         let same = |line: &str| match is_header {
             true => line.trim() == self.line.trim(),
-            false => line.split('=').next().is_some_and(|key| line.contains('=') && key.trim() == name),
+            false => line
+                .split('=')
+                .next()
+                .is_some_and(|key| line.contains('=') && key.trim().trim_matches(['"', '\'']) == name),
         };
         // Of a key, only in its own table.
         let before = self.text.get(..self.line_start).unwrap_or_default();
@@ -102,14 +115,31 @@ impl Found<'_> {
         let where_ = earlier.map(|line| format!(", in line {line}")).unwrap_or_default();
         let (key, words) = if is_header {
             let header = self.line.split('#').next().unwrap_or_default().trim();
-            let words =
-                format!("the table {header} is there already{where_}; put all of its keys under one header");
+            let name = header.trim_matches(['[', ']', ' ']);
+            let line_of = |header: String| before.lines().position(|line| line.trim() == header);
+            // Of tables of which there are several, each has two brackets.
+            let words = if header.starts_with("[[")
+                && let Some(number) = line_of(format!("[{name}]"))
+            {
+                format!("the table [{name}] in line {} must be written {header} too", number + 1)
+            } else if !header.starts_with("[[")
+                && let Some(number) = line_of(format!("[[{name}]]"))
+            {
+                format!("{header} must be written [[{name}]], as in line {}", number + 1)
+            } else {
+                format!("the table {header} is there already{where_}; put all of its keys under one header")
+            };
             (String::new(), words)
         } else {
             let key = if self.table.is_empty() { name.to_owned() } else { format!("{}.{name}", self.table) };
             (key, format!("the key {name:?} is there already{where_}; keep one of them"))
         };
         (Location { position, key }, words)
+    }
+
+    /// Whether it takes a secret. The `key` of a limit or budget is a word.
+    fn is_secret(&self, key: &str) -> bool {
+        SECRETS.contains(&key) && !(key == "key" && matches!(self.table.as_str(), "limit" | "budget"))
     }
 
     /// Whether the value's key is known and takes no secret. A list may have begun in an earlier line.
@@ -122,7 +152,7 @@ impl Found<'_> {
             before.trim_end().rsplit(word).next().unwrap_or_default()
         });
         let is_known = |key: &str| TABLES.iter().any(|(_, known)| known.contains(&key));
-        keys.all(|key| is_known(key) && !SECRETS.contains(&key))
+        keys.all(|key| is_known(key) && !self.is_secret(key))
     }
 
     /// Where a value begins that lacks its quotes, or is written as no TOML, and what to write.
@@ -153,6 +183,10 @@ impl Found<'_> {
         if value.starts_with(['"', '\'']) || value.contains('"') {
             return None;
         }
+        // Word processors and web pages make typographic quotes of plain ones.
+        let bare = value.trim_matches(TYPOGRAPHIC);
+        let is_typographic = bare.len() < value.len();
+        let value = bare;
         let written = |value: &str| match is_in_list {
             true => value.to_owned(),
             false => format!("{key} = {value}"),
@@ -161,6 +195,9 @@ impl Found<'_> {
         let words = match value.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" => format!("{value} is no value of TOML; write {}", written("true")),
             "false" | "no" | "off" => format!("{value} is no value of TOML; write {}", written("false")),
+            _ if is_typographic && self.may_be_shown() => {
+                format!("the quotes must be plain ones; write {}", written(&format!("{value:?}")))
+            }
             _ if !self.may_be_shown() => {
                 format!("a string must stand in quotes; write {}", written("\"…\""))
             }
@@ -215,6 +252,8 @@ mod tests {
             ("per = month", "per = \"month\""),
             ("user_id = 00123", "user_id = \"00123\""),
             ("name = two words", "name = \"two words\""),
+            ("address = “127.0.0.1:8080”", "address = \"127.0.0.1:8080\""),
+            ("level = ‘info’", "level = \"info\""),
             ("access = yes", "access = true"),
             ("access = True", "access = true"),
             ("access = off", "access = false"),
@@ -226,6 +265,32 @@ mod tests {
             assert!(said.starts_with(&format!("p.toml:2:{column}: listen.{key}: ")), "{line}: {said}");
             assert!(said.ends_with(&format!("; write {written}")), "{line}: {said}");
         }
+    }
+
+    #[test]
+    fn what_a_limit_counts_by_is_no_secret() {
+        let said = said("[[limit]]\nkey = client\n[[app]]\nkey = abcDEF123\n");
+        assert!(said.contains("limit.key: client must stand in quotes; write key = \"client\""), "{said}");
+        assert!(
+            said.contains("app.key: a string must stand in quotes") && !said.contains("abcDEF"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_table_that_stands_twice_is_told_once() {
+        let said = said(
+            "[identity.a]\nclient_id = \"a\"\n[identity.a]\nclient_id = \"b\"\n[log]\nlevel = \"info\"\nlevel = \"warn\"\n",
+        );
+        assert_eq!(said.lines().count(), 2, "{said}");
+        assert!(
+            said.starts_with("p.toml:3:") && said.contains("[identity.a] is there already, in line 1"),
+            "{said}"
+        );
+        assert!(
+            said.contains("\np.toml:7:1: log.level: the key \"level\" is there already, in line 6"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -273,6 +338,18 @@ mod tests {
             (
                 "[[app]]\nname = \"a\"\nname = \"b\"\n",
                 "p.toml:3:1: app.name: the key \"name\" is there already, in line 2;",
+            ),
+            (
+                "[listen]\n\"hosts\" = []\nhosts = []\n",
+                "p.toml:3:1: listen.hosts: the key \"hosts\" is there already, in line 2;",
+            ),
+            (
+                "[app]\nname = \"a\"\n[[app]]\nname = \"b\"\n",
+                "p.toml:3:3: the table [app] in line 1 must be written [[app]] too",
+            ),
+            (
+                "[[app]]\nname = \"a\"\n[app]\nname = \"b\"\n",
+                "p.toml:3:2: [app] must be written [[app]], as in line 1",
             ),
             ("[listen]\n[admin]\n[listen]\n", "p.toml:3:2: the table [listen] is there already, in line 1;"),
             (

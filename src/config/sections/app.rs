@@ -250,50 +250,86 @@ fn as_user(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> AsUser {
     AsUser::Only(items.iter().filter_map(|item| notes.take(&item.location, user(item))).collect())
 }
 
-/// Pairs that a request could not tell apart are problems, each at the location of the later one. Those whose callers could
-/// stand in for each other are one warning for all that hang together, at the location of the second.
+/// Apps that a request could not tell apart are a problem, those whose callers could stand in for each other a warning:
+/// one line for all that hang together, at the location of the second.
 fn compare(apps: &[(Location, App)], identities: &[String], notes: &mut Notes<'_>) {
-    // The group of each app; those of one number hang together.
-    let mut groups: Vec<usize> = (0..apps.len()).collect();
-    for (number, (location, app)) in apps.iter().enumerate() {
+    let mut ambiguous = Groups::of(apps);
+    let mut interchangeable = Groups::of(apps);
+    for (number, (_, app)) in apps.iter().enumerate() {
         for (earlier, (_, other)) in apps.iter().enumerate().take(number) {
             if other.name == app.name {
                 // A problem already, and what is wrong with the one is not known of the other.
             } else if app.is_ambiguous_with(other) {
-                notes.problem(
-                    location,
-                    format_args!(
-                        "some requests could mean both {:?} and {:?}{}; give one of them another path, or hosts or sources that only it has",
-                        other.name,
-                        app.name,
-                        match app.origins == other.origins {
-                            true => "",
-                            false => ", since not every request has an Origin",
-                        }
-                    ),
-                );
-            } else if !app.is_separate_from(other)
-                && !is_alike(app, other)
-                && let (Some(&from), Some(&to)) = (groups.get(number), groups.get(earlier))
-            {
-                groups.iter_mut().filter(|group| **group == from).for_each(|group| *group = to);
+                ambiguous.join(number, earlier);
+            } else if !app.is_separate_from(other) && !is_alike(app, other) {
+                interchangeable.join(number, earlier);
             }
         }
     }
-    for group in 0..apps.len() {
-        let members: Vec<&(Location, App)> =
-            apps.iter().zip(&groups).filter(|(_, of)| **of == group).map(|(app, _)| app).collect();
-        if let [_, (location, _), ..] = members.as_slice() {
-            let apps: Vec<&App> = members.iter().map(|(_, app)| app).collect();
-            notes.warning(
-                location,
-                format_args!(
-                    "{} differ in {}, but nothing separates their callers: any program can choose a path and a Host; give each its own sources or key if they must not stand in for each other",
-                    listed(&apps),
-                    differences(&apps, identities).join(" and ")
-                ),
-            );
+    for (location, apps) in ambiguous.larger_than_one() {
+        let names: Vec<String> = apps.iter().map(|app| format!("{:?}", app.name)).collect();
+        let which = match names.as_slice() {
+            [one, other] => format!("both {one} and {other}"),
+            _ => format!("several of {}", joined(names)),
+        };
+        let first = apps.first().map(|app| &app.origins);
+        let why = match apps.iter().all(|app| Some(&app.origins) == first) {
+            true => "",
+            false => ", since not every request has an Origin",
+        };
+        notes.problem(
+            location,
+            format_args!(
+                "some requests could mean {which}{why}; give {} another path, or hosts, sources or a key that only it has",
+                if apps.len() > 2 { "each" } else { "one of them" }
+            ),
+        );
+    }
+    for (location, apps) in interchangeable.larger_than_one() {
+        notes.warning(
+            location,
+            format_args!(
+                "{} differ in {}, but nothing separates their callers: any program can choose a path and a Host; give each its own sources or key if they must not stand in for each other",
+                listed(&apps),
+                differences(&apps, identities).join(" and ")
+            ),
+        );
+    }
+}
+
+/// Apps that hang together, directly or by others between them.
+struct Groups<'a> {
+    apps: &'a [(Location, App)],
+    /// The group of each app.
+    numbers: Vec<usize>,
+}
+
+impl<'a> Groups<'a> {
+    /// Each alone.
+    fn of(apps: &'a [(Location, App)]) -> Self {
+        Self { apps, numbers: (0..apps.len()).collect() }
+    }
+
+    /// Makes one group of those of two apps, by their indexes.
+    fn join(&mut self, one: usize, other: usize) {
+        if let (Some(&from), Some(&to)) = (self.numbers.get(one), self.numbers.get(other)) {
+            self.numbers.iter_mut().filter(|number| **number == from).for_each(|number| *number = to);
         }
+    }
+
+    /// Those of two apps or more, each with the location of its second.
+    fn larger_than_one(&self) -> impl Iterator<Item = (&'a Location, Vec<&'a App>)> {
+        (0..self.apps.len()).filter_map(|group| {
+            let members: Vec<&(Location, App)> = self
+                .apps
+                .iter()
+                .zip(&self.numbers)
+                .filter(|(_, of)| **of == group)
+                .map(|(app, _)| app)
+                .collect();
+            let (location, _) = members.get(1)?;
+            Some((location, members.iter().map(|(_, app)| app).collect()))
+        })
     }
 }
 
@@ -311,15 +347,17 @@ fn listed(apps: &[&App]) -> String {
             None => kinds.push(vec![app]),
         }
     }
-    let mut names: Vec<String> = kinds
-        .iter()
-        .map(|kind| {
-            let names = kind.iter().map(|app| format!("{:?}", app.name)).collect::<Vec<_>>().join(", ");
-            if kind.len() > 1 { format!("({names})") } else { names }
-        })
-        .collect();
-    let last = names.pop().unwrap_or_default();
-    if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) }
+    let of_kind = |kind: &Vec<&App>| {
+        let names = kind.iter().map(|app| format!("{:?}", app.name)).collect::<Vec<_>>().join(", ");
+        if kind.len() > 1 { format!("({names})") } else { names }
+    };
+    joined(kinds.iter().map(of_kind).collect())
+}
+
+/// `a, b and c`.
+fn joined(mut words: Vec<String>) -> String {
+    let last = words.pop().unwrap_or_default();
+    if words.is_empty() { last } else { format!("{} and {last}", words.join(", ")) }
 }
 
 fn differences(apps: &[&App], identities: &[String]) -> Vec<String> {

@@ -81,8 +81,14 @@ pub fn from_text(
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let mut lines = Vec::new();
+        let mut duplicate_until = 0;
         for error in errors {
             let span = error.span().unwrap_or_default();
+            if span.start < duplicate_until && error.message() == "duplicate key" {
+                continue;
+            }
+            duplicate_until =
+                syntax::end_of_duplicate(text, &span, error.message()).unwrap_or(duplicate_until);
             // What follows in the same line mostly follows from the first error there.
             let line = text.get(..span.start).unwrap_or(text).matches('\n').count();
             if !lines.contains(&line) {

@@ -160,7 +160,13 @@ pub(super) fn boolean(entry: Option<&Entry<'_>>, default: bool, notes: &mut Note
         None => default,
         Some(Entry { value: DeValue::Boolean(value), .. }) => *value,
         Some(Entry { location, value }) => {
-            notes.problem(location, format_args!("expected true or false, found {}", Found(value)));
+            let hint = match value {
+                DeValue::String(word) if matches!(&**word, "true" | "false") => {
+                    format!("; write {word}, without quotes")
+                }
+                _ => String::new(),
+            };
+            notes.problem(location, format_args!("expected true or false, found {}{hint}", Found(value)));
             default
         }
     }

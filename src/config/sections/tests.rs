@@ -194,6 +194,20 @@ fn apps_that_differ_and_are_not_separated_are_one_line_that_lists_them() {
 }
 
 #[test]
+fn apps_that_cannot_be_told_apart_are_one_line_that_lists_them() {
+    let app = |number: usize| format!("[[app]]\nname = \"a{number}\"\n");
+    let message = only_message(&(0..12).map(app).collect::<String>());
+    assert!(
+        message.starts_with("p.toml:7:1: app.a1: some requests could mean several of \"a0\", "),
+        "{message}"
+    );
+    assert!(
+        message.contains("\"a10\" and \"a11\"; give each another path, or hosts, sources or a key"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_name_that_stands_for_two_apps_is_one_problem() {
     let app = "[[app]]\nname = \"a\"\n";
     let message = only_message(&app.repeat(2));
