@@ -121,7 +121,7 @@ fn explain(fault: &Fault, identity: &Identity, endpoint: &str) -> String {
                 None => format!("{endpoint}: {cause}"),
             };
             format!(
-                "not checked: {about}. That is no word of Box about this identity; mend it and check again"
+                "not checked: {about}. Box has not judged this identity yet; check again once its token endpoint answers"
             )
         }
         Fault::Loop(cause) => format!("the gateway would call itself at {endpoint}: {cause}"),
@@ -163,13 +163,20 @@ async fn who_am_i(
         .await
         .map_err(|_| format!("{host} did not answer in {limit:?}"))??;
     if !head.status.is_success() {
-        let why = head.headers.get(WWW_AUTHENTICATE).and_then(|why| why.to_str().ok()).unwrap_or_default();
+        let why = head.headers.get(WWW_AUTHENTICATE).and_then(|why| why.to_str().ok());
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
         return Err(match head.status.as_u16() {
             401 => format!(
-                "{host} answers 401 to a token it has just given: the user or the app may be deactivated {why}"
+                "{host} answers 401 to a token it has just given: the user or the app may be deactivated{why}"
             ),
             403 => format!(
-                "{host} answers 403 to GET /2.0/users/me: a scope or an IP rule of the enterprise is in the way {why}"
+                "{host} answers 403 to GET /2.0/users/me: a scope or an IP rule of the enterprise is in the way{why}"
+            ),
+            429 => format!(
+                "{host} answers 429 to GET /2.0/users/me: Box has had too many calls of this account; the token is good, check again later"
+            ),
+            status @ 500.. => format!(
+                "{host} answers {status} to GET /2.0/users/me: the fault is Box's or of a proxy on the way there; the token is good, check again later"
             ),
             status => format!("{host} answers {status} to GET /2.0/users/me"),
         });

@@ -27,13 +27,19 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// The system's errors by name: the number behind them (`os error 111`) tells readers nothing. An authority that is not
-/// trusted comes with what to do.
+/// trusted comes with what to do, and what libraries say to programmers is said to people.
 fn words_of(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
     if is_untrusted(error) {
         return format!("{text}; {UNTRUSTED}");
     }
+    if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+        return format!("what came is not HTTP ({text})");
+    }
     let Some(error) = error.downcast_ref::<io::Error>() else { return text };
+    if error.kind() == io::ErrorKind::UnexpectedEof && text.contains("close_notify") {
+        return CUT.to_owned();
+    }
     match error.kind().to_string() {
         kind if error.raw_os_error().is_some() && kind != UNNAMED => kind,
         _ => text,
@@ -57,6 +63,9 @@ fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
 
 /// The likely cause, and the key.
 const UNTRUSTED: &str = "its authority is not trusted here: if a proxy or firewall of your network ends TLS, add its CA to [box] ca_file";
+
+/// In place of rustls's words, which explain its interface to programmers.
+const CUT: &str = "the other side closed the connection in the middle of TLS";
 
 /// What the standard library calls errors for which it has no name.
 const UNNAMED: &str = "uncategorized error";
@@ -88,6 +97,11 @@ mod tests {
         let untrusted = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let told = chain(&io::Error::other(io::Error::other(untrusted)));
         assert!(told.contains("UnknownIssuer") && told.ends_with("to [box] ca_file"), "{told}");
+        let cut = io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/",
+        );
+        assert_eq!(chain(&Wrapper("connection error", cut)), format!("connection error: {CUT}"));
         let unnamed = io::Error::from_raw_os_error(95);
         assert!(!chain(&unnamed).contains("uncategorized"), "{}", chain(&unnamed));
     }

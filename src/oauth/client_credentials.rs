@@ -182,7 +182,7 @@ fn describe(error: &reqwest::Error) -> String {
     } else if error.is_connect() {
         "the token endpoint cannot be reached".to_owned()
     } else {
-        "the exchange with the token endpoint failed".to_owned()
+        "the token endpoint did not answer".to_owned()
     };
     if let Some(cause) = std::error::Error::source(error) {
         words.push_str(": ");
@@ -193,27 +193,31 @@ fn describe(error: &reqwest::Error) -> String {
 
 fn granted(body: &[u8]) -> Result<Granted, Fault> {
     // serde's own error could quote the body.
-    let answer: AccessToken = serde_json::from_slice(body)
-        .map_err(|_| passing("the token endpoint's 200 is not the JSON of a token".to_owned()))?;
+    let answer: AccessToken = serde_json::from_slice(body).map_err(|_| {
+        passing("the token endpoint answers 200, but not with the JSON of a token".to_owned())
+    })?;
     let token = &answer.access_token;
     if token.as_str() == PLACEHOLDER {
         let cause = "the token endpoint answers with the placeholder of a boxgate: [box] token_url, or the proxy on the way to it, leads to one";
         return Err(Fault::Loop(cause.to_owned()));
     }
     if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(passing("the token endpoint's 200 holds no usable access_token".to_owned()));
+        return Err(passing("the token endpoint answers 200, but without a usable access_token".to_owned()));
     }
     if answer.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-        return Err(passing("the token endpoint's 200 holds a token that is not of type bearer".to_owned()));
+        return Err(passing(
+            "the token endpoint answers 200, but with a token that is not of type bearer".to_owned(),
+        ));
     }
     // A day is more than Box ever gives (60 to 71 minutes); it bounds what arithmetic has to bear.
     if answer.expires_in.is_nan() || answer.expires_in < 1.0 {
-        return Err(passing("the token endpoint's 200 holds no usable expires_in".to_owned()));
+        return Err(passing("the token endpoint answers 200, but without a usable expires_in".to_owned()));
     }
     let lifetime = Duration::from_secs_f64(answer.expires_in.min(86_400.0));
     let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
-    let mut authorization = HeaderValue::from_str(&bearer)
-        .map_err(|_| passing("the token endpoint's 200 holds no usable access_token".to_owned()))?;
+    let mut authorization = HeaderValue::from_str(&bearer).map_err(|_| {
+        passing("the token endpoint answers 200, but without a usable access_token".to_owned())
+    })?;
     authorization.set_sensitive(true);
     Ok(Granted { authorization, token: Secret::new(token.to_string()), lifetime })
 }

@@ -41,6 +41,8 @@ const UNHELPFUL_KNOWN: usize = 6;
 const FAULT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Pauses after a refusal of the identity: only a person can mend it.
 const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
+/// For operators: when it is asked again, and what takes effect only then.
+const REFUSED_NEXT: &str = "Box is asked again every 10 minutes at the latest, and at once by a restart, which a new client_id or client_secret needs in any case";
 /// So many earlier tokens are still blanked in what leaves the program: Box may take them until their end.
 const EARLIER: usize = 8;
 
@@ -308,7 +310,8 @@ impl Tokens {
                             let pause = growing(REFUSED_PAUSE, refusals);
                             let advice = refused.advice(&self.identity);
                             self.outages.answered(self.token_endpoint(true), "");
-                            self.outages.failed(self.credentials(), &refused.to_string(), 0, &advice);
+                            let next = format!("{advice}. {REFUSED_NEXT}");
+                            self.outages.failed(self.credentials(), &refused.to_string(), 0, &next);
                             let cause = format!("{} ({})", refused.error, refused.description);
                             Phase::Refused { until: self.clock.now().after(pause), cause }
                         }

@@ -162,7 +162,10 @@ fn check_names_the_host_that_failed_and_hints_at_ca_file() {
         content_type: "application/json".to_owned(),
     }]);
     let line = failed(&trusted);
-    assert!(line.contains(&format!("{token}: the token endpoint's 200 is not the JSON")), "{line}");
+    assert!(
+        line.contains(&format!("the token endpoint {token} answers 200, but not with the JSON")),
+        "{line}"
+    );
 
     wait(at.go_down(Role::Api));
     let line = failed(&trusted);
