@@ -120,6 +120,8 @@ pub enum Refusal {
     },
     /// Box answered 401 to a fresh token.
     UpstreamUnauthorized,
+    /// Box answered 401 to a pre-signed URL, which carries its own credential.
+    UrlUnauthorized,
     /// No connection to Box: name, TCP, proxy or TLS.
     UpstreamUnreachable(String),
     /// Box, or something that answered instead, broke HTTP or the connection before it answered.
@@ -193,7 +195,9 @@ impl Refusal {
                 (StatusCode::NOT_FOUND, "not_found")
             }
             Self::CredentialsRefused { .. } => (StatusCode::BAD_GATEWAY, "credentials_refused"),
-            Self::UpstreamUnauthorized => (StatusCode::BAD_GATEWAY, "upstream_unauthorized"),
+            Self::UpstreamUnauthorized | Self::UrlUnauthorized => {
+                (StatusCode::BAD_GATEWAY, "upstream_unauthorized")
+            }
             Self::UpstreamUnreachable(_) | Self::TunnelUnreachable { .. } => {
                 (StatusCode::BAD_GATEWAY, "upstream_unreachable")
             }
@@ -285,7 +289,10 @@ impl Refusal {
                 "Box refuses the credentials that the gateway has for this app. Nothing is wrong with this request, and none will succeed until whoever runs the gateway mends them; boxgate check says how.".to_owned()
             }
             Self::UpstreamUnauthorized => {
-                "Box answered 401 to an access token that it had just given, or to a pre-signed URL that may have expired.".to_owned()
+                "Box answers 401 to this request, although it has just given the gateway the access token. Tell whoever runs the gateway; boxgate check may say why.".to_owned()
+            }
+            Self::UrlUnauthorized => {
+                "Box answers 401 to this pre-signed URL, which may have expired: ask for a new one.".to_owned()
             }
             Self::UpstreamUnreachable(_) => {
                 "The gateway cannot connect to Box at the moment; the request was not sent. Send it again later.".to_owned()
@@ -341,6 +348,7 @@ impl Refusal {
             | Self::NoSuchErrorCode => "boxgate; error=destination_not_found",
             Self::CredentialsRefused { .. } => "boxgate; error=proxy_configuration_error",
             Self::UpstreamUnauthorized => "boxgate; error=proxy_configuration_error; received-status=401",
+            Self::UrlUnauthorized => "boxgate; error=http_request_denied; received-status=401",
             Self::UpstreamUnreachable(_) | Self::TunnelUnreachable { .. } => {
                 "boxgate; error=destination_unavailable"
             }
@@ -384,6 +392,7 @@ impl Refusal {
             | Self::NotFound
             | Self::CredentialsRefused { .. }
             | Self::UpstreamUnauthorized
+            | Self::UrlUnauthorized
             | Self::UpstreamUnreachable(_)
             | Self::UpstreamProtocolError(_)
             | Self::CallerLeft
@@ -466,8 +475,9 @@ impl fmt::Display for Refusal {
                 "Box did not begin to answer within [upstream] response_timeout, or took nothing of the body for body_timeout",
             ),
             Self::UpstreamUnauthorized => {
-                f.write_str("Box answered 401 to an access token that it had just given, or to a pre-signed URL")
+                f.write_str("Box answers 401 to access tokens that it has just given (boxgate check may say why)")
             }
+            Self::UrlUnauthorized => f.write_str("Box answers 401 to a pre-signed URL; it may have expired"),
             Self::TokenRetired => f.write_str("Box answered 401, and the body could not be sent a second time"),
             Self::TunnelUnreachable { host, cause } => write!(f, "cannot connect to {host}: {cause}"),
             other => f.write_str(&other.message()),

@@ -96,7 +96,7 @@ impl Forwarder<'_> {
                 Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
                     lease.done_after(response.into_body());
                     let (Some(identity), Some(token)) = (outbound.identity, token) else {
-                        return Err(Refusal::UpstreamUnauthorized);
+                        return Err(Refusal::UrlUnauthorized);
                     };
                     self.unauthorized(identity, &token, outbound, replayed)?;
                     replayed = true;

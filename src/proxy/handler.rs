@@ -361,10 +361,13 @@ fn log(refusal: &Refusal, code: &str, record: &RequestRecord) {
         | Refusal::TunnelUnreachable { .. } => debug!(request_id, code, "{refusal}"),
         _ => {
             let host = record.sent_to();
+            // Whose token it is. Of other faults the identity says nothing.
+            let of_identity = matches!(refusal, Refusal::UpstreamUnauthorized | Refusal::TokenRetired);
+            let identity = record.identity_name().filter(|_| of_identity);
             let what = if let Refusal::Overloaded(what) = refusal { what } else { "" };
-            if let Some(left_out) = record.repeats().note(&format!("{code} {host} {what}")) {
+            if let Some(left_out) = record.repeats().note(&format!("{code} {host} {what}{}", identity.unwrap_or_default())) {
                 let host = (!host.is_empty()).then_some(host);
-                warn!(request_id, code, host, "{refusal}{left_out}");
+                warn!(request_id, code, identity, host, "{refusal}{left_out}");
             }
         }
     }

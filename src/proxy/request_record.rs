@@ -223,6 +223,11 @@ impl RequestRecord {
         self.cause = Some(cause);
     }
 
+    /// As whom the request goes to Box, once its app is known.
+    pub(crate) fn identity_name(&self) -> Option<&str> {
+        self.identity.and_then(|identity| self.gateway.identity_name(identity))
+    }
+
     /// What would fill the log.
     pub(crate) fn repeats(&self) -> &Repeats {
         self.worker.repeats()
@@ -284,7 +289,7 @@ impl RequestRecord {
             ("trace_id", self.trace_id.as_deref().map(Value::Text)),
             ("client", Some(Value::Owned(self.client.to_string()))),
             ("app", self.app.and_then(|app| gateway.app_name(app)).map(Value::Text)),
-            ("identity", self.identity.and_then(|identity| gateway.identity_name(identity)).map(Value::Text)),
+            ("identity", self.identity_name().map(Value::Text)),
             ("method", Some(Value::Text(self.method.as_str()))),
             ("path", Some(Value::Text(path))),
             ("status", Some(Value::Number(u64::from(metrics::status(self.status))))),
@@ -397,7 +402,8 @@ impl std::fmt::Display for Escaped<'_> {
         if !self.0.is_empty() && self.0.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
             f.write_str(self.0)
         } else {
-            write!(f, "\"{}\"", self.0.escape_debug())
+            // Its quotes are double: a single one needs no escape, and `\'` would be none in other readers' eyes.
+            write!(f, "{:?}", self.0)
         }
     }
 }
@@ -410,6 +416,8 @@ mod tests {
     fn a_value_cannot_forge_a_field_or_a_line() {
         let line = text_line(&[("path", Some(Value::Text("/a status=200\n\x1b[31m\"")))]);
         assert_eq!(line.matches('\n').count(), 1);
+        let quoted = text_line(&[("cause", Some(Value::Text("Box's host")))]);
+        assert!(quoted.ends_with(" cause=\"Box's host\"\n"), "{quoted}");
         assert!(line.ends_with(" path=\"/a status=200\\n\\u{1b}[31m\\\"\"\n"), "{line}");
         let json = json_line(&[("path", Some(Value::Text("a\"\n")))]);
         assert!(json.ends_with(",\"path\":\"a\\\"\\n\"}\n"), "{json}");

@@ -27,7 +27,7 @@ impl Limiter {
         let pause = asked_for.min(self.settings.max_pause);
         let request_key = self.request_key(request);
         let alone = self.pauses.box_said(asked(&request_key), status.as_u16(), pause);
-        self.log_pause(&request_key, request_id, alone, (status, pause));
+        self.log_pause(&request_key, request_id, alone, (status, asked_for));
         if let Some(replicas) = self.replicas.clone() {
             let [class, operation] = self.pause_keys(&request_key);
             let key = if alone { operation } else { class };
@@ -44,7 +44,7 @@ impl Limiter {
         request_key: &RequestKey<'_>,
         request_id: &str,
         alone: bool,
-        (status, pause): (StatusCode, Duration),
+        (status, asked_for): (StatusCode, Duration),
     ) {
         let RequestKey { operation, class, identity, user, .. } = *request_key;
         let method = operation.method;
@@ -60,9 +60,14 @@ impl Limiter {
         let what =
             if alone { format!("{method} {template} alone") } else { format!("class {}", class.as_str()) };
         if let Some(left_out) = self.repeats.note(&format!("{identity:?} {who} {what}")) {
-            let (status, pause) = (status.as_u16(), short(pause));
+            let (status, max_pause) = (status.as_u16(), self.settings.max_pause);
+            // Box may ask for any number of seconds.
+            let asked_for = match asked_for > max_pause {
+                true => format!("longer than [upstream] max_pause, so it is {}", short(max_pause)),
+                false => short(asked_for),
+            };
             warn!(
-                "Box asked for {pause}: {who}, {what} ({status} on {method} {template}, request {request_id}){left_out}"
+                "Box asked for {asked_for}: {who}, {what} ({status} on {method} {template}, request {request_id}){left_out}"
             );
         }
     }

@@ -78,6 +78,9 @@ fn a_box_that_refuses_every_token_costs_a_few_lines() {
     assert!(answer.status == 502 && answer.body.contains("upstream_unauthorized"), "{}", answer.body);
     let lines = program.err.all();
     let of_it: Vec<_> = lines.iter().filter(|line| line.contains("401")).collect();
+    let warning = of_it.iter().find(|line| line.contains(" WARN ")).unwrap();
+    assert!(warning.contains("access tokens that it has just given"), "{warning}");
+    assert!(warning.contains(" identity=\"service\"") && !warning.contains("pre-signed"), "{warning}");
     assert!((2..=6).contains(&of_it.len()), "{lines:#?}");
     assert!(said(&program).len() <= 8 && lines.len() <= 14, "{lines:#?}");
 }
@@ -100,6 +103,7 @@ fn refused_credentials_name_the_identity_and_the_cause_once() {
         "ERROR identity \"service\": Box refuses its credentials since ",
         "(invalid_client: The client credentials are invalid)",
         "client_id or client_secret is wrong",
+        "Box is asked again every 10 minutes at the latest, and at once by a restart",
     ] {
         assert!(lines[0].contains(part), "{part} in {lines:#?}");
     }
@@ -153,6 +157,16 @@ fn a_pause_that_box_asks_for_is_told_with_whom_it_concerns() {
     assert!(answer.header("ratelimit").unwrap().starts_with("\"box-pause\";r=0;t="));
     let access = program.out.wait_for(&["limit=box-pause"]);
     assert!(access.contains("code=rate_limit_exceeded"), "{access}");
+
+    // More than max_pause is told as what holds.
+    let long = Fault::status(503).with_header(RETRY_AFTER, HeaderValue::from_static("99999999999999999999"));
+    at.script("/2.0/collections", vec![long]);
+    assert_eq!(program.get("/2.0/collections").status, 503);
+    let line = program.err.wait_for(&["/2.0/collections"]);
+    assert!(
+        line.contains("Box asked for longer than [upstream] max_pause, so it is 5m00s: service"),
+        "{line}"
+    );
 
     // A 503 pauses the operation alone; what is asked for again at once adds no line.
     let unavailable = || Fault::status(503).with_header(RETRY_AFTER, HeaderValue::from_static("0"));
