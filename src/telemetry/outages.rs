@@ -49,8 +49,12 @@ pub(crate) enum Party<'a> {
     },
     /// Box refuses this identity's credentials.
     Credentials { identity: &'a str },
-    /// The server of `[state] redis`.
-    Redis(&'a str),
+    /// The server of `[state] redis`. `reached`: it answers, but with errors.
+    Redis {
+        /// Host and port, or a path.
+        server: &'a str,
+        reached: bool,
+    },
 }
 
 impl Party<'_> {
@@ -59,16 +63,17 @@ impl Party<'_> {
             Self::Host(authority) => authority.to_owned(),
             Self::TokenEndpoint { authority, .. } => format!("token endpoint {authority}"),
             Self::Credentials { identity } => format!("identity {identity:?}:"),
-            Self::Redis(server) => format!("Redis at {server}"),
+            Self::Redis { server, .. } => format!("Redis at {server}"),
         }
     }
 
     /// What stands between the name and the time of the beginning, and between the name and the length of time.
     fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Host(_) | Self::Redis(_) | Self::TokenEndpoint { reached: false, .. } => {
-                ("unreachable since", "reachable again after")
-            }
+            Self::Host(_)
+            | Self::Redis { reached: false, .. }
+            | Self::TokenEndpoint { reached: false, .. } => ("unreachable since", "reachable again after"),
+            Self::Redis { reached: true, .. } => ("answers with errors since", "is of use again after"),
             Self::TokenEndpoint { reached: true, .. } => ("gives no token since", "gives tokens again after"),
             Self::Credentials { .. } => {
                 ("Box refuses its credentials since", "Box accepts its credentials again after")

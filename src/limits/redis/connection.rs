@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError};
+use redis::{
+    AsyncConnectionConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError,
+};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
@@ -20,7 +22,7 @@ use crate::net::secret_filter;
 use crate::net::tls_client::Trust;
 
 /// Words of a server end up in the log; so many characters of them.
-const WORDS: usize = 200;
+const WORDS: usize = 300;
 const FORMS: &str = "is none of redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], the same with rediss:// for TLS, \
                      redis+unix://PATH[?db=DB&user=USER&pass=PASSWORD]";
 
@@ -139,9 +141,28 @@ fn words(error: &RedisError) -> String {
         (Some(code), Some(detail)) => {
             // A long password would be said back in part.
             let detail = detail.split(", with args beginning with").next().unwrap_or_default();
-            format!("the server says {code} {detail}")
+            format!("{SAYS} {code} {detail}{}", advice(code, detail))
+        }
+        _ if error.kind() == ErrorKind::AuthenticationFailed => {
+            format!("{SAYS} that user or password is wrong{WRONG_USER}")
         }
         _ => chain(error),
+    }
+}
+
+/// Before an error of the server's own: it was reached.
+pub(super) const SAYS: &str = "the server says";
+const WRONG_USER: &str = "; check user and password in [state] redis";
+
+/// What to do about it, where a person must.
+fn advice(code: &str, detail: &str) -> &'static str {
+    match code {
+        "NOAUTH" | "WRONGPASS" => WRONG_USER,
+        // The second form is what a script says whose user lacks a command.
+        _ if code == "NOPERM" || detail.contains("can't run this command") => {
+            "; the user in [state] redis lacks rights: README lists them under Several replicas"
+        }
+        _ => "",
     }
 }
 
@@ -151,6 +172,21 @@ mod tests {
 
     fn parse(url: &str) -> Result<Target, String> {
         Target::new(&Secret::new(url.to_owned()), &Trust::new(&[]).unwrap())
+    }
+
+    #[test]
+    fn what_a_person_must_mend_comes_with_what_to_do() {
+        let said = advice;
+        assert_eq!(said("NOAUTH", "Authentication required."), WRONG_USER);
+        assert_eq!(said("LOADING", "Redis is loading the dataset in memory"), "");
+        for (code, detail) in [
+            ("NOPERM", "User boxgate has no permissions to run the 'llen' command"),
+            ("ERR", "The user executing the script can't run this command or subcommand script: d911"),
+        ] {
+            assert!(said(code, detail).contains("lacks rights"), "{code} {detail}");
+        }
+        let refused = RedisError::from((ErrorKind::AuthenticationFailed, "Password authentication failed"));
+        assert_eq!(words(&refused), format!("{SAYS} that user or password is wrong{WRONG_USER}"));
     }
 
     #[test]

@@ -35,7 +35,7 @@ use crate::telemetry::outages::{Outages, Party};
 pub use super::keys::PauseKey;
 pub use super::protocol::{Answer, Cell, Spend, Spent, Stamp, Tightest, Verdict};
 
-use super::connection::Target;
+use super::connection::{SAYS, Target};
 use super::keys::Keys;
 use super::protocol::{arguments, kept};
 use super::scripts::{self, Call, Script};
@@ -437,7 +437,10 @@ impl Replicas {
         self.health.send_replace(Health::Shared);
         let (server, replicas) = (self.target.name(), self.share());
         if self.said.swap(false, Ordering::Relaxed) {
-            self.outages.answered(Party::Redis(&server), "limits, pauses and budgets are shared again");
+            self.outages.answered(
+                Party::Redis { server: &server, reached: true },
+                "limits, pauses and budgets are shared again",
+            );
         } else {
             info!(server, replicas, "limits, pauses and budgets are shared through Redis");
         }
@@ -470,6 +473,7 @@ impl Replicas {
     fn warn(&self, why: &str) {
         let (server, share) = (self.target.name(), self.share());
         let detail = format!("limits of this process alone hold, each at a share of 1/{share}");
-        self.outages.failed(Party::Redis(&server), why, 0, &detail);
+        let reached = why.starts_with(SAYS);
+        self.outages.failed(Party::Redis { server: &server, reached }, why, 0, &detail);
     }
 }

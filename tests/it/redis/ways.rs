@@ -19,8 +19,11 @@ async fn passwords_users_and_databases() {
     let why = wrong.why().await;
     assert!(why.contains("WRONGPASS") || why.contains("assword"), "{why}");
     assert!(!why.contains("hunter2"), "{why}");
+    let what_to_do = "check user and password in [state] redis";
+    assert!(why.contains(what_to_do), "{why}");
     let none = Side::new(&format!("redis://{at}"), BOUND, MAX_PAUSE, &[]);
-    assert!(none.why().await.contains("NOAUTH"));
+    let why = none.why().await;
+    assert!(why.contains("NOAUTH") && why.contains(what_to_do), "{why}");
     assert_eq!(none.replicas.ask(&[], &[]).await, Err(Unavailable));
 }
 
@@ -57,6 +60,21 @@ async fn the_user_that_the_readme_makes_can_do_all_of_it() {
     let again = Side::join(&format!("redis://boxgate:PASSWORD@127.0.0.1:{}", server.port)).await;
     again.leave().await;
     assert_eq!(side.replicas.snapshot().errors, 0);
+}
+
+/// The user of an earlier version lacks the commands of windows.
+#[tokio::test]
+async fn a_user_without_the_rights_is_told_where_they_are_listed() {
+    let server = Server::start().await;
+    let rights = ["old", "on", ">PASSWORD", "~*", "+@all", "-rpush"];
+    server.run(&[&["ACL", "SETUSER"], &rights[..]].concat()).await;
+    let side = Side::join(&format!("redis://old:PASSWORD@127.0.0.1:{}", server.port)).await;
+    let window = Quota::Window { calls: NonZeroU32::new(2).unwrap(), length: HOUR };
+    let rule = Limit { quota: window, ..limit("window", HOUR, 1) };
+    let asked = side.replicas.ask(&[Cell { limit: &rule, key: "10.0.0.7" }], &[]).await;
+    assert_eq!(asked.map(|_| ()), Err(Unavailable));
+    let why = side.why().await;
+    assert!(why.contains("the user in [state] redis lacks rights: README lists them"), "{why}");
 }
 
 #[tokio::test]
