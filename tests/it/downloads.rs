@@ -256,7 +256,12 @@ async fn a_401_of_a_download_host_is_not_taken_for_the_tokens() {
         }],
     );
     let before = bench.sandbox.token_requests();
-    assert_eq!(refusal(bench.get(&path).await).await, (502, "upstream_unauthorized".to_owned()));
+    let answer = bench.get(&path).await;
+    assert_eq!(answer.status(), 502);
+    let error = crate::harness::json(answer).await;
+    assert_eq!(error["code"], "upstream_unauthorized");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("this pre-signed URL") && message.contains("ask for a new one"), "{message}");
     assert_eq!(bench.sandbox.token_requests(), before.max(1));
 }
 

@@ -155,6 +155,9 @@ fn check_names_the_host_that_failed_and_hints_at_ca_file() {
     at.script("/2.0/users/me", vec![Fault::status(500)]);
     let line = failed(&trusted);
     assert!(line.contains(&format!("{api} answers 500")), "{line}");
+    at.script("/2.0/users/me", vec![Fault::status(429)]);
+    let line = failed(&trusted);
+    assert!(line.contains(&format!("{api} answers 429")) && line.ends_with("check again later"), "{line}");
 
     at.token_script(vec![TokenAnswer::Body {
         status: 200,
