@@ -85,13 +85,15 @@ fn introduce(addresses: &[String], page: PageListener, out: &AccessLog) {
     let address = addresses.first().map(String::as_str).unwrap_or_default();
     let gateway: Option<SocketAddr> = address.parse().ok();
     let url = gateway.map(page::base_url).unwrap_or_default();
+    // As it was called, since it need not be in PATH.
+    let program = std::env::args().next().unwrap_or_else(|| "boxgate".to_owned());
     let mut text = match address.strip_prefix("unix:") {
         Some(path) => format!(
             "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n\n"
         ),
         None => format!(
             "A sandbox of Box with boxgate in front, at {url}\nNo credential is needed; try:\n\n  curl {url}/2.0/users/me\n\n\
-             or any program that has Box's hosts built in:\n\n  boxgate exec{} -- curl https://api.box.com/2.0/users/me\n\n",
+             or any program that has Box's hosts built in:\n\n  {program} exec{} -- curl https://api.box.com/2.0/users/me\n\n",
             if address == DEFAULT_ADDRESS { String::new() } else { format!(" --gateway {url}") },
         ),
     };

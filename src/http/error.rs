@@ -284,7 +284,7 @@ impl Refusal {
             }
             Self::Overloaded(what) => format!("Too many requests are under way ({what}); try again."),
             Self::NoSuchApp => "No app is configured for this path and Host.".to_owned(),
-            Self::NotFound => "This path is none of Box's: API paths begin with /2.0/.".to_owned(),
+            Self::NotFound => "This path is none of Box's: API paths begin with /2.0/, and /_box/HOST/ takes hosts of Box alone.".to_owned(),
             Self::CredentialsRefused { .. } => {
                 "Box refuses the credentials that the gateway has for this app. Nothing is wrong with this request, and none will succeed until whoever runs the gateway mends them; boxgate check says how.".to_owned()
             }

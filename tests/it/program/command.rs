@@ -225,6 +225,10 @@ fn curl_line_works(listen: &str) {
     assert!(curl.status.success(), "{}", err(&curl));
     let me: serde_json::Value = serde_json::from_slice(&curl.stdout).unwrap();
     assert!(me["login"].is_string(), "{me}");
+    // As it was called, which is by its whole path here: it need not be in PATH.
+    let line = program.out.wait_for(&[" exec", "-- curl https://api.box.com/2.0/users/me"]);
+    let curl = command("sh", &program.folder).args(["-c", line.trim()]).output().unwrap();
+    assert!(curl.status.success(), "{}", err(&curl));
     let line = program.out.wait_for(&["in a browser."]);
     let page = line.split_once("http://").unwrap().1.split_once('/').unwrap().0;
     let page = request(page, "GET", "/", "");
