@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::exit::{bad_configuration, block_on, logged};
 use super::run::serve;
+use super::shell;
 use super::temporary_folder::TemporaryFolder;
 use crate::config::{self, Overrides};
 use crate::sandbox::page::{self, PageListener};
@@ -86,7 +87,7 @@ fn introduce(addresses: &[String], page: PageListener, out: &AccessLog) {
     let gateway: Option<SocketAddr> = address.parse().ok();
     let url = gateway.map(page::base_url).unwrap_or_default();
     // As it was called, since it need not be in PATH.
-    let program = std::env::args().next().unwrap_or_else(|| "boxgate".to_owned());
+    let program = shell::posix_word(&std::env::args().next().unwrap_or_else(|| "boxgate".to_owned()));
     let mut text = match address.strip_prefix("unix:") {
         Some(path) => format!(
             "A sandbox of Box with boxgate in front. No credential is needed; try:\n\n  curl --unix-socket {path} http://localhost/2.0/users/me\n\n"

@@ -19,7 +19,7 @@ impl Shell {
     /// A line that sets the variable for this shell and for what it starts.
     pub(super) fn assignment(self, name: &str, value: &str) -> String {
         match self {
-            Self::Sh => format!("export {name}='{}'\n", value.replace('\'', r"'\''")),
+            Self::Sh => format!("export {name}={}\n", posix(value)),
             Self::Fish => {
                 format!("set -gx {name} '{}'\n", value.replace('\\', r"\\").replace('\'', r"\'"))
             }
@@ -37,6 +37,17 @@ impl Shell {
             Self::Dotenv => "boxgate env --shell dotenv > FILE",
         }
     }
+}
+
+fn posix(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+/// A word of a command line for POSIX shells, in quotes only where it needs them.
+#[cfg(feature = "sandbox")]
+pub(super) fn posix_word(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) { text.to_owned() } else { posix(text) }
 }
 
 /// PowerShell takes typographic quotes for the plain one; each is doubled.
@@ -92,6 +103,20 @@ mod tests {
         for shell in ["sh", "bash"] {
             let output = Command::new(shell).args(["-c", script]).env("INPUT", &input).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{ODD}||'|\\"), "{shell}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "sandbox")]
+    fn a_word_has_quotes_only_where_it_needs_them() {
+        for (text, want) in [
+            ("target/debug/boxgate", "target/debug/boxgate"),
+            ("/opt/my tools/boxgate", "'/opt/my tools/boxgate'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(posix_word(text), want);
         }
     }
 

@@ -10,8 +10,8 @@ use crate::net::networks::{Networks, unmapped};
 pub enum ClientAddress {
     /// Unmapped: never an IPv6 address that stands for one of IPv4.
     Known(IpAddr),
-    /// A proxy was asked to say it and said nothing that can be read. It is in no network: taken for the proxy's own, it
-    /// would let in whoever is behind it.
+    /// The proxy names no address that can be read. It is in no network: were the proxy's own address taken for it, every
+    /// client behind the proxy would pass for the proxy.
     Unknown,
 }
 

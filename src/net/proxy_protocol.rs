@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::net::client_address::ClientAddress;
 
-/// How version 2 begins; as many bytes of version 1 are less than its shortest header.
+/// How version 2 begins. The shortest header of version 1 is longer, so as many bytes can be read of either version.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Version, command, family and length of version 2, behind the signature.
 const FIXED: usize = 4;

@@ -194,7 +194,7 @@ async fn answer(
         tally: worker.tally(),
         outages: worker.outages(),
     };
-    forwarder.check_budget(&outbound)?; // what it refuses is charged to no limit
+    forwarder.check_budget(&outbound)?; // before limits: what a budget refuses is not counted against them
     let broke_off = || async { Refusal::from(&outbound.upload.broke_off().await) };
     let permit = gateway.limiter.admit(request, broke_off).await?; // may it go now?
     record.set_permit(&permit);

@@ -7,19 +7,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::net::file_identity::FileIdentity;
+
 /// From one look to the next.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// What was seen of files when they were last looked at.
 pub(super) struct FileWatch {
     paths: Vec<PathBuf>,
-    /// What has been told of.
-    told: Seen,
+    /// When a change was last reported.
+    reported: Seen,
     /// At the last look.
     last: Seen,
 }
 
-/// Of each path; `None` where it leads to no file.
+/// What each path leads to; `None` where that is no file.
 type Seen = Vec<Option<Fingerprint>>;
 
 /// Changes whenever what a path leads to may have changed.
@@ -27,8 +29,7 @@ type Seen = Vec<Option<Fingerprint>>;
 struct Fingerprint {
     /// Where symbolic links lead.
     target: PathBuf,
-    device: u64,
-    inode: u64,
+    file: FileIdentity,
     size: u64,
     /// Of the content and of the inode, in seconds and nanoseconds.
     modified: (i64, i64),
@@ -39,14 +40,14 @@ impl FileWatch {
     /// Looks at the files for the first time.
     pub(super) fn new(paths: Vec<PathBuf>) -> Self {
         let seen = look(&paths);
-        Self { paths, told: seen.clone(), last: seen }
+        Self { paths, reported: seen.clone(), last: seen }
     }
 
-    /// What the files are now is known, and not told of.
+    /// Looks at the files without reporting how they have changed.
     pub(super) async fn skip(&mut self) {
         let paths = self.paths.clone();
         if let Ok(now) = tokio::task::spawn_blocking(move || look(&paths)).await {
-            (self.told, self.last) = (now.clone(), now);
+            (self.reported, self.last) = (now.clone(), now);
         }
     }
 
@@ -61,20 +62,20 @@ impl FileWatch {
             let paths = self.paths.clone();
             // The files may be on a network.
             let looked = tokio::task::spawn_blocking(move || look(&paths)).await;
-            if looked.is_ok_and(|now| self.is_news(now)) {
+            if looked.is_ok_and(|now| self.is_change(now)) {
                 return;
             }
         }
     }
 
-    /// Whether this is not what was told of, and what the last look saw as well.
-    fn is_news(&mut self, now: Seen) -> bool {
-        let is_still = std::mem::replace(&mut self.last, now) == self.last;
-        let is_news = is_still && self.last != self.told;
-        if is_news {
-            self.told.clone_from(&self.last);
+    /// Notes what a look has seen. True where it differs from what was reported and two looks in a row have seen it.
+    fn is_change(&mut self, now: Seen) -> bool {
+        let is_change = now == self.last && now != self.reported;
+        if is_change {
+            self.reported.clone_from(&now);
         }
-        is_news
+        self.last = now;
+        is_change
     }
 }
 
@@ -84,8 +85,7 @@ fn look(paths: &[PathBuf]) -> Seen {
         let found = fs::metadata(&target).ok()?;
         Some(Fingerprint {
             target,
-            device: found.dev(),
-            inode: found.ino(),
+            file: FileIdentity::of(&found),
             size: found.size(),
             modified: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),
@@ -136,7 +136,7 @@ mod tests {
     /// Looks once more.
     fn look_again(watch: &mut FileWatch) -> bool {
         let now = look(&watch.paths);
-        watch.is_news(now)
+        watch.is_change(now)
     }
 
     #[test]
