@@ -12,6 +12,7 @@ use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::Tokens;
 use crate::proxy::forward_proxy::ForwardProxy;
 use crate::routing::app::AppId;
+use crate::upstream::pool::Upstream;
 
 /// Shared by the workers; nothing in it changes but through its own atomics. A request keeps the one it began with.
 pub(crate) struct Gateway {
@@ -53,16 +54,25 @@ impl Gateway {
     }
 }
 
-/// A worker's handle of the gateway. It is cloned for each request, so it has a count of its own: workers on other
-/// cores do not wait for it.
+/// A worker's handle of the gateway, and its own connections to the Box of that configuration. It is cloned for each
+/// request, so it has a count of its own: workers on other cores do not wait for it.
 #[derive(Clone)]
-#[expect(clippy::redundant_allocation, reason = "a count for each worker is the point")]
-pub(crate) struct LocalGateway(Rc<Arc<Gateway>>);
+pub(crate) struct LocalGateway(Rc<Local>);
+
+struct Local {
+    gateway: Arc<Gateway>,
+    upstream: Rc<Upstream>,
+}
 
 impl LocalGateway {
     /// For one worker.
-    pub(crate) fn new(gateway: Arc<Gateway>) -> Self {
-        Self(Rc::new(gateway))
+    pub(crate) fn new(gateway: Arc<Gateway>, upstream: Rc<Upstream>) -> Self {
+        Self(Rc::new(Local { gateway, upstream }))
+    }
+
+    /// This worker's connections to Box.
+    pub(crate) fn upstream(&self) -> &Rc<Upstream> {
+        &self.0.upstream
     }
 }
 
@@ -70,6 +80,6 @@ impl Deref for LocalGateway {
     type Target = Gateway;
 
     fn deref(&self) -> &Gateway {
-        &self.0
+        &self.0.gateway
     }
 }

@@ -183,13 +183,13 @@ async fn answer(
         upload = Box::pin(upstream_request::look_for_body(upload, config.upstream.body_timeout)).await?;
     }
     let hosts = &config.hosts;
-    let mut outbound = UpstreamRequest::new(worker.upstream(), hosts, app, &request, &to, head, upload)?; // what passes?
+    let mut outbound = UpstreamRequest::new(gateway.upstream(), hosts, app, &request, &to, head, upload)?; // what passes?
     outbound.call = to.counted.then(|| gateway.ledger.call(app_id, app.identity, request.class, operation));
     worker.tally().fields_dropped(outbound.fields_dropped);
     record.set_upload(outbound.upload.progress());
     let forwarder = Forwarder {
         gateway: &gateway,
-        upstream: worker.upstream(),
+        upstream: gateway.upstream(),
         clock: worker.clock(),
         tally: worker.tally(),
         outages: worker.outages(),

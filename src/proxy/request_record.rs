@@ -94,7 +94,8 @@ impl RequestRecord {
         headers: &HeaderMap,
         caller: &Caller,
     ) -> Self {
-        let secure = admission::uses_https(&worker.config().trusted_proxies, caller, headers);
+        let gateway = worker.gateway();
+        let secure = admission::uses_https(&gateway.config.trusted_proxies, caller, headers);
         let host = admission::authority(&uri, headers).ok().map(|(host, _)| host);
         // The target of a CONNECT is a host, which no page chooses.
         let from_page = method != Method::CONNECT && Page::of(&method, headers, secure, host).is_one();
@@ -107,7 +108,7 @@ impl RequestRecord {
             app: None,
             identity: None,
             template: match &caller.inside {
-                None => match named(worker.gateway(), &uri, headers) {
+                None => match named(&gateway, &uri, headers) {
                     None => route::template(uri.path()),
                     Some(named) => route::template_at(&named, uri.path()),
                 },
@@ -131,7 +132,7 @@ impl RequestRecord {
             end: End::CallerLeft,
             left: false,
             uri,
-            gateway: worker.gateway().clone(),
+            gateway,
             worker,
         }
     }

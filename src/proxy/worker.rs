@@ -1,13 +1,12 @@
 //! What one worker thread holds: the process and the gateway, its own connections to Box and its own counters.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::Config;
 use crate::net::clock::Clock;
 use crate::net::connection_limit::ConnectionLimit;
 use crate::proxy::drain::Drain;
-use crate::proxy::forward_proxy::ForwardProxy;
 use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::process::Process;
 use crate::telemetry::access_log::AccessLog;
@@ -19,8 +18,7 @@ use crate::upstream::pool::Upstream;
 /// One worker's own. The stages of a request do not see it: each is given what it needs.
 pub(crate) struct Worker {
     process: Arc<Process>,
-    gateway: LocalGateway,
-    upstream: Upstream,
+    gateway: RefCell<LocalGateway>,
     tally: Tally,
     drain: Rc<Drain>,
 }
@@ -32,27 +30,13 @@ impl Worker {
         upstream: Upstream,
         tally: Tally,
     ) -> Self {
-        Self { process, gateway: LocalGateway::new(gateway), upstream, tally, drain: Rc::default() }
+        let gateway = RefCell::new(LocalGateway::new(gateway, Rc::new(upstream)));
+        Self { process, gateway, tally, drain: Rc::default() }
     }
 
-    /// What is made from the configuration. A request keeps the one it began with.
-    pub(crate) fn gateway(&self) -> &LocalGateway {
-        &self.gateway
-    }
-
-    /// The configuration.
-    pub(crate) fn config(&self) -> &Config {
-        &self.gateway.config
-    }
-
-    /// For programs that use the gateway as their proxy; `None`: they cannot.
-    pub(crate) fn forward_proxy(&self) -> Option<&Arc<ForwardProxy>> {
-        self.gateway.forward_proxy.as_ref()
-    }
-
-    /// This worker's connections to Box.
-    pub(crate) fn upstream(&self) -> &Upstream {
-        &self.upstream
+    /// What is made from the configuration of this moment. A request keeps the one it began with.
+    pub(crate) fn gateway(&self) -> LocalGateway {
+        self.gateway.borrow().clone()
     }
 
     /// This worker's counters.

@@ -133,7 +133,7 @@ pub(super) async fn serve_balanced(
     mut peer: Peer,
 ) {
     let control = connections.register();
-    let limit = worker.config().server.header_timeout;
+    let limit = worker.gateway().config.server.header_timeout;
     let read = tokio::select! {
         biased;
         read = tokio::time::timeout(limit, proxy_protocol::read(&mut tcp)) => read,
@@ -169,10 +169,10 @@ pub(super) async fn serve_tls(
     tcp: TcpStream,
     mut caller: Caller,
 ) {
-    let Some(tls) = worker.config().tls.clone() else { return };
+    let Some(tls) = worker.gateway().config.tls.clone() else { return };
     let counted = worker.tally().connection();
     let control = connections.register();
-    let limit = worker.config().server.header_timeout;
+    let limit = worker.gateway().config.server.header_timeout;
     let shaken = tokio::select! {
         biased;
         shaken = tokio::time::timeout(limit, Box::pin(tls.handshake(tcp))) => shaken,
@@ -212,7 +212,8 @@ pub(super) async fn serve<S: Socket>(
 ) {
     let counted = worker.tally().connection();
     let control = connections.register();
-    let server = &worker.config().server;
+    let gateway = worker.gateway();
+    let server = &gateway.config.server;
     let prefix = if agreed {
         Vec::new()
     } else {
@@ -229,7 +230,7 @@ pub(super) async fn serve<S: Socket>(
     };
     let is_http2 = agreed || prefix == PREFACE;
     let watched = WatchedSocket::new(socket, prefix, is_http2, control.clone(), &worker);
-    let body_timeout = worker.config().upstream.body_timeout;
+    let body_timeout = worker.gateway().config.upstream.body_timeout;
     let executor = Executor::new(body_timeout);
     let ping_after = (body_timeout / 3).clamp(PING_AFTER.0, PING_AFTER.1);
     let service = service_fn({

@@ -141,7 +141,8 @@ async fn handshake(
     mut inside: Arc<Inside>,
     mut caller: Caller,
 ) -> Served {
-    let Some(proxy) = worker.forward_proxy() else { return Served::Ended };
+    let gateway = worker.gateway();
+    let Some(proxy) = &gateway.forward_proxy else { return Served::Ended };
     let host = inside.server_name().to_owned();
     let settings = match proxy.settings(&host, worker.clock().wall()) {
         Ok(settings) => settings,
@@ -154,7 +155,7 @@ async fn handshake(
     };
     let _counted = worker.tally().connection();
     let control = connections.register();
-    let limit = worker.config().server.header_timeout;
+    let limit = worker.gateway().config.server.header_timeout;
     let accepting = TlsAcceptor::from(settings).accept(socket).into_fallible();
     let shaken = tokio::select! {
         biased;
@@ -231,7 +232,7 @@ async fn blind(
 ) {
     let _counted = worker.tally().connection();
     let control = connections.register();
-    let idle_limit = worker.config().server.keepalive_timeout;
+    let idle_limit = worker.gateway().config.server.keepalive_timeout;
     let end = tokio::select! {
         copied = relay(&mut socket, &mut stream, &record.relayed) => match copied {
             Ok(()) => End::Complete,

@@ -154,7 +154,8 @@ impl<S: Socket> WatchedSocket<S> {
         control: Rc<Control>,
         worker: &Worker,
     ) -> Self {
-        let config = worker.config();
+        let gateway = worker.gateway();
+        let config = &gateway.config;
         let now = Instant::now();
         Self {
             socket: Held(Some(socket)),

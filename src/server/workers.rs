@@ -104,7 +104,7 @@ async fn work(
                     let _open = (open, limited);
                     match socket.into_tcp_or_unix() {
                         // On the heap: few connections begin so.
-                        Ok(Ok(tcp)) if worker.config().proxy_protocol.contains(peer.address) => {
+                        Ok(Ok(tcp)) if worker.gateway().config.proxy_protocol.contains(peer.address) => {
                             Box::pin(connection::serve_balanced(worker, connections, tcp, peer)).await;
                         }
                         // On the heap: a plain connection has no room for a TLS session.
@@ -135,7 +135,7 @@ async fn work(
                     }
                 }
             }
-            _ = sweep.tick() => worker.upstream().sweep(),
+            _ = sweep.tick() => worker.gateway().upstream().sweep(),
         }
     }
 }
