@@ -3,6 +3,7 @@
 
 mod limit_metrics; // of limits, budgets and tunnels
 mod request_metrics; // of requests, connections, tokens and logs
+pub(crate) mod reloads; // who asks for a new configuration, and how it went
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -21,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use self::reloads::Reloads;
 use crate::access::admission;
 use crate::http::error::Refusal;
 use crate::http::headers;
@@ -44,8 +47,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Overview {
     /// Shared with the workers.
     pub process: Arc<Process>,
-    /// Of the workers.
-    pub gateway: Arc<Gateway>,
+    /// Of the workers, until a reload replaces it.
+    pub gateway: ArcSwap<Gateway>,
+    /// Of the configuration.
+    pub reloads: Arc<Reloads>,
     /// Of all workers.
     pub metrics: Metrics,
     /// Set once stopping has begun.
@@ -127,7 +132,8 @@ fn help_base(overview: &Overview, peer: &Peer) -> String {
 }
 
 fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result<Response<Bytes>, Refusal> {
-    let admin = &overview.gateway.config.admin;
+    let gateway = overview.gateway.load();
+    let admin = &gateway.config.admin;
     if !admin.sources.contains(peer.address) {
         return Err(Refusal::SourceNotAllowed);
     }
@@ -151,13 +157,14 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
     if overview.draining.load(Ordering::Relaxed) {
         reasons.push_str("draining\n");
     }
-    for tokens in &overview.gateway.tokens {
+    let gateway = overview.gateway.load();
+    for tokens in &gateway.tokens {
         if let Some(why) = tokens.why_not_ready() {
             reasons.push_str(&format!("identity {}: {why}\n", tokens.name()));
         }
     }
     // No reason to send callers elsewhere: the limits of this process alone hold.
-    let note = match overview.gateway.limiter.replicas().map(|replicas| replicas.health()) {
+    let note = match gateway.limiter.replicas().map(|replicas| replicas.health()) {
         Some(Health::Local { since, why }) => {
             format!(
                 "Redis has no say since {} s ({why}); limits hold for this process alone\n",
@@ -174,7 +181,7 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
 }
 
 fn metrics(overview: &Overview) -> Response<Bytes> {
-    let (process, gateway) = (&overview.process, &overview.gateway);
+    let (process, gateway) = (&overview.process, overview.gateway.load());
     let apps: Vec<&str> = gateway.config.apps.iter().map(|app| app.name.as_str()).collect();
     let certificates = gateway.config.certificates();
     let mut text = Exposition::new();

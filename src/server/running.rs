@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -13,6 +14,7 @@ use tracing::{info, warn};
 use super::assembly::Assembled;
 use super::shutdown::{Stop, wait_for};
 use super::workers::{WorkerThread, hand_out};
+use crate::admin::reloads::Reloads;
 use crate::admin::{self, Overview};
 use crate::limits::budget::writer::CountsWriter;
 use crate::net::descriptors::Shares;
@@ -109,9 +111,11 @@ impl Running {
         process.connection_limit.set_most(shares.callers);
         let limit = process.connection_limit.clone();
         let draining = AtomicBool::new(false);
+        let (reloads, _asked) = Reloads::new(process.clock.wall());
         let overview = Arc::new(admin::Overview {
             process,
-            gateway,
+            gateway: ArcSwap::new(gateway),
+            reloads: Arc::new(reloads),
             metrics,
             draining,
             callers: callers.iter().find_map(Listener::here),
@@ -131,8 +135,10 @@ impl Running {
     /// Drains, then ends all of it.
     pub(super) async fn stop(self, stop: &mut watch::Receiver<Stop>) {
         let Self { overview, workers, drain, mut accepting, mut tasks, sharing, leave, counts_writer } = self;
-        let server = &overview.gateway.config.server;
-        let (drain_delay, drain_timeout) = (server.drain_delay, server.drain_timeout);
+        let (drain_delay, drain_timeout) = {
+            let server = &overview.gateway.load().config.server;
+            (server.drain_delay, server.drain_timeout)
+        };
         overview.draining.store(true, Ordering::Relaxed);
         let began = Instant::now();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
