@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
+
 use crate::net::client_address::ClientAddress;
 use crate::net::peer::Peer;
 use crate::routing::box_hosts::Named;
@@ -14,12 +16,14 @@ pub(crate) struct Caller {
     pub peer: Peer,
     /// The connection is the inside of a tunnel to one of Box's hosts.
     pub inside: Option<Arc<Inside>>,
+    /// The certificates that it has shown to a listener that speaks TLS, its own first; `None` on a plain one.
+    pub shown: Option<Arc<Vec<CertificateDer<'static>>>>,
 }
 
 impl Caller {
     /// Outside of any tunnel.
     pub(crate) fn outside(peer: Peer) -> Self {
-        Self { peer, inside: None }
+        Self { peer, inside: None, shown: None }
     }
 }
 

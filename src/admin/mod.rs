@@ -182,11 +182,10 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
 
 fn metrics(overview: &Overview) -> Response<Bytes> {
     let (process, gateway) = (&overview.process, overview.gateway.load());
-    let apps: Vec<&str> = gateway.config.apps.iter().map(|app| app.name.as_str()).collect();
     let certificates = gateway.config.certificates();
     let mut text = Exposition::new();
     request_metrics::build(&mut text);
-    request_metrics::requests(&mut text, &overview.metrics, &apps);
+    request_metrics::requests(&mut text, &overview.metrics, &process.app_labels);
     request_metrics::tokens(&mut text, &gateway.tokens);
     request_metrics::connections(&mut text, &overview.metrics, &process.connection_limit);
     request_metrics::certificates(&mut text, &certificates);

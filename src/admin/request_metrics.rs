@@ -8,7 +8,7 @@ use crate::oauth::token_cache::Tokens;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::log;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{AppLabel, AppLabels, Metrics};
 
 /// Adds the version.
 pub(super) fn build(text: &mut Exposition) {
@@ -16,9 +16,9 @@ pub(super) fn build(text: &mut Exposition) {
     text.line("build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1.0);
 }
 
-/// Adds requests and how long they took. `apps`: their names, by index.
-pub(super) fn requests(text: &mut Exposition, metrics: &Metrics, apps: &[&str]) {
-    let name = |app: Option<u16>| app.and_then(|app| apps.get(usize::from(app))).copied().unwrap_or("");
+/// Adds requests and how long they took.
+pub(super) fn requests(text: &mut Exposition, metrics: &Metrics, apps: &AppLabels) {
+    let name = |app: Option<AppLabel>| app.map(|app| apps.name(app)).unwrap_or_default();
     let totals = metrics.totals();
     let help = "Requests by app, method, status (499: the caller left) and who answered.";
     text.head("requests_total", "counter", help);
@@ -69,15 +69,6 @@ pub(super) fn connections(text: &mut Exposition, metrics: &Metrics, limit: &Conn
 /// Adds the certificates in files, each with the key of the configuration that names it: how often their files were read
 /// again, and when they end.
 pub(super) fn certificates(text: &mut Exposition, certificates: &[(&str, Arc<Tls>)]) {
-    let (taken, refused) = certificates
-        .iter()
-        .map(|(_, tls)| tls.reloads())
-        .fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
-    let help = "How often the files of a certificate were read again, on SIGHUP or when they changed.";
-    text.head("config_reloads_total", "counter", help);
-    for (result, count) in [("ok", taken), ("failed", refused)] {
-        text.line("config_reloads_total", &format!("result=\"{result}\""), count as f64);
-    }
     let help = "When the certificate ends, in seconds since 1970; by the key that names its file.";
     text.head("certificate_not_after_timestamp_seconds", "gauge", help);
     for (key, tls) in certificates {

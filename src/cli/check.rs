@@ -10,7 +10,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use tokio::task::LocalSet;
 
 use super::exit::{bad_configuration, block_on, logged};
-use super::run::configuration;
+use super::run::source;
 use crate::config::{Config, Overrides};
 use crate::net::address::Address;
 use crate::net::descriptors::UpstreamRoom;
@@ -38,8 +38,8 @@ pub struct Options {
 
 /// Checks a configuration; unless offline, its identities too.
 pub fn run(options: &Options) -> ExitCode {
-    let config = match configuration(options.config.as_deref(), &Overrides::default()) {
-        Ok(config) => config,
+    let config = match source(options.config.as_deref(), Overrides::default()).read() {
+        Ok((config, _)) => config,
         Err(problems) => return bad_configuration(&problems),
     };
     for warning in &config.warnings {

@@ -9,9 +9,10 @@ use tracing::{info, warn};
 
 use super::core_dumps;
 use super::exit::{bad_configuration, block_on, logged};
-use crate::config::{self, Config, Overrides, Problems};
+use crate::config::{Overrides, Source};
 use crate::net::clock::Clock;
-use crate::server::{self, signals};
+use crate::server::signals::{self, Signals};
+use crate::server::{self, Reloading, Watch};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::line_writer::unbuffered;
 use crate::telemetry::log;
@@ -34,43 +35,49 @@ pub struct Options {
     /// A name that callers may put in Host, in place of [listen] hosts; may be repeated
     #[arg(long = "host", value_name = "NAME", env = "BOXGATE_HOSTS", value_delimiter = ',')]
     hosts: Vec<String>,
-    /// Read the files of certificates again on SIGHUP alone, not when they change
+    /// Take over the configuration file when it changes, not on SIGHUP and `boxgate reload` alone
+    #[arg(long)]
+    watch: bool,
+    /// Do not take over the files of secrets and certificates when they change
     #[arg(long)]
     no_watch: bool,
 }
 
 /// Serves until a signal.
 pub fn run(options: Options) -> ExitCode {
-    let Options { config, listen, admin, hosts, no_watch } = options;
+    let Options { config, listen, admin, hosts, watch, no_watch } = options;
     let hosts = hosts.into_iter().filter(|host| !host.is_empty()).collect();
-    match configuration(config.as_deref(), &Overrides { listen, admin, hosts }) {
-        Ok(config) => {
-            // Its secrets live to the very end: what the program ends with is searched for them too.
-            let _secrets = config.clone();
-            logged(block_on(serve(config, !no_watch, |_, _| {})))
-        }
-        Err(problems) => bad_configuration(&problems),
+    let source = source(config.as_deref(), Overrides { listen, admin, hosts });
+    let watch = Watch { configuration: watch, named: !no_watch };
+    if watch.configuration && source.path().is_none() {
+        eprintln!("boxgate: --watch: there is no configuration file, which is what it looks at");
     }
+    logged(block_on(serve(source, watch, |_, _| {})))
 }
 
 /// The given file, else the default one, else the environment.
-pub(super) fn configuration(file: Option<&Path>, overrides: &Overrides) -> Result<Config, Problems> {
-    let env = |name: &str| std::env::var(name).ok();
+pub(super) fn source(file: Option<&Path>, overrides: Overrides) -> Source {
+    let variables = Box::new(|name: &str| std::env::var(name).ok());
     let default = Path::new(DEFAULT_FILE);
     match file {
-        Some(file) => config::from_file(file, overrides, &env),
-        None if default.exists() => config::from_file(default, overrides, &env),
-        None => config::from_environment(overrides, &env),
+        Some(file) => Source::file(file.to_owned(), overrides, variables),
+        None if default.exists() => Source::file(default.to_owned(), overrides, variables),
+        None => Source::environment(overrides, variables),
     }
 }
 
-/// Serves until a signal. `watch`: the files of certificates are read again when they change. `ready` is told where
-/// callers connect.
+/// Serves until a signal. `ready` is told where callers connect.
 pub(super) async fn serve(
-    config: Config,
-    watch: bool,
+    source: Source,
+    watch: Watch,
     ready: impl FnOnce(&[String], &AccessLog),
 ) -> io::Result<ExitCode> {
+    let (config, text) = match source.read() {
+        Ok(read) => read,
+        Err(problems) => return Ok(bad_configuration(&problems)),
+    };
+    // Its secrets live to the very end: what the program ends with is searched for them too.
+    let _secrets = config.clone();
     log::init(&config.log)?;
     if core_dumps::allowed() {
         warn!("{}", core_dumps::WARNING);
@@ -81,10 +88,11 @@ pub(super) async fn serve(
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!("the limit of open files cannot be raised: {error}");
     }
-    let stop = signals::listen(config.certificates(), watch)?;
+    let Signals { stop, hangups } = signals::listen()?;
     let out = config.log.access.then(|| unbuffered(io::stdout())).transpose()?;
     let access = AccessLog::new(out, config.log.format)?;
-    let bound = server::bind(config).await?;
+    let reloading = Reloading { source, text, watch, hangups };
+    let bound = server::bind(config).await?.reloading(reloading);
     info!(
         callers = bound.addresses().join(" "),
         operators = bound.admin_addresses().join(" "),

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::exit::{bad_configuration, block_on, logged};
+use super::exit::{block_on, logged};
 use super::run::serve;
 use super::shell;
 use super::temporary_folder::TemporaryFolder;
-use crate::config::{self, Overrides};
+use crate::config::{Overrides, Source};
 use crate::sandbox::page::{self, PageListener};
 use crate::sandbox::{Names, Options as SandboxOptions, Sandbox};
+use crate::server::Watch;
 use crate::telemetry::access_log::AccessLog;
 
 /// Where callers connect unless something else is said.
@@ -44,12 +45,12 @@ pub fn run(options: Options) -> ExitCode {
         let folder = TemporaryFolder::new("sandbox")?;
         std::fs::write(folder.path().join("ca.pem"), sandbox.ca_pem())?;
         let overrides = Overrides { listen: Some(listen), admin: Some(admin), hosts: Vec::new() };
-        let secret = |name: &str| (name == "SANDBOX_SECRET").then(|| sandbox.client_secret().to_owned());
-        let name = folder.path().join("sandbox.toml");
-        match config::from_text(&sandbox_file(&sandbox, &page), &name, &overrides, &secret) {
-            Ok(config) => serve(config, true, |addresses, out| introduce(addresses, page, out)).await,
-            Err(problems) => Ok(bad_configuration(&problems)),
-        }
+        let secret = sandbox.client_secret().to_owned();
+        let variables = Box::new(move |name: &str| (name == "SANDBOX_SECRET").then(|| secret.clone()));
+        let (text, name) = (sandbox_file(&sandbox, &page), folder.path().join("sandbox.toml"));
+        let source = Source::text(text, name, overrides, variables);
+        let watch = Watch { configuration: false, named: true };
+        serve(source, watch, |addresses, out| introduce(addresses, page, out)).await
     });
     logged(served)
 }

@@ -3,9 +3,14 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::net::file_fingerprint::FileRead;
+
 /// Everything that is wrong with a configuration, in the order of the file.
 #[derive(Debug)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    list: Vec<Problem>,
+    files: Vec<FileRead>,
+}
 
 impl Problems {
     /// How many there are.
@@ -14,12 +19,23 @@ impl Problems {
         reason = "there is at least one, or there would be a configuration"
     )]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
     /// One after the other; each prints as one block.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Problem> {
-        self.0.iter()
+        self.list.iter()
+    }
+
+    /// The files that were read, or looked for: a change of one may mend the configuration.
+    pub(crate) fn files(&self) -> &[FileRead] {
+        &self.files
+    }
+
+    /// One more of them.
+    pub(super) fn with_file(mut self, file: FileRead) -> Self {
+        self.files.push(file);
+        self
     }
 }
 
@@ -99,12 +115,23 @@ pub(super) struct Notes<'t> {
     text: &'t str,
     problems: Vec<(Position, Problem)>,
     warnings: Vec<(Position, String)>,
+    files: Vec<FileRead>,
+}
+
+/// What was noted while a configuration without problems was read.
+#[derive(Debug)]
+pub(super) struct Noted {
+    /// In the order of the file.
+    pub(super) warnings: Vec<String>,
+    /// The files that it names.
+    pub(super) files: Vec<FileRead>,
 }
 
 impl<'t> Notes<'t> {
     /// For a source of this name and text.
     pub(super) fn new(name: &Path, text: &'t str) -> Self {
-        Self { name: name.display().to_string(), text, problems: Vec::new(), warnings: Vec::new() }
+        let name = name.display().to_string();
+        Self { name, text, problems: Vec::new(), warnings: Vec::new(), files: Vec::new() }
     }
 
     pub(super) fn problem(&mut self, location: &Location, what: impl fmt::Display) {
@@ -128,20 +155,27 @@ impl<'t> Notes<'t> {
         self.problems.len()
     }
 
-    /// The warnings if there was no problem, else the problems.
-    pub(super) fn conclude(mut self) -> Result<Vec<String>, Problems> {
+    /// Notes a file that is read next.
+    pub(super) fn file(&mut self, path: &Path) {
+        self.files.push(FileRead::now(path));
+    }
+
+    /// The warnings and files if there was no problem, else the problems.
+    pub(super) fn conclude(mut self) -> Result<Noted, Problems> {
         if !self.problems.is_empty() {
             return Err(self.into_problems());
         }
         self.warnings.sort_by_key(|(position, _)| *position);
-        Ok(self.warnings.into_iter().map(|(_, warning)| warning).collect())
+        let warnings = self.warnings.into_iter().map(|(_, warning)| warning).collect();
+        Ok(Noted { warnings, files: self.files })
     }
 
     /// The problems, of which there is at least one.
     pub(super) fn into_problems(mut self) -> Problems {
         self.problems.sort_by_key(|(position, _)| *position);
         self.problems.dedup();
-        Problems(self.problems.into_iter().map(|(_, problem)| problem).collect())
+        let list = self.problems.into_iter().map(|(_, problem)| problem).collect();
+        Problems { list, files: self.files }
     }
 
     fn line(&self, location: &Location, what: &dyn fmt::Display) -> String {

@@ -14,6 +14,7 @@ use crate::limits::budget::definition::Budget;
 use crate::limits::limiter;
 use crate::limits::rate::limit::Limit;
 use crate::net::egress_proxy::Proxy;
+use crate::net::file_fingerprint::FileRead;
 use crate::net::networks::Networks;
 use crate::net::secret::Secret;
 use crate::net::tls_server::Tls;
@@ -27,11 +28,14 @@ use crate::upstream::connector;
 mod diagnostics;
 mod raw;
 mod sections;
+mod source;
+mod succession;
 mod syntax;
 mod values;
 
 pub use diagnostics::Problems;
 pub use sections::{Overrides, from_environment, from_file, from_text};
+pub use source::{Source, Text, Variables};
 
 /// A configuration that has been checked as a whole.
 #[derive(Debug, Clone)]
@@ -74,10 +78,12 @@ pub struct Config {
     pub log: Log,
     /// What is allowed but not advised, in words for operators.
     pub warnings: Vec<String>,
+    /// The files that it names: secrets, certificates and their authorities.
+    pub files: Vec<FileRead>,
 }
 
 /// How programs that have Box's hosts built in use the gateway as their proxy.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ForwardProxy {
     /// What is shown for Box's hosts.
     pub certificate: ProxyCertificate,
@@ -86,7 +92,7 @@ pub struct ForwardProxy {
 }
 
 /// Where the certificates for Box's hosts come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ProxyCertificate {
     /// From an authority of this gateway's own, in the state folder.
     Own,
@@ -184,7 +190,7 @@ impl Upstream {
 }
 
 /// How callers are served.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Server {
     /// From the first byte of a request to the end of its head.
     pub header_timeout: Duration,

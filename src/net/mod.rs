@@ -10,6 +10,7 @@ pub(crate) mod connection_limit; // of callers
 pub(crate) mod descriptors;
 pub(crate) mod egress_proxy; // on the way to Box
 pub(crate) mod error_chain;
+pub(crate) mod file_fingerprint; // what a path leads to, as it was when it was read
 pub(crate) mod file_identity; // the same file as before?
 pub(crate) mod hidden_characters; // in what people copy
 pub(crate) mod leaf_certificates; // for Box's hosts

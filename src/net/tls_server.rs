@@ -1,5 +1,4 @@
-//! TLS towards callers: certificate, key and client authority from their files, the handshake, and taking the files
-//! over again while connections go on.
+//! TLS towards callers: certificate, key and client authority from their files, and the handshake.
 //!
 //! Files are read into parts that are each checked on their own, so that all of their faults come out at once. No
 //! message shows what is in a file: it may be a key by mistake.
@@ -9,15 +8,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::{AlertDescription, CertificateError, Error, RootCertStore, ServerConfig};
@@ -51,13 +49,19 @@ pub struct Files {
     pub client_ca: Option<PathBuf>,
 }
 
-/// The TLS of the callers' TCP listeners.
+/// The TLS of the callers' TCP listeners, as its files gave it.
 pub struct Tls {
     files: Files,
-    current: ArcSwap<ServerConfig>,
-    /// When the certificate ends, see [`end_of`].
-    ends: AtomicI64,
-    reloads: [AtomicU64; 2],
+    settings: Arc<ServerConfig>,
+    chain: Vec<CertificateDer<'static>>,
+    /// Who signs the callers' certificates, where they need one.
+    callers: Option<Callers>,
+}
+
+/// Whose certificates callers may show.
+struct Callers {
+    roots: Arc<RootCertStore>,
+    verifier: Arc<dyn ClientCertVerifier>,
 }
 
 /// Only where its files are.
@@ -67,12 +71,12 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// What the files gave.
-struct Loaded {
-    settings: ServerConfig,
-    ends: i64,
-    /// What is advised against.
-    advice: Option<String>,
+/// By what the files gave: a certificate has one private key.
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        let roots = |tls: &Self| tls.callers.as_ref().map(|callers| callers.roots.roots.clone());
+        self.files == other.files && self.chain == other.chain && roots(self) == roots(other)
+    }
 }
 
 /// A handshake that came to nothing, and the socket, whose caller may still have something under way.
@@ -83,74 +87,54 @@ pub struct Failure {
 }
 
 impl Tls {
-    /// With the settings that these files gave; `ends` is [`end_of`] the certificate.
-    pub fn new(files: Files, settings: ServerConfig, ends: i64) -> Self {
-        let current = ArcSwap::from_pointee(settings);
-        Self { files, current, ends: AtomicI64::new(ends), reloads: Default::default() }
+    /// From the parts that these files gave. With `authorities`, callers may show a certificate, and one of anybody else
+    /// ends the handshake.
+    ///
+    /// # Errors
+    /// The key is not the certificate's.
+    pub fn new(
+        files: Files,
+        chain: Vec<CertificateDer<'static>>,
+        key: Arc<dyn SigningKey>,
+        authorities: Option<RootCertStore>,
+    ) -> Result<Self, String> {
+        let certified = CertifiedKey::new(chain.clone(), key);
+        certified.keys_match().map_err(|_| {
+            format!(
+                "{} is not the key of the certificate in {}; give the one that it was issued for, and let the server's own certificate stand first",
+                files.key.display(),
+                files.cert.display()
+            )
+        })?;
+        let callers = authorities.map(callers).transpose()?;
+        let settings = Arc::new(settings(certified, callers.as_ref())?);
+        Ok(Self { files, settings, chain, callers })
     }
 
-    /// Where the parts stand.
-    pub(crate) fn paths(&self) -> Vec<PathBuf> {
-        let Files { cert, key, client_ca } = &self.files;
-        [Some(cert), Some(key), client_ca.as_ref()].into_iter().flatten().cloned().collect()
-    }
-
-    /// When the certificate ends, see [`end_of`].
+    /// When the certificate ends (RFC 5280 §4.1.2.5), in seconds since 1970; 0 where that cannot be read.
     pub(crate) fn ends(&self) -> i64 {
-        self.ends.load(Ordering::Relaxed)
+        let leaf = self.chain.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());
+        leaf.map_or(0, |(_, leaf)| leaf.validity().not_after.timestamp())
     }
 
-    /// The settings of this moment.
-    pub fn current(&self) -> Arc<ServerConfig> {
-        self.current.load_full()
+    /// For handshakes.
+    pub fn settings(&self) -> &Arc<ServerConfig> {
+        &self.settings
     }
 
     /// Whether callers need a certificate.
     pub fn wants_certificates(&self) -> bool {
-        self.files.client_ca.is_some()
+        self.callers.is_some()
     }
 
-    /// Reads the files again for new connections; what is advised against comes back in words.
-    ///
-    /// # Errors
-    /// What is wrong with each file; nothing has changed then.
-    pub fn reload(&self) -> Result<Option<String>, Vec<String>> {
-        let loaded = self.load();
-        let [taken, refused] = &self.reloads;
-        if loaded.is_ok() { taken } else { refused }.fetch_add(1, Ordering::Relaxed);
-        let Loaded { settings, ends, advice } = loaded?;
-        self.current.store(Arc::new(settings));
-        self.ends.store(ends, Ordering::Relaxed);
-        Ok(advice)
+    /// Whether a caller that has shown this chain would be let in now. `shown` is empty where it has shown none.
+    pub(crate) fn admits(&self, shown: &[CertificateDer<'static>]) -> bool {
+        let Some(callers) = &self.callers else { return true };
+        let Some((leaf, between)) = shown.split_first() else { return false };
+        callers.verifier.verify_client_cert(leaf, between, UnixTime::now()).is_ok()
     }
 
-    /// How often the files were read again: taken over, and refused.
-    pub fn reloads(&self) -> (u64, u64) {
-        let [taken, refused] = &self.reloads;
-        (taken.load(Ordering::Relaxed), refused.load(Ordering::Relaxed))
-    }
-
-    fn load(&self) -> Result<Loaded, Vec<String>> {
-        let mut faults = Vec::new();
-        let mut note = |fault: String| faults.push(fault);
-        let chain = chain(&self.files.cert).map_err(&mut note).ok();
-        let key = key(&self.files.key).map_err(&mut note).ok();
-        let authorities = self.files.client_ca.as_deref().map(authorities).transpose();
-        let authorities = authorities.map_err(&mut note).ok();
-        let settings = match (chain, key, authorities) {
-            (Some(chain), Some(key), Some(authorities)) => {
-                let advice =
-                    out_of_date(&chain).map(|words| format!("{}: {words}", self.files.cert.display()));
-                let ends = end_of(&chain);
-                let settings = settings(&self.files, chain, key, authorities).map_err(note).ok();
-                settings.map(|settings| Loaded { settings, ends, advice })
-            }
-            _ => None,
-        };
-        settings.ok_or(faults)
-    }
-
-    /// Shakes hands with the settings of this moment.
+    /// Shakes hands.
     ///
     /// # Errors
     /// It came to nothing. Where plain HTTP was spoken, that has been said to the caller.
@@ -165,7 +149,7 @@ impl Tls {
             }
             _ => {}
         }
-        let shaking = TlsAcceptor::from(self.current.load_full()).accept(socket).into_fallible();
+        let shaking = TlsAcceptor::from(self.settings.clone()).accept(socket).into_fallible();
         match shaking.await {
             Ok(socket) => Ok(socket),
             Err((error, mut socket)) => {
@@ -267,45 +251,30 @@ pub(crate) fn key(path: &Path) -> Result<Arc<dyn SigningKey>, String> {
     })
 }
 
-/// What a listener needs, from the parts that these files gave. With `authorities`, callers may show a certificate, and
-/// one of anybody else ends the handshake.
-///
-/// # Errors
-/// The key is not the certificate's.
-pub(crate) fn settings(
-    files: &Files,
-    chain: Vec<CertificateDer<'static>>,
-    key: Arc<dyn SigningKey>,
-    authorities: Option<RootCertStore>,
-) -> Result<ServerConfig, String> {
-    let certified = CertifiedKey::new(chain, key);
-    certified.keys_match().map_err(|_| {
-        format!(
-            "{} is not the key of the certificate in {}; give the one that it was issued for, and let the server's own certificate stand first",
-            files.key.display(),
-            files.cert.display()
-        )
-    })?;
+/// Who may show a certificate.
+fn callers(roots: RootCertStore) -> Result<Callers, String> {
+    let roots = Arc::new(roots);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider())
+        // A caller without one gets its refusal by HTTP, which says what is missing.
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+    Ok(Callers { roots, verifier })
+}
+
+/// What a listener needs.
+fn settings(certified: CertifiedKey, callers: Option<&Callers>) -> Result<ServerConfig, String> {
     let failed = |error: &dyn fmt::Display| format!("TLS cannot be set up: {error}");
-    let provider = provider();
-    let builder = ServerConfig::builder_with_provider(provider.clone())
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))?;
-    let wants_certificates = authorities.is_some();
-    let builder = match authorities {
+    let builder = match callers {
         None => builder.with_no_client_auth(),
-        Some(roots) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                // A caller without one gets its refusal by HTTP, which says what is missing.
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| failed(&error))?;
-            builder.with_client_cert_verifier(verifier)
-        }
+        Some(callers) => builder.with_client_cert_verifier(callers.verifier.clone()),
     };
     let mut settings = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     settings.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
-    if wants_certificates {
+    if callers.is_some() {
         // A resumed session would not be asked for its certificate again, though it may have expired meanwhile.
         settings.session_storage = Arc::new(NoServerSessionStorage {});
         settings.send_tls13_tickets = 0;
@@ -321,12 +290,6 @@ pub(crate) fn is_for(chain: &[CertificateDer<'static>], host: &str) -> bool {
         return false;
     };
     ServerName::try_from(host).is_ok_and(|name| rustls::client::verify_server_name(&leaf, &name).is_ok())
-}
-
-/// When the first certificate ends (RFC 5280 §4.1.2.5), in seconds since 1970; 0 where that cannot be read.
-pub(crate) fn end_of(chain: &[CertificateDer<'static>]) -> i64 {
-    let leaf = chain.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());
-    leaf.map_or(0, |(_, leaf)| leaf.validity().not_after.timestamp())
 }
 
 /// Whether callers will refuse a certificate by its dates.

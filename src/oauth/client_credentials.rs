@@ -101,6 +101,11 @@ impl Grant {
         Self { client, url, proxies: Arc::new(proxies), own }
     }
 
+    /// Of the token endpoint.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Host and port of the token endpoint; the whole URL where it has none.
     pub(crate) fn authority(&self) -> &str {
         let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);

@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
 use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
 use tracing::info;
 
 use crate::http::error::Refusal;
@@ -42,7 +43,7 @@ const FAULT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 /// Pauses after a refusal of the identity: only a person can mend it.
 const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 /// For operators: when it is asked again, and what takes effect only then.
-const REFUSED_NEXT: &str = "Box is asked again every 10 minutes at the latest, and at once by a restart, which a new client_id or client_secret needs in any case";
+const REFUSED_NEXT: &str = "Box is asked again every 10 minutes at the latest, and at once after a reload (boxgate reload, or SIGHUP)";
 /// So many earlier tokens are still blanked in what leaves the program: Box may take them until their end.
 const EARLIER: usize = 8;
 
@@ -113,12 +114,17 @@ struct Unhelpful {
 /// The token of one identity.
 #[derive(Debug)]
 pub(crate) struct Tokens {
-    identity: Identity,
+    /// Does not change; credentials do.
+    name: String,
+    /// How the next token is asked for.
+    means: ArcSwap<Means>,
     clock: Clock,
     current: ArcSwapOption<Token>,
     phase: watch::Sender<Phase>,
     /// Wakes the task: a request found no valid token.
     missed: Notify,
+    /// Wakes the task: it is to ask now, whatever it waits for.
+    renewed: Notify,
     /// The next token to come is asked for because of a 401.
     forced: AtomicBool,
     unhelpful: Mutex<VecDeque<Unhelpful>>,
@@ -132,19 +138,32 @@ pub(crate) struct Tokens {
     repeats: Repeats,
 }
 
+/// With what a token is asked for.
+#[derive(Debug)]
+struct Means {
+    identity: Identity,
+    grant: Arc<Grant>,
+}
+
 impl Tokens {
     /// No token yet; [`Tokens::renew_forever`] gets it.
-    /// `endpoint`: host and port of the token endpoint.
-    pub(crate) fn new(identity: Identity, clock: Clock, endpoint: &str, outages: Arc<Outages>) -> Arc<Self> {
+    pub(crate) fn new(
+        identity: Identity,
+        grant: Arc<Grant>,
+        clock: Clock,
+        outages: Arc<Outages>,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            identity,
-            endpoint: endpoint.to_owned(),
+            name: identity.name.clone(),
+            endpoint: grant.authority().to_owned(),
+            means: ArcSwap::from_pointee(Means { identity, grant }),
             outages,
             repeats: Repeats::new(clock.clone()),
             clock,
             current: ArcSwapOption::empty(),
             phase: watch::Sender::new(Phase::Asking),
             missed: Notify::new(),
+            renewed: Notify::new(),
             forced: AtomicBool::new(false),
             unhelpful: Mutex::new(VecDeque::new()),
             blanked: Mutex::new(VecDeque::new()),
@@ -153,8 +172,29 @@ impl Tokens {
         })
     }
 
+    /// Of the identity.
     pub(crate) fn name(&self) -> &str {
-        &self.identity.name
+        &self.name
+    }
+
+    /// Whether tokens of this identity, asked for at this endpoint, are those of these: the same account at Box, by the
+    /// same app.
+    pub(crate) fn are_of(&self, identity: &Identity, grant: &Grant) -> bool {
+        let means = self.means.load();
+        means.identity.name == identity.name
+            && means.identity.client_id == identity.client_id
+            && means.identity.subject == identity.subject
+            && means.grant.url() == grant.url()
+    }
+
+    /// From now on tokens are asked for so. A token that is good stays. One is asked for at once where the secret is
+    /// another, so that the log tells now whether it works, and where there is none, since that may be over.
+    pub(crate) fn ask_by(&self, identity: &Identity, grant: &Arc<Grant>) {
+        let next = Arc::new(Means { identity: identity.clone(), grant: grant.clone() });
+        let before = self.means.swap(next);
+        if before.identity.client_secret != identity.client_secret || self.cached().is_none() {
+            self.renewed.notify_one();
+        }
     }
 
     /// The valid token at hand, without waiting.
@@ -289,13 +329,15 @@ impl Tokens {
         (self.obtained.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
-    /// Obtains the token and keeps it fresh; never returns. `sent` is called for each question that has reached Box.
-    pub(crate) async fn renew_forever(&self, grant: &Grant, sent: impl Fn()) {
+    /// Obtains the token and keeps it fresh; never returns. `sent` is called for each question that has reached Box,
+    /// `refused` where Box refuses the credentials.
+    pub(crate) async fn renew_forever(&self, sent: impl Fn(), refused: impl Fn()) {
         let mut faults = 0;
         let mut refusals = 0;
         loop {
             let asked = self.clock.now();
-            match grant.fetch(&self.identity, &sent).await {
+            let means = self.means.load_full();
+            match means.grant.fetch(&means.identity, &sent).await {
                 Ok(granted) => {
                     (faults, refusals) = (0, 0);
                     let renew = self.store(granted, asked);
@@ -305,14 +347,15 @@ impl Tokens {
                 Err(fault) => {
                     self.failed.fetch_add(1, Ordering::Relaxed);
                     let phase = match fault {
-                        Fault::Refused(refused) => {
+                        Fault::Refused(refusal) => {
                             refusals += 1;
                             let pause = growing(REFUSED_PAUSE, refusals);
-                            let advice = refused.advice(&self.identity);
+                            let advice = refusal.advice(&means.identity);
                             self.outages.answered(self.token_endpoint(true), "");
                             let next = format!("{advice}. {REFUSED_NEXT}");
-                            self.outages.failed(self.credentials(), &refused.to_string(), 0, &next);
-                            let cause = format!("{} ({})", refused.error, refused.description);
+                            self.outages.failed(self.credentials(), &refusal.to_string(), 0, &next);
+                            refused();
+                            let cause = format!("{} ({})", refusal.error, refusal.description);
                             Phase::Refused { until: self.clock.now().after(pause), cause }
                         }
                         Fault::Transient { cause, retry_after, reached } => {
@@ -334,10 +377,16 @@ impl Tokens {
                         Phase::Asking | Phase::Holding => asked,
                     };
                     self.phase.send_replace(phase);
-                    self.clock.sleep_until(until).await;
-                    // A refusal is served from memory while it is asked again: nothing is known to be better.
+                    let renewed = tokio::select! {
+                        () = self.renewed.notified() => true,
+                        () = self.clock.sleep_until(until) => false,
+                    };
+                    if renewed {
+                        (faults, refusals) = (0, 0);
+                    }
+                    // A refusal is served from memory while the same is asked again: nothing is known to be better.
                     self.phase.send_if_modified(|phase| {
-                        let down = matches!(phase, Phase::Down { .. });
+                        let down = renewed || matches!(phase, Phase::Down { .. });
                         if down {
                             *phase = Phase::Asking;
                         }
@@ -391,6 +440,7 @@ impl Tokens {
         loop {
             tokio::select! {
                 () = self.clock.sleep_until(renew) => return,
+                () = self.renewed.notified() => return,
                 () = self.missed.notified() => {
                     // Whoever missed it may have looked before the token came.
                     if self.cached().is_none() {
@@ -399,6 +449,32 @@ impl Tokens {
                 }
             }
         }
+    }
+}
+
+/// Keeps the token of an identity fresh until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Renewal(AbortHandle);
+
+impl Renewal {
+    /// Begins on the current runtime; for `sent` and `refused` see [`Tokens::renew_forever`].
+    pub(crate) fn begin(
+        tokens: Arc<Tokens>,
+        sent: impl Fn() + Send + Sync + 'static,
+        refused: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self(tokio::spawn(async move { tokens.renew_forever(sent, refused).await }).abort_handle())
+    }
+
+    /// Ends it before it is dropped.
+    pub(crate) fn end(&self) {
+        self.0.abort();
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -411,8 +487,19 @@ fn growing((first, longest): (Duration, Duration), nth: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::egress_proxy::{Proxy, proxy_matcher};
+    use crate::net::own_listeners::OwnListeners;
     use crate::net::secret_filter::{self, Audience};
+    use crate::net::tls_client::Trust;
+    use crate::oauth::http_client::token_client;
     use crate::oauth::identity::Subject;
+
+    fn grant() -> Arc<Grant> {
+        let trust = Trust::new(&[]).unwrap();
+        let client = token_client(&trust, &Proxy::None, Duration::from_secs(1)).unwrap();
+        let (proxies, own) = (proxy_matcher(&Proxy::None), OwnListeners::default());
+        Arc::new(Grant::new(client, "https://api.box.com/oauth2/token".to_owned(), proxies, own))
+    }
 
     fn tokens(clock: &Clock) -> Arc<Tokens> {
         let identity = Identity {
@@ -421,7 +508,7 @@ mod tests {
             client_secret: Secret::new("secret".into()),
             subject: Subject::Enterprise("1".into()),
         };
-        Tokens::new(identity, clock.clone(), "api.box.com", Arc::new(Outages::new(clock.clone())))
+        Tokens::new(identity, grant(), clock.clone(), Arc::new(Outages::new(clock.clone())))
     }
 
     fn granted(text: &'static str, seconds: u64) -> Granted {

@@ -39,19 +39,24 @@ pub(crate) struct Counts {
 
 /// The forward proxy of this process.
 pub(crate) struct ForwardProxy {
-    certificates: Certificates,
+    certificates: Arc<Certificates>,
     /// To hosts that are not Box's.
     pub blind: BlindTunnels,
     /// Tunnels since the start.
-    pub counts: Counts,
+    pub counts: Arc<Counts>,
     told: Mutex<LruCache<ClientAddress, ()>>,
 }
 
 impl ForwardProxy {
-    /// With these certificates.
-    pub(crate) fn new(certificates: Certificates, blind: BlindTunnels) -> Self {
+    /// With these certificates, counting on in `counts`.
+    pub(crate) fn new(certificates: Arc<Certificates>, blind: BlindTunnels, counts: Arc<Counts>) -> Self {
         let told = Mutex::new(LruCache::new(REMEMBERED));
-        Self { certificates, blind, counts: Counts::default(), told }
+        Self { certificates, blind, counts, told }
+    }
+
+    /// What is shown for Box's hosts.
+    pub(crate) fn certificates(&self) -> &Arc<Certificates> {
+        &self.certificates
     }
 
     /// TLS for this host, a DNS name in lower case.
@@ -59,15 +64,15 @@ impl ForwardProxy {
     /// # Errors
     /// There is no certificate for it.
     pub(crate) fn settings(&self, host: &str, now: SystemTime) -> Result<Arc<ServerConfig>, String> {
-        match &self.certificates {
+        match &*self.certificates {
             Certificates::Leaves(leaves) => leaves.settings(host, now),
-            Certificates::One(tls) => Ok(tls.current()),
+            Certificates::One(tls) => Ok(tls.settings().clone()),
         }
     }
 
     /// What callers must trust, as PEM; `None` where it is an authority of somebody else.
     pub(crate) fn ca_pem(&self) -> Option<Bytes> {
-        match &self.certificates {
+        match &*self.certificates {
             Certificates::Leaves(leaves) => Some(leaves.pem().into()),
             Certificates::One(_) => None,
         }
@@ -76,7 +81,7 @@ impl ForwardProxy {
     /// Looks after the authority, see
     /// [`CertificateAuthority::maintain`](crate::net::certificate_authority::CertificateAuthority::maintain).
     pub(crate) fn maintain(&self, now: SystemTime) {
-        let Certificates::Leaves(leaves) = &self.certificates else { return };
+        let Certificates::Leaves(leaves) = &*self.certificates else { return };
         match leaves.maintain(now) {
             Ok(false) => {}
             Ok(true) => warn!(
@@ -93,7 +98,7 @@ impl ForwardProxy {
         {
             return;
         }
-        let advice = match &self.certificates {
+        let advice = match &*self.certificates {
             Certificates::Leaves(_) => "does not trust the CA of the forward proxy: see boxgate env",
             Certificates::One(_) => "does not trust the certificate of [forward_proxy] cert",
         };

@@ -9,9 +9,10 @@ use crate::config::Config;
 use crate::limits::budget::spending::BudgetLedger;
 use crate::limits::limiter::Limiter;
 use crate::oauth::identity::IdentityId;
-use crate::oauth::token_cache::Tokens;
+use crate::oauth::token_cache::{Renewal, Tokens};
 use crate::proxy::forward_proxy::ForwardProxy;
 use crate::routing::app::AppId;
+use crate::telemetry::metrics::AppLabel;
 use crate::upstream::pool::Upstream;
 
 /// Shared by the workers; nothing in it changes but through its own atomics. A request keeps the one it began with.
@@ -20,6 +21,10 @@ pub(crate) struct Gateway {
     pub config: Config,
     /// One for each identity.
     pub tokens: Vec<Arc<Tokens>>,
+    /// What keeps each of them fresh, as long as a request may need it.
+    pub renewals: Vec<Arc<Renewal>>,
+    /// By app.
+    pub app_labels: Vec<Option<AppLabel>>,
     /// Calls of Box's API, and what is left of them.
     pub ledger: BudgetLedger,
     /// What can hold a request back.
@@ -46,6 +51,11 @@ impl Gateway {
     /// An app's name.
     pub(crate) fn app_name(&self, app: AppId) -> Option<&str> {
         self.config.apps.iter().nth(app.index()).map(|app| app.name.as_str())
+    }
+
+    /// What stands for an app in metrics.
+    pub(crate) fn app_label(&self, app: AppId) -> Option<AppLabel> {
+        self.app_labels.get(app.index()).copied().flatten()
     }
 
     /// An identity's name.

@@ -8,6 +8,7 @@ use tracing::warn;
 use crate::net::clock::Clock;
 use crate::net::connection_limit::ConnectionLimit;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::AppLabels;
 use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::Repeats;
 
@@ -22,6 +23,8 @@ pub(crate) struct Process {
     pub outages: Arc<Outages>,
     /// What would fill the log.
     pub repeats: Repeats,
+    /// The labels of metrics.
+    pub app_labels: AppLabels,
 }
 
 impl Process {

@@ -349,7 +349,7 @@ impl Drop for RequestRecord {
             self.status.get_or_insert(StatusCode::SERVICE_UNAVAILABLE);
         }
         let labels = Labels::new(
-            self.app.map(AppId::index),
+            self.app.and_then(|app| self.gateway.app_label(app)),
             &self.method,
             metrics::status(self.status),
             self.answered_by,

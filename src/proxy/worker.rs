@@ -39,6 +39,11 @@ impl Worker {
         self.gateway.borrow().clone()
     }
 
+    /// Requests that begin from now on are served by this one.
+    pub(crate) fn replace_gateway(&self, gateway: LocalGateway) {
+        self.gateway.replace(gateway);
+    }
+
     /// This worker's counters.
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally

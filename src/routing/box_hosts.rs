@@ -24,6 +24,13 @@ pub struct BoxHosts {
     pub extra_roots: Vec<CertificateDer<'static>>,
 }
 
+impl BoxHosts {
+    /// Of the API, uploads and downloads.
+    pub(crate) fn authorities(&self) -> [&Authority; 3] {
+        [&self.api, &self.upload, &self.download]
+    }
+}
+
 /// A host of Box and what it serves; a configured one may serve several things.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BoxHost {

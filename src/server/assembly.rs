@@ -1,12 +1,14 @@
-//! What a configuration is made into before anybody is served.
+//! What a configuration is made into: first at the start, and again at each reload, where it takes over from what runs
+//! all that is made from the same settings.
 
 use std::io;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
 
 use crate::config::{Config, ProxyCertificate};
+use crate::limits::budget::counts::CallCounts;
 use crate::limits::budget::spending::BudgetLedger;
 use crate::limits::budget::writer::{self, CountsWriter};
 use crate::limits::limiter::Limiter;
@@ -23,33 +25,54 @@ use crate::net::tls_client::Trust;
 use crate::oauth::client_credentials::Grant;
 use crate::oauth::http_client::token_client;
 use crate::oauth::identity::Identity;
-use crate::oauth::token_cache::Tokens;
+use crate::oauth::token_cache::{Renewal, Tokens};
 use crate::proxy::blind_tunnel::{BlindTunnels, LOOK_UPS};
 use crate::proxy::forward_proxy::{Certificates, ForwardProxy};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::process::Process;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::AppLabels;
 use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::Repeats;
 use crate::upstream::connector::Connector;
 use crate::upstream::pool::Upstream;
 
-/// Everything that serving takes.
-pub(super) struct Assembled {
+/// What all gateways of this process are made with.
+pub(super) struct Assembly {
     pub(super) process: Arc<Process>,
-    pub(super) gateway: Arc<Gateway>,
-    pub(super) grant: Arc<Grant>,
+    /// Box has refused an identity.
+    pub(super) refused: Arc<Notify>,
+    /// Descriptors for connections to Box; none until callers' have their share.
+    pub(super) room: UpstreamRoom,
     pub(super) replicas: Option<Arc<Replicas>>,
-    pub(super) counts_writer: CountsWriter,
+    counts: Arc<CallCounts>,
+    /// Where this process listens itself.
+    own: OwnListeners,
+}
+
+/// What a configuration was made into.
+#[derive(Clone)]
+pub(super) struct Assembled {
+    pub(super) gateway: Arc<Gateway>,
     pub(super) outward: Outward,
+    grant: Arc<Grant>,
+}
+
+/// Of the next gateway, what could not have been made from any configuration. Nothing has changed yet.
+pub(super) struct Prepared {
+    config: Config,
+    pub(super) outward: Outward,
+    grant: Arc<Grant>,
+    forward_proxy: Option<Arc<ForwardProxy>>,
+    /// Connections to Box are made with other settings than before.
+    pub(super) has_new_pools: bool,
 }
 
 /// What connections to Box have in common.
 #[derive(Clone)]
 pub(super) struct Outward {
     trust: Trust,
-    /// Descriptors for connections to Box; none until callers' have their share.
-    pub(super) room: UpstreamRoom,
+    room: UpstreamRoom,
     own: OwnListeners,
 }
 
@@ -57,68 +80,187 @@ impl Outward {
     /// A worker's connections to Box.
     pub(super) fn upstream(self, config: &Config) -> Upstream {
         let connector = Connector::new(&self.trust, config.upstream.connector(), self.room, self.own);
-        let authorities = [&config.hosts.api, &config.hosts.upload, &config.hosts.download].into_iter();
+        let authorities = config.hosts.authorities().into_iter();
         Upstream::new(connector, config.upstream.pool_idle_timeout, authorities)
     }
 }
 
-/// Makes the process and the gateway from a configuration. `own`: where this process listens itself.
-///
-/// # Errors
-/// No certificate roots, a proxy URL that is none, or state that cannot be read.
-pub(super) fn assemble(
-    config: Config,
-    own: OwnListeners,
-    clock: Clock,
-    access: AccessLog,
-) -> io::Result<Assembled> {
-    let trust = Trust::new(&config.hosts.extra_roots)?;
-    let client = token_client(&trust, &config.upstream.proxy, config.upstream.connect_timeout)
-        .map_err(|error| io::Error::other(format!("[upstream] proxy: {error}")))?;
-    let proxies = proxy_matcher(&config.upstream.proxy);
-    let grant = Arc::new(Grant::new(client, config.hosts.token_url.clone(), proxies, own.clone()));
-    let outages = Arc::new(Outages::new(clock.clone()));
-    let tokens = |identity: &Identity| {
-        Tokens::new(identity.clone(), clock.clone(), grant.authority(), outages.clone())
-    };
-    let tokens = config.identities.iter().map(tokens).collect();
-    let (counts, counts_writer) = writer::start(&config.state.dir, !config.budgets.is_empty(), clock.clone())
-        .map_err(|error| io::Error::other(format!("[state] dir: {error}")))?;
-    let apps = config.apps.iter().map(|app| app.name.as_str().into()).collect();
-    let identities = config.identities.iter().map(|identity| identity.name.as_str().into()).collect();
-    let ledger = BudgetLedger::new(config.budgets.clone(), apps, identities, counts, clock.wall());
-    let replicas = replicas(&config, &trust, &outages)?;
-    let limiter = Limiter::new(config.limiter(), clock.clone(), replicas.clone());
-    let room = UpstreamRoom::new();
-    let forward_proxy = forward_proxy(&config, own.clone(), &room, &clock)?;
-    let repeats = Repeats::new(clock.clone());
-    let connection_limit = Arc::new(ConnectionLimit::default());
-    let process = Arc::new(Process { clock, access, connection_limit, outages, repeats });
-    let gateway = Arc::new(Gateway { config, tokens, ledger, limiter, forward_proxy });
-    Ok(Assembled { process, gateway, grant, replicas, counts_writer, outward: Outward { trust, room, own } })
-}
+impl Assembly {
+    /// Makes the process and its first gateway. `own`: where this process listens itself.
+    ///
+    /// # Errors
+    /// No certificate roots, a proxy URL that is none, or state that cannot be read.
+    pub(super) fn begin(
+        config: Config,
+        own: OwnListeners,
+        clock: Clock,
+        access: AccessLog,
+    ) -> io::Result<(Self, Assembled, CountsWriter)> {
+        let trust = Trust::new(&config.hosts.extra_roots)?;
+        let outages = Arc::new(Outages::new(clock.clone()));
+        let (counts, counts_writer) =
+            writer::start(&config.state.dir, !config.budgets.is_empty(), clock.clone())
+                .map_err(|error| io::Error::other(format!("[state] dir: {error}")))?;
+        let replicas = replicas(&config, &trust, &outages)?;
+        let repeats = Repeats::new(clock.clone());
+        let connection_limit = Arc::new(ConnectionLimit::default());
+        let app_labels = AppLabels::default();
+        let process = Process { clock, access, connection_limit, outages, repeats, app_labels };
+        let (process, room) = (Arc::new(process), UpstreamRoom::new());
+        let assembly = Self { process, refused: Arc::default(), room, replicas, counts, own };
+        let grant = assembly.grant(&config, &trust)?;
+        let forward_proxy = assembly.forward_proxy(&config, None)?;
+        let gateway = assembly.gateway(config, &grant, forward_proxy, None);
+        let outward = assembly.outward(trust);
+        Ok((assembly, Assembled { gateway, outward, grant }, counts_writer))
+    }
 
-/// The forward proxy, where there is one. Its authority is made here where it is this gateway's own and missing.
-fn forward_proxy(
-    config: &Config,
-    own: OwnListeners,
-    room: &UpstreamRoom,
-    clock: &Clock,
-) -> io::Result<Option<Arc<ForwardProxy>>> {
-    let Some(settings) = &config.forward_proxy else { return Ok(None) };
-    let leaves = |authority: CertificateAuthority| {
-        let leaves = LeafCertificates::new(authority).map_err(io::Error::other)?;
-        Ok::<_, io::Error>(Certificates::Leaves(Box::new(leaves)))
-    };
-    let certificates = match &settings.certificate {
-        ProxyCertificate::Own => leaves(CertificateAuthority::open(&config.state.dir, clock.wall())?)?,
-        ProxyCertificate::Authority { certificates, key } => {
-            let given = CertificateAuthority::given(certificates, key.expose().as_bytes());
-            leaves(given.map_err(|error| io::Error::other(format!("[forward_proxy] ca: {error}")))?)?
+    /// Makes what may fail of a gateway that is to follow the running one.
+    ///
+    /// # Errors
+    /// In words for operators, each with the key that it is about.
+    pub(super) fn prepare(&self, config: Config, running: &Assembled) -> io::Result<Prepared> {
+        let (before, now) = (&running.gateway.config, &config);
+        if !now.budgets.is_empty() && before.budgets.is_empty() && self.counts.is_in_memory() {
+            return Err(io::Error::other(
+                "[[budget]]: counts of calls cannot be written to [state] dir, as the log has said since the start; mend that and restart",
+            ));
         }
-        ProxyCertificate::One(tls) => Certificates::One(tls.clone()),
-    };
-    if let Certificates::Leaves(leaves) = &certificates {
+        let same_trust = before.hosts.extra_roots == now.hosts.extra_roots;
+        let outward = if same_trust {
+            running.outward.clone()
+        } else {
+            self.outward(Trust::new(&now.hosts.extra_roots)?)
+        };
+        let same_way = same_trust
+            && before.upstream.proxy == now.upstream.proxy
+            && before.upstream.connect_timeout == now.upstream.connect_timeout;
+        let grant = if same_way && before.hosts.token_url == now.hosts.token_url {
+            running.grant.clone()
+        } else {
+            self.grant(now, &outward.trust)?
+        };
+        let has_new_pools = !same_way
+            || before.upstream.connector() != now.upstream.connector()
+            || before.upstream.pool_idle_timeout != now.upstream.pool_idle_timeout
+            || before.hosts.authorities() != now.hosts.authorities();
+        let forward_proxy = match &running.gateway.forward_proxy {
+            Some(proxy) if same_way && before.forward_proxy == now.forward_proxy => Some(proxy.clone()),
+            _ => self.forward_proxy(now, Some(&running.gateway))?,
+        };
+        Ok(Prepared { config, outward, grant, forward_proxy, has_new_pools })
+    }
+
+    /// Makes the gateway that follows the running one. Their requests count together from here on.
+    pub(super) fn follow(&self, prepared: Prepared, running: &Assembled) -> Assembled {
+        let Prepared { config, outward, grant, forward_proxy, has_new_pools: _ } = prepared;
+        let gateway = self.gateway(config, &grant, forward_proxy, Some(&running.gateway));
+        Assembled { gateway, outward, grant }
+    }
+
+    fn outward(&self, trust: Trust) -> Outward {
+        Outward { trust, room: self.room.clone(), own: self.own.clone() }
+    }
+
+    fn grant(&self, config: &Config, trust: &Trust) -> io::Result<Arc<Grant>> {
+        let client = token_client(trust, &config.upstream.proxy, config.upstream.connect_timeout)
+            .map_err(|error| io::Error::other(format!("[upstream] proxy: {error}")))?;
+        let proxies = proxy_matcher(&config.upstream.proxy);
+        Ok(Arc::new(Grant::new(client, config.hosts.token_url.clone(), proxies, self.own.clone())))
+    }
+
+    fn gateway(
+        &self,
+        config: Config,
+        grant: &Arc<Grant>,
+        forward_proxy: Option<Arc<ForwardProxy>>,
+        running: Option<&Gateway>,
+    ) -> Arc<Gateway> {
+        let Process { clock, app_labels, .. } = &*self.process;
+        let (tokens, renewals) =
+            config.identities.iter().map(|identity| self.tokens(identity, grant, running)).unzip();
+        let apps: Vec<Arc<str>> = config.apps.iter().map(|app| app.name.as_str().into()).collect();
+        let identities = config.identities.iter().map(|identity| identity.name.as_str().into()).collect();
+        let (budgets, now) = (config.budgets.clone(), clock.wall());
+        let app_labels = apps.iter().map(|name| app_labels.label(name)).collect();
+        let (ledger, limiter) = match running {
+            None => (
+                BudgetLedger::new(budgets, apps, identities, self.counts.clone(), now),
+                Limiter::new(config.limiter(), clock.clone(), self.replicas.clone()),
+            ),
+            Some(running) => (
+                running.ledger.successor(budgets, apps, identities, now),
+                running.limiter.successor(config.limiter()),
+            ),
+        };
+        Arc::new(Gateway { config, tokens, renewals, app_labels, ledger, limiter, forward_proxy })
+    }
+
+    /// The tokens of an identity: those that run where they are of the same account at Box.
+    fn tokens(
+        &self,
+        identity: &Identity,
+        grant: &Arc<Grant>,
+        running: Option<&Gateway>,
+    ) -> (Arc<Tokens>, Arc<Renewal>) {
+        let running = running.map(|running| running.tokens.iter().zip(&running.renewals));
+        let same = running.into_iter().flatten().find(|(tokens, _)| tokens.are_of(identity, grant));
+        if let Some((tokens, renewal)) = same {
+            tokens.ask_by(identity, grant);
+            return (tokens.clone(), renewal.clone());
+        }
+        let Process { clock, outages, .. } = &*self.process;
+        let tokens = Tokens::new(identity.clone(), grant.clone(), clock.clone(), outages.clone());
+        let (counts, clock, refused) = (self.counts.clone(), clock.clone(), self.refused.clone());
+        let name: Arc<str> = identity.name.as_str().into();
+        let sent = move || counts.count_token_call(name.clone(), clock.wall());
+        let renewal = Renewal::begin(tokens.clone(), sent, move || refused.notify_one());
+        (tokens, Arc::new(renewal))
+    }
+
+    /// The forward proxy, where there is one. Its authority is made here where it is this gateway's own and missing.
+    fn forward_proxy(
+        &self,
+        config: &Config,
+        running: Option<&Gateway>,
+    ) -> io::Result<Option<Arc<ForwardProxy>>> {
+        let Some(settings) = &config.forward_proxy else { return Ok(None) };
+        let before = running.and_then(|running| {
+            let certificate = &running.config.forward_proxy.as_ref()?.certificate;
+            Some((certificate, running.forward_proxy.as_ref()?))
+        });
+        let certificates = match before {
+            Some((certificate, proxy)) if *certificate == settings.certificate => {
+                proxy.certificates().clone()
+            }
+            _ => Arc::new(self.certificates(config, &settings.certificate)?),
+        };
+        let counts = before.map(|(_, proxy)| proxy.counts.clone()).unwrap_or_default();
+        let blind = BlindTunnels {
+            list: settings.tunnel.clone(),
+            egress: proxy_matcher(&config.upstream.proxy),
+            own: self.own.clone(),
+            connect_timeout: config.upstream.connect_timeout,
+            room: self.room.clone(),
+            look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
+        };
+        Ok(Some(Arc::new(ForwardProxy::new(certificates, blind, counts))))
+    }
+
+    fn certificates(&self, config: &Config, certificate: &ProxyCertificate) -> io::Result<Certificates> {
+        let leaves = |authority: CertificateAuthority| {
+            LeafCertificates::new(authority).map(Box::new).map_err(io::Error::other)
+        };
+        let leaves = match certificate {
+            ProxyCertificate::Own => {
+                leaves(CertificateAuthority::open(&config.state.dir, self.process.clock.wall())?)?
+            }
+            ProxyCertificate::Authority { certificates, key } => {
+                let given = CertificateAuthority::given(certificates, key.expose().as_bytes());
+                leaves(given.map_err(|error| io::Error::other(format!("[forward_proxy] ca: {error}")))?)?
+            }
+            ProxyCertificate::One(tls) => return Ok(Certificates::One(tls.clone())),
+        };
         // Whoever pins the CA needs it from a source that is trusted.
         match CaChain::parse(leaves.pem().as_bytes(), jiff::Timestamp::now()) {
             Ok(chain) => info!(
@@ -127,16 +269,8 @@ fn forward_proxy(
             ),
             Err(why) => warn!("boxgate env and exec will not trust the forward proxy's CA: {why}"),
         }
+        Ok(Certificates::Leaves(leaves))
     }
-    let blind = BlindTunnels {
-        list: settings.tunnel.clone(),
-        egress: proxy_matcher(&config.upstream.proxy),
-        own,
-        connect_timeout: config.upstream.connect_timeout,
-        room: room.clone(),
-        look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
-    };
-    Ok(Some(Arc::new(ForwardProxy::new(certificates, blind))))
 }
 
 /// What replicas share, where they do.

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -197,7 +198,15 @@ pub(super) async fn serve_tls(
     // The connection is counted and told to drain as any other from here on.
     drop((counted, control));
     let (_, session) = socket.get_ref();
-    caller.peer.uncertified = tls.wants_certificates() && session.peer_certificates().is_none();
+    let shown = session.peer_certificates().unwrap_or_default();
+    caller.peer.uncertified = tls.wants_certificates() && shown.is_empty();
+    caller.shown = Some(Arc::new(shown.iter().map(|certificate| certificate.clone().into_owned()).collect()));
+    // A reload may have come while hands were shaken.
+    if worker.gateway().config.tls.as_ref().is_some_and(|now| {
+        !Arc::ptr_eq(now, &tls) && !now.admits(caller.shown.as_deref().map_or(&[], Vec::as_slice))
+    }) {
+        return;
+    }
     let agreed = session.alpn_protocol() == Some(b"h2");
     serve(worker, connections, socket, caller, agreed).await;
 }
@@ -211,9 +220,9 @@ pub(super) async fn serve<S: Socket>(
     agreed: bool,
 ) {
     let counted = worker.tally().connection();
-    let control = connections.register();
-    let gateway = worker.gateway();
-    let server = &gateway.config.server;
+    let control = connections.register_for(&caller);
+    // A copy: an idle connection holds no configuration.
+    let server = worker.gateway().config.server;
     let prefix = if agreed {
         Vec::new()
     } else {
@@ -245,7 +254,9 @@ pub(super) async fn serve<S: Socket>(
                 connections: connections.clone(),
                 caller: caller.clone(),
             });
-            let (worker, caller, request) = (worker.clone(), caller.clone(), received(request, &control));
+            let (worker, mut caller, request) = (worker.clone(), caller.clone(), received(request, &control));
+            // On HTTP/2 requests may still come before the caller has heard that the connection ends.
+            caller.peer.uncertified |= control.revoked.get();
             // Called inside: a future that is captured and then awaited has its room twice.
             async move {
                 let served = handler::serve(worker.clone(), caller, request).await;

@@ -1,9 +1,15 @@
 //! All connections of a worker, so that they can be told to close.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
 
 use super::watched_socket::Control;
+use crate::access::caller::Caller;
+use crate::net::tls_server::Tls;
 
 /// All connections of a worker, so that they can be told to close.
 #[derive(Default)]
@@ -21,8 +27,31 @@ impl Connections {
         }
     }
 
+    /// A connection on which no request has come yet, and whose caller has shown nothing.
     pub(super) fn register(&self) -> Rc<Control> {
-        let control = Rc::new(Control { draining: Cell::new(self.draining.get()), ..Control::default() });
+        self.add(Control::default())
+    }
+
+    /// The connection of this caller.
+    pub(super) fn register_for(&self, caller: &Caller) -> Rc<Control> {
+        self.add(Control { shown: caller.shown.clone(), ..Control::default() })
+    }
+
+    /// Ends connections whose callers would not be let in by these settings, after what they have under way.
+    pub(super) fn revoke(&self, tls: &Tls) {
+        let mut judged: HashMap<Arc<Vec<CertificateDer<'_>>>, bool> = HashMap::new();
+        for control in self.open.borrow().iter().filter_map(Weak::upgrade) {
+            let Some(shown) = &control.shown else { continue };
+            // Callers mostly share a few certificates, and a signature costs a tenth of a millisecond.
+            if !*judged.entry(shown.clone()).or_insert_with(|| tls.admits(shown)) {
+                control.revoked.set(true);
+                control.drain();
+            }
+        }
+    }
+
+    fn add(&self, control: Control) -> Rc<Control> {
+        let control = Rc::new(Control { draining: Cell::new(self.draining.get()), ..control });
         let mut open = self.open.borrow_mut();
         if open.len() == open.capacity() {
             open.retain(|weak| weak.strong_count() > 0);

@@ -2,53 +2,32 @@
 //! sees symbolic links that are swapped (Kubernetes), files that are renamed into place, and changes on network file
 //! systems, and costs a few calls of `stat` a second.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::net::file_identity::FileIdentity;
+use crate::net::file_fingerprint::{FileFingerprint, FileRead};
 
 /// From one look to the next.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What was seen of files when they were last looked at.
+/// What was seen of files when they were last looked at; of none, until [`FileWatch::watch`] names some.
+#[derive(Default)]
 pub(super) struct FileWatch {
     paths: Vec<PathBuf>,
-    /// When a change was last reported.
+    /// When they were read, or a change was last reported.
     reported: Seen,
     /// At the last look.
     last: Seen,
 }
 
 /// What each path leads to; `None` where that is no file.
-type Seen = Vec<Option<Fingerprint>>;
-
-/// Changes whenever what a path leads to may have changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Fingerprint {
-    /// Where symbolic links lead.
-    target: PathBuf,
-    file: FileIdentity,
-    size: u64,
-    /// Of the content and of the inode, in seconds and nanoseconds.
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
+type Seen = Vec<Option<FileFingerprint>>;
 
 impl FileWatch {
-    /// Looks at the files for the first time.
-    pub(super) fn new(paths: Vec<PathBuf>) -> Self {
-        let seen = look(&paths);
-        Self { paths, reported: seen.clone(), last: seen }
-    }
-
-    /// Looks at the files without reporting how they have changed.
-    pub(super) async fn skip(&mut self) {
-        let paths = self.paths.clone();
-        if let Ok(now) = tokio::task::spawn_blocking(move || look(&paths)).await {
-            (self.reported, self.last) = (now.clone(), now);
-        }
+    /// Looks at these files from now on, of which each path stands once. A change since they were read is reported.
+    pub(super) fn watch(&mut self, files: Vec<FileRead>) {
+        let (paths, seen): (_, Seen) = files.into_iter().map(|FileRead { path, seen }| (path, seen)).unzip();
+        *self = Self { paths, reported: seen.clone(), last: seen };
     }
 
     /// Returns once a file has changed and none does any more: several that are replaced together are one change. Never
@@ -80,26 +59,22 @@ impl FileWatch {
 }
 
 fn look(paths: &[PathBuf]) -> Seen {
-    let of = |path: &PathBuf| {
-        let target = fs::canonicalize(path).ok()?;
-        let found = fs::metadata(&target).ok()?;
-        Some(Fingerprint {
-            target,
-            file: FileIdentity::of(&found),
-            size: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        })
-    };
-    paths.iter().map(of).collect()
+    paths.iter().map(|path| FileFingerprint::of(path)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
     use super::*;
+
+    fn watching(paths: Vec<PathBuf>) -> FileWatch {
+        let mut watch = FileWatch::default();
+        watch.watch(paths.iter().map(|path| FileRead::now(path)).collect());
+        watch
+    }
 
     struct Folder(PathBuf);
 
@@ -147,7 +122,7 @@ mod tests {
         symlink("1", folder.path("data")).unwrap();
         symlink("data/tls.crt", folder.path("tls.crt")).unwrap();
         folder.write("tls.key", "key");
-        let mut watch = FileWatch::new(vec![folder.path("tls.crt"), folder.path("tls.key")]);
+        let mut watch = watching(vec![folder.path("tls.crt"), folder.path("tls.key")]);
         assert!(!look_again(&mut watch), "nothing has changed");
         let changes: [(&str, &dyn Fn()); 5] = [
             ("a link on the way is swapped", &|| replace_link(&folder.path("data"), "2")),
@@ -171,7 +146,7 @@ mod tests {
     fn a_burst_is_one_change_at_its_end() {
         let folder = Folder::new();
         folder.write("a", "");
-        let mut watch = FileWatch::new(vec![folder.path("a")]);
+        let mut watch = watching(vec![folder.path("a")]);
         for size in 1..5 {
             folder.write("a", &"x".repeat(size));
             assert!(!look_again(&mut watch), "it still changes");

@@ -15,10 +15,11 @@ use crate::net::own_listeners::OwnListeners;
 use crate::telemetry::access_log::AccessLog;
 
 mod assembly; // what a configuration is made into
+mod reload; // another configuration while requests go on
 mod running; // threads and tasks, and how they end
 mod connection;
 mod connections;
-mod file_watch; // what is taken over when it changes
+mod file_watch; // which files have changed?
 pub(crate) mod frame_watch;
 pub(crate) mod socket;
 pub(crate) mod stream_task;
@@ -26,7 +27,8 @@ mod tunnel;
 pub(crate) mod watched_socket;
 mod workers;
 
-use self::assembly::assemble;
+use self::assembly::Assembly;
+pub use self::reload::{Reloading, Watch};
 use self::running::Running;
 use self::shutdown::{Stop, wait_for};
 
@@ -35,6 +37,7 @@ pub struct Bound {
     callers: Vec<Listener>,
     operators: Vec<Listener>,
     config: Config,
+    reloading: Option<Reloading>,
 }
 
 /// Binds every address of the configuration.
@@ -50,7 +53,7 @@ pub async fn bind(config: Config) -> io::Result<Bound> {
     for address in &config.admin.addresses {
         operators.push(Listener::bind(address, false).await?);
     }
-    Ok(Bound { callers, operators, config })
+    Ok(Bound { callers, operators, config, reloading: None })
 }
 
 impl Bound {
@@ -64,6 +67,12 @@ impl Bound {
         self.operators.iter().map(Listener::address).collect()
     }
 
+    /// Reads the configuration again when it is asked to, or without being asked. Without this, it stays as it is.
+    #[must_use]
+    pub fn reloading(self, reloading: Reloading) -> Self {
+        Self { reloading: Some(reloading), ..self }
+    }
+
     /// Serves until it is told to stop. Runs on the current runtime, which accepts, renews tokens and answers
     /// operators.
     ///
@@ -75,9 +84,10 @@ impl Bound {
         access: AccessLog,
         mut stop: watch::Receiver<Stop>,
     ) -> io::Result<()> {
-        let Self { callers, operators, config } = self;
+        let Self { callers, operators, config, reloading } = self;
         let own = OwnListeners::new(callers.iter().chain(&operators).filter_map(Listener::tcp_address));
-        let running = Running::start(assemble(config, own, clock, access)?, callers, operators).await?;
+        let assembled = Assembly::begin(config, own, clock, access)?;
+        let running = Running::start(assembled, callers, operators, reloading).await?;
         wait_for(&mut stop, Stop::Drain).await;
         running.stop(&mut stop).await;
         Ok(())

@@ -11,7 +11,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::assembly::Assembled;
+use super::assembly::{Assembled, Assembly};
+use super::reload::{Reloader, Reloading};
 use super::shutdown::{Stop, wait_for};
 use super::workers::{WorkerThread, hand_out};
 use crate::admin::reloads::Reloads;
@@ -19,7 +20,6 @@ use crate::admin::{self, Overview};
 use crate::limits::budget::writer::CountsWriter;
 use crate::net::descriptors::Shares;
 use crate::net::listener::Listener;
-use crate::oauth::identity::IdentityId;
 use crate::proxy::worker::Worker;
 use crate::telemetry::metrics::Metrics;
 
@@ -36,7 +36,7 @@ pub(super) struct Running {
     drain: watch::Sender<Stop>,
     /// Of callers' connections.
     accepting: JoinSet<()>,
-    /// Renewal of tokens, operators' connections, the forward proxy's CA.
+    /// Operators' connections, reloads, the forward proxy's CA.
     tasks: JoinSet<()>,
     /// The exchange with Redis, which ends after all calls are counted.
     sharing: Option<JoinHandle<()>>,
@@ -50,28 +50,14 @@ impl Running {
     /// # Errors
     /// A thread cannot be started.
     pub(super) async fn start(
-        assembled: Assembled,
+        (assembly, assembled, counts_writer): (Assembly, Assembled, CountsWriter),
         callers: Vec<Listener>,
         operators: Vec<Listener>,
+        reloading: Option<Reloading>,
     ) -> io::Result<Self> {
-        let Assembled { process, gateway, grant, replicas, counts_writer, outward } = assembled;
+        let (process, gateway) = (assembly.process.clone(), assembled.gateway.clone());
+        let (outward, replicas) = (assembled.outward.clone(), assembly.replicas.clone());
         let mut tasks = JoinSet::new();
-        if let Some(proxy) = gateway.forward_proxy.clone() {
-            let clock = process.clock.clone();
-            tasks.spawn(async move {
-                loop {
-                    clock.sleep_until(clock.now().after(MAINTENANCE)).await;
-                    proxy.maintain(clock.wall());
-                }
-            });
-        }
-        for (index, tokens) in gateway.tokens.iter().cloned().enumerate() {
-            let (grant, gateway, clock) = (grant.clone(), gateway.clone(), process.clock.clone());
-            tasks.spawn(async move {
-                let sent = || gateway.ledger.count_token_call(IdentityId::new(index), clock.wall());
-                tokens.renew_forever(&grant, sent).await;
-            });
-        }
         let (leave, left) = oneshot::channel::<()>();
         let sharing = replicas.clone().map(|replicas| {
             tokio::spawn(async move {
@@ -100,7 +86,7 @@ impl Running {
         // All is open that stays open: what is left can be shared out.
         let max_connections = gateway.config.max_connections;
         let shares = Shares::of_free(max_connections);
-        outward.room.add(shares.upstream);
+        assembly.room.add(shares.upstream);
         if shares.callers < max_connections {
             warn!(
                 max_connections,
@@ -111,7 +97,7 @@ impl Running {
         process.connection_limit.set_most(shares.callers);
         let limit = process.connection_limit.clone();
         let draining = AtomicBool::new(false);
-        let (reloads, _asked) = Reloads::new(process.clock.wall());
+        let (reloads, asks) = Reloads::new(process.clock.wall());
         let overview = Arc::new(admin::Overview {
             process,
             gateway: ArcSwap::new(gateway),
@@ -124,7 +110,23 @@ impl Running {
             tasks.spawn(admin::serve(listener, overview.clone()));
         }
 
+        let maintained = overview.clone();
+        tasks.spawn(async move {
+            let clock = &maintained.process.clock;
+            loop {
+                clock.sleep_until(clock.now().after(MAINTENANCE)).await;
+                if let Some(proxy) = &maintained.gateway.load().forward_proxy {
+                    proxy.maintain(clock.wall());
+                }
+            }
+        });
+
         let workers = Arc::new(workers);
+        if let Some(reloading) = reloading {
+            let (overview, workers) = (overview.clone(), workers.clone());
+            let reloader = Reloader { assembly, assembled, overview, workers, asks };
+            tasks.spawn(reloader.run(reloading));
+        }
         let mut accepting = JoinSet::new();
         for listener in callers {
             accepting.spawn(hand_out(listener, workers.clone(), limit.clone()));
@@ -164,6 +166,9 @@ impl Running {
         }
         drain.send_replace(Stop::Now);
         tasks.shutdown().await;
+        for renewal in &overview.gateway.load().renewals {
+            renewal.end();
+        }
         drop(leave);
         if let Some(sharing) = sharing {
             let _ = timeout(ENDING, sharing).await;

@@ -2,32 +2,33 @@
 
 use std::io;
 use std::process;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tokio::sync::{mpsc, watch};
 
-use super::file_watch::FileWatch;
 use super::shutdown::Stop;
-use crate::net::tls_server::Tls;
 
 /// What is left to do after the second signal, such as to hand over the last lines, may take this long.
 const LAST: Duration = Duration::from_millis(700);
 
-/// A certificate that is read again, and the key of the configuration that names it.
-type Certificate = (&'static str, Arc<Tls>);
+/// What signals ask for.
+pub(crate) struct Signals {
+    /// The first SIGTERM or SIGINT drains. The second ends at once what is in flight.
+    pub stop: watch::Receiver<Stop>,
+    /// One for each SIGHUP.
+    pub hangups: mpsc::UnboundedReceiver<()>,
+}
 
-/// Begins to listen to signals. The first SIGTERM or SIGINT drains. The second ends at once what is in flight, and the
-/// process soon after, even where its other threads are stuck. SIGHUP reads the files of `certificates` again, and so
-/// does a change of them with `watch`.
+/// Begins to listen to signals. After the second SIGTERM or SIGINT the process ends soon, even where its other threads are
+/// stuck.
 ///
 /// # Errors
 /// The thread cannot be started.
-pub(crate) fn listen(certificates: Vec<Certificate>, watch: bool) -> io::Result<watch::Receiver<Stop>> {
-    let (sender, receiver) = watch::channel(Stop::No);
+pub(crate) fn listen() -> io::Result<Signals> {
+    let (sender, stop) = watch::channel(Stop::No);
+    let (hanging_up, hangups) = mpsc::unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before this returns, so that no signal ends the process by the system's own rule.
     let (stops, hangup) = {
@@ -35,13 +36,11 @@ pub(crate) fn listen(certificates: Vec<Certificate>, watch: bool) -> io::Result<
         let stops = Stops(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         (stops, signal(SignalKind::hangup())?)
     };
-    let watched = certificates.iter().filter(|_| watch).flat_map(|(_, tls)| tls.paths());
-    let files = FileWatch::new(watched.collect());
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        runtime.spawn(reload_on(hangup, files, certificates));
+        runtime.spawn(hear(hangup, hanging_up));
         runtime.block_on(stop_on(stops, sender));
     })?;
-    Ok(receiver)
+    Ok(Signals { stop, hangups })
 }
 
 /// SIGTERM and SIGINT.
@@ -68,46 +67,10 @@ async fn stop_on(mut stops: Stops, sender: watch::Sender<Stop>) {
     process::exit(0);
 }
 
-async fn reload_on(mut hangup: Signal, mut files: FileWatch, certificates: Vec<Certificate>) {
-    loop {
-        tokio::select! {
-            heard = hangup.recv() => {
-                if heard.is_none() {
-                    return;
-                }
-                let read = if certificates.is_empty() { "nothing was" } else { "the files of certificates are" };
-                warn!("SIGHUP: {read} read again; the configuration file and the secrets take effect at a restart");
-                // What is read now is not read again as a change.
-                files.skip().await;
-                for certificate in &certificates {
-                    reload(certificate, "SIGHUP").await;
-                }
-            }
-            () = files.changed() => {
-                for certificate in &certificates {
-                    reload(certificate, "a file has changed").await;
-                }
-            }
-        }
-    }
-}
-
-/// Files may be slow, and signals are heard meanwhile.
-async fn reload((name, tls): &Certificate, why: &str) {
-    let tls = tls.clone();
-    match tokio::task::spawn_blocking(move || tls.reload()).await {
-        Ok(Ok(advice)) => {
-            if let Some(advice) = advice {
-                warn!("{advice}");
-            }
-            info!("{why}: the files of {name} were read again and hold for new connections");
-        }
-        Ok(Err(faults)) => {
-            for fault in faults {
-                error!("{why}: {name} stays as it was: {fault}");
-            }
-        }
-        Err(error) => error!("{why}: {name} stays as it was: {error}"),
+async fn hear(mut hangup: Signal, hangups: mpsc::UnboundedSender<()>) {
+    while hangup.recv().await.is_some() {
+        // Nobody reads a configuration once the process stops.
+        let _ = hangups.send(());
     }
 }
 
@@ -127,7 +90,7 @@ mod tests {
         if std::env::var_os(CHILD).is_none() {
             return;
         }
-        let mut stop = listen(Vec::new(), false).unwrap();
+        let Signals { mut stop, hangups: _ } = listen().unwrap();
         writeln!(io::stdout(), "\nlistens").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(stop.wait_for(|stop| *stop == Stop::Drain)).unwrap();

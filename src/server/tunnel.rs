@@ -3,6 +3,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tracing::{debug, error};
 
 use super::connections::Connections;
 use super::socket::Socket;
+use super::watched_socket::Control;
 use crate::access::caller::Caller;
 use crate::access::caller::Inside;
 use crate::net::descriptors::Room;
@@ -127,7 +129,7 @@ pub(super) async fn serve(
         Tunnel::Box(inside) => handshake(worker, connections, socket, inside, caller).await,
         Tunnel::Blind(stream, room) => {
             let record = Record { record, relayed: Relayed::new() };
-            blind(worker, connections, socket, (stream, room), record).await;
+            blind(worker, connections.register_for(&caller), socket, (stream, room), record).await;
             Served::Ended
         }
     }
@@ -154,7 +156,7 @@ async fn handshake(
         }
     };
     let _counted = worker.tally().connection();
-    let control = connections.register();
+    let control = connections.register_for(&caller);
     let limit = worker.gateway().config.server.header_timeout;
     let accepting = TlsAcceptor::from(settings).accept(socket).into_fallible();
     let shaken = tokio::select! {
@@ -225,13 +227,12 @@ impl Drop for Record {
 
 async fn blind(
     worker: &Worker,
-    connections: &Connections,
+    control: Rc<Control>,
     mut socket: Rewound,
     (mut stream, _room): (BufReader<TcpStream>, Room),
     mut record: Record,
 ) {
     let _counted = worker.tally().connection();
-    let control = connections.register();
     let idle_limit = worker.gateway().config.server.keepalive_timeout;
     let end = tokio::select! {
         copied = relay(&mut socket, &mut stream, &record.relayed) => match copied {

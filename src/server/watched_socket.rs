@@ -12,11 +12,13 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -59,6 +61,10 @@ pub(crate) struct Control {
     pub(crate) asked_to_change: Cell<bool>,
     /// What it becomes.
     pub(crate) tunnel: RefCell<Option<Opened>>,
+    /// What its caller has shown, see [`Caller::shown`].
+    pub(crate) shown: Option<Arc<Vec<CertificateDer<'static>>>>,
+    /// A reload has replaced `client_ca` by one that does not admit this caller.
+    pub(crate) revoked: Cell<bool>,
 }
 
 impl Control {

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tracing::warn;
 
+use super::assembly::Outward;
 use super::connection;
 use super::connections::Connections;
 use super::shutdown::Stop;
@@ -18,16 +19,31 @@ use crate::access::caller::Caller;
 use crate::net::connection_limit::{ConnectionLimit, OpenConnection};
 use crate::net::listener::{Accepted, Listener};
 use crate::net::peer::Peer;
+use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::worker::Worker;
 
 /// Idle connections to Box are looked over this often: another worker may wait for their descriptors.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// A connection on its way to a worker.
-type Handed = (Accepted, Peer, OpenConnection);
+/// What a worker is told.
+enum Message {
+    /// A connection to serve.
+    Connection(Accepted, Peer, OpenConnection),
+    /// On the heap: there are few, and connections would take its room.
+    Replacement(Box<Replacement>),
+}
+
+/// A gateway that takes the place of the one before.
+pub(super) struct Replacement {
+    pub(super) gateway: Arc<Gateway>,
+    /// For connections to Box; `None`: those that are open go on.
+    pub(super) outward: Option<Outward>,
+    /// Told once every request that begins is served by it.
+    pub(super) done: oneshot::Sender<()>,
+}
 
 pub(super) struct WorkerThread {
-    connections: mpsc::UnboundedSender<Handed>,
+    messages: mpsc::UnboundedSender<Message>,
     pub(super) open: Arc<AtomicUsize>,
     /// Its other half is dropped at the thread's end.
     pub(super) ended: oneshot::Receiver<()>,
@@ -44,7 +60,7 @@ pub(super) async fn hand_out(
         let least = workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed));
         if let Some(worker) = least {
             worker.open.fetch_add(1, Ordering::AcqRel);
-            if worker.connections.send((accepted, peer, counted)).is_err() {
+            if worker.messages.send(Message::Connection(accepted, peer, counted)).is_err() {
                 worker.open.fetch_sub(1, Ordering::AcqRel);
             }
         }
@@ -74,7 +90,13 @@ impl WorkerThread {
             // Dropped, it would wait for name look-ups that are still under way.
             runtime.shutdown_background();
         })?;
-        Ok(Self { connections: sender, open, ended })
+        Ok(Self { messages: sender, open, ended })
+    }
+
+    /// Gives it another gateway.
+    pub(super) fn replace(&self, replacement: Replacement) {
+        // A worker that has ended serves nobody.
+        let _ = self.messages.send(Message::Replacement(Box::new(replacement)));
     }
 }
 
@@ -89,7 +111,7 @@ impl Drop for Open {
 
 async fn work(
     worker: Rc<Worker>,
-    mut accepted: mpsc::UnboundedReceiver<Handed>,
+    mut messages: mpsc::UnboundedReceiver<Message>,
     counted: Arc<AtomicUsize>,
     mut draining: watch::Receiver<Stop>,
 ) {
@@ -98,7 +120,14 @@ async fn work(
     loop {
         tokio::select! {
             biased;
-            Some((socket, peer, limited)) = accepted.recv() => {
+            Some(message) = messages.recv() => {
+                let (socket, peer, limited) = match message {
+                    Message::Connection(socket, peer, limited) => (socket, peer, limited),
+                    Message::Replacement(replacement) => {
+                        replace(&worker, &connections, *replacement);
+                        continue;
+                    }
+                };
                 let (worker, connections, open) = (worker.clone(), connections.clone(), Open(counted.clone()));
                 tokio::task::spawn_local(async move {
                     let _open = (open, limited);
@@ -138,4 +167,23 @@ async fn work(
             _ = sweep.tick() => worker.gateway().upstream().sweep(),
         }
     }
+}
+
+/// Serves what begins from now on by another gateway.
+fn replace(worker: &Worker, connections: &Connections, replacement: Replacement) {
+    let Replacement { gateway, outward, done } = replacement;
+    let before = worker.gateway();
+    let upstream = match outward {
+        Some(outward) => Rc::new(outward.upstream(&gateway.config)),
+        None => before.upstream().clone(),
+    };
+    let tls = gateway.config.tls.clone();
+    worker.replace_gateway(LocalGateway::new(gateway, upstream));
+    if let (Some(now), Some(before)) = (&tls, &before.config.tls)
+        && !Arc::ptr_eq(now, before)
+    {
+        connections.revoke(now);
+    }
+    // Nobody waits for a worker that took too long.
+    let _ = done.send(());
 }

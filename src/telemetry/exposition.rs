@@ -1,6 +1,7 @@
 //! The Prometheus text exposition format 0.0.4.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use crate::telemetry::metrics::Histogram;
 
@@ -41,7 +42,7 @@ impl Exposition {
         &mut self,
         name: &str,
         help: &str,
-        apps: impl Iterator<Item = (&'a str, &'a Histogram)>,
+        apps: impl Iterator<Item = (Arc<str>, &'a Histogram)>,
     ) {
         self.head(name, "histogram", help);
         for (app, histogram) in apps {

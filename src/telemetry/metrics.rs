@@ -33,10 +33,39 @@ impl AnsweredBy {
     }
 }
 
-/// The labels of a request. `app`: its index in the configuration; `None` before one was chosen.
+/// Names of apps and the numbers that stand for them in [`Labels`]. A name keeps its number as long as the process runs, so
+/// that counters go on when a reload puts the apps in another order.
+#[derive(Debug, Default)]
+pub(crate) struct AppLabels(Mutex<Vec<Arc<str>>>);
+
+/// The number of an app's name in [`AppLabels`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct AppLabel(u16);
+
+impl AppLabels {
+    /// The number of this name; `None` beyond 65,536 names, whose requests are counted as of no app.
+    pub(crate) fn label(&self, name: &str) -> Option<AppLabel> {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = names.iter().position(|known| **known == *name);
+        let index = known.unwrap_or(names.len());
+        let label = AppLabel(u16::try_from(index).ok()?);
+        if known.is_none() {
+            names.push(name.into());
+        }
+        Some(label)
+    }
+
+    /// The name of this number.
+    pub(crate) fn name(&self, label: AppLabel) -> Arc<str> {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(usize::from(label.0)).cloned().unwrap_or_default()
+    }
+}
+
+/// The labels of a request. `app`: `None` before one was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Labels {
-    pub(crate) app: Option<u16>,
+    pub(crate) app: Option<AppLabel>,
     method: u8,
     pub(crate) status: u16,
     pub(crate) answered_by: AnsweredBy,
@@ -44,9 +73,9 @@ pub(crate) struct Labels {
 
 impl Labels {
     /// Labels of a request that was answered so; status 499 stands for a caller that left before.
-    pub(crate) fn new(app: Option<usize>, method: &Method, status: u16, answered_by: AnsweredBy) -> Self {
+    pub(crate) fn new(app: Option<AppLabel>, method: &Method, status: u16, answered_by: AnsweredBy) -> Self {
         let known = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
-        Self { app: app.and_then(|app| u16::try_from(app).ok()), method: known as u8, status, answered_by }
+        Self { app, method: known as u8, status, answered_by }
     }
 
     /// One of a few that are known, or `other`.
@@ -190,14 +219,14 @@ impl Metrics {
     }
 }
 
-/// Counts of requests, added up over the workers. Apps are told by their index.
+/// Counts of requests, added up over the workers.
 #[derive(Default)]
 pub(crate) struct Totals {
     pub(crate) requests: BTreeMap<Labels, u64>,
     /// From a request's head to its answer's end.
-    pub(crate) durations: BTreeMap<Option<u16>, Histogram>,
+    pub(crate) durations: BTreeMap<Option<AppLabel>, Histogram>,
     /// From sending to Box to the head of its answer.
-    pub(crate) box_durations: BTreeMap<Option<u16>, Histogram>,
+    pub(crate) box_durations: BTreeMap<Option<AppLabel>, Histogram>,
 }
 
 /// How long it took, in buckets.
@@ -247,17 +276,26 @@ mod tests {
     fn workers_are_added_up() {
         let mut metrics = Metrics::default();
         let (first, second) = (metrics.add_worker()(), metrics.add_worker()());
-        let labels = Labels::new(Some(0), &Method::GET, 200, AnsweredBy::Box);
+        let app = AppLabels::default().label("web");
+        let labels = Labels::new(app, &Method::GET, 200, AnsweredBy::Box);
         first.request(labels, Duration::from_millis(7), Some(Duration::from_millis(3)));
         second.request(labels, Duration::from_secs(3600), None);
         let totals = metrics.totals();
         assert_eq!(totals.requests.get(&labels), Some(&2));
-        let durations: Vec<_> = totals.durations[&Some(0)].cumulative().take(2).collect();
+        let durations: Vec<_> = totals.durations[&app].cumulative().take(2).collect();
         assert_eq!(durations, [(0.005, 0), (0.01, 1)]);
         // An hour is longer than the last bound.
-        assert_eq!(totals.durations[&Some(0)].cumulative().last(), Some((600.0, 1)));
-        assert_eq!(totals.durations[&Some(0)].count, 2);
-        assert_eq!(totals.box_durations[&Some(0)].count, 1);
+        assert_eq!(totals.durations[&app].cumulative().last(), Some((600.0, 1)));
+        assert_eq!(totals.durations[&app].count, 2);
+        assert_eq!(totals.box_durations[&app].count, 1);
+    }
+
+    #[test]
+    fn a_name_keeps_its_label() {
+        let labels = AppLabels::default();
+        let (web, jobs) = (labels.label("web").unwrap(), labels.label("jobs").unwrap());
+        assert_ne!(web, jobs);
+        assert_eq!((labels.label("web"), &*labels.name(jobs)), (Some(web), "jobs"));
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub(crate) fn is_loop(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// How connections to Box are opened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// On the way.
     pub proxy: Proxy,

@@ -20,8 +20,6 @@ use crate::net::tls_server::{self, Files, Tls};
 use crate::routing::box_hosts::{self, BoxHosts};
 use crate::routing::tunnel_list::{AN_ENTRY, Entry as Tunnel, TunnelList};
 
-const A_FILE: &str = "the path of a PEM file";
-
 /// What tunnels to other hosts depend on.
 pub(super) struct Outward<'a> {
     pub(super) hosts: &'a BoxHosts,
@@ -66,11 +64,10 @@ pub(super) fn read(
 
 /// A certificate of somebody else's authority.
 fn one(cert: &Entry<'_>, key: &Entry<'_>, folder: &Path, notes: &mut Notes<'_>) -> Option<ProxyCertificate> {
-    let path = |text: &str| folder.join(text);
-    let chain = |text: &str| Ok((path(text), tls_server::chain(&path(text))?));
-    let private = |text: &str| Ok((path(text), tls_server::key(&path(text))?));
-    let chain = reader::parsed(Some(cert), A_FILE, chain, notes);
-    let private = reader::parsed(Some(key), A_FILE, private, notes);
+    let chain = |path: &Path| Ok((path.to_owned(), tls_server::chain(path)?));
+    let private = |path: &Path| Ok((path.to_owned(), tls_server::key(path)?));
+    let chain = reader::pem_file(Some(cert), folder, chain, notes);
+    let private = reader::pem_file(Some(key), folder, private, notes);
     let ((cert_path, chain), (key_path, private)) = (chain?, private?);
     if let Some(advice) = tls_server::out_of_date(&chain) {
         notes.warning(&cert.location, format_args!("{}: {advice}", cert_path.display()));
@@ -84,9 +81,8 @@ fn one(cert: &Entry<'_>, key: &Entry<'_>, folder: &Path, notes: &mut Notes<'_>) 
         }
     }
     let files = Files { cert: cert_path, key: key_path, client_ca: None };
-    let ends = tls_server::end_of(&chain);
-    let settings = notes.take(&key.location, tls_server::settings(&files, chain, private, None))?;
-    Some(ProxyCertificate::One(Arc::new(Tls::new(files, settings, ends))))
+    let tls = notes.take(&key.location, Tls::new(files, chain, private, None))?;
+    Some(ProxyCertificate::One(Arc::new(tls)))
 }
 
 /// An authority that replicas share.
@@ -102,11 +98,9 @@ fn authority(ca: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -
             notes.problem(&ca.location.below(key), format_args!("is missing; write {key} = {example}"));
         }
     }
-    let read = |text: &str| {
-        let path = around.folder.join(text);
-        fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
-    };
-    let certificates = reader::parsed(written.cert.as_ref(), A_FILE, read, notes);
+    let read =
+        |path: &Path| fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()));
+    let certificates = reader::pem_file(written.cert.as_ref(), around.folder, read, notes);
     let key = written.key.as_ref().and_then(|entry| secret::referred(entry, around, notes));
     let (certificates, key, entry) = (certificates?, key?, written.key.as_ref()?);
     if key.is_literal {

@@ -27,13 +27,12 @@ pub(super) fn read(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut Notes<'
             );
         }
     }
-    let path = |text: &str| folder.join(text);
-    let chain = |text: &str| Ok((path(text), tls_server::chain(&path(text))?));
-    let key = |text: &str| Ok((path(text), tls_server::key(&path(text))?));
-    let authorities = |text: &str| Ok((path(text), tls_server::authorities(&path(text))?));
-    let chain = reader::parsed(written.cert.as_ref(), A_FILE, chain, notes);
-    let key = reader::parsed(written.key.as_ref(), A_FILE, key, notes);
-    let authorities = reader::parsed(written.client_ca.as_ref(), A_FILE, authorities, notes);
+    let chain = |path: &Path| Ok((path.to_owned(), tls_server::chain(path)?));
+    let key = |path: &Path| Ok((path.to_owned(), tls_server::key(path)?));
+    let authorities = |path: &Path| Ok((path.to_owned(), tls_server::authorities(path)?));
+    let chain = reader::pem_file(written.cert.as_ref(), folder, chain, notes);
+    let key = reader::pem_file(written.key.as_ref(), folder, key, notes);
+    let authorities = reader::pem_file(written.client_ca.as_ref(), folder, authorities, notes);
 
     if let (Some(entry), Some((path, chain))) = (&written.cert, &chain)
         && let Some(advice) = tls_server::out_of_date(chain)
@@ -43,8 +42,6 @@ pub(super) fn read(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut Notes<'
     let ((cert, chain), (key_path, key)) = (chain?, key?);
     let (client_ca, authorities) = authorities.unzip();
     let files = Files { cert, key: key_path, client_ca };
-    let ends = tls_server::end_of(&chain);
-    let settings = tls_server::settings(&files, chain, key, authorities);
-    let settings = notes.take(&written.key.as_ref()?.location, settings)?;
-    Some(Arc::new(Tls::new(files, settings, ends)))
+    let tls = Tls::new(files, chain, key, authorities);
+    notes.take(&written.key.as_ref()?.location, tls).map(Arc::new)
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use super::Config;
-use super::diagnostics::{Location, Notes, Problems};
+use super::diagnostics::{Location, Noted, Notes, Problems};
 use super::raw::{self, Entry, Table};
 use super::{syntax, values};
 use crate::access::admission::Listen;
@@ -59,15 +60,15 @@ pub fn from_file(
 ) -> Result<Config, Problems> {
     match fs::read_to_string(path).map(Zeroizing::new) {
         Ok(text) => from_text(&text, path, overrides, env),
-        Err(error) => {
-            let mut notes = Notes::new(path, "");
-            notes.problem(
-                &Location::unwritten(""),
-                format_args!("the configuration file cannot be read: {error}"),
-            );
-            Err(notes.into_problems())
-        }
+        Err(error) => Err(unreadable(path, &error)),
     }
+}
+
+/// The only problem of a file that cannot be read.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problems {
+    let mut notes = Notes::new(path, "");
+    notes.problem(&Location::unwritten(""), format_args!("the configuration file cannot be read: {error}"));
+    notes.into_problems()
 }
 
 /// Reads the text of a file of this name.
@@ -164,7 +165,7 @@ fn assemble(
     let box_defaults = limit_and_budget::box_defaults(written.limits.as_ref(), notes);
     let budgets = limit_and_budget::budgets(written.budget.as_ref(), notes);
     let state = state::read(written.state.as_ref(), around, notes);
-    let warnings = collected.conclude()?;
+    let Noted { warnings, files } = collected.conclude()?;
     Ok(Config {
         listen,
         admin,
@@ -185,6 +186,7 @@ fn assemble(
         server,
         log,
         warnings,
+        files,
     })
 }
 

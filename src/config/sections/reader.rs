@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -39,6 +40,19 @@ pub(super) fn parsed<T>(
     let entry = entry?;
     let text = text(entry, expected, notes)?;
     notes.take(&entry.location, parse(text))
+}
+
+/// What is in the PEM file of this path.
+pub(super) fn pem_file<T>(
+    entry: Option<&Entry<'_>>,
+    folder: &Path,
+    read: impl FnOnce(&Path) -> Result<T, String>,
+    notes: &mut Notes<'_>,
+) -> Option<T> {
+    let entry = entry?;
+    let path = folder.join(text(entry, "the path of a PEM file", notes)?);
+    notes.file(&path);
+    notes.take(&entry.location, read(&path))
 }
 
 /// A list of strings; `None` where the key is not written.

@@ -57,7 +57,7 @@ pub(super) fn referred(
             let reference = Reference::of(table, &entry.location.key, notes);
             let (position, text) = match (reference.env, reference.file) {
                 (Some(env), None) => (env.location.clone(), of_variable(&env, around)),
-                (None, Some(file)) => (file.location.clone(), of_file(&file, around)),
+                (None, Some(file)) => (file.location.clone(), of_file(&file, around, notes)),
                 // Keys that are neither have been reported one by one.
                 (None, None) if !table.is_empty() => return None,
                 _ => (entry.location.clone(), Err(format!("expected exactly one of {FORMS}"))),
@@ -98,8 +98,13 @@ pub(super) fn variable(name: &str, variable: &dyn Fn(&str) -> Option<String>) ->
     })
 }
 
-fn of_file(entry: &Entry<'_>, around: &Surroundings<'_>) -> Result<Zeroizing<String>, String> {
+fn of_file(
+    entry: &Entry<'_>,
+    around: &Surroundings<'_>,
+    notes: &mut Notes<'_>,
+) -> Result<Zeroizing<String>, String> {
     let path = around.folder.join(string(entry)?);
+    notes.file(&path);
     let shown = path.display();
     let mut bytes = Zeroizing::new(Vec::new());
     File::open(&path)

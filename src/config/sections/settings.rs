@@ -35,13 +35,7 @@ pub(super) fn box_hosts(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut No
         download: host(&written.download, "dl.boxcloud.com"),
         token_url: reader::parsed(written.token_url.as_ref(), values::A_TOKEN_URL, values::token_url, notes)
             .unwrap_or_else(|| "https://api.box.com/oauth2/token".to_owned()),
-        extra_roots: reader::parsed(
-            written.ca_file.as_ref(),
-            "the path of a PEM file",
-            |path| roots(&folder.join(path)),
-            notes,
-        )
-        .unwrap_or_default(),
+        extra_roots: reader::pem_file(written.ca_file.as_ref(), folder, roots, notes).unwrap_or_default(),
     }
 }
 

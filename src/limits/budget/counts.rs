@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 
 use super::definition::{Key, Period};
-use super::period::Span;
+use super::period::{Span, timestamp};
 use crate::routing::operation_class::Class;
 
 /// The class under which questions to Box's token endpoint are counted. They are no operations, so it is none of
@@ -197,6 +198,18 @@ impl CallCounts {
     /// The count of an account of calls.
     pub(super) fn count(&self, span: Span, account: Account) -> Arc<AtomicU64> {
         self.counts().entry((span, account)).or_default().clone()
+    }
+
+    /// Counts a question to Box's token endpoint, which Box counts as a call. It is made for no app, and no budget is about
+    /// it.
+    pub(crate) fn count_token_call(&self, identity: Arc<str>, now: SystemTime) {
+        let account = Account::Calls { app: Arc::default(), identity, class: TOKEN.into() };
+        self.count(Period::Month.at(timestamp(now)), account).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether counts are lost when the process ends, as there is no file for them.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.file.in_memory.load(Ordering::Relaxed)
     }
 
     /// The count of a budget's account, which is about all calls of these classes at least. That of a month counts at

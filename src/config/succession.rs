@@ -1,0 +1,59 @@
+//! What a configuration takes over from the one that it follows.
+
+use std::sync::Arc;
+
+use super::{Config, ProxyCertificate};
+use crate::net::tls_server::Tls;
+
+impl Config {
+    /// Keeps certificates that have not changed, and with them the sessions that callers may resume.
+    pub(crate) fn keep_certificates(&mut self, running: &Self) {
+        let keep = |now: &mut Arc<Tls>, before: &Arc<Tls>| {
+            if **now == **before {
+                *now = before.clone();
+            }
+        };
+        if let (Some(now), Some(before)) = (&mut self.tls, &running.tls) {
+            keep(now, before);
+        }
+        if let (Some(now), Some(before)) = (&mut self.forward_proxy, &running.forward_proxy)
+            && let (ProxyCertificate::One(now), ProxyCertificate::One(before)) =
+                (&mut now.certificate, &before.certificate)
+        {
+            keep(now, before);
+        }
+    }
+
+    /// Takes over from `running` what only a restart can change. Returns the keys in which this configuration differs.
+    pub(crate) fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {
+        let mut differ = Vec::new();
+        let mut keep = |key, differs: bool| {
+            if differs {
+                differ.push(key);
+            }
+        };
+        keep("[listen] address", self.listen.addresses != running.listen.addresses);
+        keep("[listen] workers", self.workers != running.workers);
+        keep("[listen] max_connections", self.max_connections != running.max_connections);
+        // Whether a listener speaks TLS is settled when it is bound.
+        let switches_tls = self.tls.is_some() != running.tls.is_some();
+        keep("[listen] tls, where it is written or taken out", switches_tls);
+        keep("[admin] address", self.admin.addresses != running.admin.addresses);
+        keep("[state] dir", self.state.dir != running.state.dir);
+        keep("[state] redis", self.state.redis != running.state.redis);
+        keep("[state] redis_prefix", self.state.redis_prefix != running.state.redis_prefix);
+        keep("[log] level", self.log.level != running.log.level);
+        keep("[log] format", self.log.format != running.log.format);
+        keep("[log] access", self.log.access != running.log.access);
+        self.listen.addresses.clone_from(&running.listen.addresses);
+        self.admin.addresses.clone_from(&running.admin.addresses);
+        self.workers = running.workers;
+        self.max_connections = running.max_connections;
+        if switches_tls {
+            self.tls.clone_from(&running.tls);
+        }
+        self.state.clone_from(&running.state);
+        self.log.clone_from(&running.log);
+        differ
+    }
+}
