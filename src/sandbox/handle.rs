@@ -207,6 +207,11 @@ impl Sandbox {
         self.state.control.token_always(answer);
     }
 
+    /// Tokens are given for these client secrets alone from now on, as while one follows another.
+    pub fn accept_secrets(&self, secrets: &[&str]) {
+        self.state.accept_secrets(secrets.iter().map(|secret| (*secret).to_owned()).collect());
+    }
+
     /// How long tokens live that are issued from now on.
     pub fn set_token_lifetime(&self, lifetime: Duration) {
         self.state.tokens().set_lifetime(lifetime);

@@ -7,6 +7,7 @@ mod certificates; // authorities and what they sign
 mod life; // starting, draining, stopping
 mod core_dumps; // none
 mod tls; // TLS towards callers
+mod reload; // another configuration meanwhile
 mod secrets; // what must never show
 mod access; // access lines
 mod outages; // what the log says of Box's faults

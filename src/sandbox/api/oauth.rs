@@ -107,7 +107,7 @@ fn granted(state: &State, head: &Parts, form: &Form) -> Result<Value, OauthError
     }
     let options = &state.options;
     let known = form.get("client_id") == Some(&options.client_id)
-        && form.get("client_secret") == Some(&options.client_secret)
+        && form.get("client_secret").is_some_and(|secret| state.accepts_secret(secret))
         && !head.headers.contains_key(AUTHORIZATION);
     let (true, Some(subject_type), Some(subject_id)) =
         (known, form.get("box_subject_type"), form.get("box_subject_id"))

@@ -30,6 +30,7 @@ pub(crate) struct State {
     pub(crate) metadata: Metadata,
     store: Mutex<Store>,
     tokens: Mutex<Tokens>,
+    client_secrets: Mutex<Vec<String>>,
     /// The pre-signed URLs.
     pub(crate) tickets: Tickets,
     /// The targets of CONNECT.
@@ -37,6 +38,15 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Whether a token is given for this client secret.
+    pub(crate) fn accepts_secret(&self, secret: &str) -> bool {
+        lock(&self.client_secrets).iter().any(|accepted| accepted == secret)
+    }
+
+    pub(crate) fn accept_secrets(&self, secrets: Vec<String>) {
+        *lock(&self.client_secrets) = secrets;
+    }
+
     pub(crate) fn new(options: Options, urls: PerRole<String>) -> Self {
         let users = Users::new(&options);
         Self {
@@ -53,6 +63,7 @@ impl State {
             metadata: Metadata::default(),
             store: Mutex::new(Store::new(users.service_account())),
             tokens: Mutex::new(Tokens::new(options.token_lifetime)),
+            client_secrets: Mutex::new(vec![options.client_secret.clone()]),
             tickets: Tickets::default(),
             tunnelled: Mutex::default(),
             users,

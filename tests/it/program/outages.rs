@@ -103,7 +103,7 @@ fn refused_credentials_name_the_identity_and_the_cause_once() {
         "ERROR identity \"service\": Box refuses its credentials since ",
         "(invalid_client: The client credentials are invalid)",
         "client_id or client_secret is wrong",
-        "Box is asked again every 10 minutes at the latest, and at once by a restart",
+        "Box is asked again every 10 minutes at the latest, and at once after a reload",
     ] {
         assert!(lines[0].contains(part), "{part} in {lines:#?}");
     }

@@ -1,0 +1,65 @@
+//! Another configuration while the program runs.
+
+mod files; // what is read again, and when
+mod callers; // which connections stay
+mod identities; // which tokens stay
+mod limits; // which counts stay
+
+use super::client::{Answer, receive, send};
+use super::harness::{FakeBox, Folder, Program, command, until, wait, write_file};
+
+const ME: &str = "/2.0/users/me";
+const LISTEN: &str = "address = \"127.0.0.1:0\"";
+
+/// An app of this name, below the path of this name.
+fn app(name: &str) -> String {
+    format!("[[app]]\nname = \"{name}\"\npath = \"/{name}\"\n")
+}
+
+/// A gateway whose files can be written anew.
+struct Running {
+    at: FakeBox,
+    program: Program,
+}
+
+impl Running {
+    /// With these tables besides the usual ones.
+    fn start(arguments: &[&str], more: &str) -> Self {
+        let (at, folder) = (FakeBox::start(), Folder::new());
+        write_file(&folder, &at, LISTEN, more);
+        let mut run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+        run.arg("run").args(arguments);
+        let program = Program::spawn(folder, run).ready();
+        Self { at, program }
+    }
+
+    /// Writes the file, and the files that it names, with these tables.
+    fn write(&self, more: &str) {
+        write_file(&self.program.folder, &self.at, LISTEN, more);
+    }
+
+    /// The same, and lets the program take it over.
+    fn take_over(&self, more: &str) {
+        self.write(more);
+        let before = self.taken_over();
+        self.program.hang_up();
+        self.until_taken_over(before + 1);
+    }
+
+    fn until_taken_over(&self, count: u64) {
+        until("it is taken over", || self.taken_over() >= count);
+    }
+
+    /// How many reloads were taken over.
+    fn taken_over(&self) -> u64 {
+        self.program.metric("boxgate_config_reloads_total{result=\"ok\"}")
+    }
+
+    fn refused(&self) -> u64 {
+        self.program.metric("boxgate_config_reloads_total{result=\"refused\"}")
+    }
+
+    fn status(&self, target: &str) -> u16 {
+        self.program.get(target).status
+    }
+}
