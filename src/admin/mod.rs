@@ -2,7 +2,8 @@
 //! the accepting thread.
 
 mod limit_metrics; // of limits, budgets and tunnels
-mod request_metrics; // of requests, connections, tokens and logs
+mod request_metrics; // of requests, connections, tokens, reloads and logs
+mod reload; // POST /reload
 pub(crate) mod reloads; // who asks for a new configuration, and how it went
 
 use std::convert::Infallible;
@@ -207,3 +208,4 @@ fn text_page(status: StatusCode, text: String) -> Response<Bytes> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
+    request_metrics::reloads(&mut text, &overview.reloads);

@@ -1,7 +1,9 @@
-//! Figures of requests, connections, tokens and logs, as Prometheus text.
+//! Figures of requests, connections, tokens, reloads and logs, as Prometheus text.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use super::reloads::Reloads;
 use crate::net::connection_limit::ConnectionLimit;
 use crate::net::tls_server::Tls;
 use crate::oauth::token_cache::Tokens;
@@ -66,8 +68,22 @@ pub(super) fn connections(text: &mut Exposition, metrics: &Metrics, limit: &Conn
     text.simple("connections_refused_total", "counter", help, limit.refused());
 }
 
-/// Adds the certificates in files, each with the key of the configuration that names it: how often their files were read
-/// again, and when they end.
+/// Adds how often the configuration was read again, and when the one that holds was taken over.
+pub(super) fn reloads(text: &mut Exposition, reloads: &Reloads) {
+    let (taken_over, refused) = reloads.counts();
+    let help = "How often the configuration and its files were read again, and whether they were taken over.";
+    text.head("config_reloads_total", "counter", help);
+    for (result, count) in [("ok", taken_over), ("refused", refused)] {
+        text.line("config_reloads_total", &format!("result=\"{result}\""), count as f64);
+    }
+    let name = "config_last_reload_success_timestamp_seconds";
+    let help = "When the configuration that holds was taken over, in seconds since 1970; the start counts.";
+    text.head(name, "gauge", help);
+    let since_1970 = reloads.last_taken_over().duration_since(SystemTime::UNIX_EPOCH);
+    text.plain(name, since_1970.unwrap_or_default().as_secs_f64());
+}
+
+/// Adds the ends of the certificates in files, each with the key of the configuration that names it.
 pub(super) fn certificates(text: &mut Exposition, certificates: &[(&str, Arc<Tls>)]) {
     let help = "When the certificate ends, in seconds since 1970; by the key that names its file.";
     text.head("certificate_not_after_timestamp_seconds", "gauge", help);
