@@ -164,8 +164,8 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
             reasons.push_str(&format!("identity {}: {why}\n", tokens.name()));
         }
     }
-    // No reason to send callers elsewhere: the limits of this process alone hold.
-    let note = match gateway.limiter.replicas().map(|replicas| replicas.health()) {
+    // No reasons to send callers elsewhere: the limits of this process alone hold, or the configuration before.
+    let mut notes = match gateway.limiter.replicas().map(|replicas| replicas.health()) {
         Some(Health::Local { since, why }) => {
             format!(
                 "Redis has no say since {} s ({why}); limits hold for this process alone\n",
@@ -175,7 +175,7 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
         Some(Health::Shared) | None => String::new(),
     };
     if reasons.is_empty() {
-        text_page(StatusCode::OK, format!("ready\n{note}"))
+        text_page(StatusCode::OK, format!("ready\n{notes}"))
     } else {
         text_page(StatusCode::SERVICE_UNAVAILABLE, reasons)
     }
@@ -200,6 +200,9 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+    if let Some(refused) = overview.reloads.last_refused() {
+        notes.push_str(&refused.note());
+    }
 }
 
 fn text_page(status: StatusCode, text: String) -> Response<Bytes> {

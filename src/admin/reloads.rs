@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 /// What came of a reload.
@@ -38,6 +39,21 @@ pub(crate) struct LastRefused {
     pub why: &'static str,
     /// Each with its location.
     pub problems: Vec<String>,
+}
+
+impl LastRefused {
+    /// A line for operators, with the line break at its end.
+    pub(crate) fn note(&self) -> String {
+        let at = Timestamp::try_from(self.at).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ");
+        let count = match self.problems.len() {
+            1 => "1 problem".to_owned(),
+            count => format!("{count} problems, the first"),
+        };
+        // One line, whatever a value of the file that is repeated there may hold.
+        let first = self.problems.first().map(String::as_str).unwrap_or_default();
+        let first = first.replace(char::is_control, " ");
+        format!("the configuration was not taken over at {at} ({}): {count}: {first}\n", self.why)
+    }
 }
 
 /// Asks for reloads, and knows how they went. Shared by whoever may ask.
