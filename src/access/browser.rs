@@ -22,6 +22,8 @@ use crate::http::host::Host;
 use crate::http::origin::{Claim, Origin, OriginList};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// How the names of all fields of Fetch Metadata begin.
+const FETCH_METADATA: &str = "sec-fetch-";
 
 /// What a request tells of a page behind it.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +103,26 @@ impl<'a> Page<'a> {
             Ok(Reader::NoPage)
         }
     }
+}
+
+/// Lets pass what no page sent, and what a page of this very origin sent; for what operators change. `secure`: TLS is
+/// spoken here; `authority`: what the caller reached, as admitted.
+///
+/// A browser sends `Origin` with everything but GET and HEAD (Fetch §3.2), so what has a field of Fetch Metadata and no
+/// `Origin` is no request that could be told from a foreign page's.
+pub(crate) fn check_own_page(headers: &HeaderMap, authority: &str, secure: bool) -> Result<(), Refusal> {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let is_allowed = match (origins.next(), origins.next()) {
+        (None, _) => !headers.keys().any(|name| name.as_str().starts_with(FETCH_METADATA)),
+        (Some(origin), None) => {
+            let scheme = if secure { "https" } else { "http" };
+            let origin = origin.to_str().ok().and_then(Origin::parse);
+            origin.is_some_and(|origin| origin.is_at(scheme, authority))
+                && headers.get_all(SEC_FETCH_SITE).iter().all(|site| site == "same-origin")
+        }
+        (Some(_), Some(_)) => false,
+    };
+    if is_allowed { Ok(()) } else { Err(Refusal::ForeignPage) }
 }
 
 #[cfg(test)]
@@ -231,5 +253,66 @@ mod tests {
             assert!(is_page(host, false), "{host}");
             assert!(!is_page(host, true), "{host}");
         }
+    }
+
+    #[test]
+    fn what_changes_something_for_operators_comes_from_no_page_or_an_own_one() {
+        const OWN: (&str, &str) = ("origin", "http://localhost:8081");
+        const SAME: (&str, &str) = ("sec-fetch-site", "same-origin");
+        let passes = |authority: &str, secure, fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            }
+            check_own_page(&headers, authority, secure).is_ok()
+        };
+        for fields in [
+            &[][..],
+            &[("user-agent", "curl/8")],
+            &[MOZILLA],
+            &[("referer", "https://b.example/")],
+            &[OWN],
+            &[("origin", "http://LOCALHOST:8081"), SAME],
+            &[OWN, SAME, SAME, ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")],
+        ] {
+            assert!(passes("localhost:8081", false, fields), "{fields:?}");
+        }
+        for fields in [
+            &[("origin", "https://b.example")][..],
+            &[("origin", "null")],
+            &[("origin", "")],
+            &[("origin", "http://localhost")],
+            &[("origin", "http://localhost:8080")],
+            &[("origin", "https://localhost:8081")],
+            &[("origin", "http://localhost.:8081")],
+            &[("origin", "http://127.0.0.1:8081")],
+            &[("origin", "http://localhost:8081/")],
+            &[("origin", "http://localhost:8081, http://localhost:8081")],
+            &[("origin", "http://localhost:8081, https://b.example")],
+            &[OWN, OWN],
+            &[OWN, ("origin", "https://b.example")],
+            &[("origin", "https://b.example"), OWN],
+            &[OWN, ("sec-fetch-site", "cross-site")],
+            &[OWN, ("sec-fetch-site", "same-site")],
+            &[OWN, ("sec-fetch-site", "none")],
+            &[OWN, ("sec-fetch-site", "")],
+            &[OWN, SAME, ("sec-fetch-site", "cross-site")],
+            &[OWN, ("sec-fetch-site", "cross-site"), SAME],
+            &[OWN, ("sec-fetch-site", "same-origin, cross-site")],
+            &[SAME],
+            &[("sec-fetch-site", "none")],
+            &[("sec-fetch-mode", "cors")],
+            &[("sec-fetch-user", "?1")],
+        ] {
+            assert!(!passes("localhost:8081", false, fields), "{fields:?}");
+        }
+        // The scheme's own port may be left out, on either side.
+        assert!(passes("ops.example:80", false, &[("origin", "http://ops.example")]));
+        assert!(passes("[::1]:8081", false, &[("origin", "http://[::1]:8081")]));
+        assert!(passes("ops.example", true, &[("origin", "https://ops.example"), SAME]));
+        assert!(!passes("ops.example", true, &[("origin", "http://ops.example")]));
+        assert!(!passes("ops.example", false, &[("origin", "https://ops.example")]));
+        // What is no authority is nobody's origin.
+        assert!(!passes("a b", false, &[OWN]));
     }
 }

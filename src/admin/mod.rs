@@ -1,4 +1,4 @@
-//! The operators' listener: `/healthz`, `/readyz`, `/metrics`. A scrape or a probe now and then, so plain hyper on
+//! The operators' listener: `/healthz`, `/readyz`, `/metrics`, `POST /reload`. A request now and then, so plain hyper on
 //! the accepting thread.
 
 mod limit_metrics; // of limits, budgets and tunnels
@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tracing::debug;
 
 use self::reloads::Reloads;
-use crate::access::admission;
+use crate::access::{admission, browser};
 use crate::http::error::Refusal;
 use crate::http::headers;
 use crate::limits::redis::replicas::Health;
@@ -87,11 +87,8 @@ where
     S: hyper::rt::Read + hyper::rt::Write + Unpin,
 {
     let service = service_fn(move |request| {
-        let answer = match overview.upgrade() {
-            Some(overview) => answer(&overview, &peer, &request),
-            None => text_page(StatusCode::SERVICE_UNAVAILABLE, "stopped\n".to_owned()).map(Full::new),
-        };
-        async move { Ok::<_, Infallible>(answer) }
+        let overview = overview.clone();
+        async move { Ok::<_, Infallible>(answer(&overview, &peer, request).await) }
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -106,14 +103,29 @@ where
     tokio::time::timeout(PATIENCE, connection).await.unwrap_or(Ok(()))
 }
 
-fn answer(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let mut response = match page(overview, peer, request) {
-        Ok(response) => response,
-        Err(refusal) => {
-            let id = headers::request_id(request.headers());
-            refusal.response(id.to_str().unwrap_or_default(), &help_base(overview, peer))
+/// What a request is answered with: at once, or after what it asks for is done.
+enum Page {
+    Ready(Response<Bytes>),
+    Reload(Arc<Reloads>),
+}
+
+async fn answer(overview: &Weak<Overview>, peer: &Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let id = headers::request_id(request.headers());
+    // The overview is let go before anything is waited for: what is to end at a stop ends with it.
+    let (page, help_base) = match overview.upgrade() {
+        Some(overview) => (page(&overview, peer, &request), help_base(&overview, peer)),
+        None => {
+            let stopped = text_page(StatusCode::SERVICE_UNAVAILABLE, "stopped\n".to_owned());
+            (Ok(Page::Ready(stopped)), String::new())
         }
     };
+    let answered = match page {
+        Ok(Page::Ready(response)) => Ok(response),
+        Ok(Page::Reload(reloads)) => reload::answer(&reloads, request.into_body(), reload::TIMEOUT).await,
+        Err(refusal) => Err(refusal),
+    };
+    let mut response =
+        answered.unwrap_or_else(|refusal| refusal.response(id.to_str().unwrap_or_default(), &help_base));
     headers::guard(response.headers_mut());
     // What a token endpoint or Redis said is among the reasons for not being ready.
     response
@@ -132,25 +144,40 @@ fn help_base(overview: &Overview, peer: &Peer) -> String {
     callers.url()
 }
 
-fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result<Response<Bytes>, Refusal> {
+fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result<Page, Refusal> {
     let gateway = overview.gateway.load();
     let admin = &gateway.config.admin;
     if !admin.sources.contains(peer.address) {
         return Err(Refusal::SourceNotAllowed);
     }
+    headers::check_single(request.headers())?;
     let (host, text) = admission::authority(request.uri(), request.headers())?;
     if !admin.hosts.admits(host) {
         return Err(Refusal::HostNotAllowed { host: text.to_owned(), key: "hosts of [admin]" });
     }
+    let path = request.uri().path();
+    if path == "/reload" {
+        if request.method() != Method::POST {
+            return Err(Refusal::OnlyByPost);
+        }
+        browser::check_own_page(request.headers(), text, peer.secure)?;
+        if overview.draining.load(Ordering::Relaxed) {
+            return Err(reload::STOPS);
+        }
+        return Ok(Page::Reload(overview.reloads.clone()));
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Err(Refusal::OnlyForReading);
     }
-    match request.uri().path() {
-        "/healthz" => Ok(text_page(StatusCode::OK, "ok\n".to_owned())),
-        "/readyz" => Ok(readiness(overview)),
-        "/metrics" => Ok(metrics(overview)),
-        _ => Ok(text_page(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics\n".to_owned())),
-    }
+    Ok(Page::Ready(match path {
+        "/healthz" => text_page(StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" => readiness(overview),
+        "/metrics" => metrics(overview),
+        _ => {
+            let pages = "here are /healthz, /readyz and /metrics, and POST /reload\n";
+            text_page(StatusCode::NOT_FOUND, pages.to_owned())
+        }
+    }))
 }
 
 fn readiness(overview: &Overview) -> Response<Bytes> {
@@ -174,6 +201,9 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
         }
         Some(Health::Shared) | None => String::new(),
     };
+    if let Some(refused) = overview.reloads.last_refused() {
+        notes.push_str(&refused.note());
+    }
     if reasons.is_empty() {
         text_page(StatusCode::OK, format!("ready\n{notes}"))
     } else {
@@ -189,6 +219,7 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
     request_metrics::requests(&mut text, &overview.metrics, &process.app_labels);
     request_metrics::tokens(&mut text, &gateway.tokens);
     request_metrics::connections(&mut text, &overview.metrics, &process.connection_limit);
+    request_metrics::reloads(&mut text, &overview.reloads);
     request_metrics::certificates(&mut text, &certificates);
     request_metrics::lines_lost(&mut text, &process.access);
     if let Some(proxy) = &gateway.forward_proxy {
@@ -200,9 +231,6 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
-    if let Some(refused) = overview.reloads.last_refused() {
-        notes.push_str(&refused.note());
-    }
 }
 
 fn text_page(status: StatusCode, text: String) -> Response<Bytes> {
@@ -211,4 +239,3 @@ fn text_page(status: StatusCode, text: String) -> Response<Bytes> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
-    request_metrics::reloads(&mut text, &overview.reloads);

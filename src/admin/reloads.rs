@@ -1,7 +1,7 @@
 //! Reloads of the configuration: who asks for one, and what operators are told of the last one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
@@ -63,6 +63,7 @@ pub(crate) struct Reloads {
     taken_over: AtomicU64,
     refused: AtomicU64,
     last: Mutex<Last>,
+    shared: Mutex<Shared>,
 }
 
 #[derive(Debug)]
@@ -71,12 +72,22 @@ struct Last {
     refused: Option<LastRefused>,
 }
 
+/// Who waits in [`Reloads::request_shared`].
+#[derive(Debug, Default)]
+struct Shared {
+    /// A reload that was asked for is under way. It may have read files before a later request changed them.
+    under_way: bool,
+    /// Those whom the next reload will answer.
+    next: Vec<oneshot::Sender<Outcome>>,
+}
+
 impl Reloads {
     /// `now`: the configuration of the start was taken over then. Whoever has the other half does what is asked for.
     pub(crate) fn new(now: SystemTime) -> (Self, mpsc::UnboundedReceiver<Ask>) {
         let (asks, asked) = mpsc::unbounded_channel();
         let last = Mutex::new(Last { taken_over: now, refused: None });
-        (Self { asks, taken_over: AtomicU64::new(0), refused: AtomicU64::new(0), last }, asked)
+        let (taken_over, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+        (Self { asks, taken_over, refused, last, shared: Mutex::default() }, asked)
     }
 
     /// Asks for a reload and does not wait for it.
@@ -92,9 +103,49 @@ impl Reloads {
         outcome.await.ok()
     }
 
+    /// The same for callers of whom there may be many. One reload is under way at a time; all who ask meanwhile get
+    /// the outcome of the one after it, which begins after they asked. A caller that goes away cancels nothing.
+    ///
+    /// `why`: of the first of those who share a reload. Needs a tokio runtime.
+    pub(crate) async fn request_shared(self: &Arc<Self>, why: &'static str) -> Option<Outcome> {
+        let (reply, outcome) = oneshot::channel();
+        let is_first = {
+            let mut shared = lock(&self.shared);
+            shared.next.retain(|waiting| !waiting.is_closed());
+            shared.next.push(reply);
+            !std::mem::replace(&mut shared.under_way, true)
+        };
+        if is_first {
+            // A task of its own: were it a caller's, each caller that goes away would leave a reload behind that nobody
+            // counts as under way.
+            tokio::spawn(self.clone().serve_shared(why));
+        }
+        outcome.await.ok()
+    }
+
+    /// Asks for one reload after the other, until nobody waits for one.
+    async fn serve_shared(self: Arc<Self>, why: &'static str) {
+        loop {
+            let waiting = {
+                let mut shared = lock(&self.shared);
+                let waiting = std::mem::take(&mut shared.next);
+                shared.under_way = !waiting.is_empty();
+                waiting
+            };
+            if waiting.is_empty() {
+                return;
+            }
+            // Without an outcome the process stops, which those who wait learn as their channels close.
+            let Some(outcome) = self.request(why).await else { continue };
+            for reply in waiting {
+                let _ = reply.send(outcome.clone());
+            }
+        }
+    }
+
     /// Notes what came of a reload.
     pub(crate) fn note(&self, why: &'static str, outcome: &Outcome, now: SystemTime) {
-        let mut last = self.lock();
+        let mut last = lock(&self.last);
         match outcome {
             Outcome::TakenOver { .. } => {
                 *last = Last { taken_over: now, refused: None };
@@ -114,15 +165,115 @@ impl Reloads {
 
     /// When the configuration that holds was taken over.
     pub(crate) fn last_taken_over(&self) -> SystemTime {
-        self.lock().taken_over
+        lock(&self.last).taken_over
     }
 
     /// Why the file is not what holds; `None` where the last reload was taken over.
     pub(crate) fn last_refused(&self) -> Option<LastRefused> {
-        self.lock().refused.clone()
+        lock(&self.last).refused.clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken_over(note: &str) -> Outcome {
+        Outcome::TakenOver { notes: vec![note.to_owned()] }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Last> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reloads() -> (Arc<Reloads>, mpsc::UnboundedReceiver<Ask>) {
+        let (reloads, asked) = Reloads::new(SystemTime::UNIX_EPOCH);
+        (Arc::new(reloads), asked)
+    }
+
+    #[test]
+    fn what_was_refused_is_told_until_a_reload_is_taken_over() {
+        let (reloads, _asked) = reloads();
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let problems = vec!["proxy.toml:1:1: a".to_owned()];
+        reloads.note("SIGHUP", &Outcome::Refused { problems: problems.clone() }, at(5));
+        let refused = reloads.last_refused();
+        assert_eq!(refused, Some(LastRefused { at: at(5), why: "SIGHUP", problems }));
+        assert_eq!((reloads.counts(), reloads.last_taken_over()), ((0, 1), at(0)));
+        reloads.note("SIGHUP", &taken_over(""), at(7));
+        assert_eq!((reloads.last_refused(), reloads.counts()), (None, (1, 1)));
+        assert_eq!(reloads.last_taken_over(), at(7));
+    }
+
+    #[test]
+    fn a_refused_reload_is_one_line_with_its_first_problem() {
+        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_767_323_045_900);
+        let note = |problems: &[&str]| {
+            let problems = problems.iter().map(|&problem| problem.to_owned()).collect();
+            LastRefused { at, why: "SIGHUP", problems }.note()
+        };
+        let begin = "the configuration was not taken over at 2026-01-02T03:04:05Z (SIGHUP): ";
+        assert_eq!(note(&["a:1:1: b"]), format!("{begin}1 problem: a:1:1: b\n"));
+        assert_eq!(note(&["a\n\u{1b}b", "c"]), format!("{begin}2 problems, the first: a  b\n"));
+    }
+
+    #[tokio::test]
+    async fn requests_of_a_burst_share_the_reload_after_the_one_under_way() {
+        let (reloads, mut asked) = reloads();
+        let request = || {
+            let reloads = reloads.clone();
+            tokio::spawn(async move { reloads.request_shared("POST /reload").await })
+        };
+        let first = request();
+        let under_way = asked.recv().await.unwrap();
+        assert_eq!(under_way.why, "POST /reload");
+        // One of them goes away while it waits.
+        let gone = request();
+        let others: Vec<_> = (0..10).map(|_| request()).collect();
+        while lock(&reloads.shared).next.len() < 11 {
+            tokio::task::yield_now().await;
+        }
+        gone.abort();
+        assert!(asked.try_recv().is_err(), "one at a time");
+        under_way.reply.unwrap().send(taken_over("first")).unwrap();
+        assert_eq!(first.await.unwrap(), Some(taken_over("first")));
+        asked.recv().await.unwrap().reply.unwrap().send(taken_over("second")).unwrap();
+        for other in others {
+            assert_eq!(other.await.unwrap(), Some(taken_over("second")));
+        }
+        // Once all are answered, the next request begins a reload again.
+        let later = request();
+        asked.recv().await.unwrap().reply.unwrap().send(taken_over("third")).unwrap();
+        assert_eq!(later.await.unwrap(), Some(taken_over("third")));
+        assert!(asked.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn callers_that_go_away_neither_pile_up_nor_begin_more_reloads() {
+        let (reloads, mut asked) = reloads();
+        for _ in 0..100 {
+            let reloads = reloads.clone();
+            let gone = tokio::spawn(async move { reloads.request_shared("POST /reload").await });
+            tokio::task::yield_now().await;
+            gone.abort();
+            assert!(gone.await.is_err());
+        }
+        let under_way = asked.recv().await.unwrap();
+        assert!(asked.try_recv().is_err());
+        assert!(lock(&reloads.shared).next.len() <= 1);
+        drop(under_way.reply);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_when_the_process_stops_is_told() {
+        let (reloads, mut asked) = reloads();
+        let waiting = {
+            let reloads = reloads.clone();
+            tokio::spawn(async move { reloads.request_shared("POST /reload").await })
+        };
+        let under_way = asked.recv().await.unwrap();
+        drop((under_way, asked));
+        assert_eq!(waiting.await.unwrap(), None);
+        assert_eq!(reloads.request_shared("POST /reload").await, None);
     }
 }

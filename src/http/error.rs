@@ -25,6 +25,8 @@ pub enum Refusal {
     MethodNotAllowed,
     /// A method other than GET and HEAD, where the gateway itself has something to read.
     OnlyForReading,
+    /// A method other than POST, where the gateway itself has something to do.
+    OnlyByPost,
     /// CONNECT, or plain HTTP in absolute form, to a host that the gateway does not lead to.
     TunnelNotAllowed {
         /// As the caller wrote it; it has the characters of a host name only.
@@ -75,6 +77,10 @@ pub enum Refusal {
     KeyMissing,
     /// A web page's request, of an origin that the app does not list.
     OriginNotAllowed,
+    /// A page of another origin would change something on the admin listener.
+    ForeignPage,
+    /// No reload can be carried out, or none that is waited for; the words say why and what to do.
+    ReloadUnavailable(&'static str),
     /// The app's rules exclude the operation.
     OperationNotAllowed,
     /// A batch, whose body carries operations that no rule sees, and no rule names it.
@@ -164,7 +170,7 @@ impl Refusal {
     pub fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::BadRequest(_) | Self::CallerLeft => (StatusCode::BAD_REQUEST, "bad_request"),
-            Self::MethodNotAllowed | Self::OnlyForReading => {
+            Self::MethodNotAllowed | Self::OnlyForReading | Self::OnlyByPost => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
             }
             Self::TunnelNotAllowed { .. } => (StatusCode::FORBIDDEN, "tunnel_not_allowed"),
@@ -179,7 +185,8 @@ impl Refusal {
             Self::CertificateMissing | Self::HeaderMissing(_) | Self::KeyMissing => {
                 (StatusCode::FORBIDDEN, "caller_not_allowed")
             }
-            Self::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
+            Self::OriginNotAllowed | Self::ForeignPage => (StatusCode::FORBIDDEN, "origin_not_allowed"),
+            Self::ReloadUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "reload_unavailable"),
             Self::OperationNotAllowed | Self::BatchNotAllowed | Self::LoginNotServed => {
                 (StatusCode::FORBIDDEN, "operation_not_allowed")
             }
@@ -220,6 +227,7 @@ impl Refusal {
             Self::BadRequest(what) => (*what).to_owned(),
             Self::MethodNotAllowed => "TRACE is not served here, nor CONNECT inside a tunnel or without a [forward_proxy] in proxy.toml.".to_owned(),
             Self::OnlyForReading => "Only GET and HEAD are served here.".to_owned(),
+            Self::OnlyByPost => "Only POST is served here.".to_owned(),
             Self::TunnelNotAllowed { host, why } => format!("No way leads to {host}: {why}."),
             Self::TunnelUnreachable { host, .. } => format!("{host} cannot be reached."),
             Self::NotOfThisTunnel { host, asked } => {
@@ -259,6 +267,10 @@ impl Refusal {
             Self::OriginNotAllowed => {
                 "This request comes from a web page whose origin is not listed in origins of an app here; scheme, host and port count.".to_owned()
             }
+            Self::ForeignPage => {
+                "This request comes from a web page of another origin than this listener's, or says so of itself. Use boxgate reload, or a program that sends neither Origin nor Sec-Fetch-Site.".to_owned()
+            }
+            Self::ReloadUnavailable(why) => (*why).to_owned(),
             Self::OperationNotAllowed => "The rules of this app (allow and deny in proxy.toml) exclude this operation.".to_owned(),
             Self::BatchNotAllowed => {
                 "Batches are refused: their body carries operations that no rule, limit or budget sees. Send the operations one by one, or list \"POST /2.0/batch\" in allow of this app.".to_owned()
@@ -320,6 +332,7 @@ impl Refusal {
             Self::BadRequest(_)
             | Self::MethodNotAllowed
             | Self::OnlyForReading
+            | Self::OnlyByPost
             | Self::CallerLeft
             | Self::RequestTimeout => "boxgate; error=http_request_error",
             Self::LoopDetected(_) => "boxgate; error=proxy_loop_detected",
@@ -333,10 +346,12 @@ impl Refusal {
             | Self::HeaderMissing(_)
             | Self::KeyMissing
             | Self::OriginNotAllowed
+            | Self::ForeignPage
             | Self::OperationNotAllowed
             | Self::BatchNotAllowed
             | Self::AppDisabled
             | Self::AsUserNotAllowed => "boxgate; error=http_request_denied",
+            Self::ReloadUnavailable(_) => "boxgate; error=destination_unavailable",
             Self::RateLimitExceeded { .. } | Self::PausedByBox { .. } | Self::BudgetSpent { .. } => {
                 "boxgate; error=http_request_denied"
             }
@@ -368,6 +383,7 @@ impl Refusal {
             Self::BadRequest(_)
             | Self::MethodNotAllowed
             | Self::OnlyForReading
+            | Self::OnlyByPost
             | Self::TunnelNotAllowed { .. }
             | Self::TunnelUnreachable { .. }
             | Self::NotOfThisTunnel { .. }
@@ -383,6 +399,8 @@ impl Refusal {
             | Self::HeaderMissing(_)
             | Self::KeyMissing
             | Self::OriginNotAllowed
+            | Self::ForeignPage
+            | Self::ReloadUnavailable(_)
             | Self::OperationNotAllowed
             | Self::BatchNotAllowed
             | Self::AppDisabled
@@ -406,6 +424,7 @@ impl Refusal {
         match self {
             Self::MethodNotAllowed => Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
             Self::OnlyForReading => Some("GET, HEAD"),
+            Self::OnlyByPost => Some("POST"),
             _ => None,
         }
     }

@@ -25,7 +25,7 @@ pub(crate) struct ErrorCode {
 }
 
 /// Every code, by status.
-pub(crate) static ERROR_CODES: [ErrorCode; 24] = [
+pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
     ErrorCode {
         code: "bad_request",
         status: 400,
@@ -64,9 +64,9 @@ pub(crate) static ERROR_CODES: [ErrorCode; 24] = [
     ErrorCode {
         code: "origin_not_allowed",
         status: 403,
-        meaning: "A web page sent the request, and its origin is not listed for the app.",
+        meaning: "A web page sent the request, and its origin is not listed for the app; or it would change something on the admin listener, and is no page of this listener.",
         caller: "Call from a listed page, or from a program that is no browser.",
-        operator: "Add the origin to `origins` of the app exactly as the browser's console names it; scheme, host and port count.",
+        operator: "Add the origin to `origins` of the app exactly as the browser's console names it; scheme, host and port count. For a reload use `boxgate reload`.",
     },
     ErrorCode {
         code: "source_not_allowed",
@@ -172,6 +172,13 @@ pub(crate) static ERROR_CODES: [ErrorCode; 24] = [
         meaning: "Too many requests are in flight: of the app, or in all for the limit of open files. The message says which.",
         caller: "Send the request again after `Retry-After` seconds, and fewer at once.",
         operator: "Raise `max_in_flight` of the app, or the limit of open files (`ulimit -n`, `LimitNOFILE`).",
+    },
+    ErrorCode {
+        code: "reload_unavailable",
+        status: 503,
+        meaning: "The configuration is not read again for whoever asked (`POST /reload` on the admin listener): the gateway is stopping, has nothing to reload, or has not come to an end in time.",
+        caller: "Nothing; only whoever runs the gateway asks for this.",
+        operator: "The message says which. Where it took too long, the log tells what comes of it, and what takes so long is a file that cannot be read to its end.",
     },
     ErrorCode {
         code: "token_unavailable",

@@ -71,6 +71,14 @@ impl<'a> Origin<'a> {
         let is_other_scheme = secure && !self.scheme.eq_ignore_ascii_case("https");
         is_same_host && port == self.port && is_web && !is_other_scheme
     }
+
+    /// Whether it is exactly the origin of what is served with this scheme at this authority, without the benefit of the
+    /// doubt that [`Self::is_own`] gives.
+    pub(crate) fn is_at(self, scheme: &str, authority: &str) -> bool {
+        self.scheme.eq_ignore_ascii_case(scheme)
+            && host::parse(authority).is_some()
+            && self.is_own(authority, false)
+    }
 }
 
 /// RFC 3986 §3.1.
