@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use boxgate::cli::options::Options as GatewayOptions;
 use boxgate::cli::shell::Shell;
-use boxgate::cli::{check, core_dumps, env, exec, run};
+use boxgate::cli::{admin_client, check, core_dumps, env, exec, reload, run};
 use clap::{Parser, Subcommand};
 
 // Why: docs/decisions/mimalloc.md.
@@ -32,6 +32,12 @@ enum Command {
     Run(run::Options),
     /// Validate the configuration; unless offline, also get a token for every identity and ask Box who it is
     Check(check::Options),
+    /// Let a running gateway read its configuration again, and print what came of it
+    ///
+    /// As SIGHUP does, the whole configuration is read again: the file, all secret files, all certificates. A configuration
+    /// with a problem changes nothing. The exit status is 0 where it was taken over, 1 where it was refused, with the
+    /// problems on standard error, and 2 where no gateway answers.
+    Reload(admin_client::Options),
     /// Run an in-process Box with the gateway in front: no Box account, no file
     #[cfg(feature = "sandbox")]
     Sandbox(boxgate::cli::sandbox::Options),
@@ -75,6 +81,7 @@ fn main() -> ExitCode {
     match command {
         Command::Run(options) => run::run(options),
         Command::Check(options) => check::run(&options),
+        Command::Reload(options) => reload::run(&options),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => boxgate::cli::sandbox::run(options),
         Command::Env { gateway, shell } => env::run(&gateway, shell),

@@ -6,6 +6,8 @@ pub mod run; // the gateway
 #[cfg(feature = "sandbox")]
 pub mod sandbox; // the gateway in front of an in-process Box
 mod exit; // how a subcommand runs and ends
+pub mod reload; // the running gateway reads its configuration again
+pub mod admin_client; // the admin listener of a running gateway
 pub mod check; // is all well with a configuration?
 pub mod core_dumps; // forbids them
 mod box_names; // which hosts go to the gateway?

@@ -63,32 +63,9 @@ impl GatewayUrl {
                 "programs cannot reach a proxy at a Unix socket; let the gateway listen at an address too",
             ));
         }
-        let (is_https, rest) = match text.split_once("://") {
-            None => (false, text),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
-            Some(_) => return Err(wrong("the scheme is unknown")),
-        };
-        let has_scheme = rest.len() < text.len();
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        if rest.contains('@') {
-            return Err(wrong("name the app with --app, its key with BOXGATE_KEY or --key-file"));
-        }
-        if rest.contains(['/', '?', '#']) {
-            return Err(wrong("a path or query has no meaning for a proxy; name the app with --app"));
-        }
-        let authority: Authority = rest.parse().map_err(|_| wrong("this is no host and port"))?;
-        if authority.host().is_empty() || authority.as_str().ends_with(':') {
-            return Err(wrong("this is no host and port"));
-        }
-        let authority = match (authority.port_u16(), has_scheme) {
-            (Some(1..), _) => authority,
-            (None, true) if authority.port().is_none() => {
-                let port = if is_https { 443 } else { 80 };
-                format!("{authority}:{port}").parse().map_err(|_| wrong("this is no host and port"))?
-            }
-            _ => return Err(wrong("the port is missing or not from 1 to 65535")),
-        };
+        let user = "name the app with --app, its key with BOXGATE_KEY or --key-file";
+        let path = "a path or query has no meaning for a proxy; name the app with --app";
+        let (is_https, authority) = scheme_and_authority(text, user, path).map_err(wrong)?;
         Ok(Self { is_https, authority })
     }
 
@@ -116,6 +93,45 @@ impl fmt::Display for GatewayUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme(), self.authority)
     }
+}
+
+/// Whether a URL or `HOST:PORT` is https, and its host and port.
+///
+/// # Errors
+/// What is wrong with it: `user` where it has a user or password, `path` where it has a path, query or fragment.
+pub(super) fn scheme_and_authority(
+    text: &str,
+    user: &'static str,
+    path: &'static str,
+) -> Result<(bool, Authority), &'static str> {
+    let (is_https, rest) = match text.split_once("://") {
+        None => (false, text),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
+        Some(_) => return Err("the scheme is unknown"),
+    };
+    let has_scheme = rest.len() < text.len();
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains('@') {
+        return Err(user);
+    }
+    if rest.contains(['/', '?', '#']) {
+        return Err(path);
+    }
+    let none = "this is no host and port";
+    let authority: Authority = rest.parse().map_err(|_| none)?;
+    if authority.host().is_empty() || authority.as_str().ends_with(':') {
+        return Err(none);
+    }
+    let authority = match (authority.port_u16(), has_scheme) {
+        (Some(1..), _) => authority,
+        (None, true) if authority.port().is_none() => {
+            let port = if is_https { 443 } else { 80 };
+            format!("{authority}:{port}").parse().map_err(|_| none)?
+        }
+        _ => return Err("the port is missing or not from 1 to 65535"),
+    };
+    Ok((is_https, authority))
 }
 
 /// An app's name and key, for the `Proxy-Authorization` of a proxy.

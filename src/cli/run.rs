@@ -17,7 +17,8 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::line_writer::unbuffered;
 use crate::telemetry::log;
 
-const DEFAULT_FILE: &str = "proxy.toml";
+/// Read where no file is named and this one exists.
+pub(super) const DEFAULT_FILE: &str = "proxy.toml";
 
 /// What the command line says.
 #[derive(Args)]

@@ -107,7 +107,11 @@ pub(super) fn uri(authority: &Authority) -> io::Result<Uri> {
     built.map_err(io::Error::other)
 }
 
-async fn tls(tcp: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
+/// TLS to a host whose certificate the platform trusts.
+///
+/// # Errors
+/// The platform has no roots, or the host's certificate or TLS is not in order.
+pub(super) async fn tls(tcp: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
     // Read for each connection: a proxy behind TLS is rare, and its certificate is the platform's business.
     let trust = Trust::new(&[])?;
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;

@@ -34,6 +34,7 @@ mod syntax;
 mod values;
 
 pub use diagnostics::Problems;
+pub(crate) use sections::admin_addresses;
 pub use sections::{Overrides, from_environment, from_file, from_text};
 pub use source::{Source, Text, Variables};
 

@@ -1,6 +1,5 @@
 //! Where a configuration comes from, so that it can be read again while the gateway runs.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,9 +73,9 @@ impl Source {
         let text = match &self.written {
             Written::File(path) => {
                 let file = FileRead::now(path);
-                match fs::read_to_string(path) {
-                    Ok(text) => Text { text: Arc::new(Zeroizing::new(text)), file: Some(file) },
-                    Err(error) => return Err(sections::unreadable(path, &error).with_file(file)),
+                match sections::read(path) {
+                    Ok(text) => Text { text: Arc::new(text), file: Some(file) },
+                    Err(problems) => return Err(problems.with_file(file)),
                 }
             }
             Written::Text(_, text) => text.clone(),

@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -58,17 +57,7 @@ pub fn from_file(
     overrides: &Overrides,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Problems> {
-    match fs::read_to_string(path).map(Zeroizing::new) {
-        Ok(text) => from_text(&text, path, overrides, env),
-        Err(error) => Err(unreadable(path, &error)),
-    }
-}
-
-/// The only problem of a file that cannot be read.
-pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problems {
-    let mut notes = Notes::new(path, "");
-    notes.problem(&Location::unwritten(""), format_args!("the configuration file cannot be read: {error}"));
-    notes.into_problems()
+    from_text(&*read(path)?, path, overrides, env)
 }
 
 /// Reads the text of a file of this name.
@@ -115,6 +104,36 @@ pub fn from_environment(
     let around = Surroundings { folder: Path::new(""), variable: env };
     let identities = identity::from_environment(env, &mut notes);
     assemble(&raw::File::default(), identities, &around, overrides, notes)
+}
+
+/// Where operators connect as a file says it, whatever else is wrong with the file; for whoever looks for the gateway that
+/// runs, and perhaps not with this file as it is now. Where the file says nothing, the default.
+///
+/// # Errors
+/// The file cannot be read, or `[admin] address` is none.
+pub(crate) fn admin_addresses(path: &Path) -> Result<Vec<Address>, Problems> {
+    let text = read(path)?;
+    let (document, _) = DeTable::parse_recoverable(&text);
+    // Of no interest here.
+    let mut elsewhere = Notes::new(path, &text);
+    let written = raw::File::of(document.get_ref(), "", &mut elsewhere);
+    let operators: raw::Admin<'_> = raw::read(written.admin.as_ref(), &mut elsewhere);
+    let mut notes = Notes::new(path, &text);
+    let found = addresses(operators.address.as_ref(), None, &OPERATORS, &mut notes);
+    notes.conclude()?;
+    Ok(found.into_iter().map(|(_, address)| address).collect())
+}
+
+/// The text of a file, which may hold secrets.
+pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, Problems> {
+    fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
+        let mut notes = Notes::new(path, "");
+        notes.problem(
+            &Location::unwritten(""),
+            format_args!("the configuration file cannot be read: {error}"),
+        );
+        notes.into_problems()
+    })
 }
 
 fn assemble(
@@ -244,12 +263,9 @@ fn listens(
     apps: &[App],
     notes: &mut Notes<'_>,
 ) -> (Listen, Listen) {
-    let at = |key, flag, port| Socket { key, flag, port };
-    let at_callers = at("listen.address", "--listen", 8080);
-    let at_operators = at("admin.address", "--admin", 8081);
-    let mut taken = addresses(callers.address.as_ref(), overrides.listen.as_deref(), &at_callers, notes);
+    let mut taken = addresses(callers.address.as_ref(), overrides.listen.as_deref(), &CALLERS, notes);
     let callers_count = taken.len();
-    taken.extend(addresses(operators.address.as_ref(), overrides.admin.as_deref(), &at_operators, notes));
+    taken.extend(addresses(operators.address.as_ref(), overrides.admin.as_deref(), &OPERATORS, notes));
     for (number, (location, address)) in taken.iter().enumerate() {
         if taken.iter().take(number).any(|(_, earlier)| address.collides_with(earlier)) {
             notes.problem(
@@ -294,6 +310,9 @@ struct Socket {
     flag: &'static str,
     port: u16,
 }
+
+const CALLERS: Socket = Socket { key: "listen.address", flag: "--listen", port: 8080 };
+const OPERATORS: Socket = Socket { key: "admin.address", flag: "--admin", port: 8081 };
 
 /// The addresses with the location of each. What the flag replaces is checked nevertheless.
 fn addresses(

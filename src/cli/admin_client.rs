@@ -1,0 +1,375 @@
+//! The admin listener of a running gateway, for subcommands: where it is, and one request to it, over TCP, TLS or a
+//! Unix socket.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http::header::{CONNECTION, HOST, USER_AGENT};
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::net::UnixStream;
+
+use super::Failure;
+use super::options::scheme_and_authority;
+use super::tunnel::{AnyStream, Dialer, tls};
+use crate::config;
+use crate::net::address::Address;
+use crate::net::error_chain::chain;
+
+/// Far above what a gateway answers.
+const BODY_LIMIT: usize = 16 * 1024 * 1024;
+/// For TCP and TLS, or a Unix socket.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// After so long without an answer the user is told what is waited for.
+const SILENCE: Duration = Duration::from_secs(2);
+/// Where a gateway's operators connect that is not told otherwise.
+const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+
+/// What an admin listener's address looks like.
+const A_LISTENER: &str = "http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH";
+
+/// Which gateway is meant.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// The gateway's admin listener: a URL, HOST:PORT or unix:PATH [default: [admin] address of the configuration file,
+    /// else http://127.0.0.1:8081]
+    #[arg(long, value_name = "URL", env = "BOXGATE_ADMIN")]
+    admin: Option<String>,
+    /// The configuration file of the gateway [default: proxy.toml, where there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// An admin listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AdminListener {
+    address: Place,
+    /// Who says so, for the user.
+    source: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// Host and port.
+    Http {
+        is_https: bool,
+        authority: Authority,
+    },
+    Unix(PathBuf),
+}
+
+/// What an admin listener answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+impl AdminListener {
+    /// From `--admin` or `BOXGATE_ADMIN`, else from the configuration file, else the default. Of the file `[admin] address`
+    /// alone is read: it may be the one that the gateway is to refuse. `default_file`: read where it exists and none is
+    /// named.
+    ///
+    /// # Errors
+    /// Words about what is no address, or cannot be read.
+    pub(super) fn find(options: &Options, default_file: &Path) -> Result<Self, String> {
+        if let Some(text) = &options.admin {
+            let address = Place::parse(text)?;
+            return Ok(Self { address, source: "--admin or BOXGATE_ADMIN".to_owned() });
+        }
+        let file = options.config.as_deref().or_else(|| default_file.exists().then_some(default_file));
+        let Some(file) = file else {
+            return Ok(Self { address: Place::tcp(DEFAULT), source: "the default".to_owned() });
+        };
+        let name_it = format!("--admin names the listener of the running gateway ({A_LISTENER})");
+        let addresses = config::admin_addresses(file).map_err(|problems| format!("{problems}\n{name_it}"))?;
+        // A port of 0 is chosen when it is bound.
+        let mut known =
+            addresses.iter().filter(|address| !matches!(address, Address::Tcp(tcp) if tcp.port() == 0));
+        let source = format!("[admin] address of {}", file.display());
+        match known.next() {
+            Some(Address::Tcp(address)) => Ok(Self { address: Place::tcp(*address), source }),
+            Some(Address::Unix(address)) => Ok(Self { address: Place::Unix(address.path.clone()), source }),
+            None => Err(format!("{source} has port 0, which is another one at each start; {name_it}")),
+        }
+    }
+
+    /// Sends a request without a body and reads the answer, whatever its status. No proxy is used and no redirect is
+    /// followed. `within`: for all of it.
+    ///
+    /// # Errors
+    /// Nothing can be connected to, it does not answer in time, or what it answers is not HTTP or too long.
+    pub(super) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        within: Duration,
+    ) -> Result<Answer, Failure> {
+        let asked = format!("{method} {path}");
+        let mut exchange = std::pin::pin!(tokio::time::timeout(within, self.exchange(method, path)));
+        let answered = tokio::select! {
+            answered = &mut exchange => answered,
+            () = tokio::time::sleep(SILENCE) => {
+                eprintln!("boxgate: waiting for the gateway at {self} to answer {asked}, for {within:?} at most");
+                exchange.await
+            }
+        };
+        answered.unwrap_or_else(|_| {
+            Err(format!(
+                "the gateway at {self} ({}) does not answer {asked} within {within:?}; its log says what it is doing, and what comes of the request",
+                self.source
+            ))
+        }).map_err(Failure::from)
+    }
+
+    async fn exchange(&self, method: Method, path: &str) -> Result<Answer, String> {
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, self.connect())
+            .await
+            .unwrap_or_else(|_| Err(format!("it does not take connections in {CONNECT_TIMEOUT:?}")))
+            .map_err(|why| self.unreachable(&why))?;
+        let broken = |error: hyper::Error| self.unreachable(&chain(&error));
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // Ends with the exchange.
+        let connection = tokio::spawn(connection);
+        let authority = match &self.address {
+            Place::Http { authority, .. } => authority.as_str(),
+            Place::Unix(_) => "localhost",
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, authority)
+            .header(USER_AGENT, concat!("boxgate/", env!("CARGO_PKG_VERSION")))
+            .header(CONNECTION, HeaderValue::from_static("close"))
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| error.to_string())?;
+        let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
+        let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| match error
+            .downcast_ref::<LengthLimitError>()
+        {
+            Some(_) => self.is_another("its answer is longer than 16 MiB"),
+            None => self.unreachable(&chain(&*error)),
+        })?;
+        connection.abort();
+        Ok(Answer { status: head.status, body: body.to_bytes() })
+    }
+
+    async fn connect(&self) -> Result<AnyStream, String> {
+        match &self.address {
+            Place::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| chain(&error))?;
+                Ok(Box::new(stream))
+            }
+            Place::Http { is_https, authority } => {
+                let tcp = Dialer::new().tcp(authority).await.map_err(|error| chain(&error))?;
+                match is_https {
+                    true => Ok(Box::new(tls(tcp, authority.host()).await.map_err(|error| chain(&error))?)),
+                    false => Ok(Box::new(tcp)),
+                }
+            }
+        }
+    }
+
+    fn unreachable(&self, why: &str) -> String {
+        format!(
+            "cannot reach the gateway's admin listener at {self} ({}): {why}; is the gateway running? --admin names another listener ({A_LISTENER})",
+            self.source
+        )
+    }
+
+    fn is_another(&self, why: &str) -> String {
+        format!(
+            "what answers at {self} ({}) is no admin listener of boxgate: {why}; --admin names another ({A_LISTENER})",
+            self.source
+        )
+    }
+
+    /// Words about an answer that is none of those to this request. `asked`: such as `POST /reload`.
+    pub(super) fn unexpected(&self, asked: &str, answer: &Answer) -> Failure {
+        /// The shape of the gateway's errors.
+        #[derive(Deserialize)]
+        struct Error {
+            code: String,
+            message: String,
+        }
+        let Answer { status, body } = answer;
+        let words = match serde_json::from_slice::<Error>(body) {
+            Ok(Error { code, message }) => format!(
+                "the gateway at {self} ({}) answers {asked} with {} ({code}): {message}",
+                self.source,
+                status.as_u16()
+            ),
+            Err(_) if status.is_redirection() => {
+                self.is_another(&format!("it answers {asked} with {status}, and redirects are not followed"))
+            }
+            Err(_) => self.is_another(&format!("it answers {asked} with {status}")),
+        };
+        printable(&words).into()
+    }
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = |why: &str| format!("--admin {text:?}: {why}; allowed: {A_LISTENER}");
+        if let Some(rest) = text.strip_prefix("unix:") {
+            // Mode and group, as a gateway is told where to listen, say nothing to whoever connects.
+            let path = rest.split_once('?').map_or(rest, |(path, _)| path);
+            return match path {
+                "" => Err(wrong("it has no path")),
+                path => Ok(Self::Unix(path.into())),
+            };
+        }
+        let user = "a user or password has no meaning here";
+        let (is_https, authority) =
+            scheme_and_authority(text, user, "a path or query has no meaning here").map_err(wrong)?;
+        // The same as a listener is told it.
+        let ip = authority.host().trim_matches(['[', ']']).parse::<IpAddr>();
+        let authority = match (ip, authority.port_u16()) {
+            (Ok(ip), Some(port)) => reachable(SocketAddr::new(ip, port)),
+            _ => authority,
+        };
+        Ok(Self::Http { is_https, authority })
+    }
+
+    fn tcp(address: SocketAddr) -> Self {
+        Self::Http { is_https: false, authority: reachable(address) }
+    }
+}
+
+/// Where to connect to reach what listens at this address: 0.0.0.0 and [::] stand for all of this machine's.
+fn reachable(address: SocketAddr) -> Authority {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let text = SocketAddr::new(ip, address.port()).to_string();
+    text.parse().expect("an address with its port is an authority")
+}
+
+/// As `--admin` takes it.
+impl fmt::Display for AdminListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Place::Http { is_https, authority } => {
+                write!(f, "{}://{authority}", if *is_https { "https" } else { "http" })
+            }
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Text from the network for a terminal, which obeys control characters. Lines stay lines.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => shown.push(character),
+            character if character.is_control() => shown.extend(character.escape_default()),
+            character => shown.push(character),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(admin: Option<&str>, config: Option<&Path>) -> Options {
+        Options { admin: admin.map(ToOwned::to_owned), config: config.map(ToOwned::to_owned) }
+    }
+
+    fn shown(admin: &str) -> Result<String, String> {
+        AdminListener::find(&options(Some(admin), None), Path::new("/nowhere/proxy.toml"))
+            .map(|listener| listener.to_string())
+    }
+
+    #[test]
+    fn a_listener_is_a_url_an_address_or_a_socket() {
+        for (text, want) in [
+            ("127.0.0.1:8081", "http://127.0.0.1:8081"),
+            ("ops.internal:81", "http://ops.internal:81"),
+            ("http://localhost:8081/", "http://localhost:8081"),
+            ("HTTPS://ops.internal", "https://ops.internal:443"),
+            ("http://[::1]:8081", "http://[::1]:8081"),
+            ("0.0.0.0:8081", "http://127.0.0.1:8081"),
+            ("http://[::]:8081", "http://[::1]:8081"),
+            ("unix:/run/a.sock", "unix:/run/a.sock"),
+            ("unix:/run/a.sock?mode=0660&group=ops", "unix:/run/a.sock"),
+            ("unix:a.sock", "unix:a.sock"),
+        ] {
+            assert_eq!(shown(text).as_deref(), Ok(want), "{text}");
+        }
+        for (text, why) in [
+            ("", "no host and port"),
+            ("localhost", "the port is missing"),
+            ("localhost:0", "the port is missing"),
+            ("http://", "no host and port"),
+            ("http://localhost:", "no host and port"),
+            ("ftp://localhost:8081", "the scheme is unknown"),
+            ("http://me:pw@localhost:8081", "a user or password"),
+            ("http://localhost:8081/reload", "a path or query"),
+            ("http://localhost:8081?x", "a path or query"),
+            ("unix:", "no path"),
+            ("unix:?mode=0660", "no path"),
+        ] {
+            let said = shown(text).unwrap_err();
+            assert!(said.contains(why) && said.ends_with(A_LISTENER), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_file_names_the_listener_whatever_else_is_wrong_with_it() {
+        let file = std::env::temp_dir().join(format!("boxgate-admin-{}.toml", std::process::id()));
+        let found = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            AdminListener::find(&options(None, Some(&file)), Path::new("/nowhere/proxy.toml"))
+        };
+        for (text, want) in [
+            ("", "http://127.0.0.1:8081"),
+            ("[admin]\naddress = \"127.0.0.1:9\"", "http://127.0.0.1:9"),
+            ("[admin]\naddress = \"0.0.0.0:9\"\nhots = []\n[nothing]\na = 1", "http://127.0.0.1:9"),
+            ("[admin]\naddress = [\"127.0.0.1:0\", \"unix:/run/a.sock?mode=0660\"]", "unix:/run/a.sock"),
+            ("[app.a]\npath = /a\n[admin]\naddress = \"127.0.0.1:9\"", "http://127.0.0.1:9"),
+        ] {
+            assert_eq!(found(text).unwrap().to_string(), want, "{text}");
+        }
+        let source = found("").unwrap().source;
+        assert_eq!(source, format!("[admin] address of {}", file.display()));
+        for (text, why) in [
+            ("[admin]\naddress = \"8081\"", "admin.address: \"8081\" is a port alone"),
+            ("[admin]\naddress = []", "admin.address: an empty list"),
+            ("[admin]\naddress = \"127.0.0.1:0\"", "has port 0"),
+        ] {
+            let said = found(text).unwrap_err();
+            assert!(said.contains(why) && said.contains("--admin names the listener"), "{said}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        let said = found_nothing(&file);
+        assert!(said.contains("cannot be read") && said.contains("--admin"), "{said}");
+    }
+
+    fn found_nothing(file: &Path) -> String {
+        AdminListener::find(&options(None, Some(file)), file).unwrap_err()
+    }
+
+    #[test]
+    fn without_a_file_the_listener_is_the_default() {
+        let found = AdminListener::find(&options(None, None), Path::new("/nowhere/proxy.toml")).unwrap();
+        assert_eq!(found.to_string(), "http://127.0.0.1:8081");
+    }
+
+    #[test]
+    fn a_terminal_is_told_nothing_but_text() {
+        assert_eq!(printable("a\u{1b}[2Jb\r\nc\td ä\u{9b}"), "a\\u{1b}[2Jb\\r\nc\td ä\\u{9b}");
+    }
+}
