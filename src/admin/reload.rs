@@ -132,7 +132,7 @@ mod tests {
         tokio::spawn(async move {
             while let Some(ask) = asked.recv().await {
                 assert_eq!(ask.why, "POST /reload");
-                let _ = ask.reply.unwrap().send(outcome.clone());
+                let _ = ask.reply.send(outcome.clone());
             }
         });
         let body = Full::new(Bytes::from_static(b"{}"));

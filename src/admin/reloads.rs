@@ -28,7 +28,7 @@ pub(crate) struct Ask {
     /// Begins the lines of the log, such as `SIGHUP`.
     pub why: &'static str,
     /// Is told what came of it; its other half may be gone.
-    pub reply: Option<oneshot::Sender<Outcome>>,
+    pub reply: oneshot::Sender<Outcome>,
 }
 
 /// The last reload that was refused, until one is taken over.
@@ -90,16 +90,10 @@ impl Reloads {
         (Self { asks, taken_over, refused, last, shared: Mutex::default() }, asked)
     }
 
-    /// Asks for a reload and does not wait for it.
-    pub(crate) fn ask(&self, why: &'static str) {
-        // Nobody hears it once the process stops.
-        let _ = self.asks.send(Ask { why, reply: None });
-    }
-
     /// Asks for a reload and waits for what comes of it; `None` where the process stops before.
     pub(crate) async fn request(&self, why: &'static str) -> Option<Outcome> {
         let (reply, outcome) = oneshot::channel();
-        self.asks.send(Ask { why, reply: Some(reply) }).ok()?;
+        self.asks.send(Ask { why, reply }).ok()?;
         outcome.await.ok()
     }
 
@@ -235,15 +229,15 @@ mod tests {
         }
         gone.abort();
         assert!(asked.try_recv().is_err(), "one at a time");
-        under_way.reply.unwrap().send(taken_over("first")).unwrap();
+        under_way.reply.send(taken_over("first")).unwrap();
         assert_eq!(first.await.unwrap(), Some(taken_over("first")));
-        asked.recv().await.unwrap().reply.unwrap().send(taken_over("second")).unwrap();
+        asked.recv().await.unwrap().reply.send(taken_over("second")).unwrap();
         for other in others {
             assert_eq!(other.await.unwrap(), Some(taken_over("second")));
         }
         // Once all are answered, the next request begins a reload again.
         let later = request();
-        asked.recv().await.unwrap().reply.unwrap().send(taken_over("third")).unwrap();
+        asked.recv().await.unwrap().reply.send(taken_over("third")).unwrap();
         assert_eq!(later.await.unwrap(), Some(taken_over("third")));
         assert!(asked.try_recv().is_err());
     }

@@ -72,7 +72,7 @@ impl Reloader {
             let mut replies = Vec::new();
             let (why, scope) = tokio::select! {
                 Some(ask) = self.asks.recv() => {
-                    replies.extend(ask.reply);
+                    replies.push(ask.reply);
                     (ask.why, Scope::All)
                 }
                 Some(()) = hangups.recv() => ("SIGHUP", Scope::All),
@@ -88,7 +88,7 @@ impl Reloader {
             };
             // Whoever has asked up to here gets the same answer: the files are read only now.
             while let Ok(ask) = self.asks.try_recv() {
-                replies.extend(ask.reply);
+                replies.push(ask.reply);
             }
             while hangups.try_recv().is_ok() {}
             let read = read(&source, &text, scope).await;
