@@ -166,7 +166,7 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 impl Refusal {
-    /// The status and the code, as the table of errors in `README.md` lists them.
+    /// The status and the code, as the table in `docs/errors.md` lists them.
     pub fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::BadRequest(_) | Self::CallerLeft => (StatusCode::BAD_REQUEST, "bad_request"),

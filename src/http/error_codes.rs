@@ -1,8 +1,8 @@
-//! What each error code means and what to do about it, in one table: README's list of codes and the pages behind
+//! What each error code means and what to do about it, in one table: the list in `docs/errors.md` and the pages behind
 //! `help_url` are made from it. A test holds it against the codes that [`super::error`] gives.
 //!
-//! The texts name keys of the configuration in backticks, as README shows them; pages of plain text leave the backticks
-//! out. They say nothing of the configuration at hand: whoever can reach the port can read them.
+//! The texts name keys of the configuration in backticks, as `docs/errors.md` shows them; pages of plain text leave the
+//! backticks out. They say nothing of the configuration at hand: whoever can reach the port can read them.
 
 use std::fmt::Write;
 
@@ -230,13 +230,13 @@ mod tests {
 
     use super::*;
 
-    /// README's list, as it must be.
+    /// The table in `docs/errors.md`, as it must be.
     fn table() -> String {
         let mut table =
-            "| status | code | meaning | callers | operators |\n|---|---|---|---|---|\n".to_owned();
+            "| code | status | meaning | callers | operators |\n|---|---|---|---|---|\n".to_owned();
         for ErrorCode { code, status, meaning, caller, operator } in &ERROR_CODES {
             let row =
-                format!("| {status} | <a id=\"{code}\"></a>`{code}` | {meaning} | {caller} | {operator} |\n");
+                format!("| <a id=\"{code}\"></a>`{code}` | {status} | {meaning} | {caller} | {operator} |\n");
             table.push_str(&row);
         }
         table
@@ -268,9 +268,11 @@ mod tests {
     }
 
     #[test]
-    fn readme_has_this_table() {
-        let readme = include_str!("../../README.md");
-        assert!(readme.contains(&table()), "the list in README's section Errors must be:\n{}", table());
+    fn the_page_of_errors_has_this_table() {
+        let page = include_str!("../../docs/errors.md");
+        // Followed by an empty line, so that no row of a code that is gone stands behind it.
+        let whole = page.split_once(&table()).is_some_and(|(_, behind)| behind.starts_with('\n'));
+        assert!(whole, "the table in docs/errors.md must be:\n{}", table());
     }
 
     #[test]

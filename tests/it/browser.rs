@@ -6,5 +6,5 @@ mod hostile; // what no page may do
 mod allowed; // what a listed page can do
 mod address_bar; // what a person opens
 mod sandbox_page;
-mod readme; // the page of the manual
+mod documented_page; // the page in docs/browsers.md
 mod ui_elements; // Box's own

@@ -106,7 +106,7 @@ fn rclone_runs_as_the_page_has_it() {
     let (before, after) = without_file.split_at(
         without_file.find("boxgate exec -- rclone --config \"\" --box-access-token any copy :").unwrap(),
     );
-    // The README's first screen has one of the lines.
+    // The README has one of the lines.
     let first = before.lines().nth(1).unwrap();
     assert!(include_str!("../../README.md").contains(first), "{first}");
     let said = shell(&sandbox, &format!("{before}{copied}"));

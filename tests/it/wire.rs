@@ -123,11 +123,11 @@ async fn the_callers_credentials_never_reach_box_and_boxs_never_reach_the_caller
     assert!(bench.metric("boxgate_request_headers_dropped_total").await >= 4.0);
 }
 
-/// Each header that the manual says Box's clients send, `X-Box-AI-Library` among them.
+/// Each header that the page of routing says Box's clients send, `X-Box-AI-Library` among them.
 #[tokio::test]
 async fn what_boxs_clients_send_reaches_box_and_pages_may_send_it() {
-    let readme = include_str!("../../README.md");
-    let (_, list) = readme.split_once("\n- `As-User`").unwrap();
+    let page = include_str!("../../docs/routing.md");
+    let (_, list) = page.split_once("\n- `As-User`").unwrap();
     let (list, _) = list.split_once("\n- ").unwrap();
     let mut names: Vec<String> = list.split('`').skip(1).step_by(2).map(str::to_ascii_lowercase).collect();
     names.push("as-user".to_owned());

@@ -160,7 +160,7 @@ fn advice(code: &str, detail: &str) -> &'static str {
         "NOAUTH" | "WRONGPASS" => WRONG_USER,
         // The second form is what a script says whose user lacks a command.
         _ if code == "NOPERM" || detail.contains("can't run this command") => {
-            "; the user in [state] redis lacks rights: README lists them under Several replicas"
+            "; the user in [state] redis lacks rights: docs/replicas.md lists them"
         }
         _ => "",
     }

@@ -1,4 +1,4 @@
-//! The README's page, pasted as it stands but for the gateway's address.
+//! The page in `docs/browsers.md`, pasted as it stands but for the gateway's address.
 
 use boxgate::sandbox::Content;
 use serde_json::json;
@@ -9,10 +9,9 @@ use super::site::Site;
 use crate::harness::{Bench, until};
 
 #[tokio::test]
-async fn the_readmes_page_lists_uploads_and_downloads() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let section = readme.split("## Calling Box from a page").nth(1).unwrap();
-    let block = |kind: &str| section.split(kind).nth(1).unwrap().split("```").next().unwrap().to_owned();
+async fn the_documented_page_lists_uploads_and_downloads() {
+    let document = include_str!("../../../docs/browsers.md");
+    let block = |kind: &str| document.split(kind).nth(1).unwrap().split("```").next().unwrap().to_owned();
     let site = Site::start().await;
     let origin = site.origin("localhost");
     let bench = Bench::with(&block("```toml\n").replace("http://localhost:3000", &origin)).await;

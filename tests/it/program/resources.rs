@@ -94,7 +94,7 @@ fn figure(program: &Program, line: &str) -> u64 {
     found.unwrap_or_else(|| panic!("no {line} in {text}"))
 }
 
-/// What the README says of streams that their callers do not read: content, and other answers.
+/// What the page of deployment says of streams that their callers do not read: content, and other answers.
 #[test]
 fn a_thousand_stalled_streams_stay_within_their_bound() {
     const STREAMS: u64 = 1_000;

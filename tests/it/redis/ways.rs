@@ -28,9 +28,9 @@ async fn passwords_users_and_databases() {
 }
 
 #[tokio::test]
-async fn the_user_that_the_readme_makes_can_do_all_of_it() {
-    let readme = include_str!("../../../README.md");
-    let (_, line) = readme.split_once("redis-cli ACL SETUSER ").unwrap();
+async fn the_user_that_the_page_of_replicas_makes_can_do_all_of_it() {
+    let page = include_str!("../../../docs/replicas.md");
+    let (_, line) = page.split_once("redis-cli ACL SETUSER ").unwrap();
     let line: String = line.lines().take(3).map(|line| line.trim_end_matches('\\')).collect();
     let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_matches('\'')).collect();
     let server = Server::start().await;
@@ -74,7 +74,7 @@ async fn a_user_without_the_rights_is_told_where_they_are_listed() {
     let asked = side.replicas.ask(&[Cell { limit: &rule, key: "10.0.0.7" }], &[]).await;
     assert_eq!(asked.map(|_| ()), Err(Unavailable));
     let why = side.why().await;
-    assert!(why.contains("the user in [state] redis lacks rights: README lists them"), "{why}");
+    assert!(why.contains("the user in [state] redis lacks rights: docs/replicas.md lists them"), "{why}");
 }
 
 #[tokio::test]
