@@ -1,12 +1,16 @@
-//! Documents lead somewhere: every link resolves, and every path of this repository that a document or a comment names
-//! is there.
+//! The documents hold what they say: links lead somewhere, commands run, every name that users meet is documented exactly
+//! once, and nothing is documented that is not there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-/// The folders whose paths texts name.
-const FOLDERS: [&str; 4] = ["src/", "tests/", "docs/", "benches/"];
+mod blocks; // the blocks of code, and their marks
+mod command_line; // what --help says
+mod commands; // blocks that run, and files that they need
+mod links; // links and paths in documents and comments
+mod names; // metrics, fields of access lines, exit statuses, codes
+mod tables; // tables, as tests read them
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -33,8 +37,11 @@ fn files(folder: &str, ending: &str) -> BTreeMap<PathBuf, String> {
 /// Every document, by its path from the root.
 fn documents() -> BTreeMap<PathBuf, String> {
     let mut found = files("docs", ".md");
-    for name in ["README.md", "CHANGELOG.md"] {
-        found.insert(name.into(), fs::read_to_string(root().join(name)).unwrap());
+    for entry in fs::read_dir(root()).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            found.insert(entry.file_name().into(), fs::read_to_string(path).unwrap());
+        }
     }
     found
 }
@@ -46,142 +53,30 @@ fn prose(text: &str) -> String {
     blocks.collect::<Vec<_>>().join("\n")
 }
 
-/// Where the links of a document lead, but for those to other sites.
-fn links(text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for line in prose(text).lines() {
-        // Every second part stands in backticks; the text of a link may, its target does not.
-        let bare: String =
-            line.split('`').enumerate().map(|(nth, part)| if nth % 2 == 0 { part } else { "x" }).collect();
-        for rest in bare.split("](").skip(1) {
-            let target = rest.split(')').next().unwrap();
-            if !target.contains("://") {
-                found.push(target.to_owned());
-            }
-        }
-    }
-    found
-}
+/// The longest that the first thing that everybody reads may be.
+const README_LINES: usize = 120;
 
-/// The anchors of a document, as GitHub makes them of headings, and those that are written out.
-fn anchors(text: &str) -> BTreeSet<String> {
-    let prose = prose(text);
-    let headings = prose.lines().filter(|line| line.starts_with('#')).map(|line| {
-        let heading = line.trim_start_matches('#').trim().to_lowercase();
-        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
-    });
-    let written = prose.split("<a id=\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
-    headings.chain(written).collect()
-}
-
-/// `docs/decisions/../box-api.md` is `docs/box-api.md`.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::ParentDir => drop(plain.pop()),
-            other => plain.push(other),
-        }
-    }
-    plain
-}
-
-/// Why a target, a path from the root with an anchor behind `#`, is not there.
-fn missing(target: &str, documents: &BTreeMap<PathBuf, String>) -> Option<&'static str> {
-    let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
-    if !root().join(path).exists() {
-        return Some("is not there");
-    }
-    let has_anchor = || documents.get(Path::new(path)).is_some_and(|text| anchors(text).contains(anchor));
-    (!anchor.is_empty() && !has_anchor()).then_some("has no such anchor")
-}
-
-/// The paths of this repository that a text names, with their anchors.
-fn named(text: &str) -> Vec<&str> {
-    let is_of_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '#');
-    let mut found = Vec::new();
-    for folder in FOLDERS {
-        for (at, _) in text.match_indices(folder) {
-            let (before, rest) = text.split_at(at);
-            // A part of another path or word, or a path on another machine.
-            if before.ends_with(|c| is_of_path(c) || c == ':') {
-                continue;
-            }
-            let end = rest.find(|c| !is_of_path(c)).unwrap_or(rest.len());
-            let path = rest[..end].trim_end_matches(['.', '/', '#']);
-            // A pattern or a list names no single path.
-            if !rest[end..].starts_with(['*', '{', '<', '…']) {
-                found.push(path);
-            }
-        }
-    }
-    found
-}
-
-/// The comments of a source file.
-fn comments(path: &Path, text: &str) -> String {
-    let mark = if path.extension().is_some_and(|extension| extension == "rs") { "//" } else { "#" };
-    let comment = |line: &str| {
-        let at = line.find(mark).filter(|at| !line[..*at].ends_with(':'))?;
-        Some(line[at..].trim_start_matches(['/', '#', '!']).trim().to_owned())
-    };
-    text.lines().filter_map(comment).collect::<Vec<_>>().join("\n")
+#[test]
+fn the_readme_is_short() {
+    let lines = documents()[Path::new("README.md")].lines().count();
+    assert!(
+        lines <= README_LINES,
+        "README.md has {lines} lines; put what is new into a page of docs/ and link it"
+    );
 }
 
 #[test]
-fn every_link_resolves() {
+fn the_readme_leads_to_every_page() {
     let documents = documents();
-    let mut broken = Vec::new();
-    for (document, text) in &documents {
-        for link in links(text) {
-            let target = match link.strip_prefix('#') {
-                Some(anchor) => format!("{}#{anchor}", document.display()),
-                None => {
-                    let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
-                    format!("{}#{anchor}", plain(&document.parent().unwrap().join(path)).display())
-                }
-            };
-            if let Some(why) = missing(&target, &documents) {
-                broken.push(format!("{}: {link} {why}", document.display()));
-            }
-        }
-    }
-    assert!(broken.is_empty(), "{broken:#?}");
-}
-
-#[test]
-fn every_path_that_is_named_exists() {
-    let documents = documents();
-    let mut texts: Vec<(PathBuf, String)> =
-        documents.iter().map(|(path, text)| (path.clone(), text.clone())).collect();
-    let mut sources = files("src", ".rs");
-    sources.extend(files("tests", ".rs"));
-    sources.extend(files("benches", ".rs"));
-    for name in ["Cargo.toml", "proxy.toml"] {
-        sources.insert(name.into(), fs::read_to_string(root().join(name)).unwrap());
-    }
-    texts.extend(sources.into_iter().map(|(path, text)| {
-        let comments = comments(&path, &text);
-        (path, comments)
-    }));
-    let mut broken = Vec::new();
-    for (path, text) in &texts {
-        for named in named(text) {
-            if let Some(why) = missing(named, &documents) {
-                broken.push(format!("{}: {named} {why}", path.display()));
-            }
-        }
-    }
-    assert!(broken.is_empty(), "{broken:#?}");
-}
-
-#[test]
-fn every_decision_is_in_their_list() {
-    let list = fs::read_to_string(root().join("docs/decisions/README.md")).unwrap();
-    let listed = links(&list);
-    for path in files("docs/decisions", ".md").keys() {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        assert!(name == "README.md" || listed.iter().any(|link| link == name), "{name}");
-    }
+    let listed = links::links(&documents[Path::new("README.md")]);
+    let is_page = |path: &&PathBuf| !path.starts_with("docs/decisions") && *path != Path::new("README.md");
+    let missing: Vec<_> = documents
+        .keys()
+        .filter(is_page)
+        .filter(|page| {
+            !listed.iter().any(|link| Path::new(link.split('#').next().unwrap()) == page.as_path())
+        })
+        .filter(|page| *page != Path::new("RELEASING.md"))
+        .collect();
+    assert!(missing.is_empty(), "README.md has no link to {missing:?}");
 }

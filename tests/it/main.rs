@@ -16,7 +16,7 @@ mod browser; // web pages, in Chromium
 mod budgets; // calls in a month
 mod callers; // hosts, sources, apps, pages
 mod clients; // Box's own SDKs
-mod documents; // links and paths in documents and comments
+mod documents; // what documents say is so
 mod downloads; // redirects, ranges, pre-signed URLs
 mod error_pages; // where help_url of an error leads
 mod evasions; // other spellings of what rules judge

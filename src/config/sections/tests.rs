@@ -2,6 +2,7 @@ use super::*;
 use crate::net::egress_proxy::Proxy;
 use crate::oauth::identity::Subject;
 
+mod documented;
 mod forward_proxy;
 mod hidden;
 mod limits;

@@ -55,7 +55,7 @@ impl Drop for Folder {
 }
 
 /// A sandbox on a thread of its own, so that tests may block.
-pub(super) struct FakeBox {
+pub(crate) struct FakeBox {
     sandbox: Arc<Sandbox>,
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
@@ -63,7 +63,7 @@ pub(super) struct FakeBox {
 }
 
 impl FakeBox {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(Options::default())
     }
 
@@ -89,7 +89,7 @@ impl FakeBox {
 
     /// Tables of a configuration that leads here; its secret and CA are written beside it. On a busy machine a thousand
     /// handshakes take longer than the default leaves for each.
-    pub(super) fn tables(&self, folder: &Folder) -> String {
+    pub(crate) fn tables(&self, folder: &Folder) -> String {
         folder.write("ca.pem", self.ca_pem());
         folder.write("secret", self.client_secret());
         format!(
@@ -242,7 +242,7 @@ pub(crate) struct Program {
     /// Where callers connect, as the program says it.
     pub(crate) callers: String,
     /// Where operators connect.
-    pub(super) operators: String,
+    pub(crate) operators: String,
     pub(crate) folder: Folder,
     /// Pipes that stay open, and that nobody reads.
     unread_out: Option<ChildStdout>,
@@ -363,7 +363,7 @@ impl Program {
         self.child.id()
     }
 
-    pub(super) fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         self.signal("-TERM");
     }
 
@@ -377,7 +377,7 @@ impl Program {
     }
 
     /// Waits for the end; all its lines are there then.
-    pub(super) fn exited(&mut self) -> ExitStatus {
+    pub(crate) fn exited(&mut self) -> ExitStatus {
         self.out.wait_for_end();
         self.err.wait_for_end();
         let mut ended = None;

@@ -1,0 +1,106 @@
+//! The tables of the command line are what `--help` says: every command, option, value and variable, and no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::tables::{Table, tables_of_names};
+use crate::program::harness::{Folder, command};
+
+/// Of an option: what stands behind it, and the variable in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Takes {
+    value: Option<String>,
+    variable: Option<String>,
+}
+
+fn help(arguments: &[&str]) -> String {
+    let folder = Folder::new();
+    let output =
+        command(env!("CARGO_BIN_EXE_boxgate"), &folder).args(arguments).arg("--help").output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The subcommands that `--help` lists.
+fn commands() -> Vec<String> {
+    let text = help(&[]);
+    let (_, list) = text.split_once("\nCommands:\n").unwrap();
+    let names =
+        list.lines().take_while(|line| !line.is_empty()).map(|line| line.split_whitespace().next().unwrap());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+/// The options of a command, but for `--help` and `--version`.
+fn options(arguments: &[&str]) -> BTreeMap<String, Takes> {
+    let mut options: BTreeMap<String, Takes> = BTreeMap::new();
+    let mut current = String::new();
+    for line in help(arguments).lines() {
+        let words = line.trim_start();
+        // `--config <FILE>` or `-h, --help`; a possible value is `- sh: …`.
+        let long = words.split_once("--").filter(|(short, _)| short.is_empty() || short.ends_with(", "));
+        if let Some((_, option)) = long.filter(|_| words.starts_with('-')) {
+            let mut words = option.split_whitespace();
+            current = format!("--{}", words.next().unwrap());
+            let value = words.next().and_then(|word| word.strip_prefix('<')?.strip_suffix('>'));
+            options.insert(current.clone(), Takes { value: value.map(str::to_owned), variable: None });
+        }
+        if let Some((_, rest)) = line.split_once("[env: ") {
+            let name = rest.split('=').next().unwrap();
+            options.get_mut(&current).unwrap().variable = Some(name.to_owned());
+        }
+    }
+    options.remove("--help");
+    options.remove("--version");
+    options
+}
+
+/// The options of a line such as `boxgate run [--config FILE] [--no-watch]`.
+fn shown(line: &str) -> BTreeMap<String, Option<String>> {
+    let (line, _) = line.split_once(" -- ").unwrap_or((line, ""));
+    let parts = line.split('[').skip(1).map(|part| part.split(']').next().unwrap());
+    parts
+        .map(|part| match part.split_once(' ') {
+            Some((option, value)) => (option.to_owned(), Some(value.to_owned())),
+            None => (part.to_owned(), None),
+        })
+        .collect()
+}
+
+/// The only table with this first column in the page of the configuration.
+fn table(heading: &str) -> Table {
+    let mut tables = tables_of_names(heading);
+    tables.retain(|table| table.document == "docs/configuration.md");
+    assert_eq!(tables.len(), 1, "{heading}");
+    tables.remove(0)
+}
+
+#[test]
+fn every_command_and_its_options_are_documented_and_no_other() {
+    let mut documented = BTreeSet::new();
+    for row in table("command").rows {
+        let line = row[0].trim_matches('`');
+        let name = line.strip_prefix("boxgate ").unwrap().split_whitespace().next().unwrap();
+        assert!(documented.insert(name.to_owned()), "{name} is documented twice");
+        let want = options(&[name]).into_iter().map(|(option, takes)| (option, takes.value));
+        assert_eq!(shown(line), want.collect(), "boxgate {name} --help");
+    }
+    assert_eq!(documented, commands().into_iter().collect());
+    assert_eq!(options(&[]), options(&["run"]), "without a subcommand it is `run`");
+}
+
+#[test]
+fn every_option_is_documented_once_with_its_variable() {
+    let mut want = BTreeMap::new();
+    for name in commands() {
+        for (option, takes) in options(&[&name]) {
+            let earlier = want.insert(option.clone(), takes.variable.clone());
+            assert!(earlier.is_none_or(|earlier| earlier == takes.variable), "{option} has two variables");
+        }
+    }
+    let mut documented = BTreeMap::new();
+    for row in table("option").rows {
+        let text = |cell: &str| Some(cell.trim_matches('`').to_owned()).filter(|text| !text.is_empty());
+        let option = text(&row[0]).unwrap();
+        assert!(documented.insert(option.clone(), text(&row[1])).is_none(), "{option} is documented twice");
+    }
+    assert_eq!(documented, want);
+}
