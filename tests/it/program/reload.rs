@@ -1,13 +1,18 @@
 //! Another configuration while the program runs.
 
-mod files; // what is read again, and when
 mod callers; // which connections stay
+mod command; // boxgate reload
+mod endpoint; // POST /reload: who may ask, and what is told
+mod files; // what is read again, and when
 mod identities; // which tokens stay
 mod limits; // which counts stay
+
+use std::process::Output;
 
 use super::client::{Answer, receive, send};
 use super::harness::{FakeBox, Folder, Program, command, until, wait, write_file};
 
+const BOXGATE: &str = env!("CARGO_BIN_EXE_boxgate");
 const ME: &str = "/2.0/users/me";
 const LISTEN: &str = "address = \"127.0.0.1:0\"";
 
@@ -27,7 +32,7 @@ impl Running {
     fn start(arguments: &[&str], more: &str) -> Self {
         let (at, folder) = (FakeBox::start(), Folder::new());
         write_file(&folder, &at, LISTEN, more);
-        let mut run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+        let mut run = command(BOXGATE, &folder);
         run.arg("run").args(arguments);
         let program = Program::spawn(folder, run).ready();
         Self { at, program }
@@ -62,4 +67,32 @@ impl Running {
     fn status(&self, target: &str) -> u16 {
         self.program.get(target).status
     }
+}
+
+/// A gateway with this in its file, which reads it again on request alone.
+fn start(at: &FakeBox, more: &str) -> Program {
+    let folder = Folder::new();
+    write_file(&folder, at, LISTEN, more);
+    let mut run = command(BOXGATE, &folder);
+    run.args(["run", "--no-watch"]);
+    Program::spawn(folder, run).ready()
+}
+
+/// Changes its file.
+fn rewrite(program: &Program, at: &FakeBox, more: &str) {
+    write_file(&program.folder, at, LISTEN, more);
+}
+
+/// How many reloads were taken over, and how many were refused.
+fn counts(program: &Program) -> (u64, u64) {
+    let count = |result| program.metric(&format!("boxgate_config_reloads_total{{result=\"{result}\"}}"));
+    (count("ok"), count("refused"))
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
