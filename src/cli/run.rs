@@ -22,6 +22,10 @@ pub(super) const DEFAULT_FILE: &str = "proxy.toml";
 
 /// What the command line says.
 #[derive(Args)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "--help is no Markdown: [listen] is a table of the configuration"
+)]
 pub struct Options {
     /// The configuration file [default: proxy.toml; without one, BOX_CLIENT_ID, BOX_CLIENT_SECRET and one of
     /// BOX_ENTERPRISE_ID, BOX_USER_ID]

@@ -183,7 +183,7 @@ impl Pauses {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Nanoseconds of this program's life, as [`Pauses::pause`] and [`Pauses::check`] take them.
+    /// Nanoseconds of this program's life, as [`Pauses::pause`] takes them.
     pub(crate) fn now(&self) -> u64 {
         nanos(self.clock.mono().saturating_duration_since(self.start))
     }

@@ -4,7 +4,7 @@
 //! key is dropped; both carry critical name constraints (RFC 5280 §4.2.1.10) that permit Box's domains and exclude
 //! every IP address. The intermediate's key, which is kept, can sign for nothing else.
 //!
-//! A root is replaced long before its end: for [`OVERLAP`] callers are given both, so those that fetched the roots in
+//! A root is replaced long before its end: for `OVERLAP` callers are given both, so those that fetched the roots in
 //! that time trust whichever signs. The reasons: `docs/decisions/constrained-ca.md`.
 
 use std::fs;

@@ -88,7 +88,7 @@ pub enum AsUser {
 
 impl AsUser {
     /// Refuses a request that names a user whom the app may not name. A user has one spelling
-    /// ([`is_id`]): in another, Box could act for a user whom limits and pauses took for somebody else.
+    /// (`is_id`): in another, Box could act for a user whom limits and pauses took for somebody else.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match headers.get(AS_USER).map(HeaderValue::to_str) {
             None => Ok(()),

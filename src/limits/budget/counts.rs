@@ -23,7 +23,7 @@ pub(super) const TOKEN: &str = "token";
 pub enum Account {
     /// A budget's, in the spans of its period.
     Budget {
-        /// Of the budget, with what it is about: [`super::definition::Budget::account`].
+        /// Of the budget, with what it is about: `Budget::account`.
         name: Arc<str>,
         /// What has a count of its own.
         key: Key,

@@ -1,7 +1,7 @@
 //! Budgets: so many calls of Box's API in a calendar day or month (UTC), as a Box plan licenses them.
 //!
 //! [`super::counts`] holds all counts by name, [`super::spending`] is what the workers ask before each call,
-//! [`super::store`] is the file and [`super::writer`] the thread that writes it. What was spent is counted by app,
+//! `store` is the file and `writer` the thread that writes it. What was spent is counted by app,
 //! identity and class also where no budget is configured, so that "who spent our calls this month" has an answer.
 
 use std::num::NonZeroU64;

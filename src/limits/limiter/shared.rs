@@ -158,7 +158,7 @@ impl Limiter {
         }
     }
 
-    /// In the order of [`Pauses::scopes`].
+    /// In the order of `Pauses::scopes`.
     pub(super) fn pause_keys(&self, request_key: &RequestKey<'_>) -> [PauseKey; 2] {
         let identity = self.key(Key::Identity, request_key);
         let user = self.key(Key::User, request_key);

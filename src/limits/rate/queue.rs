@@ -28,7 +28,7 @@ pub(crate) enum Arrival {
     Passed(Passed),
     /// It is refused and charged to none.
     Refused(Refused),
-    /// It stands in line under this number: [`WaitQueues::look`] tells for how long.
+    /// It stands in line under this number: [`WaitQueues::poll`] tells for how long.
     Waits(u64),
 }
 

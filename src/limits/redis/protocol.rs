@@ -93,7 +93,7 @@ pub struct Spend<'a> {
     /// So many calls are known to be spent in this period: what Redis has lost is put right.
     pub at_least: u64,
     /// Calls that were made while Redis was away and are in no count of its; they are added in any case. After
-    /// [`Unavailable`] it is not known whether they were: they are to be sent again, as the same batch.
+    /// `Unavailable` it is not known whether they were: they are to be sent again, as the same batch.
     pub made: u64,
     /// A number for those that were made: what comes under one number is added once.
     pub batch: u64,
