@@ -27,6 +27,7 @@ mod operations; // every operation of Box's documents
 mod pages; // what web pages may do
 mod program; // the binary as a process
 mod raw; // peers that break off where a test says
+mod recipes; // what documents and the justfile tell people to type
 mod redis; // what replicas share, in a real Redis
 mod rewriting; // URLs and tokens in answers
 mod secrets; // what Box and others repeat
