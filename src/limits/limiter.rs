@@ -398,10 +398,3 @@ fn unnumbered(name: &str, left: Duration, policy: String) -> Refusal {
     let fields = Box::new((rate_limit_state(name, left), policy));
     Refusal::RateLimitExceeded { limit: name.into(), retry_after, fields }
 }
-
-impl Limiter {
-    /// TEMPORARY.
-    pub(crate) fn successor(&self, settings: Settings) -> Self {
-        Self::new(settings, self.clock.clone(), self.replicas.clone())
-    }
-}

@@ -482,16 +482,3 @@ fn is_mark(used: u64, calls: u64) -> bool {
 
 #[cfg(test)]
 mod tests;
-
-impl BudgetLedger {
-    /// TEMPORARY.
-    pub fn successor(
-        &self,
-        budgets: Vec<Budget>,
-        apps: Vec<Arc<str>>,
-        identities: Vec<Arc<str>>,
-        now: SystemTime,
-    ) -> Self {
-        Self::new(budgets, apps, identities, self.counts.clone(), now)
-    }
-}
