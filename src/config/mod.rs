@@ -18,7 +18,7 @@ use crate::net::file_fingerprint::FileRead;
 use crate::net::networks::Networks;
 use crate::net::secret::Secret;
 use crate::net::tls_server::Tls;
-use crate::oauth::identity::{Identity, Subject};
+use crate::oauth::identity::Identity;
 use crate::routing::app::{App, Apps, Redirects};
 use crate::routing::box_hosts::BoxHosts;
 use crate::routing::tunnel_list::TunnelList;
@@ -161,11 +161,8 @@ impl Config {
     pub fn limiter(&self) -> limiter::Settings {
         let identity = |identity: &Identity| limiter::Identity {
             name: identity.name.clone(),
-            user: match &identity.subject {
-                Subject::Enterprise(_) => None,
-                Subject::User(id) => Some(id.clone()),
-            },
             client_id: identity.client_id.clone(),
+            subject: identity.subject.clone(),
         };
         let app = |app: &App| limiter::App { name: app.name.clone(), max_in_flight: app.max_in_flight };
         limiter::Settings {

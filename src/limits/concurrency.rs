@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::oauth::identity::IdentityId;
-use crate::routing::app::AppId;
 use crate::routing::operation::{Operation, plain_path};
 
 /// What `Retry-After` says: nobody knows when a download ends.
@@ -19,15 +17,15 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 const ZIPS_OF_USER: usize = 5;
 const ZIPS_OF_ENTERPRISE: usize = 10;
 
-/// What has a number of its own.
+/// What is counted apart. Its numbers are alike in all configurations of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
-    /// An app's requests.
-    App(AppId),
-    /// Zip downloads of an identity.
-    ZipOfUser(IdentityId),
-    /// Zip downloads of a client id, by its number.
-    ZipOfEnterprise(usize),
+    /// The requests of the app with this number.
+    App(u64),
+    /// Zip downloads of the identity with this number.
+    ZipOfUser(u64),
+    /// Zip downloads of the client id with this number.
+    ZipOfEnterprise(u64),
 }
 
 impl Kind {
@@ -52,8 +50,8 @@ impl Kind {
 /// Box's limits on this operation, if it is the download of a zip archive.
 pub(crate) fn of_box(
     operation: Operation<'_>,
-    identity: IdentityId,
-    enterprise: usize,
+    identity: u64,
+    enterprise: u64,
 ) -> Option<[(Kind, usize); 2]> {
     let path = plain_path(operation.path);
     let id = path.strip_prefix("/2.0/zip_downloads/").and_then(|below| below.strip_suffix("/content"));
@@ -101,12 +99,10 @@ impl InFlight {
 
     /// How many were refused, by [`Kind::name`].
     pub(crate) fn refused(&self) -> [(&'static str, u64); 3] {
-        [Kind::App(AppId::new(0)), Kind::ZipOfUser(IdentityId::new(0)), Kind::ZipOfEnterprise(0)].map(
-            |kind| {
-                let refused = self.refused.get(kind.index()).map_or(0, |count| count.load(Ordering::Relaxed));
-                (kind.name(), refused)
-            },
-        )
+        [Kind::App(0), Kind::ZipOfUser(0), Kind::ZipOfEnterprise(0)].map(|kind| {
+            let refused = self.refused.get(kind.index()).map_or(0, |count| count.load(Ordering::Relaxed));
+            (kind.name(), refused)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Kind, usize>> {
@@ -145,7 +141,7 @@ mod tests {
 
     #[test]
     fn only_the_zips_content_is_a_download() {
-        let of = |method: &Method, path| of_box(Operation { method, path }, IdentityId::new(0), 0).is_some();
+        let of = |method: &Method, path| of_box(Operation { method, path }, 0, 0).is_some();
         assert!(
             of(&Method::GET, "/2.0/zip_downloads/a/content")
                 && of(&Method::GET, "/2.0/ZIP_downloads/*/content/")
@@ -162,17 +158,17 @@ mod tests {
             let operation = Operation { method: &method, path: "/2.0/zip_downloads/a/content" };
             all.enter(&of_box(operation, identity, 0).unwrap())
         };
-        let mut first: Vec<_> = (0..5).map(|_| zip(IdentityId::new(0)).unwrap()).collect();
-        assert_eq!(zip(IdentityId::new(0)).unwrap_err(), Kind::ZipOfUser(IdentityId::new(0)));
-        let second: Vec<_> = (0..5).map(|_| zip(IdentityId::new(1)).unwrap()).collect();
-        assert_eq!(zip(IdentityId::new(2)).unwrap_err(), Kind::ZipOfEnterprise(0));
+        let mut first: Vec<_> = (0..5).map(|_| zip(0).unwrap()).collect();
+        assert_eq!(zip(0).unwrap_err(), Kind::ZipOfUser(0));
+        let second: Vec<_> = (0..5).map(|_| zip(1).unwrap()).collect();
+        assert_eq!(zip(2).unwrap_err(), Kind::ZipOfEnterprise(0));
         // What was refused has taken nothing.
         assert_eq!(
-            (all.count(Kind::ZipOfUser(IdentityId::new(2))), all.count(Kind::ZipOfEnterprise(0))),
+            (all.count(Kind::ZipOfUser(2)), all.count(Kind::ZipOfEnterprise(0))),
             (0, 10)
         );
         first.pop();
-        drop(zip(IdentityId::new(2)).unwrap());
+        drop(zip(2).unwrap());
         drop((first, second));
         assert!(all.lock().is_empty());
     }
@@ -185,8 +181,8 @@ mod tests {
                 let all = Arc::clone(&all);
                 std::thread::spawn(move || {
                     for _ in 0..1000 {
-                        if let Ok(_guard) = all.enter(&[(Kind::App(AppId::new(0)), 3)]) {
-                            assert!(all.count(Kind::App(AppId::new(0))) <= 3);
+                        if let Ok(_guard) = all.enter(&[(Kind::App(0), 3)]) {
+                            assert!(all.count(Kind::App(0)) <= 3);
                         }
                     }
                 })

@@ -6,7 +6,6 @@
 
 use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,19 +17,24 @@ use crate::limits::rate::buckets::Shadow;
 use crate::limits::rate::headers::{RateLimitHeaders, whole_seconds};
 use crate::limits::rate::limit::Limit;
 use crate::limits::rate::matcher::{LimitMatcher, RequestKey, User};
+use crate::limits::rate::tally::{Tallies, Tally};
 use crate::limits::rate::waiting::{self, Admitted, Entered, Limits};
 use crate::limits::redis::replicas::Replicas;
 use crate::net::client_address::ClientAddress;
 use crate::net::clock::Clock;
-use crate::oauth::identity::IdentityId;
+use crate::oauth::identity::{IdentityId, Subject};
 use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 use crate::telemetry::repeats::Repeats;
 
+mod numbers;
 mod shared;
 mod attempts;
+mod successor;
 mod upstream_response;
+
+use numbers::Numbers;
 
 pub(crate) use attempts::{Attempts, Reservation};
 
@@ -40,22 +44,29 @@ const PAUSE_WAIT: Duration = Duration::from_secs(2);
 /// And not longer than this, whatever its limits allow: it may wait for those too, and SDKs give up at 60 s.
 const PAUSE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Everything that can hold a request back, shared by the workers.
+/// Everything that can hold a request of one configuration back, shared by the workers. Counts, lines, pauses and what is
+/// in flight are shared with the configurations before and after it ([`Limiter::successor`]).
 pub(crate) struct Limiter {
     limits: Arc<Limits>,
-    /// For when Redis has no say: the number of replicas, and the limits divided by it.
-    alone: Mutex<Option<(NonZeroU32, Arc<Limits>)>>,
-    pauses: Pauses,
+    /// Where replicas share: what holds while Redis has no say.
+    alone: Option<Mutex<Alone>>,
+    pauses: Arc<Pauses>,
     in_flight: Arc<InFlight>,
     replicas: Option<Arc<Replicas>>,
-    /// By rule, where replicas share: by Redis, or while it has no say.
-    together: Vec<Tally>,
-    /// By identity: the first one with the same client id, so one enterprise, as far as can be told.
-    enterprises: Vec<usize>,
+    /// Of the limits, whoever has the say.
+    tallies: Tallies,
+    numbers: Numbers,
     settings: Settings,
     /// Pauses that Box asks for again and again.
-    repeats: Repeats,
+    repeats: Arc<Repeats>,
     clock: Clock,
+}
+
+/// The limits of this process alone.
+struct Alone {
+    /// The number of replicas by which the limits are divided.
+    share: NonZeroU32,
+    limits: Arc<Limits>,
 }
 
 /// What holds requests back.
@@ -73,22 +84,15 @@ pub struct Settings {
     pub apps: Vec<App>,
 }
 
-#[derive(Default)]
-struct Tally {
-    refused: AtomicU64,
-    shadow: AtomicU64,
-    queued: AtomicUsize,
-}
-
 /// An identity, as limits know it.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Its name in the configuration.
     pub name: String,
-    /// The user id; `None`: the service account.
-    pub user: Option<String>,
     /// Of the Box app.
     pub client_id: String,
+    /// Whose token it is.
+    pub subject: Subject,
 }
 
 /// An app, as limits know it.
@@ -151,23 +155,23 @@ impl Permit {
 
 impl Limiter {
     pub(crate) fn new(settings: Settings, clock: Clock, replicas: Option<Arc<Replicas>>) -> Self {
-        let limits = Arc::new(Limits::new(rules(&settings, NonZeroU32::MIN), clock.clone()));
-        let together = limits.rules().iter().map(|_| Tally::default()).collect();
-        let client_ids: Vec<&str> = settings.identities.iter().map(|of| of.client_id.as_str()).collect();
-        let enterprises = client_ids
-            .iter()
-            .map(|id| client_ids.iter().position(|other| other == id).unwrap_or_default())
-            .collect();
+        let of_all = rules(&settings, NonZeroU32::MIN);
+        let tallies = Tallies::new(of_all.iter().map(|limit| &limit.name));
+        let limits = |rules| Arc::new(Limits::new(rules, tallies.clone(), clock.clone()));
+        let alone = replicas.as_ref().map(|replicas| {
+            let share = replicas.share();
+            Mutex::new(Alone { share, limits: limits(rules(&settings, share)) })
+        });
         Self {
-            limits,
-            alone: Mutex::new(None),
-            pauses: Pauses::new(clock.clone()),
+            limits: limits(of_all),
+            alone,
+            pauses: Arc::new(Pauses::new(clock.clone())),
             in_flight: Arc::default(),
             replicas,
-            together,
-            enterprises,
+            numbers: Numbers::new(&settings.apps, &settings.identities),
+            tallies,
             settings,
-            repeats: Repeats::new(clock.clone()),
+            repeats: Arc::new(Repeats::new(clock.clone())),
             clock,
         }
     }
@@ -218,7 +222,7 @@ impl Limiter {
         let mut admission = match &self.replicas {
             None => self.admit_here(&self.limits, &request_key).await?,
             Some(replicas) => {
-                let alone = self.divided(replicas.share());
+                let alone = self.divided(replicas);
                 match self.admit_together(replicas, &request_key).await? {
                     Some(mut admission) => {
                         // Where Redis is lost, what has passed here has been charged here too: no second burst.
@@ -240,17 +244,20 @@ impl Limiter {
 
     /// By limits, in their order, then what may be in flight, Box's own pauses last.
     pub(crate) fn figures(&self) -> Vec<Figures> {
-        let alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
-        let alone = alone.as_ref().map(|(_, limits)| limits.figures()).unwrap_or_default();
-        let alone = alone.iter().map(|figures| figures.queued).chain(std::iter::repeat(0));
+        let alone = self.alone.as_ref().map(|alone| {
+            let limits = alone.lock().unwrap_or_else(PoisonError::into_inner).limits.clone();
+            limits.figures()
+        });
+        let alone = alone.unwrap_or_default().into_iter().map(|figures| figures.queued);
         let of = |((here, tally), alone): ((waiting::Figures, &Tally), usize)| Figures {
             limit: here.limit,
-            refused: here.refused + tally.refused.load(Ordering::Relaxed),
-            shadow: here.shadow + tally.shadow.load(Ordering::Relaxed),
-            queued: here.queued + tally.queued.load(Ordering::Relaxed) + alone,
+            refused: here.refused,
+            shadow: here.shadow,
+            queued: here.queued + tally.queued() + alone,
         };
         let here = self.limits.figures().into_iter();
-        let mut figures: Vec<Figures> = here.zip(&self.together).zip(alone).map(of).collect();
+        let mut figures: Vec<Figures> =
+            here.zip(self.tallies.iter()).zip(alone.chain(std::iter::repeat(0))).map(of).collect();
         let queued = self.pauses.live().1;
         let other = |name: &str, refused, queued| Figures { limit: name.into(), refused, shadow: 0, queued };
         figures.extend(self.in_flight.refused().map(|(name, refused)| other(name, refused, 0)));
@@ -265,8 +272,11 @@ impl Limiter {
 
     fn request_key<'a>(&'a self, request: Request<'a>) -> RequestKey<'a> {
         let Request { operation, class, client, app, identity, as_user, counted } = request;
-        let of = self.settings.identities.get(identity.index());
-        let user = as_user.or(of.and_then(|identity| identity.user.as_deref()));
+        let subject = self.settings.identities.get(identity.index()).map(|identity| &identity.subject);
+        let user = as_user.or(match subject {
+            Some(Subject::User(id)) => Some(id),
+            Some(Subject::Enterprise(_)) | None => None,
+        });
         RequestKey {
             operation,
             class,
@@ -274,18 +284,20 @@ impl Limiter {
             app,
             identity,
             user: user.map_or(User::Service, User::Id),
-            enterprise: self.enterprises.get(identity.index()).copied().unwrap_or_default(),
+            app_number: self.numbers.app(app),
+            identity_number: self.numbers.identity(identity),
+            enterprise: self.numbers.enterprise(identity),
             counted_by_box: counted,
         }
     }
 
     fn slots(&self, request_key: &RequestKey<'_>) -> Result<Option<Guard>, Refusal> {
         let of_app = self.settings.apps.get(request_key.app.index()).and_then(|app| app.max_in_flight);
-        let of_box = concurrency::of_box(request_key.operation, request_key.identity, request_key.enterprise)
+        let of_box = concurrency::of_box(request_key.operation, request_key.identity_number, request_key.enterprise)
             .filter(|_| self.settings.box_defaults);
-        let mut wanted = [(Kind::App(request_key.app), 0); 3];
+        let mut wanted = [(Kind::App(request_key.app_number), 0); 3];
         let mut count = 0;
-        let of_app = of_app.map(|most| (Kind::App(request_key.app), most.get() as usize));
+        let of_app = of_app.map(|most| (Kind::App(request_key.app_number), most.get() as usize));
         for (slot, kind) in wanted.iter_mut().zip(of_app.into_iter().chain(of_box.into_iter().flatten())) {
             *slot = kind;
             count += 1;
@@ -318,25 +330,9 @@ impl Limiter {
         if self.paused() > 0 {
             self.pass_pause(request_key, wait_of(limits.rules(), request_key)).await?;
         }
-        let admitted = limits.admit(request_key).await;
-        if self.replicas.is_some() {
-            // These limits last as long as the number of replicas stays.
-            match &admitted {
-                Ok(admitted) => {
-                    admitted.shadow.iter().for_each(|shadow| self.tally(shadow.rule, |tally| &tally.shadow))
-                }
-                Err(refused) => self.tally(refused.rule, |tally| &tally.refused),
-            }
-        }
-        match admitted {
+        match limits.admit(request_key).await {
             Ok(admitted) => Ok(Permit::new(None, admitted)),
             Err(refused) => Err(exceeded(&refused.headers, refused.retry_after)),
-        }
-    }
-
-    fn tally(&self, rule: u32, of: impl Fn(&Tally) -> &AtomicU64) {
-        if let Some(tally) = self.together.get(rule as usize) {
-            of(tally).fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -362,13 +358,12 @@ fn rules(settings: &Settings, share: NonZeroU32) -> LimitMatcher {
 
 /// The longest that this request waits for a pause. Its limits' own waiting comes on top.
 fn wait_of(rules: &LimitMatcher, request_key: &RequestKey<'_>) -> Duration {
-    let keys = rules.applying(request_key);
-    let limits = keys.iter().filter_map(|counted| rules.get(counted.rule));
-    limits.map(|limit| limit.wait).fold(PAUSE_WAIT, Duration::max).min(PAUSE_WAIT_MAX)
+    let waits = rules.about(request_key).map(|(_, limit)| limit.wait);
+    waits.fold(PAUSE_WAIT, Duration::max).min(PAUSE_WAIT_MAX)
 }
 
 fn asked<'a>(request_key: &RequestKey<'a>) -> pauses::Asked<'a> {
-    let RequestKey { identity, user, class, operation, .. } = *request_key;
+    let RequestKey { identity_number: identity, user, class, operation, .. } = *request_key;
     pauses::Asked { identity, user, class, operation }
 }
 

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use super::rate::matcher::User;
 use crate::net::clock::Clock;
-use crate::oauth::identity::IdentityId;
 use crate::routing::operation::{Operation, plain_path};
 use crate::routing::operation_class::Class;
 
@@ -36,7 +35,8 @@ pub(crate) struct Scope(u64);
 /// Who asks for what.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
-    pub identity: IdentityId,
+    /// Of the identity, alike in all configurations of the process.
+    pub identity: u64,
     pub user: User<'a>,
     pub class: Class,
     pub operation: Operation<'a>,
@@ -270,14 +270,13 @@ pub(crate) fn template(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::identity::IdentityId;
     use http::Method;
     use proptest::prelude::*;
     use std::sync::Arc;
 
     fn asked<'a>(method: &'a Method, path: &'a str) -> Asked<'a> {
         let operation = Operation { method, path };
-        Asked { identity: IdentityId::new(0), user: User::Service, class: Class::of(operation), operation }
+        Asked { identity: 0, user: User::Service, class: Class::of(operation), operation }
     }
 
     fn pauses() -> (Arc<Pauses>, Clock) {
@@ -298,7 +297,7 @@ mod tests {
         };
         assert!(refused(me).await && refused(asked(&Method::PUT, "/2.0/files/1")).await);
         assert!(!refused(Asked { user: User::Id("1"), ..me }).await);
-        assert!(!refused(Asked { identity: IdentityId::new(1), ..me }).await);
+        assert!(!refused(Asked { identity: 1, ..me }).await);
         assert!(!refused(asked(&Method::GET, "/2.0/search")).await);
         assert_eq!(pauses.refused(), 2);
     }

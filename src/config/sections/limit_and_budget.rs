@@ -11,8 +11,7 @@ use super::super::raw::{self, Entry, Table};
 use super::super::values;
 use super::{names, reader};
 use crate::limits::budget::definition::{self, Budget, Period, WhenSpent};
-use crate::limits::rate::buckets::WAIT_MAX;
-use crate::limits::rate::limit::{self, Limit, Quota};
+use crate::limits::rate::limit::{self, Limit, Quota, WAIT_MAX};
 use crate::limits::selector::Selector;
 
 /// More at once is no limit.

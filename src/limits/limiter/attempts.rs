@@ -91,7 +91,7 @@ impl Limiter {
     async fn reserve(&self, request: Request<'_>) -> Result<Option<Reservation>, Refusal> {
         let request_key = self.request_key(request);
         let Some(replicas) = &self.replicas else { return self.reserve_here(&self.limits, &request_key) };
-        let alone = self.divided(replicas.share());
+        let alone = self.divided(replicas);
         match self.reserve_together(replicas, &request_key).await? {
             Some(shared) => Ok(Reservation::also_here(shared, alone.reserve_regardless(&request_key))),
             None => self.reserve_here(&alone, &request_key),
@@ -105,12 +105,7 @@ impl Limiter {
     ) -> Result<Option<Reservation>, Refusal> {
         match limits.reserve(request_key) {
             Ok(reservation) => Ok(reservation.map(Reservation::here)),
-            Err(refused) => {
-                if self.replicas.is_some() {
-                    self.tally(refused.rule, |tally| &tally.refused);
-                }
-                Err(exceeded(&refused.headers, refused.retry_after))
-            }
+            Err(refused) => Err(exceeded(&refused.headers, refused.retry_after)),
         }
     }
 }

@@ -1,39 +1,22 @@
 //! The same where replicas share limits and pauses: one question to Redis, under keys that are alike in all of them.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use http::Method;
 
-use super::{Identity, Limiter, Permit, Reservation, Tally, asked, exceeded, rules, wait_of};
+use super::{Alone, Identity, Limiter, Permit, Reservation, asked, exceeded, rules, wait_of};
 use crate::http::error::Refusal;
 use crate::limits::pauses;
 use crate::limits::rate::headers::RateLimitHeaders;
 use crate::limits::rate::limit::{Key, Limit};
-use crate::limits::rate::matcher::{Keys, RequestKey, User};
+use crate::limits::rate::matcher::{RequestKey, User};
+use crate::limits::rate::tally::Tally;
 use crate::limits::rate::waiting::Limits;
 use crate::limits::redis::replicas::{self, PauseKey, Replicas, Verdict};
 use crate::limits::redis::reservation as shared;
 use crate::net::client_address::ClientAddress;
-
-/// A request that waits for its turn, counted until dropped.
-struct Queued<'t>(&'t AtomicUsize);
-
-impl<'t> Queued<'t> {
-    fn begin(tally: &'t Tally) -> Self {
-        tally.queued.fetch_add(1, Ordering::Relaxed);
-        Self(&tally.queued)
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 impl Limiter {
     /// `None`: Redis has no say.
@@ -47,7 +30,7 @@ impl Limiter {
         if self.paused() > 0 {
             self.pass_pause(request_key, wait).await?;
         }
-        let counted = self.counted(rules.applying(request_key), request_key);
+        let counted = self.counted(request_key, |_| true);
         let cells: Vec<replicas::Cell<'_>> =
             counted.iter().map(|(_, limit, key)| replicas::Cell { limit, key }).collect();
         let pauses = self.pause_keys(request_key);
@@ -58,14 +41,14 @@ impl Limiter {
             };
             let name = |index: &usize| counted.get(*index).map(|(_, limit, _)| limit.name.clone());
             for (rule, ..) in answer.shadow.iter().filter_map(|index| counted.get(*index)) {
-                self.tally(*rule, |tally| &tally.shadow);
+                self.tallies.count_shadow(*rule);
             }
             match answer.verdict {
                 Verdict::Pass { after } => {
                     if !after.is_zero() {
                         let of = answer.tightest.and_then(|tightest| counted.get(tightest.cell));
-                        let tally = of.and_then(|(rule, ..)| self.together.get(*rule as usize));
-                        let _queued = tally.map(Queued::begin);
+                        let tally = of.and_then(|(rule, ..)| self.tallies.get(*rule));
+                        let _queued = tally.map(Tally::queue);
                         self.clock.sleep_until(self.clock.now().after(after)).await;
                     }
                     let shadow = answer.shadow.iter().filter_map(name).collect();
@@ -93,7 +76,7 @@ impl Limiter {
         replicas: &Arc<Replicas>,
         request_key: &RequestKey<'_>,
     ) -> Result<Option<Option<Reservation>>, Refusal> {
-        let counted = self.counted(self.limits.rules().windows(request_key), request_key);
+        let counted = self.counted(request_key, |limit| limit.quota.is_window());
         let cells: Vec<replicas::Cell<'_>> =
             counted.iter().map(|(_, limit, key)| replicas::Cell { limit, key }).collect();
         let Ok((answer, reservation)) = shared::ask(replicas, &cells, &[]).await else { return Ok(None) };
@@ -108,29 +91,32 @@ impl Limiter {
         }
     }
 
-    /// Limits by their index, with what of each is counted.
-    fn counted(&self, keys: Keys, request_key: &RequestKey<'_>) -> Vec<(u32, &Limit, String)> {
-        let rules = self.limits.rules();
-        let of = |rule: u32| rules.get(rule).map(|limit| (rule, limit, self.key(limit.key, request_key)));
-        keys.iter().filter_map(|counted| of(counted.rule)).collect()
+    /// The limits that count the request and are wanted, by their index, with what of each is counted.
+    fn counted(
+        &self,
+        request_key: &RequestKey<'_>,
+        wanted: impl Fn(&Limit) -> bool,
+    ) -> Vec<(usize, &Limit, String)> {
+        let about = self.limits.rules().about(request_key).filter(|(_, limit)| wanted(limit));
+        about.map(|(rule, limit)| (rule, limit, self.key(limit.key, request_key))).collect()
     }
 
-    fn exceeded_together(&self, rule: u32, limit: &Limit, after: Duration) -> Refusal {
-        self.tally(rule, |tally| &tally.refused);
+    fn exceeded_together(&self, rule: usize, limit: &Limit, after: Duration) -> Refusal {
+        self.tallies.count_refused(rule);
         exceeded(&rate_limit_headers(limit, after), after)
     }
 
-    /// The limits that hold while Redis has no say.
-    pub(super) fn divided(&self, share: NonZeroU32) -> Arc<Limits> {
-        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*alone {
-            Some((of, limits)) if *of == share => limits.clone(),
-            _ => {
-                let limits = Arc::new(Limits::new(rules(&self.settings, share), self.clock.clone()));
-                *alone = Some((share, limits.clone()));
-                limits
-            }
+    /// The limits that hold while Redis has no say. With another number of replicas they go on with what they counted.
+    pub(super) fn divided(&self, replicas: &Replicas) -> Arc<Limits> {
+        // Where there are replicas there is this.
+        let Some(alone) = &self.alone else { return self.limits.clone() };
+        let share = replicas.share();
+        let mut alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
+        if alone.share != share {
+            let limits = Arc::new(alone.limits.with_figures(rules(&self.settings, share)));
+            *alone = Alone { share, limits };
         }
+        alone.limits.clone()
     }
 
     /// What has a count of its own, alike in all replicas.
@@ -160,7 +146,11 @@ impl Limiter {
 
     /// In the order of `Pauses::scopes`.
     pub(super) fn pause_keys(&self, request_key: &RequestKey<'_>) -> [PauseKey; 2] {
-        let identity = self.key(Key::Identity, request_key);
+        // Not by its name alone: under the same name, another client id or subject is not paused.
+        let identity = self.settings.identities.get(request_key.identity.index());
+        let identity = identity.map_or(String::new(), |identity| {
+            format!("{:?} {:?} {:?}", identity.name, identity.client_id, identity.subject)
+        });
         let user = self.key(Key::User, request_key);
         let method: &Method = request_key.operation.method;
         let template = pauses::template(request_key.operation.path);

@@ -46,7 +46,7 @@ impl Limiter {
         alone: bool,
         (status, asked_for): (StatusCode, Duration),
     ) {
-        let RequestKey { operation, class, identity, user, .. } = *request_key;
+        let RequestKey { operation, class, identity, identity_number, user, .. } = *request_key;
         let method = operation.method;
         // A template may hold what the path had encoded, a line feed say.
         let template = format!("/2.0{}", pauses::template(operation.path).escape_debug());
@@ -59,7 +59,7 @@ impl Limiter {
         };
         let what =
             if alone { format!("{method} {template} alone") } else { format!("class {}", class.as_str()) };
-        if let Some(left_out) = self.repeats.note(&format!("{identity:?} {who} {what}")) {
+        if let Some(left_out) = self.repeats.note(&format!("{identity_number:x} {who} {what}")) {
             let (status, max_pause) = (status.as_u16(), self.settings.max_pause);
             // Box may ask for any number of seconds.
             let asked_for = match asked_for > max_pause {

@@ -14,6 +14,8 @@ pub(super) const SWEEP_FULL: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct BucketCounts {
     gcra: Gcra,
+    interval: u64,
+    burst: NonZeroU32,
     /// When a key's bucket is full again, in nanoseconds: GCRA's theoretical arrival time. No entry: it is full.
     counts: HashMap<u64, u64, BuildHasherDefault<AlreadyHashed>>,
     /// The same, for all newcomers while the limit is full of live keys.
@@ -24,7 +26,31 @@ pub(super) struct BucketCounts {
 impl BucketCounts {
     /// `interval`: nanoseconds from one call to the next; `burst`: so many may be made at once.
     pub(super) fn new(interval: u64, burst: NonZeroU32) -> Self {
-        Self { gcra: Gcra::new(interval, burst), counts: HashMap::default(), overflow: 0, full_until: 0 }
+        let gcra = Gcra::new(interval, burst);
+        Self { gcra, interval, burst, counts: HashMap::default(), overflow: 0, full_until: 0 }
+    }
+
+    /// Goes on at another pace or with another burst: the calls that are spent of each key's burst stay spent, up to
+    /// the new burst. So no key gets a fresh burst (a larger one adds the difference), and none has less than an empty
+    /// bucket.
+    pub(super) fn change(&mut self, interval: u64, burst: NonZeroU32, now: u64) {
+        let (from, to) = (u128::from(self.interval.max(1)), u128::from(interval));
+        let empty = to.saturating_mul(u128::from(burst.get())).min(u128::from(LONGEST));
+        let changed = |count: u64| {
+            let spent = u128::from(count.saturating_sub(now)).saturating_mul(to).div_ceil(from).min(empty);
+            now.saturating_add(u64::try_from(spent).unwrap_or(LONGEST))
+        };
+        // Counts that are past say nothing; they are left for the sweep.
+        self.counts.values_mut().filter(|count| **count > now).for_each(|count| *count = changed(*count));
+        if self.overflow > now {
+            self.overflow = changed(self.overflow);
+        }
+        (self.gcra, self.interval, self.burst) = (Gcra::new(interval, burst), interval, burst);
+    }
+
+    /// Whether it goes on so already.
+    pub(super) fn is_at(&self, interval: u64, burst: NonZeroU32) -> bool {
+        (self.interval, self.burst) == (interval, burst)
     }
 
     /// What the limit would say: the new count, or the nanoseconds that are missing.

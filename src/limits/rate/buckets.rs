@@ -5,21 +5,16 @@
 //! addresses costs neither memory nor the callers who are known already. A count whose bucket is full again, or whose
 //! window is empty, says nothing that a new one would not, and is dropped.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bucket_counts::{BucketCounts, nanos};
-use super::gcra::LONGEST;
+use super::counter::{Counter, Counts};
 use super::headers::RateLimitHeaders;
-use super::limit::{Limit, Quota};
 use super::matcher::{Counted, Keys, LimitMatcher};
 use super::window_counts::WindowCounts;
 
 /// A limit keeps so many live counts.
 pub(crate) const KEYS_MAX: usize = 65_536;
-/// No request waits longer: Box's SDKs end a call that has no answer after 60 s, and Box takes its time too.
-pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Each limit's dead counts are looked for once in this time.
 const SWEEP: u64 = 10_000_000_000;
 
@@ -35,16 +30,16 @@ pub(crate) struct Passed {
 /// A limit that is not enforced and would have refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shadow {
-    /// Its index in [`LimitMatcher`].
-    pub rule: u32,
+    /// Of its counts, in [`Table`].
+    pub slot: u32,
     pub limit: Arc<str>,
 }
 
 /// A request that is refused and charged to no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
-    /// The index in [`LimitMatcher`] of the limit that said no.
-    pub rule: u32,
+    /// Of the counts of the limit that said no, in [`Table`].
+    pub slot: u32,
     /// How it stands with that limit.
     pub headers: RateLimitHeaders,
     /// When all limits let a request pass that comes alone, whoever queues now served first.
@@ -67,10 +62,11 @@ impl Staged {
     }
 }
 
-/// The counts of all limits. Kept behind one lock by its owner.
+/// The counts of all limits of the configurations in use, each at a slot of its own. Kept behind one lock by its owner.
 #[derive(Debug)]
 pub(crate) struct Table {
-    counters: Vec<Counter>,
+    /// By slot; `None`: free.
+    counters: Vec<Option<Counter>>,
     /// Of the request being looked at; kept for its capacity.
     staged: Vec<Staged>,
     keys_max: usize,
@@ -79,18 +75,78 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(rules: &LimitMatcher) -> Self {
-        Self::with_keys_max(rules, KEYS_MAX)
+    /// Of no configuration.
+    pub(crate) fn new() -> Self {
+        Self { counters: Vec::new(), staged: Vec::new(), keys_max: KEYS_MAX, next_sweep: 0, swept: 0 }
     }
 
-    fn with_keys_max(rules: &LimitMatcher, keys_max: usize) -> Self {
-        Self {
-            counters: rules.iter().map(Counter::new).collect(),
-            staged: Vec::new(),
-            keys_max,
-            next_sweep: 0,
-            swept: 0,
+    /// Counts for one more configuration. Limits that another one has too go on with its counts; where this one is the
+    /// newest, its figures hold for both. The slots in the order of the limits, and those whose figures have changed.
+    pub(super) fn bind(&mut self, rules: &LimitMatcher, newest: bool, now: u64) -> (Vec<u32>, Vec<u32>) {
+        let (mut slots, mut changed) = (Vec::new(), Vec::new());
+        for rule in rules.rules() {
+            let mut used = (0..).zip(&mut self.counters);
+            let known = used.find_map(|(slot, counter)| {
+                let counter = counter.as_mut()?;
+                (counter.is_of(rule) && !slots.contains(&slot)).then_some((slot, counter))
+            });
+            let slot = match known {
+                Some((slot, counter)) => {
+                    counter.configurations += 1;
+                    if newest && counter.change(rule, now) {
+                        changed.push(slot);
+                    }
+                    slot
+                }
+                None => self.occupy(Counter::new(rule)),
+            };
+            slots.push(slot);
         }
+        (slots, changed)
+    }
+
+    fn occupy(&mut self, counter: Counter) -> u32 {
+        let mut slots = (0..).zip(&mut self.counters);
+        match slots.find(|(_, counter)| counter.is_none()) {
+            Some((slot, free)) => {
+                *free = Some(counter);
+                slot
+            }
+            None => {
+                self.counters.push(Some(counter));
+                self.counters.len() as u32 - 1
+            }
+        }
+    }
+
+    /// A configuration with these slots has ended, and nothing of it waits or is reserved. Counts that no other one has
+    /// are dropped.
+    pub(super) fn release(&mut self, slots: impl Iterator<Item = u32>) {
+        for slot in slots {
+            let Some(place) = self.counters.get_mut(slot as usize) else { continue };
+            if let Some(counter) = place {
+                counter.configurations -= 1;
+                if counter.configurations == 0 {
+                    *place = None;
+                }
+            }
+        }
+        while let Some(None) = self.counters.last() {
+            self.counters.pop();
+        }
+    }
+
+    /// How many slots there are, free ones too.
+    pub(super) fn slots(&self) -> usize {
+        self.counters.len()
+    }
+
+    fn counter(&self, slot: u32) -> Option<&Counter> {
+        self.counters.get(slot as usize)?.as_ref()
+    }
+
+    fn counter_mut(counters: &mut [Option<Counter>], slot: u32) -> Option<&mut Counter> {
+        counters.get_mut(slot as usize)?.as_mut()
     }
 
     /// Asks every limit and charges none.
@@ -98,7 +154,7 @@ impl Table {
         self.sweep(now);
         self.staged.clear();
         for counted in keys.iter() {
-            if let Some(counter) = self.counters.get_mut(counted.rule as usize) {
+            if let Some(counter) = Self::counter_mut(&mut self.counters, counted.slot) {
                 let outcome = counter.ask(counted.key, now, self.keys_max);
                 self.staged.push(Staged { counted, enforce: counter.enforce, outcome });
             }
@@ -119,7 +175,7 @@ impl Table {
     pub(super) fn charge(&mut self, now: u64) -> Passed {
         let mut passed = Passed::default();
         for Staged { counted, outcome, .. } in &self.staged {
-            let Some(counter) = self.counters.get_mut(counted.rule as usize) else { continue };
+            let Some(counter) = Self::counter_mut(&mut self.counters, counted.slot) else { continue };
             match (&mut counter.counts, outcome) {
                 (Counts::Bucket(counts), Ok(count)) => counts.set(counted.key, *count, self.keys_max),
                 (Counts::Window(counts), Ok(_)) => {
@@ -127,7 +183,8 @@ impl Table {
                     passed.reserved.push(*counted);
                 }
                 (_, Err(_)) => {
-                    passed.shadow.push(Shadow { rule: counted.rule, limit: Arc::clone(&counter.name) });
+                    let limit = Arc::clone(counter.name());
+                    passed.shadow.push(Shadow { slot: counted.slot, limit });
                 }
             }
         }
@@ -139,7 +196,7 @@ impl Table {
     pub(super) fn charge_regardless(&mut self, now: u64) -> Vec<Counted> {
         let mut reserved = Vec::new();
         for Staged { counted, outcome, .. } in &self.staged {
-            let Some(counter) = self.counters.get_mut(counted.rule as usize) else { continue };
+            let Some(counter) = Self::counter_mut(&mut self.counters, counted.slot) else { continue };
             match (&mut counter.counts, outcome) {
                 (Counts::Bucket(counts), Ok(count)) => counts.set(counted.key, *count, self.keys_max),
                 (Counts::Bucket(_), Err(_)) => {}
@@ -164,7 +221,7 @@ impl Table {
 
     fn windows(&mut self, reserved: &[Counted], change: impl Fn(&mut WindowCounts, u64)) {
         for counted in reserved {
-            let counter = self.counters.get_mut(counted.rule as usize);
+            let counter = Self::counter_mut(&mut self.counters, counted.slot);
             if let Some(Counts::Window(counts)) = counter.map(|counter| &mut counter.counts) {
                 change(counts, counted.key);
             }
@@ -173,7 +230,7 @@ impl Table {
 
     /// A refusal by this limit.
     pub(super) fn refusal(&self, by: Counted, left: u64) -> Refused {
-        let headers = match self.counters.get(by.rule as usize) {
+        let headers = match self.counter(by.slot) {
             Some(counter) => counter.rate_limit_headers(left),
             None => RateLimitHeaders {
                 limit: "".into(),
@@ -182,33 +239,30 @@ impl Table {
                 reset: Duration::from_nanos(left),
             },
         };
-        Refused { rule: by.rule, headers, retry_after: Duration::from_nanos(left) }
+        Refused { slot: by.slot, headers, retry_after: Duration::from_nanos(left) }
     }
 
     /// So long a request may wait for this limit.
-    pub(super) fn wait(&self, rule: u32) -> u64 {
-        self.counters.get(rule as usize).map_or(0, |counter| counter.wait)
+    pub(super) fn wait(&self, slot: u32) -> u64 {
+        self.counter(slot).map_or(0, |counter| counter.wait)
     }
 
     /// Nanoseconds until the limit lets one pass; nothing is charged.
     pub(super) fn left(&mut self, counted: Counted, now: u64) -> u64 {
-        let counter = self.counters.get_mut(counted.rule as usize).filter(|counter| counter.enforce);
+        let counter = Self::counter_mut(&mut self.counters, counted.slot).filter(|counter| counter.enforce);
         counter.and_then(|counter| counter.ask(counted.key, now, self.keys_max).err()).unwrap_or(0)
     }
 
     /// The limit's pace: the time between two calls.
-    pub(super) fn interval(&self, rule: u32) -> u64 {
-        self.counters.get(rule as usize).map_or(0, |counter| counter.interval)
+    pub(super) fn interval(&self, slot: u32) -> u64 {
+        self.counter(slot).map_or(0, |counter| counter.interval)
     }
 
     /// How many counts are kept, and for how many there is room, over all limits.
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {
-        self.counters.iter().fold((0, 0), |(len, capacity), counter| {
-            let (of_it, room) = match &counter.counts {
-                Counts::Bucket(counts) => counts.size(),
-                Counts::Window(counts) => counts.size(),
-            };
+        self.counters.iter().flatten().fold((0, 0), |(len, capacity), counter| {
+            let (of_it, room) = counter.size();
             (len + of_it, capacity + room)
         })
     }
@@ -220,71 +274,8 @@ impl Table {
         }
         self.next_sweep = now.saturating_add(SWEEP / self.counters.len().max(1) as u64);
         self.swept = (self.swept + 1) % self.counters.len().max(1);
-        if let Some(counter) = self.counters.get_mut(self.swept) {
+        if let Some(Some(counter)) = self.counters.get_mut(self.swept) {
             counter.sweep(now);
-        }
-    }
-}
-
-/// One limit and its counts.
-#[derive(Debug)]
-struct Counter {
-    name: Arc<str>,
-    counts: Counts,
-    quota: Quota,
-    /// The limit's pace in nanoseconds.
-    interval: u64,
-    wait: u64,
-    enforce: bool,
-}
-
-/// How a limit counts.
-#[derive(Debug)]
-enum Counts {
-    Bucket(BucketCounts),
-    Window(WindowCounts),
-}
-
-impl Counter {
-    fn new(limit: &Limit) -> Self {
-        let wait = nanos(limit.wait.min(WAIT_MAX));
-        let (interval, quota, counts) = match limit.quota {
-            Quota::Bucket { interval, burst } => {
-                let nanos = nanos(interval).max(1);
-                let at_most = u32::try_from(LONGEST / nanos).unwrap_or(u32::MAX);
-                let least = |calls: u32| NonZeroU32::new(calls.min(at_most)).unwrap_or(NonZeroU32::MIN);
-                // Who would have waited is not refused: GCRA with that much more tolerance refuses just those for
-                // whom a queue would have been too long.
-                let waiting = if limit.enforce { 0 } else { u32::try_from(wait / nanos).unwrap_or(u32::MAX) };
-                let counts = BucketCounts::new(nanos, least(burst.get().saturating_add(waiting)));
-                let quota = Quota::Bucket { interval, burst: least(burst.get()) };
-                (nanos, quota, Counts::Bucket(counts))
-            }
-            quota @ Quota::Window { calls, length } => {
-                let counts = WindowCounts::new(calls.get(), length);
-                ((nanos(length) / u64::from(calls.get())).max(1), quota, Counts::Window(counts))
-            }
-        };
-        Self { name: Arc::clone(&limit.name), counts, quota, interval, wait, enforce: limit.enforce }
-    }
-
-    fn rate_limit_headers(&self, reset: u64) -> RateLimitHeaders {
-        let (quota, window) = self.quota.at_once();
-        RateLimitHeaders { limit: Arc::clone(&self.name), quota, window, reset: Duration::from_nanos(reset) }
-    }
-
-    /// What the limit would say; `Err` has what is missing.
-    fn ask(&mut self, key: u64, now: u64, keys_max: usize) -> Result<u64, u64> {
-        match &mut self.counts {
-            Counts::Bucket(counts) => counts.ask(key, now, keys_max),
-            Counts::Window(counts) => counts.ask(key, now, keys_max).map(|()| 0),
-        }
-    }
-
-    fn sweep(&mut self, now: u64) {
-        match &mut self.counts {
-            Counts::Bucket(counts) => counts.sweep(now),
-            Counts::Window(counts) => counts.sweep(now),
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::limits::selector::{self, Selector};
 use crate::routing::operation::Spelled;
 use crate::routing::operation_class::Class;
 
+/// No request waits longer for its turn: Box's SDKs end a call that has no answer after 60 s, and Box takes its time too.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// One `[[limit]]`, or one of Box's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {

@@ -20,11 +20,17 @@ pub(crate) struct RequestKey<'a> {
     pub class: Class,
     /// The client behind trusted proxies.
     pub client: ClientAddress,
+    /// In lists of the configuration; what is counted goes by `app_number`.
     pub app: AppId,
+    /// In lists of the configuration; what is counted goes by `identity_number`.
     pub identity: IdentityId,
+    /// Of the app, alike in all configurations of the process.
+    pub app_number: u64,
+    /// Of the identity, alike in all configurations of the process.
+    pub identity_number: u64,
     pub user: User<'a>,
-    /// A number for each client id.
-    pub enterprise: usize,
+    /// Of the client id, alike in all configurations of the process.
+    pub enterprise: u64,
     /// Box's own limits count it: not what goes to a pre-signed or realtime URL.
     pub counted_by_box: bool,
 }
@@ -45,22 +51,32 @@ pub(crate) struct LimitMatcher {
     hasher: RandomState,
 }
 
+/// One limit of a configuration.
 #[derive(Debug)]
-struct Rule {
-    limit: Limit,
-    of_box: bool,
+pub(super) struct Rule {
+    pub(super) limit: Limit,
+    /// It is one of Box's own.
+    pub(super) of_box: bool,
+    /// Where its counts are, in [`super::buckets::Table`].
+    slot: u32,
 }
 
 impl LimitMatcher {
     /// The configured ones come first: where several refuse, theirs is the name that an operator expects.
     pub(crate) fn new(configured: Vec<Limit>, of_box: Vec<Limit>) -> Self {
-        let configured = configured.into_iter().map(|limit| Rule { limit, of_box: false });
-        let rules = configured.chain(of_box.into_iter().map(|limit| Rule { limit, of_box: true }));
+        let configured = configured.into_iter().map(|limit| (limit, false));
+        let rules = configured.chain(of_box.into_iter().map(|limit| (limit, true)));
+        let rules = (0..).zip(rules).map(|(slot, (limit, of_box))| Rule { limit, of_box, slot });
         Self { rules: rules.collect(), hasher: RandomState::new() }
     }
 
-    pub(crate) fn get(&self, index: u32) -> Option<&Limit> {
-        self.rules.get(index as usize).map(|rule| &rule.limit)
+    /// Where the counts of each limit are, in the limits' order, and how those counts hash what has one: the limits of
+    /// several configurations share counts so.
+    pub(super) fn bind(&mut self, slots: &[u32], hasher: RandomState) {
+        for (rule, slot) in self.rules.iter_mut().zip(slots) {
+            rule.slot = *slot;
+        }
+        self.hasher = hasher;
     }
 
     /// All of them, in order.
@@ -68,33 +84,56 @@ impl LimitMatcher {
         self.rules.iter().map(|rule| &rule.limit)
     }
 
+    pub(super) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Where the counts of each limit are, in the limits' order.
+    pub(super) fn slots(&self) -> impl Iterator<Item = u32> {
+        self.rules.iter().map(|rule| rule.slot)
+    }
+
+    /// The index of the limit whose counts are there.
+    pub(super) fn index_of(&self, slot: u32) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.slot == slot)
+    }
+
+    /// The limits that count this request, by their indices.
+    pub(crate) fn about(&self, request_key: &RequestKey<'_>) -> impl Iterator<Item = (usize, &Limit)> {
+        self.rules_about(*request_key).map(|(index, rule)| (index, &rule.limit))
+    }
+
     /// What this request is counted under; empty where no limit is about it.
     pub(crate) fn applying(&self, request_key: &RequestKey<'_>) -> Keys {
+        self.keys(request_key, |_| true)
+    }
+
+    /// Of what a request is counted under, the windows: each attempt counts there.
+    pub(crate) fn windows(&self, request_key: &RequestKey<'_>) -> Keys {
+        self.keys(request_key, |limit| limit.quota.is_window())
+    }
+
+    fn keys(&self, request_key: &RequestKey<'_>, wanted: impl Fn(&Limit) -> bool) -> Keys {
         let mut keys = Keys::default();
         let mut hashes: [Option<u64>; 6] = [None; 6];
-        let operation = request_key.operation.in_any_spelling();
-        for (index, Rule { limit, of_box }) in (0..).zip(&self.rules) {
-            if (*of_box && !request_key.counted_by_box) || !limit.applies(&operation, request_key.class) {
+        for (_, Rule { limit, slot, .. }) in self.rules_about(*request_key) {
+            if !wanted(limit) {
                 continue;
             }
             let key = match hashes.get_mut(limit.key as usize) {
                 Some(known) => *known.get_or_insert_with(|| self.hash(limit.key, request_key)),
                 None => self.hash(limit.key, request_key),
             };
-            keys.push(Counted { rule: index, key });
+            keys.push(Counted { slot: *slot, key });
         }
         keys
     }
 
-    /// Of what a request is counted under, the windows: each attempt counts there.
-    pub(crate) fn windows(&self, request_key: &RequestKey<'_>) -> Keys {
-        let mut windows = Keys::default();
-        for counted in self.applying(request_key).iter() {
-            if self.get(counted.rule).is_some_and(|limit| limit.quota.is_window()) {
-                windows.push(counted);
-            }
-        }
-        windows
+    fn rules_about(&self, request_key: RequestKey<'_>) -> impl Iterator<Item = (usize, &Rule)> {
+        let operation = request_key.operation.in_any_spelling();
+        self.rules.iter().enumerate().filter(move |(_, Rule { limit, of_box, .. })| {
+            (!*of_box || request_key.counted_by_box) && limit.applies(&operation, request_key.class)
+        })
     }
 
     fn hash(&self, key: Key, request_key: &RequestKey<'_>) -> u64 {
@@ -109,22 +148,22 @@ impl LimitMatcher {
                 // Those whom nobody can tell apart have one count, but not that of the proxy.
                 ClientAddress::Unknown => self.hasher.hash_one((key, "unknown")),
             },
-            Key::App => hash(request_key.app.index() as u64),
-            Key::Identity => hash(request_key.identity.index() as u64),
-            Key::Enterprise => hash(request_key.enterprise as u64),
+            Key::App => hash(request_key.app_number),
+            Key::Identity => hash(request_key.identity_number),
+            Key::Enterprise => hash(request_key.enterprise),
             Key::Global => hash(0),
             Key::User => match request_key.user {
                 User::Id(id) => self.hasher.hash_one((key, id)),
-                User::Service => hash(request_key.enterprise as u64),
+                User::Service => hash(request_key.enterprise),
             },
         }
     }
 }
 
-/// A limit by its index in [`LimitMatcher`], and what it counts under.
+/// A limit by the slot of its counts, and what it counts under.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Counted {
-    pub rule: u32,
+    pub slot: u32,
     /// The hash of what has a count of its own.
     pub key: u64,
 }

@@ -15,7 +15,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::buckets::{Passed, Refused, Table, WAIT_MAX};
+use super::buckets::{Passed, Refused, Table};
+use super::limit::WAIT_MAX;
 use super::matcher::{Counted, Keys, LimitMatcher};
 
 /// At most so many requests wait for one limit, under all its keys.
@@ -49,7 +50,7 @@ pub(crate) struct WaitQueues {
     table: Table,
     lines: HashMap<Counted, WaitQueue>,
     waiters: HashMap<u64, State>,
-    /// By limits.
+    /// By slots of the table.
     queued: Vec<usize>,
     next: u64,
     now: u64,
@@ -59,7 +60,7 @@ pub(crate) struct WaitQueues {
 /// Where a waiting request is.
 #[derive(Debug)]
 enum State {
-    InLine(Counted, usize),
+    InLine(Counted, u64),
     /// It does not know yet.
     Evicted(Refused),
 }
@@ -67,7 +68,7 @@ enum State {
 /// Apps in the order of their turns, each with its requests in the order of arrival. No app without a request.
 #[derive(Debug, Default)]
 struct WaitQueue {
-    apps: VecDeque<(usize, VecDeque<Waiter>)>,
+    apps: VecDeque<(u64, VecDeque<Waiter>)>,
     len: usize,
 }
 
@@ -85,24 +86,43 @@ struct Waiter {
 }
 
 impl WaitQueues {
-    /// Nobody in line.
-    pub(crate) fn new(rules: &LimitMatcher) -> Self {
+    /// Of no configuration.
+    pub(crate) fn new() -> Self {
         Self {
-            table: Table::new(rules),
+            table: Table::new(),
             lines: HashMap::new(),
             waiters: HashMap::new(),
-            queued: vec![0; rules.iter().count()],
+            queued: Vec::new(),
             next: 0,
             now: 0,
             woken: Vec::new(),
         }
     }
 
+    /// Counts and lines for one more configuration, see [`Table::bind`]. Who is in line stays there; the first in each
+    /// line of a limit whose figures have changed looks again: it may go sooner. The slots in the order of the limits.
+    pub(crate) fn bind(&mut self, rules: &LimitMatcher, newest: bool, now: u64) -> Vec<u32> {
+        let now = self.later(now);
+        let (slots, changed) = self.table.bind(rules, newest, now);
+        self.queued.resize(self.table.slots(), 0);
+        let lines = self.lines.iter().filter(|(at, _)| changed.contains(&at.slot));
+        self.woken.extend(lines.filter_map(|(_, line)| line.first()));
+        slots
+    }
+
+    /// A configuration with these slots has ended, and none of its requests waits or has a reservation.
+    pub(crate) fn release(&mut self, slots: impl Iterator<Item = u32>) {
+        self.table.release(slots);
+        self.queued.truncate(self.table.slots());
+    }
+
     /// A request comes.
-    pub(crate) fn enqueue(&mut self, keys: Keys, app: usize, now: u64) -> Arrival {
+    pub(crate) fn enqueue(&mut self, keys: Keys, app: u64, now: u64) -> Arrival {
         let now = self.later(now);
         self.table.stage(&keys, now);
-        let lined = !self.lines.is_empty() && keys.iter().any(|counted| self.lines.contains_key(&counted));
+        // A limit that has become one that only counts may still have a line; nobody joins it.
+        let lined = !self.lines.is_empty()
+            && self.table.staged().any(|staged| self.lines.contains_key(&staged.counted));
         if !lined && self.table.passes() {
             return Arrival::Passed(self.table.charge(now));
         }
@@ -112,14 +132,14 @@ impl WaitQueues {
         let mut longest_wait = 0;
         for staged in self.table.staged() {
             let counted = staged.counted;
-            let wait = self.table.wait(counted.rule);
+            let wait = self.table.wait(counted.slot);
             longest_wait = longest_wait.max(wait);
             let (ahead, all) = match self.lines.get(&counted) {
                 None if staged.left() == 0 => continue,
                 None => (0, 0),
                 Some(line) => (line.ahead_of(app), line.len),
             };
-            let interval = self.table.interval(counted.rule);
+            let interval = self.table.interval(counted.slot);
             let after = |calls: usize| staged.left().saturating_add(interval.saturating_mul(calls as u64));
             retry = retry.max(after(all));
             if wait == 0 || after(ahead) > wait || !self.has_room(counted, app) {
@@ -175,9 +195,10 @@ impl WaitQueues {
                     let mut longest = (line, 0);
                     let mut refused_by = None;
                     for staged in self.table.staged().filter(|staged| staged.left() > 0) {
-                        let (counted, wait) = (staged.counted, self.table.wait(staged.counted.rule));
+                        let (counted, wait) = (staged.counted, self.table.wait(staged.counted.slot));
+                        // In its own line it waits as long as it was told when it joined, whatever the limit says now.
                         let by = if counted == line { by } else { last.min(now.saturating_add(wait)) };
-                        if wait == 0 || now.saturating_add(staged.left()) > by {
+                        if (wait == 0 && counted != line) || now.saturating_add(staged.left()) > by {
                             refused_by = refused_by.or(Some(counted));
                         }
                         if staged.left() > longest.1 {
@@ -246,9 +267,9 @@ impl WaitQueues {
         self.woken.drain(..)
     }
 
-    /// How many are in line for each limit.
-    pub(crate) fn queued(&self) -> &[usize] {
-        &self.queued
+    /// How many are in line for the limit with this slot.
+    pub(crate) fn queued(&self, slot: u32) -> usize {
+        self.queued.get(slot as usize).copied().unwrap_or(0)
     }
 
     /// Threads read the clock before they get the lock.
@@ -268,24 +289,20 @@ impl WaitQueues {
     }
 
     /// Whether one more request of this app may wait for this limit, if need be instead of one of an app with more.
-    fn has_room(&self, line: Counted, app: usize) -> bool {
-        self.queued_for(line) < QUEUED_MAX || self.greedier(line, app).is_some()
-    }
-
-    fn queued_for(&self, line: Counted) -> usize {
-        self.queued.get(line.rule as usize).copied().unwrap_or(0)
+    fn has_room(&self, line: Counted, app: u64) -> bool {
+        self.queued(line.slot) < QUEUED_MAX || self.greedier(line, app).is_some()
     }
 
     /// Who is last in the longest order, if that is longer than this app's would be.
-    fn greedier(&self, line: Counted, app: usize) -> Option<u64> {
+    fn greedier(&self, line: Counted, app: u64) -> Option<u64> {
         let line = self.lines.get(&line)?;
         let own = line.apps.iter().find(|(name, _)| *name == app).map_or(0, |(_, order)| order.len());
         let (_, longest) = line.apps.iter().max_by_key(|(_, order)| order.len())?;
         longest.back().filter(|_| longest.len() > own + 1).map(|waiter| waiter.number)
     }
 
-    fn displace_for(&mut self, line: Counted, app: usize, now: u64) {
-        if self.queued_for(line) >= QUEUED_MAX
+    fn displace_for(&mut self, line: Counted, app: u64, now: u64) {
+        if self.queued(line.slot) >= QUEUED_MAX
             && let Some(number) = self.greedier(line, app)
         {
             self.evict(number, line, now);
@@ -303,7 +320,7 @@ impl WaitQueues {
         let before = there.len.saturating_sub(1) as u64;
         let served = now
             .saturating_add(self.table.left(line, now))
-            .saturating_add(self.table.interval(line.rule).saturating_mul(before));
+            .saturating_add(self.table.interval(line.slot).saturating_mul(before));
         let (number, late) = (last.number, served > last.by);
         if late && number != newcomer {
             self.evict(number, line, now);
@@ -330,16 +347,16 @@ impl WaitQueues {
         let mut retry = 0;
         for counted in keys.iter() {
             let in_line = self.lines.get(&counted).map_or(0, |line| line.len as u64);
-            let all = self.table.interval(counted.rule).saturating_mul(in_line);
+            let all = self.table.interval(counted.slot).saturating_mul(in_line);
             retry = retry.max(self.table.left(counted, now).saturating_add(all));
         }
         self.table.refusal(by, retry)
     }
 
-    fn join(&mut self, at: Counted, app: usize, mut waiter: Waiter, now: u64) {
-        waiter.by = waiter.last.min(now.saturating_add(self.table.wait(at.rule)));
+    fn join(&mut self, at: Counted, app: u64, mut waiter: Waiter, now: u64) {
+        waiter.by = waiter.last.min(now.saturating_add(self.table.wait(at.slot)));
         self.waiters.insert(waiter.number, State::InLine(at, app));
-        if let Some(queued) = self.queued.get_mut(at.rule as usize) {
+        if let Some(queued) = self.queued.get_mut(at.slot as usize) {
             *queued += 1;
         }
         let line = self.lines.entry(at).or_default();
@@ -369,7 +386,7 @@ impl WaitQueues {
             line.apps.push_back(app);
         }
         line.len -= 1;
-        if let Some(queued) = self.queued.get_mut(at.rule as usize) {
+        if let Some(queued) = self.queued.get_mut(at.slot as usize) {
             *queued -= 1;
         }
         match line.first() {
@@ -402,14 +419,14 @@ impl WaitQueue {
     }
 
     /// The request, and whether it is first.
-    fn find(&self, app: usize, number: u64) -> Option<(&Waiter, bool)> {
+    fn find(&self, app: u64, number: u64) -> Option<(&Waiter, bool)> {
         let (_, order) = self.apps.iter().find(|(name, _)| *name == app)?;
         let position = order.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
         Some((order.get(position)?, self.first() == Some(number)))
     }
 
     /// How many are served before one more request of this app.
-    fn ahead_of(&self, app: usize) -> usize {
+    fn ahead_of(&self, app: u64) -> usize {
         let turn = self.apps.iter().position(|(name, _)| *name == app);
         let own = turn.and_then(|turn| self.apps.get(turn)).map_or(0, |(_, order)| order.len());
         let turn = turn.unwrap_or(self.apps.len());

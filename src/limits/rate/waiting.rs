@@ -6,7 +6,7 @@
 //! future, and leaves the queue: the next one is woken, also where it was just about to go.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::hash::RandomState;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,29 +16,36 @@ use super::buckets::{Passed, Refused, Shadow};
 use super::limit::Limit;
 use super::matcher::{Counted, Keys, LimitMatcher, RequestKey};
 use super::queue::{Arrival, Polled, WaitQueues};
+use super::tally::{Tallies, Tally};
 use crate::net::clock::Clock;
 
-/// All limits, and who waits for them.
+/// All limits of one configuration. Counts and lines are shared with the configurations before and after it, as long as
+/// they have requests under way: a limit that several of them have counts the requests of all, who wait in one line.
 #[derive(Debug)]
 pub(crate) struct Limits {
     rules: LimitMatcher,
+    shared: Arc<Shared>,
+    /// The number of its configuration: figures of a later one are not set back.
+    configuration: u64,
+    tallies: Tallies,
+}
+
+/// What configurations share.
+#[derive(Debug)]
+struct Shared {
     clock: Clock,
     /// Times are counted from here.
     start: Instant,
+    hasher: RandomState,
     state: Mutex<State>,
-    tallies: Vec<Tally>,
 }
 
 #[derive(Debug)]
 struct State {
     queues: WaitQueues,
     waiting: HashMap<u64, Arc<Notify>>,
-}
-
-#[derive(Debug, Default)]
-struct Tally {
-    refused: AtomicU64,
-    shadow: AtomicU64,
+    /// The number of the newest configuration.
+    newest: u64,
 }
 
 /// A request that may go to Box, charged to all its limits.
@@ -59,16 +66,45 @@ pub(crate) struct Figures {
     pub refused: u64,
     /// Requests that it would have refused if it were enforced.
     pub shadow: u64,
-    /// Requests in line now.
+    /// Requests in line now, of all configurations.
     pub queued: usize,
 }
 
 impl Limits {
-    pub(crate) fn new(rules: LimitMatcher, clock: Clock) -> Self {
-        let state = State { queues: WaitQueues::new(&rules), waiting: HashMap::new() };
-        let tallies = rules.iter().map(|_| Tally::default()).collect();
-        let start = clock.mono();
-        Self { rules, clock, start, state: Mutex::new(state), tallies }
+    /// Of the first configuration.
+    pub(crate) fn new(rules: LimitMatcher, tallies: Tallies, clock: Clock) -> Self {
+        let state = State { queues: WaitQueues::new(), waiting: HashMap::new(), newest: 0 };
+        let (start, hasher) = (clock.mono(), RandomState::new());
+        let shared = Shared { clock, start, hasher, state: Mutex::new(state) };
+        Self::bound(Arc::new(shared), rules, tallies, 0)
+    }
+
+    /// Of the next configuration, which takes over now. A limit that stays ([`super::counter::Counter::is_of`]) goes on
+    /// with its counts and its line; its new figures hold for the requests of both configurations.
+    pub(crate) fn successor(&self, rules: LimitMatcher, tallies: Tallies) -> Self {
+        let configuration = {
+            let mut state = self.lock();
+            state.newest += 1;
+            state.newest
+        };
+        Self::bound(self.shared.clone(), rules, tallies, configuration)
+    }
+
+    /// The same limits of the same configuration with other figures. Where a later configuration has a limit too, that
+    /// one's figures hold.
+    pub(crate) fn with_figures(&self, rules: LimitMatcher) -> Self {
+        Self::bound(self.shared.clone(), rules, self.tallies.clone(), self.configuration)
+    }
+
+    fn bound(shared: Arc<Shared>, mut rules: LimitMatcher, tallies: Tallies, configuration: u64) -> Self {
+        let now = shared.now();
+        let mut state = shared.lock();
+        let is_newest = configuration >= state.newest;
+        let slots = state.queues.bind(&rules, is_newest, now);
+        state.wake();
+        drop(state);
+        rules.bind(&slots, shared.hasher.clone());
+        Self { rules, shared, configuration, tallies }
     }
 
     /// Charges a request to all its limits, waiting for its turn where it may; or to none.
@@ -87,7 +123,7 @@ impl Limits {
             return Entered::Passed(Admitted::default());
         }
         let arrived = self.now();
-        match self.enqueue(keys, request_key.app.index(), arrived) {
+        match self.enqueue(keys, request_key.app_number, arrived) {
             Entry::Passed(passed) => Entered::Passed(self.admitted(passed, Duration::ZERO)),
             Entry::Refused(refused) => Entered::Refused(self.refused(refused)),
             Entry::Waits(waiting) => Entered::Waits(Turn { waiting, arrived }),
@@ -133,14 +169,13 @@ impl Limits {
     /// By limits, in their order.
     pub(crate) fn figures(&self) -> Vec<Figures> {
         let state = self.lock();
-        let queued = state.queues.queued();
-        let of = |(limit, (tally, queued)): (&Limit, (&Tally, &usize))| Figures {
+        let of = |((limit, slot), tally): ((&Limit, u32), &Tally)| Figures {
             limit: Arc::clone(&limit.name),
-            refused: tally.refused.load(Ordering::Relaxed),
-            shadow: tally.shadow.load(Ordering::Relaxed),
-            queued: *queued,
+            refused: tally.refused(),
+            shadow: tally.shadow(),
+            queued: state.queues.queued(slot),
         };
-        self.rules.iter().zip(self.tallies.iter().zip(queued)).map(of).collect()
+        self.rules.iter().zip(self.rules.slots()).zip(self.tallies.iter()).map(of).collect()
     }
 
     /// How many are in line now.
@@ -153,7 +188,7 @@ impl Limits {
         &self.rules
     }
 
-    fn enqueue(self: &Arc<Self>, keys: Keys, app: usize, now: u64) -> Entry<'_> {
+    fn enqueue(self: &Arc<Self>, keys: Keys, app: u64, now: u64) -> Entry<'_> {
         let mut state = self.lock();
         match state.queues.enqueue(keys, app, now) {
             Arrival::Passed(passed) => Entry::Passed(passed),
@@ -173,20 +208,37 @@ impl Limits {
 
     fn admitted(self: &Arc<Self>, passed: Passed, waited: Duration) -> Admitted {
         for shadow in &passed.shadow {
-            if let Some(tally) = self.tallies.get(shadow.rule as usize) {
-                tally.shadow.fetch_add(1, Ordering::Relaxed);
+            if let Some(index) = self.rules.index_of(shadow.slot) {
+                self.tallies.count_shadow(index);
             }
         }
         Admitted { reservation: self.reservation(passed.reserved), shadow: passed.shadow, waited }
     }
 
     fn refused(&self, refused: Refused) -> Refused {
-        if let Some(tally) = self.tallies.get(refused.rule as usize) {
-            tally.refused.fetch_add(1, Ordering::Relaxed);
+        if let Some(index) = self.rules.index_of(refused.slot) {
+            self.tallies.count_refused(index);
         }
         refused
     }
 
+    fn now(&self) -> u64 {
+        self.shared.now()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock()
+    }
+}
+
+/// Each request in line borrows its limits and each reservation holds them, so nothing of them is left here.
+impl Drop for Limits {
+    fn drop(&mut self) {
+        self.lock().queues.release(self.rules.slots());
+    }
+}
+
+impl Shared {
     fn now(&self) -> u64 {
         let since = self.clock.mono().saturating_duration_since(self.start);
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
@@ -281,11 +333,12 @@ impl Waiting<'_> {
                 Polled::Refused(refused) => return Err(refused),
                 Polled::Until(until) => until,
             };
-            let then = self.limits.clock.now().after(Duration::from_nanos(until.saturating_sub(now)));
+            let clock = &self.limits.shared.clock;
+            let then = clock.now().after(Duration::from_nanos(until.saturating_sub(now)));
             tokio::select! {
                 // Being woken is not lost where both have come.
                 () = self.woken.notified() => {}
-                () = self.limits.clock.sleep_until(then) => {}
+                () = clock.sleep_until(then) => {}
             }
         }
     }

@@ -54,6 +54,12 @@ pub(super) struct WindowCounts {
 }
 
 impl Figure {
+    fn new(calls: u32, length: Duration) -> Self {
+        let slice = if calls > STAMPED { nanos(length) / SLICES } else { 1 };
+        let kept = nanos(length.saturating_add(margin(length)));
+        Self { calls, kept, slice: slice.max(1) }
+    }
+
     fn stamp(&self, now: u64) -> u64 {
         now.div_ceil(self.slice).saturating_mul(self.slice)
     }
@@ -105,15 +111,19 @@ impl Window {
 
 impl WindowCounts {
     pub(super) fn new(calls: u32, length: Duration) -> Self {
-        let slice = if calls > STAMPED { nanos(length) / SLICES } else { 1 };
-        let kept = nanos(length.saturating_add(margin(length)));
         Self {
-            figure: Figure { calls, kept, slice: slice.max(1) },
+            figure: Figure::new(calls, length),
             windows: HashMap::default(),
             overflow: Window::default(),
             overflow_keys: HashMap::default(),
             full_until: 0,
         }
+    }
+
+    /// Goes on with another figure or length: reservations and time stamps stay. What a shorter window has forgotten
+    /// already, a longer one does not know.
+    pub(super) fn change(&mut self, calls: u32, length: Duration) {
+        self.figure = Figure::new(calls, length);
     }
 
     /// Whether one more call may be made; `Err` has the nanoseconds until then.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::super::limit::Key;
+use super::super::limit::{Key, Limit, Quota};
 use super::super::matcher::{RequestKey, User};
 use super::*;
 use crate::oauth::identity::IdentityId;
@@ -10,6 +10,7 @@ use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 use http::Method;
+use std::num::NonZeroU32;
 use proptest::prelude::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -35,6 +36,8 @@ fn request_key(client: IpAddr) -> RequestKey<'static> {
         client: client.into(),
         app: AppId::new(0),
         identity: IdentityId::new(0),
+        app_number: 0,
+        identity_number: 0,
         user: User::Service,
         enterprise: 0,
         counted_by_box: true,
@@ -67,6 +70,13 @@ impl Table {
     }
 }
 
+/// Of one configuration alone: its limits have the slots of their indices.
+fn table_of(rules: &LimitMatcher) -> Table {
+    let mut table = Table::new();
+    table.bind(rules, true, 0);
+    table
+}
+
 fn passed(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Pass(_))
 }
@@ -97,7 +107,7 @@ proptest! {
     #[test]
     fn no_window_sees_more_than_burst_and_refill(times in times(), interval in 1..3_000_u64, burst in 1..20_u32) {
         let rules = LimitMatcher::new(vec![limit("a", Key::Global, interval, burst)], vec![]);
-        let mut table = Table::new(&rules);
+        let mut table = table_of(&rules);
         let keys = rules.applying(&client("10.0.0.1"));
         let admitted: Vec<u64> = times.into_iter().filter(|now| passed(&table.check(&keys, *now))).collect();
         prop_assert!(keeps_to(&admitted, u64::from(burst), interval));
@@ -108,11 +118,11 @@ proptest! {
     fn all_are_charged_or_none(times in times(), intervals in [1..3_000_u64, 1..3_000_u64, 1..3_000_u64], bursts in [1..8_u32, 1..8_u32, 1..8_u32]) {
         let one = |i: usize| limit("a", Key::Global, intervals[i], bursts[i]);
         let rules = LimitMatcher::new((0..3).map(one).collect(), vec![]);
-        let mut table = Table::new(&rules);
+        let mut table = table_of(&rules);
         let keys = rules.applying(&client("10.0.0.1"));
         // As if each limit had seen nothing but what all let pass.
         let alone: Vec<LimitMatcher> = (0..3).map(|i| LimitMatcher::new(vec![one(i)], vec![])).collect();
-        let mut apart: Vec<Table> = alone.iter().map(Table::new).collect();
+        let mut apart: Vec<Table> = alone.iter().map(table_of).collect();
         for now in times {
             let says: Vec<bool> = alone.iter().zip(&mut apart).map(|(rules, table)| {
                 table.stage(&rules.applying(&client("10.0.0.1")), now);
@@ -127,7 +137,7 @@ proptest! {
                 }
                 Verdict::Refused(refused) => {
                     // The first that says no is named.
-                    prop_assert_eq!(Some(refused.rule as usize), says.iter().position(|passes| !passes));
+                    prop_assert_eq!(Some(refused.slot as usize), says.iter().position(|passes| !passes));
                 }
             }
         }
@@ -136,7 +146,7 @@ proptest! {
     #[test]
     fn retry_after_is_exact(times in times(), intervals in [1..3_000_u64, 1..3_000_u64], bursts in [1..8_u32, 1..8_u32]) {
         let rules = LimitMatcher::new((0..2).map(|i| limit("a", Key::Global, intervals[i], bursts[i])).collect(), vec![]);
-        let mut table = Table::new(&rules);
+        let mut table = table_of(&rules);
         let keys = rules.applying(&client("10.0.0.1"));
         for now in times {
             if let Verdict::Refused(refused) = table.check(&keys, now) {
@@ -156,44 +166,44 @@ fn each_key_has_its_count() {
     let base = client("10.0.0.1");
     let [id, other_id] = [User::Id("1"), User::Id("2")];
     for (key, same, other) in [
-        (Key::Client, RequestKey { app: AppId::new(1), ..base }, client("10.0.0.2")),
+        (Key::Client, RequestKey { app_number: 1, ..base }, client("10.0.0.2")),
         (
             Key::App,
-            RequestKey { identity: IdentityId::new(1), ..base },
-            RequestKey { app: AppId::new(1), ..base },
+            RequestKey { identity_number: 1, ..base },
+            RequestKey { app_number: 1, ..base },
         ),
         (
             Key::Identity,
-            RequestKey { app: AppId::new(1), ..base },
-            RequestKey { identity: IdentityId::new(1), ..base },
+            RequestKey { app_number: 1, ..base },
+            RequestKey { identity_number: 1, ..base },
         ),
         (
             Key::Enterprise,
-            RequestKey { identity: IdentityId::new(1), ..base },
+            RequestKey { identity_number: 1, ..base },
             RequestKey { enterprise: 1, ..base },
         ),
-        (Key::User, RequestKey { identity: IdentityId::new(1), ..base }, RequestKey { user: id, ..base }),
+        (Key::User, RequestKey { identity_number: 1, ..base }, RequestKey { user: id, ..base }),
     ] {
         let rules = one(key);
-        let mut table = Table::new(&rules);
+        let mut table = table_of(&rules);
         assert!(passed(&table.check(&rules.applying(&base), 0)), "{key:?}");
         assert!(!passed(&table.check(&rules.applying(&same), 0)), "{key:?}");
         assert!(passed(&table.check(&rules.applying(&other), 0)), "{key:?}");
     }
     // One user is one user, whichever identity asks.
     let rules = one(Key::User);
-    let mut table = Table::new(&rules);
+    let mut table = table_of(&rules);
     assert!(passed(&table.check(&rules.applying(&RequestKey { user: id, ..base }), 0)));
     assert!(!passed(&table.check(
-        &rules.applying(&RequestKey { user: id, enterprise: 1, identity: IdentityId::new(1), ..base }),
+        &rules.applying(&RequestKey { user: id, enterprise: 1, identity_number: 1, ..base }),
         0
     )));
     assert!(passed(&table.check(&rules.applying(&RequestKey { user: other_id, ..base }), 0)));
     let rules = one(Key::Global);
-    let mut table = Table::new(&rules);
+    let mut table = table_of(&rules);
     assert!(passed(&table.check(&rules.applying(&base), 0)));
     assert!(!passed(
-        &table.check(&rules.applying(&RequestKey { app: AppId::new(1), user: id, ..client("::1") }), 0)
+        &table.check(&rules.applying(&RequestKey { app_number: 1, user: id, ..client("::1") }), 0)
     ));
 }
 
@@ -212,7 +222,7 @@ fn boxs_own_count_only_what_box_counts() {
     let of_box = vec![limit("box", Key::User, SECOND, 1)];
     let rules = LimitMatcher::new(vec![limit("own", Key::User, SECOND, 1)], of_box);
     let presigned = RequestKey { counted_by_box: false, ..client("10.0.0.1") };
-    assert_eq!(rules.applying(&presigned).iter().map(|counted| counted.rule).collect::<Vec<_>>(), [0]);
+    assert_eq!(rules.applying(&presigned).iter().map(|counted| counted.slot).collect::<Vec<_>>(), [0]);
     assert_eq!(rules.applying(&client("10.0.0.1")).iter().count(), 2);
 }
 
@@ -220,7 +230,7 @@ fn boxs_own_count_only_what_box_counts() {
 fn a_shadow_limit_counts_and_lets_pass() {
     let shadow = Limit { enforce: false, ..limit("shadow", Key::Global, SECOND, 1) };
     let rules = LimitMatcher::new(vec![shadow, limit("real", Key::Global, SECOND, 3)], vec![]);
-    let mut table = Table::new(&rules);
+    let mut table = table_of(&rules);
     let keys = rules.applying(&client("10.0.0.1"));
     let shadows: Vec<Option<usize>> = (0..4)
         .map(|_| match table.check(&keys, 0) {
@@ -236,7 +246,7 @@ fn a_shadow_limit_with_a_queue_refuses_whom_the_queue_would_not_serve() {
     let wait = Duration::from_secs(3);
     let shadow = Limit { enforce: false, wait, ..limit("shadow", Key::Global, SECOND, 2) };
     let rules = LimitMatcher::new(vec![shadow], vec![]);
-    let mut table = Table::new(&rules);
+    let mut table = table_of(&rules);
     let keys = rules.applying(&client("10.0.0.1"));
     let refused = |verdict| matches!(verdict, Verdict::Pass(Passed { shadow, .. }) if !shadow.is_empty());
     // Two at once, one each after 1, 2 and 3 s; the sixth would wait 4 s.
@@ -247,7 +257,7 @@ fn a_shadow_limit_with_a_queue_refuses_whom_the_queue_would_not_serve() {
 #[test]
 fn the_fields_tell_how_it_stands() {
     let rules = LimitMatcher::new(vec![limit("a \"b\"", Key::Global, SECOND / 10, 20)], vec![]);
-    let mut table = Table::new(&rules);
+    let mut table = table_of(&rules);
     let keys = rules.applying(&client("10.0.0.1"));
     for _ in 0..20 {
         assert!(passed(&table.check(&keys, 0)));
@@ -263,7 +273,7 @@ fn figures_out_of_all_proportion_do_no_harm() {
     for (interval, burst) in [(u64::MAX, u32::MAX), (1, u32::MAX), (1 << 61, 9), (86_400 * SECOND, u32::MAX)]
     {
         let rules = LimitMatcher::new(vec![limit("a", Key::Global, interval, burst)], vec![]);
-        let mut table = Table::new(&rules);
+        let mut table = table_of(&rules);
         let keys = rules.applying(&client("10.0.0.1"));
         for now in [0, SECOND, 1 << 61] {
             table.check(&keys, now);
@@ -275,7 +285,7 @@ fn figures_out_of_all_proportion_do_no_harm() {
 fn a_flood_of_addresses_takes_bounded_memory_and_gives_it_back() {
     let limits = vec![limit("a", Key::Client, SECOND, 2)];
     let rules = LimitMatcher::new(limits, vec![]);
-    let mut table = Table::with_keys_max(&rules, 1000);
+    let mut table = Table { keys_max: 1000, ..table_of(&rules) };
     let known = rules.applying(&client("192.0.2.1"));
     assert!(passed(&table.check(&known, 0)));
     // A hundred addresses for each that there is room for, within 2 s; who was there before and goes on keeps its own.
@@ -299,20 +309,20 @@ fn a_flood_of_addresses_takes_bounded_memory_and_gives_it_back() {
 #[test]
 fn ten_million_keys_leave_no_trace() {
     let rules = LimitMatcher::new(vec![limit("a", Key::Client, 1000, 1)], vec![]);
-    let mut table = Table::new(&rules);
+    let mut table = table_of(&rules);
     let mut most = 0;
     // The hashes themselves: hashing addresses is tested above. One each 10 ns makes all of them live for 100 steps
     // only, so dead ones are looked for again and again.
     let millions = if cfg!(debug_assertions) { 1 } else { 10 };
     for i in 0..millions * 1_000_000_u64 {
         let mut keys = Keys::default();
-        keys.push(Counted { rule: 0, key: i.wrapping_mul(0x9e37_79b9_7f4a_7c15) });
+        keys.push(Counted { slot: 0, key: i.wrapping_mul(0x9e37_79b9_7f4a_7c15) });
         table.check(&keys, i * 10);
         most = most.max(table.size().0);
     }
     assert!(most <= KEYS_MAX);
     let mut keys = Keys::default();
-    keys.push(Counted { rule: 0, key: 1 });
+    keys.push(Counted { slot: 0, key: 1 });
     table.check(&keys, 1000 * SECOND);
     table.check(&keys, 1010 * SECOND);
     assert!(table.size().1 < 100, "{:?}", table.size());
@@ -321,7 +331,7 @@ fn ten_million_keys_leave_no_trace() {
 #[test]
 fn a_newcomer_inherits_what_newcomers_shared() {
     let rules = LimitMatcher::new(vec![limit("a", Key::Client, SECOND, 1)], vec![]);
-    let mut table = Table::with_keys_max(&rules, 1);
+    let mut table = Table { keys_max: 1, ..table_of(&rules) };
     let [first, second] = ["10.0.0.1", "10.0.0.2"].map(|text| rules.applying(&client(text)));
     assert!(passed(&table.check(&first, 0)));
     assert!(passed(&table.check(&second, SECOND / 2)));

@@ -62,7 +62,8 @@ struct Call {
 impl Sim {
     fn new(limits: Vec<Limit>) -> Self {
         let rules = LimitMatcher::new(limits, vec![]);
-        let queues = WaitQueues::new(&rules);
+        let mut queues = WaitQueues::new();
+        queues.bind(&rules, true, 0);
         Self { rules, queues, now: 0, waiting: BTreeMap::new(), calls: vec![], ended: 0, looks: 0 }
     }
 
@@ -73,13 +74,15 @@ impl Sim {
             client: std::net::IpAddr::from([10, 0, 0, 1]).into(),
             app: AppId::new(app),
             identity: IdentityId::new(0),
+            app_number: app as u64,
+            identity_number: 0,
             user: User::Id(&user.to_string()),
             enterprise: 0,
             counted_by_box: true,
         });
         let call = self.calls.len();
         self.calls.push(Call { app, user, came: self.now, end: None, number: None, finished: 0 });
-        match self.queues.enqueue(keys, app, self.now) {
+        match self.queues.enqueue(keys, app as u64, self.now) {
             Arrival::Passed(_) => self.ends(call, End::Passed),
             Arrival::Refused(refused) => self.ends(call, refusal(&refused)),
             Arrival::Waits(number) => {
@@ -149,7 +152,7 @@ impl Sim {
         self.run_until(self.now + 100_000 * MS);
         assert!(self.waiting.is_empty());
         assert!(self.queues.lines.is_empty() && self.queues.waiters.is_empty());
-        assert!(self.queues.queued().iter().all(|queued| *queued == 0));
+        assert!(self.queues.queued.iter().all(|queued| *queued == 0));
     }
 
     fn passed(&self) -> Vec<Call> {
@@ -237,7 +240,7 @@ fn no_app_waits_for_another_ones_thousand() {
     let greedy: Vec<usize> = (0..1000).map(|_| sim.call(0, 0)).collect();
     // More than there is room for: theirs are taken in, the last of the greedy one's have to go.
     let modest: Vec<[usize; 2]> = (1..50).map(|app| [sim.call(app, 0), sim.call(app, 0)]).collect();
-    assert_eq!(sim.queues.queued(), [QUEUED_MAX]);
+    assert_eq!(sim.queues.queued, [QUEUED_MAX]);
     let evicted = greedy.iter().filter(|call| sim.calls[**call].end.is_some()).count();
     assert_eq!(evicted, 1000 + 98 - QUEUED_MAX);
     sim.run();

@@ -17,7 +17,13 @@ const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 fn limits(limits: Vec<Limit>) -> (Arc<Limits>, Clock) {
     let clock = Clock::adjustable();
-    (Arc::new(Limits::new(LimitMatcher::new(limits, vec![]), clock.clone())), clock)
+    (Arc::new(of(limits, clock.clone())), clock)
+}
+
+/// The first configuration.
+fn of(limits: Vec<Limit>, clock: Clock) -> Limits {
+    let tallies = Tallies::new(limits.iter().map(|limit| &limit.name));
+    Limits::new(LimitMatcher::new(limits, vec![]), tallies, clock)
 }
 
 fn limit(interval: Duration, wait: Duration, enforce: bool) -> Limit {
@@ -32,6 +38,8 @@ fn request_key() -> RequestKey<'static> {
         client: std::net::IpAddr::from([10, 0, 0, 1]).into(),
         app: AppId::new(0),
         identity: IdentityId::new(0),
+        app_number: 0,
+        identity_number: 0,
         user: User::Service,
         enterprise: 0,
         counted_by_box: true,
