@@ -66,6 +66,7 @@ pub type Entry = ((Span, Account), u64);
 pub struct CallCounts {
     counts: Mutex<BTreeMap<(Span, Account), Arc<AtomicU64>>>,
     alone: Mutex<BTreeMap<(Span, Account), Arc<Alone>>>,
+    pub(super) paid: Paid,
     exact: Mutex<()>,
     since: AtomicI64,
     /// What has become of the file.
@@ -155,6 +156,64 @@ impl Drop for Told {
     }
 }
 
+/// What a call is charged to: budgets' counts, each in its span.
+pub(super) type Charges = Vec<(Span, Account)>;
+
+/// Calls that were charged for all replicas and never sent: the next ones that would be charged to the same counts are
+/// paid for.
+#[derive(Debug, Default)]
+pub(super) struct Paid {
+    /// How many there are: mostly none, and then no request takes the lock.
+    all: AtomicU64,
+    calls: Mutex<BTreeMap<Charges, u64>>,
+}
+
+impl Paid {
+    /// A call that was charged is not made.
+    pub(super) fn add(&self, charges: Charges) {
+        if !charges.is_empty() {
+            let mut calls = self.lock();
+            *calls.entry(charges).or_default() += 1;
+            self.all.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a call with these charges would be paid for.
+    pub(super) fn has(&self, charges: impl FnOnce() -> Charges) -> bool {
+        self.all.load(Ordering::Relaxed) > 0 && self.lock().contains_key(&charges())
+    }
+
+    /// Takes what pays for a call with these charges, if there is something.
+    pub(super) fn take(&self, charges: impl FnOnce() -> Charges) -> bool {
+        if self.all.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let charges = charges();
+        let mut calls = self.lock();
+        let Some(left) = calls.get_mut(&charges) else { return false };
+        *left -= 1;
+        if *left == 0 {
+            calls.remove(&charges);
+        }
+        self.all.fetch_sub(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Keeps what is charged in these spans alone: nothing more can be paid for in others.
+    pub(super) fn keep(&self, now: [Span; 2]) {
+        if self.all.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut calls = self.lock();
+        calls.retain(|charges, _| charges.iter().all(|(span, _)| now.contains(span)));
+        self.all.store(calls.values().sum(), Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Charges, u64>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What has become of the file.
 #[derive(Debug, Default)]
 pub struct FileState {
@@ -175,6 +234,7 @@ impl CallCounts {
         Self {
             counts: Mutex::new(counts.collect()),
             alone: Mutex::default(),
+            paid: Paid::default(),
             exact: Mutex::new(()),
             since: AtomicI64::new(since.as_second()),
             file: FileState::default(),

@@ -12,8 +12,8 @@ use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::call::{BudgetSet, Call, Paid};
-use super::counts::{Account, Alone, CallCounts, TOKEN};
+use super::call::{BudgetSet, Call};
+use super::counts::{Account, Alone, CallCounts, Charges, TOKEN};
 use super::definition::{Budget, Key, Period, WhenSpent};
 use super::period::{Span, timestamp};
 use crate::oauth::identity::IdentityId;
@@ -22,6 +22,7 @@ use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 
 mod shared;
+mod successor;
 
 /// The counts as one configuration knows them: by the indices of budgets, apps and identities.
 pub struct BudgetLedger {
@@ -30,13 +31,14 @@ pub struct BudgetLedger {
     refusing: usize,
     apps: Vec<Arc<str>>,
     identities: Vec<Arc<str>>,
-    /// By budget and key value, since the start: refused, or what would have been.
-    refused: Vec<Vec<AtomicU64>>,
+    /// By budget and key value, since the start: refused, or what would have been. Shared with the ledgers of the
+    /// configurations before and after.
+    refused: Vec<Vec<Arc<AtomicU64>>>,
     page: ArcSwap<Page>,
     counts: Arc<CallCounts>,
 }
 
-/// A call that was charged. Without [`BudgetLedger::give_back`] it stays so.
+/// A call that was charged. Without [`BudgetLedger::give_back`], of the same ledger, it stays so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spent {
     call: Call,
@@ -138,7 +140,6 @@ struct Page {
     alone: Vec<Vec<Untold>>,
     /// By app, identity and class.
     calls: Vec<Count>,
-    paid: Paid,
 }
 
 impl BudgetLedger {
@@ -158,7 +159,7 @@ impl BudgetLedger {
             Key::Identity => identities.len(),
             Key::Global => 1,
         };
-        let zeros = |budget: &Budget| (0..values(budget)).map(|_| AtomicU64::new(0)).collect();
+        let zeros = |budget: &Budget| (0..values(budget)).map(|_| Arc::default()).collect();
         let refused = budgets.iter().map(zeros).collect();
         let page = Page::new(timestamp(now), budgets.iter().map(values), apps.len() * identities.len());
         let page = ArcSwap::from_pointee(page);
@@ -191,7 +192,7 @@ impl BudgetLedger {
             return Ok(());
         }
         let page = self.page(timestamp(now));
-        if page.paid.has(call) {
+        if self.counts.paid.has(|| self.charges(&page, call)) {
             return Ok(());
         }
         for (index, budget) in self.about(call).take_while(|(index, _)| *index < self.refusing) {
@@ -288,7 +289,7 @@ impl BudgetLedger {
         let budgets = budgets.filter_map(|(index, value)| self.count(&page, index, value));
         let calls = self.calls(&page, call);
         let counts: Vec<&AtomicU64> = if spent.together {
-            page.paid.add(call);
+            self.counts.paid.add(self.charges(&page, call));
             calls.into_iter().collect()
         } else {
             calls.into_iter().chain(budgets).collect()
@@ -340,6 +341,7 @@ impl BudgetLedger {
         }
         let values = self.refused.iter().map(Vec::len);
         let page = Arc::new(Page::new(at, values, self.apps.len() * self.identities.len()));
+        self.counts.paid.keep([page.day, page.month]);
         // Two workers may both do so; their pages lead to the same counts.
         self.page.store(page.clone());
         Guard::from_inner(page)
@@ -359,6 +361,16 @@ impl BudgetLedger {
 
     fn account(&self, rule: &Budget, value: usize) -> Account {
         Account::Budget { name: rule.account(), key: rule.key, value: self.value_name(rule, value) }
+    }
+
+    /// What a call is charged to. It writes names anew, so it is asked for only where a call was paid for.
+    fn charges(&self, page: &Page, call: &Call) -> Charges {
+        let about = self.about(call);
+        let mut charges: Charges = about
+            .map(|(_, budget)| (page.span(budget.per), self.account(budget, budget.value(call))))
+            .collect();
+        charges.sort();
+        charges
     }
 
     /// The budgets that are about a call, by their indices.
@@ -438,7 +450,6 @@ impl Page {
             month,
             budgets: values.iter().copied().map(empty).collect(),
             alone: values.iter().map(|count| (0..*count).map(|_| Untold::new()).collect()).collect(),
-            paid: Paid::default(),
             calls: empty(apps_and_identities * Class::ALL.len()),
         }
     }

@@ -43,7 +43,7 @@ impl BudgetLedger {
         let page = Arc::clone(&self.page(at));
         // What is paid for goes first: a count that all replicas know is never set back, as those that know it would
         // put it right again.
-        if page.paid.take(call) {
+        if self.counts.paid.take(|| self.charges(&page, call)) {
             self.count_call(&page, call);
             return Ok(Spent { call: call.clone(), at, would_refuse: None, together: true });
         }

@@ -392,3 +392,5 @@ fn a_budget_without_on_keeps_its_account_and_one_that_changes_what_it_is_about_b
     assert_eq!(spent(&on(plan.clone(), ai()), &["/2.0/users/me"]), 0);
     assert_eq!(spent(&plan, &[]), 6);
 }
+
+mod reload;
