@@ -48,11 +48,7 @@ impl Kind {
 }
 
 /// Box's limits on this operation, if it is the download of a zip archive.
-pub(crate) fn of_box(
-    operation: Operation<'_>,
-    identity: u64,
-    enterprise: u64,
-) -> Option<[(Kind, usize); 2]> {
+pub(crate) fn of_box(operation: Operation<'_>, identity: u64, enterprise: u64) -> Option<[(Kind, usize); 2]> {
     let path = plain_path(operation.path);
     let id = path.strip_prefix("/2.0/zip_downloads/").and_then(|below| below.strip_suffix("/content"));
     (*operation.method == Method::GET && id.is_some_and(|id| !id.contains('/'))).then_some([
@@ -163,10 +159,7 @@ mod tests {
         let second: Vec<_> = (0..5).map(|_| zip(1).unwrap()).collect();
         assert_eq!(zip(2).unwrap_err(), Kind::ZipOfEnterprise(0));
         // What was refused has taken nothing.
-        assert_eq!(
-            (all.count(Kind::ZipOfUser(2)), all.count(Kind::ZipOfEnterprise(0))),
-            (0, 10)
-        );
+        assert_eq!((all.count(Kind::ZipOfUser(2)), all.count(Kind::ZipOfEnterprise(0))), (0, 10));
         first.pop();
         drop(zip(2).unwrap());
         drop((first, second));

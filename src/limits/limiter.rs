@@ -293,8 +293,9 @@ impl Limiter {
 
     fn slots(&self, request_key: &RequestKey<'_>) -> Result<Option<Guard>, Refusal> {
         let of_app = self.settings.apps.get(request_key.app.index()).and_then(|app| app.max_in_flight);
-        let of_box = concurrency::of_box(request_key.operation, request_key.identity_number, request_key.enterprise)
-            .filter(|_| self.settings.box_defaults);
+        let of_box =
+            concurrency::of_box(request_key.operation, request_key.identity_number, request_key.enterprise)
+                .filter(|_| self.settings.box_defaults);
         let mut wanted = [(Kind::App(request_key.app_number), 0); 3];
         let mut count = 0;
         let of_app = of_app.map(|most| (Kind::App(request_key.app_number), most.get() as usize));

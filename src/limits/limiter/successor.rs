@@ -7,19 +7,20 @@ use super::{Alone, Limiter, Settings, rules};
 use crate::limits::rate::tally::Tallies;
 
 impl Limiter {
-    /// The limiter of the next configuration, to be made when that takes over: from then on its figures hold for
-    /// everybody. Requests that began before keep this one, until they end; both count together, and wait in the same
-    /// lines.
+    /// The limiter of the next configuration. To be made when that configuration takes over: from then on its figures
+    /// hold for requests of both. Requests that began before keep this limiter until they end; both limiters count
+    /// together, and their requests wait in the same lines.
     ///
-    /// - A limit with the same name, key and operations goes on with its counts. With another rate or burst, what is
-    ///   spent of a key's burst stays spent ([`crate::limits::rate::bucket_counts`]); who waits looks again. A limit
-    ///   that counts something else than before is another limit, and begins at zero.
-    /// - What is counted goes by the names of apps, by the name, client id and subject of identities, and by client ids
-    ///   for enterprises, whatever their order. So a renamed app begins at zero, and pauses of an identity end where its
-    ///   client id or subject changes.
-    /// - `max_in_flight` counts the requests that began while the app had such a limit; box's limits on zip downloads
-    ///   likewise.
-    /// - In Redis a limit with another rate begins at zero, as the replicas get the new configuration one by one.
+    /// - A limit with the same name, key and operations goes on with its counts and its lines. Where its rate or burst
+    ///   is another one, the calls that are spent of a key's burst stay spent, and the first in each line looks again. A
+    ///   limit with another key or other operations is another limit: it begins at zero.
+    /// - Apps are known by their names, identities by name, client id and subject, enterprises by the client id,
+    ///   whatever their order. So a renamed app begins at zero, and an identity with another client id or subject has
+    ///   no pauses.
+    /// - `max_in_flight` counts requests that began while their app had such a limit; so do Box's limits on zip
+    ///   downloads.
+    /// - In Redis a limit with another rate begins at zero: its rate is part of its name there.
+    #[allow(dead_code, reason = "the reload calls it")]
     pub(crate) fn successor(&self, settings: Settings) -> Self {
         let new_rules = rules(&settings, NonZeroU32::MIN);
         let tallies = self.tallies.successor(new_rules.iter().map(|limit| &limit.name));

@@ -122,3 +122,85 @@ impl Hasher for AlreadyHashed {
         self.0 = hash;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KEYS: usize = 10;
+
+    fn some(burst: u32) -> NonZeroU32 {
+        NonZeroU32::new(burst).unwrap()
+    }
+
+    /// How many calls a key may make now. They are made.
+    fn free(counts: &mut BucketCounts, key: u64, now: u64) -> u32 {
+        let mut calls = 0;
+        while let Ok(count) = counts.ask(key, now, KEYS) {
+            counts.set(key, count, KEYS);
+            calls += 1;
+        }
+        calls
+    }
+
+    #[test]
+    fn a_key_that_has_spent_nothing_has_the_new_burst() {
+        let mut counts = BucketCounts::new(1000, some(5));
+        counts.change(10, some(7), 0);
+        assert_eq!(free(&mut counts, 1, 0), 7);
+    }
+
+    #[test]
+    fn newcomers_that_share_a_count_go_on_too() {
+        let mut counts = BucketCounts::new(1000, some(2));
+        let one = counts.ask(1, 0, 1).unwrap();
+        counts.set(1, one, 1);
+        let other = counts.ask(2, 0, 1).unwrap();
+        counts.set(2, other, 1);
+        counts.change(10, some(2), 0);
+        assert_eq!(counts.ask(3, 0, 1), Ok(20), "one is spent by a newcomer");
+        assert_eq!(counts.overflow, 10);
+    }
+
+    #[test]
+    fn figures_out_of_all_proportion_do_no_harm() {
+        let mut counts = BucketCounts::new(1, some(u32::MAX));
+        for (interval, burst) in [(LONGEST, 1), (1, u32::MAX), (LONGEST / 9, 9)] {
+            for now in [0, 1 << 61] {
+                if let Ok(count) = counts.ask(1, now, KEYS) {
+                    counts.set(1, count, KEYS);
+                }
+                counts.change(interval, some(burst), now);
+            }
+        }
+    }
+
+    proptest! {
+        /// The calls that are spent, in parts of one, are the same before and after, but for the rounding, and never
+        /// more than the burst.
+        #[test]
+        fn what_is_spent_stays_spent(
+            interval in 1..100_000_u64, burst in 1..50_u32, calls in 0..50_u32, passes in 0..200_000_u64,
+            other in 1..100_000_u64, largest in 1..50_u32,
+        ) {
+            let mut counts = BucketCounts::new(interval, some(burst));
+            for _ in 0..calls {
+                if let Ok(count) = counts.ask(1, 1, KEYS) {
+                    counts.set(1, count, KEYS);
+                }
+            }
+            let now = 1 + passes;
+            let before = counts.counts.get(&1).map_or(0, |count| count.saturating_sub(now));
+            counts.change(other, some(largest), now);
+            let after = counts.counts.get(&1).map_or(0, |count| count.saturating_sub(now));
+            let most = u64::from(largest) * other;
+            prop_assert!(after == most || u128::from(after) * u128::from(interval) >= u128::from(before) * u128::from(other));
+            prop_assert!(after <= most);
+            prop_assert!(after.saturating_sub(1) * interval <= before * other, "no debt grows");
+            // As many calls are free as are not spent.
+            let spent = after.div_ceil(other);
+            prop_assert_eq!(u64::from(free(&mut counts, 1, now)), u64::from(largest) - spent);
+        }
+    }
+}

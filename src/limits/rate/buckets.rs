@@ -258,6 +258,12 @@ impl Table {
         self.counter(slot).map_or(0, |counter| counter.interval)
     }
 
+    /// How many slots are not free.
+    #[cfg(test)]
+    pub(super) fn occupied(&self) -> usize {
+        self.counters.iter().flatten().count()
+    }
+
     /// How many counts are kept, and for how many there is room, over all limits.
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {

@@ -272,6 +272,12 @@ impl WaitQueues {
         self.queued.get(slot as usize).copied().unwrap_or(0)
     }
 
+    /// How many slots the table has, and how many of them are not free.
+    #[cfg(test)]
+    pub(crate) fn slots(&self) -> (usize, usize) {
+        (self.table.slots(), self.table.occupied())
+    }
+
     /// Threads read the clock before they get the lock.
     fn later(&mut self, now: u64) -> u64 {
         self.now = self.now.max(now);

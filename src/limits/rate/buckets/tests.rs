@@ -10,8 +10,8 @@ use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 use http::Method;
-use std::num::NonZeroU32;
 use proptest::prelude::*;
+use std::num::NonZeroU32;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -167,21 +167,9 @@ fn each_key_has_its_count() {
     let [id, other_id] = [User::Id("1"), User::Id("2")];
     for (key, same, other) in [
         (Key::Client, RequestKey { app_number: 1, ..base }, client("10.0.0.2")),
-        (
-            Key::App,
-            RequestKey { identity_number: 1, ..base },
-            RequestKey { app_number: 1, ..base },
-        ),
-        (
-            Key::Identity,
-            RequestKey { app_number: 1, ..base },
-            RequestKey { identity_number: 1, ..base },
-        ),
-        (
-            Key::Enterprise,
-            RequestKey { identity_number: 1, ..base },
-            RequestKey { enterprise: 1, ..base },
-        ),
+        (Key::App, RequestKey { identity_number: 1, ..base }, RequestKey { app_number: 1, ..base }),
+        (Key::Identity, RequestKey { app_number: 1, ..base }, RequestKey { identity_number: 1, ..base }),
+        (Key::Enterprise, RequestKey { identity_number: 1, ..base }, RequestKey { enterprise: 1, ..base }),
         (Key::User, RequestKey { identity_number: 1, ..base }, RequestKey { user: id, ..base }),
     ] {
         let rules = one(key);
@@ -194,10 +182,9 @@ fn each_key_has_its_count() {
     let rules = one(Key::User);
     let mut table = table_of(&rules);
     assert!(passed(&table.check(&rules.applying(&RequestKey { user: id, ..base }), 0)));
-    assert!(!passed(&table.check(
-        &rules.applying(&RequestKey { user: id, enterprise: 1, identity_number: 1, ..base }),
-        0
-    )));
+    assert!(!passed(
+        &table.check(&rules.applying(&RequestKey { user: id, enterprise: 1, identity_number: 1, ..base }), 0)
+    ));
     assert!(passed(&table.check(&rules.applying(&RequestKey { user: other_id, ..base }), 0)));
     let rules = one(Key::Global);
     let mut table = table_of(&rules);

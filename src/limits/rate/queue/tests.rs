@@ -10,6 +10,7 @@ use crate::routing::operation_class::Class;
 use http::Method;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -38,6 +39,9 @@ enum End {
 /// Callers, and the sleepers and wakers of the real thing.
 struct Sim {
     rules: LimitMatcher,
+    hasher: RandomState,
+    /// Of configurations that others have followed.
+    old: Vec<LimitMatcher>,
     queues: WaitQueues,
     now: u64,
     /// By numbers: which call, and when it looks.
@@ -61,25 +65,25 @@ struct Call {
 
 impl Sim {
     fn new(limits: Vec<Limit>) -> Self {
-        let rules = LimitMatcher::new(limits, vec![]);
-        let mut queues = WaitQueues::new();
-        queues.bind(&rules, true, 0);
-        Self { rules, queues, now: 0, waiting: BTreeMap::new(), calls: vec![], ended: 0, looks: 0 }
+        let mut rules = LimitMatcher::new(limits, vec![]);
+        let (mut queues, hasher) = (WaitQueues::new(), RandomState::new());
+        rules.bind(&queues.bind(&rules, true, 0), hasher.clone());
+        let old = Vec::new();
+        Self {
+            rules,
+            hasher,
+            old,
+            queues,
+            now: 0,
+            waiting: BTreeMap::new(),
+            calls: vec![],
+            ended: 0,
+            looks: 0,
+        }
     }
 
     fn call(&mut self, app: usize, user: usize) -> usize {
-        let keys = self.rules.applying(&RequestKey {
-            operation: Operation { method: &Method::GET, path: "/2.0/users/me" },
-            class: Class::General,
-            client: std::net::IpAddr::from([10, 0, 0, 1]).into(),
-            app: AppId::new(app),
-            identity: IdentityId::new(0),
-            app_number: app as u64,
-            identity_number: 0,
-            user: User::Id(&user.to_string()),
-            enterprise: 0,
-            counted_by_box: true,
-        });
+        let keys = self.rules.applying(&request_key(app as u64, &user.to_string()));
         let call = self.calls.len();
         self.calls.push(Call { app, user, came: self.now, end: None, number: None, finished: 0 });
         match self.queues.enqueue(keys, app as u64, self.now) {
@@ -165,6 +169,21 @@ impl Sim {
     /// When a call passed.
     fn at(&self, call: usize) -> Option<u64> {
         self.calls[call].end.and_then(|(at, end)| (end == End::Passed).then_some(at / MS))
+    }
+}
+
+fn request_key(app: u64, user: &str) -> RequestKey<'_> {
+    RequestKey {
+        operation: Operation { method: &Method::GET, path: "/2.0/users/me" },
+        class: Class::General,
+        client: std::net::IpAddr::from([10, 0, 0, 1]).into(),
+        app: AppId::new(0),
+        identity: IdentityId::new(0),
+        app_number: app,
+        identity_number: 0,
+        user: User::Id(user),
+        enterprise: 0,
+        counted_by_box: true,
     }
 }
 
@@ -333,17 +352,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn play(sim: &mut Sim, steps: Vec<Step>) {
-    for step in steps {
-        match step {
-            Step::Call { app, user } => {
-                sim.call(app, user);
-            }
-            Step::HangUp(any) if !sim.calls.is_empty() => sim.hang_up(any % sim.calls.len()),
-            Step::HangUp(_) => {}
-            Step::Pass(ms) => sim.run_until(sim.now + ms * MS),
-        }
-    }
+    steps.into_iter().for_each(|step| take(sim, step));
     sim.run();
+}
+
+fn take(sim: &mut Sim, step: Step) {
+    match step {
+        Step::Call { app, user } => {
+            sim.call(app, user);
+        }
+        Step::HangUp(any) if !sim.calls.is_empty() => sim.hang_up(any % sim.calls.len()),
+        Step::HangUp(_) => {}
+        Step::Pass(ms) => sim.run_until(sim.now + ms * MS),
+    }
 }
 
 fn keeps_to(at: &[u64], burst: u64, interval: u64) -> bool {
@@ -403,3 +424,5 @@ proptest! {
         }
     }
 }
+
+mod reload;

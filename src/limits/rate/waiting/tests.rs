@@ -128,3 +128,5 @@ async fn a_shadow_limit_is_counted() {
     assert_eq!(limits.admit(&request_key()).await.unwrap().shadow.len(), 1);
     assert_eq!(limits.figures()[0].shadow, 1);
 }
+
+mod reload;
