@@ -20,7 +20,6 @@ impl Limiter {
     /// - `max_in_flight` counts requests that began while their app had such a limit; so do Box's limits on zip
     ///   downloads.
     /// - In Redis a limit with another rate begins at zero: its rate is part of its name there.
-    #[allow(dead_code, reason = "the reload calls it")]
     pub(crate) fn successor(&self, settings: Settings) -> Self {
         let new_rules = rules(&settings, NonZeroU32::MIN);
         let tallies = self.tallies.successor(new_rules.iter().map(|limit| &limit.name));
