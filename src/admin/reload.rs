@@ -20,8 +20,8 @@ const WHY: &str = "POST /reload";
 const BODY_LIMIT: usize = 64 * 1024;
 /// How long such a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a caller waits for the outcome: less than a connection lives, and less than `boxgate reload` waits, so that the
-/// answer arrives.
+/// How long a caller waits for the outcome: less than a new connection lives, and less than `boxgate reload` waits, so that
+/// the answer arrives.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// The outcome as callers get it.

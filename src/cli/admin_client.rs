@@ -1,6 +1,7 @@
 //! The admin listener of a running gateway, for subcommands: where it is, and one request to it, over TCP, TLS or a
 //! Unix socket.
 
+use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -135,8 +136,19 @@ impl AdminListener {
             .await
             .unwrap_or_else(|_| Err(format!("it does not take connections in {CONNECT_TIMEOUT:?}")))
             .map_err(|why| self.unreachable(&why))?;
-        let broken = |error: hyper::Error| self.unreachable(&chain(&error));
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let asked = format!("{method} {path}");
+        let broken = |error: &(dyn Error + 'static)| {
+            let words = chain(error);
+            if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+                return self.is_another(&words);
+            }
+            format!(
+                "the gateway at {self} ({}) broke off its answer to {asked}: {words}; its log says what came of the request",
+                self.source
+            )
+        };
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
         // Ends with the exchange.
         let connection = tokio::spawn(connection);
         let authority = match &self.address {
@@ -151,12 +163,12 @@ impl AdminListener {
             .header(CONNECTION, HeaderValue::from_static("close"))
             .body(Empty::<Bytes>::new())
             .map_err(|error| error.to_string())?;
-        let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
+        let (head, body) = sender.send_request(request).await.map_err(|error| broken(&error))?.into_parts();
         let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| match error
             .downcast_ref::<LengthLimitError>()
         {
             Some(_) => self.is_another("its answer is longer than 16 MiB"),
-            None => self.unreachable(&chain(&*error)),
+            None => broken(&*error),
         })?;
         connection.abort();
         Ok(Answer { status: head.status, body: body.to_bytes() })
@@ -170,10 +182,15 @@ impl AdminListener {
             }
             Place::Http { is_https, authority } => {
                 let tcp = Dialer::new().tcp(authority).await.map_err(|error| chain(&error))?;
-                match is_https {
-                    true => Ok(Box::new(tls(tcp, authority.host()).await.map_err(|error| chain(&error))?)),
-                    false => Ok(Box::new(tcp)),
+                if !is_https {
+                    return Ok(Box::new(tcp));
                 }
+                let stream = tls(tcp, authority.host()).await.map_err(|error| {
+                    format!(
+                        "no TLS with it: {error}; where its CA is not among the platform's, let SSL_CERT_FILE name a file with that CA"
+                    )
+                })?;
+                Ok(Box::new(stream))
             }
         }
     }
@@ -196,13 +213,13 @@ impl AdminListener {
     pub(super) fn unexpected(&self, asked: &str, answer: &Answer) -> Failure {
         /// The shape of the gateway's errors.
         #[derive(Deserialize)]
-        struct Error {
+        struct Told {
             code: String,
             message: String,
         }
         let Answer { status, body } = answer;
-        let words = match serde_json::from_slice::<Error>(body) {
-            Ok(Error { code, message }) => format!(
+        let words = match serde_json::from_slice::<Told>(body) {
+            Ok(Told { code, message }) => format!(
                 "the gateway at {self} ({}) answers {asked} with {} ({code}): {message}",
                 self.source,
                 status.as_u16()

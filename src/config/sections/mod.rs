@@ -57,7 +57,7 @@ pub fn from_file(
     overrides: &Overrides,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Problems> {
-    from_text(&*read(path)?, path, overrides, env)
+    from_text(&read(path)?, path, overrides, env)
 }
 
 /// Reads the text of a file of this name.

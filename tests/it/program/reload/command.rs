@@ -7,6 +7,8 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 
+use super::super::certificates::Authority;
+use super::super::fake_gateway::{Behaviour, FakeServer, tls};
 use super::super::harness::{PATIENCE, boxgate};
 use super::*;
 
@@ -247,8 +249,12 @@ fn answers_of_others_and_refusals_are_told_apart() {
             &["is no admin listener of boxgate", &text[9..12], "--admin names another"],
         );
     }
-    for text in ["SSH-2.0-OpenSSH_9.6\r\n", ""] {
-        unreachable(&reload_at(server(text)), &["cannot reach the gateway's admin listener"]);
+    unreachable(
+        &reload_at(server("SSH-2.0-OpenSSH_9.6\r\n")),
+        &["is no admin listener of boxgate: what came is not HTTP"],
+    );
+    for text in ["", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"] {
+        unreachable(&reload_at(server(text)), &["broke off its answer to POST /reload", "its log says"]);
     }
     let refusal =
         r#"{"type":"error","status":403,"code":"source_not_allowed","message":"Your address \u001b[2J."}"#;
@@ -275,4 +281,25 @@ fn what_is_waited_for_is_said() {
         (out(&output).as_str(), output.status.code()),
         ("the configuration was taken over\n", Some(0))
     );
+}
+
+/// As behind a proxy that speaks TLS.
+#[test]
+fn a_listener_may_be_behind_tls_that_the_platform_trusts() {
+    let (folder, authority) = (Folder::new(), Authority::new("Operators"));
+    let server = FakeServer::start(Behaviour {
+        outer: Some(tls(&authority.server())),
+        text: r#"{"result":"ok","notes":[]}"#,
+        ..Behaviour::default()
+    });
+    folder.write("ca.pem", &authority.pem);
+    folder.write("other.pem", &Authority::new("Other").pem);
+    let at = |ca: &str| {
+        let mut command = command(BOXGATE, &folder);
+        command.args(["reload", "--admin", &format!("https://localhost:{}", server.address.port())]);
+        command.env("SSL_CERT_FILE", folder.join(ca)).output().unwrap()
+    };
+    let output = at("ca.pem");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    unreachable(&at("other.pem"), &["cannot reach", "no TLS with it", "let SSL_CERT_FILE name a file"]);
 }
