@@ -154,6 +154,9 @@ impl Assembly {
     /// Makes the gateway that follows the running one. Their requests count together from here on.
     pub(super) fn follow(&self, prepared: Prepared, running: &Assembled) -> Assembled {
         let Prepared { config, outward, grant, forward_proxy, has_new_pools: _ } = prepared;
+        if let Some(replicas) = &self.replicas {
+            replicas.set_max_pause(config.upstream.max_pause);
+        }
         let gateway = self.gateway(config, &grant, forward_proxy, Some(&running.gateway));
         Assembled { gateway, outward, grant }
     }

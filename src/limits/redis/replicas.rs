@@ -123,11 +123,17 @@ pub struct Snapshot {
     pub replicas: u32,
 }
 
+/// Of a pause, as Redis keeps it.
+fn micros(max_pause: Duration) -> u64 {
+    u64::try_from(max_pause.min(LIFE).as_micros()).unwrap_or(u64::MAX)
+}
+
 /// One for the process, on all its threads.
 pub struct Replicas {
     target: Target,
     keys: Keys,
-    max_pause: Duration,
+    /// In microseconds.
+    max_pause: AtomicU64,
     bound: Duration,
     id: String,
     /// None: local.
@@ -167,7 +173,7 @@ impl Replicas {
         Ok(Self {
             target: Target::new(&url, trust)?,
             keys: Keys::new(&prefix)?,
-            max_pause: max_pause.min(LIFE),
+            max_pause: AtomicU64::new(micros(max_pause)),
             bound,
             id,
             link: ArcSwapOption::empty(),
@@ -180,6 +186,15 @@ impl Replicas {
             nanos: AtomicU64::new(0),
             losses: AtomicU64::new(0),
         })
+    }
+
+    /// The longest pause from now on, as a reload may change it.
+    pub(crate) fn set_max_pause(&self, max_pause: Duration) {
+        self.max_pause.store(micros(max_pause), Ordering::Relaxed);
+    }
+
+    fn max_pause(&self) -> Duration {
+        Duration::from_micros(self.max_pause.load(Ordering::Relaxed))
     }
 
     /// May a request pass? Looks at the pauses first; all limits are charged, or none.
@@ -195,13 +210,13 @@ impl Replicas {
         let mut call = Call::default();
         call.keys.extend(pauses.iter().map(|pause| self.keys.pause(pause)));
         call.arg(pauses.len());
-        call.arg(self.max_pause.as_micros());
+        call.arg(self.max_pause().as_micros());
         for Cell { limit, key } in cells {
             call.keys.push(self.keys.cell(limit, key));
             call.args.extend(arguments(limit));
         }
         let reply = self.operate(&link, &scripts::ASK, &call).await?;
-        let answer = Answer::read(&reply, cells.len(), pauses.len(), self.max_pause);
+        let answer = Answer::read(&reply, cells.len(), pauses.len(), self.max_pause());
         answer.ok_or_else(|| self.senseless(&link))
     }
 
@@ -271,8 +286,8 @@ impl Replicas {
         let link = self.link.load_full().ok_or(Unavailable)?;
         let mut call = Call::default();
         call.keys.push(self.keys.pause(key));
-        call.arg(length.min(self.max_pause).as_micros());
-        call.arg(self.max_pause.as_micros());
+        call.arg(length.min(self.max_pause()).as_micros());
+        call.arg(self.max_pause().as_micros());
         self.operate(&link, &scripts::PAUSE, &call).await.map(drop)
     }
 
