@@ -1,5 +1,4 @@
-//! What the rules of an app cost a request, by the length of its path: twice the path may take twice the time, not
-//! more, whatever the path is.
+//! The cost of an app's rules for a request, by the length of its path. It must grow at most linearly, for any path.
 
 use boxgate::routing::operation::{Operation, OperationPolicy, Pattern};
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -23,13 +22,13 @@ fn main() {
     criterion.final_summary();
 }
 
-/// OperationPolicy as many apps have them, and a path as most are.
+/// Typical rules of an app, and a typical path.
 fn usual(criterion: &mut Criterion) {
     let rules = rules(&["GET /2.0/**", "POST /2.0/files/content"], &["* /2.0/users/**", "DELETE /2.0/**"]);
     criterion.bench_function("usual", |bench| bench.iter(|| check(&rules, "/2.0/files/12345/comments")));
 }
 
-/// OperationPolicy with several `**`, which are in the end about no path of this kind.
+/// Rules with several `**`, which match the beginning of these paths many times and never their end.
 fn hostile(criterion: &mut Criterion, name: &str, piece: &str) {
     let deny = ["* /2.0/**/a/**/secret", "* /2.0/**/a/**/a/**/*/secret"];
     let rules = rules(&["* /2.0/**/a/**/public", "* /2.0/**"], &deny);

@@ -1,5 +1,5 @@
-//! What a request costs in a tunnel of the forward proxy, against the plain listener: CPU time of the gateway's own
-//! process, over HTTP/1.1, with one worker. `cargo bench --bench tunnel`; Linux alone, about a minute.
+//! The cost of a request in a tunnel of the forward proxy, compared with the plain listener: CPU time of the gateway's
+//! process, over HTTP/1.1, with one worker. Run `cargo bench --bench tunnel`; only on Linux, about a minute.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,7 +30,7 @@ use tokio_rustls::TlsConnector;
 
 const CONNECTIONS: usize = 16;
 const REQUESTS: usize = 20_000;
-/// Content that the sandbox keeps; asked for so often that it makes a GiB.
+/// Content that the sandbox keeps, requested until it adds up to one GiB.
 const FILE: usize = 32 << 20;
 const FILES: usize = 32;
 const ROUNDS: usize = 5;
@@ -68,7 +68,7 @@ impl Gate {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-        // A hundredth of a second each, on every Linux that this runs on.
+        // Ticks of a hundredth of a second on Linux.
         ticks / 100.0
     }
 
@@ -109,7 +109,7 @@ impl Drop for Gate {
     }
 }
 
-/// Asks so often on one connection; the bytes that came.
+/// Sends this many requests on one connection; returns the bytes received.
 async fn ask(mut sender: Sender, host: String, path: String, count: usize) -> usize {
     let mut bytes = 0;
     for _ in 0..count {
@@ -124,7 +124,7 @@ async fn ask(mut sender: Sender, host: String, path: String, count: usize) -> us
     bytes
 }
 
-/// All of it on so many connections; the gateway's CPU seconds.
+/// Sends all requests on this many connections; returns the gateway's CPU seconds.
 async fn spent(gate: &Gate, senders: Vec<Sender>, host: &str, path: &str, count: usize) -> f64 {
     let each = count / senders.len();
     let mut asking = JoinSet::new();

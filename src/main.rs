@@ -1,4 +1,4 @@
-//! The program: reads the command line and runs what it asks for.
+//! The program: parses the command line and runs the subcommand.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -13,8 +13,8 @@ use clap::{Parser, Subcommand};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ENVIRONMENT: &str = "\
-No core dumps are made, since they would hold tokens and secrets. For a diagnosis, BOXGATE_CORE_DUMPS=allow leaves them to
-the system's limits.";
+Core dumps are disabled, since they would reveal tokens and secrets. For a diagnosis, BOXGATE_CORE_DUMPS=allow
+leaves them to the system's limits.";
 
 /// An authenticating reverse proxy in front of the Box API.
 #[derive(Parser)]
@@ -30,7 +30,7 @@ struct Cli {
 enum Command {
     /// Run the gateway (the default)
     Run(run::Options),
-    /// Validate the configuration; unless offline, also get a token for every identity and ask Box who it is
+    /// Validate the configuration and, unless offline, get a token for every identity and ask Box which user it is
     Check(check::Options),
     /// Let a running gateway read its configuration again, and print what came of it
     ///
@@ -38,26 +38,26 @@ enum Command {
     /// with a problem changes nothing. The exit status is 0 where it was taken over, 1 where it was refused, with the
     /// problems on standard error, and 2 where no gateway answers.
     Reload(admin_client::Options),
-    /// Run an in-process Box with the gateway in front: no Box account, no file
+    /// Run an in-process Box with the gateway in front, without a Box account or a configuration file
     #[cfg(feature = "sandbox")]
     Sandbox(boxgate::cli::sandbox::Options),
     /// Print the environment in which programs that have Box's hosts built in go through a gateway
     ///
-    /// Use it with: eval "$(boxgate env)". The gateway must have a [forward_proxy] table. Its CA is checked, since it may
-    /// be good for Box's domains alone, and is written to files in the user's cache folder. The gateway refuses all
-    /// hosts but Box's; `boxgate exec` runs programs that need others too.
+    /// Use it with: eval "$(boxgate env)". The gateway must have a [forward_proxy] table. Its CA, which must be limited
+    /// to Box's domains, is checked and written to files in the user's cache folder. The gateway refuses all hosts but
+    /// Box's; `boxgate exec` runs programs that need others too.
     Env {
         #[command(flatten)]
         gateway: GatewayOptions,
-        /// What reads the output
+        /// The program that reads the output
         #[arg(long, value_enum, default_value = "sh")]
         shell: Shell,
     },
     /// Run a command whose calls to Box go through a gateway, for programs that have Box's hosts built in
     ///
-    /// Calls to all other hosts go the way they went before: directly, or by HTTPS_PROXY and NO_PROXY. The gateway must
-    /// have a [forward_proxy] table. The exit status is the command's; 2 where the gateway cannot be reached, used or
-    /// trusted, 126 and 127 where the command cannot be run or found.
+    /// Calls to other hosts go as before: directly, or as HTTPS_PROXY and NO_PROXY say. The gateway must have a
+    /// [forward_proxy] table. The exit status is the command's; 2 if the gateway cannot be reached, used or trusted,
+    /// 126 and 127 if the command cannot be run or found.
     Exec {
         #[command(flatten)]
         gateway: GatewayOptions,
@@ -68,14 +68,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // First of all: the environment may hold secrets already.
+    // First of all, since the environment may already hold secrets.
     if let Err(code) = core_dumps::forbid() {
         return code;
     }
     let cli = Cli::parse();
     let command = cli.command.unwrap_or(Command::Run(cli.run));
     if !matches!(command, Command::Exec { .. }) {
-        // The command of `exec` is a program of its own, whose core dumps are its user's affair.
+        // `exec` runs another program, whose core dumps are up to its user.
         core_dumps::forbid_for_children();
     }
     match command {

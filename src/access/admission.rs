@@ -1,4 +1,4 @@
-//! Admission: may this caller speak to us, and is the request one that can be read in one way only?
+//! Admission: may this caller use the listener, and is the request unambiguous?
 
 use std::borrow::Cow;
 
@@ -21,55 +21,56 @@ use crate::routing::app::Way;
 use crate::routing::box_hosts::{self, BoxHosts, Named};
 use crate::routing::proxy_user::{self, ProxyUser};
 
-/// Sockets and who may use them.
+/// The settings of a listener: its sockets, and who may use them.
 #[derive(Debug, Clone)]
 pub struct Listen {
-    /// At least one.
+    /// Where to listen; at least one address.
     pub addresses: Vec<Address>,
-    /// Names that may stand in `Host`, besides localhost and IP literals. For callers the apps' own are included.
+    /// Names allowed in `Host`, besides localhost and IP literals. On the callers' listener, those of the apps are
+    /// included.
     pub hosts: HostList,
-    /// Who may connect.
+    /// The networks from which clients may connect.
     pub sources: Networks,
 }
 
-/// What a listener's requests are held against.
+/// What the requests of a listener are checked against.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Admission<'a> {
-    /// Names and networks.
+    /// The settings of the listener.
     pub listen: &'a Listen,
-    /// Whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: &'a Networks,
-    /// Where Box is, for programs that name its hosts themselves; `None`: they may not.
+    /// Box's hosts, if requests may name them directly (`[forward_proxy]`); else `None`.
     pub proxied: Option<&'a BoxHosts>,
 }
 
-/// A request that may be looked at further.
+/// What admission learned about a request that it let pass.
 #[derive(Debug)]
 pub(crate) struct Admitted<'a> {
     /// Its `Host`, or HTTP/2's `:authority`.
     pub host: Host<'a>,
-    /// The same with its port, as the caller wrote it.
+    /// `host` with its port, as the caller wrote it.
     pub authority: &'a str,
     /// The caller behind trusted proxies.
     pub client: ClientAddress,
-    /// Whether the caller used https; a trusted proxy may have ended it.
+    /// Whether the caller used https, possibly to a trusted proxy in front.
     pub secure: bool,
-    /// The host of Box that the request names itself: it came through a tunnel, in absolute form, or by a name of
-    /// Box's that leads to the gateway. Its path is Box's, not the gateway's.
+    /// The host of Box that the request itself names: through a tunnel, in absolute form, or in `Host` where DNS leads
+    /// Box's name to the gateway. Its path is then a path of Box.
     pub named: Option<Cow<'a, Named>>,
-    /// The app that a program names which uses the gateway as its proxy.
+    /// The app that `Proxy-Authorization` names.
     pub user: Option<Cow<'a, ProxyUser>>,
 }
 
 impl Admitted<'_> {
-    /// What the choice of an app depends on.
+    /// The properties on which the choice of an app depends.
     pub(crate) fn way(&self) -> Way<'_> {
         let (host, client, names_box) = (self.host, self.client, self.named.is_some());
         Way { host, client, names_box, user: self.user.as_deref() }
     }
 }
 
-/// Judges source and client certificate.
+/// Checks source and client certificate.
 pub(crate) fn check_peer(listen: &Listen, peer: Peer) -> Result<(), Refusal> {
     if !listen.sources.contains(peer.address) {
         return Err(Refusal::SourceNotAllowed);
@@ -80,8 +81,8 @@ pub(crate) fn check_peer(listen: &Listen, peer: Peer) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses a method in other letters than HTTP's own. Methods are case-sensitive (RFC 9110 §9.1), but a server that reads
-/// `delete` as DELETE would do what rules, limits and classes took for something else.
+/// Refuses methods with anything but upper-case letters. Methods are case-sensitive (RFC 9110 §9.1), but a server might
+/// read `delete` as DELETE, while rules, limits and classes would not.
 pub(crate) fn check_method(method: &Method) -> Result<(), Refusal> {
     if method.as_str().bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Ok(());
@@ -91,7 +92,7 @@ pub(crate) fn check_method(method: &Method) -> Result<(), Refusal> {
     ))
 }
 
-/// Judges source, client certificate, method, target, framing and Host, in this order.
+/// Checks source, client certificate, method, target, framing and Host, in this order.
 pub(crate) fn check<'a>(
     rules: &Admission<'_>,
     caller: &'a Caller,
@@ -129,7 +130,7 @@ pub(crate) fn check<'a>(
     })
 }
 
-/// What a tunnel's CONNECT was judged by holds for its requests; each must name the host that was asked for.
+/// Admits a request inside a tunnel: it has what its CONNECT was admitted with, and must name the host of that CONNECT.
 fn in_tunnel<'a>(inside: &'a Inside, host: Host<'a>, authority: &'a str) -> Result<Admitted<'a>, Refusal> {
     let named = authority.strip_suffix(":443").unwrap_or(authority);
     if inside.is_misdirected || !named.eq_ignore_ascii_case(&inside.authority) {
@@ -145,8 +146,8 @@ fn in_tunnel<'a>(inside: &'a Inside, host: Host<'a>, authority: &'a str) -> Resu
     })
 }
 
-/// The host of Box that a request names outside of a tunnel: in absolute form (RFC 9112 §3.2.2), as a program does that
-/// reads `HTTP_PROXY`, or as a listed `Host` which names of Box's were made to lead here by.
+/// The host of Box that a request outside of a tunnel names: in absolute form (RFC 9112 §3.2.2), as programs send it
+/// that honour `HTTP_PROXY`, or in `Host`, if that name of Box is listed in `hosts` and DNS leads it to the gateway.
 fn named(
     rules: &Admission<'_>,
     head: &Parts,
@@ -159,25 +160,25 @@ fn named(
         let of_box = box_hosts::named(hosts, authority.strip_suffix(":80").unwrap_or(authority));
         if of_box.is_none() && !listed.admits(host) {
             let why =
-                "plain http:// is forwarded to Box's hosts alone; unset HTTP_PROXY for others".to_owned();
+                "plain http:// is forwarded only to Box's hosts; unset HTTP_PROXY for others".to_owned();
             return Err(Refusal::TunnelNotAllowed { host: authority.to_owned(), why });
         }
         return Ok(of_box);
     }
     Ok(match host {
-        // The port is the gateway's.
+        // The port in `Host` is the gateway's.
         Host::Name(name) if listed.lists(host) => box_hosts::named(hosts, name),
         _ => None,
     })
 }
 
-/// Whether the caller uses https, the inside of a tunnel included.
+/// Whether the caller uses https; inside a tunnel it always does.
 pub(crate) fn uses_https(trusted: &Networks, caller: &Caller, headers: &HeaderMap) -> bool {
     caller.inside.is_some() || is_secure(trusted, caller.peer, headers)
 }
 
-/// Scheme (whether it is https) and authority by which the caller reached the gateway; `None` where it named a host of
-/// Box, one that is none of the gateway's names, or none that can be read. Nothing else is judged.
+/// The scheme (true for https) and authority by which the caller reached the gateway; `None` if it named a host of Box,
+/// a host that is not allowed, or an unreadable one. Checks nothing else.
 pub(crate) fn own_authority<'a>(
     rules: &Admission<'_>,
     caller: &Caller,
@@ -192,7 +193,8 @@ pub(crate) fn own_authority<'a>(
     is_own.then(|| (is_secure(rules.trusted_proxies, caller.peer, &head.headers), text))
 }
 
-/// Whether the caller used https, as far as a trusted proxy tells; where it says more than one thing, the worst counts.
+/// Whether the caller used https, according to a trusted proxy if there is one. If its fields contradict each other, it
+/// counts as http.
 fn is_secure(trusted: &Networks, peer: Peer, headers: &HeaderMap) -> bool {
     let mut said = headers.get_all("x-forwarded-proto").iter().peekable();
     if said.peek().is_none() || !peer.client.is_in(trusted) {
@@ -201,7 +203,7 @@ fn is_secure(trusted: &Networks, peer: Peer, headers: &HeaderMap) -> bool {
     said.flat_map(tokens).all(|scheme| scheme.eq_ignore_ascii_case("https"))
 }
 
-/// The one authority that the request names; the second is the caller's spelling.
+/// The authority that the request names: parsed, and as the caller wrote it.
 pub(crate) fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<(Host<'a>, &'a str), Refusal> {
     const UNREADABLE: Refusal = Refusal::BadRequest("The Host header is missing or not a host name.");
     let field = match headers.get(HOST) {
@@ -212,7 +214,7 @@ pub(crate) fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<(Hos
     let text = match (authority, field) {
         (Some(authority), Some(field)) if !authority.eq_ignore_ascii_case(field) => {
             return Err(Refusal::BadRequest(
-                "The request target names another authority than the Host header.",
+                "The request target and the Host header name different authorities.",
             ));
         }
         (Some(authority), _) => authority,
@@ -223,7 +225,7 @@ pub(crate) fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<(Hos
     Ok((host, text))
 }
 
-/// Whether the caller waits for an invitation (RFC 9110 §10.1.1); HTTP/2 callers do not.
+/// Whether the caller waits for `100 Continue` (RFC 9110 §10.1.1); HTTP/2 callers do not.
 pub(crate) fn expects_continue(head: &Parts) -> bool {
     head.version == Version::HTTP_11
         && head
@@ -232,7 +234,7 @@ pub(crate) fn expects_continue(head: &Parts) -> bool {
             .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The body's length, where the caller said it: Box may answer 411 to a request without.
+/// The body's length, if the caller declared it: Box may answer 411 to a request without it.
 pub(crate) fn length_to_say(head: &Parts) -> Option<u64> {
     head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

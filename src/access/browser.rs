@@ -1,16 +1,16 @@
-//! Web pages: is it a page that calls, and one that may? Whatever a page sent that no app admits is refused before a
-//! token, a limit or Box is touched. Answers without CORS headers would not be enough: a page that cannot read an
-//! answer can still upload and delete.
+//! Web pages: does a web page call, and may it? A request of a page that no app admits is refused before a token, a
+//! limit or Box is touched. Leaving out CORS headers would not suffice: a page that cannot read a response can still
+//! upload and delete.
 //!
-//! Browsers tell in three ways. `Origin` goes along with every request of a script to another origin and with every
-//! one that may change something (Fetch §3.2). `Sec-Fetch-Site` goes along with all requests, but only to URLs that the
-//! browser trusts by their scheme and host: https, and the names and addresses of loopback (Fetch Metadata §2.3, Secure
-//! Contexts §3.1). Where a name leads and where the gateway listens does not count: a listed name that resolves to
-//! 127.0.0.1 gets none. There, what loads an image or a frame can be told by the browser's own `User-Agent` alone. No page
-//! can invent or suppress any of them but the `Referer`, which it can suppress.
+//! Three request fields reveal a page. Browsers send `Origin` with every request of a script to another origin and with
+//! every request that may change something (Fetch §3.2). They send `Sec-Fetch-Site` with all requests, but only to URLs
+//! that they trust by scheme and host: https, and the names and addresses of loopback (Fetch Metadata §2.3, Secure
+//! Contexts §3.1). What a name resolves to does not count: a listed name that resolves to 127.0.0.1 gets no
+//! `Sec-Fetch-Site`. At such URLs, only the browser's `User-Agent` reveals the load of an image or a frame. A page
+//! cannot forge or suppress these fields. It cannot forge `Referer` either, but can suppress it.
 //!
-//! A field that stands more than once is judged in all its values, and the worst counts: which of them another server
-//! would read is not known.
+//! If a field occurs more than once, all values are checked and the most suspicious one counts, since it is not known
+//! which of them a server would read.
 
 use http::header::{ORIGIN, REFERER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -25,19 +25,20 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// How the names of all fields of Fetch Metadata begin.
 const FETCH_METADATA: &str = "sec-fetch-";
 
-/// What a request tells of a page behind it.
+/// What a request reveals about a web page that sent it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Page<'a> {
     origin: Option<&'a HeaderValue>,
     /// More than one `Origin`.
     contradicts_itself: bool,
-    /// A page sent it, or may have.
+    /// A page sent the request, or may have.
     is_one: bool,
     reads: bool,
 }
 
 impl<'a> Page<'a> {
-    /// Reads what is told. `secure`: the caller uses https; `host`: what the URL names, `None` where it cannot be read.
+    /// Evaluates the fields of a request. `secure`: the caller uses https; `host`: the host of the URL, `None` if
+    /// unreadable.
     pub(crate) fn of(method: &Method, headers: &'a HeaderMap, secure: bool, host: Option<Host<'_>>) -> Self {
         let origin = headers.get(ORIGIN);
         let reads = method == Method::GET || method == Method::HEAD;
@@ -46,7 +47,7 @@ impl<'a> Page<'a> {
         let is_one = if origin.is_some() {
             true
         } else if headers.contains_key(SEC_FETCH_SITE) {
-            // A person typed the address in. Whatever a later browser says besides is a page's.
+            // `none` means that a person entered the address. Any other value, known or not, means a page.
             sites.iter().any(|site| site != "none")
         } else if reads && !gets_fetch_metadata() {
             headers.get_all(USER_AGENT).iter().any(|agent| agent.as_bytes().starts_with(b"Mozilla/"))
@@ -57,7 +58,7 @@ impl<'a> Page<'a> {
         Self { origin, contradicts_itself, is_one, reads }
     }
 
-    /// Whether a page sent it, or may have.
+    /// Whether a page sent the request, or may have.
     pub(crate) fn is_one(self) -> bool {
         self.is_one
     }
@@ -74,8 +75,8 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Who may read the answer of the chosen app, which admits the claim. An `<img>` or `<iframe>` of an allowed
-    /// page says so by its `Referer` alone, and can only read.
+    /// Who may read the response of the chosen app, whose `origins` admit the claim. An `<img>` or `<iframe>` of an
+    /// allowed page is recognized only by its `Referer`, and can only read.
     pub(crate) fn check(
         self,
         headers: &HeaderMap,
@@ -133,8 +134,8 @@ mod tests {
     use crate::http::host;
     use crate::http::origin::Pattern;
 
-    /// Who may read, for an app that lists `https://a.example`; `None`: refused. `open`: at a URL to which browsers send
-    /// no Fetch Metadata.
+    /// Who may read, for an app that lists `https://a.example`; `None`: refused. `open`: the URL is one to which
+    /// browsers send no Fetch Metadata.
     fn reader(method: Method, fields: &[(&'static str, &'static str)], open: bool) -> Option<Reader> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
@@ -157,7 +158,7 @@ mod tests {
     const ALLOWED: (&str, &str) = ("referer", "https://a.example/x");
 
     #[test]
-    fn who_is_no_page_reads_as_ever() {
+    fn callers_other_than_pages_are_not_restricted() {
         for (method, fields, open) in [
             (Method::GET, &[][..], true),
             (Method::POST, &[], true),

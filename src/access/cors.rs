@@ -1,6 +1,6 @@
-//! CORS (Fetch §3.3): which pages may read an answer, and what they are told before they ask.
+//! CORS (Fetch §3.3): which pages may read a response, and the answers to preflights.
 //!
-//! The allowed origin itself is named, never `*`, and credentials are never allowed: there are none to send. Box's own
+//! Responses name the allowed origin itself, never `*`, and never allow credentials, since callers send none. Box's own
 //! CORS headers have been dropped; it never saw an `Origin`.
 
 use bytes::Bytes;
@@ -14,10 +14,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use crate::http::headers;
 use crate::routing::app::App;
 
-/// Who may read an answer.
+/// Who may read a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reader {
-    /// It was no page that asked.
+    /// The caller is not a web page.
     NoPage,
     /// Scripts of pages of this origin, as their browser wrote it.
     Scripts(HeaderValue),
@@ -25,34 +25,34 @@ pub(crate) enum Reader {
     Elements,
 }
 
-/// Every method that Box has.
+/// Every method of Box's API.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
-/// What pages may send: what passes to Box, unless the browser sets it; what Box's clients send besides
-/// (`Authorization` is dropped); what the gateway itself heeds.
+/// The request fields that pages may send: those that pass to Box and that browsers do not set themselves, others that
+/// Box's clients send (`Authorization` is dropped), and those that the gateway evaluates.
 const ALLOWED: &str = "authorization, content-type, content-encoding, content-language, content-disposition, content-range, content-md5, digest, content-digest, repr-digest, want-digest, if-match, if-none-match, if-modified-since, if-unmodified-since, if-range, range, accept, accept-language, user-agent, as-user, boxapi, box-version, box-notifications, x-rep-hints, x-box-ua, x-box-client-name, x-box-client-version, x-box-client-event-info, x-file-name, x-file-size, x-box-ai-library, traceparent, tracestate, x-request-id, x-boxgate-redirect, x-boxgate-key";
 
-/// What pages may read besides what Fetch lets them read anyway.
+/// The response fields that pages may read, besides those that Fetch always allows.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "etag, location, content-length, content-range, accept-ranges, content-disposition, content-encoding, digest, content-digest, repr-digest, retry-after, date, box-request-id, box-version, deprecation, box-api-deprecated-reason, www-authenticate, x-request-id, ratelimit, ratelimit-policy, proxy-status",
 );
 
-/// Two hours, the longest that Chromium keeps an answer.
+/// Two hours, the longest time that Chromium caches a preflight.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
 const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
 const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
-/// Whether a browser asks beforehand. OPTIONS alone is a method of Box.
+/// Whether the request is a preflight. OPTIONS without these fields is a method of Box's API.
 pub(crate) fn is_preflight(head: &Parts) -> bool {
     head.method == Method::OPTIONS
         && head.headers.contains_key(ORIGIN)
         && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The answer to an allowed page that asks beforehand. It tells everything that any request to the app may have, so
-/// that the browser finds there what it asks for, or refuses; rules judge the request itself, whose refusal the page
-/// can read.
+/// The answer to a preflight of an allowed page. It lists everything that a request to the app may have, and the
+/// browser checks its request against that. The app's rules apply to the actual request, whose refusal the page can
+/// read.
 pub(crate) fn preflight(app: &App, asked: &HeaderMap) -> Response<Bytes> {
     let mut allowed = ALLOWED.to_owned();
     for name in app.forward_headers.iter().chain(&app.require_header) {
@@ -65,12 +65,12 @@ pub(crate) fn preflight(app: &App, asked: &HeaderMap) -> Response<Bytes> {
     headers::guard(headers);
     headers.insert("proxy-status", HeaderValue::from_static("boxgate"));
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-    // Names of headers have the characters of a value.
+    // Header names are valid header values.
     if let Ok(allowed) = HeaderValue::try_from(allowed) {
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     }
     headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-    // Private Network Access §3.1: from a page of the web to an address that is not.
+    // Private Network Access §3.1: a public page calls a private address.
     if asked.get(REQUEST_PRIVATE_NETWORK).is_some_and(|asks| asks == "true") {
         headers.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
     }
@@ -83,7 +83,7 @@ pub(crate) fn preflight(app: &App, asked: &HeaderMap) -> Response<Bytes> {
     response
 }
 
-/// Lets the reader read, on every answer, whoever made it.
+/// Sets the CORS fields for the reader, on responses of Box and of the gateway alike.
 pub(crate) fn mark(headers: &mut HeaderMap, reader: Reader) {
     match reader {
         Reader::NoPage => return,
@@ -98,7 +98,7 @@ pub(crate) fn mark(headers: &mut HeaderMap, reader: Reader) {
     headers.insert(headers::RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
 }
 
-/// Marks the refusal of a page with what chose it.
+/// Sets `Vary` on the refusal of a page to the fields that caused it.
 pub(crate) fn mark_refused(headers: &mut HeaderMap) {
     headers.append(VARY, HeaderValue::from_static("Referer, Sec-Fetch-Site, User-Agent"));
 }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_to_box_may_be_asked_for_unless_the_browser_sets_it() {
+    fn preflights_allow_what_passes_to_box_unless_the_browser_sets_it() {
         let allowed: Vec<&str> = ALLOWED.split(", ").collect();
         for name in &allowed {
             assert!(HeaderName::from_lowercase(name.as_bytes()).is_ok(), "{name}");

@@ -7,8 +7,8 @@ use http::HeaderMap;
 use crate::net::client_address::ClientAddress;
 use crate::net::networks::Networks;
 
-/// The client that `X-Forwarded-For` names, as far as it is believed: from the last hop backwards as long as what named
-/// it is trusted, since what stands left of an untrusted hop can be invented. `peer`: for whom the connection was made.
+/// The client that `X-Forwarded-For` names. Hops are read from the last one backwards, as long as the proxy that added
+/// each is trusted: everything to the left of an untrusted hop may be forged. `peer`: the client of the connection.
 ///
 /// A hop that is neither an address nor `address:port` is [`ClientAddress::Unknown`]. Several fields are read as one list
 /// (RFC 9110 §5.3).
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_trusted_proxies_say_is_believed() {
+    fn only_trusted_proxies_are_believed() {
         assert_eq!(of("192.0.2.1", &["1.1.1.1"]), "192.0.2.1");
         assert_eq!(of("10.0.0.1", &["1.1.1.1, 203.0.113.5"]), "203.0.113.5");
         assert_eq!(of("10.0.0.1", &["1.1.1.1", "203.0.113.5"]), "203.0.113.5");
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_cannot_be_read_is_nobody_and_not_the_proxy() {
+    fn an_unreadable_client_is_unknown_and_not_the_proxy() {
         for hop in [
             "",
             "unknown",

@@ -1,4 +1,4 @@
-//! Figures of limits, budgets and tunnels, as Prometheus text: who spent what, what is left, what was refused.
+//! Metrics of limits, budgets and tunnels, as Prometheus text.
 
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -8,18 +8,18 @@ use crate::limits::limiter::{Figures, Limiter};
 use crate::proxy::forward_proxy::Counts;
 use crate::telemetry::exposition::Exposition;
 
-/// Adds the tunnels of the forward proxy.
+/// Adds the forward proxy's tunnels.
 pub(super) fn tunnels(text: &mut Exposition, counts: &Counts) {
     text.head("tunnels_total", "counter", "Tunnels that were opened, to Box's hosts and to others.");
     for (to, count) in [("box", &counts.to_box), ("other", &counts.blind)] {
         text.line("tunnels_total", &format!("to=\"{to}\""), count.load(Ordering::Relaxed) as f64);
     }
-    let help = "TLS handshakes in tunnels that came to nothing, where a program does not trust the CA say.";
+    let help = "TLS handshakes in tunnels that failed, for example since a program does not trust the CA.";
     let failed = counts.failed_handshakes.load(Ordering::Relaxed);
     text.simple("tunnel_handshakes_failed_total", "counter", help, failed);
 }
 
-/// Adds the limits, and what replicas share.
+/// Adds the limits, and the state of Redis.
 pub(super) fn limits(text: &mut Exposition, limiter: &Limiter) {
     let figures = limiter.figures();
     let mut column = |name, kind, help, of: fn(&Figures) -> u64| {
@@ -32,22 +32,27 @@ pub(super) fn limits(text: &mut Exposition, limiter: &Limiter) {
     let help = "Requests that a limit with enforce = false would have refused.";
     column("would_limit_total", "counter", help, |limit| limit.shadow);
     column("limit_queued", "gauge", "Requests that wait for a limit.", |limit| limit.queued as u64);
-    let help = "Pauses that Box asked for and that hold or have just ended.";
+    let help = "Pauses that Box asked for, in force or just ended.";
     text.simple("pauses", "gauge", help, limiter.paused() as u64);
     let Some(replicas) = limiter.replicas() else { return };
     let shared = replicas.snapshot();
     let help =
-        "1 while limits, pauses and budgets are shared through Redis, 0 while this process goes alone.";
+        "1 while limits, pauses and budgets are shared through Redis, 0 while this process counts alone.";
     text.simple("redis_shared", "gauge", help, shared.shared.into());
-    text.simple("redis_operations_total", "counter", "Questions to Redis.", shared.operations);
+    text.simple("redis_operations_total", "counter", "Operations sent to Redis.", shared.operations);
     text.simple(
         "redis_errors_total",
         "counter",
-        "Questions that Redis did not answer in time.",
+        "Operations that failed at Redis or took too long.",
         shared.errors,
     );
-    text.simple("redis_losses_total", "counter", "Times that Redis was given up.", shared.losses);
-    text.simple("redis_replicas", "gauge", "Replicas, as Redis knew last.", u64::from(shared.replicas));
+    text.simple("redis_losses_total", "counter", "How often Redis was lost.", shared.losses);
+    text.simple(
+        "redis_replicas",
+        "gauge",
+        "Number of replicas, as last known from Redis.",
+        u64::from(shared.replicas),
+    );
     text.head("redis_seconds_total", "counter", "Time that Redis took to answer.");
     text.plain("redis_seconds_total", shared.latency.as_secs_f64());
 }
@@ -65,14 +70,14 @@ pub(super) fn budgets(text: &mut Exposition, ledger: &BudgetLedger, now: SystemT
             text.line(name, &labels(state), of(state) as f64);
         }
     };
-    column("budget_calls", "gauge", "Calls that a budget has in its day or month.", |state| state.calls);
+    column("budget_calls", "gauge", "Calls that a budget allows in its day or month.", |state| state.calls);
     column("budget_used_calls", "gauge", "Calls made in the budget's current day or month.", |state| {
         state.used
     });
     column(
         "budget_forecast_calls",
         "gauge",
-        "Calls that will have been made at the period's end, if they go on as till now.",
+        "Calls expected by the end of the period at the current rate.",
         |state| state.forecast,
     );
     column(
@@ -84,7 +89,7 @@ pub(super) fn budgets(text: &mut Exposition, ledger: &BudgetLedger, now: SystemT
     text.head(
         "box_calls",
         "gauge",
-        "Calls of Box's API in this month and the last (UTC), by who made them; class token: for no app.",
+        "Calls of Box's API in this month and the last (UTC), by app, identity and class; class token belongs to no app.",
     );
     for spent in &snapshot.spent {
         let (month, app, identity, class) = (&spent.month, &spent.app, &spent.identity, &spent.class);
@@ -95,7 +100,7 @@ pub(super) fn budgets(text: &mut Exposition, ledger: &BudgetLedger, now: SystemT
     text.simple(
         "state_in_memory",
         "gauge",
-        "1 where counts of calls are lost when the process ends, as there is no file for them.",
+        "1 if counts of calls have no file and are lost when the process ends.",
         file.in_memory.load(Ordering::Relaxed).into(),
     );
     text.simple(
@@ -107,7 +112,7 @@ pub(super) fn budgets(text: &mut Exposition, ledger: &BudgetLedger, now: SystemT
     text.simple(
         "state_write_failures_total",
         "counter",
-        "Times that counts of calls could not be written down.",
+        "How often writing the counts of calls failed.",
         file.failed_writes.load(Ordering::Relaxed),
     );
 }

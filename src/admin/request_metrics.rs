@@ -1,4 +1,4 @@
-//! Figures of requests, connections, tokens, reloads and logs, as Prometheus text.
+//! Metrics of requests, connections, tokens, reloads and logs, as Prometheus text.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -31,19 +31,19 @@ pub(super) fn requests(text: &mut Exposition, metrics: &Metrics, apps: &AppLabel
         text.line("requests_total", &labels, *count as f64);
     }
     let durations = totals.durations.iter().map(|(app, durations)| (name(*app), durations));
-    let help = "From a request's head to its answer's end.";
+    let help = "Time from the head of a request to the end of its response.";
     text.histogram("request_duration_seconds", help, durations);
     let durations = totals.box_durations.iter().map(|(app, durations)| (name(*app), durations));
-    let help = "From sending to Box to the head of its answer.";
+    let help = "Time from sending a request to Box to the head of the response.";
     text.histogram("upstream_duration_seconds", help, durations);
-    text.simple("retries_total", "counter", "Requests sent to Box again.", metrics.retries());
+    text.simple("retries_total", "counter", "Requests that were sent to Box again.", metrics.retries());
     let help = "Header fields of callers that did not pass to Box.";
     text.simple("request_headers_dropped_total", "counter", help, metrics.fields_dropped());
 }
 
 /// Adds the identities' tokens.
 pub(super) fn tokens(text: &mut Exposition, tokens: &[Arc<Tokens>]) {
-    text.head("token_refreshes_total", "counter", "Questions to the token endpoint.");
+    text.head("token_refreshes_total", "counter", "Requests to the token endpoint.");
     for tokens in tokens {
         let (obtained, failed) = tokens.outcomes();
         for (outcome, count) in [("obtained", obtained), ("failed", failed)] {
@@ -51,7 +51,11 @@ pub(super) fn tokens(text: &mut Exposition, tokens: &[Arc<Tokens>]) {
             text.line("token_refreshes_total", &labels, count as f64);
         }
     }
-    text.head("token_expires_in_seconds", "gauge", "Until the current token's end; 0 without one.");
+    text.head(
+        "token_expires_in_seconds",
+        "gauge",
+        "Time until the current token expires; 0 without a token.",
+    );
     for tokens in tokens {
         let labels = format!("identity=\"{}\"", tokens.name());
         let seconds = tokens.expires_in().unwrap_or_default().as_secs_f64();
@@ -63,8 +67,13 @@ pub(super) fn tokens(text: &mut Exposition, tokens: &[Arc<Tokens>]) {
 pub(super) fn connections(text: &mut Exposition, metrics: &Metrics, limit: &ConnectionLimit) {
     text.simple("connections", "gauge", "Open connections of callers.", metrics.connections());
     let most = u64::try_from(limit.most()).unwrap_or(u64::MAX);
-    text.simple("connections_max", "gauge", "The most connections of callers at once.", most);
-    let help = "Connections of callers that were closed at once: there were as many as there may be.";
+    text.simple(
+        "connections_max",
+        "gauge",
+        "The most connections of callers that may be open at the same time.",
+        most,
+    );
+    let help = "Connections of callers that were closed at once, since the limit was reached.";
     text.simple("connections_refused_total", "counter", help, limit.refused());
 }
 
@@ -85,7 +94,8 @@ pub(super) fn reloads(text: &mut Exposition, reloads: &Reloads) {
 
 /// Adds the ends of the certificates in files, each with the key of the configuration that names it.
 pub(super) fn certificates(text: &mut Exposition, certificates: &[(&str, Arc<Tls>)]) {
-    let help = "When the certificate ends, in seconds since 1970; by the key that names its file.";
+    let help =
+        "When the certificate expires, in seconds since 1970; by the configuration key that names its file.";
     text.head("certificate_not_after_timestamp_seconds", "gauge", help);
     for (key, tls) in certificates {
         text.line("certificate_not_after_timestamp_seconds", &format!("key=\"{key}\""), tls.ends() as f64);
@@ -94,8 +104,8 @@ pub(super) fn certificates(text: &mut Exposition, certificates: &[(&str, Arc<Tls
 
 /// Adds the lines that could not be written.
 pub(super) fn lines_lost(text: &mut Exposition, access: &AccessLog) {
-    let help = "Access lines that standard output did not take.";
+    let help = "Access lines that standard output did not accept.";
     text.simple("access_lines_lost_total", "counter", help, access.lost());
-    let help = "Lines of the log that standard error did not take.";
+    let help = "Log lines that standard error did not accept.";
     text.simple("log_lines_lost_total", "counter", help, log::lost());
 }

@@ -1,11 +1,11 @@
-//! Which hosts are Box's, for a program on the caller's side: by name alone, no configuration is at hand.
+//! Which hosts are Box's, for commands on the caller's side, which have no configuration.
 
 use http::uri::Authority;
 
 use crate::routing::box_hosts;
 use crate::routing::box_hosts::BoxHosts;
 
-/// One host of each kind, to try suffixes on.
+/// One host of each kind, against which suffixes are checked.
 const EXAMPLES: [&str; 11] = [
     "api.box.com",
     "upload.box.com",
@@ -20,7 +20,7 @@ const EXAMPLES: [&str; 11] = [
     "www.box.com",
 ];
 
-/// Box's own hosts, without any that a gateway may have configured instead.
+/// Box's own hosts, not those that a gateway may have configured instead.
 pub(super) struct BoxNames(BoxHosts);
 
 impl BoxNames {
@@ -34,13 +34,14 @@ impl BoxNames {
         })
     }
 
-    /// Whether this is the name of one of Box's hosts, in any case. A port does not belong to it.
+    /// Whether this is the name of one of Box's hosts, in any case and without a port.
     pub(super) fn has(&self, name: &str) -> bool {
         !name.contains(':') && box_hosts::named(&self.0, name).is_some()
     }
 
-    /// A list for `NO_PROXY` without the entries that would lead a program past the proxy to Box. Programs read entries
-    /// in different ways (some take `ox.com` for a suffix of `box.com`); what any of them would apply to Box is left out.
+    /// A `NO_PROXY` list without the entries that could make a program bypass the proxy for Box. Programs read entries
+    /// differently (to some, `ox.com` is a suffix of `box.com`); every entry that any of them would apply to Box is
+    /// removed.
     pub(super) fn without_box(&self, no_proxy: &str) -> String {
         let entries = no_proxy.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
         entries.filter(|entry| !self.excludes_box(entry)).collect::<Vec<_>>().join(",")
@@ -48,10 +49,10 @@ impl BoxNames {
 
     fn excludes_box(&self, entry: &str) -> bool {
         let entry = entry.to_ascii_lowercase();
-        // An IPv6 address has colons too; cut off at the last, it is still none of Box's names.
+        // An IPv6 address has colons too; without its last part, it still matches none of Box's names.
         let name = entry.rsplit_once(':').map_or(entry.as_str(), |(name, _)| name);
         let name = name.trim_start_matches(['*', '.']).trim_end_matches('.');
-        // `*` and `.` alone leave nothing, which is a suffix of all.
+        // `*` and `.` leave an empty suffix, which matches every host.
         (name.is_empty() && !entry.contains("::"))
             || self.has(name)
             || (!name.is_empty() && EXAMPLES.iter().any(|host| host.ends_with(name)))
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boxs_names_go_to_the_gateway_and_nothing_near_them() {
+    fn boxs_names_are_recognized_and_similar_names_are_not() {
         let names = BoxNames::new();
         for name in EXAMPLES {
             assert!(names.has(name), "{name}");
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_no_proxy_that_cover_box_are_left_out() {
+    fn entries_of_no_proxy_that_cover_box_are_removed() {
         let names = BoxNames::new();
         for dropped in [
             "*",

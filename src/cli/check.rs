@@ -1,4 +1,4 @@
-//! `boxgate check`: gets a token for every identity, asks Box who it is, and says in words what is wrong.
+//! `boxgate check`: gets a token for every identity, asks Box which user that is, and explains what is wrong.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,18 +25,18 @@ use crate::upstream::connector::Connector;
 use crate::upstream::pool::{Protocol, Upstream};
 use crate::upstream::request_body::Upload;
 
-/// What the command line says.
+/// The command line options.
 #[derive(Args)]
 pub struct Options {
     /// The configuration file [default: proxy.toml, or the environment where there is none]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Call nobody
+    /// Check only the configuration; connect to nothing
     #[arg(long)]
     offline: bool,
 }
 
-/// Checks a configuration; unless offline, its identities too.
+/// Checks a configuration and, unless offline, its identities.
 pub fn run(options: &Options) -> ExitCode {
     let config = match source(options.config.as_deref(), Overrides::default()).read() {
         Ok((config, _)) => config,
@@ -50,13 +50,13 @@ pub fn run(options: &Options) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     logged(block_on(async {
-        // A local set, since connections to Box are driven on this thread.
+        // A local set, since the tasks of connections to Box run on this thread.
         let well = LocalSet::new().run_until(online(&config)).await;
         Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }))
 }
 
-/// Checks every identity, and prints a line for each. Whether all is well.
+/// Checks every identity and prints a line for each. Returns whether all are well.
 async fn online(config: &Config) -> bool {
     let mut say = |line: String| println!("{}", secret_filter::blanked_text(line, Audience::Operators));
     let prepared =
@@ -99,7 +99,7 @@ async fn online(config: &Config) -> bool {
     well
 }
 
-/// Whether none of Box's hosts leads to this gateway itself.
+/// Checks that none of Box's hosts leads back to this gateway.
 async fn loops(config: &Config, own: &OwnListeners, proxies: &Matcher, say: &mut impl FnMut(String)) -> bool {
     let hosts = &config.hosts;
     let mut well = true;
@@ -121,7 +121,7 @@ fn explain(fault: &Fault, identity: &Identity, endpoint: &str) -> String {
                 None => format!("{endpoint}: {cause}"),
             };
             format!(
-                "not checked: {about}. Box has not judged this identity yet; check again once its token endpoint answers"
+                "not checked: {about}. Box has not checked this identity yet; check again once its token endpoint answers"
             )
         }
         Fault::Loop(cause) => format!("the gateway would call itself at {endpoint}: {cause}"),
@@ -143,13 +143,13 @@ async fn who_am_i(
     *request.method_mut() = Method::GET;
     *request.uri_mut() = http::Uri::from_static("/2.0/users/me?fields=login,name,status,enterprise");
     let headers: &mut HeaderMap = request.headers_mut();
-    // The token itself is kept to the end of the exchange, so that Box's words are searched for it.
+    // The token is kept until the end, so that it is blanked in Box's messages.
     let Granted { authorization, token: _token, .. } = granted;
     headers.insert(AUTHORIZATION, authorization);
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("boxgate/", env!("CARGO_PKG_VERSION"))));
     headers.remove(HOST);
     let host = &config.hosts.api;
-    let origin = pool.origin(host).ok_or("[box] api is no host name")?;
+    let origin = pool.origin(host).ok_or("[box] api is not a host name")?;
     let limit = config.upstream.response_timeout;
     let answering = async {
         let (response, _lease) =
@@ -170,13 +170,13 @@ async fn who_am_i(
                 "{host} answers 401 to a token it has just given: the user or the app may be deactivated{why}"
             ),
             403 => format!(
-                "{host} answers 403 to GET /2.0/users/me: a scope or an IP rule of the enterprise is in the way{why}"
+                "{host} answers 403 to GET /2.0/users/me: the app lacks a scope, or an IP rule of the enterprise forbids it{why}"
             ),
             429 => format!(
-                "{host} answers 429 to GET /2.0/users/me: Box has had too many calls of this account; the token is good, check again later"
+                "{host} answers 429 to GET /2.0/users/me: this account has made too many calls; the token is valid, check again later"
             ),
             status @ 500.. => format!(
-                "{host} answers {status} to GET /2.0/users/me: the fault is Box's or of a proxy on the way there; the token is good, check again later"
+                "{host} answers {status} to GET /2.0/users/me: the fault is at Box or a proxy on the way there; the token is valid, check again later"
             ),
             status => format!("{host} answers {status} to GET /2.0/users/me"),
         });
@@ -190,9 +190,11 @@ async fn who_am_i(
         && enterprise != "?"
         && enterprise != *expected
     {
-        return Err(format!("the token is of enterprise {enterprise}, the file says {expected}"));
+        return Err(format!(
+            "the token belongs to enterprise {enterprise}, but the configuration says {expected}"
+        ));
     }
     Ok(format!(
-        "{login} (id {id}). It sees only what is its own or shared with that login; invite it to folders as a collaborator"
+        "{login} (id {id}). It sees only its own content and what is shared with that login; invite it to folders as a collaborator"
     ))
 }

@@ -1,9 +1,9 @@
-//! No core dumps: one would hold the tokens and secrets of the process, in a file or with a program that takes it.
+//! Forbids core dumps: one would reveal the tokens and secrets of the process to a file or a crash handler.
 //!
 //! A limit of 0 for core files does not stop a program to which the kernel pipes them (core(5), `core_pattern`), so on
 //! Linux the process is marked as not dumpable besides. That also keeps other processes of the same user from attaching
-//! a debugger and from reading its memory, environment and descriptors in `/proc`; only root may. The mark ends where
-//! another program is executed, a limit is inherited.
+//! a debugger and from reading its memory, environment and descriptors in `/proc`; only root may. The mark does not
+//! apply to programs that this process executes, the limit does.
 
 use std::env;
 use std::io;
@@ -14,24 +14,23 @@ use rlimit::Resource;
 
 use super::exit::BAD_CONFIGURATION;
 
-/// What allows core dumps, for a diagnosis.
+/// The variable that allows core dumps, for a diagnosis.
 const VARIABLE: &str = "BOXGATE_CORE_DUMPS";
 const ALLOW: &str = "allow";
 
 static ALLOWED: AtomicBool = AtomicBool::new(false);
 
-/// Forbids core dumps of this process, unless the environment allows them. To be called first of all, before a secret is
-/// read.
+/// Forbids core dumps of this process, unless the environment allows them. Call it first, before any secret is read.
 ///
 /// # Errors
-/// The variable says something else than it may, which has been said; the exit status for that.
+/// The variable has another value than allowed. That has been reported; the error is the exit status.
 pub fn forbid() -> Result<(), ExitCode> {
     let set = env::var_os(VARIABLE).filter(|value| !value.is_empty());
     match set {
         Some(value) if value == ALLOW => ALLOWED.store(true, Ordering::Relaxed),
         Some(value) => {
             eprintln!(
-                "boxgate: {VARIABLE}={value:?} is not known; allowed: \"{ALLOW}\", or leave it out, so that no core dump holds tokens and secrets"
+                "boxgate: {VARIABLE}={value:?} is not an allowed value; allowed: \"{ALLOW}\", or leave the variable unset, so that no core dump reveals tokens and secrets"
             );
             return Err(ExitCode::from(BAD_CONFIGURATION));
         }
@@ -40,7 +39,7 @@ pub fn forbid() -> Result<(), ExitCode> {
     Ok(())
 }
 
-/// Sets the limit for core files to 0, which commands that this process starts inherit. After [`forbid`].
+/// Sets the limit for core files to 0, which commands that this process starts inherit. Call it after [`forbid`].
 pub fn forbid_for_children() {
     if !allowed() {
         warn_of(Resource::CORE.set(0, 0));
@@ -52,8 +51,8 @@ pub(super) fn allowed() -> bool {
     ALLOWED.load(Ordering::Relaxed)
 }
 
-/// What to tell an operator who has allowed them.
-pub(super) const WARNING: &str = "core dumps are allowed (BOXGATE_CORE_DUMPS=allow), and one would hold tokens and secrets; take the variable out after the diagnosis";
+/// The warning if they are allowed.
+pub(super) const WARNING: &str = "core dumps are allowed (BOXGATE_CORE_DUMPS=allow), and one would reveal tokens and secrets; unset the variable after the diagnosis";
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn undumpable() -> io::Result<()> {
@@ -61,13 +60,13 @@ fn undumpable() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(io::Error::from)
 }
 
-/// Other systems have the limit alone.
+/// Other systems have only the limit.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn undumpable() -> io::Result<()> {
     Ok(())
 }
 
-/// The log has not begun. A sandbox that forbids the call is no reason not to serve.
+/// Prints a warning, since the log has not started. Does not fail, since a container may forbid the call.
 fn warn_of(forbidden: io::Result<()>) {
     if let Err(error) = forbidden {
         eprintln!("boxgate: warning: core dumps cannot be forbidden: {error}");

@@ -1,4 +1,4 @@
-//! `boxgate env`: the environment in which programs that have Box's hosts built in go through the gateway.
+//! `boxgate env`: prints the environment with which programs that have Box's hosts built in go through the gateway.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use super::options::{GatewayUrl, KEY_VARIABLE, Login, Options};
 use super::shell::Shell;
 use super::trust_files::{Folder, TrustFiles};
 
-/// What is printed.
+/// The output.
 struct Printed {
-    /// For a shell to read, on standard output. Has the app's key where one was given.
+    /// For a shell, on standard output. Contains the app's key, if one was given.
     assignments: String,
     /// For the user, on standard error.
     notes: String,
@@ -32,7 +32,7 @@ pub fn run(options: &Options, shell: Shell) -> ExitCode {
     })
 }
 
-/// Tries the gateway, writes its CA to files in the user's cache folder, and says which variables to set.
+/// Checks the gateway, writes its CA to files in the user's cache folder, and returns the variables to set.
 ///
 /// # Errors
 /// The options are contradictory, the gateway cannot be used or trusted, or a file cannot be written.
@@ -45,7 +45,7 @@ async fn prepare(options: &Options, shell: Shell) -> Result<Printed, Failure> {
         Some(_) => {
             let path = cache_folder()?;
             let made = Folder::lasting(&path);
-            Some(made.map_err(|error| format!("{} cannot be made: {error}", path.display()))?)
+            Some(made.map_err(|error| format!("cannot create {}: {error}", path.display()))?)
         }
         None => None,
     };
@@ -53,7 +53,7 @@ async fn prepare(options: &Options, shell: Shell) -> Result<Printed, Failure> {
         .as_ref()
         .zip(ca.as_ref())
         .map(|(folder, ca)| TrustFiles::new(folder, &ca.fingerprint(), ca.roots().cloned().collect()));
-    // Java cannot speak TLS to a proxy, and has no variable for a name and a key: it would call as another app.
+    // Java cannot use TLS to a proxy, and has no option for a user name and password: it would call as another app.
     let is_for_java = !url.is_https && login.is_none();
     let java = is_for_java.then(|| JavaProxy {
         host: url.authority.host().trim_matches(['[', ']']),
@@ -61,7 +61,7 @@ async fn prepare(options: &Options, shell: Shell) -> Result<Printed, Failure> {
     });
     let caller = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let set = variables(&caller, &url.proxy_url(login.as_ref()), java, files.as_ref())
-        .map_err(|error| format!("a file with the gateway's CA cannot be written: {error}"))?;
+        .map_err(|error| format!("cannot write a file with the gateway's CA: {error}"))?;
     let assignments = set.iter().map(|(name, value)| shell.assignment(name, value)).collect();
     let mut notes = format!(
         "boxgate: with {} programs reach Box through the gateway at {url}\n\
@@ -69,7 +69,7 @@ async fn prepare(options: &Options, shell: Shell) -> Result<Printed, Failure> {
         shell.usage()
     );
     if login.as_ref().is_some_and(|login| !login.key.expose().is_empty()) {
-        notes.push_str("boxgate: the app's key is in the proxy's URL; keep the output secret\n");
+        notes.push_str("boxgate: the app's key is in the proxy URL; keep the output secret\n");
     }
     if !is_for_java {
         notes.push_str(
@@ -85,5 +85,5 @@ fn cache_folder() -> Result<PathBuf, String> {
     let cache = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
     cache
         .map(|cache| cache.join("boxgate"))
-        .ok_or_else(|| "there is no folder for the gateway's CA; set XDG_CACHE_HOME or HOME".to_owned())
+        .ok_or_else(|| "no folder for the gateway's CA is known; set XDG_CACHE_HOME or HOME".to_owned())
 }

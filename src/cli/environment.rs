@@ -1,28 +1,29 @@
 //! The environment variables with which a program uses a proxy and trusts its CA.
 //!
-//! Each stack has its habits. `HTTP_PROXY` and `ALL_PROXY` stay as they were: Box is spoken to by https, for which
-//! `HTTPS_PROXY` goes first.
+//! Languages and tools use different variables. `HTTP_PROXY` and `ALL_PROXY` stay unchanged: Box is called by https,
+//! for which `HTTPS_PROXY` has precedence.
 
 use std::io;
 
 use super::box_names::BoxNames;
 use super::trust_files::{self, TrustFiles};
 
-/// Variables that replace a program's roots. OpenSSL (Python, Ruby, PHP), Go and rustls-native-certs read the first.
+/// Variables that replace a program's trusted roots. OpenSSL (Python, Ruby, PHP), Go and rustls-native-certs read the
+/// first.
 const REPLACING: [&str; 5] =
     ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "RCLONE_CA_CERT", "AWS_CA_BUNDLE"];
 
-/// What Java leaves out of a proxy by itself; a list of one's own replaces it.
+/// Java's default list of hosts without a proxy, which a list of one's own replaces.
 const JAVA_DIRECT: &str = "localhost|127.*|[::1]|0.0.0.0|[::0]";
 
-/// A proxy as Java can be told of it: without TLS to it, and without a name or a key.
+/// A proxy that Java can use: without TLS to it, and without user name and password.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JavaProxy<'a> {
     pub(super) host: &'a str,
     pub(super) port: u16,
 }
 
-/// Names and values, in a fixed order. `caller` is the environment so far, `files` the CA where the gateway has one.
+/// The variables to set, in a fixed order. `caller`: the environment so far; `files`: the gateway's CA, if it has one.
 ///
 /// # Errors
 /// A file cannot be written.
@@ -36,7 +37,7 @@ pub(super) fn variables(
     let mut set = vec![
         ("HTTPS_PROXY", proxy_url.to_owned()),
         ("https_proxy", proxy_url.to_owned()),
-        // Node reads HTTPS_PROXY with it, from 22.21 and 24.5.
+        // Makes Node (from 22.21 and 24.5) use HTTPS_PROXY.
         ("NODE_USE_ENV_PROXY", "1".to_owned()),
     ];
     let names = BoxNames::new();
@@ -53,14 +54,15 @@ pub(super) fn variables(
     let mut java = Vec::new();
     if let Some(files) = files {
         for name in REPLACING {
-            // The platform's roots, which replace none, are those of SSL_CERT_FILE already.
+            // The platform's roots already include those of SSL_CERT_FILE.
             let before = earlier(name).filter(|_| name != "SSL_CERT_FILE");
             set.push((name, shown(files.replacing(before.as_deref())?)?));
         }
         let added = files.adding(earlier("NODE_EXTRA_CA_CERTS").as_deref())?;
         set.push(("NODE_EXTRA_CA_CERTS", shown(added)?));
         let has_own_store = java_before.contains(JAVA_STORE);
-        // A trust store that the caller has chosen may be of any kind and stays; it must be given the CA by hand.
+        // A trust store that the caller has configured stays, since it may have any format; the user must add the CA to
+        // it.
         if java_proxy.is_some() && !has_own_store {
             java.push(format!("-D{JAVA_STORE}={}", shown(files.java()?)?));
             java.push("-Djavax.net.ssl.trustStoreType=JKS".to_owned());
@@ -81,12 +83,12 @@ pub(super) fn variables(
 }
 
 const JAVA_STORE: &str = "javax.net.ssl.trustStore";
-/// What is set for Java, but for the store itself.
+/// The Java options that are set, except the trust store itself.
 const JAVA_OWN: [&str; 4] =
     ["-Djavax.net.ssl.trustStoreType=", "-Dhttps.proxyHost=", "-Dhttps.proxyPort=", "-Dhttp.nonProxyHosts="];
 
-/// Options for Java without those that an earlier `boxgate env` has added: it is evaluated again and again, and its store
-/// may be that of another gateway. Options with quotes are not taken apart.
+/// Java options without those that an earlier `boxgate env` has added, whose trust store may be of another gateway.
+/// Options with quotes are not changed.
 fn java_without_own(options: &str) -> String {
     let words: Vec<&str> = options.split_whitespace().collect();
     let is_store = |word: &&str| {
@@ -107,7 +109,7 @@ fn shown(path: std::path::PathBuf) -> io::Result<String> {
         .map_err(|path| io::Error::other(format!("{}: the path is not UTF-8", path.display())))
 }
 
-/// Entries of `NO_PROXY` as Java's patterns, without networks, which Java does not know.
+/// Converts entries of `NO_PROXY` to Java's patterns; leaves out networks, which Java does not support.
 fn java_direct(list: &str) -> String {
     let mut patterns = Vec::new();
     for entry in list.split(',').filter(|entry| !entry.is_empty() && !entry.contains(['/', '|'])) {
@@ -123,7 +125,7 @@ fn java_direct(list: &str) -> String {
     patterns.join("|")
 }
 
-/// The JVM splits at white space that does not stand in quotes.
+/// Quotes an option: the JVM splits at white space outside of quotes.
 fn java_quoted(option: &str) -> String {
     match (option.contains(char::is_whitespace), option.contains('"')) {
         (false, _) => option.to_owned(),
@@ -150,7 +152,7 @@ mod tests {
     const JAVA: Option<JavaProxy<'static>> = Some(JavaProxy { host: "127.0.0.1", port: 1 });
 
     #[test]
-    fn proxies_for_other_schemes_stay_and_without_a_ca_roots_do() {
+    fn proxies_for_other_schemes_stay_and_roots_stay_without_a_ca() {
         let set = set(&[("HTTP_PROXY", "http://p:1"), ("ALL_PROXY", "http://p:2"), ("NO_PROXY", "")], None);
         let names: Vec<&str> = set.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, ["HTTPS_PROXY", "https_proxy", "NODE_USE_ENV_PROXY"]);
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn options_for_java_come_behind_the_callers() {
+    fn java_options_are_added_after_the_callers() {
         let set = set(&[("JAVA_TOOL_OPTIONS", "-Xmx1g")], JAVA);
         assert_eq!(
             value(&set, "JAVA_TOOL_OPTIONS"),
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn javas_patterns_are_made_of_names_and_addresses() {
+    fn no_proxy_entries_become_javas_patterns() {
         for (list, want) in [
             ("a.example", "a.example|*.a.example"),
             (".a.example", "*.a.example"),

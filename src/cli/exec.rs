@@ -1,4 +1,4 @@
-//! `boxgate exec`: one command whose calls to Box go through the gateway, and all its other calls as before.
+//! `boxgate exec`: runs a command whose calls to Box go through the gateway; its other calls go as before.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -23,20 +23,20 @@ use super::splitter::Splitter;
 use super::trust_files::{Folder, TrustFiles};
 use crate::net::secret::Secret;
 
-/// Of a command that was not found, as shells have it.
+/// The exit status for a command that was not found, as in shells.
 const NOT_FOUND: u8 = 127;
-/// Of a command that cannot be run.
+/// The exit status for a command that cannot be run, as in shells.
 const NOT_EXECUTABLE: u8 = 126;
-/// Added to the number of the signal that ended a command.
+/// The exit status of a command ended by a signal is this plus the signal's number.
 const ENDED_BY_SIGNAL: i32 = 128;
 
-/// Runs the command; the exit status is its own.
+/// Runs the command; the exit status is the command's.
 pub fn run(options: &Options, command: &[OsString]) -> ExitCode {
     with_status(exec(options, command))
 }
 
-/// Tries the gateway, then runs the command to its end. The exit status is the command's. `command`: its name and
-/// its arguments.
+/// Checks the gateway, then runs the command to its end. The exit status is the command's. `command`: its name and its
+/// arguments.
 ///
 /// # Errors
 /// The options are contradictory, the gateway cannot be used or trusted, or the command cannot be started.
@@ -49,9 +49,9 @@ async fn exec(options: &Options, command: &[OsString]) -> Result<u8, Failure> {
     let now = jiff::Timestamp::now();
     let ca = gateway::find(&url, login.as_ref(), options.ca_fingerprint.as_deref(), now).await?;
 
-    // Any program of this machine can connect to the splitter and would act with the key, or use the caller's own proxy
-    // with its password; so the command alone is told a password. Without these there is nothing to guard, and some
-    // programs cannot show a password.
+    // Any program of this machine can connect to the splitter and could use the key, or the caller's own proxy with its
+    // password; so the splitter requires a password that only the command is given. Without these there is nothing to
+    // protect, and some programs cannot send a password.
     let has_key = login.as_ref().is_some_and(|login| !login.key.expose().is_empty());
     let earlier = Matcher::from_env();
     let lends_proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
@@ -59,11 +59,11 @@ async fn exec(options: &Options, command: &[OsString]) -> Result<u8, Failure> {
         .any(|name| std::env::var_os(name).is_some_and(|url| url.to_string_lossy().contains('@')));
     let password = if has_key || lends_proxy { Some(random_password()?) } else { None };
     let bound = Splitter::bind(url, login.as_ref(), earlier, password.as_ref()).await;
-    let splitter = bound.map_err(|error| format!("no port on 127.0.0.1 can be had: {error}"))?;
+    let splitter = bound.map_err(|error| format!("cannot listen on 127.0.0.1: {error}"))?;
 
-    // Before there is a folder to leave behind.
-    let mut signals = Signals::listen().map_err(|error| format!("signals cannot be listened to: {error}"))?;
-    let unwritten = |error| format!("a file with the gateway's CA cannot be written: {error}");
+    // Before the temporary folder is created, which a signal would leave behind.
+    let mut signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let unwritten = |error| format!("cannot write a file with the gateway's CA: {error}");
     let folder = Folder::temporary().map_err(unwritten)?;
     let files = ca.map(|ca| TrustFiles::new(&folder, &ca.fingerprint(), ca.roots().cloned().collect()));
     let address = splitter.address();
@@ -80,11 +80,11 @@ async fn exec(options: &Options, command: &[OsString]) -> Result<u8, Failure> {
     let mut child = spawned.map_err(|error| not_started(program, &error))?;
     let status = signals.until_end_of(&mut child).await;
     splitting.abort();
-    let status = status.map_err(|error| format!("the end of the command cannot be waited for: {error}"))?;
+    let status = status.map_err(|error| format!("cannot wait for the end of the command: {error}"))?;
     Ok(exit_code(status))
 }
 
-/// 32 hexadecimal digits.
+/// A random password of 32 hexadecimal digits.
 fn random_password() -> Result<Secret, String> {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| "the system has no random numbers".to_owned())?;
@@ -106,23 +106,23 @@ fn exit_code(status: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
-/// Signals of this process that are the command's.
+/// The signals that are forwarded to the command.
 struct Signals(mpsc::Receiver<Signal>);
 
-/// Those that a terminal sends to all processes in its foreground, so to the command as well.
+/// Signals that a terminal sends to all its foreground processes, including the command.
 const FROM_TERMINAL: [Signal; 3] = [Signal::INT, Signal::QUIT, Signal::WINCH];
 const FORWARDED: [Signal; 7] =
     [Signal::INT, Signal::QUIT, Signal::WINCH, Signal::TERM, Signal::HUP, Signal::USR1, Signal::USR2];
 
 impl Signals {
-    /// From here on none of these ends the process.
+    /// Starts to catch these signals, so that none of them ends this process.
     fn listen() -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(16);
         let ignored = ignored_signals();
         for forwarded in FORWARDED {
             let number = forwarded.as_raw();
-            // What is ignored (by nohup, or in the background of a script) must stay so for the command, which would
-            // lose it if this process caught the signal.
+            // An ignored signal (by nohup, or in a script's background) must stay ignored for the command, which would
+            // not be the case if this process caught it.
             if ignored & (1_u64 << (number - 1)) != 0 {
                 continue;
             }
@@ -142,12 +142,12 @@ impl Signals {
                 status = child.wait() => return status,
                 Some(forwarded) = self.0.recv() => forwarded,
             };
-            // The command is in this process' group. In the foreground of a terminal it has got Ctrl-C from the terminal
-            // itself; sent again it would count twice, and many programs end at once with the second.
+            // The command is in the same process group. In the foreground it gets Ctrl-C from the terminal itself;
+            // forwarding would send it twice, upon which many programs end at once.
             if FROM_TERMINAL.contains(&forwarded) && is_in_foreground() {
                 continue;
             }
-            // `id` is that of a process not yet waited for, so no other can have the number.
+            // The process was not waited for yet, so no other process can have its id.
             let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
             if let Some(id) = id {
                 let _ = kill_process(id, forwarded);
@@ -160,7 +160,7 @@ fn is_in_foreground() -> bool {
     File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(&terminal).is_ok_and(|group| group == getpgrp()))
 }
 
-/// A bit for each signal that this process was started with as ignored, the lowest for signal 1. Known on Linux alone.
+/// A bit for each signal that was ignored when this process started; the lowest bit is signal 1. Known only on Linux.
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -7,19 +7,19 @@ use super::Failure;
 use crate::config::Problems;
 use crate::telemetry::log;
 
-/// Of a configuration that cannot be used, so that a service manager need not restart into it.
+/// The exit status for an invalid configuration, on which a service manager must not restart the process.
 pub(super) const BAD_CONFIGURATION: u8 = 2;
 
 /// Runs a subcommand on this thread.
 pub(super) fn block_on(running: impl Future<Output = io::Result<ExitCode>>) -> io::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = runtime.block_on(running);
-    // Dropped, it would wait for name look-ups that are still under way.
+    // Dropping the runtime would wait for name look-ups still under way.
     runtime.shutdown_background();
     status
 }
 
-/// The status of what writes to the log: a failure is one of its lines.
+/// The exit status of a subcommand that logs: an error is logged.
 pub(super) fn logged(result: io::Result<ExitCode>) -> ExitCode {
     let code = result.unwrap_or_else(|error| {
         log::say(&format!("boxgate: {error}"));
@@ -29,7 +29,7 @@ pub(super) fn logged(result: io::Result<ExitCode>) -> ExitCode {
     code
 }
 
-/// Runs what ends with a status of its own.
+/// Runs a subcommand that returns its own exit status.
 pub(super) fn with_status(running: impl Future<Output = Result<u8, Failure>>) -> ExitCode {
     let status = block_on(async {
         Ok(ExitCode::from(running.await.unwrap_or_else(|Failure { status, words }| {
@@ -43,7 +43,7 @@ pub(super) fn with_status(running: impl Future<Output = Result<u8, Failure>>) ->
     })
 }
 
-/// Says what is wrong with a configuration.
+/// Prints the problems of a configuration.
 pub(super) fn bad_configuration(problems: &Problems) -> ExitCode {
     eprintln!("{problems}");
     ExitCode::from(BAD_CONFIGURATION)

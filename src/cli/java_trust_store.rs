@@ -1,7 +1,7 @@
-//! A trust store for Java: a JKS file with certificates alone, which every JDK reads without a password.
+//! A trust store for Java: a JKS file with only certificates, which every JDK reads without a password.
 //!
-//! Format: big-endian; magic, version 2, count; for each certificate tag 2, alias, time, "X.509", length, DER; behind all
-//! that a SHA-1 keyed with a password, which Java checks only where it is told one.
+//! Format: big-endian; magic, version 2, count; for each certificate tag 2, alias, time, "X.509", length, DER; at the
+//! end a SHA-1 keyed with a password, which Java verifies only if it is given one.
 
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use rustls::pki_types::CertificateDer;
@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 const MAGIC: u32 = 0xFEED_FEED;
 const VERSION: u32 = 2;
 const TRUSTED_CERTIFICATE: u32 = 2;
-/// The one that Java's own trust store has; it guards nothing.
+/// The password of Java's own trust store; it protects nothing.
 const PASSWORD: &str = "changeit";
 /// Part of the format.
 const SALT: &[u8] = b"Mighty Aphrodite";
@@ -28,7 +28,7 @@ pub(super) fn encode(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
     for (index, certificate) in certificates.iter().enumerate() {
         store.extend_from_slice(&TRUSTED_CERTIFICATE.to_be_bytes());
         text(&mut store, &format!("root-{index}"));
-        // When it was added: nobody asks, and a constant keeps the file's name, which is made of its content.
+        // The time of adding: unused, and constant so that the same certificates give the same content.
         store.extend_from_slice(&0_u64.to_be_bytes());
         text(&mut store, "X.509");
         store.extend_from_slice(&number(certificate.len()));

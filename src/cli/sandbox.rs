@@ -1,4 +1,4 @@
-//! `boxgate sandbox`: an in-process Box with the gateway in front; no Box account, no file.
+//! `boxgate sandbox`: an in-process Box with the gateway in front, without a Box account or a configuration file.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ use crate::sandbox::{Names, Options as SandboxOptions, Sandbox};
 use crate::server::Watch;
 use crate::telemetry::access_log::AccessLog;
 
-/// Where callers connect unless something else is said.
+/// Where callers connect by default.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
-/// What the command line says.
+/// The command line options.
 #[derive(Args)]
 pub struct Options {
     /// Where callers connect
@@ -28,20 +28,20 @@ pub struct Options {
     /// Where operators connect
     #[arg(long, value_name = "ADDR", env = "BOXGATE_ADMIN", default_value = "127.0.0.1:8081")]
     admin: String,
-    /// Where the page is that shows the sandbox in a browser
+    /// Where the web page that demonstrates the sandbox is served
     #[arg(long, value_name = "ADDR", env = "BOXGATE_PAGE", default_value_t = page::ADDRESS)]
     page: SocketAddr,
 }
 
-/// Serves until a signal.
+/// Serves until a signal arrives.
 pub fn run(options: Options) -> ExitCode {
     let Options { listen, admin, page } = options;
     let served = block_on(async {
-        // By Box's own names, as programs know them that have them built in; only the sandbox's proxy leads to it.
+        // With Box's own host names, as programs have them built in; only the sandbox's proxy leads to this Box.
         let options = SandboxOptions { names: Names::Box, ..SandboxOptions::default() };
         let sandbox = Sandbox::start(options).await?;
         let page = PageListener::bind(page).await?;
-        // What is read and written there decides whom callers trust.
+        // The folder holds the CA that callers trust, so it must be private.
         let folder = TemporaryFolder::new("sandbox")?;
         std::fs::write(folder.path().join("ca.pem"), sandbox.ca_pem())?;
         let overrides = Overrides { listen: Some(listen), admin: Some(admin), hosts: Vec::new() };
@@ -81,13 +81,13 @@ dir = "state"
     )
 }
 
-/// On standard output, before the access lines and written as they are. The page is served from here on; a browser
-/// does not reach Unix sockets.
+/// Prints how to try the sandbox, on standard output before any access line, and starts to serve the web page unless
+/// callers connect by a Unix socket, which browsers cannot reach.
 fn introduce(addresses: &[String], page: PageListener, out: &AccessLog) {
     let address = addresses.first().map(String::as_str).unwrap_or_default();
     let gateway: Option<SocketAddr> = address.parse().ok();
     let url = gateway.map(page::base_url).unwrap_or_default();
-    // As it was called, since it need not be in PATH.
+    // As it was called, since it may not be in PATH.
     let program = shell::posix_word(&std::env::args().next().unwrap_or_else(|| "boxgate".to_owned()));
     let mut text = match address.strip_prefix("unix:") {
         Some(path) => format!(

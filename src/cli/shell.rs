@@ -1,8 +1,8 @@
-//! Assignments of environment variables as shells and files of variables read them.
+//! Assignments of environment variables in the syntax of shells and dotenv files.
 
 use std::fmt::Write as _;
 
-/// What reads the assignments.
+/// The program that reads the assignments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Shell {
     /// sh, bash, zsh and other POSIX shells.
@@ -16,7 +16,7 @@ pub enum Shell {
 }
 
 impl Shell {
-    /// A line that sets the variable for this shell and for what it starts.
+    /// A line that sets the variable in the shell and for programs that it starts.
     pub(super) fn assignment(self, name: &str, value: &str) -> String {
         match self {
             Self::Sh => format!("export {name}={}\n", posix(value)),
@@ -28,7 +28,7 @@ impl Shell {
         }
     }
 
-    /// How the output is used.
+    /// The command that applies the output.
     pub(super) fn usage(self) -> &'static str {
         match self {
             Self::Sh => "eval \"$(boxgate env)\"",
@@ -43,14 +43,14 @@ fn posix(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
-/// A word of a command line for POSIX shells, in quotes only where it needs them.
+/// A word of a POSIX shell command line, quoted only if necessary.
 #[cfg(feature = "sandbox")]
 pub(super) fn posix_word(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
     if !text.is_empty() && text.bytes().all(is_plain) { text.to_owned() } else { posix(text) }
 }
 
-/// PowerShell takes typographic quotes for the plain one; each is doubled.
+/// PowerShell treats typographic quotes like the plain one; each is doubled.
 fn powershell(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     for c in value.chars() {
@@ -62,8 +62,8 @@ fn powershell(value: &str) -> String {
     text
 }
 
-/// Readers differ: all take a plain word as it is; most take what stands between single quotes as it is, and escapes
-/// between double quotes.
+/// Programs differ: all read a plain word literally; most read text in single quotes literally, and escapes in double
+/// quotes.
 fn dotenv(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%,+=[]".contains(c);
     if value.chars().all(plain) {
@@ -95,7 +95,7 @@ mod tests {
     const ODD: &str = "a b'c\"d\\e$HOME`id`$(id)!;&|<>*?~#%\u{e4}\u{2019}\n\tend'";
 
     #[test]
-    fn posix_shells_read_every_value_as_it_is() {
+    fn posix_shells_read_every_value_literally() {
         let lines = [("ODD", ODD), ("EMPTY", ""), ("QUOTE", "'"), ("BACKSLASH", "\\")];
         let input: String = lines.iter().map(|(name, value)| Shell::Sh.assignment(name, value)).collect();
         // A child of the shell sees what was exported.
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "sandbox")]
-    fn a_word_has_quotes_only_where_it_needs_them() {
+    fn a_word_is_quoted_only_if_necessary() {
         for (text, want) in [
             ("target/debug/boxgate", "target/debug/boxgate"),
             ("/opt/my tools/boxgate", "'/opt/my tools/boxgate'"),

@@ -1,7 +1,8 @@
-//! A forward proxy on loopback for one command: Box's hosts go to the gateway, every other host goes the way it went before.
+//! A forward proxy on loopback for one command: connections to Box's hosts go through the gateway, all others as
+//! before.
 //!
-//! The gateway refuses other hosts, but a program that calls Box often calls something else too. It sees one
-//! proxy and need not know.
+//! The gateway refuses other hosts, but a program that calls Box often calls other hosts too. With the splitter it
+//! needs only one proxy.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,19 +25,19 @@ use crate::net::connect_request::{Answer, Head, Refusal, head};
 use crate::net::error_chain::chain;
 use crate::net::secret::Secret;
 
-/// More wait until one ends. Each takes two descriptors, of which a process usually has 1024.
+/// The most connections at once; more wait. Each takes two descriptors, of which a process usually has 1024.
 const MOST_CONNECTIONS: usize = 450;
-/// For the head of a request.
+/// The timeout for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// After a refusal the program may still send; it is read for so long, so that the refusal is not lost to a reset.
+/// How long to read what the program still sends after a refusal, so that a reset does not destroy the refusal.
 const LINGER: Duration = Duration::from_secs(1);
-/// In each direction of a tunnel.
+/// The buffer for each direction of a tunnel.
 const BUFFER: usize = 16 * 1024;
 
-/// The user name that the splitter's password goes with.
+/// The user name that belongs to the splitter's password.
 const USER: &str = "boxgate";
 
-/// A splitter that is bound and not served yet.
+/// A splitter that is bound and does not serve yet.
 pub(super) struct Splitter {
     listener: TcpListener,
     address: SocketAddr,
@@ -49,16 +50,17 @@ struct Routes {
     url: GatewayUrl,
     gateway: Proxy,
     earlier: Matcher,
-    /// The digest of the credentials that are asked for. Digests are compared, so that the time tells nothing.
+    /// The digest of the required credentials. Digests are compared, so that the time of the comparison reveals
+    /// nothing.
     expected: Option<[u8; 32]>,
 }
 
 impl Splitter {
-    /// Binds to a free port of loopback. `earlier`: the caller's proxies for other hosts. With a password, every request
-    /// must show it.
+    /// Binds to a free port of loopback. `earlier`: the caller's proxies for other hosts. If there is a password, every
+    /// request must have it.
     ///
     /// # Errors
-    /// No port can be had.
+    /// No port can be bound.
     pub(super) async fn bind(
         url: GatewayUrl,
         login: Option<&Login>,
@@ -81,7 +83,7 @@ impl Splitter {
         self.address
     }
 
-    /// As a proxy for programs.
+    /// The proxy URL for programs.
     pub(super) fn proxy_url(&self, password: Option<&Secret>) -> String {
         match password {
             None => format!("http://{}", self.address),
@@ -109,7 +111,7 @@ impl Splitter {
     }
 }
 
-/// What became of a request for a tunnel.
+/// The result of a request for a tunnel.
 enum Opened {
     Tunnel(BufReader<AnyStream>),
     Refused(Refusal),
@@ -130,7 +132,7 @@ impl Routes {
         match opened {
             Opened::Tunnel(mut host) => {
                 if stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.is_ok() {
-                    // Ends when both have ended, or with an error of either, which is then nobody's to hear.
+                    // Ends when both directions have ended or one fails; an error cannot be reported to anyone.
                     let _ = copy_bidirectional_with_sizes(&mut stream, &mut host, BUFFER, BUFFER).await;
                 }
             }
@@ -154,11 +156,11 @@ impl Routes {
             return Opened::Refused(refusal(505, "HTTP Version Not Supported", "use HTTP/1.1"));
         }
         if method != "CONNECT" {
-            let why = "boxgate exec is a proxy for https alone; do not set HTTP_PROXY to it";
+            let why = "boxgate exec is a proxy only for https; do not set HTTP_PROXY to it";
             return Opened::Refused(refusal(501, "Not Implemented", why));
         }
         if !self.may(head) {
-            let why = "this proxy belongs to one command of boxgate exec, which knows its password";
+            let why = "this proxy is only for the command that boxgate exec runs, which has its password";
             let mut refusal = refusal(407, "Proxy Authentication Required", why);
             refusal.fields.push("Proxy-Authenticate: Basic realm=\"boxgate exec\"".to_owned());
             return Opened::Refused(refusal);
@@ -196,7 +198,7 @@ impl Routes {
             return answer.map_err(|error| format!("cannot reach the gateway at {}: {error}", self.url));
         }
         let uri = uri(target).map_err(|error| error.to_string())?;
-        // Where the caller's proxy is the gateway (`boxgate env` was evaluated before), it would refuse.
+        // If the caller's proxy is the gateway itself (after `boxgate env`), it would refuse other hosts.
         let proxy = self.earlier.intercept(&uri).filter(|proxy| !self.url.is(proxy.uri()));
         let Some(proxy) = proxy else {
             let stream = self.dialer.tcp(target).await;
@@ -252,7 +254,7 @@ fn digested(text: &[u8]) -> [u8; 32] {
     whole
 }
 
-/// Of the splitter's own. Many programs show the reason phrase alone, so the words stand there too.
+/// A refusal of the splitter's own. Many programs show only the reason phrase, so it has the message too.
 fn refusal(status: u16, name: &str, words: &str) -> Refusal {
     let printable = |c: char| c == ' ' || c.is_ascii_graphic();
     let shown: String = words.chars().map(|c| if printable(c) { c } else { '?' }).collect();
@@ -264,7 +266,7 @@ fn refusal(status: u16, name: &str, words: &str) -> Refusal {
     }
 }
 
-/// As it goes to the program, on a connection that ends with it.
+/// The response as sent to the program; the connection ends after it.
 fn written(refusal: &Refusal) -> Vec<u8> {
     let mut text = format!("HTTP/1.1 {} {}\r\n", refusal.status, refusal.reason);
     let mut is_encoded = false;

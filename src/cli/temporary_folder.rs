@@ -1,5 +1,5 @@
-//! A folder in the temporary directory, which every user of the machine may write to: nobody can have prepared it,
-//! nobody else can look into it, and nothing but it is removed.
+//! A folder in the temporary directory, to which every user of the machine may write. The folder is always new, other
+//! users cannot read it, and only it is removed at the end.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -13,15 +13,15 @@ use crate::net::file_identity::FileIdentity;
 /// A folder of mode 0700 that is removed, with everything in it, when this is dropped.
 pub(super) struct TemporaryFolder {
     path: PathBuf,
-    /// In a temporary directory without the sticky bit, others can put something else there.
+    /// Compared before the removal: in a directory without the sticky bit, other users can replace the folder.
     made: FileIdentity,
 }
 
 impl TemporaryFolder {
-    /// Makes `boxgate-PURPOSE-` and 32 random hexadecimal digits in the directory that `TMPDIR` names, else `/tmp`.
+    /// Creates `boxgate-PURPOSE-` with 32 random hexadecimal digits in the directory that `TMPDIR` names, else `/tmp`.
     ///
     /// # Errors
-    /// Nothing can be made there, or something of this name is there, a symbolic link too. The text names the path.
+    /// The folder cannot be created, or something with this name exists, even a symbolic link. The message names the path.
     pub(super) fn new(purpose: &str) -> io::Result<Self> {
         let mut bytes = [0; 16];
         SystemRandom::new()
@@ -34,18 +34,18 @@ impl TemporaryFolder {
     fn at(path: PathBuf) -> io::Result<Self> {
         let named = |error: io::Error| {
             let text = format!(
-                "the temporary folder {} cannot be made: {error}; TMPDIR names the directory for it",
+                "cannot create the temporary folder {}: {error}; set TMPDIR to a directory that you can write to",
                 path.display()
             );
             io::Error::new(error.kind(), text)
         };
-        // mkdir(2) follows no link in the last component, and fails where anything is there.
+        // mkdir(2) does not follow a link in the last component, and fails if anything exists.
         DirBuilder::new().mode(0o700).create(&path).map_err(named)?;
         let made = FileIdentity::of(&fs::symlink_metadata(&path).map_err(named)?);
         Ok(Self { path, made })
     }
 
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -54,7 +54,7 @@ impl TemporaryFolder {
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
         if self.made.is_at(&self.path) {
-            // The system clears its temporary directory of what cannot be removed now.
+            // If it cannot be removed now, the system clears its temporary directory later.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_closed_to_others_has_no_name_that_can_be_guessed_and_goes() {
+    fn it_is_private_has_a_random_name_and_is_removed() {
         let (one, other) = (TemporaryFolder::new("test").unwrap(), TemporaryFolder::new("test").unwrap());
         let mode = fs::metadata(one.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_prepared_is_an_error_and_stays() {
+    fn an_existing_path_is_an_error_and_is_not_removed() {
         let outer = TemporaryFolder::new("test").unwrap();
         let theirs = outer.path().join("theirs");
         fs::create_dir(&theirs).unwrap();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_it_made_is_removed() {
+    fn a_replaced_folder_is_not_removed() {
         let outer = TemporaryFolder::new("test").unwrap();
         let path = outer.path().join("made");
         let put: [&dyn Fn(); 2] =

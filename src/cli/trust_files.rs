@@ -1,4 +1,4 @@
-//! A gateway's CA in files that programs read, beside the roots that they trusted before.
+//! Files with a gateway's CA and the roots that programs trusted before.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -11,38 +11,38 @@ use rustls::pki_types::CertificateDer;
 
 use super::temporary_folder::TemporaryFolder;
 
-/// In the name of every trust store for Java, so that a later run knows it again.
+/// Part of the name of every Java trust store, by which a later run recognizes it.
 pub(super) const JAVA_NAME: &str = "-boxgate-java-";
 
-/// A folder that nobody else may look into.
+/// A folder that other users cannot read.
 pub(super) struct Folder {
     path: PathBuf,
-    /// Removes it; none for a folder that stays.
+    /// Removes the folder when dropped; `None` for a folder that stays.
     _temporary: Option<TemporaryFolder>,
 }
 
 impl Folder {
-    /// One that stays, made with those above it where it is missing.
+    /// A folder that stays; created with its parents if missing.
     ///
     /// # Errors
-    /// It cannot be made, or cannot be closed to others.
+    /// It cannot be created, or not be made private.
     pub(super) fn lasting(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
         Ok(Self { path: path.to_owned(), _temporary: None })
     }
 
-    /// One that is removed when this is dropped.
+    /// A folder that is removed when this is dropped.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub(super) fn temporary() -> io::Result<Self> {
         let temporary = TemporaryFolder::new("exec")?;
         Ok(Self { path: temporary.path().to_owned(), _temporary: Some(temporary) })
     }
 
-    /// Writes a file that is there as a whole or not at all. Its name has a digest of its content: two shells with
-    /// different roots do not write over each other's files, and the same content leaves one file.
+    /// Writes a file atomically. Its name has a digest of its content, so that shells with different roots do not
+    /// overwrite each other's files and the same content gives one file.
     fn write(&self, start: &str, end: &str, content: &[u8]) -> io::Result<PathBuf> {
         let digest: String =
             digest(&SHA256, content).as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
@@ -60,33 +60,33 @@ impl Folder {
     }
 }
 
-/// Certificates of a gateway's CA, and the platform's roots as the caller has them.
+/// The certificates of a gateway's CA, and the roots that the caller trusts.
 pub(super) struct TrustFiles<'a> {
     folder: &'a Folder,
-    /// How the files' names begin.
+    /// The beginning of the files' names.
     name: String,
     own: Vec<CertificateDer<'static>>,
     platform: Vec<CertificateDer<'static>>,
 }
 
 impl<'a> TrustFiles<'a> {
-    /// `fingerprint`: of the first root. The platform's roots are those of the caller's `SSL_CERT_FILE` and
-    /// `SSL_CERT_DIR` where they are set.
+    /// `fingerprint`: that of the first root. The platform's roots are those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, if
+    /// these are set.
     pub(super) fn new(folder: &'a Folder, fingerprint: &str, own: Vec<CertificateDer<'static>>) -> Self {
         let platform = rustls_native_certs::load_native_certs().certs;
         let name = fingerprint.get(..16).unwrap_or(fingerprint).to_owned();
         Self { folder, name, own, platform }
     }
 
-    /// For a variable that replaces the roots of a program: those of the file or folder that it named before (where it
-    /// named none that can be read: the platform's) and the gateway's.
+    /// A file for a variable that replaces a program's roots: those of the file or folder that it named before (else
+    /// the platform's) and the gateway's.
     pub(super) fn replacing(&self, earlier: Option<&str>) -> io::Result<PathBuf> {
         let earlier = earlier.map(roots_at).unwrap_or_default();
         let base = if earlier.is_empty() { &self.platform } else { &earlier };
         self.write("roots", &self.with_own(base))
     }
 
-    /// For a variable that adds to the roots of a program: those of the file that it named before and the gateway's.
+    /// A file for a variable that adds to a program's roots: those of the file that it named before and the gateway's.
     pub(super) fn adding(&self, earlier: Option<&str>) -> io::Result<PathBuf> {
         self.write("added", &self.with_own(&earlier.map(roots_at).unwrap_or_default()))
     }
@@ -102,7 +102,8 @@ impl<'a> TrustFiles<'a> {
         self.folder.write(&format!("{}-{what}", self.name), "pem", pem_text(certificates).as_bytes())
     }
 
-    /// Each once and in a fixed order, so that a second run over the first one's files changes nothing.
+    /// All certificates without duplicates and in a fixed order, so that a second run on the files of the first changes
+    /// nothing.
     fn with_own(&self, base: &[CertificateDer<'static>]) -> Vec<CertificateDer<'static>> {
         let all: BTreeSet<&[u8]> = base.iter().chain(&self.own).map(AsRef::as_ref).collect();
         all.into_iter().map(|certificate| CertificateDer::from(certificate.to_vec())).collect()
@@ -153,7 +154,7 @@ mod tests {
         let replaced = files.replacing(None).unwrap();
         assert_eq!(read(&replaced), set(&[&platform, &own]));
         assert_eq!(files.replacing(Some("/nowhere.pem")).unwrap(), replaced);
-        // Again with what came of it.
+        // Again, with the resulting file.
         assert_eq!(files.replacing(replaced.to_str()).unwrap(), replaced);
         assert_eq!(read(&files.replacing(before.to_str()).unwrap()), set(&[&earlier, &own]));
         assert_eq!(read(&files.adding(None).unwrap()), set(&[&own]));
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_closed_to_others_and_the_temporary_one_goes() {
+    fn folders_are_private_and_the_temporary_one_is_removed() {
         let temporary = Folder::temporary().unwrap();
         let path = temporary.path.clone();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;

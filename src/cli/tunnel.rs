@@ -1,4 +1,4 @@
-//! A tunnel through an HTTP proxy: CONNECT, and the words of a proxy that refuses.
+//! A tunnel through an HTTP proxy, by CONNECT.
 
 use std::io;
 use std::sync::Arc;
@@ -19,22 +19,22 @@ use crate::net::connect_request::{Answer, connect};
 use crate::net::error_chain::chain;
 use crate::net::tls_client::Trust;
 
-/// For TCP.
+/// The timeout for TCP.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For all that a proxy does until it has answered.
+/// The timeout for the proxy's response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection, whatever it is made of.
+/// A connection over TCP or TLS.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub(super) type AnyStream = Box<dyn Stream>;
 
-/// A proxy and what it is shown.
+/// A proxy and the credentials for it.
 #[derive(Debug, Clone)]
 pub(super) struct Proxy {
     /// Host and port.
     pub(super) authority: Authority,
-    /// Whether TLS is spoken to the proxy itself.
+    /// Whether the connection to the proxy itself uses TLS.
     pub(super) is_https: bool,
     pub(super) authorization: Option<HeaderValue>,
 }
@@ -49,7 +49,7 @@ impl Proxy {
     }
 }
 
-/// Opens connections of TCP and of TLS to proxies.
+/// Opens connections to proxies, by TCP or TLS.
 #[derive(Clone)]
 pub(super) struct Dialer {
     tcp: HttpConnector,
@@ -64,12 +64,12 @@ impl Dialer {
         Self { tcp }
     }
 
-    /// For connectors that are built on this one.
+    /// The underlying connector, for others built on it.
     pub(super) fn connector(&self) -> HttpConnector {
         self.tcp.clone()
     }
 
-    /// A connection to a host; `authority` has a port.
+    /// Connects to a host; `authority` must have a port.
     ///
     /// # Errors
     /// The name is not found, or nothing answers in time.
@@ -79,10 +79,10 @@ impl Dialer {
         connected.map(|stream| stream.into_inner()).map_err(|error| io::Error::other(chain(&error)))
     }
 
-    /// Asks a proxy for a tunnel to a host; `target` has a port.
+    /// Asks a proxy for a tunnel to a host; `target` must have a port.
     ///
     /// # Errors
-    /// The proxy cannot be reached, or what it answers is not HTTP.
+    /// The proxy cannot be reached, or its response is not HTTP.
     pub(super) async fn tunnel(&self, proxy: &Proxy, target: &Authority) -> io::Result<Answer<AnyStream>> {
         let tcp = self.tcp(&proxy.authority).await?;
         let answering = async {
@@ -95,13 +95,13 @@ impl Dialer {
         tokio::time::timeout(ANSWER_TIMEOUT, answering).await.unwrap_or_else(|_| {
             Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("it does not answer to CONNECT in {ANSWER_TIMEOUT:?}"),
+                format!("the proxy did not answer CONNECT within {ANSWER_TIMEOUT:?}"),
             ))
         })
     }
 }
 
-/// For connectors, which want a URL.
+/// The authority as a URL, for connectors.
 pub(super) fn uri(authority: &Authority) -> io::Result<Uri> {
     let built = Uri::builder().scheme("https").authority(authority.clone()).path_and_query("/").build();
     built.map_err(io::Error::other)
@@ -112,7 +112,7 @@ pub(super) fn uri(authority: &Authority) -> io::Result<Uri> {
 /// # Errors
 /// The platform has no roots, or the host's certificate or TLS is not in order.
 pub(super) async fn tls(tcp: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
-    // Read for each connection: a proxy behind TLS is rare, and its certificate is the platform's business.
+    // The roots are read for each connection, since proxies with TLS are rare. Only the platform's roots are trusted.
     let trust = Trust::new(&[])?;
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
     let connector = TlsConnector::from(Arc::new(trust.client_config(&[b"http/1.1"])));

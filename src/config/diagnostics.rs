@@ -1,4 +1,4 @@
-//! Problems: what is wrong in a configuration, where, and what to do about it. All of them, in one run.
+//! Problems of a configuration: what is wrong, where, and what to do. All problems are reported in one run.
 
 use std::fmt;
 use std::path::Path;
@@ -13,7 +13,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// How many there are.
+    /// The number of problems, at least 1.
     #[expect(
         clippy::len_without_is_empty,
         reason = "there is at least one, or there would be a configuration"
@@ -22,7 +22,7 @@ impl Problems {
         self.list.len()
     }
 
-    /// One after the other; each prints as one block.
+    /// The problems; each is displayed as one block.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Problem> {
         self.list.iter()
     }
@@ -67,7 +67,7 @@ impl fmt::Display for Problem {
 /// Where a value was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Position {
-    /// In the source as a whole: what is missing is nowhere.
+    /// The source as a whole, for a key that is missing.
     Whole,
     /// At this byte of the file.
     At(usize),
@@ -75,7 +75,7 @@ pub(super) enum Position {
     Outside(&'static str),
 }
 
-/// Where a value was written and under which key.
+/// The position and the key of a value.
 #[derive(Debug, Clone)]
 pub(super) struct Location {
     pub(super) position: Position,
@@ -84,7 +84,7 @@ pub(super) struct Location {
 }
 
 impl Location {
-    /// A key that is nowhere in the file.
+    /// A key that is not in the file.
     pub(super) fn unwritten(key: &str) -> Self {
         Self { position: Position::Whole, key: key.to_owned() }
     }
@@ -108,7 +108,7 @@ pub(super) fn dotted(path: &str, key: &str) -> String {
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
-/// Collects problems and warnings while a configuration is read.
+/// Collects problems and warnings during the reading of a configuration.
 #[derive(Debug)]
 pub(super) struct Notes<'t> {
     name: String,
@@ -139,18 +139,18 @@ impl<'t> Notes<'t> {
         self.problems.push((location.position, problem));
     }
 
-    /// Notes what is allowed but not advised.
+    /// Records a warning: something allowed but not advised.
     pub(super) fn warning(&mut self, location: &Location, what: impl fmt::Display) {
         let warning = self.line(location, &what);
         self.warnings.push((location.position, warning));
     }
 
-    /// The value, or a problem.
+    /// Returns the value; records the error as a problem.
     pub(super) fn take<T>(&mut self, location: &Location, value: Result<T, String>) -> Option<T> {
         value.map_err(|what| self.problem(location, what)).ok()
     }
 
-    /// How many problems were noted up to here.
+    /// The number of problems so far.
     pub(super) fn count(&self) -> usize {
         self.problems.len()
     }
@@ -160,7 +160,7 @@ impl<'t> Notes<'t> {
         self.files.push(FileRead::now(path));
     }
 
-    /// The warnings and files if there was no problem, else the problems.
+    /// Returns the warnings and files if there was no problem, else the problems.
     pub(super) fn conclude(mut self) -> Result<Noted, Problems> {
         if !self.problems.is_empty() {
             return Err(self.into_problems());
@@ -170,7 +170,7 @@ impl<'t> Notes<'t> {
         Ok(Noted { warnings, files: self.files })
     }
 
-    /// The problems, of which there is at least one.
+    /// Returns the problems; there must be at least one.
     pub(super) fn into_problems(mut self) -> Problems {
         self.problems.sort_by_key(|(position, _)| *position);
         self.problems.dedup();
@@ -195,7 +195,7 @@ impl<'t> Notes<'t> {
     }
 }
 
-/// Both from 1; the column in characters, as editors count.
+/// Line and column, both from 1; the column counts characters, as editors do.
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
@@ -204,7 +204,7 @@ fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// The known word that was probably meant, if one is close.
+/// The most similar known word, if one is similar enough to suggest.
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let word = word.to_ascii_lowercase();
     known
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_close_word_is_suggested() {
+    fn only_a_similar_word_is_suggested() {
         let known = ["address", "hosts", "sources"];
         for (word, want) in
             [("adress", "address"), ("Hosts", "hosts"), ("hsots", "hosts"), ("source", "sources")]

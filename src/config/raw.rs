@@ -1,7 +1,7 @@
-//! What was written: the tables of `proxy.toml`, key by key, each value with its location. No logic.
+//! The tables of `proxy.toml` as written: each key with its value and location, without interpretation.
 //!
-//! A value stays as the parser gave it, so that one of the wrong type stops nothing: it is diagnosed where its
-//! meaning is known, and all problems of a file come out in one run. Why serde does not read it:
+//! Values stay as the TOML parser gave them, so that one of the wrong type does not stop the reading: it is diagnosed
+//! where it is interpreted, and all problems of a file are reported in one run. Why serde is not used:
 //! `docs/decisions/configuration-tables.md`.
 
 use toml::de::{DeTable, DeValue};
@@ -18,14 +18,14 @@ pub(super) struct Entry<'d> {
 
 /// A table with known keys.
 pub(super) trait Table<'d>: Default {
-    /// As a file has it, for messages.
+    /// The header as in a file, for messages.
     const HEADER: &'static str;
 
-    /// The entries of a table whose own key is `path`. Every key that is not known is a problem.
+    /// Reads the entries of a table whose own key is `path`. Every unknown key is a problem.
     fn of(table: &'d DeTable<'d>, path: &str, notes: &mut Notes<'_>) -> Self;
 }
 
-/// The table's entries; none where it is not written or no table.
+/// The table's entries; empty if the table is missing or not a table.
 pub(super) fn read<'d, T: Table<'d>>(entry: Option<&Entry<'d>>, notes: &mut Notes<'_>) -> T {
     match entry {
         None => T::default(),
@@ -44,8 +44,8 @@ pub(super) fn read<'d, T: Table<'d>>(entry: Option<&Entry<'d>>, notes: &mut Note
     }
 }
 
-/// Declares for each table a struct with one field for each of its keys. A key that a later version will know is
-/// refused like any unknown one, since a rule that is not enforced must not be accepted, but said to be so.
+/// Declares for each table a struct with one field for each of its keys. Keys listed after `later` are refused like
+/// unknown ones, since a rule that is not enforced must not be accepted, but with a message of their own.
 macro_rules! tables {
     ($($(#[$doc:meta])* $header:literal $name:ident { $($key:ident),* } later { $($later:ident),* })*) => {
         $(
@@ -88,13 +88,13 @@ tables! {
     /// Where callers connect.
     "[listen]" Listen { address, hosts, sources, trusted_proxies, proxy_protocol, workers, max_connections, tls } later {}
 
-    /// TLS towards callers.
+    /// TLS of the callers' listeners.
     "{ cert = \"PATH\", key = \"PATH\" }" Tls { cert, key, client_ca } later {}
 
     /// Programs that have Box's hosts built in.
     "[forward_proxy]" ForwardProxy { cert, key, ca, tunnel } later {}
 
-    /// An authority that replicas share.
+    /// A CA that replicas share.
     "{ cert = \"PATH\", key = { file = \"PATH\" } }" ProxyCa { cert, key } later {}
 
     /// Where operators connect.
@@ -111,19 +111,19 @@ tables! {
         follow_downloads, max_in_flight, key, enabled
     } later {}
 
-    /// How often callers may ask.
+    /// A rate limit.
     "[[limit]]" Limit { name, key, on, rate, burst, wait, enforce } later {}
 
     /// Box's own limits.
     "[limits]" Limits { box_defaults } later {}
 
-    /// How often callers may ask in a day or a month.
+    /// A budget of API calls for a day or a month.
     "[[budget]]" Budget { name, key, on, calls, per, when_spent, enforce } later {}
 
-    /// Where counts are kept.
+    /// Where state is stored.
     "[state]" State { dir, redis, redis_prefix } later {}
 
-    /// How Box is spoken to.
+    /// How requests are sent to Box.
     "[upstream]" Upstream {
         connect_timeout, response_timeout, body_timeout, pool_idle_timeout, retries, replay_buffer, proxy, http2,
         max_pause, follow_downloads, rewrite_urls
@@ -135,11 +135,11 @@ tables! {
     /// What is logged.
     "[log]" Log { level, format, access } later {}
 
-    /// A text that stands elsewhere.
+    /// A reference to a text in the environment or a file.
     "{ env = \"NAME\" } or { file = \"PATH\" }" Reference { env, file } later {}
 }
 
-/// What a value is, without showing it: it may be a secret under a wrong key.
+/// The type of a value. The value itself is not shown, since it may be a secret under a wrong key.
 pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
@@ -160,14 +160,14 @@ fn unknown(key: &str, known: &[&str], later: &[&str]) -> String {
     if let Some(nearest) = nearest(key, known.iter().map(|key| bare(key))) {
         return format!("unknown key; did you mean \"{nearest}\"? allowed here: {allowed}");
     }
-    // A key under the header above or below its own is the most frequent slip in TOML.
+    // The most frequent mistake in TOML is a key under the wrong header.
     let homes = TABLES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(header, _)| *header);
     let homes = homes.filter(|header| header.starts_with('[')).collect::<Vec<_>>().join(", ");
     let own = TABLES.iter().map(|(header, _)| *header).find(|header| header.trim_matches(['[', ']']) == key);
     if let Some(header) = own {
         format!("unknown key; it is a table of its own, {header}; allowed here: {allowed}")
     } else if known.contains(&"tls") && ["cert", "key", "client_ca"].contains(&key) {
-        format!("unknown key; it belongs into tls = {}; allowed here: {allowed}", Tls::HEADER)
+        format!("unknown key; it belongs in tls = {}; allowed here: {allowed}", Tls::HEADER)
     } else if homes.is_empty() {
         format!("unknown key; allowed here: {allowed}")
     } else {
@@ -175,7 +175,7 @@ fn unknown(key: &str, known: &[&str], later: &[&str]) -> String {
     }
 }
 
-/// The key of a field whose name is a word of Rust.
+/// The key of a field; strips the `r#` of names that are Rust keywords.
 fn bare(field: &str) -> &str {
     field.strip_prefix("r#").unwrap_or(field)
 }

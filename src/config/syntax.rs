@@ -1,15 +1,15 @@
-//! What is no TOML, said so that it can be mended: which key, and what to write instead. Most of it is a value without its
-//! quotes. A value is repeated only under a key that is known and takes no secret: another may be a secret under a wrong key.
+//! Explains TOML syntax errors: which key, and what to write instead. Most are values without quotes. A message repeats
+//! a value only if its key is known and takes no secret: under a wrong key, the value may be a secret.
 
 use std::ops::Range;
 
 use super::diagnostics::{Location, Position, dotted};
 use super::raw::TABLES;
 
-/// Keys whose values may be secrets, or hold one.
+/// Keys whose values may be or contain a secret.
 const SECRETS: [&str; 4] = ["client_secret", "key", "redis", "proxy"];
 const TYPOGRAPHIC: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '«', '»'];
-/// How the parser's words begin where it has found something else than a value.
+/// The parser's messages, or their beginnings, for something that is not a value.
 const NO_VALUE: [&str; 16] = [
     "string values must be quoted",
     "invalid float",
@@ -28,10 +28,10 @@ const NO_VALUE: [&str; 16] = [
     "radix",
     "`_` may only go between digits",
 ];
-/// And where it has taken the beginning for a value.
+/// The parser's message if it took the beginning of the text for a value.
 const MORE: &str = "unexpected key or value";
 
-/// Where an error of the parser lies, and what to say of it. `span`: the bytes that the parser names.
+/// The location of a parser error, and its message. `span`: the bytes that the parser names.
 pub(super) fn explain(text: &str, span: &Range<usize>, message: &str) -> (Location, String) {
     let at = span.start.min(text.len());
     let line_start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |feed| feed + 1);
@@ -48,7 +48,7 @@ pub(super) fn explain(text: &str, span: &Range<usize>, message: &str) -> (Locati
     (Location { position: Position::At(at), key: found.key() }, message.to_owned())
 }
 
-/// Where the table ends whose header stands a second time: its keys are duplicates too, which follows from that.
+/// Where a table with a duplicate header ends. Its keys are reported as duplicates too, which only repeats the error.
 pub(super) fn end_of_duplicate(text: &str, span: &Range<usize>, message: &str) -> Option<usize> {
     let after = text.get(span.start..)?;
     let line = text.get(..span.start)?.rsplit('\n').next()?;
@@ -56,7 +56,7 @@ pub(super) fn end_of_duplicate(text: &str, span: &Range<usize>, message: &str) -
     is_header.then(|| after.find("\n[").map_or(text.len(), |end| span.start + end))
 }
 
-/// Of the last header, without brackets; empty before the first.
+/// The last header, without brackets; empty before the first.
 fn table_of(before: &str) -> String {
     let mut headers = before.lines().map(str::trim).filter(|line| line.starts_with('['));
     let header = headers.rfind(|line| line.contains(']')).unwrap_or_default();
@@ -65,16 +65,16 @@ fn table_of(before: &str) -> String {
 
 struct Found<'t> {
     text: &'t str,
-    /// The one with the error.
+    /// The line with the error.
     line: &'t str,
     line_start: usize,
-    /// Of the error, in the line.
+    /// The offset of the error in the line.
     at: usize,
     table: String,
 }
 
 impl Found<'_> {
-    /// The key that the line begins with; empty for a header, or a line in the middle of a list.
+    /// The key with which the line begins; empty for a header or a line inside a list.
     fn bare_key(&self) -> &str {
         match self.line.split_once('=') {
             Some((key, _)) if !key.trim_start().starts_with(['[', '"', '#']) => key.trim(),
@@ -101,7 +101,7 @@ impl Found<'_> {
                 .next()
                 .is_some_and(|key| line.contains('=') && key.trim().trim_matches(['"', '\'']) == name),
         };
-        // Of a key, only in its own table.
+        // A duplicate key is searched for only in its own table.
         let before = self.text.get(..self.line_start).unwrap_or_default();
         let mut earlier = None;
         for (number, line) in before.lines().enumerate() {
@@ -112,12 +112,12 @@ impl Found<'_> {
                 earlier.get_or_insert(number + 1);
             }
         }
-        let where_ = earlier.map(|line| format!(", in line {line}")).unwrap_or_default();
+        let where_ = earlier.map(|line| format!(", first in line {line}")).unwrap_or_default();
         let (key, words) = if is_header {
             let header = self.line.split('#').next().unwrap_or_default().trim();
             let name = header.trim_matches(['[', ']', ' ']);
             let line_of = |header: String| before.lines().position(|line| line.trim() == header);
-            // Of tables of which there are several, each has two brackets.
+            // If a table occurs several times, every header needs two brackets.
             let words = if header.starts_with("[[")
                 && let Some(number) = line_of(format!("[{name}]"))
             {
@@ -127,26 +127,26 @@ impl Found<'_> {
             {
                 format!("{header} must be written [[{name}]], as in line {}", number + 1)
             } else {
-                format!("the table {header} is there already{where_}; put all of its keys under one header")
+                format!("the table {header} occurs twice{where_}; put all of its keys under one header")
             };
             (String::new(), words)
         } else {
             let key = if self.table.is_empty() { name.to_owned() } else { format!("{}.{name}", self.table) };
-            (key, format!("the key {name:?} is there already{where_}; keep one of them"))
+            (key, format!("the key {name:?} occurs twice{where_}; keep one of them"))
         };
         (Location { position, key }, words)
     }
 
-    /// Whether it takes a secret. The `key` of a limit or budget is a word.
+    /// Whether this key takes a secret. The `key` of a limit or budget is a keyword.
     fn is_secret(&self, key: &str) -> bool {
         SECRETS.contains(&key) && !(key == "key" && matches!(self.table.as_str(), "limit" | "budget"))
     }
 
-    /// Whether the value's key is known and takes no secret. A list may have begun in an earlier line.
+    /// Whether the value may be shown: its key is known and takes no secret. A list may have begun in an earlier line.
     fn may_be_shown(&self) -> bool {
         let until = self.text.get(..self.line_start + self.line.len()).unwrap_or_default();
         let with_key = until.lines().rev().find(|line| line.contains('=')).unwrap_or_default();
-        // A table in one line, as in `tls = { key = … }`, has several.
+        // An inline table, as in `tls = { key = … }`, has several keys.
         let mut keys = with_key.split('=').rev().skip(1).map(|before| {
             let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
             before.trim_end().rsplit(word).next().unwrap_or_default()
@@ -155,7 +155,7 @@ impl Found<'_> {
         keys.all(|key| is_known(key) && !self.is_secret(key))
     }
 
-    /// Where a value begins that lacks its quotes, or is written as no TOML, and what to write.
+    /// Where a value without quotes, or one that is not valid TOML, begins, and what to write.
     fn unquoted(&self, message: &str) -> Option<(usize, String)> {
         let key = self.bare_key();
         let whole = message.starts_with(MORE);
@@ -163,7 +163,7 @@ impl Found<'_> {
             return None;
         }
         let start = match whole {
-            // The parser took the beginning for a value of its own.
+            // The parser took the beginning of the text for a value.
             true => self.line.find('=')? + 1,
             false => self.line.get(..self.at)?.rfind(['=', '[', '{', ',']).map_or(0, |before| before + 1),
         };
@@ -177,13 +177,13 @@ impl Found<'_> {
         if value.is_empty() {
             let is_missing = message.starts_with("string values must be quoted") && !is_in_list;
             return is_missing.then(|| {
-                (start, format!("there is no value behind the =; write {key} = VALUE, or leave the key out"))
+                (start, format!("there is no value after the =; write {key} = VALUE, or leave the key out"))
             });
         }
         if value.starts_with(['"', '\'']) || value.contains('"') {
             return None;
         }
-        // Word processors and web pages make typographic quotes of plain ones.
+        // Word processors and web pages turn plain quotes into typographic ones.
         let bare = value.trim_matches(TYPOGRAPHIC);
         let is_typographic = bare.len() < value.len();
         let value = bare;
@@ -193,18 +193,21 @@ impl Found<'_> {
         };
         let digits = value.replace(',', "");
         let words = match value.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" => format!("{value} is no value of TOML; write {}", written("true")),
-            "false" | "no" | "off" => format!("{value} is no value of TOML; write {}", written("false")),
+            "true" | "yes" | "on" => format!("{value} is not a TOML value; write {}", written("true")),
+            "false" | "no" | "off" => format!("{value} is not a TOML value; write {}", written("false")),
             _ if is_typographic && self.may_be_shown() => {
-                format!("the quotes must be plain ones; write {}", written(&format!("{value:?}")))
+                format!(
+                    "the quotes must be plain (\"), not typographic; write {}",
+                    written(&format!("{value:?}"))
+                )
             }
             _ if !self.may_be_shown() => {
-                format!("a string must stand in quotes; write {}", written("\"…\""))
+                format!("a string must be in quotes; write {}", written("\"…\""))
             }
             _ if digits.len() < value.len() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                format!("{value} is no number of TOML; write {}", written(&value.replace(',', "_")))
+                format!("{value} is not a TOML number; write {}", written(&value.replace(',', "_")))
             }
-            _ => format!("{value} must stand in quotes; write {}", written(&format!("{value:?}"))),
+            _ => format!("{value} must be in quotes; write {}", written(&format!("{value:?}"))),
         };
         Some((start, words))
     }
@@ -268,27 +271,24 @@ mod tests {
     }
 
     #[test]
-    fn what_a_limit_counts_by_is_no_secret() {
+    fn the_key_of_a_limit_is_not_a_secret() {
         let said = said("[[limit]]\nkey = client\n[[app]]\nkey = abcDEF123\n");
-        assert!(said.contains("limit.key: client must stand in quotes; write key = \"client\""), "{said}");
-        assert!(
-            said.contains("app.key: a string must stand in quotes") && !said.contains("abcDEF"),
-            "{said}"
-        );
+        assert!(said.contains("limit.key: client must be in quotes; write key = \"client\""), "{said}");
+        assert!(said.contains("app.key: a string must be in quotes") && !said.contains("abcDEF"), "{said}");
     }
 
     #[test]
-    fn a_table_that_stands_twice_is_told_once() {
+    fn a_duplicate_table_is_reported_once() {
         let said = said(
             "[identity.a]\nclient_id = \"a\"\n[identity.a]\nclient_id = \"b\"\n[log]\nlevel = \"info\"\nlevel = \"warn\"\n",
         );
         assert_eq!(said.lines().count(), 2, "{said}");
         assert!(
-            said.starts_with("p.toml:3:") && said.contains("[identity.a] is there already, in line 1"),
+            said.starts_with("p.toml:3:") && said.contains("[identity.a] occurs twice, first in line 1"),
             "{said}"
         );
         assert!(
-            said.contains("\np.toml:7:1: log.level: the key \"level\" is there already, in line 6"),
+            said.contains("\np.toml:7:1: log.level: the key \"level\" occurs twice, first in line 6"),
             "{said}"
         );
     }
@@ -329,19 +329,19 @@ mod tests {
         for (text, want) in [
             (
                 "[listen]\nhosts = []\naddress = \"a\"\nhosts = []\n",
-                "p.toml:4:1: listen.hosts: the key \"hosts\" is there already, in line 2;",
+                "p.toml:4:1: listen.hosts: the key \"hosts\" occurs twice, first in line 2;",
             ),
             (
                 "[a]\nhosts = []\n[listen]\nhosts = []\n\nhosts = []\n",
-                "p.toml:6:1: listen.hosts: the key \"hosts\" is there already, in line 4;",
+                "p.toml:6:1: listen.hosts: the key \"hosts\" occurs twice, first in line 4;",
             ),
             (
                 "[[app]]\nname = \"a\"\nname = \"b\"\n",
-                "p.toml:3:1: app.name: the key \"name\" is there already, in line 2;",
+                "p.toml:3:1: app.name: the key \"name\" occurs twice, first in line 2;",
             ),
             (
                 "[listen]\n\"hosts\" = []\nhosts = []\n",
-                "p.toml:3:1: listen.hosts: the key \"hosts\" is there already, in line 2;",
+                "p.toml:3:1: listen.hosts: the key \"hosts\" occurs twice, first in line 2;",
             ),
             (
                 "[app]\nname = \"a\"\n[[app]]\nname = \"b\"\n",
@@ -351,11 +351,11 @@ mod tests {
                 "[[app]]\nname = \"a\"\n[app]\nname = \"b\"\n",
                 "p.toml:3:2: [app] must be written [[app]], as in line 1",
             ),
-            ("[listen]\n[admin]\n[listen]\n", "p.toml:3:2: the table [listen] is there already, in line 1;"),
             (
-                "tls = { cert = \"a\", cert = \"b\" }\n",
-                "p.toml:1:21: cert: the key \"cert\" is there already",
+                "[listen]\n[admin]\n[listen]\n",
+                "p.toml:3:2: the table [listen] occurs twice, first in line 1;",
             ),
+            ("tls = { cert = \"a\", cert = \"b\" }\n", "p.toml:1:21: cert: the key \"cert\" occurs twice"),
         ] {
             let said = said(text);
             assert!(said.starts_with(want), "{text}: {said}");
@@ -363,10 +363,10 @@ mod tests {
     }
 
     #[test]
-    fn every_line_that_is_wrong_is_told_in_one_run_and_other_slips_in_the_words_of_the_parser() {
+    fn every_wrong_line_is_reported_in_one_run_and_other_errors_keep_the_parsers_message() {
         let said = said("[listen]\naddress = 127.0.0.1:8080\n[log]\nlevel = info\nformat =\n[server\n");
         assert_eq!(said.lines().count(), 4, "{said}");
-        assert!(said.contains("log.format: there is no value behind the =; write format = VALUE"), "{said}");
+        assert!(said.contains("log.format: there is no value after the =; write format = VALUE"), "{said}");
         assert!(said.contains("unclosed table, expected `]`"), "{said}");
         let path = self::said("[listen]\nfile = \"C:\\dir\"\n");
         assert!(path.starts_with("p.toml:2:12: listen.file: missing escaped value"), "{path}");

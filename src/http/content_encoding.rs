@@ -1,5 +1,5 @@
-//! Compression of answers: an error answer of Box is searched for secrets, so Box is asked for no compression that could
-//! not be undone here.
+//! Content codings of responses. An error response of Box is searched for secrets, so Box is asked only for codings
+//! that the gateway can decode.
 
 use std::io::Read;
 
@@ -9,10 +9,10 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::http::field_list::tokens;
 
-/// Codings that [`decoded`] reads (RFC 9110 §8.4.1), and none.
+/// Codings that [`decoded`] reads (RFC 9110 §8.4.1); `identity` means no coding.
 const READABLE: [&str; 4] = ["gzip", "x-gzip", "deflate", "identity"];
 
-/// Takes out of `Accept-Encoding` what could not be read; where nothing is left, no compression is asked for.
+/// Removes from `Accept-Encoding` the codings that [`decoded`] cannot read. If none is left, asks for `identity`.
 pub(crate) fn accept_readable(fields: &mut HeaderMap) {
     let is_readable = |coding: &&str| {
         let name = coding.split(';').next().unwrap_or_default().trim();
@@ -30,8 +30,8 @@ pub(crate) fn accept_readable(fields: &mut HeaderMap) {
     }
 }
 
-/// The codings of a body in one value, if it has any but `identity`. All fields count, as one list (RFC 9110 §8.4): one
-/// that is passed over could hide what is looked for.
+/// The codings of a body in one value, if it has any but `identity`. All fields are read as one list (RFC 9110 §8.4): a
+/// coding that was overlooked could hide a secret.
 pub(crate) fn of(fields: &HeaderMap) -> Option<HeaderValue> {
     let fields = fields.get_all(CONTENT_ENCODING).iter();
     let codings =
@@ -39,7 +39,7 @@ pub(crate) fn of(fields: &HeaderMap) -> Option<HeaderValue> {
     let codings: Vec<&[u8]> =
         codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")).collect();
     let joined = (!codings.is_empty()).then(|| codings.join(&b", "[..]));
-    // Parts of values are values.
+    // Every part of a valid header value is valid.
     joined.and_then(|codings| HeaderValue::from_bytes(&codings).ok())
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn decoded(encoding: &HeaderValue, body: &[u8], most: usize) -> Optio
     match coding.as_str() {
         "" | "identity" => Some(body.to_vec()),
         "gzip" | "x-gzip" => read(MultiGzDecoder::new(body), most),
-        // By the standard in a frame of zlib, which some servers leave out.
+        // The standard wraps deflate in zlib's format; some servers omit that.
         "deflate" => read(ZlibDecoder::new(body), most).or_else(|| read(DeflateDecoder::new(body), most)),
         _ => None,
     }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_can_be_read_is_asked_for() {
+    fn only_readable_codings_are_requested() {
         for (asked, want) in [
             ("gzip", "gzip"),
             ("gzip, deflate", "gzip, deflate"),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_can_be_read_and_nothing_is_read_without_end() {
+    fn every_requested_coding_is_decoded_up_to_the_limit() {
         let text = b"an error of Box".repeat(100);
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());

@@ -1,7 +1,7 @@
 //! Refusals: every answer that the gateway makes itself instead of Box's, in Box's error shape.
 //!
-//! The caller gets a status, a code, fixed words and the request id; the cause, which may tell of the inside, goes
-//! to the log alone. The match has no `_`: a new reason must choose its answer.
+//! The caller gets a status, a code, a fixed message and the request id. The cause, which may reveal internals, goes
+//! only to the log. The match has no `_`: a new reason must choose its answer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ use crate::net::secret_filter::{self, Audience};
 /// Why a request got no answer from Box.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// A target or header that the gateway will not interpret; the words say which and what is allowed.
+    /// A target or header that the gateway refuses to interpret; the message says which one and what is allowed.
     BadRequest(&'static str),
-    /// TRACE; or CONNECT where the gateway is no proxy, or inside a tunnel.
+    /// TRACE; or CONNECT without `[forward_proxy]` or inside a tunnel.
     MethodNotAllowed,
-    /// A method other than GET and HEAD, where the gateway itself has something to read.
+    /// A method other than GET and HEAD for a resource that the gateway serves itself.
     OnlyForReading,
     /// A method other than POST, where the gateway itself has something to do.
     OnlyByPost,
-    /// CONNECT, or plain HTTP in absolute form, to a host that the gateway does not lead to.
+    /// CONNECT, or plain HTTP in absolute form, to a host that the gateway does not connect to.
     TunnelNotAllowed {
         /// As the caller wrote it; it has the characters of a host name only.
         host: String,
@@ -48,15 +48,15 @@ pub enum Refusal {
         /// What CONNECT asked for.
         asked: String,
     },
-    /// A program that uses the gateway as its proxy must name an app; the words say how.
+    /// A program that uses the gateway as its proxy must name an app; the message says how.
     ProxyAuthenticationRequired(&'static str),
-    /// No app serves programs that name none.
+    /// The program names no app, and no app serves the path `/` for it.
     NoAppForProxy,
-    /// People's logins at Box do not go through the gateway.
+    /// A login page of Box: the gateway does not forward logins.
     LoginNotServed,
-    /// The gateway has no CA of its own to give.
+    /// The gateway has no CA certificate to serve.
     NoCertificateAuthority,
-    /// The page of an error code is asked for, and there is no such code.
+    /// The help page of an error code that does not exist.
     NoSuchErrorCode,
     /// The gateway would call itself.
     LoopDetected(String),
@@ -64,7 +64,7 @@ pub enum Refusal {
     HostNotAllowed {
         /// As the caller wrote it; it has the characters of a host name only.
         host: String,
-        /// The key to add it to.
+        /// The configuration key that lists allowed hosts.
         key: &'static str,
     },
     /// The peer's or the client's address is in none of the allowed networks.
@@ -75,7 +75,7 @@ pub enum Refusal {
     HeaderMissing(HeaderName),
     /// The app's key is missing or wrong.
     KeyMissing,
-    /// A web page's request, of an origin that the app does not list.
+    /// A request from a web page whose origin the app does not list.
     OriginNotAllowed,
     /// A page of another origin would change something on the admin listener.
     ForeignPage,
@@ -83,13 +83,13 @@ pub enum Refusal {
     ReloadUnavailable(&'static str),
     /// The app's rules exclude the operation.
     OperationNotAllowed,
-    /// A batch, whose body carries operations that no rule sees, and no rule names it.
+    /// A batch, which no `allow` pattern names. The operations in its body cannot be checked against the rules.
     BatchNotAllowed,
     /// The app is switched off.
     AppDisabled,
     /// `As-User` names a user that the app may not name.
     AsUserNotAllowed,
-    /// A limit has nothing left for it.
+    /// A limit has no call left for the request.
     RateLimitExceeded {
         /// The limit's name.
         limit: Arc<str>,
@@ -108,37 +108,37 @@ pub enum Refusal {
     /// A budget of calls is used up.
     BudgetSpent {
         budget: Arc<str>,
-        /// When it begins anew.
+        /// When its next period begins.
         until: Timestamp,
     },
-    /// Too much in flight; the name of what bounds it.
+    /// Too many requests in flight; holds the name of the bound.
     Overloaded(Arc<str>),
     /// No app serves this path, Host and source.
     NoSuchApp,
-    /// An app does, but the path is none of Box's.
+    /// An app serves the path, but the path is none of Box's.
     NotFound,
-    /// Box's token endpoint refused the identity; from memory while a pause lasts.
+    /// Box's token endpoint refused the identity. While the back-off lasts, the remembered refusal is repeated.
     CredentialsRefused {
-        /// Its name, for the log.
+        /// Its name; only for the log.
         identity: String,
-        /// Box's code and words, for the log.
+        /// Box's error code and description; only for the log.
         cause: String,
     },
     /// Box answered 401 to a fresh token.
     UpstreamUnauthorized,
     /// Box answered 401 to a pre-signed URL, which carries its own credential.
     UrlUnauthorized,
-    /// No connection to Box: name, TCP, proxy or TLS.
+    /// No connection to Box: name resolution, TCP, proxy or TLS failed.
     UpstreamUnreachable(String),
     /// Box, or something that answered instead, broke HTTP or the connection before it answered.
     UpstreamProtocolError(String),
-    /// The caller went in the middle of its body; what it gets all the same, should it still read.
+    /// The caller's connection or stream ended before its request body did.
     CallerLeft,
     /// The caller's body stalled for longer than `body_timeout`.
     RequestTimeout,
     /// No response head in time.
     UpstreamTimeout,
-    /// No valid token, and none to be had at once.
+    /// There is no valid token and none can be obtained at the moment.
     TokenUnavailable {
         /// Seconds until a retry makes sense, at least 1.
         retry_after: u64,
@@ -217,52 +217,52 @@ impl Refusal {
         }
     }
 
-    /// What the caller reads; no secret is in it, whatever the words were made from.
+    /// The message for the caller. Secrets are blanked, since parts of it may come from the request.
     pub fn message(&self) -> String {
-        secret_filter::blanked_text(self.words(), Audience::Callers)
+        secret_filter::blanked_text(self.unfiltered_message(), Audience::Callers)
     }
 
-    fn words(&self) -> String {
+    fn unfiltered_message(&self) -> String {
         match self {
             Self::BadRequest(what) => (*what).to_owned(),
             Self::MethodNotAllowed => "TRACE is not served here, nor CONNECT inside a tunnel or without a [forward_proxy] in proxy.toml.".to_owned(),
             Self::OnlyForReading => "Only GET and HEAD are served here.".to_owned(),
             Self::OnlyByPost => "Only POST is served here.".to_owned(),
-            Self::TunnelNotAllowed { host, why } => format!("No way leads to {host}: {why}."),
+            Self::TunnelNotAllowed { host, why } => format!("This gateway does not connect to {host}: {why}."),
             Self::TunnelUnreachable { host, .. } => format!("{host} cannot be reached."),
             Self::NotOfThisTunnel { host, asked } => {
-                format!("This tunnel was opened to {asked}; a request for {host}, or a handshake for another name, has no place in it.")
+                format!("This tunnel was opened to {asked}; a request for {host}, or a TLS handshake for another name, cannot be served in it.")
             }
             Self::ProxyAuthenticationRequired(what) => (*what).to_owned(),
             Self::NoAppForProxy => {
-                "No app with the path / serves this caller; name one in the URL of the proxy, as in http://APP@HOST:PORT.".to_owned()
+                "No app with the path / serves this caller; name an app in the proxy URL, as in http://APP@HOST:PORT.".to_owned()
             }
             Self::LoginNotServed => {
                 "Logins of people do not go through this gateway, which has a token of its own: give the program any text as its access token, or let it ask for a token with client id and secret (POST /oauth2/token). No allow of the app changes that.".to_owned()
             }
             Self::NoCertificateAuthority => {
-                "This gateway has no CA of its own to give: [forward_proxy] is missing in proxy.toml, or has a cert.".to_owned()
+                "This gateway has no CA certificate to serve: proxy.toml has no [forward_proxy], or its [forward_proxy] has a cert.".to_owned()
             }
             Self::NoSuchErrorCode => {
-                "There is no error code of this name; the help_url of an error leads to the page of its code.".to_owned()
+                "There is no error code of this name; the help_url of an error points to the page of its code.".to_owned()
             }
             Self::LoopDetected(_) => {
-                "The gateway would call itself or another boxgate. Nothing is wrong with this request unless it came through two of them; whoever runs them finds what leads back in the gateway's log.".to_owned()
+                "The gateway would call itself or another boxgate. Nothing is wrong with this request unless it came through two of them; whoever runs them finds the cause in the gateway's log.".to_owned()
             }
             Self::HostNotAllowed { host, key } => format!(
-                "The Host {host:?} is none of this gateway's names. If it should be, add it to {key} in proxy.toml; localhost and IP addresses always work, but for 0.0.0.0, [::] and [::ffff:…], which name no host: write 127.0.0.1 or [::1]."
+                "The Host {host:?} is not a name of this gateway. If it should be, add it to {key} in proxy.toml; localhost and IP addresses always work, except 0.0.0.0, [::] and [::ffff:…], which name no host: write 127.0.0.1 or [::1]."
             ),
             Self::SourceNotAllowed => {
                 "Your address is in none of the networks that may call here ([listen] sources, or sources of the app).".to_owned()
             }
             Self::CertificateMissing => {
-                "Callers need a client certificate here, signed by the authority of [listen] tls.client_ca; this connection has shown none.".to_owned()
+                "This listener requires a client certificate signed by [listen] tls.client_ca; this connection has none.".to_owned()
             }
             Self::HeaderMissing(name) => format!(
                 "Requests here must carry the header {name}, with any value (require_header of the app)."
             ),
             Self::KeyMissing => {
-                "Callers of this app must show its key in the header X-Boxgate-Key, and a key that is shown must be right (key of the app).".to_owned()
+                "Callers of this app must send its key in the header X-Boxgate-Key; the key is missing or wrong (key of the app).".to_owned()
             }
             Self::OriginNotAllowed => {
                 "This request comes from a web page whose origin is not listed in origins of an app here; scheme, host and port count.".to_owned()
@@ -271,9 +271,9 @@ impl Refusal {
                 "This request comes from a web page of another origin than this listener's, or says so of itself. Use boxgate reload, or a program that sends neither Origin nor Sec-Fetch-Site.".to_owned()
             }
             Self::ReloadUnavailable(why) => (*why).to_owned(),
-            Self::OperationNotAllowed => "The rules of this app (allow and deny in proxy.toml) exclude this operation.".to_owned(),
+            Self::OperationNotAllowed => "The rules of this app (allow and deny in proxy.toml) do not permit this operation.".to_owned(),
             Self::BatchNotAllowed => {
-                "Batches are refused: their body carries operations that no rule, limit or budget sees. Send the operations one by one, or list \"POST /2.0/batch\" in allow of this app.".to_owned()
+                "Batches are refused: their body carries operations that rules, limits and budgets cannot check. Send the operations one by one, or list \"POST /2.0/batch\" in allow of this app.".to_owned()
             }
             Self::AppDisabled => {
                 "This app is switched off for now (enabled = false of the app in proxy.toml).".to_owned()
@@ -286,7 +286,7 @@ impl Refusal {
                 "Box's own limit {limit:?}, which the gateway keeps to, has no call left for this request; try again in {retry_after} s."
             ),
             Self::PausedByBox { retry_after, .. } => format!(
-                "Box asked this user to pause, {retry_after} s left; send requests of this kind again then."
+                "Box asked this user to pause; send requests of this kind again in {retry_after} s."
             ),
             Self::RateLimitExceeded { limit, retry_after, .. } => {
                 format!("The limit {limit:?} has no call left for this request; try again in {retry_after} s.")
@@ -419,7 +419,7 @@ impl Refusal {
         }
     }
 
-    /// The methods that are served, where another one was used (RFC 9110 §15.5.6).
+    /// The value of `Allow` (RFC 9110 §15.5.6), for refusals of a method.
     fn allow(&self) -> Option<&'static str> {
         match self {
             Self::MethodNotAllowed => Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
@@ -429,7 +429,7 @@ impl Refusal {
         }
     }
 
-    /// The answer to the caller. `base`: scheme, authority and path behind which the caller finds the page of the code.
+    /// The response to the caller. `base`: scheme, authority and path under which the help page of the code is served.
     pub fn response(&self, request_id: &str, base: &str) -> Response<Bytes> {
         let (status, code) = self.status_and_code();
         let error = ClientError {
@@ -467,12 +467,12 @@ impl Refusal {
     }
 }
 
-/// The caller's body broke off, or is none.
+/// The caller's body is incomplete or malformed.
 impl From<&BrokenBody> for Refusal {
     fn from(broken: &BrokenBody) -> Self {
         match broken.fault() {
             Fault::Malformed => Self::BadRequest(
-                "The request's body is not framed as HTTP says: a chunk's size or end, or the length, is wrong.",
+                "The framing of the request's body is not valid HTTP: a chunk's size or end, or the length, is wrong.",
             ),
             Fault::Incomplete => Self::CallerLeft,
         }

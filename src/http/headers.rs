@@ -1,8 +1,8 @@
-//! Header fields: which of a caller's go to Box (a list), and which of Box's come back (rules).
+//! Header fields: an allow-list of those that pass from the caller to Box, and a deny-list for those from Box.
 //!
-//! A list towards Box, since whatever is not known could name another user, another authority or another reading of
-//! the request. Rules on the way back, since a caller may need what Box says; what could bind the caller to Box's
-//! host, or act on the gateway's own origin, stays behind.
+//! An allow-list towards Box, since an unknown field could name another user or authority, or change how the request is
+//! read. A deny-list on the way back, since a caller may need any of Box's fields; dropped are those that bind the
+//! caller to Box's host or act on the gateway's own origin.
 
 use std::collections::HashSet;
 
@@ -20,13 +20,14 @@ use crate::http::content_encoding;
 use crate::http::error::Refusal;
 use crate::http::field_list::{announced_trailers, tokens};
 
-/// The id of a request, in both directions of the caller's side.
+/// The id of a request, in the caller's request and in the gateway's response.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The user on whose behalf Box is asked to act.
 pub(crate) const AS_USER: HeaderName = HeaderName::from_static("as-user");
-/// Say with a token who asks; where the URL alone does, they have no business (a shared link's password is in `BoxApi`).
+/// Fields that name, together with the token, the acting user or a shared link (whose password is in `BoxApi`). They
+/// are not sent along with a pre-signed URL.
 pub(crate) const IDENTITY_HEADERS: [HeaderName; 2] = [AS_USER, HeaderName::from_static("boxapi")];
-/// Whose pages may hold an answer (Fetch §3.7).
+/// Which sites' pages may embed a response (Fetch §3.7).
 pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const PSEUDONYM: HeaderValue = HeaderValue::from_static("1.1 boxgate");
@@ -34,7 +35,7 @@ const PSEUDONYM: HeaderValue = HeaderValue::from_static("1.1 boxgate");
 /// End-to-end fields that pass to Box.
 fn passes_to_box(name: &HeaderName) -> bool {
     match *name {
-        // Of the entity.
+        // About the body.
         CONTENT_TYPE | CONTENT_ENCODING | CONTENT_LANGUAGE | CONTENT_DISPOSITION | CONTENT_RANGE => true,
         // Conditions and ranges.
         IF_MATCH | IF_NONE_MATCH | IF_MODIFIED_SINCE | IF_UNMODIFIED_SINCE | IF_RANGE | RANGE => true,
@@ -53,7 +54,7 @@ fn passes_to_box(name: &HeaderName) -> bool {
     }
 }
 
-/// Hop-by-hop (RFC 9110 §7.6.1), or made anew on the way; no loss that is worth counting.
+/// Hop-by-hop fields (RFC 9110 §7.6.1) and fields that the gateway sets itself. They are not counted as dropped.
 fn is_of_this_hop(name: &HeaderName) -> bool {
     matches!(
         *name,
@@ -85,7 +86,7 @@ pub(crate) struct ForBox {
     pub dropped: u64,
 }
 
-/// Sorts a caller's fields. `also`: the app's `forward_headers`.
+/// Selects the caller's fields that pass to Box. `also`: the app's `forward_headers`.
 pub(crate) fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) -> ForBox {
     // Looked up by token, not searched by field: a caller can send thousands of tokens.
     let nominated: HashSet<HeaderName> = from
@@ -125,7 +126,7 @@ pub(crate) fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) ->
     ForBox { fields, dropped }
 }
 
-/// Asks for the whole answer in plain bytes: it is going to be looked into.
+/// Asks for the whole response without a content coding, since its body is going to be parsed.
 pub(crate) fn ask_for_plain(fields: &mut HeaderMap) {
     if fields.contains_key(ACCEPT_ENCODING) {
         fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -134,14 +135,14 @@ pub(crate) fn ask_for_plain(fields: &mut HeaderMap) {
     fields.remove(IF_RANGE);
 }
 
-/// What the body says of the fields that frame it.
+/// The properties of a body that its header fields must state.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyFields {
     /// Whether there is a body at all.
     pub has_body: bool,
-    /// The exact length, where it has to be said.
+    /// The exact length, where `Content-Length` is needed.
     pub length: Option<u64>,
-    /// The caller waits for an invitation.
+    /// The caller sent `Expect: 100-continue`.
     pub expects: bool,
 }
 
@@ -150,21 +151,21 @@ fn with_pseudonym(via: &HeaderValue) -> HeaderValue {
     HeaderValue::from_bytes(&joined).unwrap_or(PSEUDONYM)
 }
 
-/// Refuses fields that must be single and are not. A body framed in two ways is hyper's to judge (it heeds
-/// `Transfer-Encoding` alone, RFC 9112 §6.3); towards Box every body is framed anew.
+/// Refuses fields that occur more than once and must not. hyper handles a body with both `Transfer-Encoding` and
+/// `Content-Length` (only the former counts, RFC 9112 §6.3); towards Box every body gets new framing.
 pub(crate) fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
     let many = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
     if many(&HOST) {
-        return Err(Refusal::BadRequest("The Host header stands more than once."));
+        return Err(Refusal::BadRequest("The request has more than one Host header."));
     }
     if many(&AS_USER) {
-        return Err(Refusal::BadRequest("The As-User header stands more than once."));
+        return Err(Refusal::BadRequest("The request has more than one As-User header."));
     }
-    // It would be judged and counted as of this user, and then go to Box as of another.
+    // The gateway would count the request for this user and then, as hop-by-hop, not forward the field.
     if headers.get_all(CONNECTION).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("as-user"))
     {
         return Err(Refusal::BadRequest(
-            "The Connection header names As-User, which is not of the connection.",
+            "The Connection header must not name As-User, which is not a hop-by-hop header.",
         ));
     }
     Ok(())
@@ -189,12 +190,14 @@ pub(crate) fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
     let is_websocket =
         |value: &HeaderValue| tokens(value).any(|token| token.eq_ignore_ascii_case("websocket"));
     if headers.get_all(UPGRADE).iter().any(is_websocket) {
-        return Err(Refusal::BadRequest("WebSocket upgrades are not served; Box's API has none."));
+        return Err(Refusal::BadRequest(
+            "WebSocket upgrades are not supported; Box's API has no WebSockets.",
+        ));
     }
     Ok(())
 }
 
-/// The caller's id of the request if it has the form that is kept, else a new one.
+/// The caller's request id if it has the accepted form, else a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let kept = headers.get(REQUEST_ID).filter(|id| {
         let id = id.as_bytes();
@@ -225,12 +228,12 @@ pub(crate) fn trace_id(headers: &HeaderMap) -> Option<&str> {
     (fits && trace.bytes().any(|b| b != b'0')).then_some(trace)
 }
 
-/// Fields of Box that stay behind.
+/// Fields of Box that are not passed to the caller.
 fn stays_behind(name: &HeaderName) -> bool {
     match *name {
-        // Of the hop, RFC 9110 §7.6.1.
+        // Hop-by-hop, RFC 9110 §7.6.1.
         CONNECTION | TRANSFER_ENCODING | UPGRADE | TE | PROXY_AUTHENTICATE => true,
-        // Would bind the caller to Box's host, or act on the gateway's origin.
+        // They would bind the caller to Box's host, or act on the gateway's origin.
         SET_COOKIE | STRICT_TRANSPORT_SECURITY | ALT_SVC | REFRESH => true,
         // Replaced by the gateway's own.
         CACHE_CONTROL
@@ -262,7 +265,7 @@ fn stays_behind(name: &HeaderName) -> bool {
                     | "origin-agent-cluster"
                     | "permissions-policy"
                     | "x-request-id"
-                    // To a proxy between the gateway and the caller: what to send in place of the answer.
+                    // They tell a proxy between the gateway and the caller which file to send instead of the response.
                     | "x-sendfile"
                     | "x-lighttpd-send-file"
             ) || name.starts_with("access-control-")
@@ -272,36 +275,36 @@ fn stays_behind(name: &HeaderName) -> bool {
     }
 }
 
-/// Digests of what was sent, which are known at its end (RFC 9530 §6.5, RFC 1864).
+/// Digests of the body, which can be sent as trailers (RFC 9530 §6.5, RFC 1864).
 fn is_digest(name: &HeaderName) -> bool {
     matches!(name.as_str(), "content-md5" | "digest" | "content-digest" | "repr-digest")
 }
 
 /// The trailers of a request that pass to Box: those that it announces (RFC 9110 §6.6.2) and that are a digest or among
-/// `also`, the app's `forward_headers`. Whatever else passes as a header acts on the request, and came too late to be
-/// judged (RFC 9110 §6.5.1).
+/// `also`, the app's `forward_headers`. Other fields that pass as headers would change the request after it was checked
+/// (RFC 9110 §6.5.1).
 pub(crate) fn trailers_for_box(from: &HeaderMap, also: &[HeaderName]) -> Vec<HeaderName> {
     announced_trailers(from).filter(|name| is_digest(name) || also.contains(name)).collect()
 }
 
-/// Leaves of a request's trailers what may pass: over HTTP/2, hyper sends any.
+/// Removes a request's trailers that must not pass to Box: over HTTP/2, hyper sends any.
 pub(crate) fn trailers_to_box(trailers: &mut HeaderMap, passing: &[HeaderName]) {
-    without(trailers, |name| !passing.contains(name));
+    remove_where(trailers, |name| !passing.contains(name));
 }
 
 /// Whether a trailer of Box's may come back: digests, the validator and timing (RFC 9110 §8.8.3, Server Timing §4), and
-/// names without a meaning in HTTP. Other fields act on the answer, whose head has been passed on.
+/// names without a meaning in HTTP. Other fields would change a response whose head has already been sent.
 fn may_follow(name: &HeaderName) -> bool {
     let extends = || name.as_str().starts_with("x-") && !stays_behind(name);
     is_digest(name) || *name == ETAG || name.as_str() == "server-timing" || extends()
 }
 
-/// Leaves of an answer's trailers what may come back.
+/// Removes a response's trailers that must not pass to the caller.
 pub(crate) fn trailers_from_box(trailers: &mut HeaderMap) {
-    without(trailers, |name| !may_follow(name));
+    remove_where(trailers, |name| !may_follow(name));
 }
 
-/// Announces trailers; none: no field.
+/// Sets `Trailer` to these names; without names, sets nothing.
 fn announce(fields: &mut HeaderMap, names: &[HeaderName]) {
     let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
     // Names of headers have the characters of a value.
@@ -311,7 +314,7 @@ fn announce(fields: &mut HeaderMap, names: &[HeaderName]) {
     }
 }
 
-fn without(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+fn remove_where(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
     // Names are gathered first since a map cannot be changed while it is read.
     let going: Vec<HeaderName> = fields.keys().filter(|name| goes(name)).cloned().collect();
     for name in &going {
@@ -331,7 +334,7 @@ pub(crate) fn from_box(headers: &mut HeaderMap) {
     }
     let vary = headers.remove(VARY);
     let via = headers.remove(VIA);
-    without(headers, stays_behind);
+    remove_where(headers, stays_behind);
     headers.insert(VIA, via.as_ref().map_or(PSEUDONYM, with_pseudonym));
     guard(headers);
     if let Some(vary) = vary {
@@ -341,8 +344,8 @@ pub(crate) fn from_box(headers: &mut HeaderMap) {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
 }
 
-/// What every answer carries: it may hold anyone's data, and callers send no `Authorization` that would keep shared
-/// caches away.
+/// Sets the fields that every response carries against caching: it may hold anyone's data, and callers send no
+/// `Authorization`, which would keep shared caches from storing it.
 pub(crate) fn guard(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     headers.insert(VARY, HeaderValue::from_static("Origin"));
@@ -408,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn what_binds_to_box_or_acts_on_our_origin_stays_behind() {
+    fn fields_that_bind_to_box_or_act_on_the_gateways_origin_are_dropped() {
         let mut headers = map(&[
             ("set-cookie", "a=b"),
             ("set-cookie", "c=d"),
@@ -445,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_may_not_say_what_headers_may_not() {
+    fn trailers_that_would_be_dropped_as_headers_are_dropped() {
         let mut trailers = map(&[
             ("set-cookie", "a=b"),
             ("alt-svc", "h3"),
@@ -482,7 +485,7 @@ mod tests {
         let passing = trailers_for_box(&announced, &[HeaderName::from_static("x-mine")]);
         let mut trailers = said;
         trailers_to_box(&mut trailers, &passing);
-        // A digest that was not announced stays behind too.
+        // A digest that was not announced is dropped too.
         assert_eq!(trailers, map(&[("digest", "1"), ("x-mine", "1")]));
     }
 

@@ -1,4 +1,4 @@
-//! Host names: what a caller may write in `Host`, and the list it is held against (DNS rebinding).
+//! Host names: parsing of `Host`, and the list of allowed names, against DNS rebinding.
 //!
 //! A page on `evil.example` whose name an attacker re-points at this machine reaches the port with
 //! `Host: evil.example`. IP literals and `localhost` cannot be re-pointed, so they always pass.
@@ -15,8 +15,8 @@ pub enum Host<'a> {
 }
 
 impl Host<'_> {
-    /// Whether it is this machine to every browser, which then trusts plain HTTP (Secure Contexts §3.1): `localhost` and
-    /// names below it (RFC 6761 §6.3), 127.0.0.0/8 and `::1`.
+    /// Whether browsers take it for this machine, and so trust plain HTTP (Secure Contexts §3.1): `localhost` and names
+    /// below it (RFC 6761 §6.3), 127.0.0.0/8 and `::1`.
     pub(crate) fn is_loopback(self) -> bool {
         match self {
             Self::Ip(address) => address.is_loopback(),
@@ -24,8 +24,8 @@ impl Host<'_> {
         }
     }
 
-    /// Whether it is a literal that names no host: `0.0.0.0` and `::`, with which one listens, and IPv4 addresses in IPv6's
-    /// writing (RFC 4291 §2.5.5.2). The kernel takes them to loopback, browsers take them for hosts elsewhere.
+    /// Whether it is a literal that names no host: the unspecified addresses `0.0.0.0` and `::`, and IPv4-mapped IPv6
+    /// addresses (RFC 4291 §2.5.5.2). The kernel connects them to loopback, browsers treat them as remote hosts.
     pub(crate) fn is_no_destination(self) -> bool {
         match self {
             Self::Ip(IpAddr::V4(address)) => address.is_unspecified(),
@@ -35,8 +35,8 @@ impl Host<'_> {
     }
 }
 
-/// Splits `host[:port]` (RFC 9110 §7.2). `None` where it is not one: user info, white space, an empty host, a
-/// character that no host name has, a port that is none.
+/// Splits `host[:port]` (RFC 9110 §7.2). `None` if it has user info, white space, an empty host, a character that no
+/// host name has, or an invalid port.
 pub(crate) fn parse(authority: &str) -> Option<(Host<'_>, Option<u16>)> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (inside, after) = rest.split_once(']')?;
@@ -61,7 +61,7 @@ pub(crate) fn parse(authority: &str) -> Option<(Host<'_>, Option<u16>)> {
 }
 
 fn name_or_ipv4(host: &str) -> Option<Host<'_>> {
-    // The final dot of a fully qualified name changes nothing of what it names.
+    // A fully qualified name with a final dot names the same host.
     let name = host.strip_suffix('.').unwrap_or(host);
     if let Ok(ip) = name.parse::<Ipv4Addr>() {
         return Some(Host::Ip(ip.into()));
@@ -78,7 +78,7 @@ fn name_or_ipv4(host: &str) -> Option<Host<'_>> {
 pub struct HostList(Vec<Box<str>>);
 
 impl HostList {
-    /// Adds a name as an operator writes it. The error says what a name must look like.
+    /// Adds a name from the configuration. The error says what a name must look like.
     pub fn add(&mut self, name: &str) -> Result<(), String> {
         match parse(name) {
             Some((Host::Name(bare), None)) => {
@@ -91,7 +91,9 @@ impl HostList {
             Some((Host::Ip(_), None)) => {
                 Err(format!("{name:?}: IP literals are always allowed and need not be listed"))
             }
-            Some((_, Some(_))) => Err(format!("{name:?}: a name without a port; the port does not matter")),
+            Some((_, Some(_))) => {
+                Err(format!("{name:?}: write the name without a port; every port is allowed"))
+            }
             None => Err(format!(
                 "{name:?} is not a host name; allowed: a DNS name in ASCII such as \"boxgate.internal\", without scheme, path or wildcard"
             )),
@@ -108,7 +110,7 @@ impl HostList {
         self.0.iter().map(|name| &**name)
     }
 
-    /// Whether the very name is listed, in any case.
+    /// Whether this name is listed; case does not matter.
     pub fn lists(&self, host: Host<'_>) -> bool {
         match host {
             Host::Ip(_) => false,
@@ -136,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn authorities_are_read_one_way_or_not_at_all() {
+    fn ambiguous_authorities_are_not_parsed() {
         assert_eq!(parse("Box.internal:80"), Some((Host::Name("Box.internal"), Some(80))));
         assert_eq!(parse("box.internal."), Some((Host::Name("box.internal"), None)));
         assert_eq!(parse("[::1]:8080"), Some((Host::Ip("::1".parse().unwrap()), Some(8080))));
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_takes_names_only() {
+    fn a_host_list_takes_only_names() {
         let mut list = HostList::default();
         for bad in ["https://a", "a:80", "*.a", "1.2.3.4", ""] {
             assert!(list.add(bad).is_err(), "{bad:?}");

@@ -1,4 +1,4 @@
-//! The body of a message from the network, a caller's or Box's, whose end is an end only where the sender made one.
+//! The body of a message from a caller or from Box. It ends without an error only if its sender completed it.
 //!
 //! hyper's [`Incoming`] says that a body is over in two cases where it is not. Over HTTP/2 a stream that was reset
 //! with `NO_ERROR` ends like a complete one (RFC 9113 §8.1 allows that reset after a complete answer; before the end
@@ -20,11 +20,11 @@ use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-/// A body that ends with `None` only where its sender ended it; an error, once read, is read for ever.
+/// A body that ends with `None` only if its sender completed it. After an error, every poll returns that error.
 pub(crate) struct IncomingBody {
     incoming: Incoming,
     is_http2: bool,
-    /// On the heap, as the whole of a request's state is moved for each one, and few have any of this.
+    /// Boxed, since few bodies need it and the state of a request is moved as a whole.
     rare: Option<Box<Rare>>,
     reading: Option<Rc<Cell<Reading>>>,
 }
@@ -32,15 +32,15 @@ pub(crate) struct IncomingBody {
 #[derive(Default)]
 struct Rare {
     broken: Option<BrokenBody>,
-    /// HTTP/2: the last bytes of a length that was announced, while the stream's end is not there. Whoever counts
-    /// takes them for the end.
+    /// HTTP/2: the last bytes of the announced length, held back until the stream has ended. A reader that counts bytes
+    /// would take them for the end.
     held: Option<Frame<Bytes>>,
 }
 
-/// How far the reader of a body has come, for the connection that brings it.
+/// The state of a body's reader, for the connection that carries the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// Something may be left, and nobody waits for it at the moment.
+    /// Something may be left, and nobody is waiting for it.
     Unread,
     /// The reader waits for more.
     Waiting,
@@ -48,7 +48,7 @@ pub(crate) enum Reading {
     Complete,
 }
 
-/// Why a body ended before its end.
+/// Why a body is incomplete or malformed.
 #[derive(Debug, Clone)]
 pub struct BrokenBody {
     fault: Fault,
@@ -58,7 +58,7 @@ pub struct BrokenBody {
 /// What the sender of a broken body did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It sent bytes that are no body (RFC 9112 §7.1, RFC 9113 §8.1.1).
+    /// It sent invalid framing (RFC 9112 §7.1, RFC 9113 §8.1.1).
     Malformed,
     /// It ended the stream or the connection before the body was complete.
     Incomplete,
@@ -70,7 +70,7 @@ impl IncomingBody {
         Self { incoming, is_http2: version == Version::HTTP_2, rare: None, reading: None }
     }
 
-    /// The same, and keeps `reading` up to date, for a body that has not been read yet.
+    /// As [`Self::new`], and keeps `reading` up to date. The body must not have been read yet.
     pub(crate) fn watched(incoming: Incoming, version: Version, reading: Rc<Cell<Reading>>) -> Self {
         Self { reading: Some(reading), ..Self::new(incoming, version) }
     }
@@ -107,7 +107,7 @@ impl IncomingBody {
                         if is_trailers || self.incoming.is_end_stream() {
                             return Poll::Ready(Some(Ok(held)));
                         }
-                        // An empty frame that is not the end either.
+                        // This frame is empty, and is not the end either.
                         self.hold(held);
                         continue;
                     }
@@ -118,7 +118,7 @@ impl IncomingBody {
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Some(Err(error)) => BrokenBody::of(&error),
-                // On HTTP/1.1 this may be false at a proper end, and an improper one is an error.
+                // On HTTP/1.1 `is_end_stream` may be false at a proper end; there an improper end is an error.
                 None if self.is_http2 && !self.incoming.is_end_stream() => BrokenBody {
                     fault: Fault::Incomplete,
                     cause: "the stream was reset before its end".into(),
@@ -181,16 +181,16 @@ impl BrokenBody {
             cause = error.to_string();
             if let Some(error) = error.downcast_ref::<io::Error>() {
                 if error.kind() == io::ErrorKind::UnexpectedEof {
-                    // rustls's own words are for programmers.
+                    // rustls's message is written for programmers.
                     cause = "the connection ended before the body did".to_owned();
                     break;
                 }
-                // What hyper's decoder of chunks says of bytes that are none.
+                // The kinds of errors of hyper's chunk decoder for malformed chunks.
                 if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) {
                     fault = Fault::Malformed;
                 }
             } else if let Some(error) = error.downcast_ref::<h2::Error>() {
-                // Found by our own side: a length that does not fit, say.
+                // hyper itself reset the stream, for example since the length does not match.
                 if error.is_library() && error.is_reset() {
                     fault = Fault::Malformed;
                 }
@@ -206,13 +206,13 @@ impl BrokenBody {
     }
 }
 
-/// The cause in words, for the log.
+/// The cause, for the log.
 impl fmt::Display for BrokenBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.cause)
     }
 }
 
-/// Without a source: hyper would take the reason of its own reset from an HTTP/2 error behind it, and one of
-/// `NO_ERROR` tells the other side that all is well.
+/// Has no source on purpose: hyper would send the reason of an HTTP/2 error in the chain in its own reset, and
+/// `NO_ERROR` would tell the other side that the body is complete.
 impl Error for BrokenBody {}

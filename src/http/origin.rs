@@ -1,8 +1,8 @@
-//! Origins of web pages: what a browser says in `Origin`, and the list it is held against.
+//! Origins of web pages: parsing of `Origin`, and the list of allowed origins.
 //!
 //! A browser serializes an origin in one way (RFC 6454 §6.2): scheme, host, and the port where it is not the scheme's
-//! own. What does not look like that came from no browser that means an origin, and is none. Letter case and a
-//! default port that is said all the same change nothing of what is named; everything else does, a final dot too.
+//! own. Any other text is not an origin. Letter case and an explicit default port make no difference; everything else
+//! does, including a final dot.
 
 use std::net::IpAddr;
 
@@ -21,8 +21,8 @@ pub struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Reads the value of an `Origin` header. `null`, several values, and whatever has more than an origin has are
-    /// `None`.
+    /// Reads the value of an `Origin` header. `None` for `null`, for several values, and for anything longer than an
+    /// origin.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         if !is_scheme(scheme) {
@@ -57,8 +57,9 @@ impl<'a> Origin<'a> {
         Self::parse(url.get(..end)?)
     }
 
-    /// Whether it is the gateway's own, where a caller has reached it at this authority. A caller that used https
-    /// may be taken for one that did not, where a proxy in front does not say so; not the other way round.
+    /// Whether it is the gateway's own, where a caller has reached it at this authority. `secure`: the caller used
+    /// https. It may be false for an https caller if a proxy in front does not say so, but is never true for a plain
+    /// one.
     pub fn is_own(self, authority: &str, secure: bool) -> bool {
         let Some((own, port)) = host::parse(authority) else { return true };
         let port = port.filter(|port| Some(*port) != default_port(self.scheme));
@@ -87,7 +88,7 @@ fn is_scheme(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
-/// Labels with something in them: a name with a final dot is another host to a browser.
+/// No empty label: a name with a final dot is a different host to a browser.
 fn is_name(text: &str) -> bool {
     (1..=253).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
@@ -116,11 +117,11 @@ pub struct Pattern {
     scheme: Box<str>,
     host: Box<str>,
     port: Option<u16>,
-    /// `*.` stood before the host: what is below it, but not the host itself.
+    /// The entry begins with `*.`: it matches subdomains of the host, not the host itself.
     below: bool,
 }
 
-/// What an entry looks like.
+/// The allowed forms of an entry, for error messages.
 const AN_ENTRY: &str = "allowed: \"https://HOST\", \"https://HOST:PORT\", \"https://*.HOST\" for every subdomain, http in place of https, or an app's or extension's own such as \"capacitor://localhost\"";
 
 /// URLs of these schemes have no origin, or no page has it.
@@ -128,15 +129,17 @@ const NEVER: [&str; 10] =
     ["about", "blob", "data", "file", "filesystem", "ftp", "javascript", "mailto", "ws", "wss"];
 
 impl Pattern {
-    /// Reads an entry as an operator writes it. The error says what is wrong with it.
+    /// Parses an entry of the configuration. The error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let bad = |why: &str| Err(format!("{text:?}: {why}; {AN_ENTRY}"));
         match text {
             "*" => {
-                return bad("every page of the web could act as the account; list the origins of your own");
+                return bad("every web page could act as the account; list your own origins");
             }
             "null" => {
-                return bad("sandboxed frames, local files and redirects of any page at all say \"null\"");
+                return bad(
+                    "browsers send \"null\" for sandboxed frames, local files and redirects of any page",
+                );
             }
             _ => {}
         }
@@ -148,11 +151,11 @@ impl Pattern {
         };
         let scheme = scheme.to_ascii_lowercase();
         if !is_scheme(&scheme) || NEVER.contains(&scheme.as_str()) {
-            return bad("pages of this scheme have no origin that could be listed");
+            return bad("pages of this scheme have no origin to list");
         }
         if rest.contains('@') {
-            // Not shown: a password may stand there.
-            return Err(format!("no user or password belongs in an origin; {AN_ENTRY}"));
+            // Not shown: it may contain a password.
+            return Err(format!("an origin has no user name or password; {AN_ENTRY}"));
         }
         if let Some(bare) = text.strip_suffix('/').filter(|_| rest.matches('/').count() == 1) {
             return Err(format!("{text:?}: an origin has no slash at its end; write {bare:?}"));
@@ -169,13 +172,13 @@ impl Pattern {
             return bad(&format!("did you mean \"{meant}://\"?"));
         }
         if rest.contains('*') {
-            return bad("only http and https have subdomains that belong to the same owner; write it out");
+            return bad("only http and https origins can have a wildcard; write the origin out");
         }
         match Origin::parse(text) {
             Some(Origin { host, port, .. }) => {
                 Ok(Self { scheme: scheme.into(), host: host.to_ascii_lowercase().into(), port, below: false })
             }
-            None => bad("what follows :// is no host"),
+            None => bad("what follows :// is not a host"),
         }
     }
 
@@ -187,17 +190,17 @@ impl Pattern {
             None => (rest, false),
         };
         if plain.contains('*') {
-            return bad("a * stands for whole labels at the front of a host and for nothing else");
+            return bad("a * can only stand for whole labels at the front of a host");
         }
         if plain.ends_with(':') {
             return bad("the port is missing");
         }
         let Ok(url) = Url::parse(&format!("{scheme}://{plain}")) else {
-            return bad("what follows :// is no host");
+            return bad("what follows :// is not a host");
         };
         let host = url.host_str().unwrap_or_default();
         if host.ends_with('.') {
-            return bad("a host with a final dot is another one to a browser; leave the dot out");
+            return bad("to a browser, a host with a final dot is a different host; leave the dot out");
         }
         let is_ip = host.starts_with('[') || host.parse::<IpAddr>().is_ok();
         let is_as_written = plain.get(..host.len()).is_some_and(|start| start.eq_ignore_ascii_case(host));
@@ -205,10 +208,10 @@ impl Pattern {
             return bad(&format!("browsers write this address as {host}"));
         }
         if url.port() == Some(0) || !(is_ip || is_name(host)) {
-            return bad("no page has this host and port");
+            return bad("no web page can have this host and port");
         }
         if below && is_ip {
-            return bad("an address has no subdomains");
+            return bad("an IP address has no subdomains");
         }
         if below && psl::domain_str(host).is_none() {
             return bad(
@@ -218,7 +221,7 @@ impl Pattern {
         Ok(Self { scheme: scheme.into(), host: host.into(), port: url.port(), below })
     }
 
-    /// Whether the origin is meant. Allocates nothing.
+    /// Whether the entry admits the origin. Does not allocate.
     pub fn matches(&self, origin: Origin<'_>) -> bool {
         if self.port != origin.port || !self.scheme.eq_ignore_ascii_case(origin.scheme) {
             return false;
@@ -231,7 +234,7 @@ impl Pattern {
         labels.len() > 1 && labels.ends_with('.') && self.host.eq_ignore_ascii_case(host)
     }
 
-    /// Whether it names exactly the gateway's own origin, reached at this authority.
+    /// Whether the entry is exactly the gateway's own origin, reached at this authority.
     pub fn is_own(&self, authority: &str, secure: bool) -> bool {
         let scheme = if secure { "https" } else { "http" };
         let origin = Origin { scheme: &self.scheme, host: &self.host, port: self.port };
@@ -239,7 +242,7 @@ impl Pattern {
     }
 }
 
-/// The origins whose pages may call an app; none: no page.
+/// The origins whose pages may call an app. Empty: no web page may.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OriginList(Vec<Pattern>);
 
@@ -259,17 +262,17 @@ impl OriginList {
     }
 }
 
-/// What a request's `Origin` claims.
+/// The `Origin` of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim<'a> {
     Nothing,
     Of(Origin<'a>),
-    /// `null`, the gateway's own origin or what is none: no app can list it.
+    /// `null`, the gateway's own origin, or not an origin: no app can list it.
     Unusable,
 }
 
 impl Claim<'_> {
-    /// Whether an app with these origins admits it.
+    /// Whether an app with these origins admits the request.
     pub fn fits(self, origins: &OriginList) -> bool {
         match self {
             Self::Nothing => true,

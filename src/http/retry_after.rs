@@ -1,13 +1,13 @@
-//! The field `Retry-After` of an answer (RFC 9110 §10.2.3): a number of seconds, or a date.
+//! The response field `Retry-After` (RFC 9110 §10.2.3): a number of seconds, or a date.
 
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
-/// For how long Box asks to wait; `None` where it does not ask. A number that is too large for any clock is the longest
-/// time there is, so it is for the caller to cap it. Where the field stands more than once, the longest counts. A date
-/// counts from the answer's own `Date`, so that a clock that is off does not matter, else from `now`, where that is known.
+/// How long Box asks to wait; `None` if it does not ask. A number that overflows becomes `Duration::MAX`: the caller
+/// must cap it. Of several fields, the longest counts. A date is relative to the response's own `Date`, so that a wrong
+/// clock does no harm; without `Date`, to `now` if given.
 pub(crate) fn read(headers: &HeaderMap, now: Option<SystemTime>) -> Option<Duration> {
     let date = headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     let now = date.or(now);
@@ -19,7 +19,7 @@ fn wait(value: &str, now: Option<SystemTime>) -> Option<Duration> {
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(value.parse().map_or(Duration::MAX, Duration::from_secs));
     }
-    // One that has passed asks for nothing.
+    // A date in the past asks for no wait.
     httpdate::parse_http_date(value).ok()?.duration_since(now?).ok()
 }
 
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_for_no_time_asks_for_none() {
+    fn unreadable_values_and_past_dates_are_none() {
         for value in ["", "soon", "-1", "+1", "1.5", "1e9", "0x10", "1, 2", "Sun, 01 Nov 2025 00:00:05 GMT"] {
             assert_eq!(asked(&[("retry-after", value)]), None, "{value}");
         }
@@ -71,7 +71,7 @@ mod tests {
         let both =
             [("retry-after", "3"), ("retry-after", "soon"), ("retry-after", "9"), ("retry-after", "4")];
         assert_eq!(asked(&both), Some(Duration::from_secs(9)));
-        // An hour behind the gateway's.
+        // Box's clock is an hour behind the gateway's.
         let date =
             [("date", "Sat, 31 Oct 2026 23:00:00 GMT"), ("retry-after", "Sat, 31 Oct 2026 23:00:10 GMT")];
         assert_eq!(asked(&date), Some(Duration::from_secs(10)));

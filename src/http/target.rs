@@ -1,5 +1,5 @@
-//! The request target: read one way, or refused with 400. Nothing is repaired: what is judged is byte for byte what
-//! is forwarded.
+//! The request target: refused with 400 if two parsers could read it differently. It is never repaired, so the bytes
+//! that are checked are the bytes that are forwarded.
 
 use http::Uri;
 use percent_encoding::percent_decode_str;
@@ -17,31 +17,31 @@ pub(crate) fn check(uri: &Uri) -> Result<(), Refusal> {
     }
     let mut segments = rest.split('/').peekable();
     while let Some(segment) = segments.next() {
-        // An empty last one is a slash at the end, which says the same to everybody.
+        // An empty last segment is a trailing slash, which every parser reads alike.
         if segment.is_empty() && segments.peek().is_some() {
             return Err(Refusal::BadRequest(empty_segment(path)));
         }
         if is_parameter(segment) {
-            return Err(Refusal::BadRequest("The path has a segment that is a ;parameter alone."));
+            return Err(Refusal::BadRequest("The path has a segment that consists of a ;parameter only."));
         }
         if is_dots(segment) {
-            return Err(Refusal::BadRequest("The path has a dot segment, plain or encoded."));
+            return Err(Refusal::BadRequest("The path has a . or .. segment, plain or encoded."));
         }
     }
     Ok(())
 }
 
-/// What to say of a path with an empty segment. Most of them come of a base URL that ends in a slash.
+/// The message for a path with an empty segment. The usual cause is a base URL that ends in a slash.
 fn empty_segment(path: &str) -> &'static str {
     let after_base = ["//2.0/", "//api/", "//oauth2/", "//_box/"];
     if after_base.iter().any(|start| path.contains(start)) {
-        "The path has an empty segment (//). The base URL that the caller is set to probably ends in a slash: take that slash off."
+        "The path has an empty segment (//). The base URL in the caller's settings probably ends in a slash: remove that slash."
     } else {
         "The path has an empty segment (//); there must be something between two slashes."
     }
 }
 
-/// Letters, digits and what else needs no second look.
+/// Letters, digits and other characters that need no further check.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~' | b':' | b'@' | b'!' | b'$' | b',')
@@ -71,7 +71,7 @@ fn escapes(path: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// `.` and `..`, encoded or with a `;parameter`, which some servers take off before they look.
+/// `.` and `..`, encoded or with a `;parameter`, which some servers remove first.
 fn is_dots(segment: &str) -> bool {
     if !(segment.starts_with('.') || segment.starts_with('%')) {
         return false;
@@ -80,18 +80,18 @@ fn is_dots(segment: &str) -> bool {
     matches!(decoded.split(';').next(), Some("." | ".."))
 }
 
-/// An empty segment to servers that take a `;parameter` off.
+/// A segment that is empty to servers that remove `;parameters`.
 fn is_parameter(segment: &str) -> bool {
     segment.starts_with(';') || segment.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("%3b"))
 }
 
-/// The query for Box: without `access_token`, which Box would take as the caller's authority. Everything else stays
-/// byte for byte. `None`: nothing had to go.
+/// The query for Box: without `access_token`, which Box would use as the token. Everything else stays byte for byte.
+/// `None`: nothing had to be removed.
 pub(crate) fn without_access_token(query: &str) -> Option<String> {
-    // Some parsers split at ; too.
+    // Some parsers split pairs at ; too.
     let is_token = |pair: &str| {
         let mut parts = pair.split('=');
-        // One that splits at the first = reads an empty name.
+        // A leading = makes the name empty to a parser that splits at the first one.
         let name = parts.find(|part| !part.is_empty()).unwrap_or_default();
         is_access_token(name)
     };
@@ -108,15 +108,15 @@ pub(crate) fn without_access_token(query: &str) -> Option<String> {
     Some(kept.join("&"))
 }
 
-/// Whether some server reads the name of a parameter as `access_token`: several decode twice; C ends a text at NUL; PHP
-/// takes `.`, white space and the first `[` for `_`, and what stands in brackets for a key of the parameter.
+/// Whether some server reads the name of a parameter as `access_token`: several decode twice; C ends a string at NUL;
+/// PHP reads `.`, white space and the first `[` as `_`, and text in brackets as a key within the parameter.
 fn is_access_token(name: &str) -> bool {
     let spaced = name.replace('+', " ");
     let decoded = percent_decode_str(&spaced).decode_utf8_lossy();
     let twice = percent_decode_str(&decoded).decode_utf8_lossy();
     let is_blank = |c: char| c.is_whitespace() || c.is_control();
     let ends = |c: char| matches!(c, '\0' | ']');
-    // After a second ?, which some take off as they do the first.
+    // Some servers remove a second ? like the first.
     let name = twice.trim_start_matches(|c: char| c == '?' || is_blank(c));
     let name = name.split(ends).next().unwrap_or(name).trim_end_matches(is_blank);
     const WANTED: &str = "access_token";
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_two_ways_is_refused() {
+    fn ambiguous_paths_are_refused() {
         for bad in [
             "/2.0/a%2fb",
             "/2.0/a%2Fb",
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn access_token_leaves_the_query_and_nothing_else_does() {
+    fn only_access_token_is_removed_from_the_query() {
         let of = without_access_token;
         assert_eq!(of("fields=a,b&x=%2F"), None);
         assert_eq!(of("my_access_token=1"), None);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn access_token_is_known_in_the_spellings_of_other_servers() {
+    fn access_token_is_recognized_in_the_spellings_of_other_servers() {
         for name in [
             "access_token%00",
             "access_token%00x",

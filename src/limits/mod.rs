@@ -1,9 +1,9 @@
-//! May it go now?
+//! May a request go to Box now?
 
-pub(crate) mod limiter; // all that can hold a request back
-pub(crate) mod concurrency; // how many at once
-pub(crate) mod pauses; // what Box asked to wait for
-pub mod selector; // what a limit or a budget is about
-pub mod rate; // how often
-pub mod budget; // how often in a month
-pub mod redis; // how often, all replicas together
+pub(crate) mod limiter; // combines everything that can delay or refuse a request
+pub(crate) mod concurrency; // requests in flight
+pub(crate) mod pauses; // pauses that Box asked for
+pub mod selector; // to which operations a limit or budget applies
+pub mod rate; // rate limits
+pub mod budget; // calls in a day or month
+pub mod redis; // limits, pauses and budgets shared by replicas

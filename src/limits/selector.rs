@@ -1,4 +1,4 @@
-//! What a limit or a budget is about: classes and patterns of operations, or everything.
+//! To which operations a limit or budget applies: classes and patterns, or all.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use crate::routing::operation_class::Class;
 /// A class or a pattern of operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
-    /// All of this class.
+    /// All operations of this class.
     Class(Class),
-    /// What matches, in any spelling.
+    /// Operations that match the pattern, in any spelling.
     Pattern(Pattern),
 }
 
-/// As in the configuration.
+/// As written in the configuration.
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -24,7 +24,7 @@ impl fmt::Display for Selector {
     }
 }
 
-/// Whether one of the selectors means this operation, which is of this class; none at all mean everything.
+/// Whether one of the selectors matches this operation, which has this class. An empty list matches everything.
 pub(crate) fn select(on: &[Selector], operation: &Spelled<'_>, class: Class) -> bool {
     on.is_empty()
         || on.iter().any(|selector| match selector {

@@ -1,4 +1,4 @@
-//! A socket to listen on, as configuration writes it.
+//! The address of a socket to listen on.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

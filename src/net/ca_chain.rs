@@ -1,8 +1,8 @@
 //! The CA of a gateway's forward proxy, checked before a program is made to trust it.
 //!
-//! A root without constraints could sign a certificate for any host. Whoever trusts it for Box would also trust it for a
-//! bank. So a file is accepted only where every certificate in it, by critical name constraints, is good for
-//! Box's domains and for nothing else: even a stolen key of such a CA, or a gateway that lies, can then imitate Box alone.
+//! A root without constraints could sign a certificate for any host: a program that trusts it for Box would also trust
+//! it for a bank. So a file is accepted only if critical name constraints limit every certificate in it to Box's
+//! domains. A stolen key of such a CA, or a hostile gateway, can then impersonate only Box.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ pub const EXCLUDED_IPV4: [u8; 8] = [0; 8];
 /// All of IPv6, in the same encoding.
 pub const EXCLUDED_IPV6: [u8; 32] = [0; 32];
 
-/// Two pairs of root and intermediate are meant, while a CA is being renewed.
+/// While a CA is renewed, two pairs of root and intermediate are expected.
 const MOST_CERTIFICATES: usize = 8;
 
 /// Roots, each with exactly one intermediate, all of them with exactly the constraints above.
@@ -37,10 +37,10 @@ pub struct CaChain {
 }
 
 impl CaChain {
-    /// Reads and checks a PEM file at this time.
+    /// Parses a PEM file and checks it, with `now` as the time for validity.
     ///
     /// # Errors
-    /// Words that name the certificate by its subject, what is wrong with it, and what is expected.
+    /// Names the certificate by its subject, what is wrong with it, and what is expected.
     pub fn parse(pem: &[u8], now: Timestamp) -> Result<Self, String> {
         let ders = certificates(pem)?;
         let mut parsed = Vec::with_capacity(ders.len());
@@ -48,7 +48,7 @@ impl CaChain {
             let (rest, certificate) = X509Certificate::from_der(der)
                 .map_err(|error| format!("certificate {} cannot be read: {error}", number + 1))?;
             if !rest.is_empty() {
-                return Err(format!("certificate {} has {} bytes behind its end", number + 1, rest.len()));
+                return Err(format!("certificate {} is followed by {} extra bytes", number + 1, rest.len()));
             }
             check(&certificate, now).map_err(|words| format!("{}: {words}", name(&certificate)))?;
             parsed.push((der, certificate));
@@ -60,7 +60,7 @@ impl CaChain {
             parsed.iter().partition(|(_, certificate)| is_root(certificate));
         for (_, root) in &roots {
             root.verify_signature(None).map_err(|_| {
-                format!("{}: names itself as its issuer, but its signature is not its own", name(root))
+                format!("{}: names itself as its issuer, but is not signed with its own key", name(root))
             })?;
         }
         let mut by_root = vec![None; roots.len()];
@@ -72,7 +72,7 @@ impl CaChain {
             });
             let (Some((_, slot)), None) = (signers.next(), signers.next()) else {
                 return Err(format!(
-                    "{}: is not signed by exactly one root that stands in the same file",
+                    "{}: is not signed by exactly one root in the same file",
                     name(intermediate)
                 ));
             };
@@ -87,13 +87,13 @@ impl CaChain {
             pairs.push(((*der).clone(), intermediate));
         }
         if pairs.is_empty() {
-            return Err("the file has no root (a certificate that has signed itself)".to_owned());
+            return Err("the file has no root (a self-signed certificate)".to_owned());
         }
         Ok(Self { pairs })
     }
 
-    /// The roots. They alone belong into a trust store: some programs (Java) do not apply the constraints of the
-    /// certificate at which a chain ends, so that the intermediate's must stand below.
+    /// The roots. Only they go into a trust store: some programs (Java) do not apply the constraints of the trust
+    /// anchor itself, so those of the intermediate below it must apply.
     pub fn roots(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         self.pairs.iter().map(|(root, _)| root)
     }
@@ -103,8 +103,8 @@ impl CaChain {
         self.pairs.first().map(|(root, _)| fingerprint(root)).unwrap_or_default()
     }
 
-    /// The chain whose root has this fingerprint, and no other: what stands beside it in the file was not asked for.
-    /// `expected`: 64 hexadecimal digits in any case, with or without colons.
+    /// Only the chain whose root has this fingerprint; other chains in the file are dropped. `expected`: 64 hexadecimal
+    /// digits in any case, with or without colons.
     ///
     /// # Errors
     /// `expected` is no SHA-256 fingerprint, or no root has it.
@@ -141,11 +141,11 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     if certificates.is_empty() {
         return Err("the file has no certificate in it".to_owned());
     }
-    // Counted by text: what the reader does not know, it leaves out.
+    // Counted in the text, since the parser skips PEM sections that it does not know.
     let begin = b"-----BEGIN ";
     let sections = pem.windows(begin.len()).filter(|window| window == begin).count();
     if sections != certificates.len() {
-        return Err("the file has something else than certificates in it; it may hold no key".to_owned());
+        return Err("the file holds something other than certificates; it must not hold a key".to_owned());
     }
     if certificates.len() > MOST_CERTIFICATES {
         return Err(format!(
@@ -161,7 +161,7 @@ fn name(certificate: &X509Certificate<'_>) -> String {
     format!("{:?}", certificate.subject().to_string())
 }
 
-/// What roots and intermediates have in common.
+/// The checks that apply to both roots and intermediates.
 fn check(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<(), String> {
     let key = &certificate.public_key().algorithm;
     let curve = key.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
@@ -173,10 +173,13 @@ fn check(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<(), String
     }
     let validity = certificate.validity();
     if now.as_second() < validity.not_before.timestamp() {
-        return Err(format!("it is not valid yet (from {}); is this clock right?", validity.not_before));
+        return Err(format!(
+            "it is not valid yet (from {}); is the clock of this machine right?",
+            validity.not_before
+        ));
     }
     if now.as_second() > validity.not_after.timestamp() {
-        return Err(format!("it has expired ({}); is this clock right?", validity.not_after));
+        return Err(format!("it has expired ({}); is the clock of this machine right?", validity.not_after));
     }
     match twice(certificate.basic_constraints())? {
         Some(basic) if basic.critical && basic.value.ca => {}
@@ -185,7 +188,7 @@ fn check(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<(), String
     }
     match twice(certificate.key_usage())? {
         Some(usage) if usage.value.key_cert_sign() => {}
-        _ => return Err("its key usage does not allow to sign certificates (keyCertSign)".to_owned()),
+        _ => return Err("its key usage does not allow signing certificates (keyCertSign)".to_owned()),
     }
     name_constraints(certificate)
 }
@@ -214,7 +217,7 @@ fn check_intermediate(certificate: &X509Certificate<'_>) -> Result<(), String> {
 }
 
 fn twice<T, E>(found: Result<T, E>) -> Result<T, String> {
-    found.map_err(|_| "an extension is damaged or stands there twice".to_owned())
+    found.map_err(|_| "an extension is damaged or occurs twice".to_owned())
 }
 
 /// Exactly the constraints above, critical, in any order.
@@ -252,8 +255,8 @@ fn name_constraints(certificate: &X509Certificate<'_>) -> Result<(), String> {
         let found = listed(excluded);
         return Err(format!("its name constraints exclude {found}; expected: {}", expected()));
     }
-    // The parser passes over what a subtree has besides its name (a minimum, a maximum), and over what stands behind the
-    // two lists. Both lists fit into short lengths, so what was read can be written again and compared.
+    // The parser skips a subtree's minimum and maximum, and anything after the two lists. So the extension is encoded
+    // again from what was read and compared; both lists are short enough for one-byte lengths.
     let raw = twice(certificate.get_extension_unique(&OID_X509_EXT_NAME_CONSTRAINTS))?;
     let again = tagged(0x30, &[subtrees(0xa0, permitted), subtrees(0xa1, excluded)].concat());
     if raw.is_none_or(|raw| raw.value != again) {
@@ -291,7 +294,7 @@ fn subtrees(tag: u8, subtrees: &[GeneralSubtree<'_>]) -> Vec<u8> {
     tagged(tag, &encoded)
 }
 
-/// DER of a value of less than 128 bytes; longer ones become none that anything equals.
+/// DER of a value of less than 128 bytes. A longer one yields bytes that equal no valid encoding.
 fn tagged(tag: u8, value: &[u8]) -> Vec<u8> {
     let length = u8::try_from(value.len()).ok().filter(|length| *length < 128);
     length.map(|length| [&[tag, length], value].concat()).unwrap_or_default()

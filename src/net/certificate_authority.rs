@@ -1,11 +1,12 @@
-//! The certificate authority of the forward proxy: what callers trust so that the gateway can end TLS for Box's hosts.
+//! The certificate authority (CA) of the forward proxy. Callers trust it, so that the gateway can terminate TLS for
+//! Box's hosts.
 //!
-//! Whoever trusts it must not thereby trust the gateway with any other host. So a root signs one intermediate and its
-//! key is dropped; both carry critical name constraints (RFC 5280 §4.2.1.10) that permit Box's domains and exclude
-//! every IP address. The intermediate's key, which is kept, can sign for nothing else.
+//! Callers that trust it must not thereby trust the gateway for any other host. So a root signs one intermediate and
+//! its key is destroyed; both carry critical name constraints (RFC 5280 §4.2.1.10) that permit Box's domains and
+//! exclude every IP address. The intermediate's key, which is kept, can sign for no other host.
 //!
 //! A root is replaced long before its end: for `OVERLAP` callers are given both, so those that fetched the roots in
-//! that time trust whichever signs. The reasons: `docs/decisions/constrained-ca.md`.
+//! fetch the roots in that time trust certificates of either. The reasons: `docs/decisions/constrained-ca.md`.
 
 use std::fs;
 use std::io;
@@ -35,31 +36,31 @@ pub const PERMITTED_DOMAINS: [&str; 4] = ["box.com", "boxcloud.com", "box.net", 
 const FILE: &str = "forward-proxy-ca.pem";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-/// So long before the end of a root its successor is made and given to callers beside it.
+/// How long before a root expires its successor is created and published.
 const OVERLAP: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// So long before its end it no longer signs.
+/// How long before it expires a root is no longer used for new certificates.
 const RETIRES: Duration = Duration::from_secs(60 * 24 * 60 * 60);
-/// Clocks differ.
+/// How long before `now` certificates become valid, since clocks differ.
 const BACKDATED: Duration = DAY;
-/// From its first to its last moment at most 30 days.
+/// The validity of a leaf; with [`BACKDATED`] it must be at most 30 days.
 const LEAF_LIFETIME: Duration = Duration::from_secs(29 * 24 * 60 * 60);
 
-/// An authority with everything that it has published.
+/// A CA with all generations that it has published.
 pub struct CertificateAuthority {
     generations: Vec<Generation>,
-    /// Where it is kept; `None`: it was given by the configuration and is not renewed here.
+    /// The file that stores it; `None`: the configuration names the certificates and they are not renewed here.
     file: Option<PathBuf>,
 }
 
-/// A root and what it signed.
+/// A root and the intermediate that it signed.
 struct Generation {
     root: CertificateDer<'static>,
     intermediate: CertificateDer<'static>,
-    /// The earlier end of the two.
+    /// When the first of the two certificates expires.
     not_after: SystemTime,
-    /// `None`: another replica's key.
+    /// `None`: another replica has the key.
     issuer: Option<Issuer<'static, KeyPair>>,
-    /// The issuer's key as PEM, so that whatever leaves the program is searched for it.
+    /// The issuer's key as PEM, registered so that it is blanked in all output.
     _key: Option<Secret>,
 }
 
@@ -67,15 +68,15 @@ struct Generation {
 pub struct Leaf {
     /// The leaf and its intermediate.
     pub chain: Vec<CertificateDer<'static>>,
-    /// The leaf's end.
+    /// When the leaf expires.
     pub not_after: SystemTime,
 }
 
 impl CertificateAuthority {
-    /// The authority of this state folder; made where there is none yet.
+    /// Loads the CA of this state folder; creates it if there is none yet.
     ///
     /// # Errors
-    /// The file cannot be read, written or understood; the words name it.
+    /// The file cannot be read, written or parsed; the message names it.
     pub fn open(folder: &Path, now: SystemTime) -> io::Result<Self> {
         let file = folder.join(FILE);
         let shown = |error: &dyn std::fmt::Display| {
@@ -85,13 +86,13 @@ impl CertificateAuthority {
             && found.permissions().mode() & 0o077 != 0
         {
             warn!(
-                "{} can be read or written by others than its owner: whoever reads its key can vouch for Box's hosts to your callers; chmod 600, or remove it so that a new CA is made",
+                "{} can be read or written by users other than its owner: its key can sign certificates for Box's hosts that your callers trust; run chmod 600 on it, or remove it so that a new CA is created",
                 file.display()
             );
         }
         let generations = match fs::read(&file).map(Zeroizing::new) {
             Ok(pem) => generations(&pem, &pem).map_err(|error| {
-                shown(&format!("{error}; put the file back, or remove it so that a new CA is made, which callers must fetch anew"))
+                shown(&format!("{error}; restore the file, or remove it so that a new CA is created, which callers must then fetch"))
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(shown(&error)),
@@ -101,15 +102,15 @@ impl CertificateAuthority {
         Ok(authority)
     }
 
-    /// The authority that a configuration gives: all roots and intermediates, and the key of one intermediate.
+    /// The CA that the configuration names: all roots and intermediates, and the key of one intermediate.
     ///
     /// # Errors
-    /// What is wrong with them, in words that show nothing of the key.
+    /// What is wrong with them; the message shows nothing of the key.
     pub fn given(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
         Ok(Self { generations: generations(certificates, key)?, file: None })
     }
 
-    /// What callers need to trust: every root with its intermediate, as PEM.
+    /// What callers must trust: every root with its intermediate, as PEM.
     pub fn pem(&self) -> String {
         self.generations
             .iter()
@@ -118,11 +119,11 @@ impl CertificateAuthority {
             .collect()
     }
 
-    /// Makes a successor where the end is near, and forgets what has ended. Does nothing to an authority that was
-    /// given. Returns whether [`CertificateAuthority::pem`] has changed.
+    /// Creates a successor if the newest root expires within [`OVERLAP`], and drops expired roots. Does nothing to a CA
+    /// from the configuration. Returns whether [`CertificateAuthority::pem`] has changed.
     ///
     /// # Errors
-    /// It cannot be written; nothing has changed then.
+    /// The file cannot be written; nothing has changed then.
     pub fn maintain(&mut self, now: SystemTime) -> io::Result<bool> {
         let Some(file) = &self.file else { return Ok(false) };
         let mut changed = false;
@@ -134,7 +135,7 @@ impl CertificateAuthority {
             if write(file, &parts, is_first)? {
                 self.generations.push(next);
             } else {
-                // Another gateway was quicker.
+                // Another gateway has created it in the meantime.
                 let pem = Zeroizing::new(fs::read(file)?);
                 self.generations = generations(&pem, &pem).map_err(io::Error::other)?;
             }
@@ -145,28 +146,28 @@ impl CertificateAuthority {
         Ok(changed || self.generations.len() != count)
     }
 
-    /// When the last root ends; `None`: there is none.
+    /// When the last root expires; `None` without a root.
     pub fn not_after(&self) -> Option<SystemTime> {
         self.generations.iter().map(|made| made.not_after).max()
     }
 
-    /// A leaf for this host, a DNS name in lower case.
+    /// Signs a leaf for this host, a DNS name in lower case.
     ///
     /// # Errors
-    /// There is nothing to sign with, or the name is none.
+    /// There is no valid signing key, or the host is not a DNS name.
     pub fn issue(&self, host: &str, key: &KeyPair, now: SystemTime) -> Result<Leaf, String> {
-        // Callers that fetched the roots long ago know the oldest, so it signs as long as it may.
+        // Callers that fetched the roots long ago know only the oldest, so it signs as long as it may.
         let usable = |made: &&Generation| made.issuer.is_some() && made.not_after > now;
         let signing = self.generations.iter().filter(usable).find(|made| made.not_after > now + RETIRES);
         let signing = signing.or_else(|| self.generations.iter().rfind(usable));
-        let signing =
-            signing.ok_or("the forward proxy's CA has expired; renew it, and let callers fetch it")?;
-        let issuer = signing.issuer.as_ref().ok_or("there is no key")?;
+        let signing = signing
+            .ok_or("the forward proxy's CA has expired; renew it, and have callers fetch the new one")?;
+        let issuer = signing.issuer.as_ref().ok_or("the forward proxy's CA has no private key")?;
         let not_after = (now - BACKDATED + LEAF_LIFETIME).min(signing.not_after);
         let mut params = CertificateParams::default();
         params.distinguished_name = named(host);
         params.subject_alt_names =
-            vec![SanType::DnsName(host.try_into().map_err(|_| format!("{host:?} is no host name"))?)];
+            vec![SanType::DnsName(host.try_into().map_err(|_| format!("{host:?} is not a host name"))?)];
         params.serial_number = Some(serial_number());
         params.not_before = (now - BACKDATED).into();
         params.not_after = not_after.into();
@@ -184,7 +185,7 @@ impl Generation {
         let not_after = now + CA_LIFETIME;
         let year = jiff::Timestamp::try_from(now).map(|now| now.strftime("%Y-%m").to_string());
         let year = year.unwrap_or_default();
-        // A number apart from the date: two gateways' roots must not have one name.
+        // A random number besides the date, so that two gateways' roots have different names.
         let number = fastrand::u32(..);
         let params = |what: &str, constraint, purposes: &[ExtendedKeyUsagePurpose]| {
             let mut params = CertificateParams::default();
@@ -202,7 +203,7 @@ impl Generation {
         let root_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let root_params = params("root", BasicConstraints::Constrained(1), &[]);
         let root = root_params.self_signed(&root_key)?;
-        // The root's key ends with this issuer, at the end of this function.
+        // The root's key is dropped with this issuer, at the end of this function.
         let root_issuer = Issuer::new(root_params, root_key);
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let own =
@@ -214,7 +215,7 @@ impl Generation {
         Ok(Self { root, intermediate, not_after, issuer, _key: secret })
     }
 
-    /// Certificates and key as they are kept.
+    /// Certificates and key as stored in the file.
     fn secret_pem(&self) -> Option<Zeroizing<String>> {
         let key = Zeroizing::new(self.issuer.as_ref()?.key().serialize_pem());
         Some(Zeroizing::new(format!(
@@ -226,7 +227,7 @@ impl Generation {
     }
 }
 
-/// Of its own for each certificate of an issuer (RFC 5280 §4.1.2.2): positive, at most 20 bytes.
+/// Unique among the certificates of an issuer, positive, at most 20 bytes (RFC 5280 §4.1.2.2).
 fn serial_number() -> SerialNumber {
     let mut number = fastrand::u128(..).to_be_bytes();
     if let Some(first) = number.first_mut() {
@@ -237,7 +238,7 @@ fn serial_number() -> SerialNumber {
 
 fn named(name: &str) -> DistinguishedName {
     let mut named = DistinguishedName::new();
-    // RFC 5280, upper bound of a common name. A leaf's name stands in its subjectAltName too.
+    // RFC 5280: a common name has at most 64 characters. The subjectAltName holds the name as well.
     if name.len() <= 64 {
         named.push(DnType::CommonName, name);
     }
@@ -254,7 +255,7 @@ fn constraints() -> NameConstraints {
     }
 }
 
-/// Pairs what stands in the files: roots by the names of those whom they signed, keys by their public halves.
+/// Pairs each intermediate with its root, by issuer name, and with its private key, by public key.
 fn generations(certificates: &[u8], keys: &[u8]) -> Result<Vec<Generation>, String> {
     let (certificates, keys) = (without_byte_order_mark(certificates), without_byte_order_mark(keys));
     let damaged = |_| "damaged PEM".to_owned();
@@ -311,8 +312,8 @@ fn certificate_pem(der: &CertificateDer<'_>) -> String {
     pem::encode_config(&pem::Pem::new("CERTIFICATE", der.to_vec()), unix)
 }
 
-/// Writes the file as a whole; nobody else may read it. `is_new`: there is none yet, and the answer is whether
-/// there was none.
+/// Writes the file atomically, readable by its owner only. `is_new`: only if it does not exist yet. Returns whether it
+/// was written.
 fn write(file: &Path, parts: &[Zeroizing<String>], is_new: bool) -> io::Result<bool> {
     if let Some(folder) = file.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_made_once_for_its_user_alone_and_found_again() {
+    fn it_is_created_once_with_mode_600_and_loaded_again() {
         use std::os::unix::fs::PermissionsExt as _;
         let (folder, now) = (Folder::new(), crate::net::clock::Clock::real().wall());
         let made = CertificateAuthority::open(&folder.0, now).unwrap();
@@ -383,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_gets_its_successor_a_year_before_its_end_and_signs_nearly_to_it() {
+    fn a_root_gets_its_successor_a_year_before_it_expires_and_signs_nearly_until_then() {
         let (folder, now) = (Folder::new(), crate::net::clock::Clock::real().wall());
         let mut authority = CertificateAuthority::open(&folder.0, now).unwrap();
         let (end, first) = (authority.not_after().unwrap(), signer(&authority, now));
@@ -394,7 +395,7 @@ mod tests {
         assert_eq!(signer(&authority, end - RETIRES - DAY), first);
         let second = signer(&authority, end - RETIRES + DAY);
         assert_ne!(second, first);
-        // A restart in between finds both.
+        // A restart in between loads both.
         let again = CertificateAuthority::open(&folder.0, end - RETIRES + DAY).unwrap();
         assert_eq!((again.pem(), signer(&again, end - RETIRES + DAY)), (authority.pem(), second));
         assert!(authority.maintain(end + DAY).unwrap());
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_one_needs_the_root_and_one_key_and_is_left_alone() {
+    fn a_configured_ca_needs_the_root_and_one_key_and_is_not_renewed() {
         let (folder, now) = (Folder::new(), crate::net::clock::Clock::real().wall());
         let made = CertificateAuthority::open(&folder.0, now).unwrap();
         let kept = fs::read(folder.0.join(FILE)).unwrap();
@@ -424,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn gateways_that_start_at_once_have_one_authority() {
+    fn gateways_that_start_at_the_same_time_share_one_ca() {
         let (folder, now) = (Folder::new(), crate::net::clock::Clock::real().wall());
         let opened: Vec<_> = (0..8)
             .map(|_| {

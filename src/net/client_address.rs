@@ -1,4 +1,4 @@
-//! Whose request it is, behind the proxies in front of the gateway.
+//! The address of the client for whom the proxies in front of the gateway speak.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,15 +8,15 @@ use crate::net::networks::{Networks, unmapped};
 /// The address of the client behind proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientAddress {
-    /// Unmapped: never an IPv6 address that stands for one of IPv4.
+    /// Never an IPv4-mapped IPv6 address.
     Known(IpAddr),
-    /// The proxy names no address that can be read. It is in no network: were the proxy's own address taken for it, every
-    /// client behind the proxy would pass for the proxy.
+    /// The proxy names no readable address. It is in no network: if the proxy's own address were used instead, every
+    /// client behind the proxy would have the proxy's rights.
     Unknown,
 }
 
 impl ClientAddress {
-    /// Whether it lies in one of the networks; an unknown one lies in none, whatever they are.
+    /// Whether it is in one of the networks. An unknown address is in none, not even in `any`.
     pub fn is_in(self, networks: &Networks) -> bool {
         match self {
             Self::Known(address) => networks.contains(address),

@@ -1,7 +1,7 @@
-//! Time is handed in, so that a test can turn it. The ambient clocks are banned by `clippy.toml`, here excepted.
+//! Time comes from a [`Clock`], so that tests can set it. `clippy.toml` bans the system clocks everywhere but here.
 //!
-//! Both clocks matter for a token's life: the monotonic one stands still while a laptop sleeps, the wall clock
-//! can be set back. What ends by either has ended.
+//! A token expires by whichever of two clocks is first: the monotonic clock stands still while a laptop sleeps, and the
+//! wall clock can be set back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +14,12 @@ use tokio::sync::watch;
 pub struct Moment {
     /// Monotonic.
     pub mono: Instant,
-    /// Of the calendar.
+    /// Wall clock.
     pub wall: SystemTime,
 }
 
 impl Moment {
-    /// The moment that is later by this on both clocks.
+    /// The moment later by this duration, on both clocks.
     pub fn after(self, by: Duration) -> Self {
         Self { mono: self.mono + by, wall: self.wall + by }
     }
@@ -29,12 +29,12 @@ impl Moment {
         now.mono.saturating_duration_since(self.mono)
     }
 
-    /// Whether either clock says that `self` lies at or before `now`.
+    /// Whether `self` is at or before `now` on either clock.
     pub fn has_come(&self, now: Moment) -> bool {
         self.mono <= now.mono || self.wall <= now.wall
     }
 
-    /// What is left until `self` on the clock that reaches it first; zero if it has come.
+    /// The time left until `self`, on the clock that reaches it first; zero if it has come.
     pub fn left(&self, now: Moment) -> Duration {
         let mono = self.mono.saturating_duration_since(now.mono);
         let wall = self.wall.duration_since(now.wall).unwrap_or_default();
@@ -42,7 +42,7 @@ impl Moment {
     }
 }
 
-/// Where the time comes from.
+/// The source of time.
 #[derive(Debug, Clone)]
 pub struct Clock {
     turned: Option<Arc<Turned>>,
@@ -55,19 +55,19 @@ struct Turned {
 }
 
 impl Clock {
-    /// The machine's clocks.
+    /// The system clocks.
     pub fn real() -> Self {
         Self { turned: None }
     }
 
-    /// The machine's clocks plus what [`Clock::advance`] adds.
+    /// The system clocks plus what [`Clock::advance`] adds.
     pub fn adjustable() -> Self {
         Self {
             turned: Some(Arc::new(Turned { by_nanos: AtomicU64::new(0), changed: watch::Sender::new(()) })),
         }
     }
 
-    /// Moves both clocks ahead and wakes whoever sleeps by this clock. Does nothing to the real clock.
+    /// Moves both clocks ahead and wakes all that sleep by this clock. Does nothing to the real clock.
     pub fn advance(&self, by: Duration) {
         if let Some(turned) = &self.turned {
             turned.by_nanos.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
@@ -99,8 +99,8 @@ impl Clock {
         }
     }
 
-    /// Returns once the moment has come on either clock. Looks at least every 15 s, since no timer of the
-    /// monotonic clock fires for the time that a machine slept.
+    /// Returns once the moment has come on either clock. Checks at least every 15 s, since monotonic timers do not
+    /// count the time during which the machine was suspended.
     pub async fn sleep_until(&self, moment: Moment) {
         const LOOK: Duration = Duration::from_secs(15);
         let mut changed = self.turned.as_ref().map(|turned| turned.changed.subscribe());
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ends_by_either_clock_has_ended() {
+    fn a_moment_has_come_when_either_clock_has_reached_it() {
         let now = Clock::real().now();
         let end = now.after(Duration::from_secs(10));
         assert!(!end.has_come(now));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sleeper_wakes_when_the_clock_is_turned() {
+    async fn a_sleeper_wakes_when_the_clock_is_advanced() {
         let clock = Clock::adjustable();
         let end = clock.now().after(Duration::from_secs(3600));
         let sleeper = tokio::spawn({

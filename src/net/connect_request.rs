@@ -9,34 +9,34 @@ use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
 };
 
-/// For the body of a refusal.
+/// How long to wait for the body of a refusal.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Far above any head that is meant.
+/// The longest head that is read; real ones are far shorter.
 const HEAD_LIMIT: u64 = 16 * 1024;
-/// Of a refusal's body.
+/// How much of a refusal's body is read.
 const BODY_LIMIT: u64 = 64 * 1024;
 
 /// What a proxy answered.
 pub(crate) enum Answer<S> {
-    /// A tunnel to the host.
+    /// A 2xx: the tunnel to the host.
     Open(BufReader<S>),
     /// Anything but a 2xx.
     Refused(Refusal),
 }
 
-/// A proxy's answer as it came.
+/// A proxy's response that opens no tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) reason: String,
-    /// Without those that are about the connection to the proxy.
+    /// The header lines, without hop-by-hop fields.
     pub(crate) fields: Vec<String>,
-    /// At most 64 KiB, as encoded for transfer.
+    /// The body as received (still transfer-encoded), at most 64 KiB.
     pub(crate) body: Vec<u8>,
 }
 
 impl Refusal {
-    /// `message` of a body in Box's error shape, else the reason phrase.
+    /// The `message` of an error in Box's shape, else the reason phrase.
     pub(crate) fn words(&self) -> String {
         let body: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
         let message = body.as_ref().and_then(|body| body.get("message")?.as_str());
@@ -44,11 +44,10 @@ impl Refusal {
     }
 }
 
-/// Asks for a tunnel to a host, which has a port, on a connection to a proxy. What the host sent at once stays in the
-/// reader.
+/// Asks a proxy, on this connection, for a tunnel to `HOST:PORT`. What the host has already sent stays in the reader.
 ///
 /// # Errors
-/// The connection breaks, or what comes is not HTTP.
+/// The connection breaks, or the response is not HTTP.
 pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: BufReader<S>,
     target: &Authority,
@@ -69,7 +68,7 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     stream.flush().await?;
     let Head { first, fields } = head(&mut stream).await?;
     let (status, reason) = status(&first)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it does not speak HTTP/1.1"))?;
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the proxy does not speak HTTP/1.1"))?;
     if (200..300).contains(&status) {
         return Ok(Answer::Open(stream));
     }
@@ -79,7 +78,7 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     });
     let mut body = Vec::new();
     let mut rest = stream.take(length.unwrap_or(BODY_LIMIT).min(BODY_LIMIT));
-    // What has come is passed on even where the rest does not.
+    // What was received is passed on even if the rest does not arrive.
     let _ = tokio::time::timeout(BODY_TIMEOUT, rest.read_to_end(&mut body)).await;
     let about_connection = |line: &String| {
         let name = line.split(':').next().unwrap_or_default().trim();
@@ -98,7 +97,7 @@ fn status(line: &str) -> Option<(u16, &str)> {
     Some((status, reason))
 }
 
-/// The lines of an HTTP/1.1 message up to its body, without line ends.
+/// The start line and header lines of an HTTP/1.1 message, without line ends.
 pub(crate) struct Head {
     pub(crate) first: String,
     pub(crate) fields: Vec<String>,
@@ -107,7 +106,7 @@ pub(crate) struct Head {
 /// Reads a head of at most 16 KiB; what follows it stays in the reader.
 ///
 /// # Errors
-/// It is longer, breaks off, or is not text.
+/// It is longer, incomplete, or not UTF-8.
 pub(crate) async fn head(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Head> {
     let mut limited = stream.take(HEAD_LIMIT);
     let mut lines = Vec::new();
@@ -117,13 +116,13 @@ pub(crate) async fn head(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result
         let Some(text) = line.strip_suffix('\n') else {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                "the head breaks off or is longer than 16 KiB",
+                "the head is incomplete or longer than 16 KiB",
             ));
         };
         let text = text.strip_suffix('\r').unwrap_or(text);
         match (text.is_empty(), lines.is_empty()) {
             (true, false) => break,
-            // RFC 9112 §2.2: empty lines before the first are passed over.
+            // RFC 9112 §2.2: empty lines before the start line are skipped.
             (true, true) => {}
             (false, _) => lines.push(text.to_owned()),
         }
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_speaks_through_its_body_or_its_reason() {
+    fn the_message_of_a_refusal_is_that_of_its_body_or_its_reason_phrase() {
         let refusal = |body: &str| Refusal {
             status: 403,
             reason: "Forbidden".to_owned(),

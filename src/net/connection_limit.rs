@@ -1,12 +1,13 @@
-//! `[listen] max_connections`: more callers are accepted and closed at once. Left in the backlog they would wait for
-//! nothing, and each of them takes descriptors from operators. A tunnel inside of an HTTP/2 connection counts as one more.
+//! `[listen] max_connections`: connections beyond it are accepted and closed at once. In the backlog, callers would
+//! wait in vain, and open connections would use up the descriptors that operators need. A tunnel within an HTTP/2
+//! connection counts as one more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tracing::{info, warn};
 
-/// How many connections of callers there are and may be, and what became of the others.
+/// Counts callers' connections, open and refused, against the limit.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionLimit {
     most: AtomicUsize,
@@ -27,12 +28,12 @@ impl Drop for OpenConnection {
 }
 
 impl ConnectionLimit {
-    /// So many may be open from here on; none before.
+    /// Sets how many may be open; before this call, none may.
     pub(crate) fn set_most(&self, most: usize) {
         self.most.store(most, Ordering::Relaxed);
     }
 
-    /// One more, unless there are as many as there may be. The first that is refused is logged.
+    /// Counts one more connection; `None` if the limit is reached. The first refusal is logged.
     pub(crate) fn take(self: &Arc<Self>) -> Option<OpenConnection> {
         let open = self.open.fetch_add(1, Ordering::Relaxed);
         let taken = OpenConnection(self.clone());
@@ -42,14 +43,14 @@ impl ConnectionLimit {
             if !self.is_full.swap(true, Ordering::Relaxed) {
                 warn!(
                     open,
-                    "callers have as many connections as [listen] max_connections, or the limit of open files, allows; more are closed at once"
+                    "callers' connections have reached [listen] max_connections or the limit of open files; further ones are closed at once"
                 );
             }
             return None;
         }
-        // Not at once: with one connection less it would be said for each that comes.
+        // Only at three quarters: otherwise every connection that closes and opens at the limit would be logged.
         if open < most - most / 4 && self.is_full.swap(false, Ordering::Relaxed) {
-            info!(refused = self.refused(), "there is room for callers' connections again");
+            info!(refused = self.refused(), "callers' connections are accepted again");
         }
         Some(taken)
     }
@@ -59,7 +60,7 @@ impl ConnectionLimit {
         self.most.load(Ordering::Relaxed)
     }
 
-    /// Connections that were closed at once.
+    /// How many connections were closed at once.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

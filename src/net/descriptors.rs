@@ -1,5 +1,5 @@
-//! How the limit of open files is shared out, so that callers, however many connect, leave something for connections
-//! to Box, and both together leave something for operators, tokens and files.
+//! Divides the limit of open files, so that callers leave descriptors for connections to Box, and both leave some for
+//! operators, tokens and files.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rlimit::Resource;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Kept free for operators, token calls, Redis, name look-ups and files; a quarter where that is less.
+/// Descriptors reserved for operators, token requests, Redis, name look-ups and files; if less, a quarter of all.
 const SPARE: usize = 48;
-/// Taken for open where it cannot be counted.
+/// The number of open descriptors that is assumed if they cannot be counted.
 const OPEN_AT_LEAST: usize = 32;
 
-/// So many connections of each kind may be open at once.
+/// How many connections of each kind may be open at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shares {
     /// Of callers.
@@ -22,7 +22,7 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// Of what is free now. `wanted`: for callers; 0: half.
+    /// Divides what is free now. `wanted`: the share of callers; 0: half.
     pub(crate) fn of_free(wanted: usize) -> Self {
         let limit = Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -35,13 +35,13 @@ impl Shares {
         // HTTP/2 carries many requests to Box on one connection, so callers may have more than half where they ask for it.
         let most = free - (free / 4).max(1);
         let callers = if wanted == 0 { free / 2 } else { wanted.min(most) };
-        // More permits than a semaphore can hold are no use.
+        // A semaphore cannot hold more permits.
         Self { callers, upstream: (free - callers).min(Semaphore::MAX_PERMITS) }
     }
 }
 
-/// Room for connections to Box, shared by the workers. Connections for content get three quarters of it at most: they
-/// last as long as their callers take, and the API must be reached meanwhile.
+/// Permits for connections to Box, shared by the workers. Connections for content get at most three quarters: they last
+/// as long as callers take to read, and the API must remain reachable.
 #[derive(Debug, Clone)]
 pub(crate) struct UpstreamRoom {
     all: Arc<Semaphore>,
@@ -75,13 +75,13 @@ impl UpstreamRoom {
         }
     }
 
-    /// For so many connections more.
+    /// Adds permits for this many connections.
     pub(crate) fn add(&self, more: usize) {
         self.all.add_permits(more);
         self.content.add_permits((more - more / 4).max(1));
     }
 
-    /// Room for one more, where there is some now.
+    /// Takes one permit, if one is free now.
     pub(crate) fn try_take(&self, is_content: bool) -> Option<Room> {
         let content = match is_content {
             true => Some(self.content.clone().try_acquire_owned().ok()?),
@@ -90,7 +90,7 @@ impl UpstreamRoom {
         Some(Room { _content: content, _all: self.all.clone().try_acquire_owned().ok()? })
     }
 
-    /// Room for one more; waits until there is. Whoever has idle connections should close them meanwhile.
+    /// Waits for one permit. Owners of idle connections should close them meanwhile, see [`UpstreamRoom::is_wanted`].
     pub(crate) async fn take(&self, is_content: bool) -> Option<Room> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
@@ -102,7 +102,7 @@ impl UpstreamRoom {
         Some(Room { _content: content, _all: self.all.clone().acquire_owned().await.ok()? })
     }
 
-    /// Whether somebody waits for room.
+    /// Whether anyone is waiting for a permit.
     pub(crate) fn is_wanted(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_gets_everything() {
+    fn every_use_gets_a_share() {
         for free in [0, 3, 17, 40, 1_000, 1 << 20, usize::MAX] {
             for wanted in [0, 1, 10, 800, 1 << 30] {
                 let Shares { callers, upstream } = Shares::of(free, wanted);

@@ -1,4 +1,4 @@
-//! The proxy on the way out, towards Box.
+//! The forward proxy through which the gateway reaches Box.
 
 use std::sync::OnceLock;
 
@@ -6,10 +6,10 @@ use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::net::secret::Secret;
 
-/// The forward proxy on the way to Box.
+/// Which forward proxy is used on the way to Box.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proxy {
-    /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or not.
+    /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case.
     Environment,
     /// No proxy, whatever the environment says.
     None,
@@ -17,13 +17,13 @@ pub enum Proxy {
     Url(Secret),
 }
 
-/// Where the environment names proxies, and with them perhaps their passwords.
+/// The environment variables that name proxies, possibly with passwords.
 const VARIABLES: [&str; 6] =
     ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"];
 
 /// The proxy rules for all traffic to Box.
 pub(crate) fn proxy_matcher(proxy: &Proxy) -> Matcher {
-    /// The environment's proxies, as long as the process runs: its passwords must not leave it either.
+    /// The environment's proxy URLs, registered as secrets as long as the process runs.
     static IN_ENVIRONMENT: OnceLock<Vec<Secret>> = OnceLock::new();
     match proxy {
         Proxy::Environment => {
@@ -35,7 +35,7 @@ pub(crate) fn proxy_matcher(proxy: &Proxy) -> Matcher {
     }
 }
 
-/// As curl and hyper-util read it: without a scheme it is one of HTTP.
+/// As in curl and hyper-util, a URL without a scheme is an http one.
 fn url_in(variable: &str) -> Option<Secret> {
     let text = std::env::var(variable).ok()?;
     Some(Secret::new(if text.contains("://") { text } else { format!("http://{text}") }))

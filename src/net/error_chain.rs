@@ -1,14 +1,14 @@
-//! Errors in words.
+//! Error messages for people: an error with its causes.
 
 use std::error::Error;
 use std::io;
 
 use rustls::CertificateError;
 
-/// What layers say that only hand on a cause.
+/// Messages of layers that only wrap a cause.
 const WRAPPERS: [&str; 3] = ["client error (Connect)", "tcp connect error", "client error (SendRequest)"];
 
-/// An error's words with those of its causes.
+/// The message of an error, with those of its causes.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut words = String::new();
     let mut next = Some(error);
@@ -26,15 +26,15 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     words
 }
 
-/// The system's errors by name: the number behind them (`os error 111`) tells readers nothing. An authority that is not
-/// trusted comes with what to do, and what libraries say to programmers is said to people.
+/// The message of one error. System errors lose their number (`os error 111`); an untrusted certificate comes with what
+/// to do; messages that libraries address to programmers are replaced.
 fn words_of(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
     if is_untrusted(error) {
         return format!("{text}; {UNTRUSTED}");
     }
     if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
-        return format!("what came is not HTTP ({text})");
+        return format!("the response is not HTTP ({text})");
     }
     let Some(error) = error.downcast_ref::<io::Error>() else { return text };
     if error.kind() == io::ErrorKind::UnexpectedEof && text.contains("close_notify") {
@@ -48,7 +48,7 @@ fn words_of(error: &(dyn Error + 'static)) -> String {
 
 fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
-        // The second: an authority of the same name is trusted, but is another one.
+        // `BadSignature`: a trusted authority has the same name but another key.
         return matches!(
             error,
             rustls::Error::InvalidCertificate(
@@ -56,18 +56,18 @@ fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
             )
         );
     }
-    // An error that an `io::Error` wraps is not its source.
+    // The error inside an `io::Error` is not its `source`.
     let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     inner.is_some_and(|inner| is_untrusted(inner))
 }
 
-/// The likely cause, and the key.
-const UNTRUSTED: &str = "its authority is not trusted here: if a proxy or firewall of your network ends TLS, add its CA to [box] ca_file";
+/// The likely cause, and the key to set.
+const UNTRUSTED: &str = "its certificate authority is not trusted: if a proxy or firewall of your network intercepts TLS, add its CA to [box] ca_file";
 
-/// In place of rustls's words, which explain its interface to programmers.
-const CUT: &str = "the other side closed the connection in the middle of TLS";
+/// Replaces rustls's message, which is written for programmers.
+const CUT: &str = "the other side closed the connection without ending TLS";
 
-/// What the standard library calls errors for which it has no name.
+/// The standard library's name for errors without a kind.
 const UNNAMED: &str = "uncategorized error";
 
 #[cfg(test)]
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_and_neither_wrappers_nor_numbers() {
+    fn causes_are_shown_without_wrappers_and_error_numbers() {
         let refused = || io::Error::from_raw_os_error(111);
         assert_eq!(chain(&Wrapper("tcp connect error", refused())), "connection refused");
         assert_eq!(chain(&Wrapper("dns error", io::Error::other("no such name"))), "dns error: no such name");

@@ -1,10 +1,10 @@
-//! Whether a path still leads to the same file: another process may have put something else there.
+//! Whether a path still names the same file, which another process may have replaced.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Device and inode of a file, alike for no two that exist at the same time.
+/// Device and inode of a file: unique among files that exist at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileIdentity {
     device: u64,
@@ -16,7 +16,7 @@ impl FileIdentity {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
 
-    /// Whether this very file stands there. A symbolic link is not followed.
+    /// Whether the path names this file. A symbolic link is not followed.
     pub(crate) fn is_at(self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|found| Self::of(&found) == self)
     }

@@ -1,19 +1,18 @@
-//! Characters that nobody sees in a text: editors, consoles and web pages leave them in what is copied.
+//! Invisible characters, which editors, consoles and web pages leave in copied text.
 //!
-//! Where such a character stands in a secret, Box or a caller is shown another secret than the one that was meant, and
-//! both look the same in an editor.
+//! A secret with such a character is a different secret, although it looks right in an editor.
 
 use std::fmt;
 
-/// What editors on Windows write at the beginning of a file.
+/// Editors on Windows write it at the beginning of a file.
 pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The same text without a byte order mark (U+FEFF) at its beginning, which is no part of any text (RFC 3629 §6).
+/// The text without a leading byte order mark (U+FEFF), which is not part of the text (RFC 3629 §6).
 pub(crate) fn without_byte_order_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
 }
 
-/// A character that nobody sees, and where it stands. Its words show nothing else of the text.
+/// An invisible character and its position. `Display` shows nothing else of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HiddenCharacter {
     character: char,
@@ -22,7 +21,7 @@ pub(crate) struct HiddenCharacter {
 }
 
 impl HiddenCharacter {
-    /// The first one of a text. The space (U+0020) is none of them.
+    /// The first invisible character of a text. The space (U+0020) does not count.
     pub(crate) fn first_in(text: &str) -> Option<Self> {
         let found = text.chars().enumerate().find(|(_, character)| is_hidden(*character));
         found.map(|(index, character)| Self { character, position: index + 1 })
@@ -36,8 +35,8 @@ impl fmt::Display for HiddenCharacter {
     }
 }
 
-/// Control characters, white space other than the space, and what has no width of its own (Unicode 16: general
-/// categories Cc, Cf, Zl, Zp and Zs, and the property Default_Ignorable_Code_Point).
+/// Control characters, white space other than the space, and characters without width (Unicode 16: general categories
+/// Cc, Cf, Zl, Zp and Zs, and the property Default_Ignorable_Code_Point).
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || character.is_whitespace() && character != ' '
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_seen_is_not_hidden() {
+    fn visible_characters_are_not_hidden() {
         let text: String = (' '..='~').chain("äßλЖ漢字—…€😀".chars()).collect();
         assert_eq!(HiddenCharacter::first_in(&text), None);
     }

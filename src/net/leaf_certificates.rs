@@ -1,4 +1,4 @@
-//! Server certificates for Box's hosts, made as they are asked for, and the TLS settings that show them.
+//! Server certificates for Box's hosts, signed on demand, and the TLS settings that present them.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,12 +15,12 @@ use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use crate::net::certificate_authority::CertificateAuthority;
 use crate::net::tls_server::{PROTOCOLS, provider};
 
-/// A program asks for a handful of Box's hosts; whoever asks for more pays for the signatures.
+/// How many are cached. Programs use a handful of Box's hosts; one that uses more causes more signatures.
 const KEPT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
-/// What is left of a leaf's life when it is used for the last time.
+/// A cached leaf is replaced this long before it expires.
 const RENEWED_BEFORE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
-/// Leaves of one authority, all with one key.
+/// Leaves of one CA, all with the same key.
 pub(crate) struct LeafCertificates {
     authority: Mutex<CertificateAuthority>,
     kept: Mutex<LruCache<String, Kept>>,
@@ -35,10 +35,10 @@ struct Kept {
 }
 
 impl LeafCertificates {
-    /// Of this authority.
+    /// Signs with this CA.
     ///
     /// # Errors
-    /// No key can be made.
+    /// No key can be generated.
     pub(crate) fn new(authority: CertificateAuthority) -> Result<Self, String> {
         let failed = |error: &dyn std::fmt::Display| format!("TLS cannot be set up: {error}");
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| failed(&error))?;
@@ -49,12 +49,12 @@ impl LeafCertificates {
         Ok(Self { authority, kept, key, signing, ticketer })
     }
 
-    /// What callers need to trust, as PEM.
+    /// What callers must trust, as PEM.
     pub(crate) fn pem(&self) -> String {
         locked(&self.authority).pem()
     }
 
-    /// Looks after the authority, see [`CertificateAuthority::maintain`].
+    /// Renews the CA where needed, see [`CertificateAuthority::maintain`].
     ///
     /// # Errors
     /// A successor cannot be written.
@@ -65,7 +65,7 @@ impl LeafCertificates {
     /// TLS with a certificate for this host, a DNS name in lower case.
     ///
     /// # Errors
-    /// None can be made.
+    /// No certificate can be signed.
     pub(crate) fn settings(&self, host: &str, now: SystemTime) -> Result<Arc<ServerConfig>, String> {
         if let Some(kept) = locked(&self.kept).get(host).filter(|kept| kept.not_after > now + RENEWED_BEFORE)
         {
@@ -92,7 +92,7 @@ impl LeafCertificates {
     }
 }
 
-/// Every change under these locks is whole.
+/// Ignores poisoning: a panic leaves no half-done change behind these locks.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
 //! Listening: sockets for callers and operators, and the accept loop, which survives running out of descriptors.
 //!
-//! One bound socket for each address, accepted on one thread and handed to the worker with the fewest connections:
-//! long-lived connections stay balanced, and a second instance on the same address fails as it should (with
-//! `SO_REUSEPORT` it would take half of the traffic instead).
+//! There is one socket for each address. One thread accepts and hands each connection to the worker with the fewest,
+//! which keeps long-lived connections balanced. A second instance on the same address fails to bind (with
+//! `SO_REUSEPORT` it would take half of the traffic).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,7 +24,7 @@ pub(crate) enum Listener {
     /// TCP.
     Tcp {
         socket: TcpListener,
-        /// TLS is spoken there.
+        /// Whether callers must use TLS.
         secure: bool,
     },
     /// Unix; the file is removed at the end, before the socket closes.
@@ -39,10 +39,10 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
-    /// Binds. `secure`: TLS is spoken there; a Unix socket stays plain.
+    /// Binds. `secure`: callers must use TLS; a Unix socket stays plain.
     ///
     /// # Errors
-    /// The address is in use, is not this machine's, or may not be bound; the words name it.
+    /// The address is in use, is not this machine's, or may not be bound; the message names it.
     pub(crate) async fn bind(address: &Address, secure: bool) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => {
@@ -57,7 +57,7 @@ impl Listener {
         }
     }
 
-    /// Where it is bound, as configuration writes it; with `https://` in front where TLS is spoken.
+    /// The bound address as written in the configuration, with `https://` in front if callers must use TLS.
     pub(crate) fn address(&self) -> String {
         match self {
             Self::Tcp { socket, secure, .. } => {
@@ -68,7 +68,7 @@ impl Listener {
         }
     }
 
-    /// Where it is bound; `None` for a Unix socket.
+    /// The bound TCP address; `None` for a Unix socket.
     pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp { socket, .. } => socket.local_addr().ok(),
@@ -76,7 +76,7 @@ impl Listener {
         }
     }
 
-    /// The same, with whether TLS is spoken there.
+    /// The bound TCP address with whether callers must use TLS; `None` for a Unix socket.
     pub(crate) fn here(&self) -> Option<Here> {
         match self {
             Self::Tcp { socket, secure, .. } => {
@@ -86,7 +86,7 @@ impl Listener {
         }
     }
 
-    /// The next connection. Errors of single connections are passed over; without descriptors it waits.
+    /// Accepts the next connection. Skips errors of single connections; when out of descriptors, waits and retries.
     pub(crate) async fn accept(&self) -> (Accepted, Peer) {
         let mut told = false;
         loop {
@@ -102,7 +102,7 @@ impl Listener {
                     Ok((Accepted::Tcp(stream.into_std()?), peer))
                 }),
                 Self::Unix(_, listener) => listener.accept().await.and_then(|(stream, _)| {
-                    // Only this machine's processes can open the file, and only those that its mode lets in.
+                    // Only processes of this machine that the file's mode admits can connect.
                     let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), false);
                     Ok((Accepted::Unix(stream.into_std()?), peer))
                 }),
@@ -112,7 +112,7 @@ impl Listener {
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     if !told {
-                        warn!("connections cannot be accepted at {} for now: {error}", self.address());
+                        warn!("cannot accept connections at {} for now: {error}", self.address());
                         told = true;
                     }
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -139,7 +139,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart must not wait for old connections; two listeners on one address still fail.
+    // A restart need not wait for old connections in TIME_WAIT; two listeners on one address still fail.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -147,7 +147,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn named(address: &str, error: &io::Error) -> io::Error {
     let words = match error.kind() {
-        // Words of our own say what is in the way.
+        // An error of our own already says what is in the way.
         io::ErrorKind::AddrInUse if error.get_ref().is_none() => {
             format!("cannot listen on {address}: address in use (is another instance running?)")
         }

@@ -1,31 +1,31 @@
-//! Sockets and certificates: what they cost, how long they may take, and where they lead.
+//! Sockets, TLS and certificates, addresses, secrets and time.
 
-pub(crate) mod address; // where to listen
-pub mod ca_chain; // what of a gateway's may be trusted
-pub mod certificate_authority; // of the forward proxy
-pub mod client_address; // of whom is behind proxies
-pub mod clock; // time is handed in
-pub(crate) mod connect_request; // to a proxy on the way
-pub(crate) mod connection_limit; // of callers
+pub(crate) mod address; // addresses to listen on
+pub mod ca_chain; // checks the CA that a gateway serves
+pub mod certificate_authority; // the forward proxy's CA
+pub mod client_address; // the client behind proxies
+pub mod clock; // time, which tests can set
+pub(crate) mod connect_request; // CONNECT to a proxy
+pub(crate) mod connection_limit; // [listen] max_connections
 pub(crate) mod descriptors;
-pub(crate) mod egress_proxy; // on the way to Box
+pub(crate) mod egress_proxy; // the proxy between the gateway and Box
 pub(crate) mod error_chain;
 pub(crate) mod file_fingerprint; // what a path leads to, as it was when it was read
-pub(crate) mod file_identity; // the same file as before?
-pub(crate) mod hidden_characters; // in what people copy
-pub(crate) mod leaf_certificates; // for Box's hosts
+pub(crate) mod file_identity; // is it still the same file?
+pub(crate) mod hidden_characters; // invisible characters in copied secrets
+pub(crate) mod leaf_certificates; // certificates for Box's hosts
 pub(crate) mod listener; // bound sockets
 pub(crate) mod networks; // sets of addresses
 pub(crate) mod own_listeners;
 pub(crate) mod peer;
-pub(crate) mod proxy_protocol; // of balancers in front
+pub(crate) mod proxy_protocol; // PROXY protocol v1 and v2
 pub(crate) mod public_address;
-pub(crate) mod relay; // two sockets into each other
-pub mod secret; // never printed
-pub(crate) mod secret_filter; // and where it is, blanked
-mod secret_spelling; // as others write it
-pub mod tls_client; // whom to trust
-pub(crate) mod tls_server; // certificates towards callers
-pub(crate) mod unix_socket; // what is in its way, and who may connect
+pub(crate) mod relay; // copies between two sockets
+pub mod secret; // a secret that is never printed
+pub(crate) mod secret_filter; // blanks secrets in output
+mod secret_spelling; // encodings of a secret
+pub mod tls_client; // trusted roots
+pub(crate) mod tls_server; // TLS for callers
+pub(crate) mod unix_socket; // Unix sockets to listen on
 pub(crate) mod unsent;
 pub(crate) mod write_timeout;

@@ -1,4 +1,4 @@
-//! Source networks: from which addresses one may connect, and whom to believe about the client behind a proxy.
+//! Sets of source addresses: who may connect, and which proxies are trusted to name their client.
 
 use std::net::IpAddr;
 
@@ -16,8 +16,8 @@ const PRIVATE: &[&str] =
 const ANY: &[&str] = &["0.0.0.0/0", "::/0"];
 
 impl Networks {
-    /// Adds an entry as an operator writes it: a CIDR, a single address, or one of `loopback`, `private`, `any`.
-    /// The error names what is allowed.
+    /// Adds an entry of the configuration: a CIDR, a single address, or one of `loopback`, `private`, `any`. The error
+    /// names what is allowed.
     pub fn add(&mut self, entry: &str) -> Result<(), String> {
         let named = match entry {
             "loopback" => LOOPBACK,
@@ -31,7 +31,7 @@ impl Networks {
                 })?;
                 if network.addr() != network.network() {
                     return Err(format!(
-                        "{entry:?} has bits set behind its prefix; did you mean \"{}\"?",
+                        "{entry:?} has bits set after its prefix; did you mean \"{}\"?",
                         network.trunc()
                     ));
                 }
@@ -43,7 +43,7 @@ impl Networks {
         Ok(())
     }
 
-    /// Whether the address lies in one of the networks. Give it unmapped, see [`unmapped`].
+    /// Whether the address is in one of the networks. IPv4-mapped addresses must be unmapped first, see [`unmapped`].
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
@@ -53,7 +53,7 @@ impl Networks {
         self.0.is_empty()
     }
 
-    /// Whether some address lies in both.
+    /// Whether some address is in both.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.0.iter().any(|a| other.0.iter().any(|b| a.contains(b) || b.contains(a)))
     }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn named_networks_hold_what_their_rfc_says() {
+    fn named_networks_contain_what_their_rfc_says() {
         let private = networks(&["private"]);
         for inside in ["10.0.0.1", "172.31.255.255", "192.168.1.1", "169.254.1.1", "fd00::1", "fe80::1"] {
             assert!(private.contains(inside.parse().unwrap()), "{inside}");
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_could_be_slips_are_refused() {
+    fn malformed_entries_are_refused() {
         for bad in ["10.1.2.3/16", "10.0.0.0/33", "lan", "", "10.0.0"] {
             assert!(Networks::default().add(bad).is_err(), "{bad:?}");
         }

@@ -1,4 +1,4 @@
-//! Whether an address is one where this process itself listens: what leads there would call itself.
+//! Whether an address is one on which this process itself listens; a request to it would be a loop.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::net::lookup_host;
 
 use crate::net::networks::unmapped;
 
-/// For names; who is slower is not found out about.
+/// The time for looking names up; a slower name is not checked.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
 /// The TCP addresses where this process listens, for callers and operators.
@@ -17,12 +17,13 @@ const LOOK_UP: Duration = Duration::from_secs(5);
 pub(crate) struct OwnListeners(Vec<SocketAddr>);
 
 impl OwnListeners {
-    /// These addresses; one that is unspecified stands for all of this machine's.
+    /// Takes the listeners' addresses; an unspecified one stands for all addresses of this machine.
     pub(crate) fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self(addresses.into_iter().collect())
     }
 
-    /// Which of them a request for this URL would reach: by its host, or by the proxy on the way there. Looks names up.
+    /// Describes which listener a request for this URL would reach, directly or through a proxy; `None` if none. Looks
+    /// names up.
     pub(crate) async fn on_the_way_to(&self, url: &Uri, proxies: &Matcher) -> Option<String> {
         let proxy = proxies.intercept(url);
         let (what, to) = match &proxy {
@@ -46,7 +47,7 @@ impl OwnListeners {
     }
 }
 
-/// Only an address of this machine can be bound.
+/// An address belongs to this machine if it can be bound.
 fn is_of_this_machine(ip: IpAddr) -> bool {
     ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }

@@ -7,23 +7,23 @@ use crate::net::client_address::ClientAddress;
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer {
-    /// The TCP peer, unmapped; on a Unix socket the loopback address.
+    /// The TCP peer, never an IPv4-mapped address; on a Unix socket the loopback address.
     pub address: IpAddr,
-    /// For whom it connects: the address that PROXY protocol names, else its own.
+    /// The client that PROXY protocol names, else the peer's own address.
     pub client: ClientAddress,
     /// The connection is TLS.
     pub secure: bool,
-    /// Callers of this listener need a certificate, and this one has shown none.
+    /// The listener requires a client certificate, and this connection has none.
     pub uncertified: bool,
-    /// The end of the connection that is this process's; `None` on a Unix socket.
+    /// The local address of the connection; `None` on a Unix socket.
     pub here: Option<Here>,
 }
 
-/// The address on which this process accepted a connection or listens. A caller of that connection has just reached it,
-/// unless addresses are translated on the way.
+/// A local address of a connection or listener. The caller of that connection can reach it, unless addresses are
+/// translated on the way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Here {
-    /// Unmapped; unspecified only where it is that of a listener.
+    /// Never an IPv4-mapped address; unspecified only for a listener.
     pub address: SocketAddr,
     /// The listener speaks TLS.
     pub secure: bool,
@@ -33,13 +33,13 @@ impl Here {
     /// `scheme://address:port`, without a path.
     pub(crate) fn url(self) -> String {
         let scheme = if self.secure { "https" } else { "http" };
-        // A URL has no room for the scope of an IPv6 address.
+        // A URL cannot hold the scope of an IPv6 address.
         format!("{scheme}://{}", SocketAddr::new(self.address.ip(), self.address.port()))
     }
 }
 
 impl Peer {
-    /// One that connects for itself; `here` is not known.
+    /// A peer that is itself the client; `here` is not known.
     pub(crate) fn new(address: IpAddr, secure: bool) -> Self {
         Self { address, client: address.into(), secure, uncertified: false, here: None }
     }

@@ -1,4 +1,4 @@
-//! PROXY protocol: how a balancer begins a connection that it passes on, to say whose it is (HAProxy, "The PROXY
+//! PROXY protocol: the header with which a load balancer begins a connection to name its client (HAProxy, "The PROXY
 //! protocol", versions 1 and 2).
 
 use std::io;
@@ -9,23 +9,22 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::net::client_address::ClientAddress;
 
-/// How version 2 begins. The shortest header of version 1 is longer, so as many bytes can be read of either version.
+/// The signature of version 2. It is shorter than any header of version 1, so this many bytes can be read for either
+/// version.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Version, command, family and length of version 2, behind the signature.
+/// Bytes after the signature of version 2: version, command, family and length.
 const FIXED: usize = 4;
-/// Bytes of version 2 behind these at most: addresses, and what balancers add (names in TLS, ids of networks), take a few
-/// hundred.
+/// The most bytes after these in version 2. Addresses and extensions (TLS names, network ids) take a few hundred.
 const MOST: usize = 4096;
-/// Bytes of version 1 at most.
+/// The most bytes of version 1.
 const LINE: usize = 107;
 
-/// Reads the header, and nothing of what follows it. `None`: the balancer speaks for itself, as with a health check.
+/// Reads the header and nothing after it. `None`: the balancer connects on its own behalf, as for a health check.
 ///
-/// A header that names no IP address (`UNKNOWN`, unspecified, a Unix socket) is of a client that is
-/// [`ClientAddress::Unknown`].
+/// A header without an IP address (`UNKNOWN`, unspecified, a Unix socket) gives [`ClientAddress::Unknown`].
 ///
 /// # Errors
-/// The connection begins with something else, or ends before the header does.
+/// The connection does not begin with a complete header.
 pub(crate) async fn read<S: AsyncRead + Unpin>(socket: &mut S) -> io::Result<Option<ClientAddress>> {
     let mut header = vec![0; SIGNATURE.len()];
     socket.read_exact(&mut header).await?;
@@ -37,13 +36,13 @@ pub(crate) async fn read<S: AsyncRead + Unpin>(socket: &mut S) -> io::Result<Opt
         }
         more(socket, &mut header, length).await?;
     } else {
-        // Byte by byte, since what follows the line is not to be read here; a line has a few dozen.
+        // Byte by byte, since bytes after the line must not be read here; a line has a few dozen bytes.
         while header.starts_with(b"PROXY ") && header.len() < LINE && !header.ends_with(b"\n") {
             more(socket, &mut header, 1).await?;
         }
     }
     match HeaderResult::parse(&header) {
-        parsed if parsed.is_incomplete() => Err(malformed("it has no end")),
+        parsed if parsed.is_incomplete() => Err(malformed("it is incomplete")),
         HeaderResult::V1(parsed) => parsed
             .map(|header| Some(of_text(&header.addresses)))
             .map_err(|error| malformed(&error.to_string())),
@@ -83,7 +82,7 @@ fn of_binary(addresses: &v2::Addresses) -> ClientAddress {
 mod tests {
     use super::*;
 
-    /// What is read, and what is left for whoever reads on.
+    /// The address that is read, and the bytes left in the stream.
     fn of(bytes: &[u8]) -> Result<(String, Vec<u8>), String> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut rest = bytes;
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_is_read_and_nothing_behind_it() {
+    fn the_header_is_read_and_nothing_after_it() {
         let v4 = [203, 0, 113, 9, 10, 0, 0, 1, 1, 2, 3, 4];
         let v6: Vec<u8> = ["2001:db8::1", "::1"]
             .iter()
@@ -111,7 +110,7 @@ mod tests {
             (b"PROXY UNKNOWN\r\n".to_vec(), "unknown"),
             (b"PROXY UNKNOWN ::1 ::1 1 2\r\n".to_vec(), "unknown"),
             (binary(0x21, 0x11, &v4), "203.0.113.9"),
-            // With a field of the balancer's own behind the addresses.
+            // With an extension after the addresses.
             (binary(0x21, 0x11, &[&v4[..], &[0xea, 0, 2, b'a', b'b']].concat()), "203.0.113.9"),
             (binary(0x21, 0x21, &v6), "2001:db8::1"),
             (binary(0x20, 0, &[]), "itself"),

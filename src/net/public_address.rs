@@ -1,5 +1,5 @@
-//! Whether an address is one of the internet at large. A name can be made to resolve to anything: what a tunnel to a
-//! name reaches must not be what only this machine, or only its network, should reach.
+//! Whether an address belongs to the public internet. Anyone can make a DNS name resolve to any address, so a tunnel to
+//! a name must not reach hosts of this machine or of its private networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -48,7 +48,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0x2002, high, low, ..] => is_public_v4(v4(high, low)),
         // Teredo and others of IETF's protocols; documentation.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
-        // All that is assigned to global unicast.
+        // Assigned for global unicast.
         [first, ..] => (0x2000..0x4000).contains(&first),
     }
 }

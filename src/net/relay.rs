@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// Held for each direction while something is on its way.
+/// The size of a direction's buffer, which is allocated only while it holds data.
 const BUFFER: usize = 16 * 1024;
 
-/// How far a relay has come; its owner may look while it runs.
+/// Progress of a relay, readable while it runs.
 #[derive(Debug)]
 pub(crate) struct Relayed {
     /// Bytes from the first socket to the second.
@@ -28,7 +28,7 @@ impl Relayed {
         Self { forth: Cell::new(0), back: Cell::new(0), moved: Cell::new(Instant::now()) }
     }
 
-    /// Returns once nothing has moved for so long.
+    /// Returns once nothing was copied for this long.
     pub(crate) async fn idle(&self, limit: Duration) {
         while self.moved.get().elapsed() < limit {
             tokio::time::sleep_until(self.moved.get() + limit).await;
@@ -36,7 +36,7 @@ impl Relayed {
     }
 }
 
-/// Copies until both directions have ended. The end of one is passed on and leaves the other open (half-close).
+/// Copies until both directions have ended. The end of one is passed on, and the other stays open (half-close).
 ///
 /// # Errors
 /// Reading or writing failed, with the side on which it did.
@@ -66,7 +66,7 @@ pub(crate) enum Side {
     Other,
 }
 
-/// An end of a direction.
+/// The reading or the writing end of a direction.
 enum End {
     Read,
     Written,
@@ -83,7 +83,7 @@ impl End {
 
 #[derive(Default)]
 struct Direction {
-    /// Given back while nothing is on its way.
+    /// Empty (not allocated) while nothing is to be written.
     buffer: Vec<u8>,
     sent: usize,
     unflushed: bool,

@@ -1,19 +1,18 @@
-//! A secret that cannot be printed by mistake, is blanked where it is printed nevertheless, and is wiped when it is
-//! dropped.
+//! A secret that cannot be printed by mistake, is blanked in all output, and is wiped when it is dropped.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::net::secret_filter::{self, LiveSecret};
 
-/// A client secret, key, token, or URL with a password. Neither `Debug` nor `Display` shows it; [`Secret::expose`] is the
-/// only way to the text, so that a search for that word finds every use. As long as it lives, whatever leaves the program
-/// is searched for it (`src/net/secret_filter.rs`).
+/// A client secret, key, token, or URL with a password. Neither `Debug` nor `Display` shows it; [`Secret::expose`] is
+/// the only way to the text, so that a search for that word finds every use. As long as it exists, it is blanked in all
+/// output (`src/net/secret_filter.rs`).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<LiveSecret>);
 
 impl Secret {
-    /// Takes the text over; the caller's own copies are the caller's to wipe.
+    /// Takes the text over. Wiping other copies is up to the caller.
     pub fn new(text: String) -> Self {
         Self(secret_filter::register(text))
     }

@@ -1,13 +1,13 @@
-//! Live secrets are blanked in whatever leaves the program: lines of the log, access lines, operators' pages, the
-//! gateway's own errors, Box's error answers.
+//! Blanks secrets in everything that leaves the program: log lines, access lines, operators' pages, the gateway's own
+//! errors and Box's error responses.
 //!
-//! Much of that comes from elsewhere: a token endpoint, a proxy or Box may repeat what was sent to it, in another
-//! spelling. So every [`Secret`](crate::net::secret::Secret) is registered as long as it lives, and texts are searched
-//! for all of them where they leave. Between, nobody has to know what a text may hold.
+//! Parts of these texts come from elsewhere: a token endpoint, a proxy or Box may repeat what was sent to it, in
+//! another encoding. So every [`Secret`](crate::net::secret::Secret) is registered as long as it exists, and every text
+//! is searched for all of them at the point where it is written. Code in between need not know what a text may hold.
 //!
-//! What is searched for is never copied out of the secret: the table of all of them has hashes of a few bytes of each
-//! spelling and weak references, so that a secret is wiped when it is dropped. A search that finds nothing costs about a
-//! third of a nanosecond for each byte, a tenth of a microsecond for an access line.
+//! The table used for the search holds no secrets, only hashes of a few bytes of each spelling and weak references, so
+//! that a secret is wiped when it is dropped. A search that finds nothing costs about a third of a nanosecond for each
+//! byte, a tenth of a microsecond for an access line.
 
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -17,28 +17,28 @@ use zeroize::Zeroizing;
 
 use crate::net::secret_spelling::{self, Escapes, Spelling, Unescaped};
 
-/// What stands in place of a secret.
+/// The replacement for a secret.
 pub(crate) const MARK: &str = "[secret]";
-/// Each byte of a secret is replaced by this where a length must not change.
+/// Replaces each byte of a secret where the length must not change.
 const FILLER: u8 = b'*';
-/// So many bytes of a spelling are hashed, at each of so many places from its beginning on.
+/// How many bytes of a spelling are hashed, starting at each of its first [`STRIDE`] positions.
 const WINDOW: usize = 4;
 const STRIDE: usize = 3;
-/// An escaped text may be escaped once more, and again: a JSON text in a log line of JSON.
+/// How many levels of escapes are undone, as for a JSON text inside a JSON log line.
 const DEPTH: usize = 3;
 
-/// Who reads a text.
+/// Who reads the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Audience {
-    /// Whoever runs the gateway. Shorter secrets would be found within ordinary words.
+    /// Operators. Secrets below a minimum length would match parts of ordinary words.
     Operators,
-    /// Whoever calls it. It may have sent the text itself, and would learn by trying which words are secrets; that makes
-    /// sense only for short ones.
+    /// Callers. A caller may have sent the text itself, and could find out short secrets by trying which words are
+    /// blanked.
     Callers,
 }
 
 impl Audience {
-    /// The length in bytes from which on secrets are searched for; at least `WINDOW + STRIDE - 1`.
+    /// The length in bytes of the shortest secrets that are searched for; at least `WINDOW + STRIDE - 1`.
     fn shortest(self) -> usize {
         match self {
             Self::Operators => 6,
@@ -67,12 +67,12 @@ impl PartialEq for LiveSecret {
 
 impl Eq for LiveSecret {}
 
-/// All that live; those that have been dropped are taken out with the next registration.
+/// All registered secrets; dropped ones are removed at the next registration.
 static LIVE: Mutex<Vec<Weak<LiveSecret>>> = Mutex::new(Vec::new());
-/// Made from them, and read without a lock.
+/// Built from [`LIVE`], and read without a lock.
 static TABLE: LazyLock<ArcSwap<Table>> = LazyLock::new(|| ArcSwap::from_pointee(Table::of(&[])));
 
-/// Searches for it in every text from now on, until it is dropped.
+/// Registers a secret: from now on it is blanked, until it is dropped.
 pub(crate) fn register(text: String) -> Arc<LiveSecret> {
     let text = Zeroizing::new(text);
     let mut spellings = secret_spelling::all(&text);
@@ -87,7 +87,7 @@ pub(crate) fn register(text: String) -> Arc<LiveSecret> {
     secret
 }
 
-/// The text without secrets; `None` where it holds none.
+/// The text with secrets blanked; `None` if it holds none.
 pub(crate) fn blanked(text: &[u8], audience: Audience) -> Option<Vec<u8>> {
     let found = find(text, audience);
     if found.is_empty() {
@@ -104,17 +104,17 @@ pub(crate) fn blanked(text: &[u8], audience: Audience) -> Option<Vec<u8>> {
     Some(blank)
 }
 
-/// The text without secrets.
+/// The text with secrets blanked.
 pub(crate) fn blanked_text(text: String, audience: Audience) -> String {
     match blanked(text.as_bytes(), audience) {
         None => text,
-        // A secret begins and ends between characters.
+        // Still UTF-8, since secrets begin and end at character boundaries.
         Some(blank) => String::from_utf8_lossy(&blank).into_owned(),
     }
 }
 
-/// The first `most` characters of a text that is for operators, without secrets. To be used wherever a text of others is
-/// cut: of a secret that is cut first, what is left would be found no more.
+/// The first `most` characters of a text for operators, with secrets blanked. Use it to truncate any text that comes
+/// from elsewhere: part of a truncated secret would not be recognized later.
 pub(crate) fn shortened(text: String, most: usize) -> String {
     let mut text = blanked_text(text, Audience::Operators);
     if let Some((end, _)) = text.char_indices().nth(most) {
@@ -123,7 +123,7 @@ pub(crate) fn shortened(text: String, most: usize) -> String {
     text
 }
 
-/// Overwrites secrets; whether there were some.
+/// Overwrites secrets in place; returns whether there were any.
 pub(crate) fn overwrite(text: &mut [u8], audience: Audience) -> bool {
     let found = find(text, audience);
     for range in &found {
@@ -134,12 +134,13 @@ pub(crate) fn overwrite(text: &mut [u8], audience: Audience) -> bool {
     !found.is_empty()
 }
 
-/// So many bytes at the end of a text may be the beginning of a secret, in its longest spelling.
+/// The length in bytes of the longest spelling of any secret: up to that much at the end of a text may be the beginning
+/// of a secret.
 pub(crate) fn longest() -> usize {
     TABLE.load().longest
 }
 
-/// Where secrets stand: in their order, without overlaps.
+/// The ranges of all secrets, in order and without overlaps.
 fn find(text: &[u8], audience: Audience) -> Vec<Range<usize>> {
     let table = TABLE.load();
     let mut found = Vec::new();
@@ -167,33 +168,33 @@ fn find(text: &[u8], audience: Audience) -> Vec<Range<usize>> {
     found
 }
 
-/// Where a secret begins with the letter of an escape, such as that of `\n`, the backslash goes along: alone it would
-/// escape something else, and JSON would be broken.
+/// If a secret begins with the letter of an escape, such as the `n` of `
+/// `, includes the backslash: left alone, it would escape the next character and break JSON.
 fn with_escape(text: &[u8], range: &mut Range<usize>) {
     let before = text.get(..range.start).unwrap_or_default();
     let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
     range.start -= backslashes % 2;
 }
 
-/// The spellings of all secrets, found by four bytes near their beginning.
+/// An index of all secrets' spellings by four bytes near their beginning.
 ///
-/// A text is looked at in every third place alone: of the first three places of a spelling, one is such a place, wherever
-/// it stands. So each spelling is noted under its bytes at each of these, which takes six bytes at least.
+/// Only every third position of a text is looked up. Wherever a spelling begins, one of its first three positions is
+/// looked up, so it is indexed under its four bytes at each of these. That needs at least six bytes.
 struct Table {
-    /// A bit for each hash that some spelling has.
+    /// A bit for each hash that occurs.
     noted: Box<[u64; 1024]>,
-    /// Sorted by the hash.
+    /// Sorted by hash.
     places: Vec<Place>,
     longest: usize,
 }
 
-/// Four bytes of a spelling.
+/// An index entry: four bytes of a spelling.
 struct Place {
     hash: u16,
     secret: Weak<LiveSecret>,
-    /// Of the spelling within its secret.
+    /// The index of the spelling within its secret.
     number: usize,
-    /// Where they stand in the spelling.
+    /// Their offset in the spelling.
     offset: usize,
 }
 

@@ -1,5 +1,5 @@
-//! How a secret may be written down: what of a text is the secret, in which encodings it is searched for, and how a text
-//! looks without its escapes.
+//! Spellings of a secret: which part of a text is secret, its encodings that are searched for, and the removal of
+//! escapes from a text.
 
 use std::ops::Range;
 
@@ -13,17 +13,17 @@ use zeroize::Zeroizing;
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, NO_PAD);
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, NO_PAD);
 
-/// One way to write a secret. Escapes are none: texts are searched with and without theirs.
+/// One encoding of a secret. Escapes are not included: texts are searched both with and without their escapes.
 pub(crate) struct Spelling {
     pub(crate) bytes: Zeroizing<Vec<u8>>,
-    /// Of the secret itself, in bytes.
+    /// The length of the secret itself, in bytes.
     pub(crate) of_length: usize,
     is_base64: bool,
 }
 
 impl Spelling {
-    /// All that belongs to the secret, where this spelling stands at `range`: in base64 the neighbouring characters hold
-    /// bits of it too.
+    /// Everything that belongs to the secret if this spelling is at `range`: in base64, the neighbouring characters
+    /// hold some of its bits.
     pub(crate) fn whole(&self, text: &[u8], range: Range<usize>) -> Range<usize> {
         if !self.is_base64 {
             return range;
@@ -35,7 +35,7 @@ impl Spelling {
     }
 }
 
-/// All ways to write what is secret in this text.
+/// All spellings of the secret parts of this text.
 pub(crate) fn all(text: &str) -> Vec<Spelling> {
     let mut spellings = Vec::new();
     for part in parts(text) {
@@ -43,7 +43,7 @@ pub(crate) fn all(text: &str) -> Vec<Spelling> {
         let plain =
             |bytes: &[u8]| Spelling { bytes: Zeroizing::new(bytes.to_vec()), of_length, is_base64: false };
         if part.contains(' ') {
-            // As forms are encoded (WHATWG URL §5.2).
+            // Form encoding (WHATWG URL §5.2).
             spellings.push(plain(Zeroizing::new(part.replace(' ', "+")).as_bytes()));
         }
         for alphabet in [BASE64, BASE64_URL] {
@@ -55,8 +55,8 @@ pub(crate) fn all(text: &str) -> Vec<Spelling> {
     spellings
 }
 
-/// The characters of base64 that depend on these bytes alone, where so many bytes stand before them in their group of
-/// three: in `Authorization: Basic` a name and a colon.
+/// The base64 characters that depend only on these bytes, if `before` other bytes precede them in their group of three.
+/// In `Authorization: Basic`, a name and a colon precede the password.
 fn inner_base64(alphabet: &GeneralPurpose, bytes: &[u8], before: usize) -> Zeroizing<Vec<u8>> {
     let padded = Zeroizing::new([vec![0; before], bytes.to_vec()].concat());
     let encoded = Zeroizing::new(alphabet.encode(&*padded));
@@ -65,7 +65,7 @@ fn inner_base64(alphabet: &GeneralPurpose, bytes: &[u8], before: usize) -> Zeroi
     Zeroizing::new(encoded.as_bytes().get(first..end).unwrap_or_default().to_vec())
 }
 
-/// What of a text is secret: the password of a URL, the private keys of PEM line by line, else all of it.
+/// The secret parts of a text: the password of a URL, each line of PEM private keys, else all of it.
 fn parts(text: &str) -> Vec<Zeroizing<String>> {
     if text.contains("-----BEGIN ") {
         return private_key_lines(text).map(|line| Zeroizing::new(line.to_owned())).collect();
@@ -88,7 +88,7 @@ fn private_key_lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The password before the host, or of a Unix socket of Redis in the query; as it stands there and as it is meant.
+/// The password of a URL, or the one in the query of a Redis Unix socket URL; each as written and percent-decoded.
 fn passwords(url: &Url) -> Vec<Zeroizing<String>> {
     let meant = |text: &str| Zeroizing::new(percent_decode_str(text).decode_utf8_lossy().into_owned());
     let in_query = url.query_pairs().filter(|(key, _)| key == "pass");
@@ -101,12 +101,13 @@ fn passwords(url: &Url) -> Vec<Zeroizing<String>> {
     passwords
 }
 
-/// The longest that an escaped spelling of so many bytes can be: `\\\\u0041` for one.
+/// The longest escaped form of a spelling of this many bytes: `\\\\u0041` for each.
 pub(crate) fn longest_escaped(length: usize) -> usize {
     9 * length
 }
 
-/// Which escapes are taken off a text. A secret may itself hold what looks like one of another kind.
+/// The kind of escapes that is removed from a text. One at a time, since a secret may itself contain what looks like an
+/// escape of the other kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Escapes {
     /// Of URLs: `%41`.
@@ -117,7 +118,7 @@ pub(crate) enum Escapes {
 }
 
 impl Escapes {
-    /// What to look at a text without. Texts that have neither are most.
+    /// The kinds of escapes that occur in a text; most texts have none.
     pub(crate) fn in_text(text: &[u8]) -> &'static [Self] {
         if memchr::memchr2(b'%', b'\\', text).is_none() {
             return &[];
@@ -139,11 +140,11 @@ impl Escapes {
     }
 }
 
-/// A text without its escapes.
+/// A text with escapes decoded.
 pub(crate) struct Unescaped {
     escapes: Escapes,
     bytes: Zeroizing<Vec<u8>>,
-    /// Where each byte begins in the original text, and the end of the last.
+    /// The position of each byte in the original text, and the end of the last.
     starts: Vec<usize>,
 }
 
@@ -153,7 +154,7 @@ impl Unescaped {
         Self::decode(text, escapes, |at| at)
     }
 
-    /// Without the escapes that this text still has; `None` where there is none.
+    /// Decodes the escapes that this text still has; `None` if there are none.
     pub(crate) fn again(&self) -> Option<Self> {
         Self::decode(&self.bytes, self.escapes, |at| self.starts.get(at).copied().unwrap_or_default())
     }
@@ -162,7 +163,7 @@ impl Unescaped {
         &self.bytes
     }
 
-    /// Where this part stands in the original text.
+    /// The range of this part in the original text.
     pub(crate) fn origin(&self, range: Range<usize>) -> Range<usize> {
         let original = |at: usize| self.starts.get(at).copied().unwrap_or_default();
         original(range.start)..original(range.end)
@@ -228,7 +229,7 @@ fn backslash(text: &[u8]) -> Option<(Meant, usize)> {
     }
 }
 
-/// Hexadecimal digits, and nothing else.
+/// Parses hexadecimal digits, without a sign.
 fn number(digits: &[u8]) -> Option<u32> {
     let digits =
         std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;

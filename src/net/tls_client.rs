@@ -1,4 +1,4 @@
-//! TLS towards others: which certificates are trusted. They are always verified; there is no switch.
+//! TLS as a client: which certificates are trusted. They are always verified; no setting turns that off.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use tracing::warn;
 
-/// What the two client sides, reqwest's and hyper's, have in common.
+/// The trusted roots, shared by both clients (reqwest and hyper).
 #[derive(Clone)]
 pub struct Trust {
     roots: Arc<RootCertStore>,
@@ -16,10 +16,10 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// The platform's roots and these.
+    /// Trusts the platform's roots and these.
     ///
     /// # Errors
-    /// An extra root that is no certificate authority, or no root at all: nothing could ever be verified.
+    /// An extra root is not a certificate authority, or there is no root at all, so that nothing could be verified.
     pub fn new(extra: &[CertificateDer<'static>]) -> io::Result<Self> {
         let mut roots = RootCertStore::empty();
         let native = rustls_native_certs::load_native_certs();
@@ -40,7 +40,7 @@ impl Trust {
         Ok(Self { roots: Arc::new(roots), provider: Arc::new(rustls::crypto::ring::default_provider()) })
     }
 
-    /// A client's TLS settings that offer these protocols.
+    /// Client settings that offer these ALPN protocols.
     pub fn client_config(&self, alpn: &[&[u8]]) -> ClientConfig {
         let builder = ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()

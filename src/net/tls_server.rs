@@ -1,7 +1,7 @@
-//! TLS towards callers: certificate, key and client authority from their files, and the handshake.
+//! TLS as a server: loading certificate, key and client CA from their files, and the handshake.
 //!
-//! Files are read into parts that are each checked on their own, so that all of their faults come out at once. No
-//! message shows what is in a file: it may be a key by mistake.
+//! Each file is checked on its own, so that all faults are reported at once. No message shows the content of a file,
+//! which may be a key by mistake.
 
 use std::fmt;
 use std::fs;
@@ -27,25 +27,25 @@ use zeroize::Zeroizing;
 
 use crate::net::hidden_characters::without_byte_order_mark;
 
-/// What is offered to callers by ALPN.
+/// The protocols that ALPN offers to callers.
 pub(crate) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 const A_CERTIFICATE: &str = "PEM, \"-----BEGIN CERTIFICATE-----\"";
 const A_KEY: &str = "PEM of PKCS#8, PKCS#1 or SEC1 without a passphrase, \"-----BEGIN PRIVATE KEY-----\"";
 
-/// A caller that speaks HTTP where TLS is spoken learns so, as from nginx.
+/// The response to plain HTTP on a TLS port, as nginx gives it.
 const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Cache-Control: private, no-store\r\nX-Content-Type-Options: nosniff\r\nProxy-Status: boxgate; error=http_request_error\r\n\
     Connection: close\r\n\r\n\
     This port speaks TLS: the URL must begin with https://\n";
 
-/// Where the parts stand.
+/// The paths of the PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
-    /// The certificate, then those that lead from it towards its root.
+    /// The certificate, then the chain from it towards its root.
     pub cert: PathBuf,
     /// The certificate's private key.
     pub key: PathBuf,
-    /// Who signs the callers' certificates, where they need one.
+    /// The CA of callers' certificates; `None` if callers need none.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -64,7 +64,7 @@ struct Callers {
     verifier: Arc<dyn ClientCertVerifier>,
 }
 
-/// Only where its files are.
+/// Shows only the paths of its files.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.files.fmt(f)
@@ -79,10 +79,10 @@ impl PartialEq for Tls {
     }
 }
 
-/// A handshake that came to nothing, and the socket, whose caller may still have something under way.
+/// A failed handshake, and its socket, on which the caller may still be sending.
 pub struct Failure {
     pub cause: String,
-    /// Nothing more is written to it.
+    /// Nothing more may be written to it.
     pub socket: TcpStream,
 }
 
@@ -101,7 +101,7 @@ impl Tls {
         let certified = CertifiedKey::new(chain.clone(), key);
         certified.keys_match().map_err(|_| {
             format!(
-                "{} is not the key of the certificate in {}; give the one that it was issued for, and let the server's own certificate stand first",
+                "{} is not the key of the certificate in {}; give the one that belongs to it, and put the server's own certificate first",
                 files.key.display(),
                 files.cert.display()
             )
@@ -111,7 +111,7 @@ impl Tls {
         Ok(Self { files, settings, chain, callers })
     }
 
-    /// When the certificate ends (RFC 5280 §4.1.2.5), in seconds since 1970; 0 where that cannot be read.
+    /// When the certificate expires (RFC 5280 §4.1.2.5), in seconds since 1970; 0 if that cannot be read.
     pub(crate) fn ends(&self) -> i64 {
         let leaf = self.chain.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());
         leaf.map_or(0, |(_, leaf)| leaf.validity().not_after.timestamp())
@@ -134,10 +134,10 @@ impl Tls {
         callers.verifier.verify_client_cert(leaf, between, UnixTime::now()).is_ok()
     }
 
-    /// Shakes hands.
+    /// Does the handshake.
     ///
     /// # Errors
-    /// It came to nothing. Where plain HTTP was spoken, that has been said to the caller.
+    /// The handshake failed. If the caller spoke plain HTTP, it has been answered.
     pub async fn handshake(&self, mut socket: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
         let mut first = [0];
         match socket.peek(&mut first).await {
@@ -161,19 +161,21 @@ impl Tls {
 }
 
 impl Failure {
-    /// Reads to the end what the caller still sends: closing before would answer it with a reset, which can overtake
-    /// the alert that says why.
+    /// Reads and discards what the caller still sends: closing earlier would send a reset, which can overtake the alert
+    /// that gives the reason.
     pub async fn read_away(mut self) {
         let mut scrap = [0; 1024];
         while self.socket.read(&mut scrap).await.is_ok_and(|count| count > 0) {}
     }
 }
 
-/// rustls's words where they say enough.
+/// The reason in words; rustls's own message if it says enough.
 fn words(error: &io::Error) -> String {
     let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) else {
         return match error.kind() {
-            io::ErrorKind::UnexpectedEof => "the caller closed the connection in the middle of it".to_owned(),
+            io::ErrorKind::UnexpectedEof => {
+                "the caller closed the connection during the handshake".to_owned()
+            }
             _ => error.to_string(),
         };
     };
@@ -181,7 +183,7 @@ fn words(error: &io::Error) -> String {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "the caller's certificate is signed by none of [listen] tls.client_ca".to_owned()
         }
-        Error::InvalidCertificate(why) => format!("the caller's certificate does not hold: {why}"),
+        Error::InvalidCertificate(why) => format!("the caller's certificate is not valid: {why}"),
         Error::AlertReceived(
             alert @ (AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
@@ -193,12 +195,12 @@ fn words(error: &io::Error) -> String {
     }
 }
 
-/// ring, whatever the process chose as its default.
+/// ring, independent of the process-wide default.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// The certificates of a PEM file, of which there is at least one.
+/// The certificates of a PEM file; at least one.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
     let pem = fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
@@ -223,7 +225,7 @@ pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// A server's certificate and those that lead from it towards its root.
+/// A server's certificate and the chain from it towards its root.
 pub(crate) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain = certificates(path)?;
     for (number, certificate) in chain.iter().enumerate() {
@@ -255,7 +257,7 @@ pub(crate) fn key(path: &Path) -> Result<Arc<dyn SigningKey>, String> {
 fn callers(roots: RootCertStore) -> Result<Callers, String> {
     let roots = Arc::new(roots);
     let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider())
-        // A caller without one gets its refusal by HTTP, which says what is missing.
+        // A caller without a certificate is refused by HTTP, which says what is missing.
         .allow_unauthenticated()
         .build()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?;
@@ -275,7 +277,7 @@ fn settings(certified: CertifiedKey, callers: Option<&Callers>) -> Result<Server
     let mut settings = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     settings.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
     if callers.is_some() {
-        // A resumed session would not be asked for its certificate again, though it may have expired meanwhile.
+        // A resumed session would not verify the certificate again, though it may have expired meanwhile.
         settings.session_storage = Arc::new(NoServerSessionStorage {});
         settings.send_tls13_tickets = 0;
     } else {
@@ -292,13 +294,13 @@ pub(crate) fn is_for(chain: &[CertificateDer<'static>], host: &str) -> bool {
     ServerName::try_from(host).is_ok_and(|name| rustls::client::verify_server_name(&leaf, &name).is_ok())
 }
 
-/// Whether callers will refuse a certificate by its dates.
+/// A warning if callers will refuse the certificate because of its dates.
 pub(crate) fn out_of_date(chain: &[CertificateDer<'static>]) -> Option<String> {
     let leaf = chain.first()?;
     let mut roots = RootCertStore::empty();
     roots.add(leaf.clone()).ok()?;
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().ok()?;
-    // Dates are judged before names and signatures.
+    // webpki checks dates before names and signatures.
     let name = ServerName::try_from("localhost").ok()?;
     match verifier.verify_server_cert(leaf, &[], &name, &[], UnixTime::now()) {
         Err(Error::InvalidCertificate(
@@ -307,7 +309,7 @@ pub(crate) fn out_of_date(chain: &[CertificateDer<'static>]) -> Option<String> {
         Err(Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         )) => Some(
-            "the certificate is not valid yet; callers will refuse it, unless this clock is wrong".to_owned(),
+            "the certificate is not valid yet; callers will refuse it, unless the clock of this machine is wrong".to_owned(),
         ),
         _ => None,
     }

@@ -1,9 +1,9 @@
-//! Unix sockets to listen on: what stands in the way of one, who may connect, and what is removed at the end.
+//! Unix sockets to listen on: stale files at their path, their mode and group, and their removal at the end.
 //!
 //! A process that is killed leaves its socket's file behind, and `bind` refuses to replace it. Only such a file is
-//! removed: a socket on which a connection is refused (unix(7): nobody listens there). Anything else may be somebody's,
-//! so that the address is in use: other kinds of files, symbolic links (what they lead to is not looked at), sockets of
-//! another type, and listeners whose queue is full.
+//! removed: a socket that refuses connections, so nobody listens on it (unix(7)). Anything else may be in use and
+//! counts as "address in use": other kinds of files, symbolic links (their target does not matter), sockets of another
+//! type, and listeners whose queue is full.
 
 use std::fs::{self, FileType, Permissions};
 use std::io::{self, ErrorKind};
@@ -15,25 +15,25 @@ use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use crate::net::address::UnixAddress;
 use crate::net::file_identity::FileIdentity;
 
-/// A socket that has its file, mode and group, but on which nobody listens: connections are refused until then, so that
-/// none is made while the file is open to more than it should be.
+/// A socket that is bound but does not listen yet. It refuses connections until its file has its mode and group, so
+/// that nobody connects before those apply.
 pub(crate) struct BoundUnixSocket {
-    // First, so that the file is judged while the socket still holds its inode number.
+    // First, so that the file is compared and removed while the socket still holds its inode number.
     file: SocketFile,
     socket: UnixSocket,
 }
 
-/// The file of a socket; removed when this is dropped, unless another file has taken its place.
+/// The file of a socket; dropping this removes the file, unless another one has replaced it.
 pub(crate) struct SocketFile {
     path: PathBuf,
     identity: FileIdentity,
 }
 
 impl BoundUnixSocket {
-    /// Makes the file, in place of one that was left behind, and sets its group and mode.
+    /// Creates the file, replacing a stale one, and sets its group and mode.
     ///
     /// # Errors
-    /// Something else stands there ([`ErrorKind::AddrInUse`]), or the file cannot be made or given its group or mode.
+    /// The path is in use ([`ErrorKind::AddrInUse`]), or the file cannot be created or given its group or mode.
     pub(crate) async fn bind(address: &UnixAddress) -> io::Result<Self> {
         let path = &address.path;
         let socket = UnixSocket::new_stream()?;
@@ -61,7 +61,7 @@ impl BoundUnixSocket {
             })?;
         }
         if let Some(mode) = address.mode {
-            // A link that somebody put in its place would be followed.
+            // Setting group and mode follows symbolic links, so the file must not have been replaced by one.
             file.must_be_there()?;
             fs::set_permissions(path, Permissions::from_mode(mode))
                 .map_err(|error| failed("mode", &error))?;
@@ -69,10 +69,10 @@ impl BoundUnixSocket {
         Ok(Self { file, socket })
     }
 
-    /// Lets connections in.
+    /// Starts to accept connections.
     ///
     /// # Errors
-    /// Another process took the file for one that was left behind, before anybody listened.
+    /// Another process took the file for a stale one and replaced it.
     pub(crate) fn listen(self, backlog: u32) -> io::Result<(SocketFile, UnixListener)> {
         let Self { file, socket } = self;
         let listener = socket.listen(backlog)?;
@@ -94,7 +94,7 @@ impl SocketFile {
     }
 }
 
-/// Its successor's file stays.
+/// Removes the file, unless another process has replaced it.
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.identity.is_at(&self.path) {
@@ -103,7 +103,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Removes a socket that nobody listens on.
+/// Removes a stale socket file.
 async fn remove_left_behind(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -114,7 +114,7 @@ async fn remove_left_behind(path: &Path) -> io::Result<()> {
     if !found.file_type().is_socket() {
         let what = kind(found.file_type());
         return Err(in_use(&format!(
-            "{what} stands there, and only a socket that nobody listens on is removed"
+            "the path is {what}; only a socket that nobody listens on would be removed"
         )));
     }
     match UnixStream::connect(path).await {
@@ -126,7 +126,7 @@ async fn remove_left_behind(path: &Path) -> io::Result<()> {
             )));
         }
     }
-    // Another process may have put a new one there meanwhile.
+    // Another process may have created a new one meanwhile.
     match fs::symlink_metadata(path) {
         Ok(now) if FileIdentity::of(&now) == FileIdentity::of(&found) => fs::remove_file(path),
         Ok(_) => Err(in_use("is another instance starting?")),
@@ -192,15 +192,15 @@ mod tests {
             let (_file, _listener) = bound.listen(16).unwrap();
             UnixStream::connect(&address.path).await.unwrap();
         }
-        assert!(!folder.address(None).path.exists(), "each is removed at its end");
+        assert!(!folder.address(None).path.exists(), "the file is removed on drop");
     }
 
     #[tokio::test]
-    async fn of_two_that_bind_at_once_one_learns_that_the_other_has_the_address() {
+    async fn of_two_that_bind_at_the_same_time_one_gets_address_in_use() {
         let folder = Folder::new();
         let address = folder.address(None);
         let first = BoundUnixSocket::bind(&address).await.unwrap();
-        // Nobody listens on the first yet, so it looks as if it had been left behind.
+        // Nobody listens on the first yet, so it looks stale.
         let (_file, _listener) = BoundUnixSocket::bind(&address).await.unwrap().listen(16).unwrap();
         let error = first.listen(16).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);

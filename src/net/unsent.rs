@@ -1,19 +1,18 @@
-//! What is written to a socket and not sent yet.
+//! Bounds how many bytes of a socket are written but not sent yet (`TCP_NOTSENT_LOWAT`).
 //!
-//! The kernel takes megabytes for a peer that is slow, and then nothing for as long as a third of them takes. A peer that
-//! takes a little all the time would look like one that takes nothing, and what was handed over like what has arrived.
-//! With a bound on what is not sent yet, writes go on at the pace at which the peer takes them; what is on its way
-//! is not bounded, so nothing is slower.
+//! The kernel buffers megabytes for a slow peer, then accepts no writes until a third of that is sent. A slow peer
+//! would look like a stalled one, and buffered bytes like delivered ones. With this bound, writes proceed at the peer's
+//! pace. Bytes in flight are not bounded, so throughput does not suffer.
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-/// Bytes of it towards a caller.
+/// The bound in bytes towards a caller.
 pub(crate) const CALLER: u32 = 128 * 1024;
-/// And towards Box; with less an upload takes a tenth more CPU.
+/// The bound in bytes towards Box; a smaller one costs uploads a tenth more CPU time.
 pub(crate) const BOX: u32 = 1024 * 1024;
 
-/// Sets the bound. Where the system knows none, nothing but this is lost.
+/// Sets the bound. Has no effect on systems that do not support it.
 pub(crate) fn bound(stream: &TcpStream, most: u32) {
     #[cfg(target_os = "linux")]
     let _ = SockRef::from(stream).set_tcp_notsent_lowat(most);

@@ -1,4 +1,4 @@
-//! A peer that takes nothing is given up.
+//! Write timeouts: a write fails if the peer accepts nothing for too long.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::{Instant, Sleep};
 
-/// Watches a socket's writes: an error once one has waited for longer than allowed.
+/// Watches a socket's writes and fails one that has waited for longer than the limit.
 pub(crate) struct WriteTimeout {
     limit: Duration,
     blocked: Option<Instant>,
@@ -16,17 +16,17 @@ pub(crate) struct WriteTimeout {
 }
 
 impl WriteTimeout {
-    /// So long may a write wait.
+    /// `limit`: how long a write may wait.
     pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, blocked: None, timer: None }
     }
 
-    /// Whether the last write waits.
+    /// Whether the last write is waiting.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.is_some()
     }
 
-    /// What became of a write, flush or shutdown, or the error that it waits for too long.
+    /// Passes on the result of a write, flush or shutdown, or a timeout error once it has waited for too long.
     pub(crate) fn watch<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -40,7 +40,7 @@ impl WriteTimeout {
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         while timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
-                let cause = "nothing that was written was taken in time";
+                let cause = "the peer did not accept data in time";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, cause)));
             }
             timer.as_mut().reset(deadline);
@@ -56,7 +56,7 @@ pub(crate) struct WriteBounded<S> {
 }
 
 impl<S> WriteBounded<S> {
-    /// So long may a write wait.
+    /// `limit`: how long a write may wait.
     pub(crate) fn new(socket: S, limit: Duration) -> Self {
         Self { socket, writing: WriteTimeout::new(limit) }
     }

@@ -1,7 +1,7 @@
-//! Tunnels to hosts that are not Box's: `[forward_proxy] tunnel` lists them, and nothing in them is looked into.
+//! Tunnels to hosts that are not Box's: `[forward_proxy] tunnel` lists them, and their bytes are not inspected.
 //!
-//! Each address is judged when it is dialled: whoever controls a name could point it at what only this machine or its
-//! network should reach.
+//! Each address is checked when it is dialled: whoever controls a DNS name could point it at hosts that only this
+//! machine or its network should reach.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,21 +29,21 @@ use crate::upstream::connector::{OutwardTcp, is_loop};
 
 /// Opens connections to hosts that are not Box's.
 pub(crate) struct BlindTunnels {
-    /// The hosts that may be reached.
+    /// The hosts to which tunnels are allowed.
     pub list: TunnelList,
-    /// The proxy on the way out.
+    /// The proxy through which the gateway connects.
     pub egress: Matcher,
-    /// Addresses that are never dialled.
+    /// The gateway's own listeners, which are never dialled.
     pub own: OwnListeners,
-    /// For name and TCP together.
+    /// The timeout for name look-up and TCP together.
     pub connect_timeout: Duration,
     /// Descriptors, shared with the connections to Box.
     pub room: UpstreamRoom,
-    /// Names that are looked up at once, see [`LOOK_UPS`].
+    /// Bounds concurrent name look-ups, see [`LOOK_UPS`].
     pub look_ups: Arc<Semaphore>,
 }
 
-/// Of 512 threads that the runtime has for look-ups.
+/// The most concurrent name look-ups, of 512 blocking threads of the runtime.
 pub(crate) const LOOK_UPS: usize = 64;
 
 impl BlindTunnels {
@@ -60,14 +60,14 @@ impl BlindTunnels {
         let refused = |why: String| Refusal::TunnelNotAllowed { host: authority.to_owned(), why };
         if !self.list.lists(host, port) {
             return Err(refused(
-                "it is none of Box's hosts, and not listed in tunnel of [forward_proxy]".to_owned(),
+                "it is not a host of Box and not listed in tunnel of [forward_proxy]".to_owned(),
             ));
         }
-        // Content gets no more than its share either: what waits in a tunnel must not keep others from the API.
+        // Tunnels share the limit of connections for content, so that they cannot keep others from the API.
         let room = self.room.try_take(true).ok_or(Refusal::Overloaded("upstream-connections".into()))?;
         let unreachable = |cause: String| Refusal::TunnelUnreachable { host: authority.to_owned(), cause };
         let deadline = Instant::now() + self.connect_timeout;
-        let late = |_| unreachable(format!("not established in {:?}", self.connect_timeout));
+        let late = |_| unreachable(format!("not connected within {:?}", self.connect_timeout));
         let uri =
             format!("https://{authority}/").parse::<Uri>().map_err(|error| unreachable(error.to_string()))?;
         let stream = match self.egress.intercept(&uri) {
@@ -80,7 +80,7 @@ impl BlindTunnels {
                             false => unreachable(format!("through the proxy: {}", chain(&*error))),
                         })?;
                     let target = uri.authority().ok_or_else(|| unreachable("no host".to_owned()))?;
-                    // What the host says first may come together with the proxy's answer.
+                    // The host's first bytes may arrive together with the proxy's response.
                     let stream = BufReader::new(stream.into_inner());
                     match connect(stream, target, proxy.basic_auth()).await {
                         Ok(Answer::Open(stream)) => Ok(stream),
@@ -106,7 +106,7 @@ impl BlindTunnels {
                     addresses.iter().copied().filter(|address| self.may_dial(*address)).collect();
                 if allowed.is_empty() && !addresses.is_empty() {
                     return Err(refused(
-                        "it leads to addresses that are not public; such an address must be listed itself in tunnel of [forward_proxy], and the gateway's own never are reached".to_owned(),
+                        "its addresses are not public; list such an address itself in tunnel of [forward_proxy] (the gateway's own listeners are never allowed)".to_owned(),
                     ));
                 }
                 {
@@ -120,8 +120,8 @@ impl BlindTunnels {
         Ok((stream, room))
     }
 
-    /// Looks a name up. The system's resolver cannot be interrupted: however long it takes, few threads wait for it here,
-    /// since Box's names are looked up by the same ones.
+    /// Looks a name up. The system's resolver cannot be interrupted, so the number of threads that wait for it here is
+    /// bounded: the same threads look up Box's names.
     fn look_up(
         &self,
         name: &str,
@@ -142,7 +142,7 @@ impl BlindTunnels {
     }
 }
 
-/// One after the other.
+/// Tries the addresses one after the other.
 async fn dial(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {

@@ -1,7 +1,7 @@
-//! CONNECT (RFC 9110 §9.3.6): may this tunnel be opened, and to where?
+//! CONNECT (RFC 9110 §9.3.6): may this tunnel be opened, and to which host?
 //!
-//! Sources and client certificates are judged here, for the tunnel as a whole; everything else with each request in
-//! it, which takes the way of any other request.
+//! Sources and client certificates are checked here, for the tunnel as a whole. Everything else is checked for each
+//! request in it, as for any other request.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,19 +28,19 @@ use crate::routing::app::App;
 use crate::routing::box_hosts;
 use crate::routing::proxy_user;
 
-/// A tunnel that may be opened.
+/// An admitted tunnel.
 pub(crate) enum Tunnel {
-    /// The gateway ends TLS in it.
+    /// To a host of Box: the gateway terminates TLS in it.
     Box(Arc<Inside>),
-    /// It is connected, and nothing in it is looked into.
+    /// To another host: connected, and its bytes are not inspected.
     Blind(BufReader<TcpStream>, Room),
 }
 
-/// Judges a CONNECT; a blind tunnel is connected as well. The second value is a slot among callers' connections, where
-/// the tunnel does not take that of its own connection.
+/// Admits a CONNECT and connects a blind tunnel. The second value counts the tunnel against the limit of callers'
+/// connections, if its connection is not used up by it (HTTP/2).
 ///
 /// # Errors
-/// It is refused, or the host cannot be reached.
+/// The tunnel is refused, or the host cannot be reached.
 pub(crate) async fn open(
     gateway: &Gateway,
     connections: &Arc<ConnectionLimit>,
@@ -57,14 +57,14 @@ pub(crate) async fn open(
     let client = client_address(&config.trusted_proxies, caller.peer.client, &head.headers);
     record.set_client(client);
     headers::check_loop(&head.headers)?;
-    // Its bytes would be the tunnel's to one reader and a body to another.
+    // One parser would read the bytes as a body, another as those of the tunnel.
     if head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING) {
         return Err(Refusal::BadRequest(
-            "A CONNECT has no body: Content-Length and Transfer-Encoding have no place in it.",
+            "A CONNECT has no body: it must not have Content-Length or Transfer-Encoding.",
         ));
     }
     const UNREADABLE: Refusal = Refusal::BadRequest("The target of CONNECT must be HOST:PORT.");
-    // In authority-form alone (RFC 9112 §3.2.3).
+    // Only authority-form is allowed (RFC 9112 §3.2.3).
     if head.uri.path_and_query().is_some() {
         return Err(UNREADABLE);
     }
@@ -80,10 +80,10 @@ pub(crate) async fn open(
         named_app = Some(app);
     } else if config.apps.all_want_keys() {
         return Err(Refusal::ProxyAuthenticationRequired(
-            "Every app here asks for a key: name one with its key in the URL of the proxy, as in http://APP:KEY@HOST:PORT.",
+            "Every app needs a key: name an app with its key in the proxy URL, as in http://APP:KEY@HOST:PORT.",
         ));
     }
-    // HTTP/1.1's connection becomes the tunnel, HTTP/2's has it beside others.
+    // With HTTP/1.1 the connection becomes the tunnel; with HTTP/2 the tunnel is one of its streams.
     let counted = match head.version < Version::HTTP_2 {
         true => None,
         false => {
@@ -98,7 +98,7 @@ pub(crate) async fn open(
             Tunnel::Box(Arc::new(Inside { authority, named, client, user, is_misdirected: false }))
         }
         None => {
-            // In a tunnel to Box each request is answered so, where its program shows why.
+            // In a tunnel to Box each request gets this refusal, which programs then show.
             named_app.map_or(Ok(()), App::check_enabled)?;
             let (stream, room) = proxy.blind.connect(host, port, &authority).await?;
             proxy.counts.blind.fetch_add(1, Ordering::Relaxed);

@@ -1,10 +1,10 @@
-//! What the requests of a worker are told when the process stops.
+//! How the requests of a worker learn that the process stops.
 
 use std::cell::Cell;
 
 use tokio::sync::Notify;
 
-/// Of one worker thread. First long polls end, at last whatever is still in flight.
+/// The drain of one worker thread. At its beginning long polls end, at the cut-off everything that is still in flight.
 #[derive(Default)]
 pub(crate) struct Drain {
     begun: Cell<bool>,
@@ -13,7 +13,7 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Ends what a drain does not wait for.
+    /// Begins the drain: ends what it does not wait for.
     pub(crate) fn begin(&self) {
         self.begun.set(true);
         self.told.notify_waiters();
@@ -27,12 +27,12 @@ impl Drain {
         }
     }
 
-    /// What is still in flight is dropped from here on.
+    /// Drops what is still in flight from now on.
     pub(crate) fn cut_off(&self) {
         self.cut_off.set(true);
     }
 
-    /// Whether what is in flight is dropped because the process stops.
+    /// Whether requests in flight are dropped because the process stops.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.cut_off.get()
     }

@@ -1,8 +1,8 @@
-//! Box's error answers on their way to the caller: an error may repeat what it is about, the token among it. So live
-//! secrets are blanked in its fields and in its body.
+//! Box's error responses on their way to the caller. An error may repeat parts of the request, including the token, so
+//! secrets are blanked in its fields and its body.
 //!
-//! A body is searched as it comes, and a secret overwritten in its length, so that nothing of its framing changes. Only
-//! answers that are errors are searched; content and lists stream untouched.
+//! A body is searched while it streams, and a secret is overwritten without changing its length, so that the framing
+//! stays the same. Only errors are searched; content and lists stream unchanged.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -21,23 +21,23 @@ use crate::http::incoming_body::{BrokenBody, IncomingBody};
 use crate::net::secret_filter::{self, Audience};
 use crate::upstream::pool::Lease;
 
-/// A compressed body is read as a whole, up to this size on the wire and four times as much as text.
+/// A compressed body is read as a whole, up to this size compressed and four times as much decoded.
 const COMPRESSED: usize = 256 * 1024;
 
-/// Whether an answer is searched.
+/// Whether a response is searched.
 pub(crate) fn is_error(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }
 
-/// Blanks secrets in an answer's head.
+/// Blanks secrets in the head of a response.
 ///
-/// The head of an answer that ends with it says what is true of the body that a GET would get.
+/// `ends_at_head`: the response has no body, and its fields describe the one that a GET would get.
 pub(crate) fn blank_head<B>(response: &mut Response<B>, ends_at_head: bool) {
     blank_fields(response.headers_mut());
     if ends_at_head && content_encoding::of(response.headers()).is_some() {
         decoded_head(response.headers_mut());
     }
-    // Of HTTP/1.1; hyper hands it on to the caller, who can do without it.
+    // The reason phrase of HTTP/1.1, which hyper would pass on, is dropped if it has a secret.
     let reason = response.extensions().get::<ReasonPhrase>();
     if reason.is_some_and(|reason| secret_filter::blanked(reason.as_bytes(), Audience::Callers).is_some()) {
         response.extensions_mut().remove::<ReasonPhrase>();
@@ -53,18 +53,18 @@ pub(crate) fn blank_fields(fields: &mut HeaderMap) {
     }
 }
 
-/// Overwrites secrets in a body that comes in pieces.
+/// Overwrites secrets in a streamed body.
 #[derive(Default)]
 pub(crate) struct Blanker {
-    /// What has not been handed on: its end may be the beginning of a secret, and it may not have been searched yet.
+    /// Bytes that were not passed on yet: their end may be the beginning of a secret, or they were not searched yet.
     held: Vec<u8>,
 }
 
 impl Blanker {
-    /// What of the body so far can be handed on.
+    /// Takes the next piece and returns what can be passed on.
     ///
-    /// Nothing is searched until half of it can be handed on: no byte is searched more than twice, however small the
-    /// pieces are.
+    /// Searches only once half of the held bytes can be passed on, so that no byte is searched more than twice, however
+    /// small the pieces are.
     pub(crate) fn feed(&mut self, piece: &[u8]) -> Bytes {
         self.held.extend_from_slice(piece);
         let longest = secret_filter::longest();
@@ -75,7 +75,7 @@ impl Blanker {
         self.held.drain(..self.held.len() - longest).collect()
     }
 
-    /// The rest, at the end of the body.
+    /// Returns the rest, at the end of the body.
     pub(crate) fn finish(&mut self) -> Bytes {
         secret_filter::overwrite(&mut self.held, Audience::Callers);
         Bytes::from(std::mem::take(&mut self.held))
@@ -86,22 +86,22 @@ impl Blanker {
     }
 }
 
-/// The body of an error answer.
+/// The body of an error response.
 pub(crate) struct ErrorBody {
     /// Box's body and its connection; `None` once it was read to its end.
     incoming: Option<(IncomingBody, Lease)>,
     blanker: Blanker,
     trailers: Option<HeaderMap>,
-    /// Something has come since this was last asked for, though it may be held back.
+    /// Whether bytes have arrived since this was last reset; they may still be held back.
     pub(crate) has_moved: bool,
 }
 
 impl ErrorBody {
-    /// Searches this answer's body. Where it is compressed, it is read and handed on as it is meant. `body_timeout`: the
-    /// longest without a frame.
+    /// Searches the body of this response. A compressed one is read and passed on decoded. `body_timeout`: the longest
+    /// time without a frame.
     ///
     /// # Errors
-    /// Box broke off or stalled in the midst of a compressed body, or it cannot be read.
+    /// A compressed body is incomplete, stalled, or cannot be decoded.
     pub(crate) async fn of(
         response: Response<IncomingBody>,
         lease: Lease,
@@ -118,7 +118,7 @@ impl ErrorBody {
                 let (mut head, incoming) = response.into_parts();
                 let body = whole(incoming, body_timeout).await?;
                 lease.done();
-                // Some servers say a coding of an answer without a body.
+                // Some servers declare a coding for a response without a body.
                 let text = match body.is_empty() {
                     true => Some(body),
                     false => content_encoding::decoded(&encoding, &body, 4 * COMPRESSED),
@@ -163,12 +163,12 @@ impl ErrorBody {
         Poll::Ready(rest.or_else(|| self.trailers.take().map(Frame::trailers)).map(Ok))
     }
 
-    /// Whether everything was handed on.
+    /// Whether everything was passed on.
     pub(crate) fn is_end(&self) -> bool {
         self.incoming.is_none() && self.blanker.len() == 0 && self.trailers.is_none()
     }
 
-    /// Exact where Box said a length.
+    /// Exact if Box declared a length.
     pub(crate) fn size_hint(&self) -> SizeHint {
         let left = match &self.incoming {
             Some((incoming, _)) => incoming.size_hint().exact(),
@@ -178,7 +178,7 @@ impl ErrorBody {
     }
 }
 
-/// What stays true of an answer's head where its body is decoded: neither its coding nor its length.
+/// Removes the fields that are not true of a decoded body: its coding and its length.
 fn decoded_head(fields: &mut HeaderMap) {
     fields.remove(CONTENT_ENCODING);
     fields.remove(CONTENT_LENGTH);
@@ -191,7 +191,7 @@ async fn whole(mut incoming: IncomingBody, body_timeout: Duration) -> Result<Vec
         match frame.map_err(|_| Refusal::UpstreamTimeout)? {
             None => return Ok(body),
             Some(Err(broken)) => {
-                return Err(Refusal::UpstreamProtocolError(format!("Box broke off its answer: {broken}")));
+                return Err(Refusal::UpstreamProtocolError(format!("Box broke off its response: {broken}")));
             }
             Some(Ok(frame)) => body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
         }
@@ -202,8 +202,7 @@ async fn whole(mut incoming: IncomingBody, body_timeout: Duration) -> Result<Vec
 }
 
 fn unreadable() -> Refusal {
-    let what =
-        "Box sent an error answer in a compression that was not asked for, or a damaged or very large one";
+    let what = "Box sent an error response with a content coding that was not requested, or a damaged or very large one";
     Refusal::UpstreamProtocolError(what.to_owned())
 }
 
@@ -212,12 +211,12 @@ mod tests {
     use super::*;
     use crate::net::secret::Secret;
 
-    /// A body in tiny pieces would cost a search of all that is held for each of them.
+    /// In a body of tiny pieces, searching at each piece would search all held bytes each time.
     #[test]
-    fn however_small_the_pieces_are_they_are_searched_together() {
+    fn small_pieces_are_searched_together() {
         let text = "canary-of-a-body-in-pieces";
         let secret = Secret::new(text.to_owned());
-        // This secret alone holds back so much.
+        // This secret alone makes the blanker hold back this many bytes.
         let least = 9 * text.len();
         let body = format!("{text}{}", "z".repeat(50)).repeat(200);
         let mut blanker = Blanker::default();
@@ -229,7 +228,7 @@ mod tests {
         }
         passed.extend_from_slice(&blanker.finish());
         assert!(passed == body.replace(text, &"*".repeat(text.len())).into_bytes());
-        // Of other tests' longer secrets there may be fewer.
+        // Longer secrets of other tests may make it fewer.
         assert!(searches <= body.len() / least, "{searches}");
         drop(secret);
     }

@@ -1,9 +1,9 @@
-//! Redirects: Box answers a download with the URL at which its download hosts keep the content, for a while and for
-//! whoever knows the URL. The gateway goes there for the caller, who may have no way to those hosts, or no CORS.
+//! Redirects: Box answers a download with a pre-signed URL of the content at a download host. The gateway follows it
+//! for the caller, which may be unable to reach those hosts or, as a web page, lack CORS there.
 //!
-//! What goes along is what says which part of the content is wanted in which form: no token, no `As-User`, no
-//! `BoxApi` with a shared link's password. A target that is none of Box's download hosts is not fetched; the caller
-//! gets the redirect as Box gave it.
+//! Only fields that choose the part and form of the content are sent along: no token, no `As-User`, no `BoxApi` with a
+//! shared link's password. A redirect to any other host than Box's download hosts is not followed but passed to the
+//! caller unchanged.
 
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
@@ -27,13 +27,13 @@ use crate::routing::box_hosts::{self, BoxHosts};
 use crate::upstream::pool::Lease;
 use crate::upstream::request_body::Upload;
 
-/// The caller wants Box's own redirect.
+/// The field with which a caller asks for Box's own redirect.
 pub(crate) const REDIRECT: HeaderName = HeaderName::from_static("x-boxgate-redirect");
 
-/// Box is known to need one or two.
+/// The most redirects that are followed. Box uses one or two.
 const MOST_HOPS: usize = 5;
 
-/// Fields that go along to a download host.
+/// Fields that are sent along to a download host.
 const KEPT: [HeaderName; 13] = [
     ACCEPT,
     ACCEPT_CHARSET,
@@ -50,15 +50,15 @@ const KEPT: [HeaderName; 13] = [
     HeaderName::from_static("traceparent"),
 ];
 
-/// What becomes of this request's redirects. `setting`: the app's.
+/// How this request's redirects are handled. `setting`: the app's.
 pub(crate) fn wanted(setting: Redirects, head: &Parts) -> Redirects {
     let reads = head.method == Method::GET || head.method == Method::HEAD;
     let passes = head.headers.get(REDIRECT).is_some_and(|wish| wish.as_bytes().eq_ignore_ascii_case(b"pass"));
     if reads && !passes { setting } else { Redirects::Pass }
 }
 
-/// Lets a redirect to one of Box's hosts lead to the gateway instead, as [`rewrite`] does with URLs in answers. Any other
-/// stays as Box gave it.
+/// Rewrites a redirect to one of Box's hosts to the gateway, as [`rewrite`] does with URLs in bodies. Leaves others
+/// unchanged.
 pub(crate) fn rewrite_location(hosts: &BoxHosts, base: Base<'_>, headers: &mut HeaderMap) {
     let Some(prefix) = base.prefix() else { return };
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
@@ -70,10 +70,10 @@ pub(crate) fn rewrite_location(hosts: &BoxHosts, base: Base<'_>, headers: &mut H
     }
 }
 
-/// The answer at the end of the redirects.
+/// Follows the redirects and returns the final response.
 ///
 /// # Errors
-/// As of [`Forwarder::send`]; too many redirects.
+/// Those of [`Forwarder::send`], or too many redirects.
 pub(crate) async fn follow(
     forwarder: Forwarder<'_>,
     record: &mut RequestRecord,
@@ -120,7 +120,7 @@ fn kept(fields: &HeaderMap) -> HeaderMap {
     kept
 }
 
-/// Where to go next; `None`: the answer is the caller's.
+/// The next host and URL; `None`: the response goes to the caller.
 fn target(
     hosts: &BoxHosts,
     record: &RequestRecord,
@@ -142,13 +142,13 @@ fn target(
         Some((host.authority, target.clone()))
     });
     if found.is_none() {
-        // What stands before an @ may be a credential.
+        // Text before an @ may be a credential.
         let host = resolved.map(|(authority, _)| authority).filter(|authority| !authority.contains('@'));
         let host = host.as_deref().unwrap_or("a target that is not shown");
         if let Some(left_out) = record.repeats().note(&format!("redirect {host}")) {
             warn!(
                 request_id = record.request_id_text(),
-                "Box redirects to {host:?}, none of its download hosts; the caller gets the redirect{left_out}"
+                "Box redirects to {host:?}, which is not one of its download hosts; the redirect is passed to the caller{left_out}"
             );
         }
     }

@@ -1,8 +1,8 @@
-//! Forwarding: the request goes to Box, again where that is safe, and with a fresh token where Box says 401.
+//! Forwarding: sends the request to Box, repeats it where that is safe, and repeats it with a fresh token after a 401.
 //!
-//! What was never carried may be sent again whatever it asks. What may have been carried is sent again only for
-//! GET, HEAD and OPTIONS: a second DELETE or POST could do harm and is billed. Answers of Box are never retried:
-//! the SDKs do that themselves, five times.
+//! A request that no connection has carried may be repeated whatever its method. One that may have been carried is
+//! repeated only for GET, HEAD and OPTIONS: a second DELETE or POST could do harm and is billed. Responses of Box are
+//! never retried: the SDKs do that themselves, five times.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::{Pin, pin};
@@ -33,19 +33,19 @@ use crate::upstream::request_body::{Progress, Taken};
 /// What is needed to send requests to Box.
 #[derive(Clone, Copy)]
 pub(crate) struct Forwarder<'a> {
-    /// Has the tokens, the budgets and the limits; it is the one that the request began with.
+    /// The gateway with which the request began: it has the tokens, budgets and limits.
     pub gateway: &'a LocalGateway,
     /// Connections to Box.
     pub upstream: &'a Upstream,
     pub clock: &'a Clock,
-    /// Where repetitions are counted.
+    /// Counts repeated requests.
     pub tally: &'a Tally,
-    /// Where it is told that Box cannot be reached.
+    /// Logs that Box is unreachable.
     pub outages: &'a Outages,
 }
 
 impl Forwarder<'_> {
-    /// Whether every budget has a call left for the request. Nothing is charged yet.
+    /// Checks that every budget has a call left for the request. Charges nothing yet.
     pub(crate) fn check_budget(&self, outbound: &UpstreamRequest) -> Result<(), Refusal> {
         match &outbound.call {
             None => Ok(()),
@@ -53,7 +53,7 @@ impl Forwarder<'_> {
         }
     }
 
-    /// Sends the request; the answer's head, or why there is none.
+    /// Sends the request and returns the response with its head read, or why there is none.
     pub(crate) async fn send(
         &self,
         record: &mut RequestRecord,
@@ -68,7 +68,7 @@ impl Forwarder<'_> {
                 None => None,
                 Some(identity) => Some(self.current_token(record, identity).await?),
             };
-            // Each attempt is a call that Box counts, from the time at which its head is written.
+            // Box counts each attempt as a call, which windows count from the time when its head is written.
             let reservation = attempts.next().await?;
             let charge = match &outbound.call {
                 None => None,
@@ -88,7 +88,7 @@ impl Forwarder<'_> {
                 charge.settle(answered.as_ref().err());
             }
             if answered.is_ok() {
-                // What is answered was written, whatever the body was asked for.
+                // A request that was answered must have been written.
                 taken.set();
                 self.outages.answered(Party::Host(outbound.origin.authority().as_str()), "");
             }
@@ -103,7 +103,8 @@ impl Forwarder<'_> {
                 }
                 Ok((response, _)) if response.status().is_informational() => {
                     // The request asked for no upgrade, so Box may not switch protocols.
-                    let cause = format!("Box answered {} unasked", response.status());
+                    let cause =
+                        format!("Box answered {} without being asked to switch protocols", response.status());
                     return Err(Refusal::UpstreamProtocolError(cause));
                 }
                 Ok((response, lease)) => {
@@ -118,7 +119,7 @@ impl Forwarder<'_> {
                     if let Some(broken) = outbound.upload.broken() {
                         return Err(Refusal::from(&broken));
                     }
-                    // Where there was no room, the request has waited for some already.
+                    // If there was no room for a connection, the request has already waited for it.
                     let repeatable = (error.unsent || is_safe(&outbound.method))
                         && !matches!(error.fault, SendFault::NoRoom | SendFault::Loop);
                     if failures >= retries || !repeatable || !outbound.upload.can_be_sent() {
@@ -140,10 +141,10 @@ impl Forwarder<'_> {
         }
     }
 
-    /// The request has failed. Where Box cannot be reached, all that fail for it are one outage.
+    /// Reports a failed request. All that fail since Box is unreachable are one outage.
     fn tell(&self, authority: &Authority, error: &SendError) {
         let name = authority.as_str();
-        // That the worker is stopping names no host.
+        // An error of a stopping worker names no host.
         if error.fault == SendFault::Unreachable
             && let Some((_, cause)) = error.cause.split_once(name)
         {
@@ -161,8 +162,8 @@ impl Forwarder<'_> {
             }
             Some(replicas) => {
                 let (gateway, call) = (self.gateway.clone(), call.clone());
-                // A task of its own: Redis counts the call also where the caller leaves before Redis has answered. The
-                // charge is then dropped with the task's result, and given back.
+                // Runs in a task of its own, since Redis counts the call even if the caller leaves before Redis has
+                // answered. The charge is then dropped with the task's result, which gives it back.
                 let asking = tokio::task::spawn_local(async move {
                     let spent = gateway.ledger.spend_together(&replicas, &call, now).await?;
                     Ok(charged(gateway, spent))
@@ -195,7 +196,7 @@ impl Forwarder<'_> {
         token
     }
 
-    /// One fresh token and one replay, then the request fails alone.
+    /// Handles a 401: one fresh token and one replay, then this request fails.
     fn unauthorized(
         &self,
         identity: IdentityId,
@@ -219,8 +220,9 @@ impl Forwarder<'_> {
         }
     }
 
-    /// Waits for the head: `body_timeout` from the last movement while the request's body is under way, then
-    /// `response_timeout` from its end. The future is pinned already, or its state would be held twice.
+    /// Waits for the head of the response: for `body_timeout` from the last progress while the request's body is under
+    /// way, then for `response_timeout` from its end. Takes a pinned future, since otherwise its state would be stored
+    /// twice.
     async fn in_time<T>(
         &self,
         outbound: &UpstreamRequest,
@@ -231,14 +233,14 @@ impl Forwarder<'_> {
             if outbound.long { limits.response_timeout.max(LONG_ANSWER) } else { limits.response_timeout };
         let progress = outbound.upload.progress();
         let began = Instant::now();
-        // Boxed, and only for requests with bodies: the whole of a request's state is moved for each one.
+        // Boxed, and only for requests with bodies, since the state of every request is moved as a whole.
         let mut completed = progress
             .filter(|progress| !progress.is_complete())
             .map(|progress| Box::pin(async { progress.completed().await }));
         let deadline = |progress: Option<&Rc<Progress>>| match progress {
             None => began + response_timeout,
             Some(progress) if progress.is_complete() => progress.moved().max(began) + response_timeout,
-            // Until something moved, Box may be waiting for nothing but its own decision.
+            // Before any progress, the timeout counts from the beginning.
             Some(progress) => progress.moved().max(began) + limits.body_timeout,
         };
         let mut timer = pin!(tokio::time::sleep_until(deadline(progress)));
@@ -246,7 +248,7 @@ impl Forwarder<'_> {
             tokio::select! {
                 biased;
                 answered = &mut answering => return Ok(answered),
-                // The time to the head runs from here, and may be shorter than what a body was given.
+                // From here on response_timeout counts, which may be shorter than body_timeout.
                 () = either(&mut completed), if completed.is_some() => {
                     completed = None;
                     timer.as_mut().reset(deadline(progress));
@@ -267,8 +269,8 @@ impl Forwarder<'_> {
     }
 }
 
-/// A call that was charged to budgets before it is sent. Dropped, it is given back unless a connection has taken the
-/// request's head: a caller who leaves while Box cannot be reached has made no call.
+/// A call that was charged to budgets before it is sent. Dropping it gives the call back, unless a connection has taken
+/// the request's head: a caller that leaves while Box is unreachable has made no call.
 struct Charge {
     gateway: LocalGateway,
     spent: Option<Spent>,
@@ -276,17 +278,17 @@ struct Charge {
 }
 
 impl Charge {
-    /// From here on this flag tells whether a connection has taken the request.
+    /// Sets the flag that tells whether a connection has taken the request.
     fn sent_with(mut self, taken: &Rc<Taken>) -> Self {
         self.taken = Some(taken.clone());
         self
     }
 
-    /// The sending has ended: Box has answered, or it failed.
+    /// Settles the charge after Box has answered or the attempt has failed.
     fn settle(mut self, failed: Option<&SendError>) {
         match failed {
             None => self.spent = None,
-            // Box has certainly not looked at it.
+            // Box has certainly not processed it.
             Some(error) if error.unsent => self.taken = None,
             // `taken` says whether it was written.
             Some(_) => {}
@@ -308,7 +310,7 @@ fn refused(spent: BudgetSpent) -> Refusal {
     Refusal::BudgetSpent { budget: spent.name, until: spent.until }
 }
 
-/// Requests that differ in ids alone are of one kind.
+/// A hash of method and path that ignores ids.
 fn kind_of(method: &Method, path: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     method.hash(&mut hasher);
@@ -319,7 +321,7 @@ fn kind_of(method: &Method, path: &str) -> u64 {
     hasher.finish()
 }
 
-/// The future that is there, if one is.
+/// Waits for the future, if there is one.
 async fn either<F: Future<Output = ()> + Unpin>(future: &mut Option<F>) {
     match future {
         Some(future) => future.await,
@@ -327,7 +329,7 @@ async fn either<F: Future<Output = ()> + Unpin>(future: &mut Option<F>) {
     }
 }
 
-/// RFC 9110 §9.2.1. OPTIONS is a check at Box.
+/// Whether the method is safe (RFC 9110 §9.2.1). At Box, OPTIONS is a pre-flight check of an upload.
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }

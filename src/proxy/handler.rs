@@ -1,7 +1,7 @@
 //! The path of a request, on one screen.
 //!
-//! [`serve`] cannot fail: it alone turns a refusal into an answer. [`answer`] is the way itself; each stage stands
-//! in the module of its name and hands on what the next one needs.
+//! [`serve`] cannot fail: only it turns a refusal into a response. [`answer`] is the path itself; each stage is in the
+//! module of its name and returns what the next one needs.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -44,28 +44,28 @@ use crate::routing::operation_class::Class;
 use crate::routing::route::{self, Access, Destination, Route};
 use crate::upstream::pool::Lease;
 
-/// What a request came to.
+/// The result of a request.
 pub(crate) struct Served {
     pub response: Response<Answer>,
-    /// The answer was to a CONNECT, and the connection is a tunnel from here on.
+    /// Set after a successful CONNECT: from now on the connection or stream is a tunnel.
     pub tunnel: Option<Opened>,
 }
 
 /// A tunnel, and the record that ends with it.
 pub(crate) struct Opened {
-    /// What it leads to.
+    /// The tunnel's target.
     pub tunnel: Tunnel,
-    /// Of a blind tunnel; one to Box has a record for each request.
+    /// The record of a blind tunnel; in one to Box each request has its own.
     pub record: Option<RequestRecord>,
-    /// A slot among callers' connections, where the tunnel does not take that of its own connection.
+    /// Counts the tunnel against the limit of callers' connections, if it is a stream of HTTP/2.
     pub counted: Option<OpenConnection>,
 }
 
 /// Answers one request.
 pub(crate) async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<IncomingBody>) -> Served {
     let method = request.method().clone();
-    // Where a proxy in front of us heeded a Content-Length beside it, the bytes behind the body are not a request
-    // (RFC 9112 §6.3); hyper has dropped that field, so every such connection ends.
+    // If a proxy in front uses a Content-Length beside Transfer-Encoding, the bytes after the body are not a request
+    // (RFC 9112 §6.3). hyper has removed that field, so every connection with Transfer-Encoding ends.
     let mut ends = request.headers().contains_key(TRANSFER_ENCODING);
     let mut record = RequestRecord::begin(
         worker.clone(),
@@ -75,7 +75,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<I
         &caller,
     );
     let request_id = record.request_id().clone();
-    // What follows a CONNECT that was refused was meant for the tunnel: it is not read as a request.
+    // Bytes after a refused CONNECT were meant for the tunnel and must not be read as a request.
     let may_end = method == Method::CONNECT && request.version() < Version::HTTP_2;
     let (head, body) = request.into_parts();
     let answered = answer(&worker, &caller, &head, body, &mut record).await;
@@ -101,15 +101,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<I
             ends |= may_end;
             let base = help_base(record.gateway(), &caller, &head);
             let (mut response, record) = refuse(&refusal, &base, record);
-            // Programs show no body of an answer to CONNECT.
+            // Programs do not show the body of a response to CONNECT, so the reason phrase has the message.
             if may_end && let Ok(words) = ReasonPhrase::try_from(refusal.message().into_bytes()) {
                 response.extensions_mut().insert(words);
             }
             own(response, &method, record)
         }
     };
-    // The gateway's own version (RFC 9110 §6.2), whatever Box's is: hyper would end an answer of HTTP/1.0 with the
-    // connection. A caller of HTTP/1.0 gets its own all the same.
+    // The gateway's own version (RFC 9110 §6.2), not Box's: hyper would close the connection after a response of
+    // HTTP/1.0. A caller of HTTP/1.0 gets its own version all the same.
     *response.version_mut() = Version::HTTP_11;
     response.headers_mut().insert(REQUEST_ID, request_id);
     cors::mark(response.headers_mut(), reader);
@@ -119,11 +119,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<I
     Served { response, tunnel: opened }
 }
 
-/// Who answers.
+/// The kind of response.
 enum Answered {
     Box(Response<Source>, Stream),
     Gateway(Response<Bytes>),
-    /// Nobody: a tunnel begins.
+    /// No response of Box or the gateway: a tunnel begins.
     Tunnel(Tunnel, Option<OpenConnection>),
 }
 
@@ -137,12 +137,12 @@ async fn answer(
     let gateway = record.gateway().clone();
     let config = &gateway.config;
     if head.method == Method::CONNECT {
-        // Boxed: few requests come here, and all would carry the state of this future.
+        // Boxed, since few requests come here, but all would store the state of this future.
         let (tunnel, counted) =
             Box::pin(connect::open(&gateway, worker.connection_limit(), caller, head, record)).await?;
         return Ok(Answered::Tunnel(tunnel, counted));
     }
-    let admitted = admission::check(&gateway.admission(), caller, head)?; // may this caller speak to us?
+    let admitted = admission::check(&gateway.admission(), caller, head)?; // may this caller use the listener?
     let page = Page::of(&head.method, &head.headers, admitted.secure, Some(admitted.host));
     record.set_client(admitted.client);
     let path = head.uri.path();
@@ -162,7 +162,7 @@ async fn answer(
     app.check_enabled()?;
     app.check_header(&head.headers)?;
     let route = match admitted.named.as_deref() {
-        None => route::find(&head.method, path, &config.hosts)?, // where at Box?
+        None => route::find(&head.method, path, &config.hosts)?, // which host and path of Box?
         Some(named) => route::find_at(&head.method, path, named)?,
     };
     let to = match route {
@@ -179,7 +179,7 @@ async fn answer(
     let request = limited(head, &to, operation, (app_id, app.identity), admitted.client);
     let mut upload = upstream_request::upload(head, body, app, config.upstream.replay_buffer);
     if upload.may_be_empty(&head.method) {
-        // Boxed: few requests come here, and all would carry the state of this future.
+        // Boxed, since few requests come here, but all would store the state of this future.
         upload = Box::pin(upstream_request::look_for_body(upload, config.upstream.body_timeout)).await?;
     }
     let hosts = &config.hosts;
@@ -194,7 +194,7 @@ async fn answer(
         tally: worker.tally(),
         outages: worker.outages(),
     };
-    forwarder.check_budget(&outbound)?; // before limits: what a budget refuses is not counted against them
+    forwarder.check_budget(&outbound)?; // before limits: a request that a budget refuses is not counted against them
     let broke_off = || async { Refusal::from(&outbound.upload.broke_off().await) };
     let permit = gateway.limiter.admit(request, broke_off).await?; // may it go now?
     record.set_permit(&permit);
@@ -219,7 +219,7 @@ async fn answer(
     };
     if answered.0.status().is_redirection() && admitted.named.is_none() {
         match follow_redirect::wanted(app.follow_downloads, head) {
-            // Boxed: few requests come here, and all would carry the state of this future.
+            // Boxed, since few requests come here, but all would store the state of this future.
             Redirects::Follow => {
                 answered = Box::pin(follow_redirect::follow(forwarder, record, &outbound, answered)).await?;
             }
@@ -232,7 +232,7 @@ async fn answer(
     Ok(Answered::Box(response, stream))
 }
 
-/// The request as limits know it.
+/// The properties of the request on which limits depend.
 fn limited<'a>(
     head: &'a Parts,
     to: &Destination<'_>,
@@ -240,14 +240,14 @@ fn limited<'a>(
     (app, identity): (AppId, IdentityId),
     client: ClientAddress,
 ) -> limiter::Request<'a> {
-    // A URL that is its own credential is asked for in nobody's name.
+    // With a pre-signed URL, `As-User` has no effect.
     let as_user = head.headers.get(AS_USER).filter(|_| to.access == Access::Token);
     let as_user = as_user.and_then(|user| user.to_str().ok());
     let class = Class::of(operation);
     limiter::Request { operation, class, client, app, identity, as_user, counted: to.counted }
 }
 
-/// Looks into an answer where something in it is not for the caller as it is.
+/// Edits or searches the response if necessary.
 async fn look(
     gateway: &LocalGateway,
     record: &mut RequestRecord,
@@ -264,7 +264,7 @@ async fn look(
     let rules = rewrite_rules.filter(|_| rewrite::is_json(response.status(), response.headers()));
     if ends_at_head {
         if rules.is_some() {
-            // What a GET would get is edited, and may have another length.
+            // The response to a GET would be edited, and may have another length.
             rewrite::no_longer_exact(response.headers_mut());
         }
         return Ok(response.map(|body| {
@@ -278,7 +278,7 @@ async fn look(
             return Ok(response.map(|body| Source::whole(body, lease)));
         }
         record.held_back();
-        // Boxed: few requests come here, and all would carry the state of this future.
+        // Boxed, since few requests come here, but all would store the state of this future.
         let searched = Box::pin(ErrorBody::of(response, lease, body_timeout)).await?;
         record.passed_on(searched.status());
         return Ok(searched.map(|body| Source::Error(Box::new(body))));
@@ -290,13 +290,12 @@ async fn look(
     Ok(looked.map(|looked| Source::Looked(Box::new(looked))))
 }
 
-/// Whether an answer is over with its head, whatever length it says (RFC 9110 §6.4.1).
+/// Whether a response has no body, whatever length it declares (RFC 9110 §6.4.1).
 fn ends_at_head(method: &Method, status: StatusCode) -> bool {
     method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
-/// An answer of the gateway's own; to HEAD it ends with its head (RFC 9110 §9.3.2), over HTTP/2 too, where hyper would
-/// send a body.
+/// A response of the gateway's own. To HEAD it has no body (RFC 9110 §9.3.2), which hyper would send over HTTP/2.
 fn own(mut response: Response<Bytes>, method: &Method, record: RequestRecord) -> Response<Answer> {
     if method == Method::HEAD {
         let length = HeaderValue::from(response.body().len());
@@ -306,8 +305,8 @@ fn own(mut response: Response<Bytes>, method: &Method, record: RequestRecord) ->
     response.map(|body| Answer::own(body, record))
 }
 
-/// Behind which URL this caller finds the gateway's pages about error codes: scheme, authority and app path that it used.
-/// Where it named a host of Box or one that is not the gateway's, it is the address at which the connection came in.
+/// The base URL under which this caller finds the help pages of error codes: the scheme, authority and app path that it
+/// used. If it named a host of Box or an unknown one, the local address of its connection.
 fn help_base(gateway: &Gateway, caller: &Caller, head: &Parts) -> String {
     match admission::own_authority(&gateway.admission(), caller, head) {
         Some((secure, authority)) => {
@@ -339,7 +338,7 @@ fn refuse(refusal: &Refusal, base: &str, mut record: RequestRecord) -> (Response
     if *refusal == Refusal::OriginNotAllowed {
         cors::mark_refused(response.headers_mut());
     }
-    // What is answered to one who has left is not what came of the request.
+    // The response to a caller that has left is not the result of the request.
     match refusal {
         Refusal::CallerLeft => record.caller_left(),
         _ => record.gateway_answered(status, Some(code)),
@@ -347,21 +346,21 @@ fn refuse(refusal: &Refusal, base: &str, mut record: RequestRecord) -> (Response
     (response, record)
 }
 
-/// Tells operators of a 5xx of the gateway's own; the access line has the cause in any case.
+/// Logs a 5xx of the gateway's own; the access line has the cause in any case.
 fn log(refusal: &Refusal, code: &str, record: &RequestRecord) {
     let request_id = record.request_id_text();
     match refusal {
-        // All that fail for the same are told of as one outage.
+        // Logged as an outage.
         Refusal::UpstreamUnreachable(_)
         | Refusal::CredentialsRefused { .. }
         | Refusal::TokenUnavailable { .. }
-        // What somebody has chosen is no fault.
+        // A chosen setting, not a fault.
         | Refusal::AppDisabled
-        // That of a host that is none of Box's is between it and the program.
+        // Hosts other than Box's are the program's concern.
         | Refusal::TunnelUnreachable { .. } => debug!(request_id, code, "{refusal}"),
         _ => {
             let host = record.sent_to();
-            // Whose token it is. Of other faults the identity says nothing.
+            // Only these faults depend on the identity.
             let of_identity = matches!(refusal, Refusal::UpstreamUnauthorized | Refusal::TokenRetired);
             let identity = record.identity_name().filter(|_| of_identity);
             let what = if let Refusal::Overloaded(what) = refusal { what } else { "" };

@@ -1,4 +1,4 @@
-//! Answers of the gateway's own that are no refusals.
+//! Responses that the gateway makes itself, other than refusals.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -12,10 +12,10 @@ use crate::oauth::client_credentials::PLACEHOLDER;
 use crate::proxy::forward_proxy::ForwardProxy;
 use crate::routing::app::Apps;
 
-/// Where the forward proxy's CA is given to whoever shall trust it.
+/// The path of the forward proxy's CA, for callers that must trust it.
 const CA_PATH: &str = "/.well-known/boxgate/ca.pem";
 
-/// What the gateway itself has to read.
+/// A page that the gateway serves itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum OwnPage<'a> {
     /// The forward proxy's CA.
@@ -25,8 +25,8 @@ pub(crate) enum OwnPage<'a> {
 }
 
 impl<'a> OwnPage<'a> {
-    /// The page at this path; `None`: it is none of the gateway's own. Those of error codes are below the paths of the
-    /// apps too, which may be all that a proxy in front of the gateway lets through.
+    /// The page at this path; `None` if it is not one of the gateway's. Pages of error codes are also served below the
+    /// apps' paths, which may be all that a proxy in front of the gateway forwards.
     pub(crate) fn at(path: &'a str, apps: &Apps) -> Option<Self> {
         if path == CA_PATH {
             return Some(Self::Ca);
@@ -36,10 +36,10 @@ impl<'a> OwnPage<'a> {
         (base.is_empty() || apps.iter().any(|app| app.path == base)).then_some(Self::ErrorCode(code))
     }
 
-    /// The page for whoever the gateway has admitted.
+    /// The page as a response to an admitted caller.
     ///
     /// # Errors
-    /// A web page asks, the method is not one that reads, or there is nothing to give.
+    /// The caller is a web page, the method is not GET or HEAD, or there is no such page.
     pub(crate) fn response(
         self,
         method: &Method,
@@ -65,15 +65,15 @@ impl<'a> OwnPage<'a> {
     }
 }
 
-/// The answer to a CONNECT. A tunnel begins behind its head.
+/// The response to a CONNECT. The tunnel begins after its head.
 pub(crate) fn tunnel_opened() -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     response.extensions_mut().insert(ReasonPhrase::from_static(b"Connection established"));
     response
 }
 
-/// What an SDK that brings its own credentials gets for them: tokens that mean nothing, since the gateway replaces
-/// whatever the caller sends. The grants of people's logins want a refresh token too.
+/// The response to an SDK that requests a token with its own credentials: placeholders, since the gateway replaces
+/// whatever token the caller sends. SDKs that use a login's grant also expect a refresh token.
 pub(crate) fn placeholder_token() -> Response<Bytes> {
     let body = format!(
         r#"{{"access_token":"{PLACEHOLDER}","refresh_token":"{PLACEHOLDER}","expires_in":3600,"restricted_to":[],"token_type":"bearer"}}"#
@@ -81,13 +81,14 @@ pub(crate) fn placeholder_token() -> Response<Bytes> {
     made(body.into(), "application/json")
 }
 
-/// What Box's realtime server says to one who shall ask for a new URL
+/// The message with which Box's realtime server tells a client to fetch a new URL
 /// (`docs/box-api.md#long-answers-and-long-polls`).
 pub(crate) fn reconnect() -> Response<Bytes> {
     json(br#"{"version":1,"message":"reconnect"}"#)
 }
 
-/// The Python SDK of the previous generation cannot read an empty answer.
+/// The response to a revocation. It has a body, since the previous generation of the Python SDK cannot parse an empty
+/// one.
 pub(crate) fn revoked() -> Response<Bytes> {
     json(b"{}")
 }

@@ -1,5 +1,5 @@
-//! The record of one request. It writes itself when it is dropped, also when the caller hangs up halfway: one access
-//! line, one count.
+//! The record of one request. When it is dropped, even because the caller has left, it writes one access line and
+//! counts the request once.
 
 use std::fmt::Write;
 use std::rc::Rc;
@@ -34,11 +34,11 @@ use crate::upstream::request_body::Progress;
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The whole answer was handed on.
+    /// The whole response was passed to the caller.
     Complete,
-    /// The caller hung up.
+    /// The caller left.
     CallerLeft,
-    /// Box broke off its answer.
+    /// Box's response is incomplete or malformed.
     BoxBroke,
     /// The gateway stopped before the request was done.
     Stopped,
@@ -47,7 +47,7 @@ pub(crate) enum End {
 /// One request under way.
 pub(crate) struct RequestRecord {
     worker: Rc<Worker>,
-    /// The one it began with: its app's and identity's numbers are of this one.
+    /// The gateway with which it began, to which its `AppId` and `IdentityId` belong.
     gateway: LocalGateway,
     started: Instant,
     method: Method,
@@ -57,14 +57,14 @@ pub(crate) struct RequestRecord {
     trace_id: Option<String>,
     app: Option<AppId>,
     identity: Option<IdentityId>,
-    /// Logged instead of the path, where the URL itself is a credential.
+    /// Logged instead of the path if the URL itself is a credential.
     template: Option<String>,
     from_page: bool,
-    /// Who may read the answer; `None` before that was judged. Until then the path of a page's request is not logged:
-    /// any page would have the log to write to.
+    /// Who may read the response; `None` until that was checked. Before, the path of a page's request is not logged,
+    /// since otherwise any web page could write to the log.
     reader: Option<Reader>,
     upload: Option<Rc<Progress>>,
-    /// Of a blind tunnel.
+    /// Bytes of a blind tunnel, from the caller.
     bytes_in: u64,
     bytes_out: u64,
     status: Option<StatusCode>,
@@ -72,21 +72,21 @@ pub(crate) struct RequestRecord {
     code: Option<&'static str>,
     /// The limit or budget that refused.
     limit: Option<Arc<str>>,
-    /// Those that would have refused, were they enforced.
+    /// The limits and budgets with `enforce = false` that would have refused.
     shadow: String,
     box_time: Option<Duration>,
     waited: Duration,
     attempts: u32,
-    /// To which host of Box it was last sent.
+    /// The host of Box to which it was last sent.
     sent_to: Option<Authority>,
-    /// Why the gateway had to answer with a 5xx.
+    /// Why the gateway answered with a 5xx.
     cause: Option<String>,
     end: End,
     left: bool,
 }
 
 impl RequestRecord {
-    /// Begins the record of a request that has just come.
+    /// Begins the record of a request that has just arrived.
     pub(crate) fn begin(
         worker: Rc<Worker>,
         method: Method,
@@ -97,7 +97,7 @@ impl RequestRecord {
         let gateway = worker.gateway();
         let secure = admission::uses_https(&gateway.config.trusted_proxies, caller, headers);
         let host = admission::authority(&uri, headers).ok().map(|(host, _)| host);
-        // The target of a CONNECT is a host, which no page chooses.
+        // The target of a CONNECT is a host, which web pages cannot choose.
         let from_page = method != Method::CONNECT && Page::of(&method, headers, secure, host).is_one();
         Self {
             started: worker.clock().mono(),
@@ -137,63 +137,63 @@ impl RequestRecord {
         }
     }
 
-    /// The one that the request began with.
+    /// The gateway with which the request began.
     pub(crate) fn gateway(&self) -> &LocalGateway {
         &self.gateway
     }
 
-    /// Returned to the caller as `X-Request-Id`.
+    /// The request id, returned to the caller as `X-Request-Id`.
     pub(crate) fn request_id(&self) -> &HeaderValue {
         &self.request_id
     }
 
-    /// The same as text.
+    /// The request id as text.
     pub(crate) fn request_id_text(&self) -> &str {
         self.request_id.to_str().unwrap_or_default()
     }
 
-    /// The client behind trusted proxies.
+    /// Sets the client behind trusted proxies.
     pub(crate) fn set_client(&mut self, client: ClientAddress) {
         self.client = client;
     }
 
-    /// The app was chosen.
+    /// Sets the chosen app and its identity.
     pub(crate) fn set_app(&mut self, app: AppId, identity: IdentityId) {
         (self.app, self.identity) = (Some(app), Some(identity));
     }
 
-    /// Where the path leads is known: what stands for it in the log, `None` for itself.
+    /// Sets what is logged for the path, once the route is known; `None`: the path itself.
     pub(crate) fn set_template(&mut self, template: Option<String>) {
         self.template = template;
     }
 
-    /// It was judged who may read the answer.
+    /// Sets who may read the response.
     pub(crate) fn set_cors_reader(&mut self, reader: Reader) {
         self.reader = Some(reader);
     }
 
-    /// Who may read the answer.
+    /// Who may read the response.
     pub(crate) fn reader(&self) -> Reader {
         self.reader.clone().unwrap_or(Reader::NoPage)
     }
 
-    /// Where the bytes of the request's body are counted.
+    /// Sets where the bytes of the request's body are counted.
     pub(crate) fn set_upload(&mut self, upload: Option<&Rc<Progress>>) {
         self.upload = upload.cloned();
     }
 
-    /// A limit or budget said no.
+    /// Sets the limit or budget that refused the request.
     pub(crate) fn refused_by(&mut self, limit: &Arc<str>) {
         self.limit = Some(limit.clone());
     }
 
-    /// It may go to Box.
+    /// Sets the permit with which the request may go to Box.
     pub(crate) fn set_permit(&mut self, permit: &Permit) {
         self.waited += permit.waited;
         permit.shadow.iter().for_each(|limit| self.shadow(Some(limit)));
     }
 
-    /// A limit or budget would have said no, were it enforced.
+    /// Adds a limit or budget with `enforce = false` that would have refused the request.
     pub(crate) fn shadow(&mut self, limit: Option<&str>) {
         if let Some(limit) = limit {
             if !self.shadow.is_empty() {
@@ -203,77 +203,79 @@ impl RequestRecord {
         }
     }
 
-    /// Time was spent on waiting for a token or a turn.
+    /// Adds time spent waiting for a token or a turn.
     pub(crate) fn waited(&mut self, time: Duration) {
         self.waited += time;
     }
 
-    /// The request is sent to this host of Box.
+    /// Records an attempt to send the request to this host of Box.
     pub(crate) fn attempt(&mut self, to: &Authority) {
         self.attempts += 1;
         self.sent_to = Some(to.clone());
     }
 
-    /// To which host of Box it was last sent; empty: to none.
+    /// The host of Box to which it was last sent; empty if none.
     pub(crate) fn sent_to(&self) -> &str {
         self.sent_to.as_ref().map_or("", Authority::as_str)
     }
 
-    /// Why the gateway had to answer with a 5xx.
+    /// Sets why the gateway answered with a 5xx.
     pub(crate) fn set_cause(&mut self, cause: String) {
         self.cause = Some(cause);
     }
 
-    /// As whom the request goes to Box, once its app is known.
+    /// The identity with which the request goes to Box, once its app is known.
     pub(crate) fn identity_name(&self) -> Option<&str> {
         self.identity.and_then(|identity| self.gateway.identity_name(identity))
     }
 
-    /// What would fill the log.
+    /// Limits repeated log messages.
     pub(crate) fn repeats(&self) -> &Repeats {
         self.worker.repeats()
     }
 
-    /// Box answered, so long after the request was last sent.
+    /// Records Box's response; `after`: the time since the request was last sent.
     pub(crate) fn box_answered(&mut self, status: StatusCode, after: Duration) {
         self.status = Some(status);
         self.answered_by = AnsweredBy::Box;
         self.box_time = Some(after);
     }
 
-    /// What Box answered is not passed on, or not yet: it is a redirect that is followed, or it is looked into.
+    /// Records that Box's response is not passed on, or not yet: it is a redirect that is followed, or its body is
+    /// searched or edited.
     pub(crate) fn held_back(&mut self) {
         (self.status, self.answered_by) = (None, AnsweredBy::Gateway);
     }
 
-    /// The head of Box's answer goes to the caller now.
+    /// Records that the head of Box's response goes to the caller now.
     pub(crate) fn passed_on(&mut self, status: StatusCode) {
         (self.status, self.answered_by) = (Some(status), AnsweredBy::Box);
     }
 
-    /// The gateway answers itself.
+    /// Records a response of the gateway's own.
     pub(crate) fn gateway_answered(&mut self, status: StatusCode, code: Option<&'static str>) {
         (self.status, self.answered_by, self.code) = (Some(status), AnsweredBy::Gateway, code);
     }
 
-    /// Bytes of the answer's body were handed on.
+    /// Adds bytes of the response's body that were passed to the caller.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
     }
 
-    /// Bytes of a blind tunnel were handed on, in either direction.
+    /// Sets the bytes of a blind tunnel in both directions.
     pub(crate) fn relayed(&mut self, bytes_in: u64, bytes_out: u64) {
         (self.bytes_in, self.bytes_out) = (bytes_in, bytes_out);
     }
 
-    /// How it ended; the caller's leaving is what holds without a word.
+    /// Sets how the request ended. Without this call, it counts as left by the caller.
     pub(crate) fn ended(&mut self, end: End) {
         if !self.left {
             self.end = end;
         }
     }
 
-    /// The caller left in the middle of its request: what it is answered all the same is not what came of it.
+    /// Records that the caller left during its request, so that the response that is made all the same does not count
+    /// as its result.
     pub(crate) fn caller_left(&mut self) {
         self.ended(End::CallerLeft);
         self.left = true;
@@ -321,7 +323,7 @@ impl RequestRecord {
     }
 }
 
-/// The host of Box that a request names itself outside of a tunnel. It is not judged yet whether it may.
+/// The host of Box that a request outside of a tunnel itself names. Whether it may is checked later.
 fn named(gateway: &Gateway, uri: &Uri, headers: &HeaderMap) -> Option<Named> {
     gateway.forward_proxy.as_ref()?;
     let field = || headers.get(HOST)?.to_str().ok();
@@ -345,7 +347,7 @@ impl Drop for RequestRecord {
         let total = self.worker.clock().mono().saturating_duration_since(self.started);
         if self.end == End::CallerLeft && !self.left && self.worker.drain().is_cut_off() {
             self.end = End::Stopped;
-            // No status was sent; this is what a caller that comes too late would get.
+            // No status was sent; this is what a new caller would get while the process stops.
             self.status.get_or_insert(StatusCode::SERVICE_UNAVAILABLE);
         }
         let labels = Labels::new(
@@ -395,7 +397,7 @@ fn json_line(fields: &[Field<'_>]) -> String {
     line
 }
 
-/// A value that cannot break out of its field: white space, quotes and control bytes are escaped.
+/// A value that cannot forge other fields: white space, quotes and control bytes are escaped.
 struct Escaped<'a>(&'a str);
 
 impl std::fmt::Display for Escaped<'_> {
@@ -403,7 +405,7 @@ impl std::fmt::Display for Escaped<'_> {
         if !self.0.is_empty() && self.0.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
             f.write_str(self.0)
         } else {
-            // Its quotes are double: a single one needs no escape, and `\'` would be none in other readers' eyes.
+            // The value is in double quotes, so a single quote needs no escape, and other parsers do not know `\'`.
             write!(f, "{:?}", self.0)
         }
     }

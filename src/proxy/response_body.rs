@@ -1,4 +1,4 @@
-//! The answer's body on its way to the caller: streamed, counted, and broken where Box broke it.
+//! The response's body on its way to the caller: streamed and counted, and broken off if Box's body is incomplete.
 
 use std::error::Error;
 use std::fmt;
@@ -24,38 +24,38 @@ use crate::routing::route::{Access, Destination};
 use crate::upstream::pool::Lease;
 use crate::upstream::request_body::KeepSending;
 
-/// What the caller gets; the record of the request ends with it.
+/// The body that the caller gets. The record of the request ends with it.
 pub(crate) enum Answer {
     /// Made by the gateway.
     Own {
-        /// What is left of it.
+        /// The rest of the body.
         body: Bytes,
-        /// The record; `None`: it goes on in a tunnel.
+        /// The record; `None`: it continues in a tunnel.
         record: Option<RequestRecord>,
     },
     /// Box's.
     Streamed(Streamed),
 }
 
-/// Where the bytes of Box's answer come from.
+/// The source of the bytes of Box's response.
 pub(crate) enum Source {
-    /// The connection.
+    /// Box's body, unchanged.
     Whole {
         /// Box's body.
         incoming: IncomingBody,
-        /// Its connection; `None` once it was given back.
+        /// Its connection; `None` once it was returned to the pool.
         lease: Option<Lease>,
     },
-    /// The same, looked into; boxed since few are.
+    /// Box's body, edited. Boxed, since few are.
     Looked(Box<Looked>),
-    /// The same of an error, searched for secrets.
+    /// The body of an error of Box, searched for secrets.
     Error(Box<ErrorBody>),
-    /// The answer is over with its head.
+    /// The response has no body.
     Empty,
 }
 
 impl Source {
-    /// As Box sends it.
+    /// Box's body, passed on unchanged.
     pub(crate) fn whole(incoming: IncomingBody, lease: Lease) -> Self {
         Self::Whole { incoming, lease: Some(lease) }
     }
@@ -76,7 +76,7 @@ impl Source {
         }
     }
 
-    /// Whether something has come of what is searched or edited, since this was last asked: it may be held back.
+    /// Whether a body that is searched or edited has received bytes since the last call, which may still be held back.
     fn has_moved(&mut self) -> bool {
         match self {
             Self::Whole { .. } | Self::Empty => false,
@@ -104,19 +104,19 @@ impl Source {
     }
 }
 
-/// How an answer of Box is streamed.
+/// How a response of Box is streamed.
 pub(crate) struct Stream {
-    /// A request body may still be under way while the answer is; its bytes count as movement.
+    /// The request's body, which may still be under way during the response; its bytes count as progress.
     upload: Option<KeepSending>,
     body_timeout: Duration,
-    /// A long poll: a drain does not wait for it.
+    /// Set for a long poll, for which a drain does not wait.
     ends_with: Option<Rc<Drain>>,
-    /// Slots among what may be in flight.
+    /// Its slots among the requests in flight.
     slots: Option<Guard>,
 }
 
 impl Stream {
-    /// For the answer from there.
+    /// For a response to this request.
     pub(crate) fn new(
         body_timeout: Duration,
         drain: &Rc<Drain>,
@@ -133,7 +133,8 @@ impl Stream {
         }
     }
 
-    /// `None`: a drain has begun, and nobody waits for this. Pinned already, or its state would be held twice.
+    /// Waits for the future; `None` if a drain has begun that does not wait for this response. Takes a pinned future,
+    /// since otherwise its state would be stored twice.
     pub(crate) async fn unless_stopping<T>(&self, future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         match &self.ends_with {
             None => Some(future.await),
@@ -146,31 +147,31 @@ impl Stream {
     }
 }
 
-/// A body of Box under way.
+/// The body of a response of Box, under way.
 pub(crate) struct Streamed {
     source: Source,
-    /// What is left of a frame that is handed on in pieces.
+    /// The rest of a frame that is passed on in pieces.
     rest: Bytes,
     record: RequestRecord,
-    /// Given up with the answer's end.
+    /// Dropped at the end of the response.
     upload: Option<KeepSending>,
     body_timeout: Duration,
-    /// Since when Box has been waited for; the time that a caller takes is not Box's.
+    /// Since when the gateway has been waiting for Box. Time spent by the caller does not count.
     waiting: Option<Instant>,
     stalled: Option<Pin<Box<Sleep>>>,
     stopping: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    /// Held till the answer's last byte.
+    /// Held until the last byte of the response.
     slots: Option<Guard>,
 }
 
-/// Why a body ends before its end. The caller sees a broken connection.
+/// Why a response's body ends early. The caller sees a broken connection.
 #[derive(Debug)]
 pub(crate) enum Broken {
-    /// Box broke off.
+    /// Box's body is incomplete or malformed.
     Box(BrokenBody),
-    /// The caller broke off its request, which Box was answering already.
+    /// The caller's request body broke off during the response.
     Caller,
-    /// Nothing moved for too long.
+    /// No byte moved for longer than `body_timeout`.
     Stalled,
     /// The gateway is stopping.
     Stopping,
@@ -179,10 +180,10 @@ pub(crate) enum Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Box(broken) => write!(f, "Box broke off its answer: {broken}"),
-            Self::Caller => f.write_str("the caller broke off its request while Box was answering"),
-            Self::Stalled => f.write_str("Box's answer stalled for longer than [upstream] body_timeout"),
-            Self::Stopping => f.write_str("a long poll is not waited for while draining"),
+            Self::Box(broken) => write!(f, "Box broke off its response: {broken}"),
+            Self::Caller => f.write_str("the caller broke off its request body during Box's response"),
+            Self::Stalled => f.write_str("Box's response stalled for longer than [upstream] body_timeout"),
+            Self::Stopping => f.write_str("a drain does not wait for a long poll"),
         }
     }
 }
@@ -190,21 +191,21 @@ impl fmt::Display for Broken {
 impl Error for Broken {}
 
 impl Answer {
-    /// An answer of the gateway's own.
+    /// A response of the gateway's own.
     pub(crate) fn own(body: Bytes, mut record: RequestRecord) -> Self {
-        // hyper does not ask for it.
+        // hyper does not poll an empty body.
         if body.is_empty() {
             record.ended(End::Complete);
         }
         Self::Own { body, record: Some(record) }
     }
 
-    /// The answer to a CONNECT whose record goes on.
+    /// The response to a CONNECT, whose record continues in the tunnel.
     pub(crate) fn begin_of_tunnel() -> Self {
         Self::Own { body: Bytes::new(), record: None }
     }
 
-    /// The next frame, with at most so many bytes.
+    /// The next frame, with at most `most` bytes.
     pub(crate) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
@@ -226,7 +227,7 @@ impl Answer {
         }
     }
 
-    /// Box's answer.
+    /// A response of Box.
     pub(crate) fn streamed(source: Source, record: RequestRecord, stream: Stream) -> Self {
         let Stream { upload, body_timeout, ends_with, slots } = stream;
         let stopping = ends_with.map(|drain| {
@@ -243,7 +244,7 @@ impl Answer {
 
 impl Streamed {
     fn finish_at_end(&mut self) {
-        // hyper does not ask for what comes after a length.
+        // hyper does not poll after the last byte of a known length.
         if self.is_end() || self.size_hint().exact() == Some(0) {
             self.finish();
         }
@@ -342,7 +343,8 @@ impl Streamed {
         self.upload.as_ref().is_some_and(|upload| upload.progress().is_broken())
     }
 
-    /// One timer for the whole body, set anew only when it fires: movement is noted, not timed.
+    /// Whether the body has stalled. One timer serves the whole body and is reset only when it fires, so that progress
+    /// costs no timer operations.
     fn has_stalled(&mut self, cx: &mut Context<'_>) -> bool {
         let since = *self.waiting.get_or_insert_with(Instant::now);
         let moved = self.upload.as_ref().map_or(since, |upload| upload.progress().moved().max(since));

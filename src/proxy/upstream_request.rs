@@ -1,4 +1,4 @@
-//! What goes to Box: the request as it was judged, with the fields that pass, but without a token.
+//! The request as it goes to Box, with the fields that pass, but without a token.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -32,7 +32,7 @@ use crate::upstream::request_body::{Attempt, Upload};
 /// (`docs/box-api.md#long-answers-and-long-polls`).
 pub(crate) const LONG_ANSWER: Duration = Duration::from_secs(660);
 
-/// A request as it goes to Box, but for its token.
+/// A request to Box, without its token.
 pub(crate) struct UpstreamRequest {
     /// The pool of the host.
     pub origin: Rc<HostPool>,
@@ -40,28 +40,29 @@ pub(crate) struct UpstreamRequest {
     pub method: Method,
     /// Path and query.
     pub target: Uri,
-    /// Sorted by [`crate::http::headers`].
+    /// The fields that [`crate::http::headers`] lets pass.
     pub fields: HeaderMap,
-    /// How many of the caller's fields do not pass.
+    /// How many of the caller's fields were dropped.
     pub fields_dropped: u64,
     pub upload: Upload,
-    /// Whose token goes along; `None`: none does.
+    /// The identity whose token is sent; `None`: no token is sent.
     pub identity: Option<IdentityId>,
-    /// The operation may take Box minutes.
+    /// Whether Box may take minutes for the operation.
     pub long: bool,
-    /// The answer is content of any size from a download host.
+    /// Whether the response is content of any size from a download host.
     pub bulk: bool,
-    /// What of the answer is not for the caller as it is.
+    /// The values of the response that must be edited.
     pub rewrite_rules: Option<&'static Node>,
-    /// What budgets count, for whoever knows them to say; `None`: it is no call that a plan licenses.
+    /// The call for budgets, set by the caller of [`Self::new`]; `None`: the request is not counted as a call by Box's
+    /// plans.
     pub call: Option<Call>,
 }
 
 impl UpstreamRequest {
-    /// Everything of a request but its token and its call.
+    /// Builds the request, without its token and its call.
     ///
     /// # Errors
-    /// The target or host cannot be written down.
+    /// The target or host cannot be encoded.
     pub(crate) fn new(
         upstream: &Upstream,
         hosts: &BoxHosts,
@@ -103,14 +104,14 @@ impl UpstreamRequest {
         })
     }
 
-    /// Which version of HTTP suits it. Content goes on HTTP/1.1, where the kernel holds back what a caller does not
-    /// take: `docs/decisions/content-over-http1.md`.
+    /// The version of HTTP to use. Content goes over HTTP/1.1, whose flow control is that of the connection:
+    /// `docs/decisions/content-over-http1.md`.
     pub(crate) fn protocol(&self) -> Protocol {
-        // hyper cannot wait for an invitation on HTTP/2.
+        // hyper cannot wait for `100 Continue` on HTTP/2.
         if self.bulk || self.upload.invitation().is_some() { Protocol::Http1 } else { Protocol::Any }
     }
 
-    /// One sending of it.
+    /// Builds the HTTP request for one attempt.
     pub(crate) fn request(&self, token: Option<&Token>) -> http::Request<Attempt> {
         let mut request = http::Request::new(self.upload.attempt());
         *request.method_mut() = self.method.clone();
@@ -130,16 +131,16 @@ impl UpstreamRequest {
     }
 }
 
-/// The body on its way to Box. `replay_buffer`: so many bytes of it are kept to be sent again.
+/// The body on its way to Box. `replay_buffer`: how many of its bytes are kept to be sent again.
 pub(crate) fn upload(head: &Parts, body: IncomingBody, app: &App, replay_buffer: usize) -> Upload {
     let trailers = headers::trailers_for_box(&head.headers, &app.forward_headers);
     Upload::new(body, replay_buffer, admission::expects_continue(head), trailers)
 }
 
-/// Waits for a body's beginning: an empty one, as an HTTP/2 caller may end a GET with, is none.
+/// Waits for the beginning of a body and drops an empty one, with which an HTTP/2 caller may end a GET.
 ///
 /// # Errors
-/// It did not begin in time, or broke off.
+/// It did not begin in time, or is incomplete.
 pub(crate) async fn look_for_body(upload: Upload, body_timeout: Duration) -> Result<Upload, Refusal> {
     let beginning = tokio::time::timeout(body_timeout, upload.has_content());
     if !beginning.await.map_err(|_| Refusal::RequestTimeout)? {
@@ -151,16 +152,16 @@ pub(crate) async fn look_for_body(upload: Upload, body_timeout: Duration) -> Res
     }
 }
 
-/// Whether Box holds this operation's answer for minutes.
+/// Whether Box may take minutes to answer this operation.
 fn is_long(method: &Method, path: &str) -> bool {
     (method == Method::PUT || method == Method::DELETE)
         && path.strip_prefix("/2.0/folders/").is_some_and(|id| !id.trim_end_matches('/').contains('/'))
 }
 
-/// Path and query for Box; the path byte for byte as it was judged.
+/// Path and query for Box; the path byte for byte as it was checked.
 fn target(to: &Destination<'_>, query: Option<&str>) -> Result<Uri, Refusal> {
     let prefix = if to.under_api { "/api" } else { "" };
-    // A query that is empty stays: the ? too may be part of what the caller means.
+    // An empty query stays, since the ? may have a meaning.
     let query = match query.and_then(target::without_access_token) {
         Some(cleaned) => Some(cleaned).filter(|query| !query.is_empty()).map(Cow::Owned),
         None => query.map(Cow::Borrowed),
@@ -176,7 +177,7 @@ fn target(to: &Destination<'_>, query: Option<&str>) -> Result<Uri, Refusal> {
     }
     PathAndQuery::from_maybe_shared(Bytes::from(text))
         .map(Uri::from)
-        .map_err(|_| Refusal::BadRequest("The request target is not one that can be sent on."))
+        .map_err(|_| Refusal::BadRequest("The request target cannot be forwarded."))
 }
 
 #[cfg(test)]

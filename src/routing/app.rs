@@ -1,5 +1,5 @@
-//! Apps: which app is calling? Chosen by the longest path, then by `Host`, then by source address, among those that
-//! admit the page's origin where a page calls.
+//! Apps: which app is calling? The longest path wins, then a key, then `Host`, then the source address. If a web page
+//! calls, only apps that admit its origin are considered.
 
 use std::num::NonZeroU32;
 
@@ -17,17 +17,17 @@ use crate::routing::app_key::{AppKeys, ShownKey};
 use crate::routing::operation::OperationPolicy;
 use crate::routing::proxy_user::ProxyUser;
 
-/// An app's number in its configuration; another configuration may give it to another app.
+/// The index of an app in its configuration. In another configuration it may be another app's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AppId(usize);
 
 impl AppId {
-    /// The number in the order in which apps are asked, from 0.
+    /// `index`: the position in [`Apps`], from 0.
     pub fn new(index: usize) -> Self {
         Self(index)
     }
 
-    /// In lists that have one entry for each app.
+    /// The index into lists with one entry for each app.
     pub fn index(self) -> usize {
         self.0
     }
@@ -36,58 +36,58 @@ impl AppId {
 /// One app of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
-    /// As written; a label of metrics and access lines.
+    /// The configured name: a label of metrics and access lines.
     pub name: String,
     /// Base path: empty for `/`, else `/a/b` without a slash at the end.
     pub path: String,
-    /// Whose token its requests get.
+    /// The identity whose token its requests get.
     pub identity: IdentityId,
-    /// Whether it serves at all; its requests are refused otherwise, not passed to another app.
+    /// If false, its requests are refused, not passed to another app.
     pub enabled: bool,
     /// Only requests with one of these Host names; empty: any.
     pub hosts: HostList,
     /// Only callers from here; `None`: any.
     pub sources: Option<Networks>,
-    /// Only callers that show one of these; `None`: any.
+    /// Only callers that send one of these keys; `None`: any.
     pub keys: Option<AppKeys>,
-    /// The pages that may call; none: no page.
+    /// Web pages that may call. Empty: no page.
     pub origins: OriginList,
     /// A header that every request but a preflight must carry, with any value.
     pub require_header: Option<HeaderName>,
-    /// What it may do.
+    /// Which operations it may call.
     pub rules: OperationPolicy,
-    /// Whom its `As-User` may name.
+    /// Which users its `As-User` header may name.
     pub as_user: AsUser,
     /// Request headers that pass to Box besides the built-in list.
     pub forward_headers: Vec<HeaderName>,
-    /// What becomes of a download's redirect.
+    /// How a download's redirect is handled.
     pub follow_downloads: Redirects,
-    /// So many of its requests may be in flight at once; `None`: any number.
+    /// The most of its requests in flight at the same time; `None`: any number.
     pub max_in_flight: Option<NonZeroU32>,
 }
 
-/// What becomes of Box's redirects.
+/// How Box's redirects of downloads are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redirects {
-    /// The gateway goes there for the caller.
+    /// The gateway follows it for the caller.
     Follow,
-    /// The caller gets it as Box gave it.
+    /// The caller gets Box's redirect unchanged.
     Pass,
-    /// The caller gets it with a `Location` on the gateway.
+    /// The caller gets the redirect with a `Location` on the gateway.
     Rewrite,
 }
 
-/// Whom an app's `As-User` header may name.
+/// Which users an app's `As-User` header may name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AsUser {
-    /// These user ids; none: the header is refused.
+    /// These user ids. Empty: the header is refused.
     Only(Vec<String>),
     /// Any one user.
     Any,
 }
 
 impl AsUser {
-    /// Refuses a request that names a user whom the app may not name. A user has one spelling
+    /// Refuses a request that names a user whom the app may not name. Only one spelling of an id is accepted
     /// (`is_id`): in another, Box could act for a user whom limits and pauses took for somebody else.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match headers.get(AS_USER).map(HeaderValue::to_str) {
@@ -105,15 +105,15 @@ impl AsUser {
     }
 }
 
-/// Whether the text is the one spelling of an id of a Box user or enterprise: 1 to 20 ASCII digits, the first of them not 0
-/// (`docs/box-api.md#hosts-and-paths`).
+/// Whether the text is an id of a Box user or enterprise in its only spelling: 1 to 20 ASCII digits, not beginning with
+/// 0 (`docs/box-api.md#hosts-and-paths`).
 pub(crate) fn is_id(text: &str) -> bool {
     (1..=20).contains(&text.len()) && !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl App {
-    /// The path below this app's base path; `None` where the request is not below it. Whole segments count:
-    /// `/intranet` does not hold `/intranets`.
+    /// The path below this app's base path; `None` where the request is not below it. Only whole segments match:
+    /// `/intranets` is not below `/intranet`.
     fn below<'p>(&self, path: &'p str) -> Option<&'p str> {
         path.strip_prefix(self.path.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
     }
@@ -131,7 +131,7 @@ impl App {
         }
     }
 
-    /// Sorts before all apps that must be asked later.
+    /// The sort key: apps with a smaller one are tried first.
     fn rank(&self) -> impl Ord + use<> {
         (
             std::cmp::Reverse(self.path.len()),
@@ -141,8 +141,8 @@ impl App {
         )
     }
 
-    /// Whether some request could mean either, with nothing in the order of choice between them. Origins are not
-    /// looked at: a request without one could mean both.
+    /// Whether some request could match both with the same precedence. Origins are ignored, since a request without one
+    /// could match both.
     pub fn is_ambiguous_with(&self, other: &Self) -> bool {
         self.path == other.path
             && self.keys.is_none() == other.keys.is_none()
@@ -165,40 +165,41 @@ impl App {
     }
 }
 
-/// By which way a request came, as far as the choice of an app depends on it.
+/// The properties of a request on which the choice of an app depends.
 #[derive(Debug, Clone, Copy)]
 pub struct Way<'a> {
     /// Its `Host`, or HTTP/2's `:authority`.
     pub host: Host<'a>,
     /// The caller behind trusted proxies.
     pub client: ClientAddress,
-    /// It names one of Box's hosts itself: its path is Box's.
+    /// The request itself names one of Box's hosts, so its path is a path of Box.
     pub names_box: bool,
-    /// The app that its program names.
+    /// The app named by `Proxy-Authorization`.
     pub user: Option<&'a ProxyUser>,
 }
 
-/// All apps, in the order in which they are asked.
+/// All apps, in order of precedence.
 #[derive(Debug, Clone)]
 pub struct Apps(Vec<App>);
 
 impl Apps {
-    /// Orders the apps by precedence.
+    /// Sorts the apps by precedence.
     pub fn new(mut apps: Vec<App>) -> Self {
         apps.sort_by_key(App::rank);
         Self(apps)
     }
 
-    /// In the order in which they are asked; an app's number is its index.
+    /// The apps in order of precedence; the position is the [`AppId`].
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &App> {
         self.0.iter()
     }
 
-    /// The app that a request means, its number, and the path below the app's own. A request that names one of Box's
-    /// hosts itself means the app that its program names, else it is chosen as for the path `/`.
+    /// Chooses the app of a request. Returns its index, the app, and the rest of the path below the app's own. For a
+    /// request that itself names one of Box's hosts, the app is the one that `Proxy-Authorization` names, else the one
+    /// for the path `/`.
     ///
     /// # Errors
-    /// What alone was in the way.
+    /// The refusal of an app that matches the request in all other respects; else [`Refusal::NoSuchApp`].
     pub fn choose<'p>(
         &self,
         path: &'p str,
@@ -210,11 +211,11 @@ impl Apps {
         if !of.names_box {
             return self.choose_by_path(path, host, client, claim, key);
         }
-        // The path is Box's.
+        // The path is a path of Box, not of an app.
         match of.user {
             Some(user) => {
                 let (id, app) = self.named(user, client, claim)?;
-                // A key that is shown must be right, even where none is needed.
+                // A key that is sent must be right, even if the app needs none.
                 match (key, &app.keys) {
                     (ShownKey::Key(shown), Some(keys)) if keys.contain(shown) => {}
                     (ShownKey::Key(_), _) => return Err(Refusal::KeyMissing),
@@ -230,7 +231,7 @@ impl Apps {
         }
     }
 
-    /// The longest path of an app below which a request's path lies, whether or not the app would serve it.
+    /// The longest app path that is a prefix of the request's path, whether or not that app would serve the request.
     pub(crate) fn base_path(&self, path: &str) -> &str {
         self.0.iter().find(|app| app.below(path).is_some()).map_or("", |app| &app.path)
     }
@@ -258,7 +259,7 @@ impl Apps {
             match (&app.keys, key) {
                 (None, ShownKey::Nothing) | (_, ShownKey::NotNeeded) => {}
                 (Some(keys), ShownKey::Key(shown)) if keys.contain(shown) => {}
-                // A wrong key is not taken for none.
+                // A wrong key does not count as none, so an app without keys does not match either.
                 _ => {
                     if matches!(refusal, Refusal::NoSuchApp | Refusal::SourceNotAllowed) {
                         refusal = Refusal::KeyMissing;
@@ -275,15 +276,15 @@ impl Apps {
         Err(refusal)
     }
 
-    /// Whether no app serves callers that show no key.
+    /// Whether every app needs a key.
     pub fn all_want_keys(&self) -> bool {
         self.0.iter().all(|app| app.keys.is_some())
     }
 
-    /// The app of this name and its number; for a program that names the app itself, whatever its path and hosts.
+    /// The app that `Proxy-Authorization` names and its index; its path and hosts do not matter.
     ///
     /// # Errors
-    /// There is none of the name, or its key, sources or origins do not hold.
+    /// No app has this name, or the request does not match its key, sources or origins.
     pub fn named(
         &self,
         user: &ProxyUser,
@@ -292,12 +293,12 @@ impl Apps {
     ) -> Result<(AppId, &App), Refusal> {
         let found = self.0.iter().enumerate().find(|(_, app)| app.name == user.app);
         let (id, app) = found.ok_or(Refusal::ProxyAuthenticationRequired(
-            "No app here has the name that Proxy-Authorization gives, as in http://APP:KEY@HOST:PORT.",
+            "No app has the name in Proxy-Authorization; the proxy URL has the form http://APP:KEY@HOST:PORT.",
         ))?;
-        // Some programs send a password in any case: an app without a key does not look at it.
+        // Some programs always send a password: an app without a key ignores it.
         if app.keys.as_ref().is_some_and(|keys| !keys.contain(user.key.as_bytes())) {
             return Err(Refusal::ProxyAuthenticationRequired(
-                "The password in Proxy-Authorization is not the key of this app, as in http://APP:KEY@HOST:PORT.",
+                "The password in Proxy-Authorization is not the key of this app; the proxy URL has the form http://APP:KEY@HOST:PORT.",
             ));
         }
         if app.sources.as_ref().is_some_and(|sources| !client.is_in(sources)) {
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_means_the_longest_path_that_admits_its_origin() {
+    fn a_page_gets_the_app_with_the_longest_path_that_admits_its_origin() {
         let apps = Apps::new(vec![
             for_pages(app("root", "", &[], &[]), &["https://a.example", "https://b.example"]),
             for_pages(app("named", "", &["named.test"], &[]), &["https://b.example"]),
@@ -426,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shown_key_comes_first_and_a_wrong_one_is_no_key_at_all() {
+    fn an_app_with_a_matching_key_comes_first_and_a_wrong_key_is_refused() {
         let apps = Apps::new(vec![
             app("root", "", &[], &[]),
             keyed(app("a", "/x", &[], &[]), "ka"),
@@ -475,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn two_apps_that_one_request_could_mean_are_ambiguous() {
+    fn two_apps_that_one_request_could_match_are_ambiguous() {
         let plain = app("a", "/x", &[], &[]);
         assert!(plain.is_ambiguous_with(&app("b", "/x", &[], &[])));
         assert!(!plain.is_ambiguous_with(&app("b", "/y", &[], &[])));

@@ -1,4 +1,4 @@
-//! `X-Boxgate-Key`: the secret that callers of an app must show, where it has one.
+//! `X-Boxgate-Key`: the secret that callers must send if an app has keys.
 
 use http::{HeaderMap, HeaderName};
 use subtle::ConstantTimeEq;
@@ -6,50 +6,52 @@ use subtle::ConstantTimeEq;
 use crate::http::error::Refusal;
 use crate::net::secret::Secret;
 
-/// Carries the key. Never sent to Box.
+/// The header with the key. It is never sent to Box.
 pub(crate) const APP_KEY: HeaderName = HeaderName::from_static("x-boxgate-key");
 
-/// What a request shows.
+/// The key of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum ShownKey<'a> {
-    /// A preflight shows none, and needs none.
+    /// A preflight, which carries no key and needs none.
     NotNeeded,
     Nothing,
     Key(&'a [u8]),
 }
 
 impl<'a> ShownKey<'a> {
-    /// What the header says.
+    /// Reads the header.
     ///
     /// # Errors
-    /// It stands more than once.
+    /// The header occurs more than once.
     pub fn of(headers: &'a HeaderMap) -> Result<Self, Refusal> {
         let mut values = headers.get_all(APP_KEY).iter();
         match (values.next(), values.next()) {
             (None, _) => Ok(Self::Nothing),
             (Some(key), None) => Ok(Self::Key(key.as_bytes())),
-            (Some(_), Some(_)) => Err(Refusal::BadRequest("The X-Boxgate-Key header stands more than once.")),
+            (Some(_), Some(_)) => {
+                Err(Refusal::BadRequest("The request has more than one X-Boxgate-Key header."))
+            }
         }
     }
 }
 
-/// The keys of one app: several while one is replaced by another.
+/// The keys of one app: several while a key is rotated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppKeys(Vec<Secret>);
 
 impl AppKeys {
-    /// At least one.
+    /// `keys`: at least one.
     pub fn new(keys: Vec<Secret>) -> Self {
         Self(keys)
     }
 
-    /// Whether this is one of them. How long it takes tells nothing of how much was right.
+    /// Whether this is one of them. Compares in constant time.
     pub fn contain(&self, shown: &[u8]) -> bool {
         let matches = self.0.iter().map(|key| key.expose().as_bytes().ct_eq(shown));
         matches.fold(subtle::Choice::from(0), |any, one| any | one).into()
     }
 
-    /// Whether some key opens both.
+    /// Whether they have a key in common.
     pub fn overlap(&self, other: &Self) -> bool {
         other.0.iter().any(|key| self.contain(key.expose().as_bytes()))
     }
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_key_of_the_list_holds_and_no_part_of_one() {
+    fn each_key_of_the_list_is_accepted_and_parts_of_one_are_not() {
         let keys = AppKeys::new(vec![Secret::new("first".into()), Secret::new("second".into())]);
         assert!(keys.contain(b"first") && keys.contain(b"second"));
         for wrong in ["", "firs", "first ", "First", "firstsecond"] {

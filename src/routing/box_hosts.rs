@@ -1,7 +1,7 @@
-//! Box's hosts: which authorities are Box's, and what each of them serves.
+//! Box's hosts: which authorities belong to Box, and what each of them serves.
 //!
-//! Box's answers name hosts beside the configured ones (an upload session lives at `upload.app.box.com`, a download
-//! at `public.boxcloud.com`). What is not listed here is never connected to, whoever names it.
+//! Box's responses name more hosts than the configured ones (an upload session is at `upload.app.box.com`, a download
+//! at `public.boxcloud.com`). The gateway never connects to a host that is not listed here.
 //!
 //! Sources: `docs/box-api.md#hosts-and-paths`.
 
@@ -9,18 +9,18 @@ use http::uri::Authority;
 
 use rustls::pki_types::CertificateDer;
 
-/// The four addresses of Box.
+/// Where Box is: the values of `[box]`.
 #[derive(Debug, Clone)]
 pub struct BoxHosts {
-    /// Host and, if not 443, port.
+    /// The API: host and, if not 443, port.
     pub api: Authority,
-    /// Of upload operations.
+    /// The host of upload operations.
     pub upload: Authority,
-    /// Of downloads.
+    /// The host of downloads.
     pub download: Authority,
-    /// An https URL.
+    /// The token endpoint, an https URL.
     pub token_url: String,
-    /// Trusted besides the platform's roots.
+    /// Certificates trusted besides the platform's roots.
     pub extra_roots: Vec<CertificateDer<'static>>,
 }
 
@@ -31,24 +31,24 @@ impl BoxHosts {
     }
 }
 
-/// A host of Box and what it serves; a configured one may serve several things.
+/// A host of Box and what it serves. A configured host may have several roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BoxHost {
     /// Lower case, without port 443.
     pub authority: Authority,
-    /// `/2.0/…`, with the token.
+    /// Serves `/2.0/…` with the token.
     pub api: bool,
-    /// `/api/2.0/…`, with the token.
+    /// Serves `/api/2.0/…` with the token.
     pub upload: bool,
-    /// `/api/2.0/…` with the token, everything else pre-signed.
+    /// Serves `/api/2.0/…` with the token, and pre-signed URLs.
     pub download: bool,
-    /// The long poll: the URL is the credential.
+    /// Serves the long poll, whose URL is the credential.
     pub realtime: bool,
-    /// Named in `[box]`.
+    /// It is one of the hosts in `[box]`.
     pub configured: bool,
 }
 
-/// The host that `text`, the authority of an https URL, names; `None` where it is none of Box's. No name is looked up.
+/// The host of Box with the authority `text` (of an https URL); `None` if it is none of Box's. Makes no DNS query.
 pub(crate) fn find(configured: &BoxHosts, text: &str) -> Option<BoxHost> {
     let text = text.strip_suffix(":443").unwrap_or(text);
     let is = |authority: &Authority| authority.as_str().eq_ignore_ascii_case(text);
@@ -68,21 +68,21 @@ pub(crate) fn find(configured: &BoxHosts, text: &str) -> Option<BoxHost> {
     Some(BoxHost { authority, api, upload, download, realtime, configured: false })
 }
 
-/// What a host is that a request names itself: as the target of CONNECT, in absolute form, or as a name that leads to
-/// the gateway.
+/// A host of Box that a request itself names: as the target of CONNECT, in absolute form, or in `Host` where DNS leads
+/// Box's name to the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Named {
-    /// Requests go to this host.
+    /// A host of the API, uploads, downloads or the long poll.
     Host(BoxHost),
-    /// Where people log in. Programs ask for tokens there, too.
+    /// A host of logins, where programs also ask for tokens.
     Login,
 }
 
-/// Hosts of logins.
+/// The hosts of logins.
 const LOGIN: [&str; 3] = ["account.box.com", "app.box.com", "www.box.com"];
 
-/// The host that `text`, the authority of an https URL, means to a program that has Box's hosts built in: the three
-/// main ones stand for those of `[box]`.
+/// The host that a program with built-in hosts of Box means by the authority `text` (of an https URL). The three main
+/// hosts stand for those of `[box]`.
 pub(crate) fn named(configured: &BoxHosts, text: &str) -> Option<Named> {
     let name = text.strip_suffix(":443").unwrap_or(text);
     let main = [
@@ -97,15 +97,16 @@ pub(crate) fn named(configured: &BoxHosts, text: &str) -> Option<Named> {
     find(configured, main.map_or(text, |(_, authority)| authority.as_str())).map(Named::Host)
 }
 
-/// Authority and the rest of a web URL. By text, not by a URL parser: a template's braces, and every other byte behind
-/// the authority, must stay. `http` counts too: Box writes the realtime URL so, and https is what it is fetched with.
+/// Splits a web URL into its authority and the rest. Works on the text, without a URL parser, since every byte after
+/// the authority must stay, such as a template's braces. Accepts `http` too: Box gives the realtime URL with it, and it
+/// is fetched with https.
 pub(crate) fn split(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     if !scheme.eq_ignore_ascii_case("https") && !scheme.eq_ignore_ascii_case("http") {
         return None;
     }
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
-    // The path of a URL without one is /; in a rewritten URL it must be there.
+    // A URL may omit the path /; a rewritten URL may not.
     (path.starts_with('/') && !authority.is_empty()).then_some((authority, path))
 }
 
@@ -151,7 +152,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn boxs_names_are_known_and_nothing_near_them() {
+    fn boxs_hosts_are_recognized_and_similar_names_are_not() {
         for (name, want) in [
             ("api.box.com", "api"),
             ("API.box.com", "api"),
@@ -206,7 +207,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_program_means_the_configured_hosts_by_boxs_names() {
+    fn boxs_main_hosts_stand_for_the_configured_ones() {
         let role = |text| match named(&hosts(), text) {
             Some(Named::Host(host)) => format!("{} {}", host.authority, host.download),
             Some(Named::Login) => "login".to_owned(),

@@ -1,9 +1,9 @@
 //! Where a request leads: which app, which operation, which host of Box?
 
 pub mod app; // which app is calling?
-pub(crate) mod app_key; // which secret does it show?
-pub(crate) mod proxy_user; // which app does a program name?
-pub(crate) mod route; // where at Box?
+pub(crate) mod app_key; // which key does the caller send?
+pub(crate) mod proxy_user; // which app does Proxy-Authorization name?
+pub(crate) mod route; // which host and path of Box?
 pub(crate) mod box_hosts; // which hosts are Box's?
 pub mod operation; // may this app do this?
 pub mod operation_class; // of which class is it?

@@ -1,9 +1,9 @@
 //! Operations: may this app do this?
 //!
-//! An operation is the method and the `/2.0/…` path that are left when the app's path and `/api` are taken off.
-//! OperationPolicy speak of operations, so that no other spelling of a URL escapes them: `allow` matches the path byte for
-//! byte, as it is forwarded; `deny` also holds in other case, with trailing slashes, with `;parameters` and with
-//! percent-encoding, since Box may read all of these as the same resource.
+//! An operation is a method and a `/2.0/…` path, without the app's path and `/api`. `allow` and `deny` match
+//! operations, so that no other spelling of a URL evades them: `allow` matches the path byte for byte, as it is
+//! forwarded; `deny` ignores case, trailing slashes, `;parameters` and percent-encoding, since Box may read all of
+//! these as the same resource.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::http::error::Refusal;
 
-/// What is asked of Box: a method and a path that begins with `/2.0/`.
+/// A call of Box's API: a method and a path that begins with `/2.0/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operation<'a> {
     /// As the caller sent it.
@@ -24,21 +24,21 @@ pub struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
-    /// The operation in all spellings that Box could take for it. To be made once for all patterns that are asked.
+    /// The operation for comparison in any spelling. Create it once for all patterns that are tried.
     pub fn in_any_spelling(self) -> Spelled<'a> {
         Spelled { operation: self, decoded: OnceCell::new() }
     }
 }
 
-/// An operation in all spellings that Box could take for it.
+/// An operation for comparison in any spelling that Box could read as the same.
 #[derive(Debug)]
 pub struct Spelled<'a> {
     operation: Operation<'a>,
-    /// Made for the first pattern that compares the path; `None`: the path has no other spelling than in other case.
+    /// Decoded when the first pattern compares the path; `None`: the path has nothing to decode.
     decoded: OnceCell<Option<Vec<Decoded<'a>>>>,
 }
 
-/// A segment of a path.
+/// A segment of the path of a request.
 #[derive(Debug)]
 struct Decoded<'a> {
     /// As the caller sent it.
@@ -65,7 +65,7 @@ impl Spelled<'_> {
     }
 }
 
-/// What an app may do.
+/// Which operations an app may call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationPolicy {
     allow: Vec<Pattern>,
@@ -94,19 +94,19 @@ impl OperationPolicy {
     }
 }
 
-/// `POST /2.0/batch`, of which Box's documents no longer speak: its body carries operations and an `As-User` for each,
-/// which no rule, limit or budget sees.
+/// The path of batches, which Box no longer documents. The body of a batch carries operations, each with an `As-User`,
+/// which rules, limits and budgets cannot check.
 const BATCH: [&str; 2] = ["2.0", "batch"];
 
-/// Whether Box could take the path for that of a batch.
+/// Whether Box could read the path as that of a batch.
 fn is_batch(path: &str) -> bool {
-    // Few paths begin so.
+    // Most paths end here.
     let mut segments = segments_of(path);
     let (Some(_), Some(second)) = (segments.next(), segments.next()) else { return false };
     let may_be =
         second.starts_with(|first: char| matches!(first, 'b' | 'B') || !first.is_ascii_alphanumeric());
-    // Servers take off what stands around a name (white space, a dot) or behind a dot (a format); no other name of Box's
-    // API begins so.
+    // Some servers ignore white space and dots around a name, or a format after a dot. No other name in Box's API
+    // begins with "batch".
     let is_around = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-');
     let name =
         |segment: &str| segment.trim_start_matches(is_around).split(is_around).next() == Some(BATCH[1]);
@@ -122,7 +122,7 @@ fn is_batch(path: &str) -> bool {
 pub struct Pattern {
     method: Option<Method>,
     segments: Vec<Segment>,
-    /// `/**`: nothing to compare.
+    /// The path is `/**`, which matches every path.
     everything: bool,
 }
 
@@ -133,7 +133,7 @@ enum Segment {
     Any,
 }
 
-/// A segment that is compared.
+/// A literal segment of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Exact {
     /// As written in the configuration.
@@ -149,8 +149,7 @@ impl Exact {
 }
 
 impl Segment {
-    /// Whether it stands for a segment that was sent as `raw`. An empty one is a slash at the end, which says the same
-    /// as the path without.
+    /// Whether it matches the segment `raw` of a request.
     fn takes(&self, raw: &str, is: impl FnOnce(&Exact) -> bool) -> bool {
         match self {
             Self::Exact(exact) => is(exact),
@@ -161,12 +160,12 @@ impl Segment {
 }
 
 impl Pattern {
-    /// Everything: `* /**`.
+    /// The pattern `* /**`, which matches every operation.
     pub fn everything() -> Self {
         Self { method: None, segments: vec![Segment::Any], everything: true }
     }
 
-    /// Reads a pattern. The error says what is allowed.
+    /// Parses a pattern. The error says what is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
         let allowed = "allowed: a method or *, one space, and a path such as \"GET /2.0/files/*/content\" or \"* /2.0/**\"";
         let (method, path) =
@@ -208,7 +207,7 @@ impl Pattern {
         Ok(Self { method, segments, everything })
     }
 
-    /// Whether the operation, byte for byte as it is forwarded, is meant.
+    /// Whether the pattern matches the operation byte for byte.
     pub fn matches(&self, operation: Operation<'_>) -> bool {
         self.covers(operation.method)
             && (self.everything
@@ -217,12 +216,12 @@ impl Pattern {
                 }))
     }
 
-    /// Whether the operation is meant in any spelling that Box could take for it.
+    /// Whether the pattern matches the operation in any spelling that Box could read as the same.
     pub fn matches_any_spelling(&self, operation: &Spelled<'_>) -> bool {
         self.covers(operation.operation.method) && (self.everything || operation.fits(&self.segments))
     }
 
-    /// Whether it names batches and nothing else: a pattern that covers them among others does not mean them.
+    /// Whether the pattern names exactly the batch operation, without wildcards in its path.
     pub fn is_batch(&self) -> bool {
         let is = |(segment, batch): (&Segment, &&str)| matches!(segment, Segment::Exact(exact) if &*exact.text == *batch);
         self.segments.len() == BATCH.len() && self.segments.iter().zip(&BATCH).all(is)
@@ -236,7 +235,7 @@ impl Pattern {
     }
 }
 
-/// As in the configuration.
+/// As written in the configuration.
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.method.as_ref().map_or("*", Method::as_str))?;
@@ -257,8 +256,8 @@ fn segments_of(path: &str) -> std::str::Split<'_, char> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
 
-/// The path in lower case, without percent-encoding, `;parameters` and slashes at the end: what Box could take any
-/// spelling of it for.
+/// The path in lower case, without percent-encoding, `;parameters` and trailing slashes: the same for all spellings
+/// that Box could read as one resource.
 pub fn plain_path(path: &str) -> Cow<'_, str> {
     let path = path.trim_end_matches('/');
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/._-".contains(&byte);
@@ -276,7 +275,7 @@ pub fn plain_path(path: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Whether neither percent-encoding nor a `;parameter` is in it.
+/// Whether the path has neither percent-encoding nor `;parameters`.
 fn is_plain(path: &str) -> bool {
     !path.contains(['%', ';'])
 }
@@ -293,17 +292,17 @@ fn bare(segment: &str) -> &str {
     segment.split(';').next().unwrap_or(segment)
 }
 
-/// Whether the segments of a path fit a pattern; `takes` compares one of each.
+/// Whether the segments of a path match a pattern; `takes` compares one pattern segment with one path segment.
 ///
-/// Each `**` takes as few segments as it can. Where what follows does not fit, only the last `**` takes one more: were
-/// an earlier one to take more, there would be less left for the same rest, and nothing could fit that does not fit
-/// now. So no segment of the path is compared more often than the pattern has segments, whatever a caller sends.
+/// Each `**` takes as few segments as possible. On a mismatch, only the last `**` takes one more: if an earlier one
+/// took more, fewer segments would be left for the same rest of the pattern, which could not help. So each segment of
+/// the path is compared at most as often as the pattern has segments, whatever a caller sends.
 fn fits<T: Copy>(
     mut pattern: &[Segment],
     mut path: impl Iterator<Item = T> + Clone,
     mut takes: impl FnMut(&Segment, T) -> bool,
 ) -> bool {
-    // What follows the last `**`, and what was left of the path behind it.
+    // The pattern after the last `**`, and the path that was left when it began to match.
     let mut again = None;
     loop {
         match pattern.split_first() {
@@ -319,7 +318,7 @@ fn fits<T: Copy>(
                     continue;
                 }
                 Some(_) => {}
-                // Less would be left if `**` took one more.
+                // If `**` took one more, even less would be left.
                 None => return false,
             },
             None if path.next().is_none() => return true,
@@ -345,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_reads_as_it_was_written() {
+    fn a_pattern_is_displayed_as_it_was_written() {
         for text in ["* /**", "GET /2.0/**", "DELETE /2.0/files/*/A%20b;c", "* /*/x", "POST /2.0/ai/**"] {
             assert_eq!(Pattern::parse(text).unwrap().to_string(), text);
         }
@@ -395,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn no_spelling_escapes_a_deny() {
+    fn no_spelling_evades_a_deny() {
         let r = rules(&["* /**"], &["DELETE /2.0/users/*", "GET /2.0/events"]);
         for path in [
             "/2.0/users/1",
@@ -428,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn slips_in_patterns_are_refused() {
+    fn malformed_patterns_are_refused() {
         for bad in [
             "",
             "GET",
@@ -448,7 +447,7 @@ mod tests {
         }
     }
 
-    /// What patterns mean, without a thought for speed: `**` takes any number of segments, each tried out.
+    /// The reference implementation: `**` takes any number of segments, and every number is tried.
     fn fits_by_trial(pattern: &[Segment], path: &[&str], is: &impl Fn(&str, &str) -> bool) -> bool {
         let Some((first, rest)) = pattern.split_first() else { return path.is_empty() };
         match (first, path.split_first()) {
@@ -468,7 +467,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn patterns_mean_what_trying_everything_out_finds(
+        fn patterns_match_as_the_reference_implementation_does(
             pattern in prop::collection::vec(
                 prop::sample::select(vec!["**", "**", "*", "a", "b", "A", "%61", "b;x", "%2F"]), 0..7),
             first in prop::sample::select(vec!["2.0", "*", "**"]),
@@ -492,7 +491,7 @@ mod tests {
         }
     }
 
-    /// Nearly all of the path fits again and again, and its end never does.
+    /// Paths whose beginning matches many times and whose end never does.
     #[test]
     fn no_path_makes_a_pattern_compare_a_segment_more_often_than_the_pattern_has_segments() {
         for text in [

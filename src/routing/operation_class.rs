@@ -1,10 +1,11 @@
-//! Classes of operations: what Box limits apart from each other.
+//! Classes of operations, which Box limits separately.
 //!
-//! Source: `docs/box-api.md#limits-and-429`. Parts of an upload session are not said to count as uploads; they are general.
+//! Source: `docs/box-api.md#limits-and-429`. Box does not say that the parts of an upload session count as uploads;
+//! they are general.
 
 use crate::routing::operation::{Operation, plain_path};
 
-/// What an operation is for; each is of exactly one class.
+/// The class of an operation; each operation has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
     /// None of the others.
@@ -18,10 +19,10 @@ pub enum Class {
 }
 
 impl Class {
-    /// All of them.
+    /// All classes.
     pub const ALL: [Self; 4] = [Self::General, Self::Upload, Self::Search, Self::Download];
 
-    /// As in configuration and metrics.
+    /// The name in configuration and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::General => "general",
@@ -31,14 +32,14 @@ impl Class {
         }
     }
 
-    /// The class of an operation, in any spelling that Box could take for it.
+    /// The class of an operation, in any spelling that Box could read as the same.
     pub fn of(operation: Operation<'_>) -> Self {
         let path = plain_path(operation.path);
         let mut segments = path.strip_prefix("/2.0/").unwrap_or_default().split('/');
         let mut next = || segments.next().unwrap_or_default();
         let segments = [next(), next(), next(), next()];
         match (operation.method.as_str(), segments) {
-            // Of a session that has begun.
+            // A part or the commit of a session that has begun.
             ("POST", ["files", "upload_sessions", session, _]) if !session.is_empty() => Self::General,
             ("POST", ["files", "content" | "upload_sessions", "", ""])
             | ("POST", ["files", _, "content" | "upload_sessions", ""]) => Self::Upload,

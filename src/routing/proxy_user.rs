@@ -1,4 +1,5 @@
-//! `Proxy-Authorization` (RFC 9110 §11.7.1, RFC 7617): the app that a program names which uses the gateway as its proxy.
+//! `Proxy-Authorization` (RFC 9110 §11.7.1, RFC 7617): the app that is named by a program that uses the gateway as its
+//! proxy.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,25 +9,25 @@ use zeroize::Zeroizing;
 
 use crate::http::error::Refusal;
 
-/// User name and password of a proxy's URL.
+/// User name and password of a proxy URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyUser {
     pub app: String,
-    /// Shown as its key; empty where none was given.
+    /// The password, which must be the app's key; empty if none was given.
     pub key: Zeroizing<String>,
 }
 
-/// The name alone: the key is a secret.
+/// Shows only the name: the key is a secret.
 impl std::fmt::Debug for ProxyUser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ProxyUser").field("app", &self.app).finish_non_exhaustive()
     }
 }
 
-/// What the header says; `None` where there is none.
+/// Reads the header; `None` if there is none.
 ///
 /// # Errors
-/// It stands more than once, or is not Basic with a name and a password.
+/// It occurs more than once, or is not Basic with a name and a password.
 pub(crate) fn read(headers: &HeaderMap) -> Result<Option<ProxyUser>, Refusal> {
     const WRONG: Refusal = Refusal::ProxyAuthenticationRequired(
         "Proxy-Authorization must be Basic with the name of an app and its key, as in http://APP:KEY@HOST:PORT.",
@@ -34,7 +35,9 @@ pub(crate) fn read(headers: &HeaderMap) -> Result<Option<ProxyUser>, Refusal> {
     let mut values = headers.get_all(PROXY_AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Refusal::ProxyAuthenticationRequired("Proxy-Authorization stands more than once."));
+        return Err(Refusal::ProxyAuthenticationRequired(
+            "The request has more than one Proxy-Authorization header.",
+        ));
     }
     let (scheme, encoded) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or(WRONG)?;
     if !scheme.eq_ignore_ascii_case("basic") {

@@ -1,7 +1,8 @@
-//! Routes: where at Box? By path and method to the API, upload or download host; `/_box/HOST/…` names the host.
+//! Routes: which host and path of Box? Path and method choose the API, upload or download host; `/_box/HOST/…` names
+//! the host.
 //!
-//! API and download hosts serve `/2.0/…`, upload hosts `/api/2.0/…`, the download hosts some of that too. Sources:
-//! `docs/box-api.md#hosts-and-paths`.
+//! API and download hosts serve `/2.0/…`, upload hosts `/api/2.0/…`, and download hosts serve some of `/api/2.0/…` too.
+//! Sources: `docs/box-api.md#hosts-and-paths`.
 
 use http::Method;
 use http::uri::Authority;
@@ -12,11 +13,11 @@ use crate::routing::box_hosts::BoxHosts;
 use crate::routing::box_hosts::{self, BoxHost, Named};
 use crate::routing::operation::plain_path;
 
-/// A pre-signed URL does not tell whose content it is.
+/// The operation of a pre-signed URL, which does not say which file it is for.
 const ANY_CONTENT: &str = "/2.0/files/*/content";
 const EVENTS: &str = "/2.0/events";
 
-/// What a path below an app's own means.
+/// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Route<'p> {
     Box(Destination<'p>),
@@ -26,40 +27,40 @@ pub(crate) enum Route<'p> {
     Revoke,
 }
 
-/// A host and path of Box.
+/// A host and path of Box, with how to call it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Destination<'p> {
     pub authority: Authority,
     /// Whether the path is sent with `/api` in front.
     pub under_api: bool,
-    /// What is sent but for that: a part of what the caller sent.
+    /// The path that is sent (after `/api`, if any), a part of the caller's path.
     pub path: &'p str,
-    /// What rules speak of, `/2.0/…`.
+    /// The operation path that rules match, `/2.0/…`.
     pub operation: &'p str,
-    /// What shows Box who asks.
+    /// Which credential is sent to Box.
     pub access: Access,
-    /// A call of Box's API, as its limits and plans count them; what a download host serves is none.
+    /// Whether it counts as an API call in Box's limits and plans; content of a download host does not.
     pub counted: bool,
 }
 
-/// What shows Box who asks.
+/// The credential of a request to Box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Token,
     /// The URL itself: no token goes along, and the path is not logged.
     Presigned,
-    /// The same for the long poll, which hangs for minutes.
+    /// The URL of the long poll, which is its own credential; Box holds the request for minutes.
     Realtime,
 }
 
 impl Destination<'_> {
-    /// Refuses a path that another server could take for that of another operation, see [`target::check_api_path`]. Box
-    /// itself has made the URLs that need no token.
+    /// Refuses a path that a server could read as another operation, see [`target::check_api_path`]. URLs that need no
+    /// token are not checked, since Box itself created them.
     pub(crate) fn check_path(&self) -> Result<(), Refusal> {
         if self.access == Access::Token { target::check_api_path(self.path) } else { Ok(()) }
     }
 
-    /// What stands in the log for a path that is a credential.
+    /// The template that is logged instead of a path that is a credential.
     pub(crate) fn template(&self) -> Option<String> {
         (self.access != Access::Token).then(|| match self.operation {
             ANY_CONTENT | EVENTS => format!("/_box/{}/*", self.authority),
@@ -68,7 +69,7 @@ impl Destination<'_> {
     }
 }
 
-/// What stands in the log for a path that may be a credential, before it is known whose.
+/// The template that is logged instead of a path that may be a credential, before the route is known.
 pub(crate) fn template(path: &str) -> Option<String> {
     if let Some(at) = path.find("/_box/") {
         let (app, named) = path.split_at(at);
@@ -79,7 +80,7 @@ pub(crate) fn template(path: &str) -> Option<String> {
     is_zip.then(|| "*/zip_downloads/*".to_owned())
 }
 
-/// The route of a request that names one of Box's hosts itself.
+/// The route of a request that itself names one of Box's hosts.
 pub(crate) fn find_at<'p>(method: &Method, path: &'p str, named: &Named) -> Result<Route<'p>, Refusal> {
     let posts = method == Method::POST;
     match named {
@@ -97,7 +98,7 @@ pub(crate) fn find_at<'p>(method: &Method, path: &'p str, named: &Named) -> Resu
     }
 }
 
-/// What stands in the log for a path at a host that a request names itself, before it is known what it is.
+/// The template that is logged instead of a path at a host that the request itself names, before the route is known.
 pub(crate) fn template_at(named: &Named, path: &str) -> Option<String> {
     match named {
         Named::Host(host) if !host.api && !host.upload => Some(format!("/_box/{}/*", host.authority)),
@@ -105,10 +106,10 @@ pub(crate) fn template_at(named: &Named, path: &str) -> Option<String> {
     }
 }
 
-/// Finds the route. `path` is what is left of the request's below the app's own, checked by [`crate::http::target`].
+/// Finds the route. `path`: the request's path below the app's own, checked by [`crate::http::target`].
 pub(crate) fn find<'p>(method: &Method, path: &'p str, hosts: &BoxHosts) -> Result<Route<'p>, Refusal> {
     let (operation, came_under_api) = without_api(path);
-    // Box's login hosts have it under `/api`, and so do clients that were written for those.
+    // Box's login hosts serve it under `/api`, where clients written for them call it.
     let oauth = operation.strip_prefix("/oauth2");
     if let Some(rest) = oauth.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
         return match (rest, method == Method::POST) {
@@ -142,7 +143,7 @@ impl<'p> Destination<'p> {
     }
 }
 
-/// `HOST/PATH` of a rewritten URL.
+/// The destination of `named`, the `HOST/PATH` in a rewritten URL.
 fn at_named_host<'p>(method: &Method, named: &'p str, hosts: &BoxHosts) -> Result<Destination<'p>, Refusal> {
     let (name, path) = named.split_at(named.find('/').ok_or(Refusal::NotFound)?);
     let host = box_hosts::find(hosts, name).ok_or(Refusal::NotFound)?;
@@ -162,12 +163,12 @@ fn at_host<'p>(method: &Method, path: &'p str, host: &BoxHost) -> Result<Destina
         let counted = host.api || host.upload || !below.is_some_and(|below| is_content(method, below));
         return Ok(Destination::with_token(authority, operation, under_api, counted));
     }
-    // The long poll of a Box that is reached by configured names alone has no host of its own.
+    // Where only configured hosts are used (as in the sandbox), the long poll has no host of its own.
     let realtime = host.realtime || host.configured && path == "/subscribe";
     if !(realtime || host.download) {
         return Err(Refusal::NotFound);
     }
-    // Nothing can be changed by a URL that is its own credential.
+    // Pre-signed URLs are only for reading.
     if !is_read(method) {
         return Err(Refusal::OperationNotAllowed);
     }
@@ -198,8 +199,8 @@ fn is_zip(below: &str) -> bool {
     matches!([next(), next(), next(), next()], [Some("zip_downloads"), Some(_), Some("content"), None])
 }
 
-/// Reading content, which download hosts are for and no plan counts; anything else that they take under `/api` is a call
-/// as at any other host.
+/// Whether the request reads content, which plans do not count. Everything else that download hosts serve under `/api`
+/// is an API call as at any other host.
 fn is_content(method: &Method, below: &str) -> bool {
     is_read(method)
         && matches!(host(method, below, true), Host::Download)
@@ -214,7 +215,7 @@ enum Host {
     Api,
     Upload,
     Download,
-    /// A zip archive of the download host; its URL is the credential.
+    /// A zip archive at the download host, whose URL is the credential.
     Zip,
 }
 
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_host_serves_what_is_its_own() {
+    fn a_named_host_serves_only_its_own_paths() {
         for (method, path, want) in [
             ("GET", "/_box/api.box.com/2.0/internal_files/1/x", "Api /2.0/internal_files/1/x"),
             ("GET", "/_box/api.box.com/2.0/zip_downloads/1/content", "Api /2.0/zip_downloads/1/content"),
@@ -374,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn only_reading_content_of_a_download_host_is_no_call() {
+    fn only_reading_content_of_a_download_host_is_not_counted() {
         let content = "internal_files/1/versions/2/representations/png/content/1.png";
         for (method, path, want) in [
             ("GET", "/api/2.0/files/1/content".to_owned(), false),

@@ -1,4 +1,5 @@
-//! `[forward_proxy] tunnel`: the hosts besides Box's that CONNECT may reach, blindly.
+//! `[forward_proxy] tunnel`: the hosts besides Box's to which CONNECT opens blind tunnels (the gateway does not decrypt
+//! them).
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -6,10 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use crate::http::host::{self, Host};
 use crate::net::networks::unmapped;
 
-/// What an entry looks like, for messages.
+/// The allowed forms of an entry, for error messages.
 pub(crate) const AN_ENTRY: &str = "\"host:443\", \"*.example.com:443\" or \"10.1.2.3:443\"";
 
-/// Hosts with their ports.
+/// The list of hosts with their ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TunnelList(Vec<Entry>);
 
@@ -23,18 +24,18 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
     Name(Box<str>),
-    /// Any name below this one, which is in lower case.
+    /// Any subdomain of this name, which is in lower case.
     Below(Box<str>),
     Address(IpAddr),
 }
 
 impl Entry {
-    /// Reads an entry as an operator writes it.
+    /// Parses an entry of the configuration.
     ///
     /// # Errors
-    /// What it must look like.
+    /// What an entry must look like.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no host with a port; allowed: {AN_ENTRY}");
+        let wrong = || format!("{text:?} is not a host with a port; allowed: {AN_ENTRY}");
         let (rest, is_wildcard) = match text.strip_prefix("*.") {
             Some(rest) => (rest, true),
             None => (text, false),
@@ -50,7 +51,7 @@ impl Entry {
                     && psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.as_bytes() == name.as_bytes())
                 {
                     return Err(format!(
-                        "{text:?} covers names that anybody can have; name a domain of your own"
+                        "{text:?} covers domains that anyone can register; name a domain of your own"
                     ));
                 }
                 if is_wildcard { Pattern::Below(name.into()) } else { Pattern::Name(name.into()) }
@@ -59,12 +60,12 @@ impl Entry {
         Ok(Self { host, port })
     }
 
-    /// Whether the entry names no single host.
+    /// Whether the entry is a wildcard.
     pub fn is_wildcard(&self) -> bool {
         matches!(self.host, Pattern::Below(_))
     }
 
-    /// The host, or one that a wildcard covers.
+    /// The host, or an example of a host that the wildcard covers.
     pub fn example(&self) -> String {
         match &self.host {
             Pattern::Name(name) => name.to_string(),
@@ -73,7 +74,7 @@ impl Entry {
         }
     }
 
-    /// The socket, where the entry is an address.
+    /// The socket address, if the entry is an IP address.
     pub fn address(&self) -> Option<SocketAddr> {
         match self.host {
             Pattern::Address(address) => Some(SocketAddr::new(address, self.port)),
@@ -81,7 +82,7 @@ impl Entry {
         }
     }
 
-    /// Whether some name of this domain and everything below it is covered.
+    /// Whether the entry covers this domain or any subdomain of it.
     pub fn overlaps(&self, domain: &str) -> bool {
         let below = |name: &str, above: &str| {
             name.strip_suffix(above).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
@@ -126,12 +127,12 @@ impl TunnelList {
         self.0.iter()
     }
 
-    /// Whether the host may be reached.
+    /// Whether the list covers this host and port.
     pub fn lists(&self, host: Host<'_>, port: u16) -> bool {
         self.0.iter().any(|entry| entry.covers(host, port))
     }
 
-    /// Whether this very address is listed.
+    /// Whether the list has this address itself.
     pub fn lists_address(&self, address: SocketAddr) -> bool {
         self.lists(Host::Ip(address.ip()), address.port())
     }

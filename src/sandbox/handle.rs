@@ -1,4 +1,4 @@
-//! What the holder of a sandbox can ask and tell it, from any thread.
+//! The methods of a running sandbox, usable from any thread.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use super::{
     model::{content::Content, events::EventType},
 };
 
-/// Where it is and who may use it.
+/// Addresses and credentials.
 impl Sandbox {
-    /// Scheme and authority of the API host: always where it really is, whatever [`Names`](super::Names).
+    /// Scheme and authority of the API host: always its own port, whatever [`Names`](super::Names) says.
     pub fn api_url(&self) -> String {
         self.state.urls.api.clone()
     }
@@ -30,7 +30,7 @@ impl Sandbox {
         self.state.urls.download.clone()
     }
 
-    /// The proxy for CONNECT that leads from Box's names to here, and nowhere else.
+    /// The CONNECT proxy that connects Box's host names to this sandbox, and to nothing else.
     pub fn proxy_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.proxy_port)
     }
@@ -40,7 +40,7 @@ impl Sandbox {
         format!("{}/oauth2/token", self.state.urls.api)
     }
 
-    /// The certificate of the authority that clients must trust.
+    /// The CA certificate that clients must trust.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
     }
@@ -55,23 +55,23 @@ impl Sandbox {
         &self.state.options.client_secret
     }
 
-    /// The id of the enterprise whose service account the app can be.
+    /// The id of the enterprise for whose service account the app gets tokens.
     pub fn enterprise_id(&self) -> &str {
         &self.state.options.enterprise_id
     }
 
-    /// The user whom the app can be.
+    /// The id of the user for whom the app gets tokens.
     pub fn user_id(&self) -> &str {
         &self.state.options.user_id
     }
 }
 
-/// What is stored in it.
+/// Adding content.
 impl Sandbox {
-    /// Adds a file of the service account's and gives its id.
+    /// Adds a file owned by the service account and returns its id.
     ///
     /// # Panics
-    /// Where the folder does not exist or the name is bad or taken.
+    /// If the folder does not exist, or the name is invalid or taken.
     pub fn add_file(&self, parent: &str, name: &str, content: Content) -> String {
         let sha1 = content.sha1();
         let user_id = self.state.users.service_account();
@@ -84,10 +84,10 @@ impl Sandbox {
         id
     }
 
-    /// Adds a folder of the service account's and gives its id.
+    /// Adds a folder owned by the service account and returns its id.
     ///
     /// # Panics
-    /// Where the parent does not exist or the name is bad or taken.
+    /// If the parent does not exist, or the name is invalid or taken.
     pub fn add_folder(&self, parent: &str, name: &str) -> String {
         let user_id = self.state.users.service_account();
         let mut store = self.state.store();
@@ -100,14 +100,14 @@ impl Sandbox {
     }
 }
 
-/// What it has seen. The token endpoint is counted apart from all else.
+/// What has arrived. Requests to the token endpoint are counted separately.
 impl Sandbox {
-    /// How many requests the token endpoint got.
+    /// How many requests the token endpoint has received.
     pub fn token_requests(&self) -> usize {
         self.state.recorder.token_requests.get()
     }
 
-    /// How many other requests the three hosts got.
+    /// How many other requests the three hosts have received.
     pub fn calls(&self) -> usize {
         self.state.recorder.calls.get()
     }
@@ -127,18 +127,18 @@ impl Sandbox {
         self.state.recorder.token_calls.all()
     }
 
-    /// Forgets all requests; the counters go on.
+    /// Forgets all requests; the counters are not reset.
     pub fn clear_seen(&self) {
         self.state.recorder.requests.clear();
         self.state.recorder.token_calls.clear();
     }
 
-    /// Resolves once there have been so many [`Self::calls`].
+    /// Resolves once [`Self::calls`] has reached this number.
     pub async fn wait_for_calls(&self, count: usize) {
         self.state.recorder.calls.at_least(count).await;
     }
 
-    /// Resolves once there have been so many [`Self::token_requests`].
+    /// Resolves once [`Self::token_requests`] has reached this number.
     pub async fn wait_for_token_requests(&self, count: usize) {
         self.state.recorder.token_requests.at_least(count).await;
     }
@@ -148,22 +148,22 @@ impl Sandbox {
         self.state.recorder.in_flight.get()
     }
 
-    /// Resolves once exactly so many calls are being answered.
+    /// Resolves once exactly this many calls are being answered.
     pub async fn wait_for_in_flight(&self, count: usize) {
         self.state.recorder.in_flight.exactly(count).await;
     }
 
-    /// How many calls ended before their answer was given whole: the caller went away.
+    /// How many calls ended before their response was complete, since the caller left.
     pub fn cancelled(&self) -> usize {
         self.state.recorder.cancelled.get()
     }
 
-    /// Resolves once so many calls were [`Self::cancelled`].
+    /// Resolves once [`Self::cancelled`] has reached this number.
     pub async fn wait_for_cancelled(&self, count: usize) {
         self.state.recorder.cancelled.at_least(count).await;
     }
 
-    /// The targets that [`Self::proxy_url`] was asked for, allowed or not, oldest first.
+    /// The CONNECT targets requested from [`Self::proxy_url`], allowed or not, oldest first.
     pub fn tunnelled(&self) -> Vec<String> {
         lock(&self.state.tunnelled).clone()
     }
@@ -174,35 +174,35 @@ impl Sandbox {
     }
 }
 
-/// What shall go wrong in it. A prefix is one of path and query as received, on any host.
+/// Injecting faults. A prefix is compared with path and query as received, on any host.
 impl Sandbox {
-    /// Token requests are taken and counted, but not answered while the hold lives.
+    /// Accepts and counts token requests, but answers none until the hold is dropped.
     pub fn hold_token_replies(&self) -> Hold {
         self.state.control.hold_tokens()
     }
 
-    /// Requests with this prefix are taken and counted, but their bodies are not read and they are not
-    /// answered while the hold lives.
+    /// Accepts and counts requests with this prefix, but neither reads their bodies nor answers them until the hold is
+    /// dropped.
     pub fn hold_replies(&self, path_prefix: &str) -> Hold {
         self.state.control.hold(path_prefix)
     }
 
-    /// No token issued so far is good any longer.
+    /// Revokes all tokens issued so far.
     pub fn expire_tokens(&self) {
         self.state.tokens().expire_all();
     }
 
-    /// Requests with this prefix get 401 whatever their token.
+    /// Answers requests with this prefix with 401, whatever their token.
     pub fn always_unauthorized(&self, path_prefix: &str) {
         self.state.control.always_unauthorized(path_prefix);
     }
 
-    /// The next token requests are answered so, in this order, after what earlier scripts have left.
+    /// Answers the next token requests with these, in this order, after those of earlier calls.
     pub fn token_script(&self, answers: Vec<TokenAnswer>) {
         self.state.control.token_script(answers);
     }
 
-    /// All token requests that no script covers are answered so; `None` for as usual.
+    /// Answers all other token requests with this; `None`: as usual.
     pub fn token_always(&self, answer: Option<TokenAnswer>) {
         self.state.control.token_always(answer);
     }
@@ -212,45 +212,44 @@ impl Sandbox {
         self.state.accept_secrets(secrets.iter().map(|secret| (*secret).to_owned()).collect());
     }
 
-    /// How long tokens live that are issued from now on.
+    /// Sets the lifetime of tokens issued from now on.
     pub fn set_token_lifetime(&self, lifetime: Duration) {
         self.state.tokens().set_lifetime(lifetime);
     }
 
-    /// The next requests with this prefix fail so, one fault each, in this order. Of several scripts that a
-    /// request fits, the oldest that is not used up counts.
+    /// Makes the next requests with this prefix fail, one fault each, in this order. If several calls match a request,
+    /// the oldest one with faults left applies.
     pub fn script(&self, path_prefix: &str, faults: Vec<Fault>) {
         self.state.control.script(path_prefix, faults);
     }
 
-    /// The next so many commits of upload sessions are answered 202 with `Retry-After: 1`: not ready yet.
+    /// Answers the next commits of upload sessions, this many, with 202 and `Retry-After: 1` (not ready yet).
     pub fn hold_commits(&self, count: usize) {
         self.state.control.commits_held.set(count);
     }
 
-    /// The next so many `GET /files/ID/content` are answered 202 with `Retry-After: 1`: not ready yet.
+    /// Answers the next `GET /files/ID/content`, this many, with 202 and `Retry-After: 1` (not ready yet).
     pub fn downloads_pending(&self, count: usize) {
         self.state.control.downloads_pending.set(count);
     }
 
-    /// `GET /files/ID/content` leads to this URL, whatever it is; `None` for a good pre-signed one.
+    /// Makes `GET /files/ID/content` redirect to this URL; `None`: to a valid pre-signed one.
     pub fn redirect_downloads_to(&self, url: Option<String>) {
         self.state.control.set_download_target(url);
     }
 
-    /// Pre-signed URLs lead through so many further 302s before they give the content. Every other `Location`
-    /// is relative.
+    /// Makes pre-signed URLs redirect this many times before they give the content. Every other `Location` is relative.
     pub fn download_hops(&self, count: usize) {
         self.state.control.set_hops(count);
     }
 
-    /// How far thumbnails are.
+    /// Sets the state of thumbnails.
     pub fn thumbnails(&self, thumbnail: Thumbnail) {
         self.state.control.set_thumbnail(thumbnail);
     }
 
-    /// Forgets scripts, [`Self::always_unauthorized`], and all that was said of commits, downloads and thumbnails;
-    /// holds stay.
+    /// Removes scripted faults, [`Self::always_unauthorized`], and settings of commits, downloads and thumbnails; holds
+    /// stay.
     pub fn clear_faults(&self) {
         self.state.control.clear();
     }

@@ -1,20 +1,19 @@
 //! An in-process Box over real sockets and TLS.
 //!
-//! It owns a make-believe Box: the token endpoint, the API, the upload and the download host, each on a port
-//! of its own with a certificate of a throw-away authority; a tree of files in memory with its trash, and what
-//! hangs on them (versions, shared links, comments, collaborations, metadata, webhooks); and handles by which a
-//! test sees what arrived and makes things go wrong. It answers as Box's documents and captures say Box does, errors
-//! included: uploads in one piece and in parts, redirected downloads, thumbnails, representations, zips,
-//! events and the long poll, which has found shelter on the download host.
+//! It simulates Box: the token endpoint, the API, the upload and the download host, each on a port of its own with a
+//! certificate of a temporary CA; a tree of files in memory with its trash, and what belongs to them (versions, shared
+//! links, comments, collaborations, metadata, webhooks). Tests can see what arrived and inject faults. It answers as
+//! Box's documents and recorded responses say Box does, errors included: uploads in one piece and in parts, redirected
+//! downloads, thumbnails, representations, zips, events and the long poll, which the download host serves.
 //!
-//! URLs in its answers lead to its own ports, or carry Box's names ([`Options::names`]); from those the proxy
-//! at [`Sandbox::proxy_url`] leads here, and nowhere else.
+//! URLs in its responses have its own ports, or Box's host names ([`Options::names`]), which the proxy at
+//! [`Sandbox::proxy_url`] connects to the sandbox and to nothing else.
 //!
-//! It is not a Box to store anything in, and it leaves out what no proxy in front of it could tell:
-//! permissions between users (everybody sees one tree, collaborations and shared links or not), the pages
-//! behind shared links, quotas, limits (ask for them with [`Fault::RateLimited`]), templates of
-//! metadata (all are taken for existing), the calling of webhooks, enterprise events, models behind Box AI, whose
-//! answers are canned and say so. A representation of a file is the file itself. It knows nothing of the gateway.
+//! It stores nothing permanently, and it leaves out what makes no difference to a proxy in front of it: permissions
+//! between users (everyone sees one tree, whatever the collaborations and shared links), the pages behind shared links,
+//! quotas, limits (inject them with [`Fault::RateLimited`]), metadata templates (all are assumed to exist), calls of
+//! webhooks, enterprise events, and models behind Box AI, whose answers are canned and say so. A representation of a
+//! file is the file itself. The sandbox does not depend on the gateway.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -27,13 +26,13 @@
 //! # }
 //! ```
 
-mod server; // sockets, TLS, and the way of one request
-mod api; // what Box answers
+mod server; // sockets, TLS, and the path of one request
+mod api; // the operations of Box's API
 mod model; // the state
-mod control; // what shall go wrong
+mod control; // injected faults
 mod http; // requests and responses
-mod handle; // what the holder of a sandbox can ask and tell it
-pub mod page; // a web page that shows it
+mod handle; // the methods of a running sandbox
+pub mod page; // a web page that demonstrates it
 
 #[cfg(test)]
 mod tests;
@@ -73,7 +72,7 @@ pub struct Sandbox {
     ca_pem: String,
     tls: TlsAcceptor,
     ports: PerRole<u16>,
-    /// Empty while a host is down.
+    /// The listeners; `None` while a host is down.
     listening: PerRole<Mutex<Option<Listening>>>,
     proxy_port: u16,
     _proxy: Listening,

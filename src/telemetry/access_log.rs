@@ -1,7 +1,6 @@
 //! Access lines: one for each request, on standard output.
 //!
-//! A worker never waits for it. Where it does not take the lines, they are lost and counted; the traffic is not held
-//! up.
+//! Workers never wait for standard output. Lines that it does not accept in time are dropped and counted.
 
 use std::fs::File;
 use std::io;
@@ -11,10 +10,10 @@ use tracing::warn;
 use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::log::LogFormat;
 
-/// Lines that wait for standard output at most.
+/// The most lines that wait for standard output.
 const WAITING: usize = 65_536;
 
-/// Where workers hand their lines.
+/// The queue for access lines.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
     lines: Option<LineWriter>,
@@ -22,43 +21,43 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Lines go to `out`; with `None` there are none.
+    /// Writes lines to `out`; `None`: writes none.
     ///
     /// # Errors
-    /// The thread that writes cannot be started.
+    /// The writer thread cannot be started.
     pub fn new(out: Option<File>, format: LogFormat) -> io::Result<Self> {
         let failed = |error: &io::Error| {
             warn!(
-                "access lines cannot be written on standard output: {error}; boxgate_access_lines_lost_total counts those that are lost"
+                "access lines cannot be written on standard output: {error}; boxgate_access_lines_lost_total counts the lost lines"
             );
         };
         let lines = out.map(|out| LineWriter::start("access", out, WAITING, failed)).transpose()?;
         Ok(Self { lines, format })
     }
 
-    /// The form of the lines; `None` where none are written.
+    /// The format of the lines; `None` if none are written.
     pub fn format(&self) -> Option<LogFormat> {
         self.lines.as_ref().map(|_| self.format)
     }
 
-    /// Hands over one line, with its line feed.
+    /// Queues one line, which must end with a line feed.
     pub fn write(&self, line: String) {
         if let Some(lines) = &self.lines {
             lines.write(line.into_bytes());
         }
     }
 
-    /// Lines that were not written.
+    /// How many lines were lost.
     pub fn lost(&self) -> u64 {
         self.lines.as_ref().map_or(0, LineWriter::lost)
     }
 
-    /// Waits until the lines are written, as long as somebody takes them. At the end, when no request is left.
+    /// Waits until all lines are written or writing makes no progress. For the end of the process.
     pub fn flush(&self) {
         if let Some(lines) = &self.lines
             && !lines.flush()
         {
-            warn!("standard output takes no access lines; those that wait for it are lost");
+            warn!("standard output accepts no access lines; those still queued are lost");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::telemetry::metrics::Histogram;
 
-/// The text as it grows. Writing to a `String` cannot fail.
+/// Builds the text. Writing to a `String` cannot fail.
 pub(crate) struct Exposition(String);
 
 impl Exposition {
@@ -21,23 +21,23 @@ impl Exposition {
         let _ = writeln!(self.0, "# HELP boxgate_{name} {help}\n# TYPE boxgate_{name} {kind}");
     }
 
-    /// One value. Label values come from the configuration, which allows nothing that would need escaping.
+    /// Adds a value with labels. Label values need no escaping, since the configuration allows only plain names.
     pub(crate) fn line(&mut self, name: &str, labels: &str, value: f64) {
         let _ = writeln!(self.0, "boxgate_{name}{{{labels}}} {value}");
     }
 
-    /// One value without labels.
+    /// Adds a value without labels.
     pub(crate) fn plain(&mut self, name: &str, value: f64) {
         let _ = writeln!(self.0, "boxgate_{name} {value}");
     }
 
-    /// A metric of one value without labels.
+    /// Adds a metric with a single value without labels.
     pub(crate) fn simple(&mut self, name: &str, kind: &str, help: &str, value: u64) {
         self.head(name, kind, help);
         self.plain(name, value as f64);
     }
 
-    /// A histogram for each app. `apps`: each app's name and durations.
+    /// Adds a histogram for each app. `apps`: each app's name and durations.
     pub(crate) fn histogram<'a>(
         &mut self,
         name: &str,

@@ -1,5 +1,5 @@
-//! Messages as JSON, one object a line. Time and kind have the names that access lines give them, so that one filter reads
-//! both: `time`, `kind` (`log` here), then `level` and `message`, then the message's own fields.
+//! Log messages as JSON, one object a line. Time and kind have the same names as in access lines, so that one filter
+//! can read both: `time`, `kind` (`log` here), then `level` and `message`, then the message's own fields.
 
 use std::fmt::{self, Write};
 
@@ -31,7 +31,7 @@ where
     }
 }
 
-/// One line with its line feed. `level` as in `WARN`.
+/// One line, with its line feed. `level`: such as `WARN`.
 pub(crate) fn line(level: &str, message: &str, fields: &[(&str, Value)]) -> String {
     let quoted = |text: &str| Value::from(text).to_string();
     // Writing to a `String` cannot fail.
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_one_object_whatever_is_in_it() {
+    fn a_line_is_one_json_object_for_any_message() {
         let line =
             line("WARN", "a \"b\"\n\u{1b}[31m", &[("valid_for_s", 3600.into()), ("why", "x\n".into())]);
         assert_eq!(line.matches('\n').count(), 1);

@@ -1,7 +1,7 @@
 //! Lines on standard output and standard error, written by a thread of their own.
 //!
-//! Whoever hands over a line never waits: a pipe that nobody empties, or a slow disk, holds up neither requests nor
-//! the end of the process. Lines that are not written are counted.
+//! Queueing a line never blocks: a pipe that no one reads, or a slow disk, delays neither requests nor the end of the
+//! process. Lines that are not written are counted.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -14,25 +14,25 @@ use std::time::Duration;
 
 use crate::net::secret_filter::{self, Audience};
 
-/// Lines are written together, about this many bytes in one call.
+/// About how many bytes of lines are written with one call.
 const BATCH: usize = 64 * 1024;
-/// The lines that wait hold at most this many bytes: a caller decides how long a path is.
+/// The most bytes of queued lines; callers decide how long a path is.
 const MOST_BYTES: u64 = 16 * 1024 * 1024;
-/// One line, where lines and their bytes are counted in one number.
+/// One line in [`Counts::waiting`], which holds lines and bytes in one number.
 const ONE: u64 = 1 << 40;
-/// How often [`LineWriter::flush`] looks whether anything was written.
+/// How often [`LineWriter::flush`] checks for progress.
 const LOOK: Duration = Duration::from_millis(100);
-/// [`LineWriter::flush`] gives up when nothing was written in this many looks …
+/// [`LineWriter::flush`] gives up after this many checks without progress …
 const STALLED: u32 = 20;
-/// … and after this many in any case.
+/// … and after this many checks in any case.
 const LOOKS: u32 = 100;
-/// Pause before another try, where a descriptor that does not wait takes nothing now.
+/// The pause before a retry, if a non-blocking descriptor accepts nothing now.
 const BUSY: Duration = Duration::from_millis(10);
 
-/// Where lines are handed over.
+/// The queue of the writer thread.
 #[derive(Debug, Clone)]
 pub struct LineWriter {
-    /// Without a bound of its own: a channel with one has all its slots in memory from the start.
+    /// Unbounded, since a bounded channel allocates all its slots at once; `waiting` enforces the bounds.
     queue: Sender<Entry>,
     most: u64,
     counts: Arc<Counts>,
@@ -42,21 +42,21 @@ pub struct LineWriter {
 enum Entry {
     /// One line, with its line feed.
     Line(Vec<u8>),
-    /// Somebody waits until everything before it is written or lost.
+    /// Answered once everything before it is written or lost.
     Flush(SyncSender<()>),
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     lost: AtomicU64,
-    /// Lines in the queue, times [`ONE`], and their bytes.
+    /// The number of queued lines times [`ONE`], plus their bytes.
     waiting: AtomicU64,
-    /// Bytes that were written.
+    /// How many bytes were written.
     written: AtomicU64,
 }
 
-/// A standard stream as a plain file. The standard library's own handles have a lock and a buffer, for which another
-/// thread, or the end of the process, could have to wait.
+/// A standard stream as a plain file. The standard library's handles have a lock and a buffer, on which other threads
+/// or the end of the process could block.
 ///
 /// # Errors
 /// No descriptor is left.
@@ -65,8 +65,8 @@ pub(crate) fn unbuffered(stream: impl AsFd) -> io::Result<File> {
 }
 
 impl LineWriter {
-    /// Starts a thread of this name, which writes to `out` until the last clone of what is returned has gone. At most
-    /// `most` lines wait for it. `failed` hears of the first write that fails, and of no other.
+    /// Starts a thread of this name, which writes to `out` until the last clone of the returned queue is dropped. At
+    /// most `most` lines are queued. `failed` is called for the first failed write only.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -85,9 +85,10 @@ impl LineWriter {
         Ok(Self { queue, most: most as u64, counts })
     }
 
-    /// Hands over one line, with its line feed. It is lost where too many wait already. Secrets in it are blanked.
+    /// Queues one line, which must end with a line feed, with secrets blanked. If too many lines wait already, it is
+    /// lost.
     pub fn write(&self, line: Vec<u8>) {
-        // Here rather than when it is written: a secret may be dropped in between.
+        // Blanked here and not when it is written, since a secret may be dropped in between.
         let line = secret_filter::blanked(&line, Audience::Operators).unwrap_or(line);
         let cost = ONE + line.len() as u64;
         let waiting = self.counts.waiting.fetch_add(cost, Ordering::Relaxed) + cost;
@@ -98,13 +99,13 @@ impl LineWriter {
         }
     }
 
-    /// Lines that were not written, or not to their end.
+    /// How many lines were not written, or only in part.
     pub fn lost(&self) -> u64 {
         self.counts.lost.load(Ordering::Relaxed)
     }
 
-    /// Waits until every line that was handed over before is written or lost. Returns false where that takes too
-    /// long: two seconds without a byte written, ten in all.
+    /// Waits until every line queued so far is written or lost. Returns false on a timeout: after two seconds without
+    /// progress, or ten in all.
     pub fn flush(&self) -> bool {
         let (done, flushed) = sync_channel(1);
         if self.queue.send(Entry::Flush(done)).is_err() {
@@ -129,7 +130,7 @@ impl LineWriter {
     }
 }
 
-/// Hands over what is written in one call as one line.
+/// Queues what one call writes as one line.
 impl Write for &LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         LineWriter::write(self, line.to_vec());
@@ -152,7 +153,7 @@ fn write_lines(
     while let Ok(first) = lines.recv() {
         let mut next = Some(first);
         let mut flush = None;
-        // What waits is written in one call.
+        // All queued lines are written with one call.
         while let Some(entry) = next {
             match entry {
                 Entry::Line(line) => batch.push(&line),
@@ -163,7 +164,7 @@ fn write_lines(
             }
             next = if batch.bytes.len() < BATCH { lines.try_recv().ok() } else { None };
         }
-        // A reader that has gone, or a disk that is full, is no reason to stop: it may be otherwise with the next.
+        // Writing goes on after a failure (no reader, or a full disk), which may be temporary.
         if let Err(error) = batch.write(&mut out, counts)
             && let Some(failed) = failed.take()
         {
@@ -175,27 +176,27 @@ fn write_lines(
     }
 }
 
-/// Lines that are written together.
+/// Lines to be written with one call.
 #[derive(Debug, Default)]
 struct Batch {
     bytes: Vec<u8>,
-    /// Where each line ends in `bytes`.
+    /// The end of each line in `bytes`.
     ends: Vec<usize>,
-    /// What was written last is the beginning of a line.
+    /// Whether the last write ended within a line.
     cut: bool,
 }
 
 impl Batch {
     fn push(&mut self, line: &[u8]) {
         if self.cut && self.bytes.is_empty() {
-            // The rest of the line that was cut will never come: the next one begins a line of its own.
+            // The rest of the partial line is lost, so the next line must begin on a new one.
             self.bytes.push(b'\n');
         }
         self.bytes.extend_from_slice(line);
         self.ends.push(self.bytes.len());
     }
 
-    /// Writes all lines and forgets them; counts those that were not written to their end.
+    /// Writes all lines and clears the batch; counts lines that were not written completely.
     fn write(&mut self, out: &mut impl Write, counts: &Counts) -> io::Result<()> {
         let first = usize::from(self.cut);
         let bytes = self.bytes.len().saturating_sub(first);
@@ -213,7 +214,7 @@ impl Batch {
     }
 }
 
-/// Writes as much as can be written, and says how much that was.
+/// Writes as much as possible, and returns how much that was.
 fn write_all(out: &mut impl Write, bytes: &[u8], counts: &Counts) -> (usize, io::Result<()>) {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
@@ -224,7 +225,7 @@ fn write_all(out: &mut impl Write, bytes: &[u8], counts: &Counts) -> (usize, io:
                 counts.written.fetch_add(count as u64, Ordering::Relaxed);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Another process with the same pipe or terminal may have made it so that writes do not wait.
+            // Another process that shares the pipe or terminal may have made it non-blocking.
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(BUSY),
             Err(error) => return (written, Err(error)),
         }
@@ -239,7 +240,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes so many bytes each time, in turn, and fails where the number is 0; after the last everything.
+    /// Accepts these numbers of bytes, one for each write, and fails where the number is 0; then accepts everything.
     #[derive(Clone, Default)]
     struct Disk {
         text: Arc<Mutex<Vec<u8>>>,
@@ -273,7 +274,7 @@ mod tests {
         }
     }
 
-    /// Nobody reads it until what is returned is dropped.
+    /// A pipe that is not read until the returned sender is dropped.
     struct FullPipe(Receiver<()>);
 
     fn full_pipe() -> (FullPipe, Sender<()>) {
@@ -297,9 +298,9 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_not_whole_are_counted_and_the_next_begins_a_line_of_its_own() {
-        // One batch of three lines of four bytes: six bytes are taken, then the disk is full; then it is so once
-        // more; then one byte alone is taken.
+    fn partial_lines_are_counted_and_the_next_line_begins_on_a_new_one() {
+        // A batch of three lines of four bytes: the disk accepts six bytes and is full; it is full once more; it
+        // accepts one byte.
         for (takes, text, lost) in [
             (&[][..], "aaa\nbbb\nccc\nddd\neee\nfff\n", 0),
             (&[6, 0], "aaa\nbb\nddd\neee\nfff\n", 2),
@@ -338,10 +339,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_nobody_reads_holds_up_nobody_and_every_lost_line_is_counted() {
+    fn a_pipe_that_no_one_reads_blocks_no_one_and_every_lost_line_is_counted() {
         let (pipe, reader) = full_pipe();
         let lines = started(pipe, 10);
-        // The first may be in the thread's hand.
+        // The thread may already have taken the first line.
         (0..111).for_each(|_| lines.write(b"line\n".to_vec()));
         assert!((100..=101).contains(&lines.lost()), "{}", lines.lost());
         assert!(!lines.flush());
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_wait_have_a_bound_in_bytes() {
+    fn queued_lines_are_bounded_in_bytes() {
         let (pipe, reader) = full_pipe();
         let lines = started(pipe, 1000);
         let mebibyte = vec![b'\n'; 1024 * 1024];
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_is_told_and_no_other() {
+    fn only_the_first_failure_is_reported() {
         let (told, failures) = channel();
         let disk = Disk::taking(&[0, 0]);
         let failed = move |error: &io::Error| told.send(error.kind()).unwrap();

@@ -1,6 +1,6 @@
-//! Messages for operators, on standard error. Control bytes are escaped in the text form.
+//! Log messages for operators, on standard error. The text format escapes control bytes.
 //!
-//! Nobody who logs waits for standard error: lines that it does not take are lost and counted.
+//! Logging never blocks on standard error: lines that it does not accept in time are lost and counted.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
@@ -16,18 +16,18 @@ use crate::net::secret_filter::{self, Audience};
 use crate::telemetry::json_lines::{self, JsonLines};
 use crate::telemetry::line_writer::{LineWriter, unbuffered};
 
-/// What is logged.
+/// The settings of `[log]`.
 #[derive(Debug, Clone)]
 pub struct Log {
-    /// The least severe that is shown.
+    /// The least severe level that is logged.
     pub level: tracing::Level,
-    /// Of access lines and messages.
+    /// The format of access lines and messages.
     pub format: LogFormat,
     /// Whether each request gets a line on stdout.
     pub access: bool,
 }
 
-/// The form of log lines.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// `key=value` for people; control bytes are escaped.
@@ -36,18 +36,18 @@ pub enum LogFormat {
     Json,
 }
 
-/// Lines that wait for standard error at most.
+/// The most lines that wait for standard error.
 const WAITING: usize = 8192;
 
-/// One for the process, as its standard error is.
+/// The queue for standard error, one for the process.
 static LINES: OnceLock<LineWriter> = OnceLock::new();
-/// The form of these lines.
+/// The format of these lines.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
-/// Begins logging. Libraries speak from `warn` up alone: at `trace` they could show what they send.
+/// Starts logging. Messages of libraries are logged only from `warn` up: at `trace` they could show what they send.
 ///
 /// # Errors
-/// The thread that writes cannot be started.
+/// The writer thread cannot be started.
 pub fn init(log: &Log) -> io::Result<()> {
     let level = match log.level {
         Level::ERROR => "error",
@@ -59,7 +59,7 @@ pub fn init(log: &Log) -> io::Result<()> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::WARN.into())
         .parse_lossy(format!("warn,boxgate={level}"));
-    // What cannot be written on standard error cannot be complained of there either.
+    // Failed writes are not reported: the only place for a report is standard error itself.
     let started = LineWriter::start("log", unbuffered(io::stderr())?, WAITING, |_| {})?;
     let lines = LINES.get_or_init(|| started);
     let subscriber = tracing_subscriber::fmt()
@@ -68,7 +68,7 @@ pub fn init(log: &Log) -> io::Result<()> {
         .with_ansi(false)
         .with_target(false)
         .log_internal_errors(false);
-    // A second call, as in tests, changes nothing.
+    // A second call, as in tests, has no effect.
     let _ = match log.format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.event_format(JsonLines).try_init(),
@@ -78,8 +78,8 @@ pub fn init(log: &Log) -> io::Result<()> {
     Ok(())
 }
 
-/// Replaces the standard library's hook, which writes to standard error and would hang where that is full,
-/// so that a process that is to abort would stay.
+/// The panic hook. Replaces the standard library's, which writes to standard error itself and would block if that is
+/// full, so that the process would not abort.
 fn panicked(panic: &PanicHookInfo<'_>) {
     let message = panic.to_string().replace('\n', " ");
     let thread = thread::current();
@@ -93,26 +93,26 @@ fn panicked(panic: &PanicHookInfo<'_>) {
     flush();
 }
 
-/// Lines that were not written.
+/// How many lines were lost.
 pub fn lost() -> u64 {
     LINES.get().map_or(0, LineWriter::lost)
 }
 
-/// Waits until the lines are written, as long as somebody takes them.
+/// Waits until all lines are written or writing makes no progress.
 pub fn flush() {
     if let Some(lines) = LINES.get() {
         lines.flush();
     }
 }
 
-/// Says why the program ends: a line as it is, or in the form of the log where that is JSON.
+/// Reports why the program ends: as a plain line, or as a log message if the format is JSON.
 pub fn say(line: &str) {
     match LINES.get() {
         Some(lines) if FORMAT.get() == Some(&LogFormat::Json) => {
             lines.write(json_lines::line("ERROR", line, &[]).into_bytes());
         }
         Some(lines) => lines.write(format!("{line}\n").into_bytes()),
-        // Nobody else writes there yet.
+        // The writer thread has not been started.
         None => {
             let line = secret_filter::blanked_text(line.to_owned(), Audience::Operators);
             let _ = writeln!(io::stderr(), "{line}");
@@ -120,7 +120,7 @@ pub fn say(line: &str) {
     }
 }
 
-/// The lines that this thread logs meanwhile, as text.
+/// Calls `act` and returns the lines that this thread logs in it, as text.
 #[cfg(test)]
 pub(crate) fn captured(act: impl FnOnce()) -> Vec<String> {
     use std::sync::{Arc, Mutex, PoisonError};
@@ -157,17 +157,17 @@ mod tests {
     use super::*;
     use crate::net::secret::Secret;
 
-    /// Whether the child fills its standard error first.
+    /// Set for the child process; its value says whether the child first fills its standard error.
     const CHILD: &str = "BOXGATE_TEST_PANIC_CHILD";
     const WENT_ON: i32 = 7;
 
-    /// Not a test: the process of the two below.
+    /// Not a test: the child process of the two tests below.
     #[test]
     #[ignore = "a child process of other tests"]
     fn panics_once_the_log_has_begun() {
         let Some(fills) = std::env::var_os(CHILD) else { return };
         if fills == "full" {
-            // Opened anew, so that only this end of the pipe does not wait (O_NONBLOCK of Linux).
+            // Opened again, so that only this end of the pipe is non-blocking (O_NONBLOCK of Linux).
             let pipe = File::options().write(true).custom_flags(0o4000).open("/proc/self/fd/2");
             let mut pipe = pipe.unwrap();
             while pipe.write_all(&[b'\n'; 1]).is_ok() {}
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_a_line_of_the_log() {
+    fn a_panic_is_logged_as_one_line() {
         let mut child = Killed::start("read");
         let said = io::read_to_string(child.0.stderr.take().unwrap()).unwrap();
         assert_eq!(child.ended().code(), Some(WENT_ON));
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_does_not_wait_for_a_standard_error_that_is_full() {
+    fn a_panic_does_not_block_on_a_full_standard_error() {
         let mut child = Killed::start("full");
         assert_eq!(child.ended().code(), Some(WENT_ON));
     }

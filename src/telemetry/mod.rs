@@ -1,11 +1,11 @@
-//! What the process tells of itself.
+//! Logs, access lines and metrics of the process.
 
 pub mod access_log; // one line for each request
-pub(crate) mod json_lines; // the form of messages as JSON
+pub(crate) mod json_lines; // log messages as JSON
 pub(crate) mod line_writer; // lines on standard output and standard error
-pub mod log; // messages
-pub(crate) mod outages; // what cannot be reached, in a dozen lines
-pub(crate) mod repeats; // what happens again and again, in a few lines
-pub(crate) mod words; // numbers and times in lines
-pub(crate) mod exposition; // counts as Prometheus text
-pub(crate) mod metrics; // counts
+pub mod log; // log messages
+pub(crate) mod outages; // few log lines for an outage
+pub(crate) mod repeats; // few log lines for a repeated fault
+pub(crate) mod words; // numbers and times in log lines
+pub(crate) mod exposition; // the Prometheus text format
+pub(crate) mod metrics; // counters

@@ -1,8 +1,8 @@
-//! Outages: what cannot be reached, since when, and how many requests that has cost. One line when it begins, reminders
-//! at growing intervals, one line when it is over: an outage costs a dozen lines, however many requests fail.
+//! Logs outages: what is unreachable, since when, and how many requests have failed for it. There is one line at the
+//! beginning, reminders at growing intervals, and one line at the end: a dozen lines, however many requests fail.
 //!
-//! Where everything is gone at once (the network, a proxy), all of it shares the lines: after the first few, one reminder
-//! lists whatever is down. What comes and goes again and again uses up the same few lines until it has been calm for
+//! If many parties fail together (the network, a proxy), they share the lines: after the first few, one reminder lists
+//! all that are down. Parties that fail and recover repeatedly share the same few lines until there was no failure for
 //! [`CALM`].
 
 use std::collections::BTreeMap;
@@ -17,31 +17,31 @@ use crate::net::clock::{Clock, Moment};
 use crate::net::secret_filter;
 use crate::telemetry::words::{grouped, short, time_of_day};
 
-/// Lines about a beginning, and as many about an end, before only reminders tell; one more of each …
+/// How many beginnings, and as many ends, get a line of their own before only reminders report them; one more of each …
 const LINES: u32 = 3;
-/// … may be written after each time of this length.
+/// … is allowed after each period of this length.
 const REFILL: Duration = Duration::from_secs(30 * 60);
-/// From the beginning to the first reminder; each interval that follows is [`GROWTH`] times as long.
+/// The time from the beginning to the first reminder; each further interval is [`GROWTH`] times as long.
 const FIRST_REMINDER: Duration = Duration::from_secs(10);
 const GROWTH: u32 = 8;
-/// What has no line yet gets one after this time, whatever has come and gone before.
+/// An outage that lasts this long gets a line even if the lines are used up.
 const LONG: Duration = Duration::from_secs(60);
-/// After so long without a failure everything begins anew.
+/// After this long without a failure, all lines are available again.
 const CALM: Duration = Duration::from_secs(10 * 60);
-/// What has not been tried for so long is not known to be out any more: a host that nobody asks for again has no end. Longer
-/// than from one question to the token endpoint to the next.
+/// An outage that was not confirmed for this long is forgotten without a line, as for a host that is no longer called.
+/// Longer than the interval between attempts at the token endpoint.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 60);
-/// More things than this are not told apart.
+/// The most outages that are tracked.
 const MOST: usize = 64;
-/// So many characters of a cause are told. It may hold Box's words.
+/// The most characters of a cause that are logged. It may come from Box.
 const LONGEST_CAUSE: usize = 300;
 
-/// What can be out.
+/// What can have an outage.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Party<'a> {
     /// Connections to this authority of Box.
     Host(&'a str),
-    /// The token endpoint at this authority. `reached`: it answers, but with no token.
+    /// The token endpoint at this authority. `reached`: it answers, but not with a token.
     TokenEndpoint {
         /// Host and port.
         authority: &'a str,
@@ -67,13 +67,13 @@ impl Party<'_> {
         }
     }
 
-    /// What stands between the name and the time of the beginning, and between the name and the length of time.
+    /// The words between the name and the time of the beginning, and those between the name and the duration.
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Host(_)
             | Self::Redis { reached: false, .. }
             | Self::TokenEndpoint { reached: false, .. } => ("unreachable since", "reachable again after"),
-            Self::Redis { reached: true, .. } => ("answers with errors since", "is of use again after"),
+            Self::Redis { reached: true, .. } => ("answers with errors since", "works again after"),
             Self::TokenEndpoint { reached: true, .. } => ("gives no token since", "gives tokens again after"),
             Self::Credentials { .. } => {
                 ("Box refuses its credentials since", "Box accepts its credentials again after")
@@ -81,17 +81,17 @@ impl Party<'_> {
         }
     }
 
-    /// Whether a person must do something.
+    /// Whether it does not end without an operator, and so is logged as an error.
     fn is_severe(self) -> bool {
         matches!(self, Self::Credentials { .. })
     }
 }
 
-/// What is out now.
+/// The current outages.
 #[derive(Debug)]
 pub(crate) struct Outages {
     clock: Clock,
-    /// How many things are down: mostly none, and then no request takes the lock.
+    /// The number of outages. While it is 0, which is the rule, requests do not take the lock.
     count: AtomicUsize,
     state: Mutex<State>,
 }
@@ -100,7 +100,7 @@ pub(crate) struct Outages {
 struct State {
     /// By name.
     down: BTreeMap<String, Down>,
-    /// Lines that may still be written about a beginning, and about an end.
+    /// How many lines may still be written about beginnings and about ends.
     lines: (u32, u32),
     refilled: Instant,
     interval: Duration,
@@ -113,11 +113,11 @@ struct Down {
     words: (&'static str, &'static str),
     severe: bool,
     since: Moment,
-    /// Of the last failure.
+    /// The time of the last failure.
     last: Instant,
     cause: String,
     requests: u64,
-    /// A line has told of it.
+    /// Whether its beginning was logged.
     told: bool,
 }
 
@@ -134,8 +134,8 @@ impl Outages {
         Self { clock, count: AtomicUsize::new(0), state: Mutex::new(state) }
     }
 
-    /// It cannot be reached, or refuses. `requests`: so many failed for that now. `detail`: what follows from it, or what
-    /// to do, for the first line.
+    /// Records a failure. `requests`: how many requests failed for it. `detail`: the consequence or what to do, for the
+    /// first line.
     pub(crate) fn failed(&self, party: Party<'_>, cause: &str, requests: u64, detail: &str) {
         let now = self.clock.now();
         let mut state = self.lock();
@@ -173,7 +173,7 @@ impl Outages {
         self.count.store(state.down.len(), Ordering::Release);
     }
 
-    /// A request failed for what is known to be out.
+    /// Records that a request failed because of a known outage.
     pub(crate) fn request_failed(&self, party: Party<'_>) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
@@ -187,7 +187,7 @@ impl Outages {
         }
     }
 
-    /// It answers. Costs next to nothing while nothing is out.
+    /// Records that the party works, which ends its outage. Costs next to nothing while there is no outage.
     pub(crate) fn answered(&self, party: Party<'_>, detail: &str) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
@@ -199,7 +199,7 @@ impl Outages {
         state.forget(now.mono);
         self.count.store(state.down.len(), Ordering::Release);
         let Some(down) = ended else { return };
-        // The last one tells in any case: silence must not look like an outage that goes on.
+        // The end of the last outage is always logged: without it, the outage would seem to go on.
         if !down.told || state.lines.1 == 0 && !state.down.is_empty() {
             return;
         }
@@ -215,7 +215,7 @@ impl Outages {
 }
 
 impl State {
-    /// A failure: after a calm all lines are there again, in an unrest one more from time to time.
+    /// At a failure: makes all lines available again after [`CALM`], else one more for each [`REFILL`].
     fn begin(&mut self, now: Instant) {
         self.forget(now);
         let is_calm = self.failed.is_none_or(|failed| now.saturating_duration_since(failed) >= CALM);
@@ -234,7 +234,7 @@ impl State {
         self.down.retain(|_, down| now.saturating_duration_since(down.last) < FORGOTTEN);
     }
 
-    /// One line that lists all that is down, where it is time for it.
+    /// Logs one line that lists all outages, if it is time for a reminder.
     fn remind(&mut self, now: Moment) {
         let is_due = self.reminder.is_some_and(|due| now.mono >= due);
         let is_long = |down: &Down| !down.told && down.since.elapsed(now) >= LONG;
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_has_a_beginning_reminders_and_an_end() {
+    fn an_outage_is_logged_at_its_beginning_in_reminders_and_at_its_end() {
         let (outages, clock) = outages();
         let lines = captured(|| {
             for _ in 0..1240 {
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn however_long_it_lasts_and_whatever_is_out_it_costs_a_dozen_lines() {
+    fn an_outage_of_any_length_and_extent_is_a_dozen_lines() {
         let (outages, clock) = outages();
         let hosts: Vec<String> = (0..20).map(|number| format!("dl{number}.boxcloud.com")).collect();
         let lines = captured(|| {
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_is_told_a_few_times_and_what_stays_away_then_is_told() {
+    fn repeated_short_outages_are_logged_a_few_times_and_a_long_one_after_them_is_logged() {
         let (outages, clock) = outages();
         let flapping = captured(|| {
             for _ in 0..600 {
@@ -347,18 +347,18 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_nobody_asks_for_again_is_forgotten() {
+    fn the_outage_of_a_host_that_is_no_longer_called_is_forgotten() {
         let (outages, clock) = outages();
         outages.failed(Party::Host("dl9.boxcloud.com"), "refused", 1, "");
         clock.advance(FORGOTTEN);
         outages.answered(API, "");
-        assert_eq!(outages.count.load(Ordering::Relaxed), 0, "answers take no lock any more");
+        assert_eq!(outages.count.load(Ordering::Relaxed), 0, "requests no longer take the lock");
         let lines = captured(|| outages.failed(API, "refused", 1, ""));
         assert!(lines.len() == 1 && lines[0].ends_with("(refused); 1 request failed"), "{lines:#?}");
     }
 
     #[test]
-    fn no_part_of_a_secret_is_left_where_a_cause_is_cut() {
+    fn a_truncated_cause_shows_no_part_of_a_secret() {
         let secret = Secret::new("canary-that-is-cut-in-two".to_owned());
         let (outages, _) = outages();
         let cause = format!("{}{}", "x".repeat(LONGEST_CAUSE - 10), secret.expose());
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_outage_is_told_as_the_first() {
+    fn a_later_outage_is_logged_like_the_first() {
         let (outages, clock) = outages();
         for _ in 0..5 {
             let lines = captured(|| {
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_an_error_with_what_to_do_and_the_requests_that_they_cost() {
+    fn refused_credentials_are_an_error_with_what_to_do_and_the_number_of_failed_requests() {
         let (outages, clock) = outages();
         let refused = Party::Credentials { identity: "service" };
         let lines = captured(|| {

@@ -1,5 +1,5 @@
-//! What happens again and again is logged the first time, and then at growing intervals with a count of what was left
-//! out: a fault that every request meets does not fill the log.
+//! Limits repeated log messages: the first is logged, later ones at growing intervals with a count of those left out,
+//! so that a fault of every request does not fill the log.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,25 +9,25 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::net::clock::Clock;
 use crate::telemetry::words::{grouped, time_of_day};
 
-/// From the first line to the second; each interval that follows is [`GROWTH`] times as long.
+/// The time from the first line to the second; each further interval is [`GROWTH`] times as long.
 const FIRST: Duration = Duration::from_secs(10);
 const GROWTH: u32 = 4;
-/// What has not happened for so long is new.
+/// An event that did not happen for this long counts as new.
 const CALM: Duration = Duration::from_secs(10 * 60);
-/// More things than this are not told apart.
+/// The most kinds that are tracked.
 const MOST: usize = 256;
 
-/// What has happened of late.
+/// The kinds of events that were logged lately.
 #[derive(Debug)]
 pub(crate) struct Repeats {
     clock: Clock,
-    /// By what tells events of one kind from others.
+    /// Keyed by a text that identifies the kind.
     kinds: Mutex<HashMap<String, Kind>>,
 }
 
 #[derive(Debug)]
 struct Kind {
-    /// Of the last line.
+    /// The time of the last line.
     told: SystemTime,
     next: Instant,
     interval: Duration,
@@ -35,7 +35,7 @@ struct Kind {
     left_out: u64,
 }
 
-/// What a line adds about those that were left out; nothing where there were none.
+/// The end of a line: how many messages were left out; empty if none were.
 #[derive(Debug, Default)]
 pub(crate) struct LeftOut {
     count: u64,
@@ -56,7 +56,7 @@ impl Repeats {
         Self { clock, kinds: Mutex::default() }
     }
 
-    /// An event of this kind has happened. `None`: it is not to be logged, but counted for the next line.
+    /// Records an event of this kind. `None`: it must not be logged, and is counted for the next line.
     pub(crate) fn note(&self, kind: &str) -> Option<LeftOut> {
         let now = self.clock.now();
         let is_calm = |kind: &Kind| now.mono.saturating_duration_since(kind.last) >= CALM;
@@ -70,7 +70,7 @@ impl Repeats {
         let fresh = || Kind { told: now.wall, next: now.mono, interval: FIRST, last: now.mono, left_out: 0 };
         let kind = kinds.entry(kind.to_owned()).or_insert_with(fresh);
         if is_calm(kind) {
-            // What was left out before is told now: nothing is lost.
+            // The count of messages left out before is kept for this line.
             *kind = Kind { told: kind.told, left_out: kind.left_out, ..fresh() };
         }
         kind.last = now.mono;
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_told_and_the_others_are_counted() {
+    fn the_first_is_logged_and_the_others_are_counted() {
         let clock = Clock::adjustable();
         let repeats = Repeats::new(clock.clone());
         let note = |kind| repeats.note(kind).map(|left_out| left_out.to_string());
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn days_of_it_cost_a_dozen_lines() {
+    fn days_of_repeats_are_a_dozen_lines() {
         let clock = Clock::adjustable();
         let repeats = Repeats::new(clock.clone());
         let mut lines = 0;

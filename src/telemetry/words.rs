@@ -1,11 +1,11 @@
-//! Numbers and times as people read them in the log.
+//! Numbers, durations and times for people to read in the log.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-/// With a comma before each three digits: `1,240`.
+/// A number with a comma before each three digits: `1,240`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -18,7 +18,8 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// In its two largest units: `4m12s`, `1h05m`, `2d03h`, `12s`; below ten seconds with a tenth that is not zero: `2.5s`, `4s`.
+/// A duration in its two largest units: `4m12s`, `1h05m`, `2d03h`, `12s`; below ten seconds with a tenth if that is not
+/// zero: `2.5s`, `4s`.
 pub(crate) fn short(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -32,7 +33,7 @@ pub(crate) fn short(time: Duration) -> String {
     }
 }
 
-/// In UTC, as the log's own times are: `18:31:35`, with the date where that is not today's.
+/// A time in UTC, like the log's own times: `18:31:35`, with the date if it is not today's.
 pub(crate) fn time_of_day(time: SystemTime, now: SystemTime) -> String {
     let utc = |time| Offset::UTC.to_datetime(Timestamp::try_from(time).unwrap_or_default());
     let (time, now) = (utc(time), utc(now));
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_time_have_two_units() {
+    fn durations_have_two_units() {
         for (millis, text) in [
             (0, "0s"),
             (40, "40ms"),

@@ -1,5 +1,5 @@
 //! Connections to Box.
 
-pub(crate) mod pool; // those that are open
-pub(crate) mod connector; // name, TCP, proxy, TLS
-pub(crate) mod request_body; // what goes up on them
+pub(crate) mod pool; // open connections
+pub(crate) mod connector; // opening one: DNS, TCP, proxy, TLS
+pub(crate) mod request_body; // request bodies

@@ -1,7 +1,8 @@
-//! The request body on its way to Box: streamed, counted, and kept while it is small, so that it can be sent again.
+//! The request body on its way to Box: streamed and counted. Its beginning is kept while that is small, so that it can
+//! be sent again.
 //!
-//! hyper invites a waiting caller (`100 Continue`) when the body is first polled. So where the caller expects that
-//! invitation, the body is not polled before Box has sent its own, or has been silent for [`INVITE_AFTER`].
+//! hyper sends `100 Continue` to the caller when the body is first polled. So if the caller expects that, the body is
+//! not polled before Box has sent its own `100 Continue` or has been silent for [`INVITE_AFTER`].
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -20,61 +21,61 @@ use tokio::time::Instant;
 use crate::http::headers;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
 
-/// Where Box is silent for so long, the body is invited all the same.
+/// If Box is silent for this long, the caller is sent `100 Continue` anyway.
 const INVITE_AFTER: Duration = Duration::from_secs(1);
 
-/// hyper buffers no more of a message before it writes.
+/// hyper writes once it has buffered this much of a message.
 const BUFFERED_FRAMES: usize = 16;
 const BUFFERED_BYTES: usize = 400 * 1024;
 
-/// What the rest of the request path sees of a body under way.
+/// The progress of a body, for the rest of the request path.
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// Bytes taken from the caller.
     bytes: Cell<u64>,
-    /// When the last of them came.
+    /// When the caller was last read from.
     moved: Cell<Instant>,
-    /// The whole body was taken.
+    /// The whole body was read from the caller.
     complete: Cell<bool>,
-    /// Told once when that happens.
+    /// Notified once when `complete` becomes true.
     completed: Notify,
-    /// The caller broke it off.
+    /// The caller's body is incomplete or malformed.
     broken: Cell<bool>,
-    /// Nobody wants the rest of it.
+    /// The request is over, and the rest is not needed.
     closed: Cell<bool>,
-    /// Of the sending that waits for the caller.
+    /// Wakes the attempt that waits for the caller.
     sending: Sleeper,
-    /// The caller was asked for more and had none; otherwise it is Box that does not take any.
+    /// Whether the body waits for the caller. Otherwise it waits for Box, which accepts no more at the moment.
     starved: Cell<bool>,
 }
 
 impl Progress {
-    /// Bytes taken from the caller so far.
+    /// Bytes read from the caller so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.get()
     }
 
-    /// The last time that something moved.
+    /// When the caller was last read from.
     pub(crate) fn moved(&self) -> Instant {
         self.moved.get()
     }
 
-    /// Whether the whole body was taken.
+    /// Whether the whole body was read from the caller.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete.get()
     }
 
-    /// Returns once the whole body was taken; never, if it was when this was called.
+    /// Returns once the whole body was read; never, if that was already so at the call.
     pub(crate) async fn completed(&self) {
         self.completed.notified().await;
     }
 
-    /// Whether the caller broke it off, or sent what is no body.
+    /// Whether the caller's body is incomplete or malformed.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.get()
     }
 
-    /// Whether it is the caller that is waited for.
+    /// Whether the body waits for the caller, not for Box.
     pub(crate) fn is_starved(&self) -> bool {
         self.starved.get()
     }
@@ -108,12 +109,12 @@ impl std::fmt::Debug for Sleeper {
     }
 }
 
-/// Lets a body be sent for as long as its request is under way. When it is dropped, what is still being sent ends with
-/// an error: a caller that never ends its body cannot keep a connection to Box after the answer.
+/// Keeps a body's attempts alive while its request is under way. Dropping it ends them with an error, so that a caller
+/// that never ends its body cannot keep a connection to Box after the response.
 pub(crate) struct KeepSending(Rc<Progress>);
 
 impl KeepSending {
-    /// What is seen of the body.
+    /// The progress of the body.
     pub(crate) fn progress(&self) -> &Progress {
         &self.0
     }
@@ -137,25 +138,25 @@ pub(crate) struct Upload {
 
 struct Source {
     incoming: IncomingBody,
-    /// What was taken so far; `None` once it is more than the limit.
+    /// What was read so far; `None` once it exceeds the limit.
     kept: Option<Vec<Bytes>>,
     kept_bytes: usize,
     limit: usize,
     trailers: bool,
-    /// The names of those that pass to Box.
+    /// The names of the trailers that pass to Box.
     passing: Vec<HeaderName>,
-    /// Taken ahead of their time.
+    /// Trailers that were read ahead and not sent yet.
     early_trailers: Option<Frame<Bytes>>,
-    /// Only the latest attempt may take from the caller.
+    /// The number of the latest attempt, the only one that may read from the caller.
     attempt: u32,
     progress: Rc<Progress>,
 }
 
 impl Upload {
-    /// `keep`: bytes that are kept to be sent again. `expects`: the caller waits for an invitation. `trailers`: those that
-    /// pass to Box.
+    /// `keep`: how many bytes are kept to be sent again. `expects`: the caller sent `Expect: 100-continue`. `trailers`:
+    /// the names of trailers that pass to Box.
     pub(crate) fn new(incoming: IncomingBody, keep: usize, expects: bool, trailers: Vec<HeaderName>) -> Self {
-        // Of a length of 0 hyper does not ask for the end.
+        // With a length of 0, hyper does not poll for the end.
         if incoming.is_end_stream() || incoming.size_hint().exact() == Some(0) {
             return Self::none();
         }
@@ -196,24 +197,24 @@ impl Upload {
         self.progress.as_ref()
     }
 
-    /// Whether there may turn out to be no body: a GET or HEAD rarely has one, and none is announced by a length.
+    /// Whether the body may turn out to be empty: its length is unknown and the method is GET or HEAD.
     pub(crate) fn may_be_empty(&self, method: &Method) -> bool {
         let is_read = method == Method::GET || method == Method::HEAD;
         let is_open = |source: &Rc<RefCell<Source>>| source.borrow().incoming.size_hint().exact().is_none();
         is_read && self.invitation.is_none() && self.source.as_ref().is_some_and(is_open)
     }
 
-    /// Keeps the body being sent; `None` where the request has none. Drop it when the request is over.
+    /// A guard that keeps attempts alive; `None` if the request has no body. Drop it when the request is over.
     pub(crate) fn keep_sending(&self) -> Option<KeepSending> {
         self.progress.clone().map(KeepSending)
     }
 
-    /// Why the caller's body broke off, where it did and that was read.
+    /// Why the caller's body is incomplete or malformed, once that was read.
     pub(crate) fn broken(&self) -> Option<BrokenBody> {
         self.source.as_ref().and_then(|source| source.borrow().incoming.broken().cloned())
     }
 
-    /// Returns once the first bytes of the body are there, or its end, or its fault: whether there is a body at all.
+    /// Waits for the first bytes, the end, or an error of the body. Returns whether there is a body.
     pub(crate) async fn has_content(&self) -> bool {
         let Some(source) = &self.source else { return false };
         std::future::poll_fn(|cx| {
@@ -223,16 +224,16 @@ impl Upload {
         .await
     }
 
-    /// The gate that Box's interim answer opens; `None` where the caller expects none.
+    /// The invitation that Box's `100 Continue` opens; `None` if the caller does not expect it.
     pub(crate) fn invitation(&self) -> Option<&Arc<Invitation>> {
         self.invitation.as_ref()
     }
 
-    /// Returns when the caller has gone, or sent what is no body. hyper does not see the end of a connection whose request body nobody polls,
-    /// so some of the body is read ahead while the request waits, up to what is kept anyway. Where that invites the
-    /// body, it is done after the time for which Box may be silent.
+    /// Returns when the caller has gone or its body is malformed. hyper does not notice the end of a connection whose
+    /// request body is not polled, so the body is read ahead while the request waits, up to what is kept anyway. If the
+    /// caller expects `100 Continue`, which reading sends, it is read only after [`INVITE_AFTER`].
     pub(crate) async fn broke_off(&self) -> BrokenBody {
-        // hyper sees the end where there is no body.
+        // Without a body, hyper itself notices the end of the connection.
         let Some(source) = &self.source else { return std::future::pending().await };
         if let Some(invitation) = &self.invitation {
             tokio::time::sleep(INVITE_AFTER).await;
@@ -250,7 +251,7 @@ impl Upload {
         .await
     }
 
-    /// Whether everything taken from the caller so far is still at hand.
+    /// Whether everything read from the caller so far is still kept.
     pub(crate) fn can_be_sent(&self) -> bool {
         match &self.source {
             None => true,
@@ -261,14 +262,15 @@ impl Upload {
         }
     }
 
-    /// The body from its beginning; earlier attempts end with an error. Check [`Upload::can_be_sent`] first.
+    /// Starts a new attempt from the beginning of the body; earlier attempts end with an error. Check
+    /// [`Upload::can_be_sent`] first.
     pub(crate) fn attempt(&self) -> Attempt {
         let taken = Rc::default();
         let Some(source) = &self.source else { return Attempt { sending: None, taken, is_http2: false } };
         let number = {
             let mut source = source.borrow_mut();
             source.attempt += 1;
-            // The connection of an earlier one may be needed for this one, and waits for the caller.
+            // An earlier attempt may wait for the caller on a connection that this one needs: wake it, so that it ends.
             source.progress.sending.wake();
             source.attempt
         };
@@ -281,7 +283,7 @@ impl Upload {
     }
 }
 
-/// Box's `100 Continue`, or its stand-in.
+/// Opened by Box's `100 Continue`, or when Box was silent for [`INVITE_AFTER`].
 #[derive(Debug, Default)]
 pub(crate) struct Invitation {
     open: AtomicBool,
@@ -289,7 +291,7 @@ pub(crate) struct Invitation {
 }
 
 impl Invitation {
-    /// Lets the body be polled, and thereby the caller be invited.
+    /// Allows the body to be polled, upon which hyper sends `100 Continue` to the caller.
     pub(crate) fn open(&self) {
         self.open.store(true, Ordering::Release);
         self.opened.notify_one();
@@ -300,7 +302,7 @@ impl Invitation {
     }
 }
 
-/// Waits for the invitation or its time.
+/// Waits until the invitation opens, or for [`INVITE_AFTER`].
 struct Gate {
     waiting: Pin<Box<dyn Future<Output = ()>>>,
 }
@@ -316,7 +318,7 @@ impl Gate {
     }
 }
 
-/// Whether a connection has taken the request and will write it, and what is to be done then.
+/// Whether a connection has taken the request and will write it, with a callback for that moment.
 #[derive(Default)]
 pub(crate) struct Taken {
     taken: Cell<bool>,
@@ -324,17 +326,17 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// Whether it has.
+    /// Whether a connection has taken the request.
     pub(crate) fn is_set(&self) -> bool {
         self.taken.get()
     }
 
-    /// Calls this once it has, or drops it with the last of those who may ask.
+    /// Registers a callback for when a connection takes the request. If none does, the callback is dropped with this.
     pub(crate) fn then(&self, call: impl FnOnce() + 'static) {
         self.then.set(Some(Box::new(call)));
     }
 
-    /// Notes that it has, and does what is to be done then.
+    /// Marks the request as taken and calls the callback.
     pub(crate) fn set(&self) {
         if !self.taken.replace(true)
             && let Some(then) = self.then.take()
@@ -344,7 +346,7 @@ impl Taken {
     }
 }
 
-/// One sending of a body.
+/// One attempt to send a body to Box.
 pub(crate) struct Attempt {
     sending: Option<Sending>,
     taken: Rc<Taken>,
@@ -354,18 +356,18 @@ pub(crate) struct Attempt {
 struct Sending {
     source: Rc<RefCell<Source>>,
     number: u32,
-    /// Of the kept pieces, the next to send.
+    /// The index of the next kept piece to send.
     next: usize,
     gate: Option<Gate>,
-    /// What a connection has asked for and may not have written yet.
+    /// How many frames the connection has polled and may not have written yet.
     frames: usize,
     bytes: usize,
 }
 
-/// Why a body broke off.
+/// Why an attempt ended before the end of the body.
 #[derive(Debug)]
 pub(crate) enum UploadError {
-    /// The caller broke off, or sent what is not HTTP.
+    /// The caller's body is incomplete or malformed.
     Caller(BrokenBody),
     /// A later attempt has taken over.
     Superseded,
@@ -386,19 +388,19 @@ impl std::fmt::Display for UploadError {
 impl std::error::Error for UploadError {}
 
 impl Attempt {
-    /// Set once a connection has taken the request and will write it. hyper asks for the body's end when it takes the
-    /// head. Over HTTP/2 the head is written whatever the body does. Over HTTP/1.1 nothing is before the body has no more
-    /// for the moment, or much of it has come; where it breaks off before, nothing is written at all.
+    /// Set once a connection has taken the request and will write it. hyper calls `is_end_stream` when it takes the
+    /// head. Over HTTP/2 the head is then written in any case. Over HTTP/1.1 hyper writes only when the body is pending
+    /// or its buffer is full; if the body fails before, nothing is written at all.
     pub(crate) fn taken(&self) -> &Rc<Taken> {
         &self.taken
     }
 
-    /// It goes over HTTP/2, or does not.
+    /// Sets whether the connection uses HTTP/2.
     pub(crate) fn over_http2(&mut self, is_http2: bool) {
         self.is_http2 = is_http2;
     }
 
-    /// Whether there is a body whose length is not known.
+    /// Whether there is a body of unknown length.
     pub(crate) fn is_of_unknown_length(&self) -> bool {
         self.sending.is_some() && !self.is_at_end() && self.size_hint().exact().is_none()
     }
@@ -428,7 +430,7 @@ impl Body for Attempt {
         let polled = sending.poll(cx);
         let is_written = match &polled {
             Poll::Pending | Poll::Ready(None) => true,
-            // Trailers are the end, and so are the last bytes of a length: hyper asks for nothing behind them.
+            // After trailers, and after the last bytes of a known length, hyper does not poll again.
             Poll::Ready(Some(Ok(frame))) => {
                 sending.is_written_with(frame) || frame.is_trailers() || this.size_hint().exact() == Some(0)
             }
@@ -460,7 +462,7 @@ impl Body for Attempt {
 }
 
 impl Sending {
-    /// Whether hyper writes what it has now that it gets this.
+    /// Whether hyper writes its buffer after this frame.
     fn is_written_with(&mut self, frame: &Frame<Bytes>) -> bool {
         self.frames += 1;
         self.bytes += frame.data_ref().map_or(0, Bytes::len);
@@ -533,7 +535,8 @@ impl Source {
                     Some(piece) => self.progress.bytes.set(self.progress.bytes.get() + piece.len() as u64),
                     None => self.trailers = true,
                 }
-                // The last bytes of a length come with the end of the body, or, over HTTP/2, once it is known.
+                // With a known length, the body is complete with its last bytes. (Over HTTP/2, `IncomingBody` holds
+                // those back until the stream has ended.)
                 if self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0) {
                     self.progress.complete();
                 }
@@ -542,7 +545,7 @@ impl Source {
         })
     }
 
-    /// Reads one frame before anything of the body was sent.
+    /// Reads one frame ahead, before any of the body was sent.
     fn read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BrokenBody>> {
         Poll::Ready(match std::task::ready!(self.read(cx)) {
             None => Ok(()),
@@ -557,12 +560,12 @@ impl Source {
         })
     }
 
-    /// Complete, and nothing was in it.
+    /// Whether the body is complete and empty.
     fn is_empty(&self) -> bool {
         self.progress.complete.get() && self.kept_bytes == 0 && self.early_trailers.is_none()
     }
 
-    /// Nothing of it was sent yet, so it is kept whatever its size.
+    /// Keeps a piece whatever its size, since nothing of the body was sent yet.
     fn keep_ahead(&mut self, piece: Bytes) {
         self.kept_bytes = self.kept_bytes.saturating_add(piece.len());
         if let Some(kept) = &mut self.kept {

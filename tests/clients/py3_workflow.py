@@ -24,7 +24,7 @@ class Workflow:
         API.MAX_RETRY_ATTEMPTS = 1
         self.base = base
         self.name = workflow.unique("py3")
-        # It cannot do without a token; this is a developer token as it takes it.
+        # The SDK needs a token; this is the form of a developer token.
         self.client = Client(OAuth2("invented", "invented", access_token="unused"))
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-//! Proxies and balancers in front of the gateway, and what they say of the client.
+//! Proxies and load balancers in front of the gateway, and the client address that they give.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -7,7 +7,7 @@ use crate::harness::{Bench, in_time};
 const ME: &str = "/2.0/users/me";
 const REQUEST: &str = "GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
 
-/// Apps for two networks, so that the app that answers tells which client was seen.
+/// Apps for two networks, so that the app that answers shows which client address was used.
 const NETWORKS: &str = r#"
 [[app]]
 name = "inside"
@@ -66,7 +66,7 @@ async fn a_forwarded_address_with_a_port_is_the_clients() {
     assert_eq!(status(&bench, "/outside/2.0/users/me", &["203.0.113.9", "10.9.0.1"]).await, 200);
 }
 
-/// It was taken for the proxy's own, and let in by `sources` that were meant for the proxy's network.
+/// Regression: it was replaced by the proxy's own address and admitted by `sources` meant for the proxy's network.
 #[tokio::test]
 async fn a_client_that_cannot_be_read_is_in_no_network() {
     let bench = behind_proxies().await;
@@ -83,7 +83,7 @@ async fn a_client_that_cannot_be_read_is_in_no_network() {
             "no sources, nothing to hold: {said:?}"
         );
     }
-    // Two such share a count, and neither shares it with the proxy or with a client that is known.
+    // Unknown clients share one count, which is neither the proxy's nor that of a known client.
     let folder = "/rest/2.0/folders/0";
     assert_eq!(status(&bench, folder, &["unknown"]).await, 200);
     assert_eq!(status(&bench, folder, &["_other"]).await, 429);
@@ -137,7 +137,7 @@ async fn a_balancers_header_names_the_client() {
             "nobody trusts the client's own word"
         );
     }
-    // A check of the balancer's own is from the balancer.
+    // A health check of the balancer has the balancer's own address.
     for header in [binary(0x20, 0, &[]), binary(0x20, 0x11, &outside)] {
         assert_eq!(through(&bench, &header, "/inside", "").await, 200, "{header:?}");
     }
@@ -150,7 +150,7 @@ async fn a_balancers_header_names_the_client() {
 }
 
 #[tokio::test]
-async fn a_proxy_behind_a_balancer_is_believed_as_far_as_it_is_trusted() {
+async fn a_proxy_behind_a_balancer_is_believed_only_if_it_is_trusted() {
     let bench = balanced("trusted_proxies = [\"10.9.0.0/16\"]\n").await;
     let header = b"PROXY TCP4 10.9.0.1 10.0.0.1 51234 8080\r\n";
     assert_eq!(through(&bench, header, "/outside", "X-Forwarded-For: 203.0.113.9\r\n").await, 200);
@@ -171,15 +171,15 @@ async fn a_balancers_connection_without_the_header_is_closed_unanswered() {
     ] {
         assert_eq!(through(&bench, begin, "/rest", "").await, 0, "{begin:?}");
     }
-    // One that ends before its header does is no more than that.
+    // A connection that ends within the header is closed too.
     drop(bench.connect().await);
     assert_eq!(bench.sandbox.calls(), 0);
     assert_eq!(through(&bench, b"PROXY UNKNOWN\r\n", "/rest", "").await, 200);
 }
 
-/// From anybody else the header is a request that is none.
+/// From any other peer the header is a malformed request.
 #[tokio::test]
-async fn a_header_from_somebody_else_is_refused() {
+async fn a_header_from_an_unlisted_peer_is_refused() {
     let bench = Bench::with(&format!(
         "[listen]\naddress = \"127.0.0.1:0\"\nproxy_protocol = [\"10.0.0.0/8\"]\n{NETWORKS}"
     ))
@@ -190,7 +190,7 @@ async fn a_header_from_somebody_else_is_refused() {
 }
 
 #[tokio::test]
-async fn a_header_that_does_not_come_is_not_waited_for() {
+async fn a_connection_whose_header_does_not_arrive_is_closed() {
     let more = "[server]\nheader_timeout = \"100ms\"";
     let bench =
         Bench::with(&format!("[listen]\naddress = \"127.0.0.1:0\"\nproxy_protocol = [\"loopback\"]\n{more}"))

@@ -30,7 +30,7 @@ async fn an_upload_goes_to_the_upload_host_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_broken_answer_of_box_is_never_a_clean_end() {
+async fn a_broken_answer_of_box_never_ends_cleanly() {
     for protocols in [Protocols::Http1, Protocols::Http2] {
         let bench = Bench::of(Options { protocols, ..Options::default() }, "").await;
         let file = bench.sandbox.add_file("0", "z", Content::Zeros(1 << 20));
@@ -42,7 +42,7 @@ async fn a_broken_answer_of_box_is_never_a_clean_end() {
 }
 
 #[tokio::test]
-async fn when_the_caller_goes_the_request_to_box_is_cancelled() {
+async fn when_the_caller_leaves_the_request_to_box_is_cancelled() {
     for protocols in [Protocols::Http1, Protocols::Http2] {
         let bench = Bench::of(Options { protocols, ..Options::default() }, "").await;
         bench.until_ready().await;
@@ -78,7 +78,7 @@ async fn an_early_answer_reaches_a_caller_that_is_still_uploading() {
 }
 
 #[tokio::test]
-async fn a_waiting_caller_is_not_invited_to_send_what_box_refuses() {
+async fn a_caller_gets_no_100_continue_for_a_request_that_box_refuses() {
     let bench = http1().await;
     bench.until_ready().await;
     bench.sandbox.script("/api/2.0/files/content", vec![Fault::RefuseExpectation]);
@@ -92,7 +92,7 @@ async fn a_waiting_caller_is_not_invited_to_send_what_box_refuses() {
 }
 
 #[tokio::test]
-async fn boxs_invitation_is_passed_on() {
+async fn boxs_100_continue_is_passed_on() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     let mut socket = bench.connect().await;
@@ -147,7 +147,7 @@ async fn slow_heads_and_idle_connections_of_callers_end() {
 }
 
 #[tokio::test]
-async fn a_drain_lets_finish_what_is_in_flight() {
+async fn a_drain_waits_for_requests_in_flight() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     let held = bench.sandbox.hold_replies("/2.0/users/me");
@@ -162,7 +162,7 @@ async fn a_drain_lets_finish_what_is_in_flight() {
 }
 
 #[tokio::test]
-async fn at_once_means_at_once() {
+async fn a_stop_at_once_waits_for_nothing() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     let _held = bench.sandbox.hold_replies("/2.0/users/me");
@@ -173,7 +173,7 @@ async fn at_once_means_at_once() {
     tokio::time::timeout(Duration::from_secs(10), bench.stopped()).await.unwrap();
 }
 
-/// Time is what this is about, so time must pass.
+/// This tests a timeout, so real time must pass.
 #[tokio::test]
 async fn a_download_outlasts_the_keepalive_timeout() {
     for protocols in [Protocols::Http1, Protocols::Http2] {
@@ -191,7 +191,7 @@ async fn a_download_outlasts_the_keepalive_timeout() {
 }
 
 #[tokio::test]
-async fn trailers_are_no_way_around_what_headers_may_not_say() {
+async fn fields_that_are_dropped_as_headers_are_dropped_as_trailers_too() {
     for bench in [Bench::start().await, http1().await] {
         bench.until_ready().await;
         let names = [

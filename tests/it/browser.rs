@@ -1,10 +1,10 @@
-//! Web pages in a real browser: what a page can do at the gateway, and what it cannot.
+//! Web pages in a real browser: what pages can and cannot do at the gateway.
 
 mod chromium; // the browser
 mod site; // pages of other origins
-mod hostile; // what no page may do
+mod hostile; // attacks by pages
 mod allowed; // what a listed page can do
-mod address_bar; // what a person opens
+mod address_bar; // URLs that a person opens
 mod sandbox_page;
 mod documented_page; // the page in docs/browsers.md
-mod ui_elements; // Box's own
+mod ui_elements; // Box UI Elements

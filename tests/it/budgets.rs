@@ -1,4 +1,4 @@
-//! Budgets: calls are counted when they are really sent to Box, and refused where a budget says so.
+//! Budgets: calls are counted when they are sent to Box, and refused when a budget is spent.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn a_spent_budget_refuses_until_the_month_turns() {
     assert!(
         bench.metric("boxgate_budget_forecast_calls{budget=\"plan\",key=\"global\",value=\"\"}").await >= 2.0
     );
-    // What the gateway answers itself costs nothing.
+    // Requests that the gateway answers itself are not counted.
     assert_eq!(bench.client.post(bench.url("/oauth2/token")).send().await.unwrap().status(), 200);
     bench.clock.advance(Duration::from_secs(32 * 24 * 3600));
     assert_eq!(bench.get(ME).await.status(), 200);
@@ -34,7 +34,7 @@ async fn a_spent_budget_refuses_until_the_month_turns() {
 }
 
 #[tokio::test]
-async fn every_sending_counts_and_nothing_else_does() {
+async fn every_attempt_is_counted_and_nothing_else_is() {
     let bench = Bench::with(&TWO.replace("calls = 2", "calls = 1000")).await;
     bench.sandbox.script(ME, vec![Fault::CloseBeforeHead]);
     assert_eq!(bench.get(ME).await.status(), 200);
@@ -62,7 +62,7 @@ async fn every_sending_counts_and_nothing_else_does() {
 }
 
 #[tokio::test]
-async fn a_budget_may_only_warn_or_only_watch() {
+async fn a_budget_may_only_warn_or_only_count() {
     for (more, refused) in [("when_spent = \"warn\"", 0.0), ("enforce = false", 3.0)] {
         let bench = Bench::with(&format!("{TWO}{more}\n")).await;
         for _ in 0..5 {
@@ -73,7 +73,7 @@ async fn a_budget_may_only_warn_or_only_watch() {
 }
 
 #[tokio::test]
-async fn budgets_of_apps_are_apart_and_one_refusal_charges_none() {
+async fn apps_have_separate_counts_and_a_refused_call_is_charged_to_no_budget() {
     let bench = Bench::with(
         "[[app]]\nname = \"a\"\n[[app]]\nname = \"b\"\npath = \"/b\"\n\
          [[budget]]\nname = \"all\"\nkey = \"global\"\ncalls = 3\n[[budget]]\nname = \"each\"\nkey = \"app\"\ncalls = 2\nper = \"day\"",
@@ -107,7 +107,7 @@ async fn counts_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn only_content_of_download_hosts_is_free() {
+async fn only_content_of_download_hosts_is_not_counted() {
     let bench = Bench::with(TWO).await;
     let host = bench.sandbox.download_url().replace("https://", "");
     let path = format!("/_box/{host}/api{ME}");
@@ -119,7 +119,7 @@ async fn only_content_of_download_hosts_is_free() {
 }
 
 #[tokio::test]
-async fn a_budget_is_about_some_operations_and_keeps_its_count_over_a_restart() {
+async fn a_budget_applies_to_some_operations_and_keeps_its_count_over_a_restart() {
     let folder = std::env::temp_dir().join(format!("boxgate-it-{}-on", std::process::id()));
     let more = format!(
         "[[budget]]\nname = \"ai\"\nkey = \"global\"\ncalls = 2\non = [\"POST /2.0/ai/**\"]\n\

@@ -18,7 +18,7 @@ async fn a_foreign_host_name_is_refused_before_box_is_touched() {
     for host in ["gate.internal", "GATE.internal:8080", "localhost", "127.0.0.1:1", "[::1]"] {
         assert_eq!(with_header(&bench, "host", host, "/2.0/users/me").await.0, 200, "{host}");
     }
-    // The kernel takes them to loopback, and browsers take them for hosts elsewhere.
+    // The kernel connects these to loopback, but browsers treat them as remote hosts.
     for host in ["0.0.0.0:80", "[::]", "[::ffff:127.0.0.1]:80", "[::ffff:7f00:1]"] {
         let (status, code) = with_header(&bench, "host", host, "/2.0/users/me").await;
         assert_eq!((status, code.as_str()), (421, "host_not_allowed"), "{host}");
@@ -31,7 +31,7 @@ async fn a_foreign_host_name_is_refused_before_box_is_touched() {
 }
 
 #[tokio::test]
-async fn sources_are_judged_for_the_listener_and_for_apps() {
+async fn sources_are_checked_for_the_listener_and_for_apps() {
     let bench = Bench::with("[listen]\naddress = \"127.0.0.1:0\"\nsources = [\"10.0.0.0/8\"]").await;
     assert_eq!(refusal(bench.get("/2.0/users/me").await).await, (403, "source_not_allowed".into()));
 
@@ -60,7 +60,7 @@ path = "/near"
 }
 
 #[tokio::test]
-async fn rules_speak_of_operations_in_every_spelling_of_the_url() {
+async fn rules_apply_to_operations_in_every_spelling_of_the_url() {
     let bench = Bench::with(
         "[[app]]\nname = \"a\"\nallow = [\"GET /2.0/**\", \"POST /2.0/files/content\"]\ndeny = [\"GET /2.0/users\"]",
     )
@@ -78,7 +78,7 @@ async fn rules_speak_of_operations_in_every_spelling_of_the_url() {
 }
 
 #[tokio::test]
-async fn a_login_is_refused_for_what_it_is_and_not_for_rules_that_no_one_wrote() {
+async fn the_refusal_of_a_login_does_not_blame_the_apps_rules() {
     let bench = Bench::start().await;
     for path in ["/oauth2/authorize", "/oauth2/token"] {
         let body = crate::harness::json(bench.get(path).await).await;
@@ -90,7 +90,7 @@ async fn a_login_is_refused_for_what_it_is_and_not_for_rules_that_no_one_wrote()
 }
 
 #[tokio::test]
-async fn a_web_page_can_do_nothing() {
+async fn an_unlisted_web_page_is_refused() {
     let bench = Bench::start().await;
     for (name, value) in [
         ("origin", "https://evil.example"),
@@ -133,7 +133,7 @@ async fn as_user_names_only_whom_the_app_may_name() {
 }
 
 #[tokio::test]
-async fn a_segment_with_nothing_in_it_is_no_way_around_a_rule() {
+async fn an_empty_segment_does_not_evade_a_rule() {
     let bench = crate::harness::Bench::with(
         "[[app]]\nname = \"a\"\nallow = [\"* /2.0/users/*\", \"* /2.0/folders/**\"]\ndeny = [\"DELETE /2.0/folders/*\"]\n",
     )
@@ -153,7 +153,7 @@ async fn a_segment_with_nothing_in_it_is_no_way_around_a_rule() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_switched_off_answers_so_and_no_other_takes_its_place() {
+async fn a_disabled_app_says_so_and_no_other_app_answers_instead() {
     let apps = r#"
 [[app]]
 name = "root"
@@ -172,7 +172,11 @@ origins = ["https://page.example"]
     }
     let page = |request: reqwest::RequestBuilder| request.header("origin", "https://page.example").send();
     let answer = page(bench.client.get(bench.url("/off/2.0/users/me"))).await.unwrap();
-    assert_eq!(answer.headers()["access-control-allow-origin"], "https://page.example", "it may read why");
+    assert_eq!(
+        answer.headers()["access-control-allow-origin"],
+        "https://page.example",
+        "the page may read the refusal"
+    );
     let asked = bench.client.request(reqwest::Method::OPTIONS, bench.url("/off/2.0/users/me"));
     let preflight = page(asked.header("access-control-request-method", "GET")).await.unwrap();
     assert_eq!(preflight.status(), 204, "else a browser shows a page nothing at all");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::harness::Bench;
 
-/// For a whole workflow. The SDKs try again, with pauses, before they give a step up.
+/// The timeout of a whole workflow. The SDKs retry with pauses before a step fails.
 const LIMIT: Duration = Duration::from_secs(180);
 
 #[tokio::test]
@@ -36,7 +36,8 @@ pub fn clients() -> PathBuf {
     clients
 }
 
-/// `arguments`: after the gateway's URL. `steps`: how many the script has; each must say that it went well.
+/// `arguments`: those after the gateway's URL. `steps`: the number of steps in the script, each of which must report
+/// success.
 pub async fn run(bench: &Bench, program: &Path, script: &str, arguments: &[&str], steps: usize) {
     let (status, said) = said(bench, program, script, arguments).await;
     let well = |line: &&str| line.starts_with("{\"step\"") && line.replace(' ', "").contains("\"ok\":true");
@@ -48,7 +49,7 @@ pub async fn run(bench: &Bench, program: &Path, script: &str, arguments: &[&str]
     );
 }
 
-/// How a script ended, `None` where it did not end in time, and what it said.
+/// The exit status of a script (`None` if it did not end in time) and its output.
 pub async fn said(
     bench: &Bench,
     program: &Path,
@@ -64,7 +65,7 @@ pub async fn said(
         .arg(bench.url(""))
         .args(arguments)
         .env("NODE_PATH", modules)
-        // What a developer's machine may have set for other hosts.
+        // Variables that a developer's machine may have set.
         .env("NO_PROXY", "*")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdout(out.try_clone().unwrap())
@@ -75,7 +76,7 @@ pub async fn said(
     (status, text)
 }
 
-/// `None` where it did not end in time, and was ended. Asks now and then, since the bench runs meanwhile.
+/// `None` if it did not end in time and was killed. Polls, so that the bench can run meanwhile.
 async fn finished(mut command: Command) -> Option<ExitStatus> {
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let ended = async {

@@ -1,5 +1,4 @@
-//! Downloads: where Box redirects to is fetched for the caller, with nothing of the caller's or the gateway's
-//! authority.
+//! Downloads: the gateway follows Box's redirect for the caller, without any credential of the caller or the gateway.
 
 use boxgate::sandbox::{Content, Fault, Options, Protocols, Role, Thumbnail};
 use bytes::Bytes;
@@ -16,7 +15,7 @@ async fn bench() -> (Bench, String) {
 }
 
 #[tokio::test]
-async fn a_download_is_fetched_from_where_box_keeps_it_without_any_authority() {
+async fn a_download_is_fetched_from_the_download_host_without_credentials() {
     for protocols in [Protocols::Http1, Protocols::Http2] {
         let bench = Bench::of(
             Options { protocols, ..Options::default() },
@@ -44,7 +43,7 @@ async fn a_download_is_fetched_from_where_box_keeps_it_without_any_authority() {
 }
 
 #[tokio::test]
-async fn ranges_conditions_and_head_hold_at_the_end_of_the_redirect() {
+async fn ranges_conditions_and_head_are_applied_at_the_target_of_the_redirect() {
     let (bench, path) = bench().await;
     let send = async |method: Method, name: &'static str, value: &str| {
         bench.client.request(method, bench.url(&path)).header(name, value).send().await.unwrap()
@@ -69,7 +68,7 @@ async fn ranges_conditions_and_head_hold_at_the_end_of_the_redirect() {
 }
 
 #[tokio::test]
-async fn what_is_not_ready_yet_is_the_callers_to_ask_again() {
+async fn a_download_that_is_not_ready_is_passed_on_for_the_caller_to_retry() {
     let (bench, path) = bench().await;
     bench.sandbox.downloads_pending(1);
     let answer = bench.get(&path).await;
@@ -97,7 +96,7 @@ async fn what_is_not_ready_yet_is_the_callers_to_ask_again() {
 }
 
 #[tokio::test]
-async fn who_wants_boxs_own_redirect_gets_it() {
+async fn a_caller_that_asks_for_boxs_own_redirect_gets_it() {
     let (bench, path) = bench().await;
     let answer =
         bench.client.get(bench.url(&path)).header("x-boxgate-redirect", "pass").send().await.unwrap();
@@ -148,7 +147,7 @@ async fn a_redirect_to_anywhere_else_is_not_followed() {
 }
 
 #[tokio::test]
-async fn hops_are_followed_so_far_and_no_further() {
+async fn the_number_of_followed_redirects_is_bounded() {
     for protocols in [Protocols::Http1, Protocols::Http2] {
         let bench = Bench::of(Options { protocols, ..Options::default() }, "").await;
         let file = bench.sandbox.add_file("0", "a.txt", Content::Bytes(TEXT.into()));
@@ -173,7 +172,7 @@ async fn a_presigned_url_works_through_the_gateway_without_a_token() {
         .get(bench.url(&format!("/_box/{rest}")))
         .header("as-user", "")
         .header("range", "bytes=1-2");
-    // As-User is refused for this app even where it would not be sent on.
+    // As-User is refused for this app even if it would not be forwarded.
     assert_eq!(refusal(get.send().await.unwrap()).await, (403, "as_user_not_allowed".to_owned()));
     let get = bench.client.get(bench.url(&format!("/_box/{rest}"))).header("authorization", "Bearer caller");
     let answer = get.header("range", "bytes=1-2").send().await.unwrap();
@@ -193,7 +192,7 @@ async fn a_presigned_url_works_through_the_gateway_without_a_token() {
 }
 
 #[tokio::test]
-async fn no_other_host_is_ever_looked_up() {
+async fn hosts_that_are_not_boxs_are_never_looked_up() {
     let bench = Bench::with_boxs_names(Options::default(), "", "").await;
     bench.until_ready().await;
     let tunnels = bench.sandbox.tunnelled();
@@ -265,12 +264,12 @@ async fn a_401_of_a_download_host_is_not_taken_for_the_tokens() {
     assert_eq!(bench.sandbox.token_requests(), before.max(1));
 }
 
-/// `curl` as anybody has it: a download that broke off goes on where it stopped.
+/// Unmodified `curl`: a download that broke off is resumed.
 #[tokio::test]
 async fn curl_resumes_a_large_download_with_the_same_sum() {
     const SIZE: usize = 300_000_000;
     let bench = Bench::start().await;
-    // No two blocks are alike, so that none can stand in another's place.
+    // No two blocks are equal, so that a misplaced block is noticed.
     let mut block: Vec<u8> = (0..100_000_u32).map(|n| n.wrapping_mul(2_654_435_761) as u8).collect();
     let mut content = Vec::with_capacity(SIZE);
     for number in 0..SIZE / block.len() {
@@ -306,7 +305,7 @@ fn sha256(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_url_that_is_its_own_credential_is_told_neither_user_nor_password() {
+async fn a_presigned_url_is_requested_without_as_user_and_boxapi() {
     let bench = Bench::with("[[app]]\nname = \"a\"\nas_user = [\"*\"]\n").await;
     let host = bench.sandbox.download_url().replace("https://", "");
     for path in [
@@ -327,9 +326,9 @@ async fn a_url_that_is_its_own_credential_is_told_neither_user_nor_password() {
     }
 }
 
-/// For clients that take nothing but a redirect, and for URLs that are handed on.
+/// For clients that require a redirect, and for URLs that are passed on.
 #[tokio::test]
-async fn a_redirect_can_lead_to_the_gateway() {
+async fn a_redirect_can_be_rewritten_to_the_gateway() {
     let more =
         "[[app]]\nname = \"all\"\n[[app]]\nname = \"a\"\npath = \"/a\"\nfollow_downloads = \"rewrite\"";
     let bench = Bench::with(more).await;
@@ -348,7 +347,7 @@ async fn a_redirect_can_lead_to_the_gateway() {
     let answer = pass.send().await.unwrap();
     assert!(answer.headers()["location"].to_str().unwrap().starts_with("https://"), "{:?}", answer.headers());
     assert_eq!(bench.get(&path).await.status(), 200, "the other app follows");
-    // What is none of Box's stays as it is.
+    // A URL of another host stays unchanged.
     bench.sandbox.redirect_downloads_to(Some("https://elsewhere.example/x".to_owned()));
     let answer = bench.get(&format!("/a{path}")).await;
     assert_eq!(answer.headers()["location"], "https://elsewhere.example/x");

@@ -1,4 +1,4 @@
-//! Where `help_url` of an error leads: a page of the gateway's own, which whoever got the error can open.
+//! The help page behind `help_url` of an error, which the caller that got the error can open.
 
 use boxgate::sandbox::Options;
 use http::Method;
@@ -6,7 +6,7 @@ use http::Method;
 use crate::harness::{Bench, json, refusal};
 use crate::tunnels::program::Program;
 
-/// What `help_url` says, and the page behind it.
+/// The `help_url`, and the page behind it.
 async fn page(bench: &Bench, answer: reqwest::Response) -> (String, reqwest::Response) {
     let body = json(answer).await;
     let url = body["help_url"].as_str().unwrap().to_owned();
@@ -17,7 +17,7 @@ async fn page(bench: &Bench, answer: reqwest::Response) -> (String, reqwest::Res
 }
 
 #[tokio::test]
-async fn an_error_leads_to_a_page_that_its_caller_can_open() {
+async fn the_help_url_of_an_error_is_reachable_for_its_caller() {
     let apps = "[listen]\naddress = \"127.0.0.1:0\"\nhosts = [\"gate.internal\"]\ntrusted_proxies = [\"loopback\"]\n\
                 [[app]]\nname = \"a\"\npath = \"/team/a\"\nsources = [\"203.0.113.0/24\"]\n\
                 [[app]]\nname = \"b\"\npath = \"/b\"\ndeny = [\"DELETE /2.0/**\"]\n";
@@ -26,7 +26,7 @@ async fn an_error_leads_to_a_page_that_its_caller_can_open() {
     for (method, path, base) in [
         (Method::DELETE, "/b/2.0/files/1", "/b"),
         (Method::GET, "/b/favicon.ico", "/b"),
-        // The app refuses this caller, which came by its path all the same.
+        // The app refuses this caller, but the caller used its path.
         (Method::GET, "/team/a/2.0/users/me", "/team/a"),
         (Method::GET, "/team/2.0/users/me", ""),
         (Method::GET, "/team/a%2Fb", ""),
@@ -45,7 +45,7 @@ async fn an_error_leads_to_a_page_that_its_caller_can_open() {
         }
         assert!(text.len() < 2000, "{text}");
     }
-    // The scheme that a trusted proxy ended, and the name that the caller used.
+    // The scheme that the caller used to a trusted proxy, and the name that it used.
     let request = bench.client.get(bench.url("/b/nothing")).header("host", "Gate.Internal:8443");
     let answer = request.header("x-forwarded-proto", "https").send().await.unwrap();
     let url = json(answer).await["help_url"].as_str().unwrap().to_owned();
@@ -56,7 +56,7 @@ async fn an_error_leads_to_a_page_that_its_caller_can_open() {
 }
 
 #[tokio::test]
-async fn who_names_another_host_is_led_to_the_address_that_it_reached() {
+async fn for_an_unknown_host_the_help_url_has_the_local_address() {
     let bench = Bench::with_boxs_names(Options::default(), "", "[forward_proxy]").await;
     bench.until_ready().await;
     let rebound = bench.client.get(bench.url("/2.0/users/me")).header("host", "evil.example");
@@ -74,7 +74,7 @@ async fn who_names_another_host_is_led_to_the_address_that_it_reached() {
 }
 
 #[tokio::test]
-async fn an_operator_s_error_leads_to_the_callers_listener() {
+async fn the_help_url_of_an_operators_error_is_on_the_callers_listener() {
     let bench = Bench::start().await;
     let answer = bench.client.post(format!("http://{}/metrics", bench.admin)).send().await.unwrap();
     assert_eq!(answer.status(), 405);
@@ -85,7 +85,7 @@ async fn an_operator_s_error_leads_to_the_callers_listener() {
 }
 
 #[tokio::test]
-async fn the_pages_are_guarded_as_every_answer_of_the_gateway_s_own() {
+async fn help_pages_have_the_same_protection_as_other_answers_of_the_gateway() {
     const PATH: &str = "/.well-known/boxgate/errors/bad_request";
     let bench = Bench::with("[[app]]\nname = \"secret-app\"\npath = \"/secret-path\"").await;
     let get = |name: &'static str, value: &'static str| {

@@ -1,4 +1,4 @@
-//! Other spellings of what rules, limits and budgets judge: Box might read each as what was refused.
+//! Attempts to evade rules, limits and budgets by other spellings, which Box might read as the refused operation.
 
 use boxgate::sandbox::Content;
 
@@ -78,7 +78,7 @@ allow = ["* /**", "POST /2.0/batch"]
     let answer = ask(&bench, "POST /named/2.0/batch").await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "Box's own answer: {answer}");
     assert_eq!(bench.sandbox.calls(), 1);
-    // Names that only begin like it are others.
+    // Names that only begin with "batch" are other operations.
     for path in ["/2.0/batches", "/2.0/batch_jobs/1", "/2.0/batch-x"] {
         assert!(ask(&bench, &format!("POST {path}")).await.starts_with("HTTP/1.1 404 "), "{path}");
     }
@@ -106,7 +106,7 @@ async fn no_spelling_of_access_token_reaches_box() {
 }
 
 #[tokio::test]
-async fn escapes_that_end_or_hide_a_part_of_an_api_path_are_refused() {
+async fn escapes_that_may_end_or_hide_a_part_of_an_api_path_are_refused() {
     let bench = Bench::with("[[app]]\nname = \"a\"\ndeny = [\"GET /2.0/users/me\"]").await;
     let download = bench.sandbox.download_url();
     let download = download.trim_start_matches("https://");
@@ -122,15 +122,15 @@ async fn escapes_that_end_or_hide_a_part_of_an_api_path_are_refused() {
         assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("bad_request"), "{path}: {answer}");
     }
     assert_eq!(bench.sandbox.calls(), 0);
-    // What Box has signed is Box's to spell.
+    // A URL that Box has signed may have any spelling.
     let answer = ask(&bench, &format!("GET /_box/{download}/d/1/a%20%231%3F%25/download")).await;
     assert!(!answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(bench.sandbox.last_seen().unwrap().target.contains("a%20%231%3F%25"));
 }
 
-/// Reading content is free of budgets; whatever else a download host takes is a call.
+/// Reading content is not counted by budgets; any other request to a download host is.
 #[tokio::test]
-async fn writing_to_a_download_host_is_a_call() {
+async fn writing_to_a_download_host_is_counted_as_a_call() {
     let plan = "[[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 2\n";
     let bench = Bench::with(plan).await;
     let file = bench.sandbox.add_file("0", "a.txt", Content::Bytes("a".into()));

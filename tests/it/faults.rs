@@ -1,4 +1,4 @@
-//! Whose fault it is when a request fails: the caller's, Box's, or the gateway's own stop.
+//! Failed requests are attributed to the caller, to Box, or to the stop of the gateway.
 
 use boxgate::sandbox::{Content, Fault, Options, Protocols};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,7 +20,7 @@ fn of(protocols: Protocols) -> Options {
 }
 
 #[tokio::test]
-async fn a_malformed_chunk_is_the_callers_fault_and_not_boxs() {
+async fn a_malformed_chunk_is_attributed_to_the_caller() {
     for protocols in [Protocols::Http1, Protocols::Http2] {
         let bench = Bench::of(of(protocols), "").await;
         bench.until_ready().await;
@@ -53,7 +53,7 @@ async fn a_malformed_body_is_refused_while_it_waits_for_its_turn() {
 }
 
 #[tokio::test]
-async fn the_body_of_a_get_is_forwarded_and_an_empty_one_is_none() {
+async fn the_body_of_a_get_is_forwarded_unless_it_is_empty() {
     for is_http2 in [false, true] {
         let at = ReadingBox::start(is_http2).await;
         let bench = Bench::before_raw(&at.raw, "").await;
@@ -75,7 +75,7 @@ async fn the_body_of_a_get_is_forwarded_and_an_empty_one_is_none() {
 }
 
 #[tokio::test]
-async fn an_empty_frame_that_ends_a_get_is_no_body() {
+async fn a_get_that_ends_with_an_empty_frame_has_no_body() {
     let bench = Bench::of(of(Protocols::Http1), "").await;
     bench.until_ready().await;
     let mut caller = RawCaller::connect(&bench.address, true).await;
@@ -86,9 +86,9 @@ async fn an_empty_frame_that_ends_a_get_is_no_body() {
     assert!(seen.headers.get("transfer-encoding").is_none(), "{:?}", seen.headers);
 }
 
-/// Box takes the body and says nothing: what counts is the time to the head from the body's end.
+/// Box takes the body and does not answer: response_timeout counts from the end of the body.
 #[tokio::test]
-async fn the_time_to_the_head_runs_from_the_bodys_end() {
+async fn response_timeout_counts_from_the_end_of_the_body() {
     let more = "[upstream]\nproxy = \"none\"\nresponse_timeout = \"300ms\"\nbody_timeout = \"10m\"";
     for protocols in [Protocols::Http1, Protocols::Http2] {
         let bench = Bench::of(of(protocols), more).await;
@@ -102,9 +102,9 @@ async fn the_time_to_the_head_runs_from_the_bodys_end() {
     }
 }
 
-/// Answers that are looked into are read before their head is passed on; they have the time of a body for it.
+/// Edited responses are read before their head is passed on; body_timeout applies to that.
 #[tokio::test]
-async fn the_time_to_the_head_does_not_bound_a_body_that_is_looked_into() {
+async fn response_timeout_does_not_apply_to_the_body_of_an_edited_response() {
     let at = RawBox::start(false).await;
     let more = "[upstream]\nproxy = \"none\"\nresponse_timeout = \"200ms\"\nbody_timeout = \"10m\"\n";
     let bench = Bench::before_raw(&at, more).await;
@@ -123,7 +123,7 @@ async fn the_time_to_the_head_does_not_bound_a_body_that_is_looked_into() {
 }
 
 #[tokio::test]
-async fn a_body_that_stalls_while_it_is_looked_into_is_given_up() {
+async fn an_edited_response_whose_body_stalls_is_given_up() {
     let at = RawBox::start(true).await;
     let more = "[upstream]\nproxy = \"none\"\nbody_timeout = \"200ms\"\n";
     let bench = Bench::before_raw(&at, more).await;
@@ -141,7 +141,7 @@ async fn a_body_that_stalls_while_it_is_looked_into_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_switch_of_protocols_that_nobody_asked_for_is_boxs_fault() {
+async fn an_unrequested_101_is_attributed_to_box() {
     for to_http2 in [false, true] {
         let at = RawBox::start(false).await;
         let bench = Bench::before_raw(&at, "").await;
@@ -277,7 +277,7 @@ async fn a_caller_that_ends_its_side_after_a_whole_request_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn a_half_of_a_body_and_the_end_of_its_side_is_a_caller_that_left() {
+async fn a_caller_that_ends_its_side_within_the_body_has_left() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     for request in [
@@ -299,12 +299,12 @@ async fn a_half_of_a_body_and_the_end_of_its_side_is_a_caller_that_left() {
     assert_eq!((of("499"), of("502"), of("400")), (2, 0, 0), "{text}");
 }
 
-/// An invitation to send the body is no answer: a caller that goes after it is noticed all the same.
+/// `100 Continue` is not a response: a caller that leaves after it is noticed all the same.
 #[tokio::test]
-async fn a_caller_that_was_invited_and_went_is_noticed() {
+async fn a_caller_that_leaves_after_100_continue_is_noticed() {
     let bench = Bench::of(of(Protocols::Http1), "").await;
     bench.until_ready().await;
-    // Box says nothing, so the gateway invites the body after a second.
+    // Box is silent, so the gateway sends 100 Continue after a second.
     let _held = bench.sandbox.hold_replies("/2.0/folders");
     let body = r#"{"name":"invited","parent":{"id":"0"}}"#;
     let mut socket = bench.connect().await;
@@ -322,9 +322,9 @@ async fn a_caller_that_was_invited_and_went_is_noticed() {
     until(|| async { bench.metric(left).await == 1.0 }).await;
 }
 
-/// Nothing of an answer that is looked into has gone to the caller before its head has.
+/// Nothing of an edited response is sent to the caller before its head.
 #[tokio::test]
-async fn a_caller_that_leaves_while_its_answer_is_looked_into_left_before_an_answer() {
+async fn a_caller_that_leaves_while_its_response_is_edited_left_before_the_response() {
     let at = RawBox::start(true).await;
     let bench = Bench::before_raw(&at, "").await;
     let mut caller = RawCaller::connect(&bench.address, false).await;
@@ -362,9 +362,9 @@ async fn a_refusal_of_head_ends_with_its_head() {
     until(|| async { bench.metric(whole).await == 2.0 }).await;
 }
 
-/// The redirect that the gateway followed was no answer to the caller.
+/// The redirect that the gateway followed was not sent to the caller.
 #[tokio::test]
-async fn a_caller_that_leaves_while_its_download_is_followed_left_before_an_answer() {
+async fn a_caller_that_leaves_while_its_redirect_is_followed_left_before_the_response() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     let file = bench.sandbox.add_file("0", "z", Content::Zeros(1 << 20));
@@ -382,7 +382,7 @@ async fn a_caller_that_leaves_while_its_download_is_followed_left_before_an_answ
 
 /// The rest of a body comes with the end of the caller's side, after the gateway has stopped waiting for it.
 #[tokio::test]
-async fn a_body_whose_end_comes_while_nobody_reads_it_is_whole() {
+async fn a_body_whose_end_arrives_while_it_is_not_read_is_complete() {
     let more = "[[limit]]\nname = \"paced\"\nkey = \"global\"\non = [\"POST /2.0/folders\"]\nrate = \"60/min\"\nburst = 1\nwait = \"30s\"";
     let bench = Bench::with(more).await;
     bench.until_ready().await;
@@ -412,7 +412,7 @@ async fn a_body_whose_end_comes_while_nobody_reads_it_is_whole() {
     until(|| async { bench.metric(queued).await == 0.0 }).await;
     socket.write_all(rest.as_bytes()).await.unwrap();
     socket.shutdown().await.unwrap();
-    // Time for the end to be taken for more than it is.
+    // Time in which the end could be misread.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     drop(held);
     let mut answer = Vec::new();
@@ -449,7 +449,7 @@ async fn a_slow_caller_that_ended_its_side_gets_the_end_of_its_answer() {
 
 /// hyper gives the last chunk and the end of a body before the reader has asked for them.
 #[tokio::test]
-async fn a_body_that_waits_unread_when_its_caller_ends_its_side_is_whole() {
+async fn a_body_that_is_unread_when_its_caller_ends_its_side_is_complete() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     bench.sandbox.expire_tokens();
@@ -500,7 +500,7 @@ async fn after_a_storm_of_401s_a_token_that_was_accepted_and_revoked_is_replaced
     assert_eq!(bench.sandbox.token_requests(), after + 1);
 }
 
-/// A stream of Box's that ends for the caller's fault says so in the caller's terms.
+/// If Box's stream ends because of the caller, the log says so.
 #[tokio::test]
 async fn an_http_2_caller_that_resets_its_upload_left() {
     let bench = Bench::start().await;

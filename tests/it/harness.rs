@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::raw::raw_box::RawBox;
 
-/// Generous, for a busy machine: only a failure waits so long.
+/// A generous timeout for busy machines; only a failing test waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Bench {
@@ -26,7 +26,7 @@ pub struct Bench {
     pub address: String,
     pub admin: String,
     pub client: reqwest::Client,
-    /// Of this bench alone; a gateway started later may go on with it.
+    /// The bench's own folder, which a gateway started later may use again.
     pub state: std::path::PathBuf,
     stop: watch::Sender<Stop>,
     running: JoinHandle<std::io::Result<()>>,
@@ -37,7 +37,7 @@ impl Bench {
         Self::with("").await
     }
 
-    /// With more lines of `proxy.toml`.
+    /// A bench with more lines in `proxy.toml`.
     pub async fn with(more: &str) -> Self {
         Self::of(Options::default(), more).await
     }
@@ -57,7 +57,7 @@ impl Bench {
         Self::before(sandbox, &tables).await
     }
 
-    /// In front of a Box that says what it is told to; tokens are a sandbox's.
+    /// A bench in front of a scripted Box; tokens come from a sandbox.
     pub async fn before_raw(at: &RawBox, more: &str) -> Self {
         let sandbox = Sandbox::start(Options::default()).await.unwrap();
         let table = at.table(&sandbox.token_url());
@@ -141,7 +141,7 @@ enterprise_id = "{enterprise}"
         self.client.get(self.url(path)).send().await.unwrap()
     }
 
-    /// So many at once; their answers in the order of arrival.
+    /// Sends this many requests at once; returns the responses in the order of arrival.
     pub async fn gets(&self, path: &str, count: usize) -> Vec<reqwest::Response> {
         let mut answers = JoinSet::new();
         for _ in 0..count {
@@ -163,18 +163,18 @@ enterprise_id = "{enterprise}"
         found.unwrap_or(0.0)
     }
 
-    /// Asks `/readyz` until it says so.
+    /// Polls `/readyz` until the gateway is ready.
     pub async fn until_ready(&self) {
         until(|| async { self.admin("/readyz").await.0 == 200 }).await;
     }
 
-    /// Sends bytes as they are and reads to the end of the connection.
+    /// Sends raw bytes and reads to the end of the connection.
     pub async fn raw(&self, request: &str) -> String {
         let mut socket = self.connect().await;
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         let read = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer));
-        // A reset after the answer is the answer all the same.
+        // A reset after the response does not matter.
         let _ = read.await.expect("the gateway closes the connection");
         String::from_utf8_lossy(&answer).into_owned()
     }
@@ -213,7 +213,7 @@ pub async fn json(answer: reqwest::Response) -> serde_json::Value {
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
 }
 
-/// Asks again until it holds; for what no event tells.
+/// Polls until the condition holds, for conditions without an event.
 pub async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
     let asking = async {
         while !holds().await {

@@ -1,10 +1,10 @@
-//! The plan of the house: a module imports only what lies below it, and no files import each other in a circle.
+//! The layers: a module imports only modules below it, and there are no import cycles between files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the top down; `lib.rs` has the same order. The sandbox and its page know nothing of the others.
+/// From the top down, in the order of `lib.rs`. The sandbox imports none of the others.
 const LAYERS: [&str; 13] = [
     "cli",
     "server",
@@ -147,7 +147,7 @@ fn modules_import_only_downwards() {
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let mut imports = imports();
-    // Whoever imports nothing that is left is in no circle.
+    // A module that imports none of the remaining ones is in no cycle.
     loop {
         let done: Vec<Module> = imports
             .iter()

@@ -1,13 +1,13 @@
-//! Limits, waiting, pauses and what may be in flight, over real sockets. The clock is turned by hand; rates are so
-//! slow that the seconds that a busy machine takes do not matter.
+//! Limits, waiting, pauses and requests in flight, over real sockets. The tests set the clock; rates are so slow that
+//! delays of a busy machine do not matter.
 
-mod keys; // what has a count of its own, and what a refusal says
+mod keys; // keys of counts, and the content of refusals
 mod boxs; // Box's own limits
-mod waiting; // lines
+mod waiting; // waiting for a turn
 mod bodies; // uploads that wait, and callers that leave
 mod pauses; // after a 429 or 503 of Box
-mod in_flight; // at once
-mod around; // what costs nothing, CORS, draining
+mod in_flight; // requests in flight
+mod around; // uncounted requests, CORS, draining
 
 use http::HeaderMap;
 use reqwest::Response;
@@ -16,7 +16,7 @@ use crate::harness::{Bench, until};
 
 const ME: &str = "/2.0/users/me";
 const FOLDER: &str = "/2.0/folders/0";
-/// Box's own limits off, so that the tests' own are alone.
+/// Turns Box's own limits off, so that only the test's limits apply.
 const ALONE: &str = "[limits]\nbox_defaults = false\n";
 const ONE_IN_AN_HOUR: &str = "rate = \"1/h\"\n";
 

@@ -10,31 +10,31 @@
 )]
 
 mod harness;
-mod bodies; // uploads, downloads, early answers, hang-ups
-mod balancers; // proxies in front, and what they say of the client
+mod bodies; // uploads, downloads, early answers, callers that leave
+mod balancers; // proxies in front, and the client address they give
 mod browser; // web pages, in Chromium
-mod budgets; // calls in a month
+mod budgets; // calls in a day or month
 mod callers; // hosts, sources, apps, pages
 mod clients; // Box's own SDKs
 mod documents; // what documents say is so
 mod downloads; // redirects, ranges, pre-signed URLs
-mod error_pages; // where help_url of an error leads
-mod evasions; // other spellings of what rules judge
-mod faults; // the caller's, Box's, or the stop's
-mod layers; // what imports what
-mod limits; // rates, waiting, pauses, what is in flight
+mod error_pages; // the pages behind help_url
+mod evasions; // other spellings that could evade rules
+mod faults; // attributed to the caller, Box, or the stop
+mod layers; // imports between modules
+mod limits; // rates, waiting, pauses, requests in flight
 mod operations; // every operation of Box's documents
 mod pages; // what web pages may do
 mod program; // the binary as a process
-mod raw; // peers that break off where a test says
+mod raw; // peers scripted byte by byte
 mod recipes; // what documents and the justfile tell people to type
 mod redis; // what replicas share, in a real Redis
 mod rewriting; // URLs and tokens in answers
-mod secrets; // what Box and others repeat
+mod secrets; // secrets that Box and others repeat
 mod sessions; // uploads in parts, the long poll
-mod stalled; // callers that hold things up
+mod stalled; // callers that stall
 mod tokens; // single flight, 401s, refusals, back-off
-mod tools; // other programs, unchanged
+mod tools; // other programs, unmodified
 mod tunnels; // programs that have Box's hosts built in
-mod whole; // what broke off never passes for whole
+mod whole; // incomplete messages never end cleanly
 mod wire; // targets, headers, routing, protocols

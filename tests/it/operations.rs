@@ -1,7 +1,7 @@
-//! Every operation of Box's OpenAPI documents, sent once through the gateway: what arrives is what was meant.
+//! Every operation of Box's OpenAPI documents, sent once through the gateway; checks what arrives at Box.
 //!
-//! `tests/operations/operations.tsv` is the list; its script `derive` makes it anew. What Box answers is of no
-//! account here, only what reached it.
+//! `tests/operations/operations.tsv` is the list; the script `derive` generates it. Box's responses do not matter here,
+//! only what arrives.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use crate::harness::Bench;
 
 const OPERATIONS: &str = include_str!("../operations/operations.tsv");
 
-/// Used by Box's own clients, though the documents do not have them. Columns as in the list.
+/// Operations that Box's own clients use without being documented. Columns as in the list.
 const BESIDES: &str = "\
 GET\t/undoc/{file_id}\t-\tapi\t-\t-\t-
 GET\t/internal_files/{file_id}/versions/{file_version_id}/representations/{template_key}\t-\tapi\t-\t-\t-
@@ -28,7 +28,7 @@ POST\t/files/upload_sessions/{upload_session_id}/plan\t-\tupload\t-\t-\tapplicat
 POST\t/files/upload_sessions/{upload_session_id}/log\t-\tupload\t-\t-\tapplication/json
 HEAD\t/files/{file_id}/content\t-\tapi\t-\trange,boxapi\t-";
 
-/// Fields of a caller that must stay behind.
+/// Fields of a caller that must be dropped.
 const FORBIDDEN: [(&str, &str); 14] = [
     ("authorization", "Bearer canary"),
     ("proxy-authorization", "Basic canary"),
@@ -97,12 +97,12 @@ fn usual(name: &str, place: usize) -> String {
 }
 
 #[tokio::test]
-async fn every_operation_arrives_as_it_was_meant_over_http_1() {
+async fn every_operation_arrives_unchanged_over_http_1() {
     run_through(Protocols::Http1, Version::HTTP_11).await;
 }
 
 #[tokio::test]
-async fn every_operation_arrives_as_it_was_meant_over_http_2() {
+async fn every_operation_arrives_unchanged_over_http_2() {
     run_through(Protocols::Http2, Version::HTTP_2).await;
 }
 
@@ -138,7 +138,7 @@ async fn run_through(protocols: Protocols, version: Version) {
     assert_eq!(bench.sandbox.token_requests(), 1, "one token served them all");
 }
 
-/// The gateway has the token of its own; whoever logs in at Box by hand has no business here.
+/// The gateway has its own token; logins at Box do not go through it.
 #[tokio::test]
 async fn operations_about_tokens_never_reach_box() {
     let bench = Bench::start().await;
@@ -260,14 +260,14 @@ fn request(operation: &Operation, target: &str) -> String {
     text + "\r\n" + body
 }
 
-/// Sends it and gives what reached Box.
+/// Sends it and returns what Box received.
 async fn send(bench: &Bench, operation: &Operation, target: &str) -> Vec<Seen> {
     bench.sandbox.clear_seen();
     bench.raw(&request(operation, target)).await;
     bench.sandbox.seen()
 }
 
-/// A line for each; none where all is well.
+/// A line for each difference; empty if there is none.
 fn differences(
     operation: &Operation,
     way: &Way,

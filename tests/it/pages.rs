@@ -1,4 +1,5 @@
-//! Web pages, as browsers speak for them: who may call, who may read, and that all others touch nothing.
+//! Web pages, with the fields that browsers send: which may call, which may read, and that requests of all others reach
+//! neither Box nor a limit.
 
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ impl Answer {
         self.get(name).is_some_and(|list| list.split(", ").any(|one| one.eq_ignore_ascii_case(item)))
     }
 
-    /// No page can read it, and none may hold it but the gateway's own.
+    /// No page can read it, and only the gateway's own may embed it.
     fn is_for_no_page(&self) -> bool {
         !self.head.to_ascii_lowercase().contains("access-control-")
             && self.get("cross-origin-resource-policy").as_deref() == Some("same-origin")
@@ -141,7 +142,7 @@ async fn an_allowed_page_calls_and_reads() {
 }
 
 #[tokio::test]
-async fn any_other_page_touches_nothing() {
+async fn requests_of_any_other_page_have_no_effect() {
     let bench = Bench::with(APPS).await;
     bench.until_ready().await;
     let tokens = bench.sandbox.token_requests();
@@ -205,7 +206,7 @@ async fn any_other_page_touches_nothing() {
 }
 
 #[tokio::test]
-async fn an_element_of_an_allowed_page_loads_and_is_read_by_nobody() {
+async fn an_element_of_an_allowed_page_loads_and_scripts_cannot_read_it() {
     let bench = Bench::with(APPS).await;
     let file = bench.sandbox.add_file("0", "a.png", Content::Bytes("0123".into()));
     for method in ["GET", "HEAD"] {
@@ -253,7 +254,7 @@ async fn a_preflight_is_answered_by_the_gateway_alone() {
 }
 
 #[tokio::test]
-async fn options_without_a_question_is_boxs_method() {
+async fn options_that_is_not_a_preflight_is_boxs_method() {
     let bench = Bench::with(APPS).await;
     let body = "{\"name\":\"a.txt\",\"size\":3,\"parent\":{\"id\":\"0\"}}";
     for (origin, readable) in [(Some(PAGE), true), (None, false)] {
@@ -272,7 +273,7 @@ async fn options_without_a_question_is_boxs_method() {
         assert_eq!((seen.method.as_str(), seen.target.as_str()), ("OPTIONS", "/2.0/files/content"));
         assert_eq!(seen.body_bytes, body.len() as u64);
     }
-    // Without an Origin it is none of a browser's questions.
+    // Without an Origin it is not a preflight.
     let asks = [("Access-Control-Request-Method", "GET"), ("Content-Length", "0")];
     ask(&bench, "OPTIONS /2.0/files/content", &asks).await;
     assert_eq!(bench.sandbox.calls(), 3);
@@ -337,7 +338,7 @@ async fn a_required_header_is_required_of_all_but_preflights() {
 }
 
 #[tokio::test]
-async fn apps_at_one_path_are_told_apart_by_host_for_pages_too() {
+async fn apps_at_one_path_are_chosen_by_host_for_pages_too() {
     let bench = Bench::with(APPS).await;
     let path = "/shared/2.0/users/me";
     let of = |host: &'static str, origin: &'static str| {
@@ -356,7 +357,7 @@ async fn apps_at_one_path_are_told_apart_by_host_for_pages_too() {
 }
 
 #[tokio::test]
-async fn pages_are_judged_alike_over_http_2() {
+async fn pages_are_checked_alike_over_http_2() {
     let bench = Bench::with(APPS).await;
     let h2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
     let h2 = h2.tls_backend_preconfigured(no_tls()).build().unwrap();
@@ -384,9 +385,9 @@ async fn a_download_from_a_page_streams_through_with_its_progress() {
     assert!(answer.is_for(PAGE), "{}", answer.head);
 }
 
-/// Which of several values another server reads is not known: the worst counts.
+/// It is not known which of several values a server reads: the most suspicious one counts.
 #[tokio::test]
-async fn fields_that_contradict_themselves_are_judged_in_all_their_values() {
+async fn all_values_of_contradictory_fields_are_checked() {
     let bench = Bench::with(APPS).await;
     let (none, cross) = (("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "cross-site"));
     let (allowed, other) = (("Referer", "https://page.example/x"), ("Referer", "https://evil.example/"));
@@ -410,9 +411,9 @@ async fn fields_that_contradict_themselves_are_judged_in_all_their_values() {
     }
 }
 
-/// Where a name leads does not count, nor where the gateway listens.
+/// Neither what a name resolves to nor where the gateway listens counts.
 #[tokio::test]
-async fn a_listed_name_without_tls_is_no_way_around_fetch_metadata() {
+async fn a_listed_name_without_tls_does_not_evade_fetch_metadata() {
     let bench = Bench::with(APPS).await;
     let browser = ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)");
     for method in ["GET", "HEAD"] {

@@ -1,19 +1,19 @@
-//! The program as its user meets it: the real binary as a child process, in front of a sandbox of Box.
+//! The real binary as a child process, in front of a sandbox.
 
-pub(crate) mod harness; // the child and its Box
+pub(crate) mod harness; // the child process and its Box
 mod client; // a plain client
 mod command; // flags, files, exit codes
-mod certificates; // authorities and what they sign
+mod certificates; // certificates for tests
 mod life; // starting, draining, stopping
-mod core_dumps; // none
-mod tls; // TLS towards callers
+mod core_dumps; // core dumps are disabled
+mod tls; // TLS of the callers' listener
 mod reload; // another configuration meanwhile
-mod secrets; // what must never show
+mod secrets; // secrets in output
 mod access; // access lines
-mod outages; // what the log says of Box's faults
-mod streams; // lines that nobody takes
+mod outages; // log lines about outages of Box
+mod streams; // output that no one reads
 mod resources; // descriptors, memory
-mod unix_sockets; // what is in their way, who may connect
-mod fake_gateway; // what programs with Box's hosts built in meet
+mod unix_sockets; // stale files, modes and groups
+mod fake_gateway; // a scripted gateway for env and exec
 mod environment; // env and exec
-mod tunnels; // what is told of tunnels
+mod tunnels; // log and metrics of tunnels

@@ -1,4 +1,4 @@
-//! Peers that say exactly the bytes they are told to: callers and a Box that break off wherever a test wants them to.
+//! Scripted callers and a scripted Box that send exactly the given bytes and break off wherever a test wants.
 
 pub mod caller;
 pub mod frames; // HTTP/2, written and read by hand

@@ -1,4 +1,4 @@
-//! What replicas share, in a real redis-server: one for each test, on a port and in a folder of its own.
+//! State that replicas share, in a real redis-server: one for each test, with its own port and folder.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -22,28 +22,28 @@ use tokio::time::Instant;
 
 use crate::harness::{PATIENCE, in_time, until};
 
-mod away; // slow, gone, back
-mod budgets; // exact, whoever spends
-mod cost; // of a question
+mod away; // Redis slow, gone and back
+mod budgets; // budgets are exact
+mod cost; // measurements, ignored by default
 mod fleet; // gateways as processes
-mod joint_budgets; // of two of them
-mod joint_limits; // likewise
-mod joint_rate; // of three of them
+mod joint_budgets; // budgets of two gateways
+mod joint_limits; // limits of two gateways
+mod joint_rate; // a limit of three gateways
 mod limits; // all or nothing, on the server's clock
-mod lost; // slow, gone, back, before gateways
-mod pauses; // whoever began them
+mod lost; // gateways whose Redis is slow or gone
+mod pauses; // shared pauses
 mod ways; // passwords, TLS, sockets
 mod windows; // Box's own limits
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
-/// For what is to be exact: a busy machine is no slow Redis.
+/// The timeout in tests of exact counts, so that a busy machine does not look like a slow Redis.
 const PATIENT: Duration = Duration::from_secs(20);
 
 /// Read once: it takes its time.
 static PLATFORM: LazyLock<Trust> = LazyLock::new(|| Trust::new(&[]).unwrap());
 
-/// A redis-server, ended by its process id.
+/// A redis-server, killed by its process id.
 pub struct Server {
     process: Option<Child>,
     folder: PathBuf,
@@ -113,7 +113,7 @@ impl Server {
         }
     }
 
-    /// STOP holds it as it is, CONT lets it go on.
+    /// STOP suspends it, CONT resumes it.
     pub fn signal(&self, signal: &str) {
         let id = self.process.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
@@ -123,7 +123,7 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Another writer.
+    /// A connection of another program.
     pub async fn other(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).unwrap();
         client.get_multiplexed_async_connection().await.unwrap()
@@ -185,7 +185,7 @@ impl Side {
         Self { replicas, stop, running }
     }
 
-    /// That waits long for an answer.
+    /// A replica with a long timeout.
     pub async fn join(url: &str) -> Self {
         Self::new(url, PATIENT, MAX_PAUSE, &[]).shared().await
     }
@@ -210,7 +210,7 @@ impl Side {
         in_time(self.running).await.unwrap();
     }
 
-    /// As a process that is killed.
+    /// Ends like a killed process.
     pub fn vanish(self) {
         self.running.abort();
     }

@@ -1,5 +1,5 @@
-//! URLs and tokens in Box's answers: what must be followed with a token points back at the gateway, live tokens are
-//! blanked, and everything else stays byte for byte.
+//! URLs and tokens in Box's answers: URLs that need a token are rewritten to the gateway, live tokens are blanked, and
+//! everything else stays byte for byte.
 
 use boxgate::sandbox::{Content, Fault, Options};
 use bytes::Bytes;
@@ -125,9 +125,9 @@ async fn urls_are_rewritten_by_operation_and_place() {
     }
 }
 
-/// Box's own Uploader goes on with the session that is there already.
+/// Box's own Uploader continues with the existing session.
 #[tokio::test]
-async fn a_session_in_a_refusal_leads_through_the_gateway_too() {
+async fn the_session_in_a_409_is_rewritten_too() {
     let bench = bench().await;
     let session = |at: &str| {
         format!(
@@ -211,7 +211,7 @@ async fn live_tokens_are_blanked_in_every_spelling_and_even_without_rewriting() 
 }
 
 #[tokio::test]
-async fn lengths_and_validators_stay_true() {
+async fn lengths_and_validators_stay_correct() {
     let bench = bench().await;
     let fields = [("etag", "\"3\""), ("digest", "sha=x"), ("content-md5", "y")];
     let text = r#"{"type":"file","id":"1"}"#;
@@ -229,7 +229,7 @@ async fn lengths_and_validators_stay_true() {
     let length: usize = changed.headers()["content-length"].to_str().unwrap().parse().unwrap();
     assert_eq!(changed.text().await.unwrap().len(), length);
 
-    // What is not looked into passes compressed, and with everything that is said of it.
+    // A response that is not edited passes compressed and with all its fields.
     bench.sandbox.script(
         "/2.0/users/me",
         answer(
@@ -248,11 +248,11 @@ async fn lengths_and_validators_stay_true() {
 }
 
 #[tokio::test]
-async fn answers_of_any_size_are_rewritten_under_way() {
+async fn responses_of_any_size_are_rewritten_while_streaming() {
     let bench = bench().await;
     let entry = format!(r#"{{"type":"file","name":"{}",{REPRESENTATIONS}}}"#, "n".repeat(2000));
     let text = format!(r#"{{"entries":[{}],"total":1}}"#, vec![entry; 3000].join(","));
-    // Cut where it hurts: in the middle of everything.
+    // Split at every position.
     let pieces = text.as_bytes().chunks(1013).map(Bytes::copy_from_slice).collect();
     bench.sandbox.script("/2.0/folders/0/items", answer(&[("etag", "\"3\"")], pieces));
     let answer = bench.get("/2.0/folders/0/items").await;
@@ -263,7 +263,7 @@ async fn answers_of_any_size_are_rewritten_under_way() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_while_it_is_looked_into_is_no_clean_end() {
+async fn an_edited_response_that_breaks_off_does_not_end_cleanly() {
     let bench = Bench::start().await;
     let file = bench.sandbox.add_file("0", "a.txt", Content::Bytes("a".into()));
     bench.sandbox.script("/2.0/files/", vec![Fault::BreakBodyAfter(20)]);
@@ -301,7 +301,7 @@ async fn the_base_is_what_the_caller_used() {
 }
 
 #[tokio::test]
-async fn what_the_sandbox_answers_can_be_followed_through_the_gateway_alone() {
+async fn all_urls_in_the_sandboxs_responses_work_through_the_gateway() {
     for bench in [Bench::start().await, bench().await] {
         let file = bench.sandbox.add_file("0", "a.png", Content::Bytes("0123456789".into()));
         let path = format!(

@@ -1,5 +1,5 @@
-//! What comes back from Box, a token endpoint or a proxy may repeat what was sent to it: live secrets and tokens are
-//! blanked in everything that leaves the program.
+//! Box, a token endpoint or a proxy may repeat what was sent to it: secrets and tokens are blanked in everything that
+//! leaves the program.
 
 use std::io::Write;
 
@@ -90,7 +90,7 @@ async fn an_error_of_box_that_repeats_the_token_comes_back_without_it() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_replaced_is_blanked_as_well_and_other_texts_pass_as_they_are() {
+async fn a_replaced_token_is_blanked_too_and_other_texts_pass_unchanged() {
     let bench = bench().await;
     let old = last_token(&bench);
     bench.sandbox.expire_tokens();
@@ -103,13 +103,13 @@ async fn a_token_that_was_replaced_is_blanked_as_well_and_other_texts_pass_as_th
     let stars = "*".repeat(old.len());
     assert_eq!(text, body.replace(&old, &stars).replace(&new, &stars));
 
-    // What is no error streams untouched, whatever is in it.
+    // A response that is not an error streams unchanged, whatever it contains.
     bench.sandbox.script(ME, vec![error(200, &[], body.clone())]);
     assert_eq!(bench.get(ME).await.text().await.unwrap(), body);
 }
 
 #[tokio::test]
-async fn a_compressed_error_comes_back_plain_and_without_the_token() {
+async fn a_compressed_error_is_passed_on_decoded_and_without_the_token() {
     let bench = bench().await;
     let token = last_token(&bench);
     let text = format!("{{\"message\":\"{token}\"}}");
@@ -124,7 +124,7 @@ async fn a_compressed_error_comes_back_plain_and_without_the_token() {
         assert_eq!(answer.headers()["content-length"], text.len().to_string());
         assert_eq!(answer.text().await.unwrap(), text.replace(&token, &"*".repeat(token.len())));
     }
-    // The first of two fields does not speak for both.
+    // Both of two fields are evaluated.
     let mut doubled = error(403, &[("content-encoding", "identity")], gzip_of(&text));
     if let Fault::Status { headers, .. } = &mut doubled {
         headers.append("content-encoding", HeaderValue::from_static("gzip"));
@@ -145,9 +145,9 @@ fn gzip_of(text: &str) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
-/// Some servers say a coding of every answer, whether or not there is a body.
+/// Some servers declare a coding for every response, with or without a body.
 #[tokio::test]
-async fn an_error_that_says_a_coding_and_has_no_body_comes_back() {
+async fn an_error_with_a_coding_and_no_body_is_passed_on() {
     let bench = bench().await;
     let begun = |body: Vec<u8>| error(404, &[("content-encoding", "gzip"), ("x-of-box", "1")], body);
     for method in [reqwest::Method::GET, reqwest::Method::HEAD] {
@@ -195,7 +195,7 @@ async fn a_token_that_comes_in_pieces_is_blanked() {
     }
 }
 
-/// hyper would hand it on.
+/// hyper would pass it on.
 #[tokio::test]
 async fn a_reason_phrase_that_repeats_the_token_is_left_out() {
     let raw = RawBox::start(false).await;
@@ -253,7 +253,7 @@ async fn say_in_pieces(to: &mut BoxConnection, begun: &Begun, length: Option<usi
 }
 
 #[tokio::test]
-async fn what_the_token_endpoint_repeats_is_not_on_readyz() {
+async fn secrets_that_the_token_endpoint_repeats_are_not_on_readyz() {
     let bench = bench().await;
     let token = last_token(&bench);
     let form: String = url::form_urlencoded::byte_serialize(SECRET.as_bytes()).collect();
@@ -270,9 +270,9 @@ async fn what_the_token_endpoint_repeats_is_not_on_readyz() {
     );
 }
 
-/// Words of the endpoint are cut, and what is left of a secret is no longer found.
+/// Messages of the endpoint are truncated, and a truncated secret would not be recognized.
 #[tokio::test]
-async fn words_of_the_token_endpoint_are_searched_before_they_are_cut() {
+async fn messages_of_the_token_endpoint_are_searched_before_they_are_truncated() {
     let bench = bench().await;
     let words = format!("{}{SECRET}", "x".repeat(285));
     bench.sandbox.token_always(Some(TokenAnswer::refuse("invalid_client", &words)));
@@ -283,7 +283,7 @@ async fn words_of_the_token_endpoint_are_searched_before_they_are_cut() {
     assert!(text.contains("x[secret]") && !text.contains("can"), "{text}");
 }
 
-/// A caller that has a secret gets it repeated by no refusal.
+/// No refusal repeats a secret that a caller has sent.
 #[tokio::test]
 async fn the_gateways_own_errors_repeat_no_secret() {
     let secret = "canary-client-secret-51d0";

@@ -1,4 +1,4 @@
-//! Uploads in parts, and the long poll: through the URLs that Box's answers name, which lead through the gateway.
+//! Uploads in parts, and the long poll: through the rewritten URLs of Box's responses.
 
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ async fn realtime(bench: &Bench) -> String {
 }
 
 #[tokio::test]
-async fn a_long_poll_hangs_until_something_happens_and_shows_no_token() {
+async fn a_long_poll_waits_for_an_event_and_shows_no_token() {
     for bench in [
         // Both would end an ordinary request.
         Bench::with("[upstream]\nproxy = \"none\"\nresponse_timeout = \"300ms\"\nbody_timeout = \"300ms\"")
@@ -120,7 +120,7 @@ async fn a_long_poll_hangs_until_something_happens_and_shows_no_token() {
         bench.sandbox.clear_seen();
         let polling = tokio::spawn(bench.client.get(&url).header("authorization", "Bearer caller").send());
         in_time(bench.sandbox.wait_for_in_flight(1)).await;
-        // Longer than the timeouts: nothing tells that something did not happen.
+        // Waits longer than the timeouts, since there is no event for something that does not happen.
         tokio::time::sleep(Duration::from_millis(900)).await;
         assert_eq!(bench.sandbox.requests_in_flight(), 1);
         bench.sandbox.add_file("0", "a.txt", Content::Bytes("a".into()));

@@ -1,4 +1,4 @@
-//! Callers that take nothing, say nothing or never end hold nothing up for longer than the configuration says.
+//! Callers that read nothing, send nothing or never end are cut off after the configured timeouts.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn until_frame(caller: &mut RawCaller, kind: u8, stream: u32) -> frames::F
     in_time(reading).await
 }
 
-/// An error is held back until it has been searched; what has come of it counts all the same.
+/// An error is held back until it has been searched; its bytes count as progress all the same.
 #[tokio::test]
 async fn an_error_that_comes_slowly_has_not_stalled() {
     let at = RawBox::start(false).await;
@@ -83,7 +83,7 @@ async fn a_caller_without_a_window_is_reset_and_holds_nothing() {
     }
 }
 
-/// A window that is opened a little at a time is movement.
+/// A window that is opened little by little counts as progress.
 #[tokio::test]
 async fn a_caller_that_is_slow_but_takes_something_is_not_reset() {
     let more = "[upstream]\nproxy = \"none\"\nbody_timeout = \"1s\"";
@@ -113,9 +113,10 @@ async fn a_caller_that_is_slow_but_takes_something_is_not_reset() {
     assert_eq!(received, 1 << 20);
 }
 
-/// What a caller takes of its time is not Box's: a pause of either is shorter than allowed, both together are longer.
+/// Time spent by the caller does not count for Box: the pause of each is shorter than allowed, both together are
+/// longer.
 #[tokio::test]
-async fn a_caller_that_was_slow_leaves_box_its_whole_time() {
+async fn time_spent_by_a_slow_caller_does_not_count_for_box() {
     let at = RawBox::start(true).await;
     let bench = Bench::before_raw(&at, "[upstream]\nproxy = \"none\"\nbody_timeout = \"1500ms\"\n").await;
     let mut caller = RawCaller::with_window(&bench.address, true, 0).await;
@@ -263,7 +264,7 @@ async fn an_upload_ends_with_its_answer() {
     }
 }
 
-/// The connection that carries a body which waits for its caller is not one for the request's replay.
+/// A request is not replayed on a connection whose body still waits for the caller.
 #[tokio::test]
 async fn a_replay_does_not_wait_for_the_callers_next_bytes() {
     let bench = Bench::of(Options { protocols: Protocols::Http1, ..Options::default() }, "").await;
@@ -311,9 +312,9 @@ async fn more_connections_than_allowed_are_closed_at_once_and_counted() {
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
-/// Box takes the connection and shakes no hands; callers give up. Nothing was sent, so nothing was spent.
+/// Box accepts the connection but does no handshake, and callers give up. Nothing was sent, so nothing is charged.
 #[tokio::test]
-async fn callers_who_leave_before_anything_was_sent_spend_nothing() {
+async fn requests_whose_callers_leave_before_they_are_sent_are_not_charged() {
     let at = RawBox::start(true).await;
     // One worker: the handshake of another would be accepted below, and the last request not be on it.
     let more = "[listen]\naddress = \"127.0.0.1:0\"\nworkers = 1\n[[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 5\n[upstream]\nproxy = \"none\"\nconnect_timeout = \"10m\"";
@@ -346,7 +347,7 @@ async fn callers_who_leave_before_anything_was_sent_spend_nothing() {
 }
 
 #[tokio::test]
-async fn a_call_that_was_sent_is_spent_also_if_the_caller_leaves() {
+async fn a_call_that_was_sent_is_charged_even_if_the_caller_leaves() {
     for protocols in [Protocols::Http1, Protocols::Http2] {
         let more = "[[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 5";
         let bench = Bench::of(Options { protocols, ..Options::default() }, more).await;
@@ -362,9 +363,9 @@ async fn a_call_that_was_sent_is_spent_also_if_the_caller_leaves() {
     }
 }
 
-/// A body that breaks off before anything of its request was written is no call.
+/// A request whose body breaks off before anything was written is not counted.
 #[tokio::test]
-async fn a_request_whose_body_broke_off_before_it_was_written_spends_nothing() {
+async fn a_request_whose_body_broke_off_before_it_was_written_is_not_charged() {
     for is_http2 in [false, true] {
         let at = ReadingBox::start(is_http2).await;
         let bench = Bench::before_raw(&at.raw, BUDGET).await;

@@ -31,7 +31,7 @@ async fn a_retired_token_is_replaced_and_the_request_replayed_once() {
 }
 
 #[tokio::test]
-async fn a_path_that_always_says_401_makes_no_token_storm() {
+async fn a_path_that_always_answers_401_causes_few_token_requests() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     bench.sandbox.always_unauthorized("/2.0/users/me");
@@ -47,7 +47,7 @@ async fn a_path_that_always_says_401_makes_no_token_storm() {
 }
 
 #[tokio::test]
-async fn a_small_body_is_replayed_after_a_401_and_a_large_one_asks_to_come_again() {
+async fn a_small_body_is_replayed_after_a_401_and_a_large_one_gets_503() {
     let bench = Bench::start().await;
     assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
     bench.sandbox.expire_tokens();
@@ -63,7 +63,7 @@ async fn a_small_body_is_replayed_after_a_401_and_a_large_one_asks_to_come_again
 }
 
 #[tokio::test]
-async fn the_old_token_serves_while_the_endpoint_is_down_and_then_503_says_when() {
+async fn the_old_token_is_used_while_the_endpoint_is_down_and_then_503_has_retry_after() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     bench.sandbox.token_always(Some(TokenAnswer::Status(500)));
@@ -86,7 +86,7 @@ async fn the_old_token_serves_while_the_endpoint_is_down_and_then_503_says_when(
 }
 
 #[tokio::test]
-async fn malformed_and_empty_answers_of_the_endpoint_are_passing_faults() {
+async fn malformed_and_empty_answers_of_the_endpoint_are_transient() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     let body = |status: u16, body: &str| TokenAnswer::Body {
@@ -114,9 +114,9 @@ async fn malformed_and_empty_answers_of_the_endpoint_are_passing_faults() {
     bench.until_ready().await;
 }
 
-/// Whatever stands between the gateway and Box may say 400 or 401.
+/// A proxy between the gateway and Box may answer 400 or 401.
 #[tokio::test]
-async fn answers_that_are_no_oauth_errors_are_passing_faults_and_are_not_quoted() {
+async fn answers_that_are_not_oauth_errors_are_transient_and_not_quoted() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     let body = |status: u16, body: &str, content_type: &str| TokenAnswer::Body {
@@ -183,14 +183,14 @@ async fn every_known_oauth_error_is_a_refusal_of_the_identity() {
     bench.until_ready().await;
 }
 
-/// Until so many questions to the token endpoint have failed.
+/// Waits until this many requests to the token endpoint have failed.
 async fn until_failed(bench: &Bench, count: usize) {
     let failed = r#"boxgate_token_refreshes_total{identity="service",outcome="failed"}"#;
     until(|| async { bench.metric(failed).await as usize == count }).await;
 }
 
 #[tokio::test]
-async fn a_refusal_is_answered_from_memory_and_mends_itself() {
+async fn a_refusal_is_remembered_and_ends_by_itself() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     bench.sandbox.token_always(Some(TokenAnswer::refuse("invalid_grant", "Grant credentials are invalid")));
@@ -208,7 +208,7 @@ async fn a_refusal_is_answered_from_memory_and_mends_itself() {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_in_the_background_before_its_end() {
+async fn a_token_is_renewed_in_the_background_before_it_expires() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     let before = bench.sandbox.token_requests();
@@ -218,7 +218,7 @@ async fn a_token_is_renewed_in_the_background_before_its_end() {
 }
 
 #[tokio::test]
-async fn no_box_at_start_is_said_and_mended() {
+async fn an_unreachable_box_at_the_start_is_reported_and_recovered_from() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     sandbox.go_down(Role::Api).await;
     let bench = Bench::before(sandbox, "").await;
@@ -231,7 +231,7 @@ async fn no_box_at_start_is_said_and_mended() {
 }
 
 #[tokio::test]
-async fn what_was_never_carried_is_sent_again_and_a_broken_post_is_not() {
+async fn a_request_that_was_never_carried_is_repeated_and_a_broken_post_is_not() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     bench.sandbox.script("/2.0/users/me", vec![Fault::CloseBeforeHead]);

@@ -1,5 +1,6 @@
-//! Real programs, unchanged: those that have Box's hosts built in, by `boxgate exec` against `boxgate sandbox`, and Box's SDKs
-//! that want a redirect. The lines come from the page that shows them. `tests/run` brings the programs.
+//! Real programs, unmodified: those that have Box's hosts built in, by `boxgate exec` against `boxgate sandbox`, and
+//! Box's SDKs that require a redirect. The command lines come from the document that shows them. `tests/run` brings the
+//! programs.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -11,9 +12,9 @@ use crate::harness::Bench;
 use crate::program::harness::{Folder, Program, command};
 
 const BOXGATE: &str = env!("CARGO_BIN_EXE_boxgate");
-/// In seconds, for one line. The SDKs try again, with pauses, before they give up.
+/// The timeout of one line in seconds. The SDKs retry with pauses before they give up.
 const LIMIT: &str = "120";
-/// More than rclone sends in one piece, less than the sandbox forgets the content of.
+/// More than rclone sends in one piece, less than the sandbox drops the content of.
 const LARGE: usize = 60_000_000;
 
 /// `boxgate sandbox`, with a README.md in its folder.
@@ -30,7 +31,7 @@ fn gateway(sandbox: &Program) -> String {
     format!("http://{}", sandbox.callers)
 }
 
-/// A program that is ended where it takes too long, in the sandbox's folder.
+/// A program in the sandbox's folder that is killed if it takes too long.
 fn limited(sandbox: &Program, program: &str) -> Command {
     let mut command = command("timeout", &sandbox.folder);
     let path = std::env::var("PATH").unwrap_or_default();
@@ -47,7 +48,7 @@ fn limited(sandbox: &Program, program: &str) -> Command {
     command
 }
 
-/// Runs lines of a shell and gives what they print; they must go well and complain of nothing.
+/// Runs shell lines and returns their output; they must succeed without errors on standard error.
 fn shell(sandbox: &Program, lines: &str) -> String {
     let mut command = limited(sandbox, "sh");
     well(lines, &command.args(["-euc", lines]).output().unwrap())
@@ -67,7 +68,7 @@ fn well(what: &str, output: &Output) -> String {
     out
 }
 
-/// A workflow must say of so many steps that they went well.
+/// A workflow must report this many successful steps.
 fn steps(said: &str, count: usize) {
     assert_eq!(said.replace(' ', "").matches("\"ok\":true").count(), count, "{said}");
 }
@@ -273,7 +274,7 @@ async fn urls_for_downloads_lead_to_the_gateway() {
 
 /// The page has these words.
 #[tokio::test]
-async fn what_wants_a_redirect_fails_where_downloads_are_followed() {
+async fn programs_that_require_a_redirect_fail_if_downloads_are_followed() {
     let bench = Bench::with_boxs_names(Options::default(), "", "").await;
     let node = Path::new("node");
     let older = "legacy_node_workflow.js";

@@ -1,10 +1,10 @@
-//! Programs that use the gateway as their proxy: CONNECT, and what goes on in the tunnel.
+//! Programs that use the gateway as their proxy: CONNECT, and requests in the tunnel.
 
-mod blind; // to hosts that are not Box's
-mod hostile; // what nobody should get by a tunnel
+mod blind; // tunnels to hosts that are not Box's
+mod hostile; // attacks through tunnels
 mod loops; // the gateway never calls itself
 pub mod program; // a caller with Box's hosts built in
-mod trust; // what the CA can vouch for, to OpenSSL, Go, rustls and Java
+mod trust; // which hosts OpenSSL, Go, rustls and Java accept from the CA
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ async fn a_program_calls_box_by_its_own_name_and_needs_no_credential() {
 }
 
 #[tokio::test]
-async fn box_s_urls_stay_box_s_and_lead_through_the_tunnel() {
+async fn boxs_urls_stay_unchanged_and_work_through_the_tunnel() {
     let bench = bench().await;
     let program = Program::new(&bench, "").await;
     let id = bench.sandbox.add_file("0", "a.txt", Content::Bytes("abc".into()));
@@ -186,7 +186,7 @@ async fn absolute_form_and_a_host_of_box_are_read_in_the_same_way() {
     let answer = bench.raw(other).await;
     assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("tunnel_not_allowed"), "{answer}");
     assert!(answer.contains("plain http://"), "{answer}");
-    // The gateway's own name in absolute form is what it always was.
+    // The gateway's own name in absolute form works as before.
     let own = format!(
         "GET http://{0}/2.0/users/me HTTP/1.1\r\nHost: {0}\r\nConnection: close\r\n\r\n",
         bench.address
@@ -224,7 +224,7 @@ sources = ["10.0.0.0/8"]
     let unnamed = Program::new(&bench, "").await.get(me).await;
     assert_eq!(refusal(unnamed).await, (404, "no_such_app".to_owned()));
     for (user, status, words) in [
-        ("nobody", "407", "No app here has the name"),
+        ("nobody", "407", "No app has the name"),
         ("keyed", "407", "not the key of this app"),
         ("keyed:s3cret", "407", "not the key of this app"),
         ("elsewhere", "403", "Your address"),
@@ -239,7 +239,7 @@ sources = ["10.0.0.0/8"]
 async fn where_every_app_asks_for_a_key_a_tunnel_needs_one() {
     let bench = with("[[app]]\nname = \"keyed\"\nkey = [\"new\", \"old\"]").await;
     let head = tunnel::refused(&bench, "api.box.com:443", "").await;
-    assert!(head.starts_with("HTTP/1.1 407 Every app here asks for a key"), "{head}");
+    assert!(head.starts_with("HTTP/1.1 407 Every app needs a key"), "{head}");
     for key in ["new", "old"] {
         let program = Program::new(&bench, &format!("keyed:{key}")).await;
         assert_eq!(program.get("https://api.box.com/2.0/users/me").await.status(), 200);
@@ -262,11 +262,11 @@ async fn every_refusal_of_a_tunnel_says_why_in_its_status_line_and_ends_the_conn
         (
             "example.com:443",
             "",
-            "403 No way leads to example.com:443: it is none of Box's hosts, and not listed",
+            "403 This gateway does not connect to example.com:443: it is not a host of Box and not listed",
         ),
-        ("api.box.com:80", "", "403 No way leads to api.box.com:80"),
-        ("acme.app.box.com:443", "", "403 No way"),
-        ("169.254.169.254:80", "", "403 No way"),
+        ("api.box.com:80", "", "403 This gateway does not connect to api.box.com:80"),
+        ("acme.app.box.com:443", "", "403 This gateway does not connect"),
+        ("169.254.169.254:80", "", "403 This gateway does not connect"),
         ("api.box.com", "", "400 The target of CONNECT must be HOST:PORT."),
         ("api.box.com:443", "Content-Length: 5\r\n", "400 A CONNECT has no body"),
         ("api.box.com:443", "Transfer-Encoding: chunked\r\n", "400 A CONNECT has no body"),
@@ -275,7 +275,7 @@ async fn every_refusal_of_a_tunnel_says_why_in_its_status_line_and_ends_the_conn
         (
             "api.box.com:443",
             "Proxy-Authorization: Basic ZGVmYXVsdDo=\r\nProxy-Authorization: Basic ZGVmYXVsdDo=\r\n",
-            "407 Proxy-Authorization stands more than once",
+            "407 The request has more than one Proxy-Authorization",
         ),
         ("api.box.com:443", "Via: 1.1 boxgate\r\n", "508 The gateway would call itself"),
     ] {
@@ -338,7 +338,7 @@ async fn tunnels_in_one_connection_count_among_callers_connections() {
 }
 
 #[tokio::test]
-async fn a_replica_s_leaf_is_of_the_ca_that_all_share() {
+async fn a_replicas_leaf_is_signed_by_the_shared_ca() {
     let first = bench().await;
     let ca = first.state.join("state/forward-proxy-ca.pem");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&ca).unwrap().permissions());
@@ -354,9 +354,9 @@ async fn a_replica_s_leaf_is_of_the_ca_that_all_share() {
     assert_eq!(program.get("https://api.box.com/2.0/users/me").await.status(), 200);
 }
 
-/// The clock is turned by weeks: the gateway has run for so long.
+/// The clock is advanced by weeks, as if the gateway had run that long.
 #[tokio::test]
-async fn a_leaf_is_renewed_before_its_end() {
+async fn a_leaf_is_renewed_before_it_expires() {
     let bench = bench().await;
     let first = program::leaf(&bench, "api.box.com").await;
     assert_eq!(first, program::leaf(&bench, "api.box.com").await);
@@ -365,7 +365,7 @@ async fn a_leaf_is_renewed_before_its_end() {
 }
 
 #[tokio::test]
-async fn what_a_tunnel_carries_is_judged_as_any_request() {
+async fn requests_in_a_tunnel_are_checked_like_any_other() {
     let bench = with(
         r#"
 [[app]]

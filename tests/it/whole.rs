@@ -1,5 +1,5 @@
-//! One side sees a clean end only if the other side made one: requests and answers, HTTP/1.1 and HTTP/2, with and
-//! without a length, cut anywhere.
+//! A message ends cleanly at one side only if the other side completed it: requests and responses, HTTP/1.1 and HTTP/2,
+//! with and without a length, broken off anywhere.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -224,8 +224,8 @@ fn uploads() -> Vec<Upload> {
     uploads
 }
 
-/// After each caller that breaks off, a request on a connection of its own goes through whole: what the first has
-/// caused has reached Box by then.
+/// After each caller that breaks off, a complete request on another connection follows. By then, everything that the
+/// first one caused has arrived at Box.
 async fn no_part_of_a_request_is_whole_at_box(box_http2: bool) {
     let at = ReadingBox::start(box_http2).await;
     let bench = Bench::before_raw(&at.raw, ONE_WORKER).await;

@@ -9,7 +9,7 @@ fn request(line: &str, headers: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_target_that_can_be_read_in_two_ways_is_refused() {
+async fn an_ambiguous_target_is_refused() {
     let bench = Bench::start().await;
     for target in [
         "/2.0/files/..%2f1",
@@ -36,7 +36,7 @@ async fn a_target_that_can_be_read_in_two_ways_is_refused() {
 }
 
 #[tokio::test]
-async fn a_query_reaches_box_as_it_is_an_empty_one_too() {
+async fn a_query_reaches_box_unchanged_even_if_it_is_empty() {
     let bench = Bench::start().await;
     for (sent, reached) in [
         ("/2.0/users/me?", "/2.0/users/me?"),
@@ -68,7 +68,7 @@ async fn requests_that_smuggle_or_switch_protocols_are_refused() {
 }
 
 #[tokio::test]
-async fn a_body_framed_in_two_ways_is_framed_anew_for_box() {
+async fn a_body_framed_in_two_ways_gets_new_framing_for_box() {
     let bench = Bench::start().await;
     let both = "POST /2.0/folders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nGET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\n\r\n";
     bench.raw(both).await;
@@ -125,7 +125,7 @@ async fn the_callers_credentials_never_reach_box_and_boxs_never_reach_the_caller
 
 /// Each header that the page of routing says Box's clients send, `X-Box-AI-Library` among them.
 #[tokio::test]
-async fn what_boxs_clients_send_reaches_box_and_pages_may_send_it() {
+async fn headers_of_boxs_clients_reach_box_and_pages_may_send_them() {
     let page = include_str!("../../docs/routing.md");
     let (_, list) = page.split_once("\n- `As-User`").unwrap();
     let (list, _) = list.split_once("\n- ").unwrap();
@@ -153,7 +153,7 @@ async fn what_boxs_clients_send_reaches_box_and_pages_may_send_it() {
 }
 
 #[tokio::test]
-async fn oauth_paths_are_answered_by_the_gateway_alone() {
+async fn oauth_paths_are_answered_only_by_the_gateway() {
     let bench = Bench::start().await;
     let post = |path: &str| bench.client.post(bench.url(path)).body("grant_type=x&client_id=y").send();
     let answer = post("/oauth2/token").await.unwrap();
@@ -225,7 +225,7 @@ async fn the_download_host_is_reached_with_a_token_and_ranges_pass_through() {
     assert_eq!(bench.sandbox.last_seen().unwrap().role, Role::Download);
 }
 
-/// A forward proxy that knows CONNECT alone; the targets it was asked for.
+/// A forward proxy that supports only CONNECT, with the targets that were requested.
 async fn connect_proxy() -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -254,7 +254,7 @@ async fn connect_proxy() -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>
 }
 
 #[tokio::test]
-async fn a_forward_proxy_carries_tokens_and_requests_alike() {
+async fn a_forward_proxy_is_used_for_tokens_and_requests() {
     let (proxy, asked) = connect_proxy().await;
     let bench = Bench::with(&format!("[upstream]\nproxy = \"http://u:p@{proxy}\"")).await;
     assert_eq!(bench.get("/2.0/users/me").await.status(), 200);

@@ -8,7 +8,7 @@ use super::*;
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A proxy that answers its one CONNECT with this, then sends everything back until the end; what it read as a head.
+/// A proxy that answers one CONNECT with this and then echoes everything. Returns the head that it read.
 async fn proxy(answer: &'static str) -> (SocketAddr, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -25,7 +25,7 @@ async fn proxy(answer: &'static str) -> (SocketAddr, JoinHandle<String>) {
     (address, serving)
 }
 
-/// Reads to the end first: only a half-close lets the answer begin.
+/// Reads to the end before it answers, which it does only after a half-close.
 async fn echo(stream: &mut (impl tokio::io::AsyncRead + AsyncWriteExt + Unpin)) {
     let mut text = Vec::new();
     stream.read_to_end(&mut text).await.unwrap();
@@ -48,7 +48,7 @@ async fn splitter(
 }
 
 fn nobody() -> SocketAddr {
-    // Port 1 of loopback: nobody listens there.
+    // Nothing listens on port 1 of loopback.
     SocketAddr::from((Ipv4Addr::LOCALHOST, 1))
 }
 
@@ -79,7 +79,7 @@ fn login() -> Option<Login> {
 async fn boxs_hosts_go_to_the_gateway_with_the_apps_name_and_key() {
     let (gateway, heard) = proxy(OPEN).await;
     let address = splitter(gateway, login(), no_proxy(), None).await;
-    // What is sent before the answer has come arrives too, and the half-close behind it.
+    // Bytes sent before the response arrive too, as does the half-close after them.
     let said =
         talk(address, b"CONNECT api.box.com:443 HTTP/1.1\r\nHost: api.box.com\r\n\r\nearly bytes").await;
     assert_eq!(said, "HTTP/1.1 200 Connection established\r\n\r\nearly bytes");
@@ -89,7 +89,7 @@ async fn boxs_hosts_go_to_the_gateway_with_the_apps_name_and_key() {
 }
 
 #[tokio::test]
-async fn the_gateways_refusal_reaches_the_program_as_it_is() {
+async fn the_gateways_refusal_reaches_the_program_unchanged() {
     let (gateway, _) = proxy(
         "HTTP/1.1 403 Forbidden: not this network\r\nContent-Type: application/json\r\nProxy-Status: boxgate\r\n\
          Connection: keep-alive\r\nContent-Length: 15\r\n\r\n{\"message\":\"a\"}",
@@ -142,7 +142,7 @@ async fn other_hosts_go_by_the_callers_proxy_with_its_credentials_and_its_except
     assert!(heard.contains("Proxy-Authorization: Basic bWU6cHc="), "{heard}");
     let said = talk(address, format!("CONNECT {direct} HTTP/1.1\r\n\r\ntwo").as_bytes()).await;
     assert!(said.ends_with("\r\n\r\ntwo"), "{said}");
-    // Box's hosts go to the gateway even so, which is not there.
+    // Box's hosts still go to the gateway, which is not running.
     let said = talk(address, b"CONNECT api.box.com:443 HTTP/1.1\r\n\r\n").await;
     assert!(
         said.starts_with("HTTP/1.1 502 Bad Gateway: cannot reach the gateway at http://127.0.0.1:1: "),
@@ -172,7 +172,7 @@ async fn a_socks_proxy_of_the_callers_is_used() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_the_callers_proxy_is_not_asked_for_other_hosts() {
+async fn a_gateway_that_is_the_callers_proxy_is_not_used_for_other_hosts() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap();
     tokio::spawn(async move { echo(&mut listener.accept().await.unwrap().0).await });
@@ -183,7 +183,7 @@ async fn a_gateway_that_is_the_callers_proxy_is_not_asked_for_other_hosts() {
 }
 
 #[tokio::test]
-async fn with_a_password_nobody_else_gets_through() {
+async fn requests_without_the_password_are_refused() {
     let (gateway, heard) = proxy(OPEN).await;
     let address = splitter(gateway, login(), no_proxy(), Some("pw")).await;
     let right = "Ym94Z2F0ZTpwdw==";
@@ -206,7 +206,7 @@ async fn with_a_password_nobody_else_gets_through() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_for_a_tunnel_is_refused_in_words() {
+async fn anything_but_a_connect_is_refused_with_a_message() {
     let address = splitter(nobody(), None, no_proxy(), None).await;
     let long = [b"CONNECT a:1 HTTP/1.1\r\nA: ".to_vec(), vec![b'x'; 40_000], b"\r\n\r\n".to_vec()].concat();
     for (request, status) in [

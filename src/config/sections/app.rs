@@ -1,4 +1,4 @@
-//! Apps: who calls, and whether two apps can be told apart.
+//! `[[app]]`: reading apps, and checking whether requests can be assigned to one app.
 
 use std::num::NonZeroU32;
 
@@ -18,19 +18,19 @@ use crate::routing::app::{App, AsUser};
 use crate::routing::app_key::AppKeys;
 use crate::routing::operation::{OperationPolicy, Pattern};
 
-/// All apps, and the locations of the origins that they list.
+/// All apps, and the origins that they list with their locations.
 #[derive(Debug, Default)]
 pub(super) struct Apps {
     pub(super) apps: Vec<App>,
     pub(super) pages: Vec<Pages>,
 }
 
-/// An app's `origins` that are not empty.
+/// The `origins` of an app that lists some.
 #[derive(Debug)]
 pub(super) struct Pages {
-    /// Of the key.
+    /// The location of the key `origins`.
     pub(super) location: Location,
-    /// Each with its location.
+    /// The entries with their locations.
     pub(super) patterns: Vec<(Location, origin::Pattern)>,
 }
 
@@ -63,7 +63,7 @@ fn default_app(identities: &[String], follow: Redirects, notes: &mut Notes<'_>) 
         notes.problem(
             &Location::unwritten("app"),
             format_args!(
-                "with several identities it must be said who uses which; write [[app]] with a name and identity = one of {}",
+                "there are several identities, so apps must name theirs; write an [[app]] with a name and identity = one of {}",
                 quoted(identities)
             ),
         );
@@ -87,7 +87,7 @@ fn default_app(identities: &[String], follow: Redirects, notes: &mut Notes<'_>) 
     })
 }
 
-/// `None` where something is wrong with it: comparing what is left of it with other apps would tell nothing.
+/// `None` if it has a problem: comparing an incomplete app with others would be meaningless.
 fn app<'d>(
     location: &Location,
     table: &'d DeTable<'d>,
@@ -121,7 +121,7 @@ fn app<'d>(
         sources: written.sources.as_ref().map(|sources| {
             networks(
                 sources,
-                "nobody could call this app; leave the key out to admit all of [listen] sources",
+                "no one could call this app; leave the key out to admit all of [listen] sources",
                 notes,
             )
         }),
@@ -152,7 +152,7 @@ fn app<'d>(
     (notes.count() == before).then_some(app)
 }
 
-/// One secret or a list of them.
+/// Reads `key`: one secret or a list of secrets.
 fn keys(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> AppKeys {
     let DeValue::Array(items) = entry.value else {
         return AppKeys::new(Vec::from_iter(secret::secret(entry, around, notes)));
@@ -160,7 +160,7 @@ fn keys(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> 
     if items.is_empty() {
         notes.problem(
             &entry.location,
-            "an empty list: nobody could call; leave the key out if none is needed",
+            "an empty list: no one could call this app; leave the key out if no key is needed",
         );
     }
     let mut keys = Vec::new();
@@ -189,13 +189,13 @@ fn identity(
         }),
     };
     if identities.is_empty() {
-        // That there is none has been reported; every app would only repeat it.
+        // The missing identities have been reported already.
         return 0;
     }
     if entry.is_none() && identities.len() > 1 {
         notes.problem(
             &app.below("identity"),
-            format_args!("is missing, and there are several; write one of {}", quoted(identities)),
+            format_args!("is missing, and there are several identities; write one of {}", quoted(identities)),
         );
     }
     reader::parsed(entry, "the name of an identity", find, notes).unwrap_or_default()
@@ -217,7 +217,7 @@ fn allowed(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Vec<Pattern> {
     {
         notes.warning(
             &entry.location,
-            "it names /2.0/batch: the body of a batch carries operations and an As-User for each, which no rule, limit or budget sees",
+            "it allows /2.0/batch: the body of a batch carries operations, each with an As-User, that rules, limits and budgets cannot check",
         );
     }
     patterns
@@ -244,21 +244,21 @@ fn as_user(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> AsUser {
         return AsUser::Any;
     }
     let user = |item: &Text<'_>| match item.text {
-        "*" => Err("\"*\" means any user and stands alone".to_owned()),
+        "*" => Err("\"*\" means any user and must be the only entry".to_owned()),
         id => values::box_id(id).map(|()| id.to_owned()).map_err(|what| format!("{id:?}: {what}")),
     };
     AsUser::Only(items.iter().filter_map(|item| notes.take(&item.location, user(item))).collect())
 }
 
-/// Apps that a request could not tell apart are a problem, those whose callers could stand in for each other a warning:
-/// one line for all that hang together, at the location of the second.
+/// Apps are a problem if a request can match two of them equally well. They get a warning if callers of one can use the
+/// other. Each group of connected apps is reported once, at the location of the second.
 fn compare(apps: &[(Location, App)], identities: &[String], notes: &mut Notes<'_>) {
     let mut ambiguous = Groups::of(apps);
     let mut interchangeable = Groups::of(apps);
     for (number, (_, app)) in apps.iter().enumerate() {
         for (earlier, (_, other)) in apps.iter().enumerate().take(number) {
             if other.name == app.name {
-                // A problem already, and what is wrong with the one is not known of the other.
+                // Two apps of the same name are reported elsewhere.
             } else if app.is_ambiguous_with(other) {
                 ambiguous.join(number, earlier);
             } else if !app.is_separate_from(other) && !is_alike(app, other) {
@@ -280,7 +280,7 @@ fn compare(apps: &[(Location, App)], identities: &[String], notes: &mut Notes<'_
         notes.problem(
             location,
             format_args!(
-                "some requests could mean {which}{why}; give {} another path, or hosts, sources or a key that only it has",
+                "some requests could match {which}{why}; give {} a different path, or hosts, sources or a key of its own",
                 if apps.len() > 2 { "each" } else { "one of them" }
             ),
         );
@@ -289,7 +289,7 @@ fn compare(apps: &[(Location, App)], identities: &[String], notes: &mut Notes<'_
         notes.warning(
             location,
             format_args!(
-                "{} differ in {}, but nothing separates their callers: any program can choose a path and a Host; give each its own sources or key if they must not stand in for each other",
+                "{} differ in {}, but nothing separates their callers: any program can choose a path and a Host; if callers of one must not use the other, give each app its own sources or key",
                 listed(&apps),
                 differences(&apps, identities).join(" and ")
             ),
@@ -297,27 +297,27 @@ fn compare(apps: &[(Location, App)], identities: &[String], notes: &mut Notes<'_
     }
 }
 
-/// Apps that hang together, directly or by others between them.
+/// Groups of connected apps (union-find).
 struct Groups<'a> {
     apps: &'a [(Location, App)],
-    /// The group of each app.
+    /// The group number of each app.
     numbers: Vec<usize>,
 }
 
 impl<'a> Groups<'a> {
-    /// Each alone.
+    /// Begins with each app in a group of its own.
     fn of(apps: &'a [(Location, App)]) -> Self {
         Self { apps, numbers: (0..apps.len()).collect() }
     }
 
-    /// Makes one group of those of two apps, by their indexes.
+    /// Merges the groups of two apps, given by index.
     fn join(&mut self, one: usize, other: usize) {
         if let (Some(&from), Some(&to)) = (self.numbers.get(one), self.numbers.get(other)) {
             self.numbers.iter_mut().filter(|number| **number == from).for_each(|number| *number = to);
         }
     }
 
-    /// Those of two apps or more, each with the location of its second.
+    /// The groups of two or more apps, each with the location of its second app.
     fn larger_than_one(&self) -> impl Iterator<Item = (&'a Location, Vec<&'a App>)> {
         (0..self.apps.len()).filter_map(|group| {
             let members: Vec<&(Location, App)> = self
@@ -333,12 +333,12 @@ impl<'a> Groups<'a> {
     }
 }
 
-/// Whether it makes no difference to Box which of them a caller uses.
+/// Whether both have the same rights: identity, `as_user` and rules.
 fn is_alike(a: &App, b: &App) -> bool {
     a.identity == b.identity && a.as_user == b.as_user && a.rules == b.rules
 }
 
-/// Their names; those that are alike stand together.
+/// The apps' names; apps with the same rights are listed together.
 fn listed(apps: &[&App]) -> String {
     let mut kinds: Vec<Vec<&App>> = Vec::new();
     for app in apps {
@@ -354,7 +354,7 @@ fn listed(apps: &[&App]) -> String {
     joined(kinds.iter().map(of_kind).collect())
 }
 
-/// `a, b and c`.
+/// Joins as in `a, b and c`.
 fn joined(mut words: Vec<String>) -> String {
     let last = words.pop().unwrap_or_default();
     if words.is_empty() { last } else { format!("{} and {last}", words.join(", ")) }

@@ -20,13 +20,13 @@ use crate::net::tls_server::{self, Files, Tls};
 use crate::routing::box_hosts::{self, BoxHosts};
 use crate::routing::tunnel_list::{AN_ENTRY, Entry as Tunnel, TunnelList};
 
-/// What tunnels to other hosts depend on.
+/// The settings that restrict blind tunnels.
 pub(super) struct Outward<'a> {
     pub(super) hosts: &'a BoxHosts,
     pub(super) proxy: &'a Proxy,
 }
 
-/// The table; `None` where it is not written.
+/// Reads `[forward_proxy]`; `None` if the table is missing.
 pub(super) fn read(
     entry: Option<&Entry<'_>>,
     around: &Surroundings<'_>,
@@ -41,20 +41,20 @@ pub(super) fn read(
         (None, None, Some(ca)) => authority(ca, around, notes),
         (Some(cert), Some(key), None) => one(cert, key, around.folder, notes),
         (Some(part), None, None) => {
-            notes.problem(&part.location, "has no key beside it; write key = \"PATH\", its private key");
+            notes.problem(&part.location, "needs a key too; write key = \"PATH\", its private key");
             None
         }
         (None, Some(part), None) => {
             notes.problem(
                 &part.location,
-                "has no cert beside it; write cert = \"PATH\", a certificate for Box's hosts",
+                "needs a cert too; write cert = \"PATH\", a certificate for Box's hosts",
             );
             None
         }
         (_, _, Some(ca)) => {
             notes.problem(
                 &ca.location,
-                "stands beside cert or key; allowed: cert with key, or ca, or none of them",
+                "cannot be combined with cert or key; allowed: cert with key, or ca, or none of them",
             );
             None
         }
@@ -62,7 +62,7 @@ pub(super) fn read(
     Some(ForwardProxy { certificate: certificate.unwrap_or(ProxyCertificate::Own), tunnel })
 }
 
-/// A certificate of somebody else's authority.
+/// A certificate for Box's hosts from another CA, with its key.
 fn one(cert: &Entry<'_>, key: &Entry<'_>, folder: &Path, notes: &mut Notes<'_>) -> Option<ProxyCertificate> {
     let chain = |path: &Path| Ok((path.to_owned(), tls_server::chain(path)?));
     let private = |path: &Path| Ok((path.to_owned(), tls_server::key(path)?));
@@ -76,7 +76,10 @@ fn one(cert: &Entry<'_>, key: &Entry<'_>, folder: &Path, notes: &mut Notes<'_>) 
         if !tls_server::is_for(&chain, host) {
             notes.warning(
                 &cert.location,
-                format_args!("{} is not for {host}: programs will refuse it there", cert_path.display()),
+                format_args!(
+                    "{} is not valid for {host}: programs will refuse it there",
+                    cert_path.display()
+                ),
             );
         }
     }
@@ -85,7 +88,7 @@ fn one(cert: &Entry<'_>, key: &Entry<'_>, folder: &Path, notes: &mut Notes<'_>) 
     Some(ProxyCertificate::One(Arc::new(tls)))
 }
 
-/// An authority that replicas share.
+/// A CA that replicas share.
 fn authority(ca: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> Option<ProxyCertificate> {
     let written: raw::ProxyCa<'_> = raw::read(Some(ca), notes);
     if !matches!(ca.value, DeValue::Table(_)) {
@@ -106,7 +109,7 @@ fn authority(ca: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -
     if key.is_literal {
         notes.warning(
             &entry.location,
-            "a secret stands in the configuration file itself; move it out and write { env = \"NAME\" } or { file = \"PATH\" }",
+            "the secret is in the configuration file itself; move it out and write { env = \"NAME\" } or { file = \"PATH\" }",
         );
     }
     let given = CertificateAuthority::given(&certificates, key.text.as_bytes());
@@ -127,14 +130,14 @@ fn tunnels(entry: Option<&Entry<'_>>, outward: &Outward<'_>, notes: &mut Notes<'
         if is_of_box {
             notes.problem(
                 &item.location,
-                format_args!("{:?} covers hosts of Box, which are never reached blindly: what went there would go past rules and limits", item.text),
+                format_args!("{:?} covers hosts of Box, which get no blind tunnels: their requests would bypass rules and limits", item.text),
             );
         }
         let uri = format!("https://{}/", tunnel.example()).parse::<Uri>();
         if tunnel.is_wildcard() && uri.is_ok_and(|uri| egress.intercept(&uri).is_some()) {
             notes.problem(
                 &item.location,
-                format_args!("{:?} is a wildcard, and [upstream] proxy leads to it: which addresses are reached cannot be seen there; name each host", item.text),
+                format_args!("{:?} is a wildcard whose hosts are reached through [upstream] proxy, where the gateway cannot check their addresses; name each host", item.text),
             );
         }
         entries.push(tunnel);

@@ -1,4 +1,4 @@
-//! Identities: the accounts at Box, from the file or from the environment alone.
+//! Identities: the accounts at Box, from the file or, without a file, from the environment.
 
 use toml::de::DeValue;
 
@@ -9,14 +9,15 @@ use super::secret::{self, Surroundings};
 use crate::net::secret::Secret;
 use crate::oauth::identity::{Identity, Subject};
 
-/// The identities in the order of their names. One with a problem is missing, its name is not: apps refer to it.
+/// The identities, sorted by name. An identity with a problem is left out, but its name is kept, since apps refer to
+/// it.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
     pub(super) names: Vec<String>,
     pub(super) read: Vec<Identity>,
 }
 
-/// `[identity.NAME]`.
+/// Reads the tables `[identity.NAME]`.
 pub(super) fn from_table(
     entry: Option<&Entry<'_>>,
     around: &Surroundings<'_>,
@@ -85,17 +86,17 @@ fn identity(
         (None, None) => {
             notes.problem(
                 &entry.location,
-                "one of enterprise_id (its service account) and user_id (one user) is missing",
+                "enterprise_id (for the service account) or user_id (for one user) is missing",
             );
             None
         }
         (Some(enterprise), Some(user)) => {
-            // Both are read nevertheless, so that their own problems are not left for the next run.
+            // Both are read, so that their own problems are reported in the same run.
             plain(enterprise, values::box_id, around, notes);
             plain(user, values::box_id, around, notes);
             notes.problem(
                 &user.location,
-                "stands beside enterprise_id; an identity has exactly one of the two",
+                "cannot be combined with enterprise_id; an identity has exactly one of the two",
             );
             None
         }
@@ -124,7 +125,8 @@ fn required<'e, 'd>(
     entry.as_ref()
 }
 
-/// A text that is no secret. It is shown only where it stands in the file: what a reference leads to may be one.
+/// A text that is not a secret. Messages show it only if it is in the file itself: a reference may lead to a secret by
+/// mistake.
 fn plain(
     entry: &Entry<'_>,
     check: impl Fn(&str) -> Result<(), String>,
@@ -147,7 +149,8 @@ fn plain(
     Some(found.text.to_string())
 }
 
-/// `BOX_CLIENT_ID`, `BOX_CLIENT_SECRET` and one of `BOX_ENTERPRISE_ID`, `BOX_USER_ID`: one identity, "service".
+/// Reads the identity "service" from `BOX_CLIENT_ID`, `BOX_CLIENT_SECRET` and one of `BOX_ENTERPRISE_ID`,
+/// `BOX_USER_ID`.
 pub(super) fn from_environment(
     variable: &dyn Fn(&str) -> Option<String>,
     notes: &mut Notes<'_>,
@@ -159,7 +162,7 @@ pub(super) fn from_environment(
         (Some(_), Some(_)) => {
             notes.problem(
                 &Location::outside("environment"),
-                "BOX_ENTERPRISE_ID and BOX_USER_ID are both set; exactly one of the two says whose token it is",
+                "BOX_ENTERPRISE_ID and BOX_USER_ID are both set; set exactly one of them",
             );
             None
         }

@@ -1,4 +1,4 @@
-//! Limits and budgets: how often callers may ask.
+//! `[[limit]]`, `[limits]` and `[[budget]]`.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use crate::limits::budget::definition::{self, Budget, Period, WhenSpent};
 use crate::limits::rate::limit::{self, Limit, Quota, WAIT_MAX};
 use crate::limits::selector::Selector;
 
-/// More at once is no limit.
+/// The largest `burst`.
 const MOST_AT_ONCE: u32 = 1_000_000;
-/// Beyond, it is a slip; and JavaScript can still count so far.
+/// The largest `calls`. JavaScript can represent it exactly.
 const MOST_CALLS: u64 = 1_000_000_000_000_000;
 
-/// `[[limit]]`, in the order of the file.
+/// Reads `[[limit]]`, in the order of the file.
 pub(super) fn read(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Vec<Limit> {
     let written = names::tables(entry, "limit", notes);
     written.into_iter().filter_map(|(location, table)| limit(&location, table, notes)).collect()
 }
 
-/// `None` where what it cannot do without is missing or wrong.
+/// `None` if a required key is missing or wrong.
 fn limit<'d>(location: &Location, table: &'d DeTable<'d>, notes: &mut Notes<'_>) -> Option<Limit> {
     let written = raw::Limit::of(table, &location.key, notes);
     let keys = [
@@ -62,14 +62,16 @@ fn limit<'d>(location: &Location, table: &'d DeTable<'d>, notes: &mut Notes<'_>)
     rate.map(|_| limit)
 }
 
-/// `on` of a limit or a budget, as `what` says.
+/// Reads `on`. `what`: "limit" or "budget", for messages.
 fn selectors(entry: Option<&Entry<'_>>, what: &str, notes: &mut Notes<'_>) -> Vec<Selector> {
     if let Some(Entry { location, value: DeValue::Array(items) }) = entry
         && items.is_empty()
     {
         notes.problem(
             location,
-            format_args!("an empty list: the {what} would be about nothing; leave the key out for all"),
+            format_args!(
+                "an empty list: the {what} would apply to no request; leave the key out for all requests"
+            ),
         );
     }
     reader::list(entry, "[\"search\", \"POST /2.0/sign_requests\"]", notes)
@@ -79,13 +81,13 @@ fn selectors(entry: Option<&Entry<'_>>, what: &str, notes: &mut Notes<'_>) -> Ve
         .collect()
 }
 
-/// `[limits] box_defaults`.
+/// Reads `[limits] box_defaults`.
 pub(super) fn box_defaults(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> bool {
     let written: raw::Limits<'_> = raw::read(entry, notes);
     reader::boolean(written.box_defaults.as_ref(), true, notes)
 }
 
-/// `[[budget]]`, in the order of the file.
+/// Reads `[[budget]]`, in the order of the file.
 pub(super) fn budgets(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Vec<Budget> {
     let written = names::tables(entry, "budget", notes);
     written.into_iter().filter_map(|(location, table)| budget(&location, table, notes)).collect()

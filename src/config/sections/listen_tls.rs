@@ -1,4 +1,4 @@
-//! `[listen] tls`: the parts from their files, each judged on its own, then together.
+//! `[listen] tls`: loads certificate, key and client CA, each checked on its own, then together.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::net::tls_server::{self, Files, Tls};
 
 const A_FILE: &str = "the path of a PEM file";
 
-/// The TLS of the callers' listeners; `None` where it is not written, or wrong.
+/// Reads `[listen] tls`; `None` if it is missing or wrong.
 pub(super) fn read(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut Notes<'_>) -> Option<Arc<Tls>> {
     let entry = entry?;
     let written: raw::Tls<'_> = raw::read(Some(entry), notes);

@@ -1,7 +1,7 @@
-//! Meaning: from what was written to the checked [`Config`], with every problem noted on the way.
+//! Interprets the tables as written and builds the checked [`Config`]. Records every problem on the way.
 //!
-//! Reading never stops at a problem. A value that is wrong leaves its default behind, which nobody sees: the
-//! configuration comes out only where no problem was noted.
+//! Reading never stops at a problem. A wrong value is replaced by its default, which has no effect, since a
+//! configuration with a problem is not returned.
 
 use std::fmt;
 use std::fs;
@@ -40,18 +40,18 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-/// What flags and their environment variables say; it wins over the file.
+/// The values of flags and their environment variables, which override the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `--listen`: the only address for callers.
     pub listen: Option<String>,
     /// `--admin`: the only address for operators.
     pub admin: Option<String>,
-    /// `--host`, any number: in place of `[listen] hosts`.
+    /// `--host`, any number: replaces `[listen] hosts`.
     pub hosts: Vec<String>,
 }
 
-/// Reads a file. Relative paths in it start at its folder. `env` gives environment variables.
+/// Reads a file. Relative paths in it are relative to its folder. `env` looks up environment variables.
 pub fn from_file(
     path: &Path,
     overrides: &Overrides,
@@ -60,7 +60,7 @@ pub fn from_file(
     from_text(&read(path)?, path, overrides, env)
 }
 
-/// Reads the text of a file of this name.
+/// Reads the text of a configuration file; `name` is its path, for messages and relative paths.
 pub fn from_text(
     text: &str,
     name: &Path,
@@ -79,7 +79,7 @@ pub fn from_text(
             }
             duplicate_until =
                 syntax::end_of_duplicate(text, &span, error.message()).unwrap_or(duplicate_until);
-            // What follows in the same line mostly follows from the first error there.
+            // Further errors in the same line are mostly consequences of the first.
             let line = text.get(..span.start).unwrap_or(text).matches('\n').count();
             if !lines.contains(&line) {
                 lines.push(line);
@@ -95,7 +95,7 @@ pub fn from_text(
     assemble(&written, identities, &around, overrides, notes)
 }
 
-/// Without a file: one identity from the environment, everything else at its default.
+/// The configuration without a file: one identity from the environment, defaults for everything else.
 pub fn from_environment(
     overrides: &Overrides,
     env: &dyn Fn(&str) -> Option<String>,
@@ -156,13 +156,13 @@ fn assemble(
     let proxy_protocol = any_networks(callers.proxy_protocol.as_ref(), notes);
     warn_of_everybody(
         callers.sources.as_ref(),
-        "everybody who reaches the port acts as the account at Box; list the networks of your callers instead",
+        "everyone who can reach the port acts as the account at Box; list the networks of your callers instead",
         notes,
     );
     for proxies in [&callers.trusted_proxies, &callers.proxy_protocol] {
         warn_of_everybody(
             proxies.as_ref(),
-            "every caller can invent the address that it calls from, and sources of apps and limits by client mean nothing; list the addresses of your proxies instead",
+            "every caller can forge its address, so that sources of apps and limits by client have no effect; list the addresses of your proxies instead",
             notes,
         );
     }
@@ -171,8 +171,10 @@ fn assemble(
     if let Some(Entry { location, .. }) = &callers.tls
         && listen.addresses.iter().all(|address| matches!(address, Address::Unix(_)))
     {
-        notes
-            .warning(location, "it does nothing: no address of [listen] is TCP, and Unix sockets stay plain");
+        notes.warning(
+            location,
+            "it does nothing: no address of [listen] is TCP, and Unix sockets do not use TLS",
+        );
     }
     judge_pages(&pages, &listen, callers.tls.is_some(), notes);
     let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
@@ -209,7 +211,7 @@ fn assemble(
     })
 }
 
-/// Origins where pages cannot use them safely, or not at all. `secure`: TLS is spoken on TCP.
+/// Warns of origins whose pages cannot call safely, or not at all. `secure`: TCP listeners use TLS.
 fn judge_pages(pages: &[app::Pages], listen: &Listen, secure: bool, notes: &mut Notes<'_>) {
     let sockets = || {
         listen.addresses.iter().filter_map(|address| match address {
@@ -218,7 +220,7 @@ fn judge_pages(pages: &[app::Pages], listen: &Listen, secure: bool, notes: &mut 
         })
     };
     let open = sockets().find(|address| !secure && !address.ip().is_loopback());
-    // What a caller can be known to write in Host; further names are judged with the request.
+    // The authorities that are known in advance; other names are checked with each request.
     let mut own: Vec<String> = Vec::new();
     for address in sockets().filter(|address| address.port() != 0) {
         own.push(address.to_string());
@@ -230,7 +232,7 @@ fn judge_pages(pages: &[app::Pages], listen: &Listen, secure: bool, notes: &mut 
             notes.warning(
                 &page.location,
                 format_args!(
-                    "{address} is plain HTTP beyond loopback: browsers block such requests from https pages, and anybody on the way can read and change what pages send; pages need TLS ([listen] tls)"
+                    "{address} is plain HTTP beyond loopback: browsers block such requests from https pages, and anyone on the network path can read and change what pages send; set [listen] tls"
                 ),
             );
         }
@@ -239,7 +241,7 @@ fn judge_pages(pages: &[app::Pages], listen: &Listen, secure: bool, notes: &mut 
                 notes.problem(
                     location,
                     format_args!(
-                        "the gateway itself is at {authority}: its own origin is never allowed, since what Box keeps is shown there"
+                        "the gateway itself is at {authority}: its own origin is never allowed, since files from Box are displayed there"
                     ),
                 );
             }
@@ -247,7 +249,7 @@ fn judge_pages(pages: &[app::Pages], listen: &Listen, secure: bool, notes: &mut 
     }
 }
 
-/// 0 is one for each core.
+/// `number` workers; 0: one for each core.
 fn workers(number: u32) -> NonZeroUsize {
     usize::try_from(number)
         .ok()
@@ -268,10 +270,7 @@ fn listens(
     taken.extend(addresses(operators.address.as_ref(), overrides.admin.as_deref(), &OPERATORS, notes));
     for (number, (location, address)) in taken.iter().enumerate() {
         if taken.iter().take(number).any(|(_, earlier)| address.collides_with(earlier)) {
-            notes.problem(
-                location,
-                format_args!("{} is listed twice; each socket has its own", Shown(address)),
-            );
+            notes.problem(location, format_args!("{} is listed twice", Shown(address)));
         }
     }
     let mut taken = taken.into_iter().map(|(_, address)| address);
@@ -285,7 +284,7 @@ fn listens(
         hosts = host_list(&overrides.hosts.iter().map(|text| flag(text.as_str())).collect::<Vec<_>>(), notes);
     }
     for name in apps.iter().flat_map(|app| app.hosts.names()) {
-        // It has passed the same test before.
+        // The same name was accepted before.
         let _ = hosts.add(name);
     }
     let listen =
@@ -301,10 +300,10 @@ fn listens(
     (listen, admin)
 }
 
-/// What a list of names looks like.
+/// An example of a list of names, for messages.
 const A_HOST_LIST: &str = "[\"boxgate.internal\"]";
 
-/// Where addresses of one kind may be said, and their default.
+/// The key and flag for one listener's addresses, and their default.
 struct Socket {
     key: &'static str,
     flag: &'static str,
@@ -314,7 +313,7 @@ struct Socket {
 const CALLERS: Socket = Socket { key: "listen.address", flag: "--listen", port: 8080 };
 const OPERATORS: Socket = Socket { key: "admin.address", flag: "--admin", port: 8081 };
 
-/// The addresses with the location of each. What the flag replaces is checked nevertheless.
+/// The addresses with their locations. Addresses that a flag overrides are checked all the same.
 fn addresses(
     entry: Option<&Entry<'_>>,
     flag: Option<&str>,
@@ -344,7 +343,7 @@ fn is_empty_list(entry: &Entry<'_>) -> bool {
     matches!(entry.value, DeValue::Array(items) if items.is_empty())
 }
 
-/// As it is written in the file.
+/// Displays an address as it is written in the file.
 struct Shown<'a>(&'a Address);
 
 impl fmt::Display for Shown<'_> {
@@ -356,7 +355,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Names for `Host`.
+/// Reads a list of names for `Host`.
 fn host_list(items: &[Text<'_>], notes: &mut Notes<'_>) -> HostList {
     let mut hosts = HostList::default();
     for item in items {
@@ -365,7 +364,7 @@ fn host_list(items: &[Text<'_>], notes: &mut Notes<'_>) -> HostList {
     hosts
 }
 
-/// Networks that may not be none; `nobody` says what an empty list would do.
+/// Reads a list of networks that must not be empty; `nobody` describes the effect of an empty list.
 fn networks(entry: &Entry<'_>, nobody: &str, notes: &mut Notes<'_>) -> Networks {
     if is_empty_list(entry) {
         notes.problem(&entry.location, format_args!("an empty list: {nobody}"));
@@ -383,7 +382,7 @@ fn any_networks(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
 
 fn sources(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
     if let Some(entry) = entry {
-        let nobody = "nobody could connect; leave the key out for its default, [\"loopback\", \"private\"]";
+        let nobody = "no one could connect; leave the key out for its default, [\"loopback\", \"private\"]";
         return networks(entry, nobody, notes);
     }
     let mut networks = Networks::default();
@@ -393,13 +392,13 @@ fn sources(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
     networks
 }
 
-/// Warns where networks hold all addresses: callers show no credential, so the port is then as good as the account's
-/// password. `then` says what follows.
+/// Warns if the networks contain every address: since callers need no credential, anyone who reaches the port could use
+/// the account. `then` describes the consequence.
 fn warn_of_everybody(networks: Option<&Entry<'_>>, then: &str, notes: &mut Notes<'_>) {
     let Some(Entry { location, value: DeValue::Array(items) }) = networks else { return };
     let texts = || items.iter().filter_map(|item| item.get_ref().as_str());
     let written: Vec<IpNet> = texts().filter_map(|text| text.parse().ok()).collect();
-    // Two halves are the whole too.
+    // Two halves (such as 0.0.0.0/1 and 128.0.0.0/1) cover everything too.
     let is_everything = |networks: &Vec<IpNet>| networks.iter().any(|network| network.prefix_len() == 0);
     if texts().any(|text| text == "any") || is_everything(&IpNet::aggregate(&written)) {
         notes.warning(location, format_args!("it contains every address: {then}"));

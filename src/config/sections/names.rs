@@ -5,8 +5,8 @@ use toml::de::{DeTable, DeValue};
 use super::super::diagnostics::{Location, Notes, Position, dotted};
 use super::super::raw::{Entry, kind};
 
-/// Each `[[header]]` with its location. Its key holds the name, so that a message is understood without counting. Two
-/// of the same name are a problem.
+/// Each `[[header]]` with its location, whose key includes the table's name, so that messages need no index. Two tables
+/// with the same name are a problem.
 pub(super) fn tables<'d>(
     entry: Option<&Entry<'d>>,
     header: &str,
@@ -39,7 +39,9 @@ pub(super) fn tables<'d>(
             if names.contains(&name) {
                 notes.problem(
                     &location,
-                    format_args!("another {header} is named {name:?} too; a name stands for one {header}"),
+                    format_args!(
+                        "another {header} has the name {name:?} too; each {header} needs a name of its own"
+                    ),
                 );
             }
             names.push(name);

@@ -1,4 +1,4 @@
-//! Reading: a value of the type that its key needs, or a problem that says what was found instead.
+//! Reads values of the type that their key needs, or records a problem that says what was found instead.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -19,7 +19,7 @@ pub(super) struct Text<'d> {
     pub(super) text: &'d str,
 }
 
-/// A string; `expected` describes it.
+/// Reads a string; `expected` describes it in messages.
 pub(super) fn text<'d>(entry: &Entry<'d>, expected: &str, notes: &mut Notes<'_>) -> Option<&'d str> {
     match entry.value {
         DeValue::String(text) => Some(text),
@@ -30,7 +30,7 @@ pub(super) fn text<'d>(entry: &Entry<'d>, expected: &str, notes: &mut Notes<'_>)
     }
 }
 
-/// A string of a grammar.
+/// Reads a string and parses it.
 pub(super) fn parsed<T>(
     entry: Option<&Entry<'_>>,
     expected: &str,
@@ -55,7 +55,7 @@ pub(super) fn pem_file<T>(
     notes.take(&entry.location, read(&path))
 }
 
-/// A list of strings; `None` where the key is not written.
+/// Reads a list of strings; `None` if the key is missing or the value is wrong.
 pub(super) fn list<'d>(
     entry: Option<&Entry<'d>>,
     example: &str,
@@ -83,7 +83,7 @@ pub(super) fn list<'d>(
     Some(items.collect())
 }
 
-/// A string or a list of them; `None` where the key is not written.
+/// Reads a string or a list of strings; `None` if the key is missing.
 pub(super) fn one_or_list<'d>(
     entry: Option<&Entry<'d>>,
     example: &str,
@@ -97,12 +97,12 @@ pub(super) fn one_or_list<'d>(
     }
 }
 
-/// A duration that may be zero.
+/// Reads a duration that may be zero.
 pub(super) fn duration(entry: Option<&Entry<'_>>, default: Duration, notes: &mut Notes<'_>) -> Duration {
     parsed(entry, values::A_DURATION, values::duration, notes).unwrap_or(default)
 }
 
-/// A duration that may not be zero.
+/// Reads a duration that must not be zero.
 pub(super) fn timeout(entry: Option<&Entry<'_>>, default: Duration, notes: &mut Notes<'_>) -> Duration {
     let positive = |text: &str| match values::duration(text)? {
         Duration::ZERO => Err(format!("{text:?}: it must be longer than zero")),
@@ -111,7 +111,7 @@ pub(super) fn timeout(entry: Option<&Entry<'_>>, default: Duration, notes: &mut 
     parsed(entry, values::A_DURATION, positive, notes).unwrap_or(default)
 }
 
-/// A duration; `range` in words is part of the message.
+/// Reads a duration. `in_words` describes the range in messages.
 pub(super) fn duration_within(
     entry: Option<&Entry<'_>>,
     range: RangeInclusive<Duration>,
@@ -126,7 +126,7 @@ pub(super) fn duration_within(
     parsed(entry, values::A_DURATION, within, notes).unwrap_or(default)
 }
 
-/// A number of bytes; `range` in words is part of the message.
+/// Reads a number of bytes. `in_words` describes the range in messages.
 pub(super) fn size(
     entry: Option<&Entry<'_>>,
     range: RangeInclusive<usize>,
@@ -186,7 +186,7 @@ pub(super) fn boolean(entry: Option<&Entry<'_>>, default: bool, notes: &mut Note
     }
 }
 
-/// What becomes of redirects.
+/// Reads `follow_downloads`.
 pub(super) fn redirects(entry: Option<&Entry<'_>>, default: Redirects, notes: &mut Notes<'_>) -> Redirects {
     match entry {
         None => default,
@@ -201,7 +201,7 @@ pub(super) fn redirects(entry: Option<&Entry<'_>>, default: Redirects, notes: &m
     }
 }
 
-/// One of a few words.
+/// Reads one of several keywords.
 pub(super) fn choice<T: Copy>(
     entry: Option<&Entry<'_>>,
     choices: &[(&str, T)],
@@ -214,15 +214,15 @@ pub(super) fn choice<T: Copy>(
         Some((_, choice)) => Ok(*choice),
         None => Err(match nearest(text, words()) {
             Some(word) => {
-                format!("{text:?} is none of its values; did you mean \"{word}\"? allowed: {allowed}")
+                format!("{text:?} is not an allowed value; did you mean \"{word}\"? allowed: {allowed}")
             }
-            None => format!("{text:?} is none of its values; allowed: {allowed}"),
+            None => format!("{text:?} is not an allowed value; allowed: {allowed}"),
         }),
     };
     parsed(entry, &format!("one of {allowed}"), choose, notes).unwrap_or(default)
 }
 
-/// A value in words. For keys whose value is no secret.
+/// Describes a value in messages. Only for keys whose value is not a secret.
 pub(super) struct Found<'d>(pub(super) &'d DeValue<'d>);
 
 impl fmt::Display for Found<'_> {

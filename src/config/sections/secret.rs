@@ -1,4 +1,4 @@
-//! Secrets and other texts that may stand in the environment or in a file of their own.
+//! Secrets and other texts that may be in the environment or in a file of their own.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,39 +13,39 @@ use super::super::values;
 use crate::net::hidden_characters::{BYTE_ORDER_MARK, without_byte_order_mark};
 use crate::net::secret::Secret;
 
-/// What a configuration refers to.
+/// Where references of a configuration are resolved.
 pub(super) struct Surroundings<'a> {
-    /// Relative paths of files start here.
+    /// The folder of the configuration file, to which paths are relative.
     pub(super) folder: &'a Path,
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// A text that was found.
+/// A text, given directly or by reference.
 pub(super) struct Referred {
     pub(super) text: Zeroizing<String>,
-    /// Whether it stands in the configuration itself, so that showing it tells nothing new.
+    /// Whether it is written in the configuration itself, so that messages may show it.
     pub(super) is_literal: bool,
 }
 
-/// No secret is longer; a device or a wrong file may be endless.
+/// The longest secret in bytes. A device or a wrong file may be endless.
 const LONGEST: u64 = 64 * 1024;
 
 const FORMS: &str = "{ env = \"NAME\" } or { file = \"PATH\" }";
 
-/// A secret. No message shows it, nor anything written instead of it.
+/// Reads a secret. No message shows the value, not even a wrong one.
 pub(super) fn secret(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> Option<Secret> {
     let found = referred(entry, around, notes)?;
     if found.is_literal {
         notes.warning(
             &entry.location,
-            format_args!("a secret stands in the configuration file itself; move it out and write {FORMS}"),
+            format_args!("the secret is in the configuration file itself; move it out and write {FORMS}"),
         );
     }
     notes.take(&entry.location, values::credential(&found.text))?;
     Some(Secret::new(found.text.to_string()))
 }
 
-/// A string, or what `{ env = … }` or `{ file = … }` refers to.
+/// Reads a string, or the text to which `{ env = … }` or `{ file = … }` refers.
 pub(super) fn referred(
     entry: &Entry<'_>,
     around: &Surroundings<'_>,
@@ -58,7 +58,7 @@ pub(super) fn referred(
             let (position, text) = match (reference.env, reference.file) {
                 (Some(env), None) => (env.location.clone(), of_variable(&env, around)),
                 (None, Some(file)) => (file.location.clone(), of_file(&file, around, notes)),
-                // Keys that are neither have been reported one by one.
+                // Other keys have already been reported as unknown.
                 (None, None) if !table.is_empty() => return None,
                 _ => (entry.location.clone(), Err(format!("expected exactly one of {FORMS}"))),
             };
@@ -73,7 +73,7 @@ pub(super) fn referred(
 
 fn of_variable(entry: &Entry<'_>, around: &Surroundings<'_>) -> Result<Zeroizing<String>, String> {
     let name = string(entry)?;
-    // What is no name of a variable may be the secret itself.
+    // Not shown unless it is a variable's name: it may be the secret itself.
     let is_name = !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -89,7 +89,7 @@ fn of_variable(entry: &Entry<'_>, around: &Surroundings<'_>) -> Result<Zeroizing
     }
 }
 
-/// An environment variable without a byte order mark, which stands there where it was filled from a file.
+/// The value of an environment variable, without the byte order mark that it has if it was filled from some files.
 pub(super) fn variable(name: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<Zeroizing<String>> {
     let text = Zeroizing::new(variable(name)?);
     Some(match text.strip_prefix(BYTE_ORDER_MARK) {
@@ -111,11 +111,11 @@ fn of_file(
         .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("{shown} cannot be read: {error}"))?;
     if bytes.len() as u64 > LONGEST {
-        return Err(format!("{shown} is larger than 64 KiB; it should hold the secret and nothing else"));
+        return Err(format!("{shown} is larger than 64 KiB; it must hold only the secret"));
     }
     let text = without_byte_order_mark(&bytes);
     let text = std::str::from_utf8(text).map_err(|_| format!("{shown} is not UTF-8 text"))?;
-    // Editors and `echo` end a file with a line break; one is not part of the secret, more are a slip.
+    // Editors and `echo` end a file with a line break. One is removed; more are an error.
     let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() {
         return Err(format!("{shown} is empty"));

@@ -1,4 +1,4 @@
-//! Settings: the tables that say where Box is, how it is spoken to, how callers are served and what is logged.
+//! The tables `[box]`, `[upstream]`, `[server]` and `[log]`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::telemetry::log::{Log, LogFormat};
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// `[box]`.
+/// Reads `[box]`.
 pub(super) fn box_hosts(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut Notes<'_>) -> BoxHosts {
     let written: raw::BoxTable<'_> = raw::read(entry, notes);
     let mut host = |entry: &Option<Entry<'_>>, default| {
@@ -39,13 +39,13 @@ pub(super) fn box_hosts(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut No
     }
 }
 
-/// Certificates that TLS will take as roots.
+/// Reads certificates and checks that TLS accepts them as roots.
 fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     tls_server::authorities(path)?;
     tls_server::certificates(path)
 }
 
-/// `[upstream]`.
+/// Reads `[upstream]`.
 pub(super) fn upstream(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Upstream {
     let written: raw::Upstream<'_> = raw::read(entry, notes);
     let mut timeout = |entry: &Option<Entry<'_>>, seconds| {
@@ -78,7 +78,7 @@ pub(super) fn upstream(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Upst
     }
 }
 
-/// The value is never shown: a URL may hold a password.
+/// Reads `[upstream] proxy`. Messages never show the value: a URL may contain a password.
 fn proxy(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Proxy {
     let Some(entry) = entry else { return Proxy::Environment };
     let DeValue::String(text) = entry.value else {
@@ -92,13 +92,13 @@ fn proxy(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Proxy {
     if matches!(&proxy, Proxy::Url(url) if url.expose().contains('@')) {
         notes.warning(
             &entry.location,
-            "a password stands in the configuration file itself; set HTTPS_PROXY and write \"environment\"",
+            "the password is in the configuration file itself; set HTTPS_PROXY and write \"environment\"",
         );
     }
     proxy
 }
 
-/// `[server]`.
+/// Reads `[server]`.
 pub(super) fn server(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Server {
     let written: raw::Server<'_> = raw::read(entry, notes);
     let seconds = Duration::from_secs;
@@ -117,7 +117,7 @@ pub(super) fn server(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Server
     }
 }
 
-/// `[log]`.
+/// Reads `[log]`.
 pub(super) fn log(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Log {
     let written: raw::Log<'_> = raw::read(entry, notes);
     let levels = [

@@ -1,4 +1,4 @@
-//! State: where counts are kept.
+//! `[state]`: where state is stored.
 
 use std::path::{Path, PathBuf};
 
@@ -10,12 +10,12 @@ use super::reader;
 use super::secret::{self, Surroundings};
 use crate::net::secret::Secret;
 
-/// `[state]`.
+/// Reads `[state]`.
 pub(super) fn read(entry: Option<&Entry<'_>>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> State {
     let written: raw::State<'_> = raw::read(entry, notes);
     let folder = |text: &str| match text {
-        "" => Err("\"\" is no folder; leave the key out for the platform's state folder".to_owned()),
-        _ if text.contains('\0') => Err(format!("{text:?}: a NUL cannot stand in a path")),
+        "" => Err("\"\" is not a folder; leave the key out for the platform's state folder".to_owned()),
+        _ if text.contains('\0') => Err(format!("{text:?}: a path cannot contain NUL")),
         _ => Ok(around.folder.join(text)),
     };
     State {
@@ -32,19 +32,19 @@ pub(super) fn read(entry: Option<&Entry<'_>>, around: &Surroundings<'_>, notes: 
     }
 }
 
-/// The value is never shown: a URL may hold a password.
+/// Reads `[state] redis`. Messages never show the value: a URL may contain a password.
 fn redis(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> Option<Secret> {
     let url = secret::secret(entry, around, notes)?;
     notes.take(&entry.location, values::redis_url(url.expose()))?;
     Some(url)
 }
 
-/// What systemd gives a service, else what a user has (XDG Base Directory Specification, which ignores relative
-/// paths), else the folder for services.
+/// The default state folder: the one that systemd gives the service, else the user's (XDG Base Directory Specification,
+/// which ignores relative paths), else the one for services.
 fn platform(variable: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     let absolute = |text: &str| Some(PathBuf::from(text)).filter(|path| path.is_absolute());
     let set = |name| variable(name).and_then(|text| absolute(&text));
-    // More than one `StateDirectory=` have colons between them.
+    // Several folders of `StateDirectory=` are separated by colons.
     let given =
         variable("STATE_DIRECTORY").and_then(|all| absolute(all.split(':').next().unwrap_or_default()));
     given

@@ -58,7 +58,7 @@ fn an_identity_is_enough() {
 }
 
 #[test]
-fn all_problems_come_at_once_each_with_its_place() {
+fn all_problems_are_reported_at_once_each_with_its_position() {
     let found = messages(concat!(
         "[listen]\n",
         "adress = \"127.0.0.1:1\"\n",
@@ -74,7 +74,7 @@ fn all_problems_come_at_once_each_with_its_place() {
         "p.toml:7:24: listen.sources: \"10.1.2.3/16\" has bits set",
         "p.toml:9:11: upstream.retries: expected an integer from 0 to 10, found the integer 11",
         "p.toml:10:19: upstream.connect_timeout: \"0s\": it must be longer than zero",
-        "p.toml:12:11: log.level: \"inof\" is none of its values; did you mean \"info\"?",
+        "p.toml:12:11: log.level: \"inof\" is not an allowed value; did you mean \"info\"?",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for (message, start) in found.iter().zip(starts) {
@@ -83,7 +83,7 @@ fn all_problems_come_at_once_each_with_its_place() {
 }
 
 #[test]
-fn a_syntax_error_has_its_place_and_shows_no_value() {
+fn a_syntax_error_has_its_position_and_shows_no_value() {
     let message = read("[listen]\nworkers = \n").unwrap_err().to_string();
     assert!(message.starts_with("p.toml:2:1"), "{message}");
     let cases = [
@@ -139,16 +139,16 @@ fn a_literal_secret_gets_a_warning() {
     let config = read(&text).unwrap();
     assert_eq!(config.identities[0].subject, Subject::User("7".to_owned()));
     assert_eq!(config.warnings.len(), 1);
-    assert!(config.warnings[0].starts_with("p.toml:4:17: identity.a.client_secret: a secret stands in"));
+    assert!(config.warnings[0].starts_with("p.toml:4:17: identity.a.client_secret: the secret is in"));
     assert!(!format!("{config:?}").contains(SECRET));
 }
 
 #[test]
-fn apps_that_cannot_be_told_apart_are_refused() {
+fn ambiguous_apps_are_refused() {
     let app = |name, more: &str| format!("[[app]]\nname = \"{name}\"\npath = \"/x\"\n{more}\n");
     let message = only_message(&(app("one", "") + &app("two", "")));
     assert!(
-        message.starts_with("p.toml:9:1: app.two: some requests could mean both \"one\" and \"two\""),
+        message.starts_with("p.toml:9:1: app.two: some requests could match both \"one\" and \"two\""),
         "{message}"
     );
 
@@ -165,7 +165,7 @@ fn apps_that_cannot_be_told_apart_are_refused() {
 }
 
 #[test]
-fn apps_that_differ_and_are_not_separated_are_one_line_that_lists_them() {
+fn apps_with_different_rights_that_are_not_separated_get_one_warning() {
     let app = |number: usize| {
         // Two of them are alike.
         let path = number.min(10);
@@ -180,7 +180,7 @@ fn apps_that_differ_and_are_not_separated_are_one_line_that_lists_them() {
         assert!(warning.contains(part), "{part} in {warning}");
     }
 
-    // Two networks of two apps each: what holds in one says nothing of the other.
+    // Two networks with two apps each: apps in different networks are separate.
     let app = |name, network, user| {
         format!(
             "[[app]]\nname = \"{name}\"\npath = \"/{name}\"\nsources = [\"{network}\"]\nas_user = [\"{user}\"]\n"
@@ -195,25 +195,25 @@ fn apps_that_differ_and_are_not_separated_are_one_line_that_lists_them() {
 }
 
 #[test]
-fn apps_that_cannot_be_told_apart_are_one_line_that_lists_them() {
+fn ambiguous_apps_are_one_problem_that_lists_them() {
     let app = |number: usize| format!("[[app]]\nname = \"a{number}\"\n");
     let message = only_message(&(0..12).map(app).collect::<String>());
     assert!(
-        message.starts_with("p.toml:7:1: app.a1: some requests could mean several of \"a0\", "),
+        message.starts_with("p.toml:7:1: app.a1: some requests could match several of \"a0\", "),
         "{message}"
     );
     assert!(
-        message.contains("\"a10\" and \"a11\"; give each another path, or hosts, sources or a key"),
+        message.contains("\"a10\" and \"a11\"; give each a different path, or hosts, sources or a key"),
         "{message}"
     );
 }
 
 #[test]
-fn a_name_that_stands_for_two_apps_is_one_problem() {
+fn a_name_of_two_apps_is_one_problem() {
     let app = "[[app]]\nname = \"a\"\n";
     let message = only_message(&app.repeat(2));
     assert!(
-        message.contains("another app is named \"a\" too") && !message.contains("mean both"),
+        message.contains("another app has the name \"a\" too") && !message.contains("match both"),
         "{message}"
     );
 }
@@ -241,7 +241,7 @@ fn origins_are_listed_for_each_app() {
 }
 
 #[test]
-fn origins_do_not_tell_apps_apart() {
+fn apps_that_differ_only_in_origins_are_ambiguous() {
     let app = |name, origin| {
         format!("[[app]]\nname = \"{name}\"\npath = \"/x\"\norigins = [\"https://{origin}.example\"]\n")
     };
@@ -258,7 +258,7 @@ fn pages_need_tls_beyond_loopback() {
         let warnings = with_identity(&listen(address)).unwrap().warnings;
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].starts_with("p.toml:9:11: app.a.origins: "), "{warnings:?}");
-        assert!(warnings[0].contains("pages need TLS"), "{warnings:?}");
+        assert!(warnings[0].contains("set [listen] tls"), "{warnings:?}");
     }
     for address in ["\"127.0.0.1:8080\"", "\"[::1]:8080\"", "\"unix:/run/boxgate.sock\""] {
         assert!(with_identity(&listen(address)).unwrap().warnings.is_empty(), "{address}");
@@ -299,7 +299,7 @@ fn the_environment_alone_is_enough() {
 }
 
 #[test]
-fn flags_win() {
+fn flags_override_the_file() {
     let text = "[listen]\naddress = [\"127.0.0.1:1\", \"[::1]:1\"]\nhosts = [\"file.example\"]\n[[app]]\nname = \"a\"\nhosts = [\"app.example\"]\n";
     let text = format!("{IDENTITY}{text}");
     let flags = Overrides {
@@ -319,7 +319,7 @@ fn flags_win() {
 }
 
 #[test]
-fn a_socket_is_taken_once() {
+fn an_address_can_be_listed_only_once() {
     let message = only_message("[listen]\naddress = [\"127.0.0.1:1\", \"localhost:1\"]\n");
     assert!(message.starts_with("p.toml:6:27: listen.address: \"127.0.0.1:1\" is listed twice"), "{message}");
     assert!(only_message("[admin]\naddress = \"127.0.0.1:8080\"\n").contains("listed twice"));
@@ -328,7 +328,7 @@ fn a_socket_is_taken_once() {
 }
 
 #[test]
-fn sources_are_neither_nobody_nor_silently_everybody() {
+fn empty_sources_are_refused_and_sources_for_everyone_get_a_warning() {
     for table in ["[listen]", "[admin]", "[[app]]\nname = \"a\""] {
         assert!(only_message(&format!("{table}\nsources = []\n")).contains("an empty list"), "{table}");
         assert!(only_message(&format!("{table}\nsources = 1\n")).contains("expected a list"), "{table}");
@@ -342,14 +342,14 @@ fn sources_are_neither_nobody_nor_silently_everybody() {
 }
 
 #[test]
-fn proxies_that_are_everybody_get_a_warning() {
+fn trusted_proxies_for_everyone_get_a_warning() {
     for key in ["trusted_proxies", "proxy_protocol"] {
         let config = with_identity(&format!("[listen]\n{key} = [\"10.0.0.0/8\"]\n")).unwrap();
         assert_eq!(config.warnings, Vec::<String>::new());
         for everybody in ["\"any\"", "\"0.0.0.0/1\", \"128.0.0.0/1\""] {
             let config = with_identity(&format!("[listen]\n{key} = [{everybody}]\n")).unwrap();
             let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
-            assert!(warning.contains(key) && warning.contains("can invent the address"), "{warning}");
+            assert!(warning.contains(key) && warning.contains("can forge its address"), "{warning}");
         }
     }
 }
@@ -361,7 +361,7 @@ fn a_pattern_that_names_batches_gets_a_warning() {
     assert_eq!(of("\"* /**\""), Vec::<String>::new());
     let [warning] = &of("\"GET /2.0/**\", \"POST /2.0/batch\"")[..] else { panic!() };
     assert!(
-        warning.contains("app.a.allow") && warning.contains("no rule, limit or budget sees"),
+        warning.contains("app.a.allow") && warning.contains("rules, limits and budgets cannot check"),
         "{warning}"
     );
 }
@@ -419,7 +419,7 @@ fn extra_roots_are_read_beside_the_file() {
 }
 
 #[test]
-fn without_an_identity_apps_add_no_further_problem() {
+fn without_an_identity_apps_report_no_further_problem() {
     let problems = read("[[app]]\nname = \"a\"\nidentity = \"service\"\n").unwrap_err().to_string();
     assert_eq!(
         problems,
@@ -428,7 +428,7 @@ fn without_an_identity_apps_add_no_further_problem() {
 }
 
 #[test]
-fn the_shipped_file_loads_and_says_the_defaults() {
+fn the_shipped_file_loads_and_has_the_defaults() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/proxy.toml")).unwrap();
     let shipped = read(&text).unwrap();
     assert!(shipped.warnings.is_empty(), "{:?}", shipped.warnings);

@@ -1,4 +1,4 @@
-//! Addresses: sockets, and URLs of Box and of the proxy on the way to it.
+//! Addresses: sockets to listen on, and URLs of Box, of proxies and of Redis.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -13,20 +13,20 @@ use crate::net::address::Address;
 use crate::net::egress_proxy::Proxy;
 use crate::net::secret::Secret;
 
-/// What an address looks like.
+/// The allowed forms of an address, for messages.
 pub(in crate::config) const AN_ADDRESS: &str = "\"127.0.0.1:8080\", \"[::1]:8080\", \"unix:/run/boxgate.sock\" or \"unix:/run/boxgate.sock?mode=0660&group=apps\"";
-/// What an origin looks like.
+/// The allowed forms of a URL of Box, for messages.
 pub(in crate::config) const AN_ORIGIN: &str = "\"https://HOST\" or \"https://HOST:PORT\"";
-/// What the token endpoint's URL looks like.
+/// The form of the token endpoint's URL, for messages.
 pub(in crate::config) const A_TOKEN_URL: &str = "a URL such as \"https://api.box.com/oauth2/token\"";
-/// What the proxy's key may say.
+/// The allowed values of `[upstream] proxy`, for messages.
 pub(in crate::config) const A_PROXY: &str =
     "\"environment\", \"none\" or \"http://[USER:PASSWORD@]HOST:PORT\"";
 
-/// What Redis' URL looks like.
+/// The allowed forms of the Redis URL, for messages.
 const A_REDIS: &str = "\"redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]\", the same with \"rediss://\" for TLS, or \"redis+unix:///PATH\"";
 
-/// A socket to listen on. `localhost` is the one name that needs no resolver.
+/// Parses the address of a socket to listen on. `localhost` is the only name that is accepted.
 pub(in crate::config) fn address(text: &str) -> Result<Address, String> {
     if let Some(rest) = text.strip_prefix("unix:") {
         return unix_address(rest).map(Address::Unix);
@@ -40,10 +40,10 @@ pub(in crate::config) fn address(text: &str) -> Result<Address, String> {
             Ok(Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
         }
         ("" | "*", Some(port)) => Err(format!(
-            "{text:?} has no IP address; write \"127.0.0.1:{port}\" for this host alone, or \"[::]:{port}\" for all interfaces"
+            "{text:?} has no IP address; write \"127.0.0.1:{port}\" for this host only, or \"[::]:{port}\" for all interfaces"
         )),
         _ if port_number(text).is_some() => {
-            Err(format!("{text:?} is a port alone; write \"127.0.0.1:{text}\""))
+            Err(format!("{text:?} is only a port; write \"127.0.0.1:{text}\""))
         }
         _ if text.parse::<IpAddr>().is_ok() || text.eq_ignore_ascii_case("localhost") => {
             Err(format!("{text:?} has no port; allowed: {AN_ADDRESS}"))
@@ -59,7 +59,7 @@ fn port_number(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// One of Box's hosts: `https://host[:port]` as an authority, lower case and without the port 443.
+/// Parses `https://host[:port]` into an authority, lower case and without the port 443.
 pub(in crate::config) fn location(text: &str) -> Result<Authority, String> {
     let rest = after_https(text, AN_ORIGIN)?;
     if rest.contains('@') {
@@ -89,7 +89,7 @@ pub(in crate::config) fn token_url(text: &str) -> Result<String, String> {
 fn after_https<'t>(text: &'t str, allowed: &str) -> Result<&'t str, String> {
     match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => Ok(rest),
-        // An operator who writes a password here has it in the log otherwise.
+        // The value is not shown, since it may contain a password.
         _ if text.contains('@') => {
             Err(format!("no user or password belongs in this URL; allowed: {allowed}"))
         }
@@ -115,7 +115,7 @@ fn authority(text: &str) -> Option<Authority> {
     }
 }
 
-/// The way to Box. The error does not show the value: a password may stand in it.
+/// Parses `[upstream] proxy`. The error does not show the value, which may contain a password.
 pub(in crate::config) fn proxy(text: &str) -> Result<Proxy, String> {
     match text {
         "environment" => Ok(Proxy::Environment),
@@ -139,7 +139,7 @@ fn proxy_url(text: &str) -> Result<Secret, String> {
         Some((scheme, _)) if scheme.to_ascii_lowercase().starts_with("socks") => {
             return Err(bad("SOCKS proxies are not supported"));
         }
-        _ => return Err(bad("the value is none of the words and not a URL")),
+        _ => return Err(bad("the value is neither one of the keywords nor a URL")),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (user, host) = match rest.rsplit_once('@') {
@@ -157,10 +157,10 @@ fn proxy_url(text: &str) -> Result<Secret, String> {
     }
 }
 
-/// Where Redis is. The error does not show the value: a password may stand in it.
+/// Checks the Redis URL. The error does not show the value, which may contain a password.
 pub(in crate::config) fn redis_url(text: &str) -> Result<(), String> {
     let bad = |why: &str| Err(format!("{why}; allowed: {A_REDIS}"));
-    // A password that is not encoded ends the URL's authority where it should not.
+    // If a password is not encoded, one of its characters may end the URL's authority.
     let encode = "in a user or password / ? # @ : and % must be percent-encoded, such as @ as %40";
     let Ok(url) = Url::parse(text) else {
         return bad(&format!("the value is not a URL; {encode}"));
@@ -168,15 +168,19 @@ pub(in crate::config) fn redis_url(text: &str) -> Result<(), String> {
     let is_socket = match url.scheme() {
         "redis" | "rediss" => false,
         "redis+unix" => true,
-        "unix" => return bad("a socket's URL begins with redis+unix://"),
-        _ => return bad("the URL's scheme is none of Redis"),
+        "unix" => return bad("the URL of a Unix socket begins with redis+unix://"),
+        _ => return bad("the URL's scheme is not one of Redis"),
     };
     if url.fragment().is_some() {
-        return bad(&format!("the URL has a #, and TLS that is not checked is not supported; {encode}"));
+        return bad(&format!(
+            "the URL has a #; TLS without verification (#insecure) is not supported; {encode}"
+        ));
     }
     if is_socket {
         return match url.has_host() || url.path().len() < 2 || !url.path().starts_with('/') {
-            true => bad("the URL has no absolute path of a socket; three slashes stand before it"),
+            true => {
+                bad("the URL has no absolute path of a socket; write redis+unix:///PATH with three slashes")
+            }
             false => database(url.query_pairs().find(|(key, _)| key == "db").map(|(_, db)| db).as_deref()),
         };
     }
@@ -185,7 +189,9 @@ pub(in crate::config) fn redis_url(text: &str) -> Result<(), String> {
         return bad(&format!("the URL has no valid host and port; {encode}"));
     }
     if !url.username().is_empty() && url.password().is_none() {
-        return bad("the URL has a user without a password; a password alone is \":PASSWORD@\"");
+        return bad(
+            "the URL has a user without a password; for a password without a user, write \":PASSWORD@\"",
+        );
     }
     database(Some(url.path().trim_matches('/')).filter(|path| !path.is_empty()))
 }

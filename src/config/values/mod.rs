@@ -1,4 +1,4 @@
-//! Values: the grammars of single values of `proxy.toml`. An error shows the value and says what is allowed.
+//! Parsers for single values of `proxy.toml`. An error shows the value and says what is allowed.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ pub(super) use addresses::{
 };
 pub(super) use rates::{A_RATE, budget_name, limit_name, rate, redis_prefix, selector};
 
-/// What a duration looks like.
+/// The allowed forms of a duration, for messages.
 pub(super) const A_DURATION: &str = "a duration such as \"250ms\", \"5s\", \"10m\" or \"2h\"";
-/// What a size looks like.
+/// The allowed forms of a size, for messages.
 pub(super) const A_SIZE: &str = "a size such as \"512B\", \"64KiB\" or \"50MiB\"";
 
-/// Beyond, it is a slip; and a timer can still hold it.
+/// The longest duration; timers support it.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// A whole number and a unit: `ms`, `s`, `m` or `h`.
+/// Parses an integer with a unit: `ms`, `s`, `m` or `h`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = number_and_unit(text);
     let millis = match unit {
@@ -46,7 +46,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A whole number and a unit: `B`, `KiB`, `MiB` or `GiB`.
+/// Parses an integer with a unit: `B`, `KiB`, `MiB` or `GiB`.
 pub(super) fn size(text: &str) -> Result<usize, String> {
     let (digits, unit) = number_and_unit(text);
     let bytes = match unit {
@@ -74,12 +74,12 @@ fn number_and_unit(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
 
-/// A name of an identity: a label of metrics and a key of TOML.
+/// Checks the name of an identity, which is a label of metrics and a TOML key.
 pub(super) fn identity_name(text: &str) -> Result<(), String> {
     name(text, "letters, digits, - and _", |b| matches!(b, b'-' | b'_'))
 }
 
-/// A name of an app: as of an identity, and dots.
+/// Checks the name of an app: like that of an identity, but dots are allowed.
 pub(super) fn app_name(text: &str) -> Result<(), String> {
     name(text, "letters, digits, -, _ and .", |b| matches!(b, b'-' | b'_' | b'.'))
 }
@@ -92,45 +92,46 @@ fn name(text: &str, allowed: &str, other: impl Fn(u8) -> bool) -> Result<(), Str
     }
 }
 
-/// An id of an enterprise or a user. The error does not show it, since it may have been read from the wrong file.
+/// Checks the id of an enterprise or a user. The error does not show it, since it may be something secret from a wrong
+/// file.
 pub(super) fn box_id(text: &str) -> Result<(), String> {
     if is_id(text) {
         return Ok(());
     }
     nothing_hidden(text)?;
     Err(match text.contains('@') {
-        true => "an e-mail address was given; it takes an id, not a login: the digits that Box's Admin Console shows",
-        false => "not an id; allowed: 1 to 20 digits, the first of them not 0, as Box's consoles show them",
+        true => "the value is an e-mail address; give the user's id, not the login: the digits that Box's Admin Console shows",
+        false => "the value is not an id; allowed: 1 to 20 digits, not beginning with 0, as Box's consoles show them",
     }
     .to_owned())
 }
 
-/// No character that is not seen. The error shows that character alone.
+/// Refuses invisible characters. The error shows nothing but that character.
 pub(super) fn nothing_hidden(text: &str) -> Result<(), String> {
     match HiddenCharacter::first_in(text) {
         None => Ok(()),
         Some(hidden) => Err(format!(
-            "it holds {hidden}, which editors do not show and which is not part of it; remove it, or copy the text again"
+            "the value contains {hidden}, which is invisible in editors and was probably copied by mistake; remove it, or copy the text again"
         )),
     }
 }
 
-/// A client id or secret that can be sent. The error does not show it.
+/// Checks a client id or secret. The error does not show it.
 pub(super) fn credential(text: &str) -> Result<(), String> {
     if text.is_empty() {
-        return Err("it is empty".to_owned());
+        return Err("the value is empty".to_owned());
     }
     nothing_hidden(text)?;
     if text.trim() != text {
-        return Err("it begins or ends with white space, which is not shown here; remove it".to_owned());
+        return Err("the value begins or ends with white space; remove it".to_owned());
     }
     Ok(())
 }
 
-/// Paths of the gateway and of Box that no app may take.
+/// First segments of the gateway's and Box's own paths, which no app may use.
 const RESERVED: [&str; 4] = ["2.0", "api", "oauth2", "_box"];
 
-/// An app's base path, without the slash at its end: `/` is the empty string.
+/// Parses an app's base path. The result has no trailing slash: `/` becomes the empty string.
 pub(super) fn app_path(text: &str) -> Result<String, String> {
     let allowed = "allowed: \"/\", or whole segments of letters, digits and - . _ ~ such as \"/intranet\"";
     if text == "/" {
@@ -148,19 +149,19 @@ pub(super) fn app_path(text: &str) -> Result<String, String> {
         }
         let is_unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
         if !segment.bytes().all(is_unreserved) {
-            return Err(format!("{text:?}: {segment:?} cannot stand in it; {allowed}"));
+            return Err(format!("{text:?}: the segment {segment:?} is not allowed; {allowed}"));
         }
     }
     let first = rest.split('/').next().unwrap_or(rest);
     if RESERVED.iter().any(|reserved| first.eq_ignore_ascii_case(reserved)) {
         return Err(format!(
-            "{text:?} would hide Box's own paths below \"/{first}\"; choose another; {allowed}"
+            "{text:?} would hide Box's own paths below \"/{first}\"; choose another path; {allowed}"
         ));
     }
     Ok(text.to_owned())
 }
 
-/// Headers that the gateway sets or judges itself, or that belong to one connection (RFC 9110 §7.6.1).
+/// Headers that the gateway itself sets or checks, or that are hop-by-hop (RFC 9110 §7.6.1).
 const OWN_HEADERS: [&str; 25] = [
     "authorization",
     "cookie",
@@ -182,34 +183,36 @@ const OWN_HEADERS: [&str; 25] = [
     "x-request-id",
     "traceparent",
     "tracestate",
-    // Another method or path than that which rules have judged.
+    // They would override the method or path that was checked against the rules.
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
     "x-original-url",
     "x-rewrite-url",
 ];
-/// The same, by how they begin.
+/// Prefixes of such headers.
 const OWN_PREFIXES: [&str; 4] = ["sec-", "proxy-", "x-forwarded-", "x-boxgate-"];
 
-/// A request header that an app may have forwarded to Box.
+/// Parses an entry of `forward_headers`.
 pub(super) fn forwarded_header(text: &str) -> Result<HeaderName, String> {
     let name = HeaderName::from_bytes(text.as_bytes())
         .map_err(|_| format!("{text:?} is not a header name; allowed: one such as \"X-Rep-Hints\""))?;
     let lower = name.as_str();
     if lower.contains('_') {
-        // Servers that turn names into variables cannot tell it from the one with a dash.
-        return Err(format!("{text:?}: a name with \"_\" can pass for one with \"-\"; it is not forwarded"));
+        // Servers that turn header names into variables cannot distinguish it from the name with a dash.
+        return Err(format!(
+            "{text:?}: some servers read a name with \"_\" as one with \"-\"; it cannot be forwarded"
+        ));
     }
     if OWN_HEADERS.contains(&lower) || OWN_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
         return Err(format!(
-            "{text:?} is set, judged or dropped by the gateway itself; it cannot be forwarded"
+            "{text:?} is set, checked or dropped by the gateway itself; it cannot be forwarded"
         ));
     }
     Ok(name)
 }
 
-/// Headers that a browser sets itself or lets any page set (Fetch §2.2.2), or that say something else already.
+/// Headers that browsers set themselves or that any page may set (Fetch §2.2.2), or that have another meaning.
 const USUAL_HEADERS: [&str; 11] = [
     "accept",
     "accept-charset",
@@ -224,7 +227,7 @@ const USUAL_HEADERS: [&str; 11] = [
     "save-data",
 ];
 
-/// A request header that an app requires. Its use is that no page of a foreign origin can send it.
+/// Parses `require_header`. Its purpose is that pages of foreign origins cannot send the header.
 pub(super) fn required_header(text: &str) -> Result<HeaderName, String> {
     let name = HeaderName::from_bytes(text.as_bytes())
         .map_err(|_| format!("{text:?} is not a header name; allowed: one such as \"X-Box-Gateway\""))?;
@@ -232,7 +235,7 @@ pub(super) fn required_header(text: &str) -> Result<HeaderName, String> {
     let is_own = OWN_HEADERS.contains(&lower) || OWN_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
     if is_own || USUAL_HEADERS.contains(&lower) || lower.starts_with("access-control-") {
         return Err(format!(
-            "{text:?} is a header that browsers or clients send by themselves; allowed: a name of your own such as \"X-Box-Gateway\""
+            "{text:?} is a header that browsers or clients send on their own; allowed: a name of your own such as \"X-Box-Gateway\""
         ));
     }
     Ok(name)
@@ -297,12 +300,12 @@ mod tests {
         for bad in ["", "12a", " 12", "12\n", "-1", "٣", "123456789012345678901"] {
             assert!(box_id(bad).is_err(), "{bad:?}");
         }
-        assert!(box_id("a@example.com").unwrap_err().contains("an id, not a login"));
+        assert!(box_id("a@example.com").unwrap_err().contains("id, not the login"));
         assert!(box_id("123\u{200d}456").unwrap_err().contains("U+200D (zero width joiner) at character 4"));
     }
 
     #[test]
-    fn credentials_are_judged_without_being_shown() {
+    fn credentials_are_checked_without_being_shown() {
         assert!(credential("hunter2 2").is_ok());
         for bad in ["", " hunter2", "hunter2\u{a0}", "hunter2\n", "hun\nter2", "hunter2\0"] {
             assert!(!credential(bad).unwrap_err().contains("hun"), "{bad:?}");

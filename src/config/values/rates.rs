@@ -1,4 +1,4 @@
-//! Rates: what limits and budgets are made of.
+//! Values of limits and budgets: rates, names and selectors.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use crate::limits::selector::Selector;
 use crate::routing::operation::Pattern;
 use crate::routing::operation_class::Class;
 
-/// What a rate looks like.
+/// The allowed forms of a rate, for messages.
 pub(in crate::config) const A_RATE: &str =
     "a rate such as \"10/s\", \"1000/min\", \"5000/h\" or \"100000/day\"";
 
-/// So many in so much time.
+/// A number of requests in a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) struct Rate {
-    /// At least 1, and no more than the period has nanoseconds.
+    /// At least 1, at most the number of nanoseconds in the period.
     count: u64,
     period: Duration,
 }
 
 impl Rate {
-    /// Between two, in whole nanoseconds: rounded up, so that no more pass than were said.
+    /// The time between two requests in whole nanoseconds, rounded up, so that the rate is never exceeded.
     pub(in crate::config) fn interval(&self) -> Duration {
         Duration::from_nanos(nanos(self.period).div_ceil(self.count))
     }
 
-    /// Whole ones in a second; it may be 0.
+    /// The number of requests per second, rounded down; may be 0.
     pub(in crate::config) fn in_a_second(&self) -> u64 {
         self.count / self.period.as_secs()
     }
@@ -35,7 +35,7 @@ fn nanos(duration: Duration) -> u64 {
     duration.as_secs() * 1_000_000_000
 }
 
-/// A whole number, a slash and a unit: `s`, `min`, `h` or `day`.
+/// Parses an integer, a slash and a unit: `s`, `min`, `h` or `day`.
 pub(in crate::config) fn rate(text: &str) -> Result<Rate, String> {
     let bad = |why: &str| format!("{text:?} {why}; allowed: {A_RATE}");
     let not_a_rate = || format!("{text:?} is not {A_RATE}");
@@ -55,7 +55,7 @@ pub(in crate::config) fn rate(text: &str) -> Result<Rate, String> {
         let count: String = count.trim().trim_end_matches('r').split('_').collect();
         let meant = meant(unit.trim()).filter(|_| is_number(&count));
         return Err(match meant {
-            Some(unit) => bad(&format!("is no rate; did you mean \"{count}/{unit}\"?")),
+            Some(unit) => bad(&format!("is not a valid rate; did you mean \"{count}/{unit}\"?")),
             None if matches!(unit.trim(), "month" | "week" | "year") => {
                 format!("{}; for a month write a [[budget]]", not_a_rate())
             }
@@ -64,9 +64,9 @@ pub(in crate::config) fn rate(text: &str) -> Result<Rate, String> {
     }
     let period = Duration::from_secs(seconds);
     match count.parse() {
-        Ok(0) => Err(bad("lets nothing pass; it must be at least 1")),
+        Ok(0) => Err(bad("would let nothing pass; it must be at least 1")),
         Ok(count) if count <= nanos(period) => Ok(Rate { count, period }),
-        _ => Err(bad("is more than 1000000000 in a second")),
+        _ => Err(bad("is more than 1000000000 per second")),
     }
 }
 
@@ -80,21 +80,21 @@ fn meant(unit: &str) -> Option<&'static str> {
     })
 }
 
-/// A name of a limit: it stands in header fields and metrics. Those of Box's own limits begin with `box-`.
+/// Checks the name of a limit, which appears in header fields and metrics. `box-` is reserved for Box's own limits.
 pub(in crate::config) fn limit_name(text: &str) -> Result<(), String> {
     budget_name(text)?;
     match text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("box-")) {
-        true => Err(format!("{text:?}: names that begin with \"box-\" are those of Box's own limits")),
+        true => Err(format!("{text:?}: names that begin with \"box-\" are reserved for Box's own limits")),
         false => Ok(()),
     }
 }
 
-/// A name of a budget: it stands in answers and metrics.
+/// Checks the name of a budget, which appears in error messages and metrics.
 pub(in crate::config) fn budget_name(text: &str) -> Result<(), String> {
     super::identity_name(text)
 }
 
-/// What a limit is about: a class, or, where there is a space, a pattern.
+/// Parses an entry of `on`: a class, or, if it contains a space, a pattern.
 pub(in crate::config) fn selector(text: &str) -> Result<Selector, String> {
     if text.contains(' ') {
         return Pattern::parse(text).map(Selector::Pattern);
@@ -106,22 +106,22 @@ pub(in crate::config) fn selector(text: &str) -> Result<Selector, String> {
     let quoted: Vec<String> = words().map(|word| format!("\"{word}\"")).collect();
     let allowed = format!("allowed: {}, or a pattern such as \"POST /2.0/sign_requests\"", quoted.join(", "));
     Err(match nearest(text, words()) {
-        Some(word) => format!("{text:?} is no class of requests; did you mean \"{word}\"? {allowed}"),
+        Some(word) => format!("{text:?} is not a class of requests; did you mean \"{word}\"? {allowed}"),
         None if text.starts_with('/') => {
             format!("{text:?} has no method; did you mean {:?}? {allowed}", format!("* {text}"))
         }
-        None => format!("{text:?} is no class of requests; {allowed}"),
+        None => format!("{text:?} is not a class of requests; {allowed}"),
     })
 }
 
-/// What stands before every key in Redis. Braces would choose a node of a cluster.
+/// Checks `redis_prefix`, with which every key in Redis begins. Braces would affect the choice of a cluster node.
 pub(in crate::config) fn redis_prefix(text: &str) -> Result<(), String> {
     let fits = |b: u8| b.is_ascii_graphic() && !matches!(b, b'{' | b'}');
     if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
         return Ok(());
     }
     Err(format!(
-        "{text:?} cannot stand before keys; allowed: 1 to 64 of ASCII without white space and braces"
+        "{text:?} cannot be a key prefix; allowed: 1 to 64 ASCII characters without white space and braces"
     ))
 }
 
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn slips_in_rates_are_guessed() {
+    fn malformed_rates_get_a_suggestion() {
         for (text, meant) in [
             ("10/sec", "10/s"),
             ("10/S", "10/s"),
@@ -165,8 +165,8 @@ mod tests {
         for (text, why) in [
             ("10", "has no unit"),
             ("0/s", "it must be at least 1"),
-            ("1000000001/s", "more than 1000000000 in a second"),
-            ("99999999999999999999/s", "more than 1000000000 in a second"),
+            ("1000000001/s", "more than 1000000000 per second"),
+            ("99999999999999999999/s", "more than 1000000000 per second"),
             ("", "is not a rate"),
             ("/s", "is not a rate"),
             ("ten/s", "is not a rate"),

@@ -1,15 +1,15 @@
-//! `unix:PATH`, with `?mode=0660&group=apps` where not only the process's own user connects.
+//! `unix:PATH`, with `?mode=0660&group=apps` if users other than the process's own connect.
 
 use nix::unistd::Group;
 
 use crate::net::address::UnixAddress;
 
-/// The most that a socket's path may have on every platform (`sun_path` with its final NUL).
+/// The most bytes of a socket's path on every platform (`sun_path` with its final NUL).
 const LONGEST_PATH: usize = 103;
 
 const ALLOWED: &str = "\"unix:/run/boxgate.sock\" or \"unix:/run/boxgate.sock?mode=0660&group=apps\"";
 
-/// What stands behind `unix:`.
+/// Parses what follows `unix:`.
 pub(super) fn unix_address(rest: &str) -> Result<UnixAddress, String> {
     let bad = |why: String| format!("\"unix:{}\": {why}; allowed: {ALLOWED}", rest.escape_debug());
     let (path, parameters) = match rest.split_once('?') {
@@ -28,36 +28,36 @@ pub(super) fn unix_address(rest: &str) -> Result<UnixAddress, String> {
         let is_first = match name {
             "mode" => address.mode.replace(mode(value).map_err(bad)?).is_none(),
             "group" => address.group.replace(group(value).map_err(bad)?).is_none(),
-            other => return Err(bad(format!("{other:?} is no parameter of a socket"))),
+            other => return Err(bad(format!("{other:?} is not a parameter of a socket"))),
         };
         if !is_first {
-            return Err(bad(format!("{name} stands twice")));
+            return Err(bad(format!("{name} occurs twice")));
         }
     }
     Ok(address)
 }
 
-/// Permission bits in octal. To connect takes permission to write (unix(7)).
+/// Parses permission bits in octal. Connecting requires write permission (unix(7)).
 fn mode(text: &str) -> Result<u32, String> {
     let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
     match mode {
         None => Err(format!(
-            "the mode {text:?} is not of three octal digits, with or without a 0 in front, such as 0660"
+            "the mode {text:?} must have three octal digits, optionally with a leading 0, such as 0660"
         )),
         Some(mode) if mode & 0o222 == 0 => Err(format!(
-            "with the mode {text:?} nobody could connect, which takes permission to write, such as 0660"
+            "with the mode {text:?} no one could connect; connecting requires write permission, such as 0660"
         )),
         Some(mode) => Ok(mode),
     }
 }
 
-/// A group's number, by its name in the system's databases or as it is.
+/// Parses a group: its number, or its name in the system's group database.
 fn group(text: &str) -> Result<u32, String> {
     if !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()) {
         // The greatest number means "no change" to chown.
         let number = text.parse().ok().filter(|number| *number != u32::MAX);
-        return number.ok_or_else(|| format!("{text} is too large for the number of a group"));
+        return number.ok_or_else(|| format!("{text} is too large for a group number"));
     }
     if text.is_empty() || text.contains('\0') {
         return Err("the group has no name".to_owned());
@@ -93,10 +93,10 @@ mod tests {
             ("", "no path"),
             ("?mode=0660", "no path"),
             ("/\0", "no NUL"),
-            ("/b?", "\"\" is no parameter"),
-            ("/b?mode=0660&", "\"\" is no parameter"),
-            ("/b?Mode=0660", "\"Mode\" is no parameter"),
-            ("/b?user=root", "\"user\" is no parameter"),
+            ("/b?", "\"\" is not a parameter"),
+            ("/b?mode=0660&", "\"\" is not a parameter"),
+            ("/b?Mode=0660", "\"Mode\" is not a parameter"),
+            ("/b?user=root", "\"user\" is not a parameter"),
             ("/b?mode", "the mode \"\""),
             ("/b?mode=", "the mode \"\""),
             ("/b?mode=66", "the mode \"66\""),
@@ -106,9 +106,9 @@ mod tests {
             ("/b?mode=00660", "the mode \"00660\""),
             ("/b?mode=0o660", "the mode \"0o660\""),
             ("/b?mode=rw-rw----", "the mode \"rw-rw----\""),
-            ("/b?mode=0440", "nobody could connect"),
-            ("/b?mode=0660&mode=0666", "mode stands twice"),
-            ("/b?group=1&group=1", "group stands twice"),
+            ("/b?mode=0440", "no one could connect"),
+            ("/b?mode=0660&mode=0666", "mode occurs twice"),
+            ("/b?group=1&group=1", "group occurs twice"),
             ("/b?group=", "no name"),
             ("/b?group=4294967295", "too large"),
             ("/b?group=no-such-group-here", "no group of this machine is named \"no-such-group-here\""),

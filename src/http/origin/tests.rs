@@ -121,19 +121,19 @@ fn a_listed_origin_is_that_one_and_no_other() {
 }
 
 #[test]
-fn an_entry_that_means_nothing_or_too_much_is_refused() {
+fn an_invalid_or_too_broad_entry_is_refused() {
     for (entry, word) in [
-        ("*", "every page of the web"),
-        ("null", "any page at all say \"null\""),
+        ("*", "every web page"),
+        ("null", "send \"null\""),
         ("", "no scheme"),
         ("a.example", "no scheme"),
         ("a.example:443", "no scheme"),
         ("*.a.example", "no scheme"),
         ("//a.example", "no scheme"),
         ("https:a.example", "no scheme"),
-        ("https://", "no host"),
+        ("https://", "not a host"),
         ("https://*", "whole labels"),
-        ("https://*.", "no host"),
+        ("https://*.", "not a host"),
         ("https://*a.example", "whole labels"),
         ("https://x.*.example", "whole labels"),
         ("https://*.*.example", "whole labels"),
@@ -155,16 +155,16 @@ fn an_entry_that_means_nothing_or_too_much_is_refused() {
         ("https://a.example\\x", "no path"),
         ("https://a%2eexample", "no path"),
         ("https://a.example.", "final dot"),
-        ("https://a..example", "no page"),
+        ("https://a..example", "no web page"),
         ("https://a.example:", "port"),
-        ("https://a.example:0", "no page"),
-        ("https://a.example:99999", "no host"),
-        ("https://a.example:x", "no host"),
+        ("https://a.example:0", "no web page"),
+        ("https://a.example:99999", "not a host"),
+        ("https://a.example:x", "not a host"),
         ("https://a.example, https://b.example", "one origin"),
         ("https://a.example https://b.example", "one origin"),
         (" https://a.example", "one origin"),
-        ("https://a!b.example", "no page"),
-        ("https://xn--a.example", "no host"),
+        ("https://a!b.example", "no web page"),
+        ("https://xn--a.example", "not a host"),
         ("http://127.1", "browsers write this address as 127.0.0.1"),
         ("http://[0::1]", "browsers write this address as [::1]"),
         ("htps://a.example", "did you mean \"https://\"?"),
@@ -173,9 +173,9 @@ fn an_entry_that_means_nothing_or_too_much_is_refused() {
         ("file://localhost", "no origin"),
         ("data://x", "no origin"),
         ("wss://a.example", "no origin"),
-        ("chrome-extension://*", "write it out"),
-        ("chrome-extension://", "no host"),
-        ("capacitor://*.localhost", "write it out"),
+        ("chrome-extension://*", "write the origin out"),
+        ("chrome-extension://", "not a host"),
+        ("capacitor://*.localhost", "write the origin out"),
         ("capacitor://a b", "one origin"),
     ] {
         let error = Pattern::parse(entry).expect_err(entry);
@@ -185,7 +185,7 @@ fn an_entry_that_means_nothing_or_too_much_is_refused() {
 }
 
 #[test]
-fn a_page_is_known_by_its_url_too() {
+fn the_origin_of_a_url_is_read() {
     let of =
         |url| Origin::of_url(url).is_some_and(|origin| Origin::parse("https://a.example") == Some(origin));
     for url in
@@ -200,7 +200,7 @@ fn a_page_is_known_by_its_url_too() {
 }
 
 #[test]
-fn the_gateways_own_origin_is_known() {
+fn the_gateways_own_origin_is_recognized() {
     let own = |origin, authority, secure| Origin::parse(origin).unwrap().is_own(authority, secure);
     for (origin, authority, secure) in [
         ("http://gate.internal:8080", "gate.internal:8080", false),
@@ -224,7 +224,7 @@ fn the_gateways_own_origin_is_known() {
     }
 }
 
-/// What a browser makes of it: scheme, host and port of an origin that is a page's.
+/// Scheme, host and port as a browser reads them; `None` if no page can have this origin.
 fn in_a_browser(text: &str) -> Option<(String, String, u16)> {
     match Url::parse(text).ok()?.origin() {
         url::Origin::Tuple(scheme, host, port) => Some((scheme, host.to_string(), port)),
@@ -232,7 +232,7 @@ fn in_a_browser(text: &str) -> Option<(String, String, u16)> {
     }
 }
 
-/// A part of a listed origin, or of what is none.
+/// A part of an origin, valid or not.
 fn part() -> impl Strategy<Value = &'static str> {
     prop_oneof![
         Just("https://"),
@@ -276,7 +276,7 @@ fn near_an_origin() -> impl Strategy<Value = String> {
     prop::collection::vec(part(), 0..7).prop_map(|parts| parts.concat())
 }
 
-/// An admitted origin with something in its midst.
+/// An admitted origin with something inserted.
 fn beside_an_origin() -> impl Strategy<Value = String> {
     let admitted = prop_oneof![Just("https://a.example"), Just("https://x.a.example:8443")];
     (admitted, any::<prop::sample::Index>(), part(), 0..3_usize).prop_map(|(origin, at, part, taken)| {
@@ -288,7 +288,7 @@ fn beside_an_origin() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever is admitted is, to a browser, the listed origin or below it.
+    /// To a browser, every admitted origin is the listed one or a subdomain of it.
     #[test]
     fn nothing_that_a_browser_counts_as_outside_is_admitted(
         origin in prop_oneof![beside_an_origin(), near_an_origin(), near_an_origin().prop_map(|rest| format!("https://{rest}")), any::<String>()],
@@ -297,7 +297,7 @@ proptest! {
             prop_assert_eq!(in_a_browser(&origin), Some(("https".into(), "a.example".into(), 443)));
         }
         if admits("https://*.a.example:8443", &origin) {
-            // A name that is broken Punycode is nobody's.
+            // Invalid Punycode is not a host to a browser.
             if let Some((scheme, host, port)) = in_a_browser(&origin) {
                 prop_assert_eq!((scheme.as_str(), port), ("https", 8443));
                 prop_assert!(host.ends_with(".a.example") && host.len() > ".a.example".len(), "{}", host);
@@ -305,7 +305,7 @@ proptest! {
         }
     }
 
-    /// What a browser would say of a page below a listed domain is admitted, and of no other.
+    /// The origin of every page below a listed domain is admitted, and no other.
     #[test]
     fn a_wildcard_is_every_subdomain(
         labels in prop::collection::vec("[a-z0-9]([a-z0-9_]{0,8}[a-z0-9])?", 1..5),
@@ -320,7 +320,7 @@ proptest! {
         prop_assert!(!admits("https://*.a.example", &beside) || beside.contains(".a.example"), "{}", beside);
     }
 
-    /// An entry means what a browser makes of it, or is refused.
+    /// An entry admits the origin as a browser writes it, or the entry is refused.
     #[test]
     fn an_entry_admits_itself_as_a_browser_says_it(entry in near_an_origin()) {
         if let Ok(pattern) = Pattern::parse(&entry) {
@@ -334,9 +334,9 @@ proptest! {
         }
     }
 
-    /// No text stops the reader.
+    /// No text makes the parser panic.
     #[test]
-    fn any_text_is_read(text in any::<String>(), authority in any::<String>()) {
+    fn no_text_makes_the_parser_panic(text in any::<String>(), authority in any::<String>()) {
         let _ = Pattern::parse(&text);
         let _ = Origin::of_url(&text);
         if let Some(origin) = Origin::parse(&text) {

@@ -1,4 +1,4 @@
-//! A call, as budgets know it: who makes it, and which budgets are about it.
+//! A call, for counting: who makes it, and which budgets apply to it.
 
 use std::sync::Arc;
 
@@ -15,17 +15,17 @@ pub struct Call {
     pub(super) budgets: BudgetSet,
 }
 
-/// Budgets by their index in a ledger.
+/// A set of budgets, by index in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum BudgetSet {
-    /// All there are.
+    /// All budgets.
     All,
-    /// Those at whose index it says so.
+    /// Those whose index is true.
     Some(Arc<[bool]>),
 }
 
 impl BudgetSet {
-    /// Whether the budget of this index is in it.
+    /// Whether the set contains this index.
     pub(super) fn has(&self, index: usize) -> bool {
         match self {
             Self::All => true,

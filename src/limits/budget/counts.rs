@@ -1,7 +1,7 @@
-//! All counts, by name, and what has become of their file. Shared by the workers and by the thread that writes it.
+//! All counts, by name, and the state of their file. Shared by the workers and the writer thread.
 //!
-//! Names, not indices, are the keys: apps may stand in another order in the next configuration. A count is found
-//! once and then held, so its lock is taken at the turn of a day, not for each call.
+//! Keys are names, not indices, since the next configuration may list apps in another order. A count is looked up once
+//! and then held, so the lock is taken when a day begins, not for each call.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -14,14 +14,14 @@ use super::definition::{Key, Period};
 use super::period::{Span, timestamp};
 use crate::routing::operation_class::Class;
 
-/// The class under which questions to Box's token endpoint are counted. They are no operations, so it is none of
-/// [`Class`], and no budget is about it.
+/// The class under which requests to Box's token endpoint are counted. They are not operations, so it is not a
+/// [`Class`], and no budget applies to them.
 pub(super) const TOKEN: &str = "token";
 
-/// What has a count in each span.
+/// Identifies a count within a span.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Account {
-    /// A budget's, in the spans of its period.
+    /// The count of a budget, in the spans of its period.
     Budget {
         /// Of the budget, with what it is about: `Budget::account`.
         name: Arc<str>,
@@ -30,19 +30,19 @@ pub enum Account {
         /// The app's or the identity's name; empty for the global one.
         value: Arc<str>,
     },
-    /// Who spent, by month.
+    /// Calls of an app, an identity and a class, by month.
     Calls {
-        /// Its name; empty for the class `token`.
+        /// The app's name; empty for the class `token`.
         app: Arc<str>,
-        /// Its name.
+        /// The identity's name.
         identity: Arc<str>,
-        /// As [`Class`] spells it, or `token`.
+        /// The name of the [`Class`], or `token`.
         class: Arc<str>,
     },
 }
 
 impl Account {
-    /// Whether a call on this account is one that the budget's account counts, which is about all calls of `classes`.
+    /// Whether calls on this account also count for this budget, which applies to all calls of `classes`.
     fn counts_for(&self, budget: &Self, classes: &[Class]) -> bool {
         match (self, budget) {
             (Self::Calls { app, identity, class }, Self::Budget { key, value, .. }) => {
@@ -69,12 +69,12 @@ pub struct CallCounts {
     pub(super) paid: Paid,
     exact: Mutex<()>,
     since: AtomicI64,
-    /// What has become of the file.
+    /// The state of the file.
     pub file: FileState,
 }
 
-/// Of one count, what Redis does not know of yet. It is told in batches, each under a number of its own: where an
-/// answer is lost, the same batch is sent again, and counted once.
+/// The calls of one count that Redis does not know of yet. They are sent in numbered batches: if a reply is lost, the
+/// same batch is sent again, and Redis counts it once.
 #[derive(Debug, Default)]
 pub(super) struct Alone(Mutex<Telling>);
 
@@ -82,18 +82,18 @@ pub(super) struct Alone(Mutex<Telling>);
 struct Telling {
     waiting: u64,
     batch: Option<Batch>,
-    /// A question under way has the batch.
+    /// An operation under way carries the batch.
     on_its_way: bool,
 }
 
-/// Calls that Redis is told of.
+/// Calls that are reported to Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Batch {
     pub(super) number: u64,
     pub(super) calls: u64,
 }
 
-/// A batch on its way; it stays to be sent unless it is said to have arrived.
+/// A batch under way. Unless [`Told::arrived`] is called, it stays to be sent.
 #[derive(Debug)]
 pub(super) struct Told {
     alone: Arc<Alone>,
@@ -101,12 +101,12 @@ pub(super) struct Told {
 }
 
 impl Alone {
-    /// A call that Redis was not told of.
+    /// Adds a call that Redis does not know of.
     pub(super) fn add(&self) {
         self.lock().waiting += 1;
     }
 
-    /// So many in all.
+    /// The number of calls that Redis does not know of.
     pub(super) fn calls(&self) -> u64 {
         let telling = self.lock();
         telling.waiting + telling.batch.map_or(0, |batch| batch.calls)
@@ -118,7 +118,7 @@ impl Alone {
 }
 
 impl Told {
-    /// Takes what there is to tell, unless another question does so now or nobody hears it.
+    /// Takes the batch to be sent, unless another operation carries it or Redis is not in use (`heard` is false).
     pub(super) fn begin(alone: Arc<Alone>, heard: bool) -> Self {
         let mut telling = alone.lock();
         if telling.on_its_way || !heard {
@@ -139,7 +139,7 @@ impl Told {
         self.batch
     }
 
-    /// Redis knows now.
+    /// Redis has counted the batch.
     pub(super) fn arrived(mut self) {
         if self.batch.take().is_some() {
             let mut telling = self.alone.lock();
@@ -163,13 +163,13 @@ pub(super) type Charges = Vec<(Span, Account)>;
 /// paid for.
 #[derive(Debug, Default)]
 pub(super) struct Paid {
-    /// How many there are: mostly none, and then no request takes the lock.
+    /// The number of such calls. While it is 0, which is the rule, requests do not take the lock.
     all: AtomicU64,
     calls: Mutex<BTreeMap<Charges, u64>>,
 }
 
 impl Paid {
-    /// A call that was charged is not made.
+    /// Records a call that was charged but not made.
     pub(super) fn add(&self, charges: Charges) {
         if !charges.is_empty() {
             let mut calls = self.lock();
@@ -214,21 +214,21 @@ impl Paid {
     }
 }
 
-/// What has become of the file.
+/// The state of the file, for metrics and health.
 #[derive(Debug, Default)]
 pub struct FileState {
-    /// There is none: counts are lost when the process ends.
+    /// There is no file: counts are lost when the process ends.
     pub in_memory: AtomicBool,
-    /// Files found corrupt, since the start.
+    /// The number of corrupt files found since the start.
     pub set_aside: AtomicU64,
-    /// Writes that failed, since the start.
+    /// The number of failed writes since the start.
     pub failed_writes: AtomicU64,
-    /// The last write failed.
+    /// Whether the last write failed.
     pub failing: AtomicBool,
 }
 
 impl CallCounts {
-    /// Counts as they were, begun at that time.
+    /// Begins with these counts. `since`: when counting began.
     pub fn new(since: Timestamp, entries: impl IntoIterator<Item = Entry>) -> Self {
         let counts = entries.into_iter().map(|(at, count)| (at, Arc::new(AtomicU64::new(count))));
         Self {
@@ -241,7 +241,7 @@ impl CallCounts {
         }
     }
 
-    /// Adds what was counted before this process. `since`: from then on.
+    /// Adds the counts of earlier processes. `since`: when these began to count.
     pub(super) fn go_on_from(&self, since: Timestamp, entries: impl IntoIterator<Item = Entry>) {
         self.since.fetch_min(since.as_second(), Ordering::Relaxed);
         let mut counts = self.counts();
@@ -250,7 +250,7 @@ impl CallCounts {
         }
     }
 
-    /// When counting began: there is nothing from before.
+    /// When counting began; earlier calls are unknown.
     pub fn since(&self) -> Timestamp {
         Timestamp::from_second(self.since.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
@@ -272,9 +272,9 @@ impl CallCounts {
         self.file.in_memory.load(Ordering::Relaxed)
     }
 
-    /// The count of a budget's account, which is about all calls of these classes at least. That of a month counts at
-    /// least what those of the month come to: a budget that is configured, or renamed, in the midst of a month counts
-    /// the ones before too.
+    /// The count of a budget, which applies at least to all calls of `classes`. The count of a month begins with the
+    /// calls of these classes already made in it, so that a budget that is added or renamed during a month includes
+    /// them.
     pub(super) fn budget_count(&self, span: Span, account: Account, classes: &[Class]) -> Arc<AtomicU64> {
         let mut counts = self.counts();
         let spent: u64 = if span.period() == Period::Month {
@@ -291,7 +291,7 @@ impl CallCounts {
         count
     }
 
-    /// What Redis does not know of yet of this budget's count in this span.
+    /// The calls of this budget's count in this span that Redis does not know of yet.
     pub(super) fn alone(&self, span: Span, account: Account) -> Arc<Alone> {
         self.alone.lock().unwrap_or_else(PoisonError::into_inner).entry((span, account)).or_default().clone()
     }
@@ -302,8 +302,8 @@ impl CallCounts {
         counts.iter().map(|(at, count)| (at.clone(), count.load(Ordering::Relaxed))).collect()
     }
 
-    /// Forgets what is past: of months the three, of days the eight that are nearest to now are kept. Nearest, so
-    /// that a clock that was wrong for a while takes nothing of the right time with it, and is itself forgotten.
+    /// Drops old counts: the three months and the eight days nearest to now are kept. Nearest, so that after a wrong
+    /// clock the right counts are still there and the wrong ones are dropped.
     pub(super) fn forget(&self, now: [Span; 2]) {
         let mut counts = self.counts();
         for now in now {
@@ -327,12 +327,13 @@ impl CallCounts {
         }
     }
 
-    /// Held while several budgets are asked that can refuse: no call sees another's charge that is then taken back.
+    /// Held while several budgets that can refuse are charged, so that no call sees another's charge that is then
+    /// undone.
     pub(super) fn exact(&self) -> MutexGuard<'_, ()> {
         self.exact.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held while a call is taken off all its counts: nobody makes up a budget's count from that of calls meanwhile.
+    /// Held while a call is removed from all its counts, so that no budget's count is initialized from them meanwhile.
     pub(super) fn still(&self) -> impl Drop {
         self.counts()
     }
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_clock_takes_nothing_of_the_right_time_with_it() {
+    fn a_wrong_clock_does_not_drop_the_counts_of_the_right_time() {
         let names = ["2026-09", "2026-10", "2026-11", "2026-11-25", "2099-01"];
         let counts =
             CallCounts::new(Timestamp::UNIX_EPOCH, names.iter().map(|name| ((month(name), calls("a")), 1)));

@@ -1,8 +1,8 @@
-//! Budgets: so many calls of Box's API in a calendar day or month (UTC), as a Box plan licenses them.
+//! Budgets: a number of calls of Box's API in a calendar day or month (UTC), as Box plans license them.
 //!
-//! [`super::counts`] holds all counts by name, [`super::spending`] is what the workers ask before each call,
+//! [`super::counts`] holds all counts by name, [`super::spending`] checks and charges each call, [`super::store`] is
 //! `store` is the file and `writer` the thread that writes it. What was spent is counted by app,
-//! identity and class also where no budget is configured, so that "who spent our calls this month" has an answer.
+//! any budget, so that "who spent our calls this month" has an answer.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use crate::routing::operation_class::Class;
 /// One `[[budget]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
-    /// In answers, access lines and metrics.
+    /// The name in responses, access lines and metrics.
     pub name: Arc<str>,
-    /// What has a count of its own.
+    /// What has a count of its own: each app, for example.
     pub key: Key,
-    /// What it is about; empty: everything.
+    /// The operations to which it applies; empty: all.
     pub on: Vec<Selector>,
-    /// So many calls in one period.
+    /// The number of calls in one period.
     pub calls: NonZeroU64,
-    /// When the count begins anew.
+    /// The period.
     pub per: Period,
-    /// Whether calls beyond it are refused; otherwise they are logged.
+    /// Whether calls beyond the budget are refused or only logged.
     pub when_spent: WhenSpent,
-    /// Whether it refuses at all; otherwise what it would have refused is counted and logged.
+    /// If false, it only counts and logs what it would have refused.
     pub enforce: bool,
 }
 
 impl Budget {
-    /// Under what its calls are counted, in the file and in Redis: its name, and what it is about, where that is not
-    /// everything. So a budget without `on` goes on where it was before there was such a key, and one that becomes about
-    /// other calls begins anew. A name has no bracket, so no two budgets have one account.
+    /// The name under which its calls are counted in the file and in Redis: its own name, followed by `on` if that is
+    /// set. So a budget without `on` keeps the count from versions without that key, and one whose `on` changes begins
+    /// a new count. Names contain no brackets, so no two budgets share an account.
     pub(crate) fn account(&self) -> Arc<str> {
         if self.on.is_empty() {
             return self.name.clone();
@@ -44,12 +44,12 @@ impl Budget {
         format!("{}[{}]", self.name, on.join(", ")).into()
     }
 
-    /// Whether it is about this operation, which is of this class.
+    /// Whether it applies to this operation, which has this class.
     pub(super) fn is_about(&self, operation: &Spelled<'_>, class: Class) -> bool {
         selector::select(&self.on, operation, class)
     }
 
-    /// Whether it is about all calls of this class.
+    /// Whether it applies to all calls of this class.
     pub(super) fn is_about_class(&self, class: Class) -> bool {
         self.on.is_empty() || self.on.contains(&Selector::Class(class))
     }
@@ -67,7 +67,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// As in configuration and metrics.
+    /// The name in configuration and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
@@ -84,17 +84,17 @@ impl Key {
 /// A period of the calendar, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Period {
-    /// From midnight to midnight.
+    /// From midnight to midnight, UTC.
     Day,
-    /// From the first to the last day.
+    /// From the first to the last day of a month, UTC.
     Month,
 }
 
-/// What becomes of calls beyond a budget.
+/// What happens to calls beyond a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenSpent {
-    /// 403 `budget_spent`.
+    /// They are refused with 403 `budget_spent`.
     Reject,
-    /// They go on; the log says so.
+    /// They pass, and the log has a warning.
     Warn,
 }

@@ -1,9 +1,9 @@
-//! How often in a day or a month?
+//! Budgets: how many calls in a day or a month?
 
-pub mod call; // a call, as budgets know it
-pub mod definition; // what a budget is
+pub mod call; // a call, for counting
+pub mod definition; // the definition of a budget
 pub(crate) mod period; // days and months
-pub mod counts; // calls of Box, in memory
-pub mod spending; // what is left
-pub(crate) mod store; // on the disk
-pub(crate) mod writer; // from memory to the disk
+pub mod counts; // the counts in memory
+pub mod spending; // checking and charging
+pub(crate) mod store; // the counts on disk
+pub(crate) mod writer; // writes counts to disk

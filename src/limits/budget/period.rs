@@ -1,4 +1,4 @@
-//! The calendar: which day or month of UTC a time is in, when it began and when it ends.
+//! Days and months in UTC: which one a time is in, when it begins and when it ends.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use super::definition::Period;
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// One day or month. Its order is that of time among spans of the same period.
+/// One day or month. Spans of the same period are ordered by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
     period: Period,
@@ -29,8 +29,8 @@ impl Period {
         Span { period: self, first }
     }
 
-    /// Below so much time since its beginning, a span says too little of its rest: a morning's batch of calls is
-    /// not what the whole month will be like.
+    /// The shortest time on which a forecast is based: after less, the calls so far (a batch in the morning, say) say
+    /// too little about the rest.
     fn too_little(self) -> Duration {
         match self {
             Self::Day => Duration::from_secs(60 * 60),
@@ -48,7 +48,7 @@ impl Span {
         midnight(self.first)
     }
 
-    /// The first moment of the next one.
+    /// The first moment of the next span.
     pub fn ends(self) -> Timestamp {
         let next = match self.period {
             Period::Day => self.first.tomorrow(),
@@ -57,7 +57,7 @@ impl Span {
         next.map_or(Timestamp::MAX, midnight)
     }
 
-    /// The one before; at the beginning of the calendar, itself.
+    /// The previous span; at the beginning of the calendar, the span itself.
     pub fn previous(self) -> Self {
         let before = self.first.yesterday().unwrap_or(self.first);
         match self.period {
@@ -66,15 +66,15 @@ impl Span {
         }
     }
 
-    /// Days from the beginning of the one to that of the other.
+    /// The number of days between the beginnings of the two.
     pub fn days_from(self, other: Self) -> u64 {
         (self.begins().as_second() - other.begins().as_second()).unsigned_abs() / DAY.unsigned_abs()
     }
 
-    /// What `used` calls come to by the span's end if they go on as from `since` (where counting began in the
-    /// midst of the span) until now.
+    /// The number of calls by the end of the span if they continue at the rate so far. `since`: when counting began, if
+    /// that was within the span.
     pub fn forecast(self, used: u64, since: Timestamp, now: Timestamp) -> u64 {
-        // A clock that was ahead when counting began says nothing.
+        // Ignored if it is in the future: the clock was ahead when counting began.
         let since = if since <= now { since } else { Timestamp::MIN };
         let (begins, ends) = (self.begins().max(since).as_second(), self.ends().as_second());
         let now = now.as_second().clamp(self.begins().as_second(), ends);
@@ -83,7 +83,7 @@ impl Span {
         used.saturating_add((used as f64 / by * (ends - now) as f64).round() as u64)
     }
 
-    /// What [`Span`]'s `Display` wrote.
+    /// Parses the format of [`Span`]'s `Display`.
     pub fn read(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '-');
         let year = parts.next()?.parse().ok()?;
@@ -107,7 +107,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// A time in jiff's terms; one beyond its calendar is at the calendar's end.
+/// Converts a time to jiff's type; clamps it to jiff's calendar.
 pub(crate) fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or(if time < SystemTime::UNIX_EPOCH {
         Timestamp::UNIX_EPOCH
@@ -116,7 +116,7 @@ pub(crate) fn timestamp(time: SystemTime) -> Timestamp {
     })
 }
 
-/// Of UTC: every day has as many seconds as the next, so no time zone is asked.
+/// Midnight in UTC, where all days have the same length.
 fn midnight(day: Date) -> Timestamp {
     let days = date(1970, 1, 1).duration_until(day).as_secs() / DAY;
     Timestamp::from_second(days * DAY).unwrap_or(if days < 0 { Timestamp::MIN } else { Timestamp::MAX })
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forecast_goes_on_as_before() {
+    fn the_forecast_continues_at_the_rate_so_far() {
         let month = Period::Month.at(at("2026-11-01T00:00:00Z"));
         let long_ago = Timestamp::UNIX_EPOCH;
         let forecast = |used, since, now| month.forecast(used, since, at(now));

@@ -1,8 +1,8 @@
 //! The file of the counts: `budgets.redb` in the state folder. Only the thread of [`super::writer`] writes it.
 //!
-//! A file that redb cannot read is set aside, never written over: whoever has to say what was spent may still want
-//! it. Every opening checks all pages: after a clean end redb would otherwise trust what it reads, and panic. Why redb:
-//! `docs/decisions/redb.md`.
+//! A file that redb cannot read is renamed, never overwritten, since it may still be needed to find out what was spent.
+//! Every opening verifies all pages: after a clean shutdown redb would otherwise trust the file, and panic if it is
+//! damaged. Why redb: `docs/decisions/redb.md`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,33 +27,33 @@ const BUDGETS: TableDefinition<'_, (&str, &str, &str, &str), u64> = TableDefinit
 const ABOUT: TableDefinition<'_, &str, i64> = TableDefinition::new("about");
 
 const FILE: &str = "budgets.redb";
-/// Of what stands in the tables. A later one is for a later boxgate.
+/// The version of the tables. A higher one was written by a later boxgate.
 const FORMAT: i64 = 1;
-/// The whole file is some tens of KiB.
+/// redb's cache in bytes; the whole file has some tens of KiB.
 const CACHE: usize = 1024 * 1024;
 
 /// The file, locked.
 pub(crate) struct Store {
     folder: PathBuf,
-    /// `None` after a write that failed: redb wants to be opened again then.
+    /// `None` after a failed write, after which redb must be opened again.
     database: Option<Database>,
-    /// As the file has them.
+    /// The counts in the file.
     stored: BTreeMap<(Span, Account), u64>,
     since: Timestamp,
-    /// Files found corrupt.
+    /// The number of corrupt files found.
     set_aside: u64,
-    /// Held from before the file is looked at, so that two gateways neither create nor set aside the same one.
+    /// Locked before the file is opened, so that two gateways do not both create or rename it.
     _lock: File,
 }
 
-/// Why there is no file to count in.
+/// Why the file cannot be used.
 #[derive(Debug)]
 pub(crate) enum OpenError {
-    /// Another process has it.
+    /// Another process has locked it.
     InUse(PathBuf),
     /// A later version of boxgate wrote it.
     TooNew(PathBuf),
-    /// The folder or the file cannot be made, read or written.
+    /// The folder or the file cannot be created, read or written.
     Unusable(PathBuf, String),
     /// No thread could be started.
     Thread(io::Error),
@@ -64,7 +64,7 @@ impl fmt::Display for OpenError {
         match self {
             Self::InUse(path) => write!(
                 f,
-                "{} is in use by another process: each gateway needs a [state] dir of its own; where several are to count together, set [state] redis",
+                "{} is in use by another process: each gateway needs a [state] dir of its own; to count together, set [state] redis",
                 path.display()
             ),
             Self::TooNew(path) => write!(
@@ -74,10 +74,12 @@ impl fmt::Display for OpenError {
             ),
             Self::Unusable(path, why) => write!(
                 f,
-                "counts of calls cannot be kept in {}: {why}; see that [state] dir names a folder this user may write to",
+                "counts of calls cannot be stored in {}: {why}; set [state] dir to a folder that this user may write to",
                 path.display()
             ),
-            Self::Thread(why) => write!(f, "no thread for the counts of calls: {why}"),
+            Self::Thread(why) => {
+                write!(f, "the thread that writes the counts of calls cannot be started: {why}")
+            }
         }
     }
 }
@@ -91,7 +93,7 @@ enum Fault {
 }
 
 impl Store {
-    /// Opens the file, or begins one; sets a corrupt one aside, with an error in the log.
+    /// Opens the file, or creates it; renames a corrupt one and logs an error.
     ///
     /// # Errors
     /// The file is in use, from a later version, or the folder cannot be written.
@@ -103,7 +105,7 @@ impl Store {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.join(FILE))),
-            // A file system without such locks; redb's own is left.
+            // The file system does not support these locks; redb's own lock remains.
             Err(TryLockError::Error(why)) if why.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(why)) => return Err(unusable(&lock_path, why)),
         }
@@ -119,7 +121,7 @@ impl Store {
         Ok(store)
     }
 
-    /// What the file has.
+    /// The counts in the file.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
         self.stored.iter().map(|(at, count)| (at.clone(), *count))
     }
@@ -129,16 +131,16 @@ impl Store {
         self.since
     }
 
-    /// Files found corrupt, since the start.
+    /// The number of corrupt files found since the start.
     pub(crate) fn set_aside(&self) -> u64 {
         self.set_aside
     }
 
-    /// Makes the file hold these counts, and no others; returns once they are safe from a power loss. No count
-    /// becomes smaller.
+    /// Replaces the counts in the file; returns once they are synced to disk. A count in the file never becomes
+    /// smaller.
     ///
     /// # Errors
-    /// In words, for the log. The next write tries anew.
+    /// The reason, for the log. The next write tries again.
     pub(crate) fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<(), String> {
         if self.database.is_none() {
             self.reopen(now).map_err(|why| why.to_string())?;
@@ -191,7 +193,7 @@ impl Store {
                 }
             }
         }
-        // Under another name till it is whole: a file of this name is never half made.
+        // Created under another name, so that a file with the final name is always complete.
         let begun = path.with_extension("redb.new");
         match fs::remove_file(&begun) {
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(unusable(why)),
@@ -212,7 +214,7 @@ impl Store {
     }
 }
 
-/// What a good file holds.
+/// The content of a valid file.
 type Contents = (Database, Timestamp, BTreeMap<(Span, Account), u64>);
 
 fn open(path: &Path) -> Result<Contents, Fault> {
@@ -220,9 +222,9 @@ fn open(path: &Path) -> Result<Contents, Fault> {
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(unusable)?;
     let about = file.metadata().map_err(unusable)?;
     if !about.is_file() {
-        return Err(unusable(io::Error::other("it is no file")));
+        return Err(unusable(io::Error::other("it is not a regular file")));
     }
-    // redb takes an empty file for a new one; this one had been whole.
+    // redb treats an empty file as new, but this one must have had content.
     if about.len() == 0 {
         return Err(Fault::Corrupt("it is empty".to_owned()));
     }
@@ -255,7 +257,7 @@ fn database(file: File) -> Result<Database, Fault> {
     })
 }
 
-/// Whether an I/O error tells of what the file holds, not of the disk or of permissions.
+/// Whether an I/O error is about the file's content, not the disk or permissions.
 fn is_of_content(why: &io::Error) -> bool {
     matches!(why.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
@@ -289,7 +291,7 @@ fn read(database: &Database) -> Result<Read, redb::Error> {
     Ok((format, since, stored))
 }
 
-/// One transaction; redb syncs the file before it returns.
+/// Writes in one transaction; redb syncs the file before it returns.
 fn commit(
     database: &Database,
     since: Timestamp,
@@ -323,7 +325,7 @@ fn commit(
     Ok(writing.commit()?)
 }
 
-/// Where a corrupt file is kept: a name that is free.
+/// A free name for a corrupt file.
 fn aside(path: &Path, now: Timestamp) -> PathBuf {
     let time = now.strftime("%Y%m%dT%H%M%SZ");
     let mut aside = path.with_extension(format!("redb.corrupt-{time}"));
@@ -335,7 +337,7 @@ fn aside(path: &Path, now: Timestamp) -> PathBuf {
     aside
 }
 
-/// For this user alone.
+/// Opens a file that only this user can access.
 fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }

@@ -1,5 +1,5 @@
-//! The thread that writes the counts down, off the path of requests: when something has changed, about once a
-//! second, and at the end.
+//! The thread that writes the counts to disk, so that requests do not wait for it: about once a second if something has
+//! changed, and at the end.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,25 +16,25 @@ use super::period::timestamp;
 use super::store::{OpenError, Store};
 use crate::net::clock::Clock;
 
-/// Under a second by more than a commit takes, so that a kill loses the last second at most.
+/// Shorter than a second by more than a commit takes, so that a kill loses at most the last second.
 const EVERY: Duration = Duration::from_millis(900);
 
-/// The last write may take this long: a disk can hang, and the process is to end all the same.
+/// The timeout of the last write: the process must end even if the disk hangs.
 const LAST: Duration = Duration::from_secs(5);
 
-/// The thread. Dropping it writes once more, and waits for that, but no longer than [`LAST`].
+/// The writer thread. Dropping this writes once more and waits for that, at most for [`LAST`].
 pub(crate) struct CountsWriter {
     stop: Option<Sender<()>>,
-    /// Its other half is dropped at the thread's end.
+    /// Disconnected when the thread ends.
     ended: Receiver<()>,
 }
 
-/// Opens the file in the state folder, and begins to write the counts that are returned to it.
-/// `needed`: a budget is configured. Without one, nobody waits for the file, a file that cannot be had is a warning,
-/// and the counts of who spent what live as long as the process.
+/// Opens the file in the state folder and starts to write the returned counts to it. `needed`: a budget is configured.
+/// Without one, the start does not wait for the file, a file that cannot be opened is only a warning, and the counts
+/// then last as long as the process.
 ///
 /// # Errors
-/// A budget is configured, and the file cannot be had; in words for operators.
+/// A budget is configured and the file cannot be opened; the message is for operators.
 pub(crate) fn start(
     folder: &Path,
     needed: bool,
@@ -50,10 +50,10 @@ pub(crate) fn start(
     let folder = folder.to_owned();
     let thread = thread::Builder::new().name("budgets".to_owned()).spawn(move || {
         if !needed {
-            // Opening it writes to the disk, for which a start would wait.
+            // Opening writes to the disk, which the start should not wait for.
             match Store::open(&folder, now) {
                 Ok(store) => keeping.store = Some(store),
-                Err(why) => warn!("who spends Box calls is counted until the next restart only: {why}"),
+                Err(why) => warn!("calls of Box's API are counted only until the next restart: {why}"),
             }
             keeping.begin();
         }
@@ -61,7 +61,7 @@ pub(crate) fn start(
             keeping.keep();
         }
         keeping.keep();
-        // The file is closed before anybody hears of the end.
+        // The file is closed before the end is signalled.
         drop(keeping);
         drop(ending);
     });
@@ -70,7 +70,8 @@ pub(crate) fn start(
 }
 
 impl CountsWriter {
-    /// Writes once more, and returns when that is safe on the disk, or the disk hangs. After the workers have ended.
+    /// Writes once more, and returns when that is synced to disk, or the timeout has passed. Call it after the workers
+    /// have ended.
     pub(crate) fn stop(self) {}
 }
 
@@ -78,7 +79,7 @@ impl Drop for CountsWriter {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(LAST) {
-            warn!("the last counts of calls could not be written down within {LAST:?}");
+            warn!("the last counts of calls could not be written within {LAST:?}");
         }
     }
 }
@@ -90,7 +91,7 @@ struct Keeping {
 }
 
 impl Keeping {
-    /// Goes on from what the file says.
+    /// Loads the counts of the file.
     fn begin(&self) {
         let file = &self.counts.file;
         file.in_memory.store(self.store.is_none(), Ordering::Relaxed);
@@ -109,13 +110,13 @@ impl Keeping {
         file.set_aside.store(store.set_aside(), Ordering::Relaxed);
         let failed_before = file.failing.swap(written.is_err(), Ordering::Relaxed);
         match written {
-            Ok(()) if failed_before => info!("counts of calls are written down again"),
+            Ok(()) if failed_before => info!("counts of calls are written again"),
             Ok(()) => {}
             Err(why) => {
                 file.failed_writes.fetch_add(1, Ordering::Relaxed);
                 if !failed_before {
                     error!(
-                        "counts of calls cannot be written down; counting goes on, and so do the tries, but a restart now would lose what is not written: {why}"
+                        "counts of calls cannot be written; counting and further attempts go on, but a restart now would lose unwritten counts: {why}"
                     );
                 }
             }

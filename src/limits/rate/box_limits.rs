@@ -1,7 +1,7 @@
-//! Box's own limits, kept to here so that nobody runs into Box's 429.
+//! Box's own limits, applied here so that callers do not get 429 from Box.
 //!
-//! The figures are in `docs/box-api.md#limits-and-429`. Box does not say how it counts, so each holds in every window of
-//! its length, wherever that begins, and nearly all of it can be used (`docs/decisions/gcra-and-windows.md`).
+//! The figures are in `docs/box-api.md#limits-and-429`. Box does not say how it counts, so each limit applies to every
+//! sliding window of its length, and nearly all of it can be used (`docs/decisions/gcra-and-windows.md`).
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// All of them. No request waits for its turn.
+/// All of Box's limits. No request waits for its turn.
 pub(crate) fn limits() -> Vec<Limit> {
     let sent = ["POST /2.0/sign_requests", "POST /2.0/sign_requests/*/resend"];
     vec![
@@ -43,7 +43,7 @@ pub(crate) fn limits() -> Vec<Limit> {
     ]
 }
 
-/// At most `calls` in each window of this length.
+/// A limit of `calls` in each window of this length.
 fn published(name: &str, key: Key, on: Vec<Selector>, calls: u32, length: Duration) -> Limit {
     let calls = NonZeroU32::new(calls).unwrap_or(NonZeroU32::MIN);
     let quota = Quota::Window { calls, length };
@@ -61,7 +61,7 @@ mod tests {
     use http::Method;
 
     #[test]
-    fn each_is_about_its_operations() {
+    fn each_limit_applies_to_its_operations() {
         let named = |method: &str, path: &str| -> Vec<String> {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let operation = Operation { method: &method, path };

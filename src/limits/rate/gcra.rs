@@ -1,5 +1,5 @@
-//! governor's GCRA on a copy of one count: it charges whatever passes, and what passes one limit may be refused by
-//! another. Why GCRA: `docs/decisions/gcra-and-windows.md`.
+//! GCRA by the crate governor, applied to a copy of a count: governor charges every call that passes, but a call that
+//! passes one limit may be refused by another. Why GCRA: `docs/decisions/gcra-and-windows.md`.
 
 use std::cell::Cell;
 use std::hash::{Hash, Hasher};
@@ -12,10 +12,10 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
-/// 146 years: so long a pause for one call is as good as any longer, and sums stay within 64 bits.
+/// 146 years in nanoseconds: the longest interval, so that sums stay within 64 bits.
 pub(super) const LONGEST: u64 = 1 << 62;
 
-/// One limit's arithmetic. A count is the time at which its bucket is full again, in nanoseconds.
+/// The arithmetic of one limit. A count is the time when the bucket is full again, in nanoseconds.
 #[derive(Debug)]
 pub(super) struct Gcra(RateLimiter<Slot, InSlot, HandSet, NoOpMiddleware<Nanos>>);
 
@@ -28,7 +28,7 @@ impl Gcra {
         Self(RateLimiter::new(quota, InSlot, HandSet(Cell::new(0))))
     }
 
-    /// The count after one more call; the error has the nanoseconds that are missing.
+    /// The count after one more call; the error is the number of nanoseconds until it would pass.
     pub(super) fn ask(&self, count: u64, now: u64) -> Result<u64, u64> {
         let slot = Slot(Cell::new(count));
         self.0.clock().0.set(now);
@@ -52,7 +52,7 @@ impl Hash for Slot {
     }
 }
 
-/// The store that keeps nothing.
+/// A state store of governor that only uses the given slot.
 #[derive(Debug)]
 struct InSlot;
 
@@ -69,7 +69,7 @@ impl StateStore for InSlot {
     }
 }
 
-/// The clock that stands where it was put.
+/// A clock of governor that shows the given time.
 #[derive(Debug)]
 struct HandSet(Cell<u64>);
 

@@ -1,17 +1,17 @@
-//! How it stands with a limit that said no, as the `RateLimit` fields tell it.
+//! The `RateLimit` fields, which describe the limit that refused a request.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How it stands with one limit, as the `RateLimit` fields tell it.
+/// The state of one limit for the `RateLimit` fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RateLimitHeaders {
     pub limit: Arc<str>,
-    /// So many calls may be made at once after a while of rest …
+    /// How many calls may be made at once when the limit is unused …
     pub quota: u32,
-    /// … and are so in this time again.
+    /// … and in what time these become available again.
     pub window: Duration,
-    /// None is left; until there is one.
+    /// No call is left; the time until there is one.
     pub reset: Duration,
 }
 
@@ -27,13 +27,13 @@ impl RateLimitHeaders {
     }
 }
 
-/// A string of RFC 9651 §3.3.3; what cannot stand in one becomes `_`.
+/// A quoted string of RFC 9651 §3.3.3; characters that it cannot contain become `_`.
 fn quoted(name: &str) -> String {
     let plain = |c: char| if matches!(c, ' '..='~') && c != '"' && c != '\\' { c } else { '_' };
     format!("\"{}\"", name.chars().map(plain).collect::<String>())
 }
 
-/// Rounded up, for header fields: whoever comes back then is not too early.
+/// Seconds for header fields, rounded up, so that a caller that waits this long is not too early.
 pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

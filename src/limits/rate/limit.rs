@@ -1,6 +1,6 @@
-//! Rate limits: who may ask how often. The rules, as they are configured and as Box publishes its own.
+//! The definition of a rate limit: those of the configuration, and Box's own.
 //!
-//! A request passes all limits that apply to it, or is refused by the first that says no and is charged to none.
+//! A request must pass all limits that apply to it. A request that one limit refuses is not counted against any other.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 /// One `[[limit]]`, or one of Box's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
-    /// In answers, access lines and metrics.
+    /// The name in responses, access lines and metrics.
     pub name: Arc<str>,
-    /// What has a count of its own.
+    /// What has a count of its own: each client, for example.
     pub key: Key,
-    /// What it is about; empty: everything.
+    /// The operations to which it applies; empty: all.
     pub on: Vec<Selector>,
     /// How many calls it lets pass.
     pub quota: Quota,
-    /// A request may wait so long for its turn. For a window it is zero.
+    /// How long a request may wait for its turn. Zero for a window.
     pub wait: Duration,
-    /// Whether it refuses; otherwise what it would have refused is counted and logged.
+    /// Whether it refuses. If false, it only counts and logs what it would have refused.
     pub enforce: bool,
 }
 
@@ -35,23 +35,23 @@ pub struct Limit {
 pub enum Quota {
     /// A bucket that is refilled evenly (GCRA). A request is charged once, when it is admitted.
     Bucket {
-        /// One call is added to what may be made each time so much has passed; at least 1 ns.
+        /// The time after which one more call becomes available; at least 1 ns.
         interval: Duration,
-        /// So many calls may be made at once after a while of rest.
+        /// How many calls may be made at once when the limit is unused.
         burst: NonZeroU32,
     },
-    /// At most so many calls in any window of this length, wherever it begins and both its ends included. Each
-    /// attempt is counted, at the time at which its head is written.
+    /// A sliding window: at most `calls` in any interval of `length`, including both its ends. Each attempt is counted,
+    /// at the time when its head is written.
     Window {
-        /// Calls in one window.
+        /// The most calls in one window.
         calls: NonZeroU32,
         /// The window's length.
         length: Duration,
     },
 }
 
-/// A call counts for so much longer than a window of this length: the way to Box takes one call longer than the
-/// next, and Box counts when they arrive. 1 % of the window, 250 ms at most, so that 98 % of a figure can be used.
+/// How much longer than the window a call is counted: calls take different times to reach Box, which counts them on
+/// arrival. 1 % of the window, at most 250 ms, so that 98 % of the allowance can be used.
 pub(crate) fn margin(length: Duration) -> Duration {
     (length / 100).min(Duration::from_millis(250))
 }
@@ -59,7 +59,7 @@ pub(crate) fn margin(length: Duration) -> Duration {
 /// What has a count of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// The client's address; of IPv6 the first 64 bits.
+    /// The client's address; for IPv6 its first 64 bits.
     Client,
     /// The app of the configuration.
     App,
@@ -67,14 +67,14 @@ pub enum Key {
     User,
     /// The identity of the configuration.
     Identity,
-    /// The enterprise at Box, as far as it can be told: one for each client id. Only Box's own limits have it.
+    /// The enterprise at Box, approximated by the client id. Only Box's own limits use it.
     Enterprise,
     /// One count for all.
     Global,
 }
 
 impl Quota {
-    /// So many calls may be made at once after a while of rest, and are so in this time again.
+    /// How many calls may be made at once when the limit is unused, and in what time they become available again.
     pub(crate) fn at_once(&self) -> (u32, Duration) {
         match *self {
             Self::Bucket { interval, burst } => (burst.get(), interval.saturating_mul(burst.get())),
@@ -82,7 +82,7 @@ impl Quota {
         }
     }
 
-    /// One share of so many. Where there are more shares than calls, each has one call.
+    /// The quota divided by the number of replicas. Every share has at least one call.
     pub(crate) fn divided(&self, share: NonZeroU32) -> Self {
         let part = |of: NonZeroU32| NonZeroU32::new(of.get() / share).unwrap_or(NonZeroU32::MIN);
         match *self {
@@ -93,14 +93,14 @@ impl Quota {
         }
     }
 
-    /// Whether each attempt is counted when it is written.
+    /// Whether it counts each attempt when that is written.
     pub(crate) fn is_window(&self) -> bool {
         matches!(self, Self::Window { .. })
     }
 }
 
 impl Limit {
-    /// Whether the limit is about this operation, which is of this class.
+    /// Whether the limit applies to this operation, which has this class.
     pub fn applies(&self, operation: &Spelled<'_>, class: Class) -> bool {
         selector::select(&self.on, operation, class)
     }

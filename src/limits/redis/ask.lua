@@ -11,7 +11,7 @@ local clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
 -- Cells count from 2026 on, to have bits left for the sixteenths.
 local now = clock - 1767225600000000
 local pauses, max_pause = tonumber(ARGV[1]), tonumber(ARGV[2])
--- What is no string is absent here, and whatever is set below takes its place.
+-- A value of another type is absent here; what is set below replaces it.
 local values = redis.call('MGET', unpack(KEYS))
 
 local paused, left = 0, 0
@@ -34,14 +34,14 @@ local function whole(micros)
     return math.min(math.ceil(micros), 9000000000000000)
 end
 
--- How many calls of a window still count, and how long one more has to wait.
+-- Returns how many calls of a window still count, and how long another call must wait.
 local function look(key, kept, figure)
     local count = redis.pcall('LLEN', key)
     if type(count) ~= 'number' then
         redis.call('DEL', key)
         return 0, 0
     end
-    -- Nobody who keeps to the rule has written many more.
+    -- No replica that keeps to the limit has written many more.
     if count > 2 * figure then
         redis.call('LTRIM', key, -figure, -1)
         count = figure
@@ -56,9 +56,9 @@ local function look(key, kept, figure)
         count = count - 1
     end
     local last = count > 0 and tonumber(redis.call('LINDEX', key, -1))
-    -- A call that is stamped again comes last, so the first may be the one that is ahead of the clock.
+    -- A call that is stamped again moves to the end, so the first one may be ahead of the clock.
     if count > 0 and not (last and last <= clock and first <= clock) then
-        -- Another writer, or the clock was set back: all that is there counts from now.
+        -- Another program wrote this, or the clock was set back: all calls count from now.
         redis.call('DEL', key)
         for _ = 1, count do
             redis.call('RPUSH', key, string.format('%.0f', clock))
@@ -88,7 +88,7 @@ for i = 1, cells do
         if not tat or tat ~= tat or tat < now then
             tat = now
         end
-        -- Nobody who keeps to the rule can have written more: another writer, or the clock was set back.
+        -- No replica that keeps to the limit can have written more: another program did, or the clock was set back.
         if tat > now + most + wait then
             tat = math.max(now, now + math.min(most + wait, most - interval + max_pause))
         end
@@ -117,7 +117,7 @@ if refused == 0 then
             redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(rules[i][1] / 1000) + 1))
         elseif due then
             tats[i] = due
-            -- Gone when the cell is full again; never later than in ten years.
+            -- The key expires when the bucket is full again, at the latest in ten years.
             local life = math.min(math.ceil((due - now) / 1000), 315360000000)
             redis.call('SET', key, string.format('%.4f', due), 'PX', string.format('%.0f', life))
         end

@@ -1,7 +1,7 @@
-//! Where Redis is, and connecting to it.
+//! The address of Redis, and connecting to it.
 //!
-//! The client crate gets a connection that is open: TLS is ours, with the same roots and the same provider as
-//! towards Box, and no second TLS library comes in.
+//! The redis crate gets an open connection: the gateway does TLS itself, with the same roots and provider as towards
+//! Box, so that no second TLS library is needed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::net::secret::Secret;
 use crate::net::secret_filter;
 use crate::net::tls_client::Trust;
 
-/// Words of a server end up in the log; so many characters of them.
+/// The most characters of a server's error message that are logged.
 const WORDS: usize = 300;
 const FORMS: &str = "is none of redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], the same with rediss:// for TLS, \
                      redis+unix://PATH[?db=DB&user=USER&pass=PASSWORD]";
@@ -31,20 +31,22 @@ enum Address {
     Unix(PathBuf),
 }
 
-/// A server, with what to say to it first.
+/// A server, with how to log in.
 pub(super) struct Target {
     address: Address,
     settings: RedisConnectionInfo,
 }
 
 impl Target {
-    /// Reads `redis://`, `rediss://` (TLS) or `redis+unix://`. The error's words hold nothing of the URL.
+    /// Reads `redis://`, `rediss://` (TLS) or `redis+unix://`. The error shows nothing of the URL.
     pub(super) fn new(url: &Secret, trust: &Trust) -> Result<Self, String> {
         let mut url = Url::parse(url.expose()).map_err(|error| {
-            format!("is no URL ({error}); characters like / # @ in a password are written as %2F %23 %40")
+            format!("is not a URL ({error}); characters such as / # @ in a password must be written as %2F %23 %40")
         })?;
         if url.fragment().is_some() {
-            return Err("has a part after #; certificates are always verified, there is no switch".into());
+            return Err(
+                "has a part after #; certificates are always verified, which cannot be turned off".into()
+            );
         }
         let tls = matches!(url.scheme(), "rediss" | "valkeys");
         if tls && url.set_scheme("redis").is_err() {
@@ -59,12 +61,12 @@ impl Target {
             ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
             _ => return Err(FORMS.to_owned()),
         };
-        // The crate's own name and version are nobody's business and two commands more.
+        // Sending the crate's name and version would cost two more commands.
         let settings = info.redis_settings().clone().set_skip_set_lib_name();
         Ok(Self { address, settings })
     }
 
-    /// For the log.
+    /// The server's name for the log.
     pub(super) fn name(&self) -> String {
         match &self.address {
             Address::Tcp { host, port, tls } => {
@@ -74,8 +76,8 @@ impl Target {
         }
     }
 
-    /// Connects and logs in; elsewhere, where a node of a cluster said so. The task carries the connection; it ends
-    /// with it.
+    /// Connects and logs in; to another node, if one of a cluster redirected. The returned task carries the connection
+    /// and ends with it.
     pub(super) async fn open(
         &self,
         moved: Option<&(String, u16)>,
@@ -102,11 +104,11 @@ impl Target {
         }
     }
 
-    /// Which node of a cluster has the keys, where an error says that.
+    /// The cluster node that has the keys, if the error is a redirection.
     pub(super) fn moved(&self, error: &RedisError) -> Option<(String, u16)> {
         let Address::Tcp { host: own, .. } = &self.address else { return None };
         let (host, port) = error.redirect_node()?.0.rsplit_once(':')?;
-        // A node that does not know its own name leaves it out.
+        // A node that does not know its own host name leaves it out.
         let host = if host.is_empty() { own.as_str() } else { host };
         Some((host.to_owned(), port.parse().ok()?))
     }
@@ -115,7 +117,7 @@ impl Target {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        // Who asks also says how long it waits.
+        // Timeouts are applied to each operation.
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(1024);
         let (connection, driver) = MultiplexedConnection::new_with_config(&self.settings, stream, config)
             .await
@@ -123,7 +125,8 @@ impl Target {
         Ok((connection, tokio::spawn(driver)))
     }
 
-    /// An error's words. A server that does not know a command says its arguments back: never the password, however short.
+    /// The message of an error. A server that does not know a command repeats its arguments; the password is removed,
+    /// however short.
     pub(super) fn words(&self, error: &RedisError) -> String {
         let mut text = words(error);
         if let Some(password) = self.settings.password().filter(|password| !password.is_empty()) {
@@ -139,7 +142,7 @@ fn words(error: &RedisError) -> String {
     }
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => {
-            // A long password would be said back in part.
+            // The server repeats long arguments only in part, so a long password could not be recognized.
             let detail = detail.split(", with args beginning with").next().unwrap_or_default();
             format!("{SAYS} {code} {detail}{}", advice(code, detail))
         }
@@ -150,15 +153,15 @@ fn words(error: &RedisError) -> String {
     }
 }
 
-/// Before an error of the server's own: it was reached.
+/// Begins the messages of errors that the server itself reported.
 pub(super) const SAYS: &str = "the server says";
 const WRONG_USER: &str = "; check user and password in [state] redis";
 
-/// What to do about it, where a person must.
+/// What an operator must do about the error, if anything.
 fn advice(code: &str, detail: &str) -> &'static str {
     match code {
         "NOAUTH" | "WRONGPASS" => WRONG_USER,
-        // The second form is what a script says whose user lacks a command.
+        // The second form is the error of a script whose user lacks a permission.
         _ if code == "NOPERM" || detail.contains("can't run this command") => {
             "; the user in [state] redis lacks rights: docs/replicas.md lists them"
         }
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_must_mend_comes_with_what_to_do() {
+    fn errors_of_configuration_come_with_what_to_do() {
         let said = advice;
         assert_eq!(said("NOAUTH", "Authentication required."), WRONG_USER);
         assert_eq!(said("LOADING", "Redis is loading the dataset in memory"), "");
@@ -203,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused_without_its_words() {
+    fn invalid_urls_are_refused_without_being_shown() {
         for url in [
             "hunter2",
             "http://:hunter2@host",

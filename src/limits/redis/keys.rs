@@ -1,8 +1,8 @@
-//! Names of keys: `{PREFIX}KIND:…`. The prefix is the hash tag, so all keys of a request lie in one slot of a
-//! cluster, as a script needs it.
+//! Names of Redis keys: `{PREFIX}KIND:…`. The prefix is the hash tag, so that all keys are in one slot of a cluster,
+//! which scripts require.
 //!
-//! Only names from the configuration stand there as they are. User ids, addresses, operations are hashed: they are
-//! bounded so, and who can list the keys does not read who called what.
+//! Only names from the configuration appear unchanged. User ids, addresses and operations are hashed, which bounds
+//! their length and hides from readers of the keys who called what.
 
 use std::fmt::Write;
 
@@ -11,16 +11,16 @@ use ring::digest::{SHA256, digest};
 use crate::limits::budget::definition::Budget;
 use crate::limits::rate::limit::{Limit, Quota};
 
-/// What is paused: an identity, a user and a class, say. The parts are hashed.
+/// Identifies what is paused, for example an identity, a user and a class. The parts are hashed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PauseKey(String);
 
 impl PauseKey {
-    /// Of these parts, in this order.
+    /// Made of these parts, in this order.
     pub fn new(parts: &[&str]) -> Self {
         let mut text = String::new();
         for part in parts {
-            // With its length, so that no two lists of parts read the same.
+            // With their lengths, so that different lists of parts give different texts.
             let _ = write!(text, "{}:{part}", part.len());
         }
         Self(hashed(&text))
@@ -34,7 +34,7 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn new(prefix: &str) -> Result<Self, String> {
-        // An empty tag is no tag, and a brace would end it early.
+        // An empty hash tag has no effect, and a brace would end it early.
         if prefix.is_empty()
             || prefix.len() > 64
             || prefix.contains(['{', '}'])
@@ -47,8 +47,8 @@ impl Keys {
         Ok(Self { tag: format!("{{{prefix}}}") })
     }
 
-    /// A limit's count. Its rate is part of the name: a changed rule begins anew, and replicas that do not have the
-    /// same one do not read each other's numbers wrongly.
+    /// The count of a limit. Its rate is part of the name, so that a changed limit begins a new count and replicas with
+    /// different configurations do not misread each other's counts.
     pub(super) fn cell(&self, limit: &Limit, key: &str) -> String {
         let (tag, name, key) = (&self.tag, label(&limit.name), hashed(key));
         match limit.quota {
@@ -59,12 +59,12 @@ impl Keys {
         }
     }
 
-    /// A budget's count in a period.
+    /// The count of a budget in a period.
     pub(super) fn budget(&self, budget: &Budget, period: &str, key: &str) -> String {
         format!("{}b:{}:{}:{}", self.tag, label(&budget.account()), label(period), hashed(key))
     }
 
-    /// That a replica's batch of calls has been counted.
+    /// Marks that a replica's batch of calls has been counted.
     pub(super) fn batch(&self, replica: &str, number: u64) -> String {
         format!("{}m:{replica}:{number:016x}", self.tag)
     }
@@ -79,7 +79,7 @@ impl Keys {
     }
 }
 
-/// A name as it is, where it is short and plain.
+/// A name unchanged if it is short and plain, else hashed.
 fn label(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.len() <= 64 && name.bytes().all(plain) { name.to_owned() } else { hashed(name) }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_callers_say_is_hashed_and_parts_do_not_run_together() {
+    fn values_from_callers_are_hashed_and_parts_do_not_run_together() {
         let keys = Keys::new("boxgate:").unwrap();
         let name = keys.pause(&PauseKey::new(&["service", "11446498", "search"]));
         assert!(name.starts_with("{boxgate:}p:") && !name.contains("11446498"), "{name}");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_that_is_no_hash_tag_is_refused() {
+    fn a_prefix_that_cannot_be_a_hash_tag_is_refused() {
         for bad in ["", "{a}", "a}", "a\n", &"a".repeat(65)] {
             assert!(Keys::new(bad).is_err(), "{bad:?}");
         }

@@ -1,8 +1,8 @@
-//! How often, all replicas together?
+//! Limits, pauses and budgets that replicas share through Redis.
 
-pub mod replicas; // what they share
-pub(crate) mod reservation; // calls in windows, until they are written
-mod connection; // to Redis
-mod keys; // under which
-mod protocol; // questions and answers
-mod scripts; // what Redis runs
+pub mod replicas; // the shared state, and whether Redis is in use
+pub(crate) mod reservation; // a call counted in windows, until it is sent
+mod connection; // connecting to Redis
+mod keys; // names of keys
+mod protocol; // arguments and replies of the scripts
+mod scripts; // the Lua scripts

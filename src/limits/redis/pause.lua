@@ -1,5 +1,5 @@
--- A pause of ARGV[1] microseconds from now; a longer one that holds already stays. ARGV[2]: max_pause.
--- It is kept as its begin and its end, so that each reader can hold it to its own max_pause.
+-- A pause of ARGV[1] microseconds from now; a longer one that is already in force stays. ARGV[2]: max_pause. It is
+-- stored as its beginning and its end, so that each reader can cap it at its own max_pause.
 local time = redis.call('TIME')
 local clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local value = redis.call('MGET', KEYS[1])[1]

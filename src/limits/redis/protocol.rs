@@ -1,43 +1,44 @@
-//! What is asked of Redis, and what its answers mean. They may have been written by anybody: what makes no sense is none.
+//! Arguments and replies of the Redis scripts. Other programs may have written to the keys, so a reply that makes no
+//! sense is rejected.
 
 use std::time::Duration;
 
 use crate::limits::budget::definition::Budget;
 use crate::limits::rate::limit::{Limit, Quota, margin};
 
-/// A limit and what of it is meant: the client, the app, the user.
+/// A count of a limit: that of one client, app or user, for example.
 #[derive(Debug, Clone, Copy)]
 pub struct Cell<'a> {
-    /// The rule.
+    /// The limit.
     pub limit: &'a Limit,
-    /// Whose count; any text, it is hashed.
+    /// Whose count; any text, since it is hashed.
     pub key: &'a str,
 }
 
-/// What all replicas together have to say to a request.
+/// The verdict on a request from the counts of all replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Whether it passes. Only then has it been charged to the limits.
+    /// Whether it passes. Only then was it charged to the limits.
     pub verdict: Verdict,
-    /// The indices of those limits that do not refuse but would have.
+    /// The indices of limits with `enforce = false` that would have refused it.
     pub shadow: Vec<usize>,
-    /// Of the limits that refuse, the one with the least left; none if it is paused.
+    /// The enforced limit with the fewest calls left; none if it is paused.
     pub tightest: Option<Tightest>,
-    /// The stamp under which windows count the call, where it passes.
+    /// The time stamp of the call in windows, if it passes.
     pub stamp: Stamp,
 }
 
-/// A time on the server's clock, in microseconds since 1970.
+/// A time on the Redis server's clock, in microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(u64);
 
 impl Stamp {
-    /// At so many microseconds.
+    /// From microseconds since 1970.
     pub fn of(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// Its microseconds.
+    /// Microseconds since 1970.
     pub fn micros(self) -> u64 {
         self.0
     }
@@ -46,63 +47,63 @@ impl Stamp {
 /// Whether a request passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It does; its turn is after this, zero unless a limit has a `wait`. It has been charged already: who does not
-    /// wait for the turn loses it.
+    /// It passes after this time, which is zero unless a limit has a `wait`. It has been charged already: a request
+    /// that does not wait for its turn has used the call.
     Pass {
-        /// From now.
+        /// The time to wait, from now.
         after: Duration,
     },
-    /// A limit says no: of all that do, the one that will for the longest.
+    /// A limit refuses it; if several do, the one that refuses for the longest.
     Refused {
         /// Its index among the cells.
         cell: usize,
-        /// When its turn would be.
+        /// The time until it would pass, from now.
         after: Duration,
     },
-    /// A pause holds, the longest of those asked about.
+    /// A pause applies; if several do, the longest.
     Paused {
         /// Its index among the pauses.
         pause: usize,
-        /// What is left of it.
+        /// The time until the pause ends.
         left: Duration,
     },
 }
 
-/// The limit with the least left.
+/// The limit with the fewest calls left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tightest {
     /// Its index among the cells.
     pub cell: usize,
-    /// So many more calls would pass now.
+    /// How many more calls would pass now.
     pub remaining: u32,
-    /// Until its whole burst is back.
+    /// The time until the whole burst is available again.
     pub full_in: Duration,
 }
 
-/// One call, on one budget.
+/// One call to be charged to one budget.
 #[derive(Debug, Clone, Copy)]
 pub struct Spend<'a> {
-    /// The rule.
+    /// The budget.
     pub budget: &'a Budget,
-    /// Whose count; any text, it is hashed.
+    /// Whose count; any text, since it is hashed.
     pub key: &'a str,
     /// The period's name, as `2026-11`.
     pub period: &'a str,
-    /// Until the period's end.
+    /// The time until the period ends.
     pub ends_in: Duration,
-    /// So many calls are known to be spent in this period: what Redis has lost is put right.
+    /// How many calls this replica knows to be spent in this period, to correct a count that Redis has lost.
     pub at_least: u64,
-    /// Calls that were made while Redis was away and are in no count of its; they are added in any case. After
+    /// Calls that were made while Redis was unavailable, to be added in any case. After [`Unavailable`] it is not known
     /// `Unavailable` it is not known whether they were: they are to be sent again, as the same batch.
     pub made: u64,
-    /// A number for those that were made: what comes under one number is added once.
+    /// The batch number of `made`: each batch is added once.
     pub batch: u64,
 }
 
-/// What has been spent.
+/// The reply to a [`Spend`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spent {
-    /// The index of the first budget that refused the call; it is then on none.
+    /// The index of the first budget that refused the call. The call is then charged to none.
     pub refused: Option<usize>,
     /// The counts now, in the order of the budgets.
     pub counts: Vec<u64>,
@@ -147,7 +148,7 @@ impl Spent {
     }
 }
 
-/// What the script reads of a limit: how it counts, two figures, its wait, and whether it refuses.
+/// The arguments of the script for a limit: how it counts, two numbers, its wait, and whether it refuses.
 pub(super) fn arguments(limit: &Limit) -> [String; 5] {
     let (kind, figures) = match limit.quota {
         Quota::Bucket { interval: step, burst } => ("bucket", [interval(step), burst.to_string()]),
@@ -158,12 +159,12 @@ pub(super) fn arguments(limit: &Limit) -> [String; 5] {
     [kind.to_owned(), first, second, limit.wait.as_micros().to_string(), enforce]
 }
 
-/// For how many microseconds a stamp counts.
+/// For how many microseconds a call counts in a window of this length.
 pub(super) fn kept(length: Duration) -> u128 {
     length.saturating_add(margin(length)).as_micros()
 }
 
-/// In microseconds, rounded up to a sixteenth of one: never faster than the limit, and sums stay exact.
+/// An interval in microseconds, rounded up to a sixteenth: never faster than the limit, and sums are exact.
 fn interval(interval: Duration) -> String {
     let sixteenths = (interval.as_nanos().saturating_mul(16)).div_ceil(1000).max(1);
     format!("{}.{:04}", sixteenths / 16, sixteenths % 16 * 625)
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_make_no_sense_are_none() {
+    fn replies_that_make_no_sense_are_rejected() {
         let read = |reply: &[i64]| Answer::read(reply, 2, 1, Duration::from_secs(300));
         assert!(read(&[0, 0, 0, 1, 3, 9, 7, 0]).is_some_and(|answer| answer.shadow == [0]));
         for reply in [

@@ -1,16 +1,15 @@
-//! What all replicas share through Redis or Valkey: limits, pauses, budgets.
+//! Limits, pauses and budgets that all replicas share through Redis or Valkey.
 //!
-//! Everything of a request is asked in one round trip, by a script that the server runs in one step on its own
-//! clock. Redis may be slow or gone: then this side says [`Unavailable`] at once, whoever asks goes by limits of its
-//! own at a fair share ([`Replicas::share`]), and [`Replicas::run`] finds out when Redis is back.
+//! A request is checked in one round trip, by a script that the server runs atomically on its own clock. If Redis is
+//! slow or gone, operations fail with [`Unavailable`] at once, their callers apply local limits at a fair share
+//! ([`Replicas::share`]), and [`Replicas::run`] reconnects.
 //!
-//! There is one connection for the process, carried by a task on the main runtime and reached by the client's own
-//! channel, so that one breaker is right about the whole replica. What holds up the main runtime for longer than
-//! [`BOUND`] looks like a slow Redis. Figures: `docs/decisions/redis-one-round-trip.md`.
+//! The process has one connection, carried by a task on the main runtime and used through the client's channel, so that
+//! one circuit breaker covers the whole replica. If the main runtime is blocked for longer than [`BOUND`], that looks
+//! like a slow Redis. Figures: `docs/decisions/redis-one-round-trip.md`.
 //!
-//! No token, path, user id or address is stored, see `src/limits/redis/keys.rs`. What is read may have been written by
-//! anybody: the scripts take what makes no sense for absent, and nothing that is found there pauses longer than
-//! `max_pause`.
+//! No token, path, user id or address is stored, see `src/limits/redis/keys.rs`. Other programs may have written to the
+//! keys: the scripts treat senseless values as absent, and no stored pause lasts longer than `max_pause`.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -40,86 +39,87 @@ use super::keys::Keys;
 use super::protocol::{arguments, kept};
 use super::scripts::{self, Call, Script};
 
-/// An operation that takes longer has failed: no request waits longer for Redis, and only those under way then.
+/// The timeout of an operation. No request waits longer for Redis, and once it is given up, later requests do not wait
+/// at all.
 pub const BOUND: Duration = Duration::from_millis(100);
-/// For a connection, TLS and logging in.
+/// The timeout for connecting, TLS and logging in.
 const CONNECT: Duration = Duration::from_secs(2);
-/// From one try to the next.
+/// The pause between attempts to connect.
 const PROBE: Duration = Duration::from_secs(1);
-/// So long at most, where Redis comes and goes: each change is a line in the log.
+/// The longest pause between attempts, if Redis fails repeatedly: each change is a line in the log.
 const PROBE_AT_MOST: Duration = Duration::from_secs(8);
-/// What lasted so long did not come and go.
+/// A connection that lasted this long resets the pause between attempts.
 const STEADY: Duration = Duration::from_secs(10);
-/// A replica says so often that it is there.
+/// How often a replica reports that it is alive.
 const BEAT: Duration = Duration::from_secs(2);
-/// One that has not said so for this long is gone.
+/// A replica that did not report for this long counts as gone.
 const GONE: Duration = Duration::from_secs(7);
-/// More replicas than this are another writer's invention.
+/// The most replicas that are believed; a higher number was written by another program.
 const REPLICAS: u32 = 1000;
-/// A count outlives its period by this: clocks differ.
+/// How long a count is kept after its period, since clocks differ.
 const MARGIN: Duration = Duration::from_secs(3600);
-/// No key lives longer.
+/// The longest life of a key.
 const LIFE: Duration = Duration::from_secs(10 * 365 * 86400);
 
-/// What is set.
+/// The settings of the shared state.
 pub struct Settings {
-    /// Of the server, with its password.
+    /// The URL of the server, with its password.
     pub url: Secret,
-    /// Before every key.
+    /// The prefix of every key.
     pub prefix: String,
-    /// No pause holds longer.
+    /// The longest pause.
     pub max_pause: Duration,
-    /// [`BOUND`], but for tests.
+    /// The timeout of an operation: [`BOUND`], except in tests.
     pub bound: Duration,
 }
 
-/// Redis has no say now; local limits have, at a share.
+/// Redis is not in use now; local limits apply, at this replica's share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable;
 
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("what replicas share is out of reach")
+        f.write_str("the state that replicas share is not available")
     }
 }
 
 impl std::error::Error for Unavailable {}
 
-/// Who has the say.
+/// Which counts apply.
 #[derive(Debug, Clone)]
 pub enum Health {
-    /// All replicas together.
+    /// Those of all replicas together.
     Shared,
-    /// This one alone.
+    /// Those of this replica alone.
     Local {
-        /// The beginning.
+        /// Since when.
         since: Instant,
-        /// What Redis last failed with.
+        /// The last error of Redis.
         why: Arc<str>,
     },
 }
 
 impl Health {
-    /// Whether all replicas together have the say.
+    /// Whether the counts of all replicas together apply.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Shared)
     }
 }
 
-/// For the metrics.
+/// Figures for the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Whether Redis has the say.
+    /// Whether Redis is in use.
     pub shared: bool,
-    /// Questions that were sent to it, beats too.
+    /// How many operations were sent, including reports of being alive.
     pub operations: u64,
-    /// Those that failed or took too long.
+    /// How many of them failed or took too long.
     pub errors: u64,
-    /// What all of them took together.
+    /// Their total duration.
     pub latency: Duration,
-    /// How often it was lost after it had had the say.
+    /// How often Redis was lost after it had been in use.
     pub losses: u64,
-    /// Replicas, as last known.
+    /// The number of replicas, as last known.
     pub replicas: u32,
 }
 
@@ -128,7 +128,7 @@ fn micros(max_pause: Duration) -> u64 {
     u64::try_from(max_pause.min(LIFE).as_micros()).unwrap_or(u64::MAX)
 }
 
-/// One for the process, on all its threads.
+/// The shared state of all replicas; one for the process, used by all its threads.
 pub struct Replicas {
     target: Target,
     keys: Keys,
@@ -136,10 +136,10 @@ pub struct Replicas {
     max_pause: AtomicU64,
     bound: Duration,
     id: String,
-    /// None: local.
+    /// `None`: local counts apply.
     link: ArcSwapOption<Link>,
     health: watch::Sender<Health>,
-    /// Whether the log knows that Redis cannot be reached.
+    /// Whether it was logged that Redis is unavailable.
     said: AtomicBool,
     outages: Arc<Outages>,
     count: AtomicU32,
@@ -149,7 +149,7 @@ pub struct Replicas {
     losses: AtomicU64,
 }
 
-/// A connection. When its task is ended, everyone who waits for an answer hears of it at once.
+/// A connection. When its task is aborted, all pending operations fail at once.
 struct Link {
     connection: MultiplexedConnection,
     driver: AbortHandle,
@@ -162,14 +162,14 @@ impl Drop for Link {
 }
 
 impl Replicas {
-    /// Prepares; [`Replicas::run`] connects. Until then, and while the server cannot be reached, all is local.
+    /// Checks the settings; [`Replicas::run`] connects. Until then, and while Redis is unavailable, local counts apply.
     ///
     /// # Errors
-    /// The URL or the prefix cannot be used. The words hold nothing of the URL, and read on from the name of its key.
+    /// The URL or the prefix cannot be used. The message shows nothing of the URL and continues a sentence that begins with the key's name.
     pub fn new(settings: Settings, trust: &Trust) -> Result<Self, String> {
         let Settings { url, prefix, max_pause, bound } = settings;
         let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        let why = "not asked yet".into();
+        let why = "not connected yet".into();
         Ok(Self {
             target: Target::new(&url, trust)?,
             keys: Keys::new(&prefix)?,
@@ -197,10 +197,10 @@ impl Replicas {
         Duration::from_micros(self.max_pause.load(Ordering::Relaxed))
     }
 
-    /// May a request pass? Looks at the pauses first; all limits are charged, or none.
+    /// Asks whether a request may pass. Checks the pauses first; charges all limits or none.
     ///
     /// # Errors
-    /// Redis has no say, since before or by this very question.
+    /// Redis was unavailable before, or this operation failed.
     pub async fn ask(&self, cells: &[Cell<'_>], pauses: &[PauseKey]) -> Result<Answer, Unavailable> {
         let link = self.link.load_full().ok_or(Unavailable)?;
         if cells.is_empty() && pauses.is_empty() {
@@ -220,8 +220,8 @@ impl Replicas {
         answer.ok_or_else(|| self.senseless(&link))
     }
 
-    /// Counts a call in these windows from now on, in place of the stamp that it has. They need not be charged with
-    /// it any more; they count it then all the same. The new stamp.
+    /// Moves a call in these windows from its stamp to now and returns the new stamp. Windows that no longer have the
+    /// call count it again.
     ///
     /// # Errors
     /// Redis has no say.
@@ -232,7 +232,7 @@ impl Replicas {
         stamp.map(Stamp::of).ok_or_else(|| self.senseless(&link))
     }
 
-    /// A call with this stamp is not made: these windows do not count it any more.
+    /// Removes a call that was not made from these windows.
     ///
     /// # Errors
     /// Redis has no say.
@@ -254,10 +254,10 @@ impl Replicas {
         call
     }
 
-    /// Spends one call on each budget, or on none.
+    /// Charges one call to all budgets, or to none.
     ///
     /// # Errors
-    /// Redis has no say. Where it is this question that failed, the call may have been counted all the same.
+    /// Redis is unavailable. If this operation failed, the call may have been counted all the same.
     pub async fn spend(&self, budgets: &[Spend<'_>]) -> Result<Spent, Unavailable> {
         let link = self.link.load_full().ok_or(Unavailable)?;
         if budgets.is_empty() {
@@ -278,10 +278,10 @@ impl Replicas {
         Spent::read(&reply, budgets.len()).ok_or_else(|| self.senseless(&link))
     }
 
-    /// Pauses for so long, at most `max_pause`; a pause that holds longer already stays.
+    /// Begins a pause of this length, at most `max_pause`. A longer one that is already in force stays.
     ///
     /// # Errors
-    /// Redis has no say: the pause is this replica's alone.
+    /// Redis is unavailable: only this replica pauses.
     pub async fn pause(&self, key: &PauseKey, length: Duration) -> Result<(), Unavailable> {
         let link = self.link.load_full().ok_or(Unavailable)?;
         let mut call = Call::default();
@@ -291,41 +291,41 @@ impl Replicas {
         self.operate(&link, &scripts::PAUSE, &call).await.map(drop)
     }
 
-    /// By how much local limits are to be divided while Redis has no say: the replicas as last known.
+    /// By how much local limits must be divided while Redis is unavailable: the number of replicas as last known.
     pub fn share(&self) -> NonZeroU32 {
         NonZeroU32::new(self.count.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN)
     }
 
-    /// Whether a question would be asked.
+    /// Whether Redis is in use, so that an operation would be sent.
     pub fn in_reach(&self) -> bool {
         self.link.load().is_some()
     }
 
-    /// Tells of outages there, beside others of the process.
+    /// Logs outages of Redis with the other outages of the process.
     pub(crate) fn telling(mut self, outages: Arc<Outages>) -> Self {
         self.outages = outages;
         self
     }
 
-    /// Who has the say.
+    /// Which counts apply now.
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
     }
 
-    /// Returns once Redis has been tried for the first time, well or not; that takes little more than two seconds.
-    /// Who serves before would go by local limits, with a burst of its own and not yet knowing of other replicas.
+    /// Returns once the first attempt to connect has succeeded or failed, after little more than two seconds. A replica
+    /// that served earlier would apply local limits, with a full burst and not yet knowing of other replicas.
     pub async fn tried(&self) {
         let tried = |health: &Health| health.is_shared() || self.said.load(Ordering::Relaxed);
-        // The sender is here, so it cannot be gone.
+        // `self` holds the sender, so the channel cannot be closed.
         let _ = self.health.subscribe().wait_for(tried).await;
     }
 
-    /// Tells of every change.
+    /// Reports every change of [`Replicas::health`].
     pub fn watch(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }
 
-    /// For the metrics.
+    /// Figures for the metrics.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             shared: self.health.borrow().is_shared(),
@@ -337,15 +337,15 @@ impl Replicas {
         }
     }
 
-    /// Connects, says that this replica is there, connects again; until told to stop. One task does this, on a
-    /// runtime that goes on as long: the connection lives there.
+    /// Connects, reports that this replica is alive, and reconnects, until told to stop. Run it once, on a runtime that
+    /// outlives it, since the connection belongs to that runtime.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
         tokio::select! {
             () = stop => {}
             () = self.keep_up() => {}
         }
         if let Some(link) = self.link.swap(None) {
-            // The others' shares grow at once, not when a beat is missed.
+            // Leaving explicitly gives the other replicas a larger share at once.
             let _ = timeout(self.bound, scripts::BEAT.run(&link.connection, &self.beat(true))).await;
             self.health.send_replace(Health::Local { since: Instant::now(), why: "stopped".into() });
         }
@@ -367,14 +367,14 @@ impl Replicas {
         }
     }
 
-    /// A connection on which a question has been answered well.
+    /// Opens a connection on which an operation has succeeded.
     async fn connect(&self) -> Result<(Arc<Link>, JoinHandle<()>), String> {
         let mut moved = None;
         loop {
             let opening = timeout(CONNECT, self.target.open(moved.as_ref())).await;
             let (connection, driver) = opening.map_err(|_| format!("not connected within {CONNECT:?}"))??;
             let link = Arc::new(Link { connection, driver: driver.abort_handle() });
-            // It writes: a server that only reads, or is full, is of no use.
+            // The first operation writes: a server that is read-only or full is of no use.
             let beat = self.beat(false);
             let beating = timeout(self.bound, scripts::BEAT.run(&link.connection, &beat)).await;
             match beating.map_err(|_| self.too_slow())? {
@@ -382,7 +382,7 @@ impl Replicas {
                     self.counted(&reply);
                     return Ok((link, driver));
                 }
-                // Of a cluster, and another node has the slot: the one slot of all keys.
+                // In a cluster, another node has the slot of all keys: connect to that one.
                 Err(error) if moved.is_none() => {
                     moved = Some(self.target.moved(&error).ok_or_else(|| self.target.words(&error))?);
                 }
@@ -391,7 +391,7 @@ impl Replicas {
         }
     }
 
-    /// Beats until the connection ends.
+    /// Reports being alive until the connection ends.
     async fn stay(&self, link: &Arc<Link>, mut driver: JoinHandle<()>) {
         let mut beats = tokio::time::interval_at(Instant::now() + BEAT, BEAT);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -402,7 +402,7 @@ impl Replicas {
                     return;
                 }
                 _ = beats.tick() => {
-                    // What fails here ends the connection.
+                    // A failure here ends the connection.
                     if let Ok(reply) = self.operate(link, &scripts::BEAT, &self.beat(false)).await {
                         self.counted(&reply);
                     }
@@ -443,7 +443,7 @@ impl Replicas {
 
     fn senseless(&self, link: &Arc<Link>) -> Unavailable {
         self.errors.fetch_add(1, Ordering::Relaxed);
-        self.lost(link, "an answer that makes no sense");
+        self.lost(link, "a reply that makes no sense");
         Unavailable
     }
 
@@ -461,7 +461,7 @@ impl Replicas {
         }
     }
 
-    /// The first of those who fail on a connection says so, for everybody.
+    /// Gives up the connection. Only the first failure on a connection is reported.
     fn lost(&self, link: &Arc<Link>, why: &str) {
         let before = self.link.compare_and_swap(link, None);
         if !before.as_ref().is_some_and(|before| Arc::ptr_eq(before, link)) {
@@ -471,7 +471,7 @@ impl Replicas {
         self.said.store(true, Ordering::Relaxed);
         self.health.send_replace(Health::Local { since: Instant::now(), why: why.into() });
         self.warn(why);
-        // Last: whoever waits for an answer on it finds all of the above.
+        // Last, so that operations that fail by it see all of the above.
         link.driver.abort();
     }
 
@@ -487,7 +487,7 @@ impl Replicas {
 
     fn warn(&self, why: &str) {
         let (server, share) = (self.target.name(), self.share());
-        let detail = format!("limits of this process alone hold, each at a share of 1/{share}");
+        let detail = format!("this process applies its own limits, each at a share of 1/{share}");
         let reached = why.starts_with(SAYS);
         self.outages.failed(Party::Redis { server: &server, reached }, why, 0, &detail);
     }

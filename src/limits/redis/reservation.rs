@@ -1,9 +1,9 @@
-//! A call that windows shared by replicas count, from its admission until its head is written.
+//! A call that is counted in windows shared by replicas, from its admission until its head is written.
 //!
-//! The question that admits a call stamps it with the server's time, and that stamp covers a call that is written
-//! within the first half of the window's margin: mostly nothing more is asked. A call that is written later is stamped
-//! again then, and one that is not made is given back, both without anybody waiting for it. While it waits for a token,
-//! a connection or its turn, it is stamped again from time to time, so that no window forgets it.
+//! The operation that admits a call stamps it with the server's time. If the call is written within the first half of
+//! the window's margin, which is the rule, that stamp suffices. A call that is written later gets a new stamp then, and
+//! one that is not made is removed; no request waits for either. While a call waits for a token, a connection or its
+//! turn, its stamp is renewed, so that no window forgets it.
 
 use std::cell::Cell as Slot;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::replicas::{Answer, Cell, PauseKey, Replicas, Stamp, Unavailable, Verdict};
 use crate::limits::rate::limit::{Limit, Quota, margin};
 
-/// Dropped before it is written, it is given back.
+/// A reserved call. Dropping it before it is written removes the call from its windows.
 #[derive(Debug)]
 #[must_use = "a call that is dropped is given back"]
 pub(crate) struct Reservation(Rc<State>);
@@ -27,19 +27,19 @@ struct State {
     changed: Notify,
 }
 
-/// The task that keeps a reservation alive, and settles it.
+/// The task that renews a reservation and settles it at the end.
 struct Keeper {
     replicas: Arc<Replicas>,
     windows: Vec<(Limit, String)>,
     stamp: Stamp,
-    /// The stamp is not older than this.
+    /// The stamp was set at or after this time.
     since: Instant,
 }
 
-/// Asks whether a request may pass; where it does and windows count it, with its reservation.
+/// Asks whether a request may pass. Returns its reservation if it passes and is counted in windows.
 ///
 /// # Errors
-/// Redis has no say.
+/// Redis is unavailable.
 pub(crate) async fn ask(
     replicas: &Arc<Replicas>,
     cells: &[Cell<'_>],
@@ -65,7 +65,7 @@ pub(crate) async fn ask(
 }
 
 impl Reservation {
-    /// The call's head is written to Box now.
+    /// The call's head is being written to Box now.
     pub(crate) fn written(self) {
         self.0.written.set(Some(Instant::now()));
     }
@@ -90,7 +90,8 @@ impl Keeper {
                 biased;
                 () = state.changed.notified() => break,
                 () = sleep_until(next) => {
-                    // Where Redis is lost, this process counts alone until it is back: then it counts there again.
+                    // On an error this process counts alone; the next renewal after Redis is back counts the call there
+                    // again.
                     let _ = self.restamp().await;
                     next = Instant::now() + shortest / 3;
                 }

@@ -1,4 +1,5 @@
-//! What runs on the server, in one step: nothing of another replica can come between reading and writing.
+//! The Lua scripts. Redis runs each atomically, so that no other replica's operation comes between its reads and
+//! writes.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -7,24 +8,24 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-/// Pauses and limits of a request.
+/// Checks the pauses and limits of a request, and charges the limits.
 pub(super) static ASK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("ask.lua")));
-/// A call in windows is written later than it was reserved, or not at all.
+/// Renews the stamp of a call in windows, or removes the call.
 pub(super) static RESTAMP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("restamp.lua")));
-/// A call on budgets.
+/// Charges a call to budgets.
 pub(super) static SPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("spend.lua")));
-/// A pause begins.
+/// Begins a pause.
 pub(super) static PAUSE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("pause.lua")));
-/// A replica is there, or leaves.
+/// Reports that a replica is alive or leaves, and counts the replicas.
 pub(super) static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("beat.lua")));
 
-/// A script and the name that Redis knows it by.
+/// A script and its SHA-1, by which Redis knows it.
 pub(super) struct Script {
     text: &'static str,
     sha1: String,
 }
 
-/// What a script is called with.
+/// The keys and arguments of a script.
 #[derive(Default)]
 pub(super) struct Call {
     pub(super) keys: Vec<String>,
@@ -46,7 +47,7 @@ impl Script {
         Self { text, sha1 }
     }
 
-    /// Runs it: one round trip, and a second where the server has lost it (restarted, flushed).
+    /// Runs the script: one round trip, and a second one if the server has lost the script (restart, flush).
     pub(super) async fn run(
         &self,
         connection: &MultiplexedConnection,

@@ -1,7 +1,7 @@
--- One call on every budget, or on none. ARGV, for each key: the limit, 1 if it refuses, the least that is known to
--- be spent, calls made that were not counted here, the key's life in milliseconds. KEYS: the budgets, then for each
--- that has calls made one that is there once they have been counted: who did not hear so says it again.
--- Answers: the first that refused (-1: none), then the counts.
+-- One call on every budget, or on none. ARGV, for each key: the limit, 1 if it refuses, the least that is known to be
+-- spent, calls made that were not counted here, the key's life in milliseconds. KEYS: the budgets, then for each that
+-- has calls made a key that exists once they have been counted: a replica that got no reply sends them again. Answers:
+-- the first that refused (-1: none), then the counts.
 local values = redis.call('MGET', unpack(KEYS))
 local refused, counts, stored = -1, {}, {}
 local budgets = #ARGV / 5
@@ -10,7 +10,7 @@ for i = 1, budgets do
     local at = (i - 1) * 5
     local limit, least, made = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
     local have = tonumber(string.match(values[i] or '', '^%d+$'))
-    -- More than a double counts exactly was written by nobody here.
+    -- No replica writes a number that a double cannot represent exactly.
     if not have or have > 9007199254740991 then
         have = 0
     end

@@ -71,7 +71,7 @@ fn parsed(root: CertificateParams, intermediate: &CertificateParams) -> Result<C
     CaChain::parse(pem(&[&root, &intermediate]).as_bytes(), now())
 }
 
-/// Changes each of the two in the same way; both must be refused, and the words have all of these.
+/// Changes the root and then the intermediate in the same way; both must be refused with all of these words.
 fn each_refused(change: impl Fn(&mut CertificateParams), words: &[&str]) {
     let (mut changed_root, mut changed_intermediate) = (root(), intermediate());
     change(&mut changed_root);
@@ -87,7 +87,7 @@ fn refused(parsed: Result<CaChain, String>, words: &[&str]) {
     }
 }
 
-/// These constraints as an extension of one's own making.
+/// An extension with these constraints, encoded by the test.
 fn raw_constraints(constraints: &[u8], critical: bool) -> CustomExtension {
     let mut extension = CustomExtension::from_oid_content(&NAME_CONSTRAINTS, constraints.to_vec());
     extension.set_criticality(critical);
@@ -157,7 +157,7 @@ fn constraints_that_are_not_critical_are_refused() {
         }
     };
     each_refused(change(false), &["not critical"]);
-    // The extension made here is the same as rcgen's but for that.
+    // Except for the critical flag, this extension equals rcgen's.
     let (mut first, mut second) = (root(), intermediate());
     change(true)(&mut first);
     change(true)(&mut second);
@@ -212,7 +212,7 @@ fn another_set_of_excluded_networks_is_refused() {
 #[test]
 fn constraints_with_anything_beside_names_are_refused() {
     let good = encoded_constraints();
-    // A third list behind the two.
+    // A third list after the two.
     let third = tagged(0x30, &[&good[2..], &[0xa2, 0x00]].concat());
     // A minimum of 1 in the first subtree.
     let mut names: Vec<Vec<u8>> =
@@ -280,12 +280,12 @@ fn a_root_that_only_names_itself_as_issuer_is_refused() {
     let forged = root().signed_by(&key(&PKCS_ECDSA_P256_SHA256), &issuer).unwrap();
     refused(
         CaChain::parse(pem(&[&own, &signed, &forged]).as_bytes(), now()),
-        &["root", "signature is not its own"],
+        &["root", "not signed with its own key"],
     );
 }
 
 #[test]
-fn what_does_not_pair_up_is_refused() {
+fn roots_and_intermediates_that_do_not_pair_up_are_refused() {
     let root_key = key(&PKCS_ECDSA_P256_SHA256);
     let own = root().self_signed(&root_key).unwrap();
     let issuer = Issuer::new(root(), root_key);
@@ -320,13 +320,13 @@ fn other_kinds_of_keys_are_refused() {
 }
 
 #[test]
-fn the_time_must_be_right() {
+fn expired_and_future_certificates_are_refused() {
     each_refused(|params| params.not_after = date_time_ymd(2026, 5, 31), &["has expired"]);
     each_refused(|params| params.not_before = date_time_ymd(2026, 6, 2), &["not valid yet"]);
 }
 
 #[test]
-fn what_is_no_list_of_certificates_is_refused() {
+fn files_with_anything_but_certificates_are_refused() {
     let (own, signed) = signed(root(), &intermediate());
     let good = pem(&[&own, &signed]);
     let parse = |text: &str| CaChain::parse(text.as_bytes(), now());
@@ -336,7 +336,7 @@ fn what_is_no_list_of_certificates_is_refused() {
     refused(parse(&good.replacen("MII", "!!!", 1)), &[]);
     refused(parse("-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n"), &["cannot be read"]);
     let secret = key(&PKCS_ECDSA_P256_SHA256).serialize_pem();
-    refused(parse(&format!("{good}{secret}")), &["something else than certificates"]);
+    refused(parse(&format!("{good}{secret}")), &["something other than certificates"]);
     let odd = secret.replace("PRIVATE KEY", "ODD THING");
-    refused(parse(&format!("{good}{odd}")), &["something else than certificates"]);
+    refused(parse(&format!("{good}{odd}")), &["something other than certificates"]);
 }

@@ -129,7 +129,7 @@ fn the_longer_of_two_secrets_and_all_that_overlap_are_blanked() {
 }
 
 #[test]
-fn words_are_no_secrets_and_callers_cannot_try_short_ones() {
+fn short_secrets_are_not_blanked_and_longer_ones_are_not_for_callers() {
     let _live = ["", "abc", "k3y-7", "k3y-77", "k3y-7777-1234"].map(|text| Secret::new(text.to_owned()));
     assert_eq!(blank("abc k3y-7 k3y-77 k3y-7777-1234"), format!("abc k3y-7 {MARK} {MARK}"));
     let for_caller = blanked_text("k3y-77 k3y-7777-1234".to_owned(), Audience::Callers);
@@ -173,7 +173,7 @@ fn of_pem_the_private_keys_are_secret_and_certificates_are_not() {
 }
 
 #[test]
-fn a_line_of_json_stays_one() {
+fn blanked_json_stays_valid() {
     let _live = Secret::new("nabc-escape-51".to_owned());
     for text in
         ["\nabc-escape-51", "\\nabc-escape-51", "\\\nabc-escape-51", "\"nabc-escape-51\"", "nabc-escape-51"]
@@ -181,7 +181,7 @@ fn a_line_of_json_stays_one() {
         let line = serde_json::to_string(text).unwrap();
         let said = blank(&line);
         let read: String = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{said}: {error}"));
-        // With a line feed in front of what is left, it is the secret only to those who do not read JSON.
+        // With a line feed in front, it is not the secret to a JSON parser, only in the raw text.
         assert!(read.contains(MARK) && !said.contains("abc-escape"), "{said}");
     }
 }
@@ -198,7 +198,7 @@ fn overwriting_keeps_the_length() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever a secret is made of and whatever is around it, no spelling of it is left.
+    /// For any secret in any context, none of its spellings is left.
     #[test]
     fn no_spelling_is_left(secret in "[ -~]{16,48}", before in "[ -~]{0,9}", after in "[ -~]{0,9}") {
         let secret = format!("{}x", secret.trim());

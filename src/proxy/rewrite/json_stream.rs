@@ -1,29 +1,30 @@
-//! Edits chosen strings of a JSON text under way (RFC 8259) and leaves every other byte as it is.
+//! Edits selected strings of a streamed JSON text (RFC 8259) and leaves every other byte unchanged.
 //!
-//! Values are found by their JSON pointer, not by what they look like: a [`Node`] says which keys lead to a string that
-//! matters. Nothing is parsed into a tree, so numbers, white space, escapes and repeated keys come out as they went
-//! in; memory holds one string at most. A text that is no JSON passes unchanged.
+//! Values are found by their JSON pointer, not by their content: a [`Node`] says which keys lead to a string to be
+//! edited. Nothing is parsed into a tree, so numbers, white space, escapes and repeated keys stay unchanged, and at
+//! most one string is in memory. A text that is not JSON passes unchanged.
 
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
-/// A string that matters is held until its end; a longer one is no URL and passes, or is dropped as a secret.
+/// The longest string to be edited, which is held until its end. A longer one is not a URL and passes, or is dropped as
+/// a secret.
 const LONGEST_STRING: usize = 64 * 1024;
-/// Longer than any key that matters, with every letter escaped.
+/// The longest key that is compared: longer than any relevant key with every letter escaped.
 const LONGEST_KEY: usize = 256;
-/// Containers in containers; below, nothing matters.
+/// The deepest nesting in which strings are edited.
 const DEEPEST: usize = 128;
 
-/// What matters of a value: of an object by key, of an array for each item, of a string itself.
+/// What to edit in a value: in an object by key, in an array for each item, in a string the string itself.
 #[derive(Debug)]
 pub(crate) struct Node {
     /// Tables of keys, searched in order.
     pub keys: &'static [&'static [(&'static str, &'static Node)]],
-    /// Of an array.
+    /// For the items of an array.
     pub items: Option<&'static Node>,
-    /// Of a string.
+    /// For a string.
     pub string: Option<Edit>,
 }
 
@@ -37,7 +38,7 @@ pub(crate) enum Edit {
 }
 
 impl Node {
-    /// `raw`: the inside of the key's string.
+    /// The node of a key. `raw`: the key as written, without quotes.
     fn key(&self, raw: &[u8]) -> Option<&'static Self> {
         let name = unescaped(raw)?;
         let mut entries = self.keys.iter().flat_map(|table| table.iter());
@@ -45,7 +46,7 @@ impl Node {
     }
 }
 
-/// A string's value, from its raw inside.
+/// The value of a string as written, without quotes.
 pub(crate) fn unescaped(raw: &[u8]) -> Option<Cow<'_, str>> {
     if raw.contains(&b'\\') {
         serde_json::from_slice(&[b"\"", raw, b"\""].concat()).ok().map(Cow::Owned)
@@ -54,15 +55,15 @@ pub(crate) fn unescaped(raw: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
-/// One text under way.
+/// Edits one streamed text.
 pub(crate) struct Editor {
     state: State,
     levels: Vec<Level>,
-    /// Containers open beyond [`DEEPEST`].
+    /// The number of open containers beyond [`DEEPEST`].
     beyond: usize,
-    /// What matters of the value that comes next.
+    /// What to edit in the next value.
     next: Option<&'static Node>,
-    /// The raw inside of a key or of a string that matters, as far as it has come.
+    /// The part received so far of a key or of a string to be edited, as written.
     held: Vec<u8>,
     changed: bool,
 }
@@ -77,28 +78,28 @@ struct Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Between,
-    /// After a backslash where `escaped`.
+    /// In a string; `escaped`: after a backslash.
     In {
         string: Inside,
         escaped: bool,
     },
 }
 
-/// A string by what becomes of it.
+/// How a string is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Inside {
     Passing,
     Key,
     Held(Edit),
-    /// The rest of a secret that is too long to hold.
+    /// The rest of a secret that is longer than [`LONGEST_STRING`].
     Dropped,
 }
 
-/// What comes out for one piece: the piece itself, unless something in it had to be held or replaced.
+/// The output for one piece: the piece itself, unless something in it had to be held or replaced.
 struct Output<'p> {
     piece: &'p [u8],
     made: Option<BytesMut>,
-    /// So much of the piece is in `made`, or held, or gone.
+    /// How much of the piece is in `made`, held, or dropped.
     taken: usize,
 }
 
@@ -122,7 +123,7 @@ impl Output<'_> {
 }
 
 impl Editor {
-    /// An editor at the beginning of a text of which `root` matters.
+    /// An editor at the beginning of a text; `root` says what to edit in it.
     pub(crate) fn new(root: &'static Node) -> Self {
         Self {
             state: State::Between,
@@ -134,13 +135,13 @@ impl Editor {
         }
     }
 
-    /// Whether anything came out other than it went in.
+    /// Whether the output differs from the input.
     pub(crate) fn has_changed(&self) -> bool {
         self.changed
     }
 
-    /// Takes the next piece of the text and gives what can be handed on. `url` gets the raw inside of a URL's string
-    /// and gives the raw inside of what replaces it, `None` to leave it.
+    /// Takes the next piece of the text and returns what can be passed on. `url` gets a URL as written, without quotes,
+    /// and returns its replacement in the same form; `None`: the URL stays.
     pub(crate) fn feed(&mut self, piece: Bytes, url: &mut impl FnMut(&[u8]) -> Option<Vec<u8>>) -> Bytes {
         let mut out = Output { piece: &piece, made: None, taken: 0 };
         let mut at = 0;
@@ -160,7 +161,7 @@ impl Editor {
         }
     }
 
-    /// What is left of a text that broke off within a string.
+    /// The held rest of a text that ends within a string.
     pub(crate) fn finish(&mut self) -> Bytes {
         match self.state {
             State::In { string: Inside::Held(Edit::Url), .. } => std::mem::take(&mut self.held).into(),
@@ -172,7 +173,7 @@ impl Editor {
         matches!(self.state, State::In { string: Inside::Held(_) | Inside::Dropped, .. })
     }
 
-    /// Goes on to the next string's inside.
+    /// Proceeds to the beginning of the next string.
     fn between(&mut self, out: &mut Output<'_>, from: usize) -> usize {
         let rest = out.piece.get(from..).unwrap_or_default();
         for (offset, byte) in rest.iter().enumerate() {
@@ -241,7 +242,7 @@ impl Editor {
         }
     }
 
-    /// Goes on to the next backslash, to behind the closing quote, or to the piece's end.
+    /// Proceeds to the next backslash, past the closing quote, or to the end of the piece.
     fn inside(
         &mut self,
         out: &mut Output<'_>,
@@ -283,7 +284,7 @@ impl Editor {
         end + 1
     }
 
-    /// Keeps a part of a string, where it has to be kept, and says what is to become of the string now.
+    /// Holds a part of a string if necessary, and returns how the string is handled from now on.
     fn hold(&mut self, out: &mut Output<'_>, string: Inside, part: &[u8], end: usize) -> Inside {
         match string {
             Inside::Passing => return string,
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_that_matter_are_edited_and_every_other_byte_stays() {
+    fn selected_strings_are_edited_and_every_other_byte_stays() {
         check(r#"{"url":"https:a"}"#, r#"{"url":"<https:a>"}"#);
         check(r#" { "url" : "https:a\/\"b" , "n":1.0e5}"#, r#" { "url" : "<https:a\/\"b>" , "n":1.0e5}"#);
         check(r#"{"url":"http:a"}"#, r#"{"url":"http:a"}"#);
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_passes() {
+    fn texts_that_are_not_json_pass_unchanged() {
         for text in [
             "",
             "no",
@@ -382,14 +383,14 @@ mod tests {
         ] {
             check(text, text);
         }
-        // Of a secret that broke off nothing passes.
+        // Nothing of an incomplete secret passes.
         for size in [1, 3, 100] {
             assert_eq!(edited(r#"{"token":"sec"#, size).0, r#"{"token":""#);
         }
     }
 
     #[test]
-    fn depth_and_length_have_an_end() {
+    fn depth_and_length_are_bounded() {
         let deep = format!(
             "{{\"a\":{}{{\"url\":\"https:a\"}}{},\"url\":\"https:b\"}}",
             "[".repeat(300),
@@ -424,7 +425,7 @@ mod tests {
         }
     }
 
-    /// What [`ROOT`] asks for, by another way.
+    /// The edits of [`ROOT`], done on a parsed tree.
     fn edit_tree(value: &mut Value, entries: bool) {
         let Value::Object(object) = value else { return };
         if let Some(Value::String(url)) = object.get_mut("url")

@@ -1,12 +1,11 @@
-//! What Box's answers say of Box's hosts and of live tokens: URLs that must be followed with a token point back at the
-//! gateway, tokens are blanked.
+//! Edits Box's responses: URLs of Box's hosts point to the gateway, and live tokens are blanked.
 //!
-//! Values are found by operation and JSON pointer (`docs/box-api.md#urls-in-answers`), never by their looks: links for
-//! people and users' own data stay byte for byte. Only answers of operations that can carry such a value are looked
-//! into; all others stream untouched. These are asked for without compression and edited under way: a small one as a
-//! whole, so that its length and validators stay exact, a larger one in a stream without them.
+//! Values are found by operation and JSON pointer (`docs/box-api.md#urls-in-answers`), never by their content: links
+//! for people and users' own data stay byte for byte. Only responses of operations that can have such a value are
+//! edited; all others stream unchanged. Edited responses are requested without compression. A small one is edited as a
+//! whole, so that its length and validators are exact, a larger one as a stream without them.
 
-pub(crate) mod json_stream; // how they are found
+pub(crate) mod json_stream; // finds and edits strings in streamed JSON
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -30,7 +29,7 @@ use crate::routing::box_hosts::BoxHosts;
 use crate::routing::operation::{Operation, plain_path};
 use crate::upstream::pool::Lease;
 
-/// An answer up to this size is edited before its head goes out.
+/// A response up to this size is edited as a whole, before its head is sent.
 const HELD: usize = 256 * 1024;
 
 type Keys = &'static [(&'static str, &'static Node)];
@@ -53,7 +52,7 @@ static CONTENT: Node = object(&[&[("url_template", &URL)]]);
 static REPRESENTATIONS: Node = object(&[&[("entries", &EACH_REPRESENTATION)]]);
 static EACH_REPRESENTATION: Node = list(&REPRESENTATION);
 
-/// Tokens stand in both (`docs/box-api.md#live-tokens-in-answers`).
+/// Both objects contain tokens (`docs/box-api.md#live-tokens-in-answers`).
 static EMBED_LINK: Node = object(&[TOKENS, &[("token", &EMBED_TOKEN)]]);
 static EMBED_TOKEN: Node = object(&[TOKENS]);
 const TOKENS: Keys = &[("access_token", &TOKEN), ("refresh_token", &TOKEN)];
@@ -65,13 +64,14 @@ const FILE: Keys = &[
     ("expiring_embed_link", &EMBED_LINK),
 ];
 
-/// A file, a list of files, or what has files in it: folders, collaborations, search results with shared links.
+/// A file, a list of files, or something that contains files: folders, collaborations, search results with shared
+/// links.
 static ITEM: Node =
     object(&[FILE, &[("entries", &ITEMS), ("item", &ITEM), ("item_collection", &COLLECTION)]]);
 static ITEMS: Node = list(&ITEM);
 static COLLECTION: Node = object(&[&[("entries", &ITEMS)]]);
 
-/// In a 409 `session_conflict`, the session that is there already (UI Elements, `MultiputUpload.js`).
+/// In a 409 `session_conflict`, the existing session (UI Elements, `MultiputUpload.js`).
 static UPLOAD_SESSION: Node = object(&[SESSION, &[("context_info", &CONFLICT)]]);
 static CONFLICT: Node = object(&[&[("session", &CONFLICTING)]]);
 static CONFLICTING: Node = object(&[SESSION]);
@@ -90,9 +90,9 @@ static ZIP_DOWNLOAD: Node = object(&[&[("download_url", &URL), ("status_url", &U
 static REALTIME: Node = object(&[&[("entries", &SERVERS)]]);
 static SERVERS: Node = list(&INFO);
 
-/// What of this operation's answer matters; `None`: it is not looked into.
+/// What to edit in the response of this operation; `None`: nothing.
 pub(crate) fn rewrite_rules(operation: Operation<'_>) -> Option<&'static Node> {
-    // A token must not pass in any spelling that Box could take for the operation.
+    // Compared in any spelling that Box could read as this operation, so that no token passes.
     let path = plain_path(operation.path);
     let mut segments = path.strip_prefix("/2.0/")?.split('/');
     let mut next = || segments.next();
@@ -140,7 +140,7 @@ pub(crate) enum Base<'a> {
 }
 
 impl Base<'_> {
-    /// What stands before the host in a URL of Box that leads to the gateway; `None`: Box's own URLs do.
+    /// The prefix before the host in rewritten URLs; `None`: callers use Box's own URLs.
     pub(crate) fn prefix(&self) -> Option<String> {
         match self {
             Self::Gateway { secure, authority, path } => {
@@ -152,12 +152,12 @@ impl Base<'_> {
     }
 }
 
-/// What becomes of Box's URLs in an answer.
+/// How Box's URLs in a response are edited.
 enum Urls {
     Stay,
-    /// They lead to the gateway, which is at this prefix.
+    /// They are rewritten to the gateway, with this prefix.
     OnGateway(String),
-    /// They stay Box's, but are all https: a tunnel leads there.
+    /// They stay Box's, but http becomes https, for callers in a tunnel.
     Secured,
 }
 
@@ -178,36 +178,36 @@ impl Urls {
     }
 }
 
-/// A URL of one of Box's hosts as one on the gateway; `None`: it is none. `prefix`: of [`Base::prefix`].
+/// The gateway's URL for a URL of one of Box's hosts; `None` for other URLs. `prefix`: of [`Base::prefix`].
 pub(crate) fn on_gateway(hosts: &BoxHosts, prefix: &str, url: &str) -> Option<String> {
     let (host, rest) = box_hosts::split(url)?;
     let host = box_hosts::find(hosts, host)?;
     Some(format!("{prefix}{}{rest}", host.authority))
 }
 
-/// Edits one answer.
+/// Edits one response.
 pub(crate) struct Rewriter {
     editor: Editor,
     gateway: LocalGateway,
     urls: Urls,
-    /// Of an error answer.
+    /// Blanks secrets, in an error.
     blanker: Option<Blanker>,
 }
 
 impl Rewriter {
-    /// For an answer in which these rules apply. `is_error`: it is searched for secrets besides.
+    /// For a response to which these rules apply. `is_error`: it is also searched for secrets.
     pub(crate) fn new(rules: &'static Node, gateway: LocalGateway, base: Base<'_>, is_error: bool) -> Self {
         let urls = match base.prefix() {
             None => Urls::Secured,
             Some(prefix) if gateway.config.upstream.rewrite_urls => Urls::OnGateway(prefix),
-            // Tokens go all the same.
+            // Tokens are blanked all the same.
             Some(_) => Urls::Stay,
         };
         let blanker = is_error.then(Blanker::default);
         Self { editor: Editor::new(rules), gateway, urls, blanker }
     }
 
-    /// What the caller gets for the next frame.
+    /// The output for the next frame; `None`: nothing yet.
     fn frame(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         match frame.into_data() {
             Ok(piece) => Some(self.feed(piece)).filter(|piece| !piece.is_empty()).map(Frame::data),
@@ -222,7 +222,7 @@ impl Rewriter {
         }
     }
 
-    /// What the caller gets at the end.
+    /// The output at the end.
     fn end(&mut self) -> Option<Frame<Bytes>> {
         let mut left = self.editor.finish();
         if let Some(blanker) = &mut self.blanker {
@@ -245,13 +245,13 @@ impl Rewriter {
     }
 }
 
-/// An answer that is looked into, as far as it has come.
+/// A response that is being edited.
 pub(crate) struct Looked {
-    /// Edited pieces and trailers that wait.
+    /// Edited pieces and trailers that can be passed on.
     pub ahead: VecDeque<Frame<Bytes>>,
-    /// The rest; `None` where everything is ahead.
+    /// The rest; `None` if everything is in `ahead`.
     pub rest: Option<(IncomingBody, Rewriter, Lease)>,
-    /// Something has come since this was last asked for, though it may be held back.
+    /// Whether bytes have arrived since this was last reset; they may still be held back.
     pub has_moved: bool,
 }
 
@@ -277,7 +277,7 @@ impl Looked {
         }
     }
 
-    /// Exact where everything is ahead.
+    /// Exact if everything is in `ahead`.
     pub(crate) fn size_hint(&self) -> SizeHint {
         match self.rest {
             Some(_) => SizeHint::default(),
@@ -289,10 +289,11 @@ impl Looked {
     }
 }
 
-/// Reads and edits an answer's beginning, and sets its fields right. `body_timeout`: the longest without a frame.
+/// Reads and edits the beginning of a response and corrects its fields. `body_timeout`: the longest time without a
+/// frame.
 ///
 /// # Errors
-/// Box broke off or stalled, or sent what cannot be looked into: a part, or an encoding that was not asked for.
+/// Box's response is incomplete or stalled, or cannot be edited since it is partial or has a coding that was not requested.
 pub(crate) async fn look(
     response: Response<IncomingBody>,
     lease: Lease,
@@ -301,7 +302,8 @@ pub(crate) async fn look(
 ) -> Result<Response<Looked>, Refusal> {
     let (mut head, mut incoming) = response.into_parts();
     if content_encoding::of(&head.headers).is_some() || head.status == StatusCode::PARTIAL_CONTENT {
-        let what = "Box sent a compressed or partial answer where a whole plain one was asked for";
+        let what =
+            "Box sent a compressed or partial response although a complete uncompressed one was requested";
         return Err(Refusal::UpstreamProtocolError(what.to_owned()));
     }
     let mut ahead = VecDeque::new();
@@ -311,7 +313,7 @@ pub(crate) async fn look(
         match frame.map_err(|_| Refusal::UpstreamTimeout)? {
             None => break true,
             Some(Err(broken)) => {
-                return Err(Refusal::UpstreamProtocolError(format!("Box broke off its answer: {broken}")));
+                return Err(Refusal::UpstreamProtocolError(format!("Box broke off its response: {broken}")));
             }
             Some(Ok(frame)) => {
                 bytes += frame.data_ref().map_or(0, Bytes::len);
@@ -336,7 +338,7 @@ pub(crate) async fn look(
     Ok(Response::from_parts(head, looked))
 }
 
-/// Whether an answer can hold what is looked for.
+/// Whether the response is JSON, which can be edited.
 pub(crate) fn is_json(status: StatusCode, headers: &HeaderMap) -> bool {
     let json = headers.get(CONTENT_TYPE).is_none_or(|media| {
         let media = media.as_bytes().trim_ascii_start().to_ascii_lowercase();
@@ -346,7 +348,7 @@ pub(crate) fn is_json(status: StatusCode, headers: &HeaderMap) -> bool {
     (status.is_success() || status == StatusCode::CONFLICT) && json
 }
 
-/// Takes off what was true of Box's bytes alone (RFC 9110 §8.8.3: a weak validator may stand for both).
+/// Removes fields that are true only of Box's original bytes, and weakens the validator (RFC 9110 §8.8.3).
 pub(crate) fn no_longer_exact(headers: &mut HeaderMap) {
     for name in ["content-md5", "digest", "content-digest", "repr-digest"] {
         headers.remove(name);
@@ -371,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn only_operations_that_can_carry_a_box_url_are_looked_into() {
+    fn only_responses_that_can_have_a_box_url_are_edited() {
         for (method, path) in [
             ("POST", "/2.0/files/upload_sessions"),
             ("POST", "/2.0/files/1/upload_sessions"),
@@ -418,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_exact_goes_or_is_weakened() {
+    fn fields_that_are_no_longer_exact_are_removed_or_weakened() {
         let mut headers = HeaderMap::new();
         for (name, value) in
             [("etag", "\"3\""), ("content-length", "5"), ("digest", "sha=x"), ("box-version", "2024.0")]
@@ -432,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_told_by_its_media_type() {
+    fn json_is_recognized_by_its_media_type() {
         let of = |text: &'static str| {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(text))]);
             is_json(StatusCode::OK, &headers)

@@ -1,5 +1,5 @@
-//! Box AI: requests are judged as Box judges them, and answers have the form of Box's. No model is asked, and every
-//! answer says so.
+//! Box AI: requests are checked as Box checks them, and answers have Box's form. No model is used, and every answer
+//! says so.
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -15,10 +15,10 @@ use crate::sandbox::http::{
     response::{self, Answer, Refusal},
 };
 
-/// How every text begins that stands for what a model would have written.
+/// The beginning of every text that replaces a model's answer.
 const CANNED: &str = "Canned by the boxgate sandbox, which has no AI";
 
-/// In `ai_agent_info` and in the configuration of agents, in the place of a model.
+/// The model's name in `ai_agent_info` and in the configuration of agents.
 const MODEL: &str = "boxgate_sandbox__canned";
 
 /// The largest number of files in one request.
@@ -76,7 +76,7 @@ fn text_gen(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     Ok(response::json(StatusCode::OK, &answered(json!(text))))
 }
 
-/// The answer is JSON in a text.
+/// The answer is JSON as a string.
 fn extract(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let prompt = asked::prompt(body)?;
     asked::agent(body, "ai_agent_extract")?;
@@ -85,7 +85,7 @@ fn extract(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     Ok(response::json(StatusCode::OK, &answered(json!(extracted.to_string()))))
 }
 
-/// A value for each field. The sandbox knows the fields of no template: for one, nothing is extracted.
+/// A value for each field. The sandbox does not know templates' fields, so nothing is extracted for a template.
 fn extract_structured(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     asked::agent(body, "ai_agent_extract_structured")?;
     let fields = asked::wanted_fields(body)?;
@@ -105,7 +105,7 @@ fn extract_structured(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, 
     Ok(response::json(StatusCode::OK, &answer))
 }
 
-/// The configuration of the agent that answers where a request names none.
+/// The configuration of the agent that answers if a request names none.
 pub(crate) fn default_agent(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
     let mode = request.query.get("mode").filter(|mode| !mode.is_empty());
     let mode = mode.ok_or_else(|| Refusal::parameter("mode", "'mode' is required"))?;

@@ -1,4 +1,5 @@
-//! What a request to Box AI must be like (OpenAPI, schemas `AiAsk`, `AiTextGen`, `AiExtract`, `AiExtractStructured`).
+//! Parsing and checking of requests to Box AI (OpenAPI, schemas `AiAsk`, `AiTextGen`, `AiExtract`,
+//! `AiExtractStructured`).
 
 use std::collections::HashSet;
 
@@ -33,7 +34,7 @@ pub(crate) fn prompt(body: &Value) -> Result<&str, Refusal> {
     Ok(prompt)
 }
 
-/// The files of `items`, from one to `most`, each of which must be there.
+/// The files of `items`, from one to `most`, all of which must exist.
 pub(crate) fn sources(
     request: &ApiRequest<'_>,
     body: &Value,
@@ -63,7 +64,7 @@ pub(crate) fn sources(
         if !seen.insert((id, kind)) {
             return Err(Refusal::parameter("items", &format!("The {kind} {id} is listed twice")));
         }
-        // There are no hubs.
+        // The sandbox has no hubs.
         if kind != "file" {
             return Err(Refusal::no_such_item(id));
         }

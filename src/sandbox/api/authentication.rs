@@ -11,7 +11,7 @@ use crate::sandbox::{
     model::state::State,
 };
 
-/// Whose token this is, or whom it acts as.
+/// The user of the token, or the user in `As-User`.
 pub(crate) fn caller(state: &State, head: &Parts) -> Result<String, Refusal> {
     if let Some(origin) = head.headers.get(ORIGIN) {
         return Err(Refusal::Error {

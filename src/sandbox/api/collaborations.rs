@@ -1,4 +1,4 @@
-//! Who may work on which files and folders. It is written down and not enforced.
+//! Collaborations: who may work on which files and folders. They are stored, not enforced.
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -32,7 +32,7 @@ pub(crate) async fn answer(
 ) -> Result<Answer, Refusal> {
     let objects = &request.state.collaborations;
     if let ("GET" | "PUT" | "DELETE", [id]) = (request.head.method.as_str(), segments) {
-        // With its item, a collaboration is in the trash or gone.
+        // A collaboration is in the trash or deleted with its item.
         find_item(&request.state.store(), &objects.get(id)?)?;
     }
     match (request.head.method.as_str(), segments) {
@@ -45,7 +45,7 @@ pub(crate) async fn answer(
                 role(&body)?;
             }
             let changed = objects.change(id, &body, &["role", "status", "expires_at"])?;
-            // Whoever gives ownership away sees the collaboration no longer.
+            // A user who gives ownership away no longer sees the collaboration.
             if changed.get("role").and_then(Value::as_str) == Some("owner") {
                 return Ok(response::empty(StatusCode::NO_CONTENT));
             }
@@ -119,7 +119,7 @@ fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
             "modified_at": now,
             "expires_at": body.get("expires_at"),
             "status": if known.is_some() { "accepted" } else { "pending" },
-            // A stranger is invited.
+            // An unknown user is invited.
             "invite_email": login.filter(|_| known.is_none()),
             "accessible_by": known,
             "role": role,

@@ -21,7 +21,7 @@ pub(crate) async fn answer(
 ) -> Result<Answer, Refusal> {
     let objects = &request.state.comments;
     if let ("GET" | "PUT" | "DELETE", [id]) = (request.head.method.as_str(), segments) {
-        // With its file, a comment is in the trash or gone.
+        // A comment is in the trash or deleted with its file.
         let file = objects.owner(id)?;
         request.state.store().file(&file)?;
     }
@@ -68,7 +68,7 @@ fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let (kind, id) = (text(body, "/item/type")?, text(body, "/item/id")?);
     let (file, is_reply) = match kind {
         "file" => (id.to_owned(), false),
-        // A reply hangs on the same file.
+        // A reply belongs to the same file.
         "comment" => (request.state.comments.owner(id)?, true),
         _ => return Err(Refusal::parameter("item.type", &format!("Invalid value '{kind}'."))),
     };

@@ -1,5 +1,4 @@
-//! The download host: content, whole or in part, for pre-signed URLs and for tokens. The long poll has found
-//! shelter here.
+//! The download host: content, complete or ranges, for pre-signed URLs and for tokens. It also serves the long poll.
 
 use http::{
     HeaderMap, HeaderValue, StatusCode,
@@ -60,7 +59,7 @@ pub(crate) async fn answer(state: &State, head: &Parts) -> Result<Answer, Refusa
     Ok(content(file, version, &head.headers))
 }
 
-/// From `/d/1/TICKET/download` by way of `/d/1/TICKET/hop/1` and so on; `None` at the end of the way.
+/// The next redirect from `/d/1/TICKET/download` to `/d/1/TICKET/hop/1` and so on; `None` after the last one.
 fn next_hop(state: &State, segments: &[&str]) -> Result<Option<Answer>, Refusal> {
     let (ticket, hop) = match segments {
         ["d", "1", ticket, "download"] => (ticket, 0),
@@ -77,7 +76,7 @@ fn next_hop(state: &State, segments: &[&str]) -> Result<Option<Answer>, Refusal>
     Ok(Some(answer))
 }
 
-/// As RFC 9110 (13.2.2) orders the conditions.
+/// Evaluates conditions in the order of RFC 9110 §13.2.2.
 fn content(file: &Item, version: &FileVersion, asked: &HeaderMap) -> Answer {
     let size = version.content.size();
     let etag = format!("\"{}\"", version.sha1);
@@ -121,7 +120,7 @@ fn content(file: &Item, version: &FileVersion, asked: &HeaderMap) -> Answer {
     answer
 }
 
-/// The bytes from `start` on, `length` of them, as far as there are so many.
+/// At most `length` bytes from `start` on.
 fn part(content: &Content, start: u64, length: u64) -> ResponseBody {
     let length = length.min(content.size().saturating_sub(start));
     match content {
@@ -160,7 +159,7 @@ impl Wanted {
         let range = match (first.parse::<u64>(), last.parse::<u64>()) {
             (Ok(first), Ok(last)) if first <= last => (first, last.min(end)),
             (Ok(first), Err(_)) if last.is_empty() => (first, end),
-            // The last so many bytes.
+            // A suffix range: the last bytes.
             (Err(_), Ok(length)) if first.is_empty() => {
                 if length == 0 {
                     return Self::Nothing;

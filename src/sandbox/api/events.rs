@@ -1,4 +1,4 @@
-//! What has happened, for those who ask and for those who wait.
+//! Events and the long poll.
 
 use std::time::Duration;
 
@@ -16,20 +16,20 @@ use crate::sandbox::{
     model::{events::EventType, item::Item, items::Store, state::State},
 };
 
-/// After so long the long poll says `reconnect`.
+/// The time after which the long poll answers `reconnect`.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(610);
 
-/// Something that the caller did to an item.
+/// Records an event of the caller on an item.
 pub(crate) fn record(request: &ApiRequest<'_>, kind: EventType, store: &Store, item: &Item) {
     record_as(&request.user_id, request.state, kind, store, item);
 }
 
-/// Something that this user did to an item, which is shown as it is now.
+/// Records an event of this user on an item, shown in its current state.
 pub(crate) fn record_as(user_id: &str, state: &State, kind: EventType, store: &Store, item: &Item) {
     record_shown(user_id, state, kind, json::standard(state, store, item));
 }
 
-/// The same to an item that may be gone by now, shown as it was.
+/// Records an event on an item that may no longer exist, shown as it was.
 pub(crate) fn record_shown(user_id: &str, state: &State, kind: EventType, item: Value) {
     let now = json::stamp(Timestamp::now());
     state.events.add(json!({
@@ -44,7 +44,7 @@ pub(crate) fn record_shown(user_id: &str, state: &State, kind: EventType, item: 
     }));
 }
 
-/// A chunk of the stream: from the beginning, from a position, or none but the position of now.
+/// A part of the stream: from the beginning, from a position, or only the current position.
 pub(crate) fn get(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
     let events = &request.state.events;
     let limit = request.number("limit", 100)?.min(500);
@@ -60,7 +60,7 @@ pub(crate) fn get(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
     Ok(response::json(StatusCode::OK, &body))
 }
 
-/// Where to wait for news. The channel is all that is needed there.
+/// The URL of the long poll. It needs only the channel.
 pub(crate) fn server(request: &ApiRequest<'_>) -> Answer {
     let channel = random_text(20).to_ascii_lowercase();
     let url = format!("{}/subscribe?channel={channel}&stream_type=all", request.state.hosts.realtime);
@@ -75,7 +75,7 @@ pub(crate) fn server(request: &ApiRequest<'_>) -> Answer {
     response::json(StatusCode::OK, &json!({ "chunk_size": 1, "entries": [server] }))
 }
 
-/// The long poll: an answer when something has happened since the channel last told.
+/// The long poll: answers when there is an event since the channel's last answer.
 pub(crate) async fn subscribe(state: &State, query: &str, patience: Duration) -> Result<Answer, Refusal> {
     let query = Form::parse(query);
     let channel = query.get("channel").unwrap_or_default();

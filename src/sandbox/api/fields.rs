@@ -9,7 +9,7 @@ use crate::sandbox::{
     model::{events::EventType, item::Item, items::Change},
 };
 
-/// A text that the JSON must have.
+/// A string that the JSON must have.
 pub(crate) fn text<'a>(body: &'a Value, pointer: &str) -> Result<&'a str, Refusal> {
     let name = pointer.trim_start_matches('/').replace('/', ".");
     body.pointer(pointer)
@@ -17,13 +17,13 @@ pub(crate) fn text<'a>(body: &'a Value, pointer: &str) -> Result<&'a str, Refusa
         .ok_or_else(|| Refusal::parameter(&name, &format!("'{name}' is required")))
 }
 
-/// What an update asks for.
+/// The changes that an update requests.
 pub(crate) fn change(body: &Value) -> Change {
     let text = |pointer| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     Change { name: text("/name"), parent: text("/parent/id"), description: text("/description"), url: None }
 }
 
-/// The event that an update is; none where neither the name nor the parent changes.
+/// The event for an update; `None` if neither name nor parent changes.
 pub(crate) fn moved(body: &Value) -> Option<EventType> {
     let is_there = |pointer| body.pointer(pointer).is_some();
     if is_there("/parent/id") {

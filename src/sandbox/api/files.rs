@@ -1,4 +1,4 @@
-//! The operations on files that the API host has.
+//! The operations on files at the API host.
 
 use http::{
     HeaderValue, StatusCode,
@@ -63,7 +63,7 @@ pub(crate) fn copy(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<A
     Ok(response::json(StatusCode::CREATED, &json::item(request, &store, copy)))
 }
 
-/// Box does not stream from this host: it sends callers to the download host.
+/// Box does not serve content at this host but redirects to the download host.
 pub(crate) fn redirect(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
     request.state.store().file(id)?;
     let control = &request.state.control;
@@ -79,7 +79,7 @@ pub(crate) fn redirect(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Ref
     Ok(answer)
 }
 
-/// What the file was before, newest first.
+/// The earlier versions of the file, newest first.
 pub(crate) fn versions(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
     let page = request.paging()?;
     let store = request.state.store();

@@ -89,7 +89,7 @@ pub(crate) fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refus
     Ok(response::empty(StatusCode::NO_CONTENT))
 }
 
-/// A marker is opaque to callers; here it is a position in disguise.
+/// A marker, opaque to callers; here it encodes a position.
 pub(crate) fn marker(position: usize) -> String {
     format!("JV9IRGZmieiBasejOG9y{position:x}")
 }

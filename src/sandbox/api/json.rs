@@ -1,4 +1,4 @@
-//! Items as Box writes them in JSON.
+//! Items in Box's JSON format.
 
 use jiff::{Timestamp, tz};
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ use crate::sandbox::model::{
     users::{User, Users},
 };
 
-/// The fields that Box adds whatever was asked for.
+/// The fields that Box always adds.
 const ALWAYS: [&str; 3] = ["type", "id", "etag"];
 
 const USERS_CREATED: &str = "2024-02-12T10:53:43-08:00";
@@ -26,7 +26,7 @@ pub(crate) fn item(request: &ApiRequest<'_>, store: &Store, item: &Item) -> Valu
     let Some(object) = full.as_object_mut() else { return full };
     let fields = request.fields();
     if item.is_folder() {
-        // What the caller asks for of a folder holds for what is in it, too.
+        // Fields requested for a folder also apply to its items.
         let page = request.paging().unwrap_or(Paging { offset: 0, limit: 100 });
         let items = items(request, store, item, &page, fields.as_deref());
         object.insert("item_collection".to_owned(), items);
@@ -82,7 +82,7 @@ fn chosen(request: &ApiRequest<'_>, item: &Item, mut full: Value, fields: &[&str
     picked(full, fields)
 }
 
-/// What Box shows of an item inside of others.
+/// The mini form of an item, inside of others.
 pub(crate) fn mini(item: &Item) -> Value {
     // The root has neither.
     let etag = (!item.is_root()).then(|| item.etag.to_string());
@@ -114,7 +114,7 @@ pub(crate) fn mini(item: &Item) -> Value {
     }
 }
 
-/// What everybody sees of an item.
+/// The standard fields of an item.
 pub(crate) fn standard(state: &State, store: &Store, item: &Item) -> Value {
     let users = &state.users;
     let above: Vec<Value> = store.ancestors(item).into_iter().map(mini).collect();
@@ -178,7 +178,7 @@ fn shared_link(link: &SharedLink, item: &Item) -> Value {
     })
 }
 
-/// Fields that Box gives only to those who name them, among them all that carry URLs or tokens.
+/// Fields that Box returns only on request, including all with URLs or tokens.
 fn extra(request: &ApiRequest<'_>, item: &Item, field: &str) -> Option<Value> {
     match field {
         "permissions" => return Some(permissions(item)),
@@ -200,7 +200,7 @@ fn extra(request: &ApiRequest<'_>, item: &Item, field: &str) -> Option<Value> {
     })
 }
 
-/// What the caller may do with an item: here everything there is.
+/// The caller's permissions on an item: here all.
 fn permissions(item: &Item) -> Value {
     let mut names = vec!["can_delete", "can_rename", "can_share", "can_set_share_access"];
     if !matches!(item.kind, ItemKind::WebLink(_)) {
@@ -227,13 +227,13 @@ fn embed_link(request: &ApiRequest<'_>) -> Value {
     })
 }
 
-/// A time as Box writes it: to the second, with California's offset.
+/// A time in Box's format: to the second, with California's offset.
 pub(crate) fn stamp(time: Timestamp) -> String {
     let california = tz::TimeZone::fixed(tz::offset(-8));
     time.to_zoned_datetime(california).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
-/// What Box shows of a user inside of others; `null` for one whom it does not know.
+/// The mini form of a user; `null` for an unknown one.
 pub(crate) fn user_mini(users: &Users, id: &str) -> Value {
     users.find(id).map_or(
         Value::Null,

@@ -1,4 +1,4 @@
-//! Metadata of files and folders. Every template is taken for one that exists.
+//! Metadata of files and folders. Every template is assumed to exist.
 
 use http::{StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
@@ -101,7 +101,7 @@ fn missing() -> Refusal {
     Refusal::error(404, "instance_not_found", "There is no such metadata on this item")
 }
 
-/// The instance after every step of a patch; on an error it stays as it was.
+/// The instance after all steps of a patch; on an error it is not changed.
 fn patched(instance: &mut Value, patch: &Value) -> Result<Value, Refusal> {
     let mut changed = instance.clone();
     for step in patch.as_array().ok_or_else(|| Refusal::bad_request("A patch must be an array"))? {

@@ -1,4 +1,4 @@
-//! The token endpoint. It refuses as Box does: HTTP 400 and OAuth's JSON for everything that is wrong.
+//! The token endpoint. Like Box, it answers every error with HTTP 400 and OAuth's JSON.
 
 use std::{future::pending, sync::Arc};
 
@@ -23,7 +23,7 @@ use crate::sandbox::{
     model::state::State,
 };
 
-/// Far above any form that is meant.
+/// The largest form; real ones are far smaller.
 const FORM_LIMIT: usize = 64 * 1024;
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -51,7 +51,7 @@ pub(crate) async fn serve(state: &Arc<State>, head: &Parts, incoming: Incoming) 
     let mut body = RequestBody::new(incoming, head, record);
     let is_token = head.uri.path() == "/oauth2/token";
     let form = body.read_all(FORM_LIMIT).await;
-    // Counted after its form was read, so whoever waited for the count can read it.
+    // Counted after its form was read, so that a test that waited for the count can read it.
     if is_token {
         state.recorder.token_requests.add();
         state.control.wait_until_tokens_released().await;
@@ -92,7 +92,7 @@ async fn scripted(state: &State, head: &Parts, form: &Form) -> Result<Answer, Br
     })
 }
 
-/// Looks at every field in the order in which Box complains.
+/// Checks the fields in the order in which Box reports errors.
 fn granted(state: &State, head: &Parts, form: &Form) -> Result<Value, OauthError> {
     let content_type =
         head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

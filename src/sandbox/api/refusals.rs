@@ -1,4 +1,4 @@
-//! What Box says where the state has not what was asked for, or does not allow what was asked for.
+//! Box's errors for objects that do not exist and changes that are not allowed.
 
 use http::StatusCode;
 use serde_json::json;
@@ -25,7 +25,7 @@ impl From<items::Error> for Refusal {
             }
             items::Error::NameTooLong => Self::error(400, "item_name_too_long", "Item name too long"),
             items::Error::NameInvalid => Self::error(400, "item_name_invalid", "Item name invalid"),
-            // One of Box's inconsistencies: the conflict of a folder is an array.
+            // Box is inconsistent here: the conflict of a folder is an array.
             items::Error::NameInUse { holder, by_folder: true } => {
                 Self::name_in_use(json!([json::mini(&holder)]))
             }

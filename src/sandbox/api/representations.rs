@@ -1,15 +1,15 @@
-//! What Box makes of a file for looking at it: here always ready, and always the file itself, or a grey pixel where it
-//! must be a picture and the file is none.
+//! Representations of a file for viewing: always ready, and always the file itself, or a grey pixel if a picture is
+//! needed and the file is none.
 
 use serde_json::{Value, json};
 
 use super::request::ApiRequest;
 use crate::sandbox::http::response::{self, Answer, Refusal};
 
-/// From so many pixels on it is a page and not a thumbnail.
+/// From this size in pixels on it is a page, not a thumbnail.
 const PAGE_WIDTH: u32 = 1024;
 
-/// What there is for a caller without `X-Rep-Hints`.
+/// The representations without `X-Rep-Hints`.
 const USUAL: &str = "[jpg?dimensions=32x32][png?dimensions=1024x1024][pdf][extracted_text]";
 
 /// A kind of representation, and its size in pixels where it is a picture.

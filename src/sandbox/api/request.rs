@@ -1,4 +1,4 @@
-//! A request that may be answered, with its query and path taken apart.
+//! An authenticated request, with parsed path and query.
 
 use http::{HeaderName, request::Parts};
 
@@ -27,7 +27,7 @@ impl<'a> ApiRequest<'a> {
         Self { state, head, query: Form::parse(head.uri.query().unwrap_or_default()), user_id }
     }
 
-    /// The fields that the caller wants instead of the usual ones.
+    /// The fields that the caller requests instead of the standard ones.
     pub(crate) fn fields(&self) -> Option<Vec<&str>> {
         let fields = self.query.get("fields").filter(|fields| !fields.is_empty())?;
         Some(fields.split(',').map(str::trim).collect())

@@ -1,4 +1,4 @@
-//! The API host: which operation a request is.
+//! The API host: chooses the operation of a request.
 
 use super::{
     ai, collaborations, comments, events, files, folders, metadata, representations, request::ApiRequest,
@@ -27,7 +27,7 @@ pub(crate) async fn answer(request: &ApiRequest<'_>, body: &mut RequestBody) -> 
         ("POST", ["folders", id]) => trash::restore(request, "folder", id, &body.json_or_empty().await?),
         ("GET", ["files", id, "trash"]) => trash::get(request, "file", id),
         ("DELETE", ["files", id, "trash"]) => trash::purge(request, "file", id),
-        // Uploads are for the upload host.
+        // Uploads belong to the upload host.
         ("POST", ["files", id]) if *id != "content" => {
             trash::restore(request, "file", id, &body.json_or_empty().await?)
         }
@@ -36,7 +36,7 @@ pub(crate) async fn answer(request: &ApiRequest<'_>, body: &mut RequestBody) -> 
         ("POST", ["folders"]) => folders::create(request, &body.json().await?),
         ("PUT", ["folders", id]) => folders::update(request, id, &body.json().await?),
         ("DELETE", ["folders", id]) => folders::delete(request, id),
-        // With a slash behind it rclone asks, and Box answers.
+        // rclone sends a trailing slash, which Box accepts.
         ("OPTIONS", ["files", "content"] | ["files", "content", ""]) => {
             files::check_new(request, &body.json().await?)
         }

@@ -1,4 +1,4 @@
-//! Shared links, and what they lead to.
+//! Shared links, and the items behind them.
 
 use http::{HeaderName, StatusCode, header::IF_NONE_MATCH};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::sandbox::{
 
 const BOX_API: HeaderName = HeaderName::from_static("boxapi");
 
-/// Makes, changes or takes away the link of an item as the body of its update says.
+/// Creates, changes or removes the link of an item, as the body of an update says.
 pub(crate) fn update(request: &ApiRequest<'_>, store: &mut Store, key: u64, body: &Value) {
     let (Some(wanted), Some(item)) = (body.get("shared_link"), store.get_mut(key)) else { return };
     let kind = if wanted.is_null() { EventType::Unshare } else { EventType::Share };
@@ -25,7 +25,7 @@ pub(crate) fn update(request: &ApiRequest<'_>, store: &mut Store, key: u64, body
     }
 }
 
-/// What is not mentioned stays.
+/// Fields that are not given stay unchanged.
 fn changed(mut link: SharedLink, wanted: &Value) -> SharedLink {
     if let Some(access) = wanted.get("access").and_then(Value::as_str) {
         access.clone_into(&mut link.access);
@@ -42,7 +42,7 @@ fn changed(mut link: SharedLink, wanted: &Value) -> SharedLink {
     link
 }
 
-/// The item to which the link in the `BoxApi` header leads.
+/// The item of the shared link in the `BoxApi` header.
 pub(crate) fn get(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
     let header = request.head.headers.get(BOX_API).and_then(|value| value.to_str().ok());
     let header = Form::parse(header.unwrap_or_default());

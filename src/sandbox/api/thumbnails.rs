@@ -1,4 +1,4 @@
-//! Thumbnails, and the placeholders that stand for those there are not.
+//! Thumbnails, and placeholders for missing ones.
 
 use http::{
     HeaderMap, HeaderValue, StatusCode,
@@ -33,7 +33,7 @@ pub(crate) fn get(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal>
     Ok(answer)
 }
 
-/// The thumbnail and the placeholder in one.
+/// Serves as thumbnail and as placeholder.
 pub(crate) fn picture() -> Answer {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("image/png"))]);
     response::raw(StatusCode::OK, headers, PICTURE.to_vec().into())

@@ -1,4 +1,4 @@
-//! What was deleted, until it is restored or deleted for ever. A type is `file`, `folder` or `web_link`.
+//! The trash: deleted items, until they are restored or deleted permanently. A type is `file`, `folder` or `web_link`.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ pub(crate) fn list(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
     Ok(response::json(StatusCode::OK, &body))
 }
 
-/// Back to where it was, or to the parent that the body names where that folder is gone.
+/// Restores an item to its folder, or, if that no longer exists, to the parent in the body.
 pub(crate) fn restore(
     request: &ApiRequest<'_>,
     type_name: &str,
@@ -81,13 +81,13 @@ pub(crate) fn restore(
     Ok(response::json(StatusCode::CREATED, &shown(request, restored)))
 }
 
-/// Deletes for ever.
+/// Deletes permanently.
 pub(crate) fn purge(request: &ApiRequest<'_>, type_name: &str, id: &str) -> Result<Answer, Refusal> {
     request.state.store().purge(id, type_name)?;
     Ok(response::empty(StatusCode::NO_CONTENT))
 }
 
-/// What everybody sees of an item in the trash.
+/// The standard fields of an item in the trash.
 pub(crate) fn full(state: &State, store: &Store, trashed: &Trashed) -> Value {
     let trash = json!({ "type": "folder", "id": "1", "sequence_id": null, "etag": null, "name": "Trash" });
     let mut value = json::standard(state, store, &trashed.item);
@@ -115,7 +115,7 @@ fn set(value: &mut Value, name: &str, member: Value) {
     }
 }
 
-/// Sorts within each type as the caller wants it, and says how.
+/// Sorts within each type as requested, and returns the order.
 fn sort<'a>(request: &'a ApiRequest<'_>, all: &mut [&Trashed]) -> Result<(&'a str, &'static str), Refusal> {
     let by = request.query.get("sort").filter(|by| !by.is_empty()).unwrap_or("name");
     let direction = match request.query.get("direction").unwrap_or_default() {

@@ -1,5 +1,4 @@
-//! Uploads in parts: what is agreed first, the parts in whatever order, and the commit that makes a file of
-//! them.
+//! Uploads in parts: the session, its parts in any order, and the commit that creates a file from them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -31,7 +30,7 @@ use crate::sandbox::{
 const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 const DIGEST: HeaderName = HeaderName::from_static("digest");
 
-/// What `then` makes of a session that the caller may use.
+/// The result of `then` for a session that the caller may use.
 fn with<T>(
     request: &ApiRequest<'_>,
     id: &str,
@@ -39,7 +38,7 @@ fn with<T>(
 ) -> Result<T, Refusal> {
     let hosts = &request.state.hosts;
     let named = hosts.session.trim_start_matches("https://");
-    // rclone asks for parts and commits where it began the session, whatever the session says.
+    // rclone lists parts and commits at the host where it began the session, ignoring the session's URLs.
     let here = authority(request.head);
     let here = here.trim_end_matches(":443");
     if hosts.is_strict && here != named && here != "upload.box.com" {
@@ -103,7 +102,7 @@ pub(crate) async fn part(
     let range = range.ok_or_else(|| Refusal::parameter("content-range", "'content-range' is required"))?;
     let range = Range::parse(range).ok_or_else(|| unsatisfiable("The content range is not one"))?;
     let part_size = with(request, id, |session, _| range.fits(session).map(|()| session.part_size))?;
-    // Checked once more below: what arrives at the same time may overlap.
+    // Checked again below, since concurrent parts may overlap.
     let bytes = body.read_all(usize::try_from(part_size).unwrap_or(usize::MAX)).await?;
     if bytes.len() as u64 != range.length() {
         return Err(Refusal::bad_request("The body is not as long as the content range says"));
@@ -171,7 +170,7 @@ pub(crate) fn commit(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result
             store.new_version(file, &request.user_id, content, sha1)?.id
         }
     };
-    // The session has said where and under which name.
+    // The session has the folder and the name.
     let description = change(attributes).description;
     if description.is_some() {
         store.update(key, Change { description, ..Change::default() }, &request.user_id)?;
@@ -194,7 +193,7 @@ pub(crate) fn abort(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusa
     })
 }
 
-/// What clients tell of their trouble.
+/// Error reports of clients.
 pub(crate) fn log(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
     with(request, id, |_, _| Ok(response::empty(StatusCode::OK)))
 }
@@ -223,7 +222,7 @@ fn part_json(part: &Part, offset: u64) -> Value {
     json!({ "part_id": part.id, "offset": offset, "size": part.size, "sha1": part.sha1 })
 }
 
-/// Whether the caller lists every part, and each as it was taken.
+/// Whether the caller lists every part exactly as it was received.
 fn all_listed(session: &UploadSession, listed: &[Value]) -> bool {
     let is_known = |part: &Value| {
         let offset = part.get("offset").and_then(Value::as_u64).unwrap_or(u64::MAX);

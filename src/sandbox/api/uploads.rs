@@ -1,4 +1,4 @@
-//! The upload host: which operation a request is, and files in one piece: a multipart form with the
+//! The upload host: chooses the operation of a request, and accepts files in one piece: a multipart form with the
 //! attributes before the file.
 
 use bytes::BytesMut;
@@ -28,7 +28,7 @@ use crate::sandbox::{
 /// The hex SHA-1 of the file, in spite of its name.
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
-/// Far above any attributes.
+/// The largest attributes; real ones are far smaller.
 const ATTRIBUTES_LIMIT: usize = 64 * 1024;
 
 /// What an upload brings.
@@ -78,7 +78,7 @@ async fn new_file(request: &ApiRequest<'_>, body: &mut RequestBody) -> Result<An
 
 async fn new_version(request: &ApiRequest<'_>, id: &str, body: &mut RequestBody) -> Result<Answer, Refusal> {
     matching(request, request.state.store().file(id)?)?;
-    // The file is known already; the older SDKs send nothing but its content.
+    // The file exists already; older SDKs send only its content.
     let form = read(request, body, Some(json!({}))).await?;
     let mut store = request.state.store();
     // Others may have changed the file while this upload was under way.

@@ -1,4 +1,4 @@
-//! Bookmarks among the files. Their URLs are the callers' and stay as they are.
+//! Web links (bookmarks). Their URLs are data and are never changed.
 
 use http::StatusCode;
 use serde_json::Value;
@@ -49,7 +49,7 @@ pub(crate) async fn answer(
 
 fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let (url, parent) = (text(body, "/url")?, text(body, "/parent/id")?);
-    // Without a name it goes by its host.
+    // The default name is the URL's host.
     let host = || url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or(url);
     let name = body.get("name").and_then(Value::as_str).unwrap_or_else(host);
     let mut store = request.state.store();

@@ -1,4 +1,4 @@
-//! Webhooks: kept, never called.
+//! Webhooks: stored, never called.
 
 use http::StatusCode;
 use jiff::Timestamp;

@@ -1,5 +1,4 @@
-//! Several files and folders as one zip: asked for here, fetched from the download host by whoever has the
-//! URL.
+//! Zip archives of files and folders: created here, downloaded from the download host with a pre-signed URL.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -21,7 +20,7 @@ use crate::sandbox::{
     model::{content::Content, item::Item, state::State, zip_writer::Archive, zips::Zip},
 };
 
-/// How soon a download has to begin. It is stated, not enforced.
+/// The time within which a download must begin. It is stated, not enforced.
 const LIFE: Duration = Duration::from_secs(10);
 
 pub(crate) fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
@@ -35,7 +34,7 @@ pub(crate) fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, R
     for item in items {
         let id = item.get("id").and_then(Value::as_str).unwrap_or_default();
         match item.get("type").and_then(Value::as_str) {
-            // As in Box, what the caller cannot see is left out and counted.
+            // As at Box, items that the caller cannot see are left out and counted.
             Some("file") => match store.file(id) {
                 Ok(file) => found.push(file),
                 Err(_) => zip.skipped_files += 1,
@@ -77,7 +76,7 @@ pub(crate) fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, R
         "expires_at": json::stamp(Timestamp::now() + LIFE),
         "name_conflicts": name_conflicts,
     });
-    // Never both locks in this order: the download takes them in the other.
+    // Not both locks at the same time: the download takes them in the opposite order.
     drop(store);
     request.state.zips.add(id, zip);
     Ok(response::json(StatusCode::ACCEPTED, &body))

@@ -1,4 +1,4 @@
-//! What can go wrong: with a request, with a token, with thumbnails.
+//! The kinds of faults: of requests, of tokens, of thumbnails.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -19,7 +19,7 @@ pub enum TokenAnswer {
     },
     /// This status, with Box's error shape.
     Status(u16),
-    /// Anything at all.
+    /// Any response.
     Body {
         /// The status code of the answer.
         status: u16,
@@ -41,7 +41,7 @@ impl TokenAnswer {
     }
 }
 
-/// What goes wrong with one request.
+/// A fault of one request.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// This answer, after the request's body was read.
@@ -63,7 +63,7 @@ pub enum Fault {
     /// The usual answer, but the connection is dropped (HTTP/2: the stream reset) after so many bytes of the
     /// body, which must be fewer than it has.
     BreakBodyAfter(u64),
-    /// An error in Box's shape before the request's body is read; it never is.
+    /// An error in Box's shape, without reading the request's body.
     EarlyAnswer {
         /// The status code of the answer.
         status: StatusCode,
@@ -80,7 +80,7 @@ pub enum Fault {
         /// The body, sent piece by piece.
         pieces: Vec<Bytes>,
     },
-    /// 403 `forbidden` to a request with `Expect: 100-continue`, whose body is never invited nor read.
+    /// 403 `forbidden` to a request with `Expect: 100-continue`, without `100 Continue` and without reading the body.
     RefuseExpectation,
 }
 
@@ -91,7 +91,7 @@ impl Fault {
         Self::Status { status, headers: json_headers(), body: Refusal::usual(status).body(status) }
     }
 
-    /// 200 with this JSON, as if Box had said it.
+    /// 200 with this JSON, as a response of Box.
     pub fn json(value: &serde_json::Value) -> Self {
         Self::Status { status: StatusCode::OK, headers: json_headers(), body: value.to_string().into() }
     }
@@ -109,7 +109,7 @@ fn json_headers() -> HeaderMap {
     HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))])
 }
 
-/// How far the thumbnail of every file is.
+/// The state of all thumbnails.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Thumbnail {
     /// 200 with a picture: a PNG, also where a JPEG was asked for.
@@ -117,6 +117,6 @@ pub enum Thumbnail {
     Ready,
     /// 202 with `Location` (a placeholder) and `Retry-After`.
     Pending,
-    /// 302 to a placeholder: there will never be one.
+    /// 302 to a placeholder: a thumbnail is impossible.
     Impossible,
 }

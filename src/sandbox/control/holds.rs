@@ -6,11 +6,11 @@ use tokio::sync::watch;
 
 use crate::sandbox::http::lock::lock;
 
-/// Answers wait as long as this lives.
+/// Responses wait until this is dropped.
 #[derive(Debug)]
 #[must_use = "answers are released when this is dropped"]
 pub struct Hold {
-    /// Its end is the signal.
+    /// Dropping it is the signal.
     _closes_on_drop: watch::Sender<()>,
 }
 

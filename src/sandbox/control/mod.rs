@@ -1,5 +1,5 @@
-//! The handles by which a test makes this Box slow, wrong or absent.
+//! Fault injection: makes this Box slow, wrong or unavailable.
 
-pub(crate) mod faults; // what can go wrong
-pub(crate) mod holds; // what waits
-pub(crate) mod script; // with which requests
+pub(crate) mod faults; // the kinds of faults
+pub(crate) mod holds; // requests that are held
+pub(crate) mod script; // which requests get which fault

@@ -1,4 +1,4 @@
-//! What is to be done with which requests, as a test has said.
+//! The faults that a test has requested, and the requests to which they apply.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::sandbox::http::lock::lock;
 
-/// So many more times.
+/// This many more times.
 #[derive(Default)]
 pub(crate) struct Countdown(AtomicUsize);
 
@@ -29,7 +29,7 @@ impl Countdown {
     }
 }
 
-/// Every list is worked off in order.
+/// Every list is processed in order.
 #[derive(Default)]
 pub(crate) struct Control {
     gates: Gates,

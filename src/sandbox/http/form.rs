@@ -19,7 +19,7 @@ impl Form {
     }
 }
 
-/// Undoes percent-encoding; a `%` that encodes nothing stands for itself.
+/// Decodes percent-encoding; an invalid `%` stays.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

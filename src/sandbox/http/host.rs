@@ -1,4 +1,4 @@
-//! The three hosts that a Box is made of.
+//! The three hosts of Box.
 
 /// One of Box's hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

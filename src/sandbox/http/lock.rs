@@ -1,8 +1,8 @@
-//! Locks of what tasks and tests share.
+//! Locks for state that tasks and tests share.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks, also after a panic elsewhere: every change under these locks is whole.
+/// Locks, ignoring poisoning: a panic leaves no half-done change behind these locks.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

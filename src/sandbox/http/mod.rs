@@ -1,6 +1,6 @@
-//! Requests and responses as the sandbox reads and writes them, whatever is asked for.
+//! Reading of requests and writing of responses, independent of the operation.
 
-pub(crate) mod recorder; // what arrived
+pub(crate) mod recorder; // records what arrived
 pub(crate) mod request_body;
 pub(crate) mod form;
 pub(crate) mod response;

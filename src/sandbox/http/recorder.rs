@@ -1,4 +1,4 @@
-//! What reached the sandbox: every request as it was received, and counters that tests can wait for.
+//! Records every request as it was received, and keeps counters that tests can wait for.
 
 use std::{
     collections::VecDeque,
@@ -24,13 +24,13 @@ pub struct Seen {
     pub role: Role,
     /// The method of the request.
     pub method: Method,
-    /// `:authority`, or the `Host` header: by which name it was sent.
+    /// `:authority` or the `Host` header.
     pub authority: String,
     /// Path and query, byte for byte.
     pub target: String,
     /// All its headers.
     pub headers: HeaderMap,
-    /// The protocol it came by.
+    /// The version of HTTP.
     pub version: Version,
     /// How many bytes of its body have been read so far: all, once it was answered (early answers apart).
     pub body_bytes: u64,
@@ -40,7 +40,7 @@ pub struct Seen {
     pub trailers: HeaderMap,
 }
 
-/// What has been read of a request's body so far: the body writes it, tests look at it.
+/// The part of a request's body read so far, which the body writes and tests read.
 #[derive(Default)]
 pub(crate) struct BodyRecord {
     pub(crate) total: u64,
@@ -48,7 +48,7 @@ pub(crate) struct BodyRecord {
     pub(crate) trailers: HeaderMap,
 }
 
-/// A number that only one side changes and anyone can wait for.
+/// A counter that others can wait for.
 pub(crate) struct Counter(watch::Sender<usize>);
 
 impl Counter {
@@ -116,7 +116,7 @@ impl RequestLog {
         Self { limit, entries: Mutex::new(VecDeque::new()) }
     }
 
-    /// Writes down a request; its body is filled in through what is returned.
+    /// Records a request; its body is recorded through the returned value.
     pub(crate) fn write(&self, role: Role, head: &Parts) -> Arc<Mutex<BodyRecord>> {
         let body = Arc::new(Mutex::new(BodyRecord::default()));
         let mut entries = lock(&self.entries);
@@ -172,8 +172,7 @@ impl Recorder {
         }
     }
 
-    /// A call has come in. It is written down before it is counted, so whoever waited for the count can read
-    /// it.
+    /// Records a call, then counts it, so that a test that waited for the count can read it.
     pub(crate) fn arrived(self: &Arc<Self>, role: Role, head: &Parts) -> (Arc<Mutex<BodyRecord>>, InFlight) {
         let record = self.requests.write(role, head);
         self.in_flight.add();
@@ -193,7 +192,7 @@ pub(crate) fn authority(head: &Parts) -> &str {
     named.or_else(|| head.headers.get(HOST)?.to_str().ok()).unwrap_or_default()
 }
 
-/// One request under way. Dropped before it finished, it counts as cancelled: its caller went away.
+/// A request under way. If it is dropped before it finished, it counts as cancelled, since its caller left.
 pub(crate) struct InFlight {
     recorder: Arc<Recorder>,
     finished: bool,

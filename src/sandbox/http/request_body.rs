@@ -27,8 +27,8 @@ const LINGER: Duration = Duration::from_secs(5);
 /// The largest JSON body that the sandbox reads.
 const JSON_LIMIT: usize = 1024 * 1024;
 
-/// The body of a request. It is recorded while it is read and at no other time: HTTP/1.1's `100 Continue`
-/// goes out when it is first asked for, so nobody may ask before it is wanted.
+/// The body of a request, recorded while it is read. The first read sends HTTP/1.1's `100 Continue`, so it must not be
+/// read before it is needed.
 pub(crate) struct RequestBody {
     incoming: Incoming,
     is_http2: bool,
@@ -76,13 +76,13 @@ impl RequestBody {
         Ok(all.freeze())
     }
 
-    /// Decides that the body will not be read (any further).
+    /// Stops reading the body.
     pub(crate) fn abandon(&mut self) {
         self.abandoned = true;
     }
 
-    /// Reads what nobody wanted, so that the connection can carry the next request; unless the caller waits
-    /// to be invited and has not been.
+    /// Reads and discards the rest, so that the connection can carry the next request, unless the caller still waits
+    /// for `100 Continue`.
     pub(crate) async fn drain(&mut self) {
         let uninvited = self.expects_continue && !self.begun;
         if self.abandoned || uninvited {
@@ -91,9 +91,9 @@ impl RequestBody {
         while let Some(Ok(_)) = self.frame().await {}
     }
 
-    /// Takes leave of the body after the answer was made.
+    /// Finishes with the body after the response was made.
     pub(crate) fn linger(self, version: http::Version) {
-        // In HTTP/2 an unread body costs its stream alone.
+        // In HTTP/2 an unread body affects only its stream.
         if version < http::Version::HTTP_2 && !self.incoming.is_end_stream() {
             tokio::spawn(async move {
                 tokio::time::sleep(LINGER).await;

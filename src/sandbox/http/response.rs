@@ -1,4 +1,4 @@
-//! Answers as Box gives them: its error shape and the headers that are on everything.
+//! Box's responses: its error shape and its common headers.
 
 use bytes::Bytes;
 use http::{
@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 
 use super::{random::random_text, response_body::ResponseBody};
 
-/// An answer on its way out.
+/// A response.
 pub(crate) type Answer = Response<ResponseBody>;
 
 const HELP_URL: &str = "https://developer.box.com/guides/api-calls/permissions-and-errors/common-errors/";
 const UNAUTHORIZED: &str = "Bearer realm=\"Service\", error=\"invalid_token\", \
                             error_description=\"The access token provided is invalid.\"";
 
-/// Headers of Box's front end, wherever the answer has not its own.
+/// Headers of Box's front end, for responses that do not set their own.
 const USUAL: [(HeaderName, &str); 6] = [
     (STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
     (CACHE_CONTROL, "no-cache, no-store"),
@@ -29,7 +29,7 @@ const USUAL: [(HeaderName, &str); 6] = [
     (VARY, "Accept-Encoding"),
 ];
 
-/// Why a request is not answered with what it asked for.
+/// An error response.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// 401 with an empty body.
@@ -88,7 +88,7 @@ impl Refusal {
         }
     }
 
-    /// What Box usually says with this status.
+    /// Box's usual error for this status.
     pub(crate) fn usual(status: StatusCode) -> Self {
         let code = match status.as_u16() {
             400 => "bad_request",
@@ -180,7 +180,7 @@ fn json_type() -> HeaderMap {
     HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))])
 }
 
-/// Adds Box's usual headers and a length, and takes the body away where there must be none.
+/// Adds Box's usual headers and a length, and removes the body where none is allowed.
 pub(crate) fn dress(mut answer: Answer, method: &Method) -> Answer {
     let status = answer.status();
     let has_none = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

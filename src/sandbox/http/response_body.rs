@@ -1,4 +1,4 @@
-//! The body of a response: bytes or zeros, in one piece or in pieces, whole or broken off on purpose.
+//! The body of a response: bytes or zeros, in one or several pieces, complete or broken off on purpose.
 
 use std::{
     collections::VecDeque,
@@ -15,8 +15,7 @@ use tokio::time::Sleep;
 
 use super::recorder::InFlight;
 
-/// The largest piece of an answer handed to hyper at once; hyper asks for the next when the caller has read
-/// on.
+/// The largest piece of an answer handed to hyper at once; hyper polls for the next when the caller has read on.
 const PIECE: usize = 64 * 1024;
 static ZEROS: [u8; PIECE] = [0; PIECE];
 
@@ -141,7 +140,7 @@ impl HttpBody for ResponseBody {
             Some(piece) => {
                 if let Some(cut) = &mut this.cut {
                     cut.left -= piece.len() as u64;
-                    // From here on it is the sandbox that breaks off, not its caller.
+                    // From here on the sandbox itself breaks off, not its caller.
                     is_cut = cut.left == 0;
                 }
                 Some(Ok(Frame::data(piece)))

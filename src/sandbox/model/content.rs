@@ -1,4 +1,4 @@
-//! What is in a file.
+//! The content of files.
 
 use bytes::Bytes;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
@@ -8,7 +8,7 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 pub enum Content {
     /// These bytes, in memory.
     Bytes(Bytes),
-    /// So many zero bytes, which take no memory. Beyond 1 MiB the SHA-1 shown is not that of the zeros.
+    /// This many zero bytes, which take no memory. Beyond 1 MiB the SHA-1 shown is not that of the zeros.
     Zeros(u64),
 }
 
@@ -21,8 +21,8 @@ impl Content {
         }
     }
 
-    /// The hex SHA-1 that Box shows. Of more than 1 MiB of zeros only the number is hashed: summing up
-    /// gigabytes would take longer than the test that wants them.
+    /// The hex SHA-1 that Box shows. For more than 1 MiB of zeros only their number is hashed, since hashing gigabytes
+    /// would take too long.
     pub(crate) fn sha1(&self) -> String {
         let mut hash = Sha1::new();
         match self {

@@ -1,4 +1,4 @@
-//! What has happened, and who waits for news of it.
+//! Events, and channels that wait for them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,10 +14,10 @@ use crate::sandbox::http::lock::lock;
 /// How many events are remembered.
 const REMEMBERED: usize = 1000;
 
-/// Positions begin like Box's, and stay where a JavaScript client can count (2^53).
+/// The first position, as large as Box's, but exact in JavaScript (below 2^53).
 const FIRST_POSITION: u64 = 1_348_790_499_819;
 
-/// What Box calls a thing that happens.
+/// Box's types of events.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum EventType {
     Create,
@@ -53,12 +53,12 @@ impl EventType {
     }
 }
 
-/// The stream of events as callers get them, and the channels on which news of it is given.
+/// The stream of events, and the channels of the long poll.
 pub(crate) struct Events {
     latest: Mutex<VecDeque<(u64, Value)>>,
     /// The position after the last event.
     next: watch::Sender<u64>,
-    /// And up to which position there is no more news on each.
+    /// The position up to which each channel was told.
     channels: Mutex<HashMap<String, u64>>,
 }
 
@@ -95,13 +95,13 @@ impl Events {
         *self.next.borrow()
     }
 
-    /// News on this channel is what happens from now on.
+    /// Opens this channel for events from now on.
     pub(crate) fn open_channel(&self, channel: String) {
         lock(&self.channels).insert(channel, self.next_position());
     }
 
-    /// Waits until something has happened since this channel last told; `false` when nothing did. `None` where there is
-    /// no such channel.
+    /// Waits for an event since the channel's last answer; `false` if there was none, `None` if there is no such
+    /// channel.
     pub(crate) async fn news(&self, channel: &str, patience: Duration) -> Option<bool> {
         let known = lock(&self.channels).get(channel).copied()?;
         let mut news = self.next.subscribe();

@@ -1,5 +1,4 @@
-//! Folders, files and web links: one tree, and what was taken from it into the trash, seen alike by every user of
-//! the sandbox.
+//! Folders, files and web links: one tree and its trash, the same for every user of the sandbox.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +12,7 @@ use super::{
 
 const ROOT: u64 = 0;
 const FIRST_ID: u64 = 12_345_678_901;
-/// As many as Box keeps for an enterprise.
+/// The limit that Box has for an enterprise.
 const KEPT_VERSIONS: usize = 100;
 const LONGEST_NAME: usize = 255;
 
@@ -285,13 +284,13 @@ impl Store {
         Ok(self.items.entry(key).or_insert(item))
     }
 
-    /// Deletes an item that is in the trash, and what is below it, for ever.
+    /// Permanently deletes an item in the trash and what is below it.
     pub(crate) fn purge(&mut self, id: &str, type_name: &str) -> Result<Trashed, Error> {
         let key = self.trashed(id, type_name)?.item.id;
         self.trash.take(key).ok_or_else(|| Error::NoSuchItem(id.to_owned()))
     }
 
-    /// Whether a name is good and free in a folder.
+    /// Whether a name is valid and free in a folder.
     pub(crate) fn vacant(
         &self,
         parent: u64,

@@ -1,14 +1,14 @@
-//! The state of one sandbox: data, and what changes it. How Box writes it in JSON is the business of `api`.
+//! The state of one sandbox: data and its changes. `api` renders it as JSON.
 
-pub(crate) mod state; // all of it
+pub(crate) mod state; // the whole state
 pub(crate) mod options;
-pub(crate) mod urls; // what URLs in answers call the hosts
+pub(crate) mod urls; // host names in URLs of responses
 pub(crate) mod users;
 pub(crate) mod tokens;
-pub(crate) mod tickets; // for pre-signed URLs
+pub(crate) mod tickets; // tickets of pre-signed URLs
 pub(crate) mod item; // a folder, a file or a web link
-pub(crate) mod items; // the tree of them
-pub(crate) mod trash; // those that were deleted
+pub(crate) mod items; // the tree of items
+pub(crate) mod trash; // deleted items
 pub(crate) mod content;
 pub(crate) mod shared_link;
 pub(crate) mod objects; // comments, collaborations, webhooks

@@ -1,4 +1,4 @@
-//! JSON objects by id: what hangs on items and is neither file nor folder.
+//! JSON objects by id that belong to items, such as comments.
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -13,7 +13,7 @@ const FIRST_ID: u64 = 11_446_500;
 pub(crate) struct NoSuchObject(pub(crate) String);
 
 struct Entry {
-    /// What it hangs on.
+    /// The item to which it belongs.
     owner: String,
     value: Value,
 }
@@ -23,7 +23,7 @@ struct Entry {
 pub(crate) struct Objects(Mutex<BTreeMap<u64, Entry>>);
 
 impl Objects {
-    /// Puts here what `make` makes of a new id.
+    /// Adds the object that `make` creates for a new id.
     pub(crate) fn add(&self, owner: &str, make: impl FnOnce(&str) -> Value) -> Value {
         let mut all = lock(&self.0);
         let id = all.last_key_value().map_or(FIRST_ID, |(last, _)| last + 1);
@@ -46,7 +46,7 @@ impl Objects {
             .ok_or_else(|| NoSuchObject(id.to_owned()))
     }
 
-    /// Sets these members, where `from` has them.
+    /// Sets those of these members that `from` has.
     pub(crate) fn change(&self, id: &str, from: &Value, members: &[&str]) -> Result<Value, NoSuchObject> {
         let mut all = lock(&self.0);
         let entry = all.get_mut(&key(id)?).ok_or_else(|| NoSuchObject(id.to_owned()))?;
@@ -64,7 +64,7 @@ impl Objects {
         lock(&self.0).remove(&key(id)?).map(drop).ok_or_else(|| NoSuchObject(id.to_owned()))
     }
 
-    /// What hangs on this owner.
+    /// The objects of this owner.
     pub(crate) fn of(&self, owner: &str) -> Vec<Value> {
         let all = lock(&self.0);
         all.values().filter(|entry| entry.owner == owner).map(|entry| entry.value.clone()).collect()

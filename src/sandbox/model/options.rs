@@ -1,4 +1,4 @@
-//! What a sandbox is like: what its maker chooses.
+//! The options of a sandbox.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ pub const CLIENT_SECRET: &str = "sandbox-secret";
 pub const ENTERPRISE_ID: &str = "123456";
 /// The user of [`Options::default`].
 pub const USER_ID: &str = "789012";
-/// Users besides, whom the service account may act as.
+/// Further users for whom the service account may act.
 pub const MANAGED_USERS: [&str; 2] = ["11446498", "11446499"];
 
 /// Which versions of HTTP the sandbox speaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Protocols {
-    /// What the client likes better.
+    /// The client's choice.
     #[default]
     Both,
     /// HTTP/1.1 alone.
@@ -27,12 +27,12 @@ pub enum Protocols {
     Http2,
 }
 
-/// What a sandbox is like.
+/// The options of a sandbox.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Which versions of HTTP it speaks.
     pub protocols: Protocols,
-    /// By which names URLs in its answers call it.
+    /// The host names in URLs of its responses.
     pub names: Names,
     /// How long its tokens live.
     pub token_lifetime: Duration,
@@ -40,15 +40,15 @@ pub struct Options {
     pub client_id: String,
     /// That app's secret.
     pub client_secret: String,
-    /// The enterprise whose service account the app can be.
+    /// The enterprise for whose service account the app gets tokens.
     pub enterprise_id: String,
-    /// A managed user that the app can be.
+    /// A managed user for whom the app gets tokens.
     pub user_id: String,
-    /// How large parts of an upload are.
+    /// The size of the parts of an upload.
     pub part_size: u64,
-    /// How large an upload in parts must be.
+    /// The smallest size of an upload in parts.
     pub smallest_session: u64,
-    /// How many requests [`Sandbox::seen`](crate::sandbox::Sandbox::seen) goes back.
+    /// How many requests [`Sandbox::seen`](crate::sandbox::Sandbox::seen) remembers.
     pub remembered: usize,
 }
 

@@ -11,12 +11,12 @@ use crate::sandbox::{
     http::{host::PerRole, lock::lock, recorder::Recorder},
 };
 
-/// What everything in the sandbox can see.
+/// The shared state.
 pub(crate) struct State {
     pub(crate) options: Options,
-    /// Scheme and authority of each host, where it really is.
+    /// Scheme and authority of each host at its own port.
     pub(crate) urls: PerRole<String>,
-    /// The same as answers say it.
+    /// Scheme and authority of each host in responses.
     pub(crate) hosts: Hosts,
     pub(crate) users: Users,
     pub(crate) recorder: Arc<Recorder>,

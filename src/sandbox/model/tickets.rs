@@ -1,4 +1,4 @@
-//! What makes a URL pre-signed: a ticket for the content of one file.
+//! The tickets in pre-signed URLs, each for the content of one file.
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
@@ -15,7 +15,7 @@ struct Ticket {
     expires: Instant,
 }
 
-/// Every ticket that is still good.
+/// All valid tickets.
 #[derive(Default)]
 pub(crate) struct Tickets(Mutex<HashMap<String, Ticket>>);
 
@@ -31,7 +31,7 @@ impl Tickets {
         text
     }
 
-    /// The file that a ticket is for, and the version, while it is good.
+    /// The file and version of a ticket, while it is valid.
     pub(crate) fn file(&self, ticket: &str) -> Option<(String, Option<u64>)> {
         lock(&self.0)
             .get(ticket)

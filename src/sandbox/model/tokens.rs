@@ -1,4 +1,4 @@
-//! Access tokens: who holds them and for how long.
+//! Access tokens: their users and lifetimes.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,7 +14,7 @@ struct Token {
     expires: Instant,
 }
 
-/// Every token that is still good.
+/// All valid tokens.
 pub(crate) struct Tokens {
     lifetime: Duration,
     live: HashMap<String, Token>,
@@ -35,7 +35,7 @@ impl Tokens {
         (text, self.lifetime.as_secs())
     }
 
-    /// The user whose token this is, while it is good.
+    /// The user of a token, while it is valid.
     pub(crate) fn subject(&self, text: &str) -> Option<String> {
         self.live.get(text).filter(|token| token.expires > Instant::now()).map(|token| token.subject.clone())
     }

@@ -1,4 +1,4 @@
-//! The trash: what was deleted and can be restored.
+//! The trash: deleted items that can be restored.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,7 +11,7 @@ const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// One item that was deleted.
 pub(crate) struct Trashed {
-    /// As it was; its parent may be gone by now.
+    /// The item as it was; its parent may no longer exist.
     pub(crate) item: Item,
     /// What was below it. It can be reached only by restoring the item.
     pub(super) below: Vec<Item>,
@@ -19,7 +19,7 @@ pub(crate) struct Trashed {
 }
 
 impl Trashed {
-    /// When Box would delete it for ever. The sandbox does not.
+    /// When Box would delete it permanently. The sandbox does not.
     pub(crate) fn purged_at(&self) -> Timestamp {
         self.at + KEPT
     }

@@ -1,4 +1,4 @@
-//! Uploads in parts, as far as they are.
+//! The state of uploads in parts.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use super::content::{Content, KEPT_CONTENT, Sha1};
 use crate::sandbox::http::lock::lock;
 
-/// How many bytes of parts all sessions keep. Beyond, bytes are dropped once they are summed up, and
-/// the file consists of zeros.
+/// How many bytes of parts all sessions keep. Beyond, bytes are dropped once they are hashed, and the file consists of
+/// zeros.
 const KEPT_PARTS: usize = 256 * 1024 * 1024;
 
-/// What becomes of the parts.
+/// The file that the parts will form.
 #[derive(Clone)]
 pub(crate) enum Target {
     New { parent: String, name: String },
@@ -46,7 +46,7 @@ pub(crate) struct UploadSession {
 }
 
 impl UploadSession {
-    /// Sums up what follows on what has been; how much of it may be kept the caller knows.
+    /// Hashes the parts that follow without a gap. The caller knows how many bytes may be kept.
     pub(crate) fn sum_up(&mut self, kept: usize) {
         let is_kept = self.size <= KEPT_CONTENT && kept <= KEPT_PARTS;
         while let Some(part) = self.parts.get_mut(&self.summed) {
@@ -99,7 +99,7 @@ impl UploadSessions {
         lock(&self.0).insert(id, session);
     }
 
-    /// What `then` makes of a session that this user may use, and of how many bytes all sessions keep.
+    /// The result of `then` for a session that this user may use and the number of bytes that all sessions keep.
     pub(crate) fn with<T>(
         &self,
         id: &str,
@@ -144,7 +144,7 @@ mod tests {
                 session.parts.insert(offset, part);
                 session.sum_up(kept);
             }
-            // Kept or not, they are summed up, in the order of the file.
+            // Kept or not, they are hashed in the order of the file.
             assert_eq!(session.hash.clone().finish(), "87acec17cd9dcd20a716cc2cf67417b71c8a7016");
             assert_eq!(matches!(session.content(), Content::Bytes(bytes) if bytes == "0123456789"), are_kept);
         }

@@ -1,31 +1,32 @@
-//! By which names the hosts go in answers.
+//! The host names in URLs of responses.
 
 use crate::sandbox::http::host::{PerRole, Role};
 
-/// By which names the sandbox calls its hosts in the URLs it answers.
+/// Which host names URLs in responses have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Names {
-    /// `localhost` and the port: whoever follows such a URL gets here.
+    /// `localhost` and the port, which lead to the sandbox.
     #[default]
     Local,
-    /// Box's own, as Box writes them: here leads only [`Sandbox::proxy_url`](crate::sandbox::Sandbox::proxy_url).
+    /// Box's own names, which lead to the sandbox only through
+    /// [`Sandbox::proxy_url`](crate::sandbox::Sandbox::proxy_url).
     Box,
 }
 
-/// Scheme and authority of every host that answers name.
+/// Scheme and authority of every host in responses.
 pub(crate) struct Hosts {
     pub(crate) api: String,
-    /// What an upload session names.
+    /// In upload sessions.
     pub(crate) session: String,
-    /// What the check before an upload names.
+    /// In the check before an upload.
     pub(crate) preflight: String,
-    /// Content for tokens, and zips.
+    /// For content with a token, and zips.
     pub(crate) download: String,
-    /// Content for anybody.
+    /// For content without a token.
     pub(crate) presigned: String,
     /// The long poll.
     pub(crate) realtime: String,
-    /// An upload session is found on the host that it named and at upload.box.com, on no other.
+    /// Whether an upload session is served only at the host that it names and at upload.box.com.
     pub(crate) is_strict: bool,
 }
 
@@ -55,11 +56,11 @@ impl Hosts {
     }
 }
 
-/// The names of Box's that the certificate is for: just what [`role_of`] knows.
+/// The names of Box in the certificate: those that [`role_of`] knows.
 pub(crate) const BOX_NAMES: [&str; 5] =
     ["api.box.com", "upload.box.com", "*.app.box.com", "*.boxcloud.com", "*.realtime.services.box.net"];
 
-/// Which of the sandbox's hosts stands for this name of Box's.
+/// The host of the sandbox for this name of Box.
 pub(crate) fn role_of(name: &str) -> Option<Role> {
     let name = name.to_ascii_lowercase();
     // As in certificates, a star is one label.

@@ -7,19 +7,19 @@ use super::content::Content;
 const LOCAL: u32 = 0x0403_4b50;
 const CENTRAL: u32 = 0x0201_4b50;
 const END: u32 = 0x0605_4b50;
-/// The version that a reader must understand: 2.0, for folders.
+/// The zip version that readers need: 2.0, for folders.
 const NEEDS: u16 = 20;
 /// Names are in UTF-8.
 const FLAGS: u16 = 1 << 11;
-/// The first of January 1980, before which there is nothing.
+/// 1 January 1980, the earliest date in a zip.
 const DATE: u16 = 0x21;
 
-/// How much stays free below 4 GiB for what describes the files.
+/// How much below 4 GiB is reserved for the directory.
 const RESERVE: u64 = 64 * 1024 * 1024;
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// An archive as far as it is written.
+/// An archive being written.
 #[derive(Default)]
 pub(crate) struct Archive {
     pieces: Vec<Bytes>,

@@ -1,4 +1,4 @@
-//! Zips that were asked for.
+//! Requested zip archives.
 
 use std::{collections::HashMap, sync::Mutex};
 
@@ -8,7 +8,7 @@ use crate::sandbox::http::lock::lock;
 /// An entry's name in the archive, and the file; none where it is a folder.
 pub(crate) type Entry = (String, Option<String>);
 
-/// One zip that was asked for.
+/// One requested zip archive.
 pub(crate) struct Zip {
     pub(crate) name: String,
     pub(crate) entries: Vec<Entry>,
@@ -18,7 +18,7 @@ pub(crate) struct Zip {
 }
 
 impl Zip {
-    /// A zip of this name with nothing in it.
+    /// An empty zip of this name.
     pub(crate) fn new(name: String) -> Self {
         Self { name, entries: Vec::new(), skipped_files: 0, skipped_folders: 0, is_fetched: false }
     }
@@ -50,7 +50,7 @@ impl Zips {
         lock(&self.0).insert(id, zip);
     }
 
-    /// What `then` makes of the zip of this id.
+    /// The result of `then` for the zip of this id.
     pub(crate) fn with<T>(&self, id: &str, then: impl FnOnce(&mut Zip) -> T) -> Option<T> {
         lock(&self.0).get_mut(id).map(then)
     }

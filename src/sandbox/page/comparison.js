@@ -1,4 +1,4 @@
-// What this page can do at the gateway, and what a page that is not listed can: a frame with the origin `null`.
+// Compares what this page can do at the gateway with what an unlisted page can: a frame with the origin `null`.
 
 import { $, isBusy, make, setBusy } from "./dom.js";
 import { call, gateway, json } from "./gateway.js";

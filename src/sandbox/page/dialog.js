@@ -1,4 +1,4 @@
-// The dialog that asks for a name, or for a yes.
+// The dialog that asks for a name or a confirmation.
 
 import { $, isBusy, setBusy } from "./dom.js";
 import { words } from "./gateway.js";
@@ -8,8 +8,8 @@ const input = $("ask-input");
 const error = $("ask-error");
 const yes = $("ask-yes");
 
-/// Does what it asks for (`act`, given the name and a signal that says when nobody waits any longer) while it is open.
-/// Where that fails it says why, keeps what was written, and stays. Gives what `act` gave, or null on a no.
+/// Runs `act`, with the name and a signal that aborts when the dialog is closed, while the dialog is open. If it fails,
+/// the dialog shows the error and stays open with the name. Returns the result of `act`, or null if cancelled.
 export const ask = ({ title, text = "", label, wantsName = false, act }) =>
   new Promise((resolve) => {
     const stop = new AbortController();
@@ -35,7 +35,7 @@ export const ask = ({ title, text = "", label, wantsName = false, act }) =>
         given = await act(name, stop.signal);
         dialog.close();
       } catch (failure) {
-        // Whoever closed the dialog asks no longer.
+        // The dialog was closed meanwhile.
         if (!stop.signal.aborted) refuse(...words(failure));
       }
       setBusy(yes, false);

@@ -1,4 +1,4 @@
-// Elements, and what numbers and times look like in them.
+// Helpers for elements, and formats of numbers and times.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -17,19 +17,18 @@ export const icon = (name) => {
   return svg;
 };
 
-/// A button that shows a picture; the title is its name.
+/// A button with an icon; the title is its accessible name.
 export const iconButton = (name, title, onclick) => {
   const button = make("button", { type: "button", className: "icon", title, onclick }, icon(name));
   button.setAttribute("aria-label", title);
   return button;
 };
 
-/// A button that is disabled loses the focus, and whoever uses the keyboard loses the place; this one keeps it. Its
-/// handler must ask `isBusy`.
+/// Marks a button as busy. A disabled button would lose the focus, this one keeps it. Its handler must check `isBusy`.
 export const setBusy = (button, busy) => button.setAttribute("aria-disabled", String(busy));
 export const isBusy = (button) => button.getAttribute("aria-disabled") === "true";
 
-/// Where the element that had the focus is gone, or hidden, the focus goes to this one.
+/// If the focused element was removed or hidden, focuses this one.
 export const focusIfLost = (element) => {
   const held = document.activeElement;
   if (!held || held === document.body || !held.checkVisibility()) element.focus({ preventScroll: true });

@@ -1,14 +1,14 @@
-// Calls of the gateway, and what is said of those that fail.
+// Calls of the gateway, and messages for failed ones.
 
 export const gateway = document.querySelector("meta[name=gateway]").content;
 
 const full = (path) => (path.startsWith("http") ? path : gateway + path);
 
-/// An answer that is an error of the gateway's or of Box's.
+/// An error response of the gateway or of Box.
 export class Failure extends Error {
   constructor(status, body, retryAfter) {
     super(body?.message || `The gateway answered with ${status}.`);
-    // Of a file Box names one conflict, of a folder a list of them.
+    // For a file Box returns one conflict, for a folder a list.
     const conflict = [body?.context_info?.conflicts].flat()[0];
     Object.assign(this, { status, code: body?.code ?? "", request: body?.request_id ?? "", retryAfter, conflict });
   }
@@ -30,14 +30,14 @@ export const call = async (path, options) => {
   throw failure(answer.status, await answer.text(), answer.headers.get("Retry-After"));
 };
 
-/// The options of a call with a body in JSON.
+/// The options of a call with a JSON body.
 export const json = (method, body, headers) => ({
   method,
   headers: { "Content-Type": "application/json", ...headers },
   body: JSON.stringify(body),
 });
 
-/// fetch() does not tell how much of a body has gone out; XMLHttpRequest does.
+/// fetch() does not report upload progress; XMLHttpRequest does.
 export const send = (method, path, headers, body, signal, progress) =>
   new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -55,7 +55,7 @@ export const send = (method, path, headers, body, signal, progress) =>
     request.send(body);
   });
 
-/// A title, and what to do where Box does not say it.
+/// A title, and what to do if Box's message does not say it.
 const BY_CODE = {
   item_name_in_use: ["The name is taken", ""],
   item_name_invalid: ["This name is not possible", "It must not have / or \\ in it, begin or end with a space, or be . or .. "],

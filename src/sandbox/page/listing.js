@@ -1,4 +1,4 @@
-// The folder: what is in it, and where it is.
+// The listing of a folder.
 
 import { $, date, icon, iconButton, make, size } from "./dom.js";
 import { call, gateway, json } from "./gateway.js";
@@ -7,16 +7,16 @@ import { calm, complain, offerUndo } from "./messages.js";
 import { download } from "./transfers.js";
 
 const PAGE = 100;
-/// As many as Box gives at once.
+/// The largest page that Box returns.
 const MOST = 1000;
 
-/// What is shown. `picture` is the URL of the first picture in it.
+/// The folder shown. `picture` is the URL of its first picture.
 export const folder = { id: "0", shown: 0, total: 0, picture: null };
 const here = () => location.hash.match(/^#folder-(\d+)$/)?.[1] ?? "0";
 
 let opening = 0;
 
-/// Shows the folder that the address names, as it is now.
+/// Shows the current content of the folder in the address.
 export const open = async () => {
   const [id, turn] = [here(), ++opening];
   try {
@@ -24,7 +24,7 @@ export const open = async () => {
       call(`/2.0/folders/${id}?fields=name,path_collection`).then((answer) => answer.json()),
       page(id, 0, id === folder.id ? Math.min(Math.max(folder.shown, PAGE), MOST) : PAGE),
     ]);
-    // A later call shows what is newer.
+    // A later call shows newer content.
     if (turn !== opening) return;
     calm("listing");
     keepingFocus(id, () => {
@@ -37,11 +37,11 @@ export const open = async () => {
     if (turn !== opening) return;
     const isShown = $("crumbs").children.length > 0;
     if (isShown && id !== folder.id) {
-      // What is shown is still the other folder.
+      // The previous folder is still shown.
       history.replaceState(null, "", `#folder-${folder.id}`);
       return complain(error, "listing", () => (location.hash = `#folder-${id}`));
     }
-    // There must be a way out of a folder that is gone.
+    // There must be a way out of a deleted folder.
     if (!isShown) $("crumbs").append(crumb({ id: "0" }));
     complain(error, "listing", open);
   }
@@ -76,7 +76,7 @@ $("more").onclick = async () => {
     const items = await page(folder.id, folder.shown);
     calm("listing");
     show(items);
-    // Whoever asked for more goes on with the first of them.
+    // After "Show more", the focus moves to the first new item.
     focusItem(items.entries[0]?.id);
   } catch (error) {
     complain(error, "listing");
@@ -92,8 +92,8 @@ const control = (row, name) =>
 /// Puts the focus on an item's name, if the item is shown.
 export const focusItem = (id) => control(rowOf(id), "name")?.focus();
 
-/// Draws anew. Where the focus was in the listing it stays there: at the same item; where that is gone, at the next
-/// one; in another folder, at the one that was left, or else at the first.
+/// Renders the listing. If the focus was in it, it stays: on the same item; if that is gone, on the next one; in
+/// another folder, on the folder that was left, else on the first item.
 const keepingFocus = (id, draw) => {
   const [held, from] = [document.activeElement, folder.id];
   const [wasHere, row] = [$("files").contains(held), held?.closest("#rows tr")];
@@ -143,8 +143,8 @@ const nameLink = (item) => {
   link.dataset.control = "name";
   if (item.type === "folder") link.href = `#folder-${item.id}`;
   if (item.type === "file") {
-    // It is the file's URL for whoever copies it or opens it in a tab of its own. A plain click shows the progress,
-    // and does not leave this page for an error.
+    // The link is the file's URL, to be copied or opened in another tab. A plain click downloads with progress and
+    // stays on this page if there is an error.
     link.href = `${gateway}/2.0/files/${item.id}/content`;
     link.onclick = (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
@@ -152,7 +152,7 @@ const nameLink = (item) => {
       download(item);
     };
   }
-  // Anybody may have written it: it must not run a script here.
+  // The URL is untrusted: it must not run a script here.
   if (item.type === "web_link" && /^https?:\/\//i.test(item.url)) {
     Object.assign(link, { href: item.url, target: "_blank", rel: "noopener noreferrer" });
   }
@@ -186,7 +186,7 @@ const remove = async (item) => {
     label: "Delete",
     act: (_, signal) => call(kind === "folder" ? `${path}?recursive=true` : path, { method: "DELETE", signal }),
   });
-  // Whoever left the dialog while it was at work is shown what came of it.
+  // If the dialog was closed during the operation, its result is shown in the page.
   if (!gone) return open();
   offerUndo(`“${item.name}” is in the trash.`, async () => {
     try {

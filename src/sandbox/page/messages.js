@@ -1,4 +1,4 @@
-// What the page says at its top: what went wrong, and what was done and can be undone.
+// The notices at the top of the page: errors, and operations that can be undone.
 
 import { $, focusIfLost, isBusy, setBusy } from "./dom.js";
 import { words } from "./gateway.js";
@@ -6,8 +6,8 @@ import { words } from "./gateway.js";
 let counting;
 let subject;
 
-/// Says what went wrong. `about` names what this is about, so that its success takes the message away; `again` does it
-/// once more, after the time that the answer asks for.
+/// Shows an error. `about` identifies the operation, so that its success removes the message; `again` repeats it, after
+/// the time in Retry-After.
 export const complain = (error, about, again) => {
   clearInterval(counting);
   subject = about;
@@ -31,7 +31,7 @@ export const complain = (error, about, again) => {
   if (left >= 0) counting = setInterval(tick, 1000);
 };
 
-/// Takes the message away; with `about`, only one about that.
+/// Removes the message; with `about`, only one about that operation.
 export const calm = (about) => {
   if ($("notice").hidden || (about && about !== subject)) return;
   clearInterval(counting);
@@ -40,7 +40,7 @@ export const calm = (about) => {
 };
 $("dismiss").onclick = () => calm();
 
-/// Says what was done, and offers to undo it.
+/// Reports an operation and offers to undo it.
 export const offerUndo = (text, undo) => {
   $("done").hidden = false;
   $("done-text").textContent = text;
@@ -55,5 +55,5 @@ const forget = () => {
 };
 $("forget").onclick = forget;
 
-/// For those who do not see the page.
+/// Announces a text to screen readers.
 export const say = (text) => ($("said").textContent = text);

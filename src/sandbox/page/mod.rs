@@ -1,7 +1,7 @@
-//! The sandbox's page: Box through the gateway, used by a web page of an origin of its own.
+//! The sandbox's page: a web page with an origin of its own that uses Box through the gateway.
 //!
-//! It owns what is served there, all of it in this file's folder and in the binary, and nothing else: the page's
-//! data comes from the gateway, which is told to allow the page's origin as it would be for any other page.
+//! It serves only static files, which are in this file's folder and in the binary. The page's data comes from the
+//! gateway, which is configured to allow the page's origin as for any other page.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,19 +21,19 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-/// Where the page is, unless it is told otherwise or the port is taken.
+/// The default address of the page, if its port is free.
 pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The page's listener, bound and not yet served.
+/// The page's listener, bound and not serving yet.
 pub struct PageListener {
     listener: TcpListener,
     address: SocketAddr,
 }
 
 impl PageListener {
-    /// Binds. Where the port is taken, another one is chosen.
+    /// Binds. If the port is taken, another one is chosen.
     ///
     /// # Errors
     /// The address is not this machine's, or may not be bound.
@@ -76,7 +76,7 @@ impl PageListener {
                             .timer(TokioTimer::new())
                             .header_read_timeout(Duration::from_secs(10))
                             .serve_connection(TokioIo::new(socket), service);
-                        // Its errors are its browser's business.
+                        // Errors are left to the browser.
                         tokio::spawn(async move { drop(serving.await) });
                     }
                     Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -100,7 +100,7 @@ const SCRIPTS: [(&str, &str); 10] = [
     ("/stranger.js", include_str!("stranger.js")),
 ];
 
-/// What there is: path, type, content; and the fields of every answer.
+/// The files (path, type, content) and the fields of every response.
 struct Files {
     files: Vec<(&'static str, &'static str, Bytes)>,
     fields: HeaderMap,
@@ -127,7 +127,7 @@ impl Files {
             // The gateway knows a picture's page by its `Referer`, which needs no more than the origin.
             (REFERRER_POLICY, HeaderValue::from_static("origin")),
             (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-            // Another sandbox may come to this port.
+            // Another sandbox may use this port later.
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
         let scripts = SCRIPTS.into_iter().map(|(path, text)| (path, script, text.into()));

@@ -1,4 +1,4 @@
-// The sandbox's page: a folder of Box through the gateway, and what a page that is not listed gets.
+// The sandbox's page: a folder of Box through the gateway, and a comparison with an unlisted page.
 
 import "./comparison.js";
 import "./examples.js";
@@ -48,7 +48,7 @@ for (const button of document.querySelectorAll(".copy")) {
       await navigator.clipboard.writeText(source.textContent.trim());
       button.textContent = "Copied";
     } catch {
-      // The browser does not let the page; the text is selected for the keyboard.
+      // The browser forbids it; the text is selected, to be copied by keyboard.
       getSelection().selectAllChildren(source);
       button.textContent = "Selected";
     }
@@ -67,7 +67,7 @@ const whoami = async () => {
   }
 };
 
-// The address names a folder, so it must not be that of a place on the page.
+// The fragment of the address names a folder, so links within the page must not change it.
 document.querySelector(".skip").onclick = (event) => {
   event.preventDefault();
   $("files").focus();

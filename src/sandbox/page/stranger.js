@@ -1,4 +1,4 @@
-// Runs in a frame whose origin is `null`. Told what to try, it says how each attempt ended.
+// Runs in a frame whose origin is `null`. Gets a list of attempts and reports how each ended.
 addEventListener("message", async ({ data: { gateway, image, folder } }) => {
   const says = (attempt, read, said) => parent.postMessage({ attempt, read, said }, "*");
 
@@ -21,7 +21,7 @@ addEventListener("message", async ({ data: { gateway, image, folder } }) => {
   }
 
   try {
-    // No preflight stands before this one, and nothing can be read of its answer.
+    // This request needs no preflight, and its response cannot be read.
     const body = JSON.stringify(folder);
     await fetch(gateway + "/2.0/folders", { method: "POST", mode: "no-cors", body });
     says("post", false, "Sent; the answer cannot be read.");

@@ -4,7 +4,7 @@ import { $, focusIfLost, icon, iconButton, make, size } from "./dom.js";
 import { Failure, call, json, send, words } from "./gateway.js";
 import { say } from "./messages.js";
 
-/// Box takes larger files in parts only, or better so.
+/// Larger files are uploaded in parts, as Box requires or recommends.
 const WHOLE = 20_000_000;
 
 class Transfer {
@@ -50,7 +50,7 @@ class Transfer {
     this.end("failed", `${title}: ${text}${wait}`);
   }
 
-  /// What can be done about it now. The focus stays on this transfer.
+  /// Sets the actions that are available now. The focus stays on this transfer.
   offer(...buttons) {
     const held = this.actions.contains(document.activeElement);
     this.actions.replaceChildren(...buttons);
@@ -79,7 +79,7 @@ const sha1 = async (blob) => {
   return "sha=" + btoa(String.fromCharCode(...digest));
 };
 
-/// An upload session: parts to where the session says, each with its own SHA-1, then the commit.
+/// Uploads by a session: parts to the session's URL, each with its own SHA-1, then the commit.
 const inParts = async (file, { parent, replaces }, transfer) => {
   const { signal } = transfer.stop;
   const path = replaces ? `/2.0/files/${replaces}/upload_sessions` : "/2.0/files/upload_sessions";

@@ -1,4 +1,4 @@
-//! A proxy for CONNECT that takes Box's names for the sandbox's ports, and goes nowhere else.
+//! A CONNECT proxy that connects Box's names to the sandbox's ports, and to nothing else.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::sandbox::{
     model::{state::State, urls::role_of},
 };
 
-/// Far above any head that is meant.
+/// The longest head that is read; real ones are far shorter.
 const HEAD_LIMIT: u64 = 16 * 1024;
 
-/// Serves one connection; its errors are its caller's business.
+/// Serves one connection; errors are left to its caller.
 pub(crate) async fn serve(stream: TcpStream, ports: PerRole<u16>, state: Arc<State>) {
     let mut stream = BufReader::new(stream);
     let Some((method, target)) = request(&mut stream).await else { return };
@@ -28,7 +28,7 @@ pub(crate) async fn serve(stream: TcpStream, ports: PerRole<u16>, state: Arc<Sta
     let port = port_for(&target, &ports);
     lock(&state.tunnelled).push(target);
     let Some(port) = port else { return refuse(&mut stream, "403 Forbidden").await };
-    // While a host is down nobody listens there.
+    // Nothing listens at a host that is down.
     let Ok(mut host) = TcpStream::connect(("127.0.0.1", port)).await else {
         return refuse(&mut stream, "502 Bad Gateway").await;
     };

@@ -1,4 +1,4 @@
-//! The way of one request through the sandbox: noted, held, spoilt or answered.
+//! The path of one request through the sandbox: it is recorded, held, and answered or made to fail.
 
 use std::{future::pending, sync::Arc};
 
@@ -54,7 +54,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// The answer that Box would give.
+/// Box's response.
 async fn usual(state: &State, role: Role, head: &Parts, body: &mut RequestBody) -> Answer {
     let answer = match role {
         Role::Api => match caller(state, head) {

@@ -27,7 +27,7 @@ use crate::sandbox::{
 
 const BACKLOG: u32 = 1024;
 
-/// Pause after a failed accept: running out of descriptors passes.
+/// The pause after a failed accept, for example when out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Larger than hyper's default, so that one HTTP/2 connection can fill a fast link.
@@ -44,7 +44,7 @@ pub(crate) fn bind(port: u16) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// A listener at work. Dropped, it closes itself and its connections a moment later.
+/// A running listener. Dropping it closes it and its connections shortly afterwards.
 pub(crate) struct Listening {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -59,7 +59,7 @@ impl Listening {
         })
     }
 
-    /// Whatever `serve` makes of connections.
+    /// A listener whose connections `serve` handles.
     pub(crate) fn serving<F>(
         listener: TcpListener,
         serve: impl FnMut(TcpStream) -> F + Send + 'static,
@@ -104,7 +104,7 @@ async fn accept<F>(
     connections.shutdown().await;
 }
 
-/// Serves one connection. Its errors are its caller's business: the sandbox has no log.
+/// Serves one connection. Errors are left to its caller, since the sandbox has no log.
 async fn connection(stream: TcpStream, role: Role, tls: TlsAcceptor, state: Arc<State>) {
     let _ = stream.set_nodelay(true);
     let Ok(stream) = tls.accept(stream).await else { return };

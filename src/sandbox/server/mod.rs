@@ -1,6 +1,6 @@
-//! Sockets, TLS, and the way of one request.
+//! Sockets, TLS, and the path of one request.
 
 pub(crate) mod listener; // sockets, TLS, HTTP
 pub(crate) mod ca;
-pub(crate) mod connect_proxy; // from Box's names to here
-pub(crate) mod handler; // the way of one request
+pub(crate) mod connect_proxy; // the CONNECT proxy for Box's names
+pub(crate) mod handler; // the path of one request

@@ -1,4 +1,4 @@
-//! Box AI: judged as Box does, answered with what is canned.
+//! Box AI: requests are checked as by Box, answers are canned.
 
 use serde_json::json;
 

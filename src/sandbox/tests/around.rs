@@ -1,4 +1,4 @@
-//! What hangs on items: shared links, comments, collaborations, metadata, webhooks, versions; and web links.
+//! What belongs to items: shared links, comments, collaborations, metadata, webhooks, versions; and web links.
 
 use serde_json::json;
 
@@ -19,7 +19,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn shared_links_come_lead_to_items_and_go() {
+async fn shared_links_are_created_resolved_and_removed() {
     let bench = Bench::start().await;
     let file = format!("/2.0/files/{}", bench.file());
     let folder = format!("/2.0/folders/{}", bench.sandbox.add_folder("0", "Folder"));
@@ -83,7 +83,7 @@ async fn comments_are_made_answered_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn collaborations_are_written_down() {
+async fn collaborations_are_stored() {
     let bench = Bench::start().await;
     let folder = bench.sandbox.add_folder("0", "Folder");
     let with = |who: Value| json!({ "item": { "type": "folder", "id": folder }, "accessible_by": who, "role": "editor" });

@@ -1,4 +1,4 @@
-//! It answers as Box does.
+//! Responses as of Box.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn a_token_is_good_until_it_expires_or_is_revoked() {
 }
 
 #[tokio::test]
-async fn a_user_subject_and_as_user_choose_who_one_is() {
+async fn a_user_subject_and_as_user_choose_the_user() {
     let bench = Bench::start().await;
     let as_user =
         |id| bench.request("GET", "/2.0/users/me?fields=login,enterprise").header("as-user", id).send();
@@ -254,7 +254,7 @@ async fn uploads_are_checked_taken_and_versioned() {
     assert_eq!((&bare["entries"][0]["etag"], &bare["entries"][0]["name"]), (&json!("2"), &json!("a.txt")));
 }
 
-/// What is too large to keep is served as zeros; neither way does it have to fit into memory.
+/// An upload that is too large to keep is served as zeros; it need not fit into memory.
 #[tokio::test]
 async fn a_large_upload_keeps_its_size_and_sum() {
     let bench = Bench::start().await;

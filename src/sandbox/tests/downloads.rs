@@ -1,4 +1,4 @@
-//! Downloads that are not ready, go round in circles or lead elsewhere; thumbnails; representations.
+//! Downloads that are not ready, redirect repeatedly or lead to another host; thumbnails; representations.
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn downloads_wait_and_lead_where_they_are_told_to() {
+async fn downloads_can_be_not_ready_and_redirected_anywhere() {
     let bench = Bench::start().await;
     let id = bench.hello();
     bench.sandbox.downloads_pending(2);
@@ -89,7 +89,7 @@ async fn thumbnails_are_ready_pending_or_impossible() {
 
 /// As Box's UI Elements ask, in one request.
 #[tokio::test]
-async fn the_fields_of_a_folder_are_those_of_what_is_in_it() {
+async fn fields_of_a_folder_apply_to_its_items() {
     let bench = Bench::start().await;
     let folder = bench.sandbox.add_folder("0", "Folder");
     for name in ["a.txt", "b.txt"] {
@@ -113,7 +113,7 @@ async fn the_fields_of_a_folder_are_those_of_what_is_in_it() {
 }
 
 #[tokio::test]
-async fn representations_stand_wherever_a_file_does() {
+async fn representations_are_in_every_response_with_a_file() {
     let bench = Bench::start().await;
     let id = bench.hello();
     let folder = bench.sandbox.add_folder("0", "Folder");

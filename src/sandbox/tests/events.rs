@@ -1,4 +1,4 @@
-//! What happened, and the long poll.
+//! Events and the long poll.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::*;
 use crate::sandbox::api::events;
 
 #[tokio::test]
-async fn the_stream_tells_what_happened() {
+async fn the_stream_has_all_events() {
     let bench = Bench::start().await;
     let folder = bench.sandbox.add_folder("0", "Folder");
     let now = json(bench.get("/2.0/events?stream_position=now").await).await;
@@ -70,7 +70,7 @@ async fn the_long_poll_waits_for_news_without_a_token() {
 }
 
 #[tokio::test]
-async fn the_long_poll_has_an_end() {
+async fn the_long_poll_ends_after_its_time() {
     let bench = Bench::start().await;
     let server = json(bench.send("OPTIONS", "/2.0/events", json!({})).await).await;
     let (_, query) = server["entries"][0]["url"].as_str().unwrap().split_once('?').unwrap();

@@ -1,4 +1,4 @@
-//! Faults happen as ordered, and what arrived can be looked at.
+//! Faults happen as requested, and requests can be inspected.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn http1() -> Bench {
 }
 
 #[tokio::test]
-async fn held_requests_are_seen_and_wait() {
+async fn held_requests_are_recorded_and_wait() {
     let bench = Bench::start().await;
     let hold = bench.sandbox.hold_replies("/2.0/users");
     let asking = tokio::spawn(bench.request("GET", "/2.0/users/me").send());
@@ -64,7 +64,7 @@ async fn token_answers_follow_the_script() {
 }
 
 #[tokio::test]
-async fn scripted_answers_come_in_order_and_only_where_they_belong() {
+async fn scripted_answers_come_in_order_and_only_for_their_prefix() {
     let bench = Bench::start().await;
     let raw = Fault::RawBody {
         headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/x"))]),
@@ -118,7 +118,7 @@ async fn connections_break_before_the_head_or_within_the_body() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_is_noticed() {
+async fn a_caller_that_leaves_is_counted() {
     for protocols in [Protocols::Http1, Protocols::Http2] {
         let bench = Bench::with(Options { protocols, ..Options::default() }).await;
         let _hold = bench.sandbox.hold_replies("/2.0/users");
@@ -180,7 +180,7 @@ async fn an_expectation_is_met_refused_or_kept_waiting() {
     stream.write_all(body.as_bytes()).await.unwrap();
     assert!(head(&mut stream).await.starts_with("HTTP/1.1 201 "));
 
-    // Without a good token nobody is invited.
+    // Without a valid token there is no `100 Continue`.
     bench.sandbox.expire_tokens();
     let mut stream = bench.raw(Role::Api).await;
     stream.write_all(expecting.as_bytes()).await.unwrap();

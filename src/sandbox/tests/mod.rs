@@ -29,7 +29,7 @@ use super::{
     Content, Fault, MANAGED_USERS, Names, Options, Protocols, Role, Sandbox, Thumbnail, TokenAnswer,
 };
 
-/// A sandbox and a client that trusts it and holds a token.
+/// A sandbox and a client that trusts it and has a token.
 struct Bench {
     sandbox: Sandbox,
     client: Client,

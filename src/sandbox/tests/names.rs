@@ -1,10 +1,10 @@
-//! Box's own names, and the way from them to here.
+//! Box's own names, and the proxy that connects them to the sandbox.
 
 use tokio::io::BufReader;
 
 use super::*;
 
-/// A bench whose client knows Box's names only, and the proxy.
+/// A bench whose client uses Box's names and the proxy.
 async fn bench() -> Bench {
     let mut bench = Bench::with(Options { names: Names::Box, ..Options::default() }).await;
     bench.client = Client::builder()
@@ -17,7 +17,7 @@ async fn bench() -> Bench {
 }
 
 #[tokio::test]
-async fn answers_carry_boxs_names_and_the_proxy_leads_here() {
+async fn responses_have_boxs_names_and_the_proxy_connects_them() {
     let bench = bench().await;
     let id = bench.sandbox.add_file("0", "a.txt", Content::Bytes("hello".into()));
     let redirect = bench.get(&format!("https://api.box.com/2.0/files/{id}/content")).await;
@@ -46,7 +46,7 @@ async fn answers_carry_boxs_names_and_the_proxy_leads_here() {
 }
 
 #[tokio::test]
-async fn the_proxy_goes_nowhere_else() {
+async fn the_proxy_refuses_other_hosts() {
     let bench = Bench::start().await;
     let port = bench.sandbox.proxy_port;
     for (request, status) in [

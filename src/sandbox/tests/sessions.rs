@@ -71,7 +71,7 @@ async fn parts_in_any_order_make_a_file() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_a_session_is_refused() {
+async fn parts_that_do_not_fit_a_session_are_refused() {
     let bench = Bench::with(small()).await;
     assert_eq!(bench.begin("a.txt", 5).await["code"], "file_size_too_small");
     bench.sandbox.add_file("0", "taken", Content::Zeros(1));
@@ -118,7 +118,7 @@ async fn what_does_not_fit_a_session_is_refused() {
 }
 
 #[tokio::test]
-async fn a_version_is_made_only_of_what_the_caller_knows() {
+async fn a_new_version_needs_the_current_etag() {
     let bench = Bench::with(small()).await;
     let id = bench.sandbox.add_file("0", "a.txt", Content::Zeros(1));
     let url = format!("{}/api/2.0/files/{id}/upload_sessions", bench.sandbox.upload_url());
@@ -138,7 +138,7 @@ async fn a_version_is_made_only_of_what_the_caller_knows() {
 }
 
 #[tokio::test]
-async fn a_session_lives_on_the_host_that_it_named_and_at_the_usual_one() {
+async fn a_session_is_served_by_the_host_that_it_names_and_the_usual_one() {
     let bench = Bench::with(Options { names: Names::Box, ..small() }).await;
     let session = bench.begin("a.txt", 10).await;
     let named = session["session_endpoints"]["status"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! What was deleted: hidden everywhere but in the trash, restored, or gone for ever.
+//! Deleted items: hidden everywhere but in the trash, restored, or deleted permanently.
 
 use serde_json::json;
 
@@ -66,7 +66,7 @@ async fn files_folders_and_web_links_go_to_the_trash_and_come_back() {
         let wanted = ["etag", "id", "item_status", "name", "type"];
         assert_eq!(picked.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>(), wanted);
 
-        // SDKs send `{}`; nothing at all is as good.
+        // SDKs send `{}`; an empty body is accepted too.
         let restored = bench.request("POST", url).send().await.unwrap();
         assert_eq!(restored.status(), 201, "{url}");
         let restored = json(restored).await;
@@ -90,7 +90,7 @@ async fn files_folders_and_web_links_go_to_the_trash_and_come_back() {
 }
 
 #[tokio::test]
-async fn what_is_in_the_trash_is_found_nowhere_else() {
+async fn deleted_items_are_found_only_in_the_trash() {
     let bench = Bench::start().await;
     let folder = bench.sandbox.add_folder("0", "papers");
     let file = bench.sandbox.add_file(&folder, "paper.txt", Content::Bytes("hello".into()));
@@ -168,12 +168,12 @@ async fn what_is_in_the_trash_is_found_nowhere_else() {
     assert_eq!(bench.send("DELETE", &format!("/2.0/folders/{again}"), Value::Null).await.status(), 204);
 
     assert_eq!(bench.outcome("POST", &url, json!({})).await, said(201, "papers"));
-    // The link is active again, and what hangs on the file is there.
+    // The link is active again, and what belongs to the file is there.
     assert_eq!(reached().await, before);
 }
 
 #[tokio::test]
-async fn a_restored_item_takes_another_name_and_another_parent_only_where_it_must() {
+async fn a_restored_item_gets_another_name_or_parent_only_if_necessary() {
     let bench = Bench::start().await;
     let folder = bench.sandbox.add_folder("0", "old");
     let file = bench.sandbox.add_file(&folder, "a.txt", Content::Bytes("hello".into()));
@@ -209,7 +209,7 @@ async fn a_restored_item_takes_another_name_and_another_parent_only_where_it_mus
     let moved = json(bench.send("POST", &url, to_other).await).await;
     assert_eq!((&moved["parent"]["id"], &moved["parent"]["name"]), (&json!(other), &json!("other")));
 
-    // What is deleted for ever takes what was in it along, but nothing that was deleted before it.
+    // Permanent deletion of a folder includes its items, except those that were deleted before it.
     delete(&url).await;
     delete(&format!("/2.0/folders/{other}")).await;
     delete(&format!("/2.0/folders/{other}/trash")).await;

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test]
-async fn a_zip_is_asked_for_fetched_without_a_token_and_looked_after() {
+async fn a_zip_is_created_downloaded_without_a_token_and_has_a_status() {
     let bench = Bench::start().await;
     let folder = bench.sandbox.add_folder("0", "Folder");
     bench.sandbox.add_file(&folder, "in.txt", Content::Bytes("inside".into()));

@@ -1,4 +1,4 @@
-//! What a person opens by the address bar: it comes from Box each time, and no script in it runs.
+//! URLs entered in the address bar: each visit fetches from Box, and no script of a stored file runs.
 
 use boxgate::sandbox::Fault;
 use bytes::Bytes;
@@ -59,7 +59,7 @@ async fn no_answer_comes_from_a_cache() {
         assert_eq!(page.run(login).await, true, "an address bar is no page");
         assert_eq!(bench.sandbox.calls(), visit, "each visit asks Box");
     }
-    // Going back is one more visit: neither the cache nor the kept document is used.
+    // Going back fetches again: neither the HTTP cache nor the back/forward cache is used.
     page.go(&site.origin("127.0.0.1")).await;
     page.run("history.back(); 0").await;
     bench.sandbox.wait_for_calls(3).await;

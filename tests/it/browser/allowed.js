@@ -1,4 +1,4 @@
-// What a page of a listed origin does; each gives what it could read. `gate`: the gateway; `file`: the id of a file.
+// Calls of a page with a listed origin; each returns what it could read. `gate`: the gateway; `file`: the id of a file.
 
 globalThis.attempts = (() => {
   const send = (gate, method, path, body) =>

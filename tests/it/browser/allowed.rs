@@ -1,4 +1,4 @@
-//! What a page of a listed origin can do: everything, and it can read every answer.
+//! A page of a listed origin can call everything and read every response.
 
 use boxgate::sandbox::{Content, Fault};
 use serde_json::{Value, json};
@@ -27,14 +27,14 @@ async fn an_allowed_page_uses_a_gateway_with_tls() {
     allowed(&tls(&browser), "https://localhost", "pages.example").await;
 }
 
-/// Without Fetch Metadata: images are known by their `Referer` alone.
+/// Without Fetch Metadata: images are recognized only by their `Referer`.
 #[tokio::test]
 async fn an_allowed_page_uses_a_gateway_with_a_name_and_no_tls() {
     allowed(NAMED, "http://gate.internal", "pages.example").await;
 }
 
 #[tokio::test]
-async fn another_page_does_nothing_where_one_is_allowed() {
+async fn an_unlisted_page_has_no_effect_where_another_is_listed() {
     let site = Site::start().await;
     for (listen, gate) in [(LOOPBACK, "http://127.0.0.1"), (NAMED, "http://gate.internal")] {
         let bench = Bench::with(&with_origin(listen, &site.origin("pages.example"))).await;

@@ -1,4 +1,4 @@
-//! Chromium without a window, spoken to over a pipe in its DevTools protocol. `tests/run` brings it.
+//! Headless Chromium, controlled over a pipe with the DevTools protocol. `tests/run` installs it.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -14,10 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::harness::{PATIENCE, in_time};
 
-/// Names that Chromium finds on loopback. It takes none of them for this machine, unlike `localhost`.
+/// Names that Chromium resolves to loopback. Unlike `localhost`, it does not treat them as this machine.
 const NAMES: &str = "MAP gate.internal 127.0.0.1, MAP evil.example 127.0.0.1, MAP pages.example 127.0.0.1";
 
-/// The fourth and fifth stream are the pipe, as `--remote-debugging-pipe` wants them.
+/// Descriptors 3 and 4 are the pipe, as `--remote-debugging-pipe` requires.
 const PIPED: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>"$CHROMIUM_LOG""#;
 
 /// Nothing of its own may go to the network, and nothing may wait for a screen.
@@ -35,12 +35,12 @@ const FLAGS: &[&str] = &[
     "--disable-background-timer-throttling",
     "--disable-renderer-backgrounding",
     "--disable-backgrounding-occluded-windows",
-    // Browsers that keep pages from the local network by themselves are not the ones to be afraid of.
+    // The tests need a browser that does not itself keep pages from the local network.
     "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
     "--remote-debugging-pipe",
 ];
 
-/// A browser that all tests share, each with a profile of its own. It ends when the last test lets go of it.
+/// A browser that all tests share, each with a profile of its own. It ends when the last test drops it.
 pub(super) struct Browser {
     child: Child,
     to: Mutex<ChildStdin>,
@@ -60,7 +60,7 @@ struct Heard {
 impl Browser {
     pub(super) fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Browser>> = Mutex::new(Weak::new());
-        // A test that failed to start it must not keep the others from saying why.
+        // If a test failed to start it, the others must report why too.
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(browser) = shared.upgrade() {
             return browser;
@@ -103,7 +103,7 @@ impl Browser {
         &self.folder
     }
 
-    /// Asks, and gives the answer or what was wrong with the question.
+    /// Sends a command and returns its result or error.
     async fn ask(&self, session: Option<&str>, method: &str, params: Value) -> Result<Value, String> {
         let (asked, answered) = oneshot::channel();
         let number = {
@@ -138,7 +138,7 @@ impl Browser {
     }
 }
 
-/// It is asked to end, so that its own children go too, and killed if it does not.
+/// Asks the browser to end, so that its child processes end too, and kills it if it does not.
 impl Drop for Browser {
     fn drop(&mut self) {
         let close = format!("{}\0", json!({ "id": 0, "method": "Browser.close" }));
@@ -222,11 +222,11 @@ impl Page {
         self.browser.tell("Browser.setDownloadBehavior", params).await;
     }
 
-    /// As by the address bar. Resolves when the page has loaded.
+    /// Navigates like the address bar. Resolves when the page has loaded.
     pub(super) async fn go(&mut self, url: &str) {
         let navigate = async || self.tell("Page.navigate", json!({ "url": url })).await;
         let mut gone = navigate().await;
-        // What the last page set off by itself may come in between.
+        // Events of the previous page may come in between.
         for _ in 0..10 {
             if gone["errorText"] == "net::ERR_ABORTED" {
                 gone = navigate().await;
@@ -276,12 +276,12 @@ impl Page {
         in_time(hearing).await
     }
 
-    /// What it has said and nobody has listened to.
+    /// Events that were received and not consumed.
     pub(super) fn unheard(&mut self) -> Vec<Value> {
         std::iter::from_fn(|| self.said.try_recv().ok()).collect()
     }
 
-    /// What a script in the page gives, promises awaited; `None` where it left the page before the end.
+    /// The result of a script in the page, with promises awaited; `None` if the page was left before the end.
     pub(super) async fn try_run(&self, script: &str) -> Option<Value> {
         let params = json!({
             "expression": script,

@@ -1,5 +1,5 @@
-// What a page can try without leave. Each gives the text it could read of an answer, or null. It may give up waiting:
-// the test knows by the gateway's own count when a request has been dealt with.
+// Attempts of a page that is not listed. Each returns the text that it could read of a response, or null. It may give
+// up waiting: the test learns from the gateway's counters when a request was handled.
 //
 // `gate`: the gateway; `site`: the page's own server, which can redirect; `file`: the id of a stored file.
 
@@ -23,7 +23,7 @@ globalThis.attempts = (() => {
     return element;
   };
 
-  // An element of the page; resolves when it says that it is done.
+  // An element of the page; resolves on its load or error event.
   const put = (name, attributes, children) => {
     const element = add(name, attributes, children);
     const done = new Promise((resolve) => {

@@ -1,4 +1,4 @@
-//! Everything that a page may try without leave, on every kind of listener: Box must not notice.
+//! Attempts of a page that is not listed, on every kind of listener: none may reach Box.
 
 use std::time::Duration;
 
@@ -22,26 +22,26 @@ const NAMED: &str = "[listen]\naddress = \"0.0.0.0:0\"\nhosts = [\"gate.internal
 enum From {
     /// Served by its own server, under this name.
     Site(&'static str),
-    /// Under the gateway's own address, by a name that was turned to it later (DNS rebinding).
+    /// At the gateway's own address, by a name that was re-pointed to it (DNS rebinding).
     Gateway,
 }
 
 #[tokio::test]
-async fn a_page_of_another_port_does_nothing_at_a_gateway_on_loopback() {
+async fn a_page_of_another_port_has_no_effect_at_a_gateway_on_loopback() {
     let bench = Bench::start().await;
     let gate = bench.url("");
     Table::from_site(&bench, gate, "127.0.0.1").run().await;
 }
 
 #[tokio::test]
-async fn a_page_of_another_site_does_nothing_at_a_gateway_on_loopback() {
+async fn a_page_of_another_site_has_no_effect_at_a_gateway_on_loopback() {
     let bench = Bench::start().await;
     let gate = bench.url("").replace("127.0.0.1", "localhost");
     Table::from_site(&bench, gate, "evil.example").run().await;
 }
 
 #[tokio::test]
-async fn a_page_does_nothing_at_a_gateway_with_tls() {
+async fn a_page_has_no_effect_at_a_gateway_with_tls() {
     let browser = Browser::shared();
     let file = |name| browser.folder().join(name).display().to_string();
     let tls = format!(
@@ -56,22 +56,22 @@ async fn a_page_does_nothing_at_a_gateway_with_tls() {
 
 /// Browsers send no Fetch Metadata there.
 #[tokio::test]
-async fn a_page_does_nothing_at_a_gateway_with_a_name_and_no_tls() {
+async fn a_page_has_no_effect_at_a_gateway_with_a_name_and_no_tls() {
     let bench = Bench::with(NAMED).await;
     let gate = format!("http://gate.internal:{}", port(&bench));
     Table::from_site(&bench, gate, "evil.example").run().await;
 }
 
-/// It is the name that browsers judge, not where it leads.
+/// Browsers judge a URL by its name, not by what that resolves to.
 #[tokio::test]
-async fn a_page_does_nothing_at_a_gateway_on_loopback_that_has_a_name() {
+async fn a_page_has_no_effect_at_a_gateway_on_loopback_that_has_a_name() {
     let bench = Bench::with(&NAMED.replace("0.0.0.0", "127.0.0.1")).await;
     let gate = format!("http://gate.internal:{}", port(&bench));
     Table::from_site(&bench, gate, "evil.example").run().await;
 }
 
 #[tokio::test]
-async fn a_page_does_nothing_by_addresses_that_the_kernel_takes_to_loopback() {
+async fn a_page_has_no_effect_by_addresses_that_the_kernel_connects_to_loopback() {
     for host in ["0.0.0.0", "[::ffff:127.0.0.1]"] {
         let bench = Bench::start().await;
         let gate = format!("http://{host}:{}", port(&bench));
@@ -80,7 +80,7 @@ async fn a_page_does_nothing_by_addresses_that_the_kernel_takes_to_loopback() {
 }
 
 #[tokio::test]
-async fn a_page_whose_name_was_turned_to_the_gateway_does_nothing() {
+async fn a_page_whose_name_was_re_pointed_to_the_gateway_has_no_effect() {
     let bench = Bench::with(NAMED).await;
     let gate = format!("http://evil.example:{}", port(&bench));
     Table { bench: &bench, gate, from: From::Gateway }.run().await;
@@ -128,7 +128,7 @@ impl<'a> Table<'a> {
             let before = requests(bench).await;
             let attempt = format!("Promise.resolve(attempts[{}]({given}))", json!(name));
             let read = page.try_run(&attempt).await.unwrap_or_default();
-            // It came to the gateway: it was not the browser, nor a mistake in the attempt, that stopped it.
+            // The attempt reached the gateway: neither the browser nor a mistake in the attempt stopped it.
             let asked = async {
                 while requests(bench).await == before {
                     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -153,7 +153,7 @@ async fn arrive(page: &mut Page, home: &str, from: From) {
         From::Site(_) => page.go(home).await,
         From::Gateway => page.go_to_made(home, PAGE).await,
     }
-    // An attempt may have opened a tab before this one, and what nobody sees is not drawn.
+    // An attempt may have opened a tab in front, and hidden tabs are not rendered.
     page.tell("Page.bringToFront", json!({})).await;
     page.run(ATTEMPTS).await;
 }

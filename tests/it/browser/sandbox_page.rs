@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::chromium::Page;
 use crate::harness::Bench;
 
-/// Resolves when it comes to hold of the page.
+/// Resolves when the condition holds in the page.
 pub(super) const UNTIL: &str = "globalThis.until = (holds) => new Promise((resolve) => {
     const end = () => { seer.disconnect(); document.removeEventListener('focusin', look); };
     const look = () => { const it = holds(); if (it) { end(); resolve(it); } };
@@ -112,7 +112,7 @@ async fn the_page_replaces_a_file_whose_name_is_taken() {
         [("small.txt", "'new text'".to_owned(), 8), ("large.bin", format!("new Uint8Array({LARGE})"), LARGE)]
     {
         let id = bench.sandbox.add_file("0", name, Content::Bytes("old".into()));
-        // The name counts without its case, and the one that is there stays.
+        // Names are compared without case, and the existing one stays.
         let upload = format!(
             "globalThis.files = new DataTransfer(); files.items.add(new File([{content}], '{}'));
              $('#chosen').files = files.files; $('#chosen').dispatchEvent(new Event('change'));
@@ -163,7 +163,7 @@ async fn press(page: &Page, key: &str) {
 const HELD: &str = "(document.activeElement.ariaLabel ?? document.activeElement.textContent ?? '').trim()";
 
 #[tokio::test]
-async fn the_page_keeps_a_refused_name_until_it_is_mended() {
+async fn the_page_keeps_a_refused_name_until_it_is_corrected() {
     let (bench, page) = with_page().await;
     bench.sandbox.add_folder("0", "taken");
     page.run("$('#new-folder').focus()").await;
@@ -197,7 +197,7 @@ async fn the_page_keeps_a_refused_name_until_it_is_mended() {
 }
 
 #[tokio::test]
-async fn the_page_is_used_by_keyboard_without_losing_the_place() {
+async fn the_page_can_be_used_by_keyboard_without_losing_the_focus() {
     let (bench, mut page) = with_page().await;
     let folder = bench.sandbox.add_folder("0", "b folder");
     bench.sandbox.add_folder("0", "a folder");
@@ -218,7 +218,8 @@ async fn the_page_is_used_by_keyboard_without_losing_the_place() {
         );
         page.run(&find).await;
     };
-    // In at the first item, out at the folder that was left, in an empty one at what says so.
+    // The focus is on the first item on entering a folder, on the folder on leaving it, and on the note in an empty
+    // one.
     focus("b folder").await;
     press(&page, "Enter").await;
     holds("one.txt").await;
@@ -231,7 +232,7 @@ async fn the_page_is_used_by_keyboard_without_losing_the_place() {
     press(&page, "Enter").await;
     holds("empty folder").await;
 
-    // The next one takes the place of what was deleted; what is restored gets it back.
+    // After a deletion the focus moves to the next item; a restored item gets it back.
     focus("b folder").await;
     press(&page, "Enter").await;
     holds("one.txt").await;
@@ -247,7 +248,7 @@ async fn the_page_is_used_by_keyboard_without_losing_the_place() {
     press(&page, "Enter").await;
     holds("two.txt").await;
     assert_eq!(page.run("$('#done').hidden").await, true);
-    // An upload that ends meanwhile draws the list anew.
+    // An upload that ends meanwhile renders the list again.
     focus("Download one.txt").await;
     page.run(
         "globalThis.files = new DataTransfer(); files.items.add(new File(['x'], 'another.txt'));
@@ -256,7 +257,7 @@ async fn the_page_is_used_by_keyboard_without_losing_the_place() {
     )
     .await;
     holds("Download one.txt").await;
-    // The way past the top leads to the list, and not out of the folder.
+    // The skip link leads to the list and does not leave the folder.
     page.run("$('.skip').focus()").await;
     press(&page, "Enter").await;
     page.run("until(() => document.activeElement === $('#files'))").await;
@@ -264,7 +265,7 @@ async fn the_page_is_used_by_keyboard_without_losing_the_place() {
 }
 
 #[tokio::test]
-async fn names_are_links_that_open_what_they_name() {
+async fn names_are_links_to_their_items() {
     let (bench, mut page) = with_page().await;
     let id = bench.sandbox.add_file("0", "named.txt", Content::Bytes("by its name".into()));
     for (name, url) in [("good link", "https://pages.example/"), ("bad link", "javascript:alert(1)")] {
@@ -334,7 +335,7 @@ async fn the_page_shows_that_a_stranger_gets_nothing() {
 }
 
 #[tokio::test]
-async fn the_page_counts_down_to_when_it_may_ask_again() {
+async fn the_page_counts_down_to_the_next_attempt() {
     let (bench, page) = with_page().await;
     let folder = bench.sandbox.add_folder("0", "Limited");
     bench.sandbox.script(&format!("/2.0/folders/{folder}"), vec![Fault::RateLimited { retry_after: 1 }]);

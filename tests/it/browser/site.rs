@@ -1,4 +1,4 @@
-//! Pages of other origins: a server that knows nothing but to hand them out, and to send browsers elsewhere.
+//! Pages of other origins: a server of static pages and redirects.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::clients::clients;
 pub(super) const PAGE: &str =
     "<!doctype html><meta charset=utf-8><title>a page</title><link rel=icon href=data:,>";
 
-/// A web site on loopback, of another origin than the gateway. Gone when dropped.
+/// A web site on loopback, of another origin than the gateway. Dropping it stops it.
 pub(super) struct Site {
     pub(super) port: u16,
     scheme: &'static str,

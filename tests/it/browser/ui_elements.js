@@ -1,4 +1,4 @@
-// What a page does that has Box's UI Elements in it, and what a person does with them.
+// A page with Box's UI Elements, and the actions of a user on them.
 
 globalThis.load = (name) => {
   const element = (tag, fields) =>
@@ -19,20 +19,20 @@ globalThis.item = (name) =>
 
 globalThis.named = (label, within = document) => within.querySelector(`[aria-label="${label}"]`);
 
-// Menus open as the button goes down.
+// Menus open on mousedown.
 globalThis.open = (button) =>
   button.dispatchEvent(new PointerEvent("pointerdown", { bubbles: true, button: 0, pointerType: "mouse" }));
 
 globalThis.choice = (text, selector = "[role=menuitem]") =>
   [...document.querySelectorAll(selector)].find((choice) => choice.textContent === text);
 
-// As typed: React does not hear of what is set behind its back.
+// As if typed: React does not notice a value that is set directly.
 globalThis.type = (input, text) => {
   Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(input, text);
   input.dispatchEvent(new Event("input", { bubbles: true }));
 };
 
-// A file of a size that is no text of this script.
+// A file that is too large for a literal in this script.
 globalThis.file = (name, mebibytes) => {
   const piece = Uint8Array.from({ length: 1 << 20 }, (_, at) => at % 251);
   return new File(Array(mebibytes).fill(piece), name);

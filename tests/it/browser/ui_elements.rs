@@ -1,4 +1,4 @@
-//! Box's own UI Elements, unmodified, which take the gateway for Box. Their token is any text. `tests/run` brings them.
+//! Box's own UI Elements, unmodified, with the gateway as Box. Their token is any text. `tests/run` installs them.
 //!
 //! Preview is not among them: its viewers come from Box's CDN, not with the package.
 
@@ -109,8 +109,8 @@ impl Shown {
         }
     }
 
-    /// Nothing was refused, nobody else was asked, and Box heard nothing of the page, until now. Gives the URLs that
-    /// were asked for, and the headers of each.
+    /// Checks that so far nothing was refused, no other host was called, and Box received nothing about the page.
+    /// Returns the requested URLs with their headers.
     async fn went_well(mut self) -> Vec<(String, Value)> {
         self.run("console.log('that was all'); 0").await;
         self.event(|event| event["params"]["args"][0]["value"] == "that was all").await;
@@ -133,7 +133,7 @@ impl Shown {
     }
 }
 
-/// Why it did not go well, where it did not.
+/// What went wrong, if anything.
 impl Drop for Shown {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -148,7 +148,7 @@ impl Drop for Shown {
     }
 }
 
-/// As `<img>` and `<iframe>` ask: known by where they are alone.
+/// Whether a request is that of an `<img>` or `<iframe>`, which only `Referer` identifies.
 fn is_of_element(headers: &Value, site: &str, kind: &str) -> bool {
     headers["Origin"].is_null()
         && headers["Referer"] == format!("{site}/")
@@ -157,7 +157,7 @@ fn is_of_element(headers: &Value, site: &str, kind: &str) -> bool {
 }
 
 #[tokio::test]
-async fn the_explorer_lists_shows_downloads_and_makes() {
+async fn the_explorer_lists_shows_downloads_and_creates() {
     let site = Site::start().await;
     let mut shown = Shown::start(&site, "pages.example", LOOPBACK, |bench| {
         let folder = bench.sandbox.add_folder("0", "Contracts");
@@ -296,7 +296,7 @@ async fn upload(shown: &Shown, name: &str, mebibytes: usize) -> String {
          until(() => choice('Upload', '#box button:not([disabled])')).then((button) => button.click())"
     );
     shown.run(&script).await;
-    // No question to the browser may stay open for as long as the large one can take.
+    // The large upload may take longer than a command to the browser may stay open.
     let ended = "Promise.race([uploading, new Promise((resolve) => setTimeout(resolve, 10000))])";
     let mut patience = 9;
     let ended = loop {

@@ -7,7 +7,7 @@ use crate::harness::{Bench, in_time, until};
 const PAGE: &str = "https://page.example";
 
 #[tokio::test]
-async fn what_the_gateway_answers_itself_costs_nothing_and_a_page_can_read_the_429() {
+async fn requests_that_the_gateway_answers_are_not_counted_and_a_page_can_read_the_429() {
     let app =
         format!("[[app]]\nname = \"a\"\npath = \"/a\"\norigins = [{PAGE:?}]\ndeny = [\"DELETE /2.0/**\"]\n");
     let bench = Bench::with(&format!("{ALONE}{app}{}", limit("one", "global", ONE_IN_AN_HOUR))).await;
@@ -46,7 +46,7 @@ async fn what_the_gateway_answers_itself_costs_nothing_and_a_page_can_read_the_4
 }
 
 #[tokio::test]
-async fn a_drain_lets_those_who_wait_have_their_turn() {
+async fn a_drain_lets_waiting_requests_have_their_turn() {
     let bench = Bench::with(&slow_line()).await;
     assert_eq!(bench.get(ME).await.status(), 200);
     let waiting = tokio::spawn(bench.client.get(bench.url(ME)).send());
@@ -59,7 +59,7 @@ async fn a_drain_lets_those_who_wait_have_their_turn() {
 }
 
 #[tokio::test]
-async fn a_drain_that_is_over_waits_for_nobody() {
+async fn at_the_end_of_a_drain_waiting_requests_are_dropped() {
     let server = "[server]\ndrain_timeout = \"200ms\"\n";
     let bench = Bench::with(&(slow_line() + server)).await;
     assert_eq!(bench.get(ME).await.status(), 200);
@@ -67,7 +67,7 @@ async fn a_drain_that_is_over_waits_for_nobody() {
     until_queued(&bench, "line", 1).await;
     assert_eq!(queued(&bench, "line").await, 1.0);
     bench.stop(Stop::Drain);
-    // Whatever it is, it is an end, and Box saw nothing.
+    // However it ended, Box received nothing.
     let _ = in_time(waiting).await.unwrap();
     assert_eq!(bench.sandbox.calls(), 1);
     bench.stopped().await;

@@ -18,7 +18,7 @@ fn head(path: &str, fields: &str) -> String {
 }
 
 #[tokio::test]
-async fn whoever_hangs_up_while_waiting_gives_its_place_to_the_next() {
+async fn the_turn_of_a_caller_that_leaves_while_waiting_goes_to_the_next() {
     let bench = bench(Protocols::Both).await;
     let mut first = bench.connect().await;
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -34,7 +34,7 @@ async fn whoever_hangs_up_while_waiting_gives_its_place_to_the_next() {
 }
 
 #[tokio::test]
-async fn whoever_hangs_up_with_a_body_under_way_leaves_the_line_too() {
+async fn a_caller_that_leaves_with_a_body_under_way_leaves_the_queue_too() {
     let bench = bench(Protocols::Both).await;
     for (fields, part) in [
         ("Content-Length: 5\r\n", &b"whole"[..]),
@@ -118,7 +118,7 @@ fn chunked(body: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_uploads_body_arrives_whole_after_waiting() {
+async fn the_body_of_an_upload_is_complete_after_waiting() {
     for protocols in [Protocols::Http1, Protocols::Http2] {
         let bench = bench(protocols).await;
         for (way, length) in [("length", 100), ("chunked", 100), ("h2c", 100)].into_iter().chain([
@@ -162,7 +162,7 @@ async fn an_uploads_body_arrives_whole_after_waiting() {
 }
 
 #[tokio::test]
-async fn a_body_that_waits_to_be_invited_is_invited_after_the_wait() {
+async fn a_caller_that_expects_100_continue_gets_it_after_waiting() {
     let bench = bench(Protocols::Both).await;
     let body = multipart("invited", b"content");
     let fields =
@@ -186,9 +186,10 @@ async fn a_body_that_waits_to_be_invited_is_invited_after_the_wait() {
     assert_eq!(seen.body_bytes, body.len() as u64);
 }
 
-/// The caller's own patience ends before its turn: it sends the body unasked, or as the gateway invites it.
+/// The caller's wait for 100 Continue ends before its turn: it sends the body anyway, or when the gateway sends 100
+/// Continue.
 #[tokio::test]
-async fn a_body_that_was_invited_while_waiting_arrives_whole() {
+async fn a_body_that_is_sent_during_the_wait_is_complete() {
     let bench = bench(Protocols::Both).await;
     let body = multipart("early", &[b'x'; 200_000]);
     let fields =

@@ -1,5 +1,5 @@
-//! Box's own limits, by a clock that is turned by hand: never more than the figure in any window, each attempt counted
-//! when it is written, and nearly all of the figure usable.
+//! Box's own limits, with a clock set by the test: no window has more calls than allowed, each attempt is counted when
+//! it is written, and nearly all allowed calls can be used.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Two in a day: the seconds that a busy machine takes do not matter.
 const POLICY: &str = "/2.0/storage_policy_assignments/user_1";
 
-/// So many requests, some at once; how many passed, and who refused the others.
+/// Sends this many requests, some concurrently; returns how many passed, and the limits that refused the others.
 async fn passed_and_names(bench: &Bench, path: &str, count: usize) -> (usize, Vec<String>) {
     let mut passed = 0;
     let mut names = Vec::new();
@@ -43,7 +43,7 @@ fn deletions(bench: &Bench) -> usize {
 /// Callers that are under way.
 type Waiting = tokio::task::JoinSet<StatusCode>;
 
-/// Two that wait for a token: of three that come at once, the one that is refused tells that they have been admitted.
+/// Two requests that wait for a token: of three concurrent ones, the refusal of the third shows that two were admitted.
 async fn two_that_wait(bench: &Bench) -> Waiting {
     let mut waiting = Waiting::new();
     for _ in 0..3 {
@@ -83,14 +83,14 @@ async fn searches_have_limits_of_their_own() {
 }
 
 #[tokio::test]
-async fn without_them_all_pass() {
+async fn without_boxs_limits_all_requests_pass() {
     let bench = Bench::with(ALONE).await;
     assert_eq!(passed_and_names(&bench, "/2.0/search?query=a", 50).await, (50, vec![]));
 }
 
-/// Were they counted, more than 1000 would be.
+/// If these were counted, there would be more than 1000 calls.
 #[tokio::test]
-async fn what_presigned_urls_give_is_no_call_of_the_api() {
+async fn requests_of_presigned_urls_are_not_counted_as_calls() {
     let bench = Bench::start().await;
     let file = bench.sandbox.add_file("0", "a.txt", Content::Bytes("a".into()));
     let path = format!("/2.0/files/{file}/content");
@@ -102,7 +102,7 @@ async fn what_presigned_urls_give_is_no_call_of_the_api() {
     assert_eq!(passed_and_names(&bench, &path, 600).await, (600, vec![]));
 }
 
-/// Requests that wait for a token are let go at once when it comes, a day after they were admitted.
+/// Requests that wait for a token are sent when it arrives, a day after they were admitted.
 #[tokio::test]
 async fn requests_that_wait_for_a_token_do_not_bunch_when_it_comes() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
@@ -126,7 +126,7 @@ async fn requests_that_wait_for_a_token_do_not_bunch_when_it_comes() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_before_its_request_is_sent_has_made_no_call() {
+async fn a_request_whose_caller_leaves_before_it_is_sent_is_not_counted() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let held = sandbox.hold_token_replies();
     let bench = Bench::before(sandbox, "").await;
@@ -147,7 +147,7 @@ async fn a_caller_that_leaves_before_its_request_is_sent_has_made_no_call() {
 }
 
 #[tokio::test]
-async fn what_no_connection_carries_is_no_call() {
+async fn a_request_that_no_connection_carries_is_not_counted() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     bench.sandbox.go_down(Role::Api).await;
@@ -168,9 +168,9 @@ async fn over_http1() -> Bench {
     bench
 }
 
-/// A request whose body is trailers alone is written whole with its head: nobody asks for what follows.
+/// A request with only trailers is written completely with its head, and its body is not polled again.
 #[tokio::test]
-async fn a_request_with_nothing_but_trailers_is_a_call() {
+async fn a_request_with_only_trailers_is_counted() {
     let bench = over_http1().await;
     let began = bench.clock.mono();
     let request = "GET /2.0/search?query=a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTrailer: Digest\r\n\
@@ -191,7 +191,7 @@ async fn a_request_with_nothing_but_trailers_is_a_call() {
 
 /// Over HTTP/2 the end of a body may come after the last bytes of its length.
 #[tokio::test]
-async fn a_request_with_trailers_behind_a_body_of_a_length_is_a_call() {
+async fn a_request_with_trailers_after_a_body_of_known_length_is_counted() {
     let bench = over_http1().await;
     let (client, connection) = h2::client::handshake(bench.connect().await).await.unwrap();
     let connection = tokio::spawn(connection);
@@ -211,7 +211,7 @@ async fn a_request_with_trailers_behind_a_body_of_a_length_is_a_call() {
 }
 
 #[tokio::test]
-async fn what_is_sent_again_after_a_401_is_a_call_too() {
+async fn a_repeat_after_a_401_is_counted_too() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     bench.sandbox.always_unauthorized(POLICY);
@@ -234,7 +234,7 @@ async fn what_is_sent_again_after_a_401_is_a_call_too() {
 }
 
 #[tokio::test]
-async fn a_request_that_another_limit_or_a_budget_refuses_takes_nothing_of_a_window() {
+async fn a_request_that_another_limit_or_a_budget_refuses_is_not_counted_in_a_window() {
     let bench = Bench::with(
         "[[limit]]\nname = \"own\"\nkey = \"client\"\non = [\"DELETE /2.0/**\"]\nrate = \"1/h\"\n\n\
          [[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 2\nper = \"day\"\n",
@@ -254,9 +254,9 @@ async fn a_request_that_another_limit_or_a_budget_refuses_takes_nothing_of_a_win
     assert_ne!(delete(&bench).await.status(), 429);
 }
 
-/// Three minutes of callers who come again and again, in steps of the clock.
+/// Callers call continuously for three minutes, in steps of the clock.
 #[tokio::test]
-async fn nearly_all_of_a_figure_can_be_used_and_no_window_sees_more() {
+async fn nearly_all_allowed_calls_can_be_used_and_no_window_has_more() {
     const CALLS: usize = 100;
     let minute = Duration::from_secs(60);
     let bench = Bench::of(Options { remembered: 4096, ..Options::default() }, "").await;

@@ -21,13 +21,13 @@ async fn an_app_has_so_many_requests_in_flight_and_no_more() {
     assert_eq!(refused(&bench, "max-in-flight").await, 3.0);
     drop(held);
     assert_eq!(in_time(first).await.unwrap().unwrap().bytes().await.unwrap().len(), 470);
-    // The answer's last byte was there: the place is free.
+    // The last byte of the response was received: the slot is free.
     assert_eq!(bench.get(ME).await.status(), 200);
     assert_eq!(bench.sandbox.calls(), 3);
 }
 
 #[tokio::test]
-async fn a_place_is_taken_till_the_answers_last_byte() {
+async fn a_slot_is_taken_until_the_last_byte_of_the_response() {
     for path in ["/api/2.0/files/FILE/content", "/2.0/files/FILE/content"] {
         let bench = Bench::of(Options::default(), ONE).await;
         let file = bench.sandbox.add_file("0", "z", Content::Zeros(32 << 20));
@@ -50,7 +50,7 @@ async fn a_place_is_taken_till_the_answers_last_byte() {
 }
 
 #[tokio::test]
-async fn a_caller_that_hangs_up_before_the_answer_frees_its_place() {
+async fn a_caller_that_leaves_before_the_response_frees_its_slot() {
     let bench = Bench::with(ONE).await;
     bench.until_ready().await;
     let _held = bench.sandbox.hold_replies("/2.0/folders/");
@@ -62,14 +62,14 @@ async fn a_caller_that_hangs_up_before_the_answer_frees_its_place() {
 }
 
 #[tokio::test]
-async fn refused_requests_take_no_place() {
+async fn refused_requests_take_no_slot() {
     let limit = super::limit("one", "global", super::ONE_IN_AN_HOUR);
     let bench = Bench::with(&format!("{ALONE}{ONE}{limit}")).await;
     assert_eq!(bench.get(ME).await.status(), 200);
     for _ in 0..3 {
         assert_eq!(named(&bench.get(ME).await), "one");
     }
-    // What was overloaded was charged to no limit.
+    // Requests refused as overloaded are not counted against limits.
     let limit = super::limit("two", "global", "rate = \"1/h\"\nburst = 2\n");
     let bench = Bench::with(&format!("{ALONE}{ONE}{limit}")).await;
     bench.until_ready().await;

@@ -35,7 +35,7 @@ async fn each_key_has_a_count_of_its_own() {
                 (("", "", "2001:db8::1"), 200),
                 (("", "", "2001:db8::ffff:1:2:3"), 429),
                 (("", "", "2001:db8:0:1::1"), 200),
-                // The last untrusted one counts, whatever the caller itself wrote before.
+                // The last untrusted address counts, whatever the caller wrote before it.
                 (("", "", "203.0.113.9, 192.0.2.2"), 429),
                 (("", "", ""), 200),
             ],
@@ -89,7 +89,7 @@ async fn each_key_has_a_count_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_address_that_no_trusted_proxy_tells_is_nobodys() {
+async fn an_address_that_no_trusted_proxy_names_is_ignored() {
     let bench = Bench::with(&format!("{ALONE}{}", limit("one", "client", ONE_IN_AN_HOUR))).await;
     for (client, status) in [("192.0.2.1", 200), ("192.0.2.2", 429)] {
         let get = bench.client.get(bench.url(ME)).header("x-forwarded-for", client);
@@ -177,7 +177,7 @@ async fn classes_and_patterns_hold_in_every_spelling() {
 }
 
 #[tokio::test]
-async fn what_one_limit_refuses_is_charged_to_no_other_and_to_no_budget() {
+async fn a_request_that_one_limit_refuses_is_not_counted_against_another_or_a_budget() {
     let narrow = format!("on = [\"GET {ME}\"]\n{ONE_IN_AN_HOUR}");
     let bench = Bench::with(&format!(
         "{ALONE}{}{}[[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 1000\n",
@@ -201,7 +201,7 @@ async fn what_one_limit_refuses_is_charged_to_no_other_and_to_no_budget() {
 }
 
 #[tokio::test]
-async fn what_a_budget_or_a_rule_refuses_is_charged_to_no_limit() {
+async fn a_request_that_a_budget_or_a_rule_refuses_is_not_counted_against_a_limit() {
     let bench = Bench::with(&format!(
         "{ALONE}[[app]]\nname = \"a\"\ndeny = [\"DELETE /2.0/**\"]\n\
          [[app]]\nname = \"b\"\npath = \"/b\"\nrequire_header = \"X-Mine\"\n\
@@ -237,7 +237,7 @@ async fn a_refusal_says_in_whole_seconds_when_it_passes() {
     let answer = bench.get(ME).await;
     assert_eq!(named(&answer), "hourly");
     let after = retry_after(answer.headers());
-    // Some seconds may have gone already.
+    // Some seconds may have passed already.
     assert!((1700..=1800).contains(&after), "{after}");
     assert_eq!(answer.headers()["ratelimit"], format!("\"hourly\";r=0;t={after}"));
     assert_eq!(answer.headers()["ratelimit-policy"], "\"hourly\";q=1;w=1800");
@@ -274,9 +274,9 @@ async fn a_limit_that_is_not_enforced_only_counts() {
     assert_eq!(bench.sandbox.calls(), 4);
 }
 
-/// `Connection: As-User` would take the header off on the way to Box, but not off the count.
+/// `Connection: As-User` would remove the header on the way to Box, but the count would still be that user's.
 #[tokio::test]
-async fn a_user_who_is_not_told_to_box_is_none_to_a_limit() {
+async fn a_hop_by_hop_as_user_is_refused() {
     let app = "[[app]]\nname = \"a\"\nas_user = [\"*\"]\n";
     let bench = Bench::with(&format!("{ALONE}{app}{}", limit("each", "user", ONE_IN_AN_HOUR))).await;
     for user in 1..4 {
@@ -289,9 +289,9 @@ async fn a_user_who_is_not_told_to_box_is_none_to_a_limit() {
     assert_eq!(bench.sandbox.calls(), 0);
 }
 
-/// A pre-signed URL is asked for in nobody's name, so an invented user gives it no count of its own.
+/// As-User has no effect on a pre-signed URL, so an invented user must not give it a count of its own.
 #[tokio::test]
-async fn a_url_that_is_its_own_credential_is_the_identitys_to_a_limit() {
+async fn a_presigned_url_is_counted_for_the_identity() {
     let limit = "[[limit]]\nname = \"each\"\nkey = \"user\"\nrate = \"1/h\"\n";
     let bench = Bench::with(&format!("{limit}[[app]]\nname = \"a\"\nas_user = [\"*\"]")).await;
     let host = bench.sandbox.download_url().replace("https://", "");

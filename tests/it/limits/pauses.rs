@@ -78,7 +78,7 @@ async fn a_503_stops_its_operation_alone() {
 }
 
 #[tokio::test]
-async fn what_does_not_ask_for_a_pause_makes_none() {
+async fn responses_that_ask_for_no_pause_cause_none() {
     let bench = bench("").await;
     for value in ["Fri, 31 Dec 2010 23:59:59 GMT", "soon", "-1", "1.5", ""] {
         bench.sandbox.script(ME, vec![unavailable(value)]);
@@ -112,7 +112,7 @@ async fn no_pause_is_longer_than_max_pause() {
 }
 
 #[tokio::test]
-async fn after_a_pause_requests_come_back_at_a_growing_pace() {
+async fn after_a_pause_requests_are_sent_at_a_growing_pace() {
     let bench = bench("").await;
     bench.sandbox.script(ME, vec![Fault::RateLimited { retry_after: 200 }]);
     assert_eq!(bench.get(ME).await.status(), 429);
@@ -131,14 +131,14 @@ async fn after_a_pause_requests_come_back_at_a_growing_pace() {
 }
 
 #[tokio::test]
-async fn a_pause_that_is_soon_over_is_waited_for() {
+async fn requests_wait_for_the_end_of_a_short_pause() {
     let wait = limit("wide", "global", "rate = \"1000/s\"\nwait = \"30s\"\n");
     let bench = bench(&wait).await;
     bench.sandbox.script(ME, vec![Fault::RateLimited { retry_after: 9 }]);
     assert_eq!(bench.get(ME).await.status(), 429);
     let waiting = tokio::spawn(bench.client.get(bench.url(ME)).send());
     until_queued(&bench, "box-pause", 1).await;
-    // Whoever hangs up is no longer waited for.
+    // A caller that leaves no longer waits.
     let leaving = tokio::spawn(bench.client.get(bench.url(ME)).send());
     until_queued(&bench, "box-pause", 2).await;
     leaving.abort();
@@ -151,7 +151,7 @@ async fn a_pause_that_is_soon_over_is_waited_for() {
 
 /// A request may still have to wait for its limit after the pause, and SDKs give up after 60 s.
 #[tokio::test]
-async fn a_longer_pause_is_not_waited_for() {
+async fn requests_do_not_wait_for_a_longer_pause() {
     let wait = limit("wide", "global", "rate = \"1000/s\"\nwait = \"30s\"\n");
     let bench = bench(&wait).await;
     bench.sandbox.script(ME, vec![Fault::RateLimited { retry_after: 28 }]);

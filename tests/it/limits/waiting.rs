@@ -4,7 +4,7 @@ use super::{ALONE, ME, TURN, limit, named, queued, refused, retry_after, slow_li
 use crate::harness::{Bench, in_time};
 
 #[tokio::test]
-async fn who_waits_is_served_in_the_order_of_arrival_at_the_limits_pace() {
+async fn waiting_requests_pass_in_the_order_of_arrival_at_the_limits_pace() {
     let bench = Bench::with(&slow_line()).await;
     let path = |nth: usize| format!("{ME}?nth={nth}");
     assert_eq!(bench.get(&path(0)).await.status(), 200);
@@ -13,7 +13,7 @@ async fn who_waits_is_served_in_the_order_of_arrival_at_the_limits_pace() {
         waiting.push(tokio::spawn(bench.client.get(bench.url(&path(nth))).send()));
         until_queued(&bench, "line", nth).await;
     }
-    // A third one would be served too late, and is told so at once.
+    // A third one would pass too late, and is refused at once.
     let answer = bench.get(&path(3)).await;
     assert_eq!(named(&answer), "line");
     let after = retry_after(answer.headers());

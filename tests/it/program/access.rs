@@ -1,4 +1,4 @@
-//! Access lines: one for each request, with nothing in it that the caller could forge or must not show.
+//! Access lines: one for each request, which callers cannot forge and which shows no credential.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ const ME: &str = "/2.0/users/me";
 
 /// Every line of both streams in the form of JSON, from the start to a failure to end.
 #[test]
-fn json_lines_have_one_name_for_time_and_kind_and_numbers_for_lengths_of_time() {
+fn json_lines_have_one_name_for_time_and_kind_and_numbers_for_durations() {
     let at = FakeBox::start();
     let more = "[log]\nformat = \"json\"\n[[budget]]\nname = \"few\"\nkey = \"global\"\ncalls = 1\nwhen_spent = \"warn\"\n";
     let mut program = Program::start(&at, more).ready();
@@ -240,7 +240,7 @@ fn paths_that_are_credentials_are_not_logged() {
     assert!(!program.out.text().contains("SECRET") && !program.err.text().contains("SECRET"), "{lines:#?}");
 }
 
-/// A page whose origin nobody allows cannot write into the log, whatever stops it first.
+/// A page whose origin is not listed cannot write to the log, whatever refuses it.
 #[test]
 fn the_path_of_a_page_that_is_refused_is_not_logged() {
     let at = FakeBox::start();

@@ -1,4 +1,4 @@
-//! Certificate authorities for tests, and what they sign.
+//! Certificate authorities for tests, and certificates that they sign.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -19,7 +19,7 @@ pub(super) struct Made {
 }
 
 impl Authority {
-    /// Each needs a name of its own: an issuer is found by it.
+    /// `name` must be unique, since issuers are found by name.
     pub(super) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 client: a connection for each request, and every byte of the answer.
+//! A plain HTTP/1.1 client with a connection for each request, which returns every byte of the response.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -10,7 +10,7 @@ const BOXGATE: &str = env!("CARGO_BIN_EXE_boxgate");
 const SWITCH: &str = "BOXGATE_CORE_DUMPS";
 const ABRT: i32 = 6;
 
-/// A shell that raises its limit for core dumps as far as it may before it does this.
+/// A shell that raises its limit for core dumps to the maximum and then runs this script.
 fn with_core_dumps(folder: &Folder, script: &str) -> Command {
     let mut shell = command("sh", folder);
     shell.args(["-c", &format!("ulimit -S -c \"$(ulimit -H -c)\"; {script}"), BOXGATE]);
@@ -34,7 +34,7 @@ fn crash(program: &mut Program) -> ExitStatus {
     status
 }
 
-/// Whether a crash leaves a core dump on this machine, where nobody forbids it.
+/// Whether a crash leaves a core dump on this machine if it is not forbidden.
 fn crashes_are_dumped_here() -> bool {
     let folder = Folder::new();
     with_core_dumps(&folder, "kill -ABRT $$").status().unwrap().core_dumped()
@@ -86,7 +86,7 @@ fn exec_leaves_no_core_dump_of_its_own_and_its_command_keeps_its_limit() {
 }
 
 #[test]
-fn the_switch_takes_one_word_alone() {
+fn the_variable_takes_only_one_value() {
     let folder = Folder::new();
     for value in ["1", "yes", "Allow", "allow "] {
         let mut refused = command(BOXGATE, &folder);

@@ -36,14 +36,14 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Ends well, with this output and nothing on standard error.
+/// Checks for success, with this output and nothing on standard error.
 fn says(mut command: Command, text: &str) {
     let output = command.output().unwrap();
     assert_eq!((out(&output).as_str(), err(&output).as_str()), (text, ""));
     assert_eq!(output.status.code(), Some(0));
 }
 
-/// Ends with exit status 2, with nothing on standard output and all of these words on standard error.
+/// Checks for exit status 2, with nothing on standard output and all of these words on standard error.
 fn refused(mut command: Command, words: &[&str]) {
     let output = command.args(["--", "echo", "it ran"]).output().unwrap();
     assert_eq!((out(&output).as_str(), output.status.code()), ("", Some(2)), "{}", err(&output));
@@ -114,7 +114,7 @@ fn javas_two_clients_reach_box_and_other_hosts() {
         .map(|text| format!("HttpURLConnection: {text}\nHttpClient: {text}\n"))
         .collect();
     let mut command = exec(&folder, &gateway);
-    // Java has one list of direct hosts; Box's would be a way round.
+    // Java has one list of direct hosts; one of Box's in it would bypass the gateway.
     command.env("SSL_CERT_FILE", &ca).env("NO_PROXY", "a.example,.box.com").args(["--", "java", source]);
     let output = command.args(urls).output().unwrap();
     assert_eq!(out(&output), want, "{}", err(&output));
@@ -158,7 +158,7 @@ fn other_hosts_go_by_the_proxy_that_was_set_before_and_box_does_not() {
         .env("NO_PROXY", "localhost, .box.com, *")
         .args(["--", "curl", "-sS", "https://api.box.com/", "https://other.example/"])
         .arg(format!("https://localhost:{}/", direct.address.port()));
-    // `*` means for others: directly.
+    // For other hosts, `*` means a direct connection.
     let output = command.output().unwrap();
     assert!(out(&output).starts_with("box"), "{}", err(&output));
     assert_eq!(earlier.tunnels(), Vec::<String>::new());
@@ -226,7 +226,7 @@ fn a_signal_that_is_ignored_stays_ignored() {
 }
 
 #[test]
-fn a_key_goes_to_the_gateway_alone() {
+fn a_key_is_sent_only_to_the_gateway() {
     let (folder, chain) = (Folder::new(), Chain::new());
     let gateway = FakeServer::gateway(&chain);
     let key = folder.write("key", "k-e-y\n");
@@ -249,7 +249,7 @@ fn a_key_goes_to_the_gateway_alone() {
         assert!(!said.contains("k-e-y") && !said.contains("aHI6ay1lLXk="), "{said}");
     }
     let tunnels = gateway.tunnels();
-    // Each time once for the trial and once for curl.
+    // Each time one request for the check and one for curl.
     assert_eq!(tunnels.len(), 4, "{tunnels:?}");
     assert!(
         tunnels.iter().all(|head| head.contains("Proxy-Authorization: Basic aHI6ay1lLXk=")),
@@ -489,7 +489,7 @@ fn against_a_sandbox_a_file_keeps_its_hash_through_the_tunnel() {
 }
 
 #[test]
-fn the_words_of_a_refusal_reach_the_program() {
+fn the_message_of_a_refusal_reaches_the_program() {
     let (folder, chain) = (Folder::new(), Chain::new());
     let gateway = FakeServer::gateway(&chain);
     let other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -503,7 +503,7 @@ fn the_words_of_a_refusal_reach_the_program() {
     );
 }
 
-/// Any user of the machine can connect to loopback: what needs a password elsewhere must not be had there for nothing.
+/// Any user of the machine can connect to loopback, so a proxy that needs a password must not be usable without one.
 #[test]
 fn a_proxy_with_a_password_is_not_lent_to_others() {
     let folder = Folder::new();
@@ -519,7 +519,7 @@ fn a_proxy_with_a_password_is_not_lent_to_others() {
 }
 
 #[test]
-fn a_list_of_direct_hosts_that_is_no_utf_8_loses_box_too() {
+fn box_is_removed_from_a_list_of_direct_hosts_that_is_not_utf_8() {
     use std::os::unix::ffi::OsStrExt as _;
     let folder = Folder::new();
     let gateway = FakeServer::gateway(&Chain::new());

@@ -1,5 +1,5 @@
-//! A gateway for programs that have Box's hosts built in, as far as `boxgate env` and `boxgate exec` see one; also a
-//! plain proxy and a plain host, which are parts of the same.
+//! A scripted gateway for tests of `boxgate env` and `boxgate exec`; also a plain proxy and a plain host, which share
+//! its code.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -98,7 +98,7 @@ impl FakeServer {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (behaviour, noted) = (behaviour.clone(), noted.clone());
-                // A caller that breaks off is a test's business, not this server's.
+                // Errors of a caller that breaks off are left to the test.
                 thread::spawn(move || {
                     let _ = stream.set_read_timeout(Some(PATIENCE));
                     let _ = match behaviour.outer.clone() {

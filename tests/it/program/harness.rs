@@ -1,4 +1,4 @@
-//! A child process whose lines can be waited for, and a Box in front of which it stands.
+//! A child process whose output lines can be awaited, and a Box for it.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::client::{Answer, request};
 
-/// How long anything may take on a busy machine.
+/// The timeout of every wait, for busy machines.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder of one test, removed at its end.
@@ -122,13 +122,13 @@ impl Drop for FakeBox {
     }
 }
 
-/// Waits for what a sandbox promises.
+/// Waits for a future of the sandbox.
 pub(super) fn wait<T>(what: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(PATIENCE, what).await }).expect("it comes in time")
 }
 
-/// Asks again and again until it holds; for what nobody tells.
+/// Polls until the condition holds, for conditions without an event.
 pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let pause = Duration::from_millis(20);
     for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
@@ -216,7 +216,7 @@ impl Lines {
     }
 }
 
-/// Of the surroundings it sees nothing but where programs and temporary files are.
+/// Of the environment, it gets only PATH and the temporary directory.
 pub(crate) fn command(program: &str, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -249,14 +249,14 @@ pub(crate) struct Program {
     unread_err: Option<BufReader<ChildStderr>>,
 }
 
-/// What becomes of a stream of the program's.
+/// How an output stream of the program is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
     /// A pipe that is read to its end.
     Read,
-    /// A pipe that stays open and that nobody reads once the program listens.
+    /// A pipe that stays open and is not read once the program listens.
     Unread,
-    /// A pipe whose reader goes away once the program listens.
+    /// A pipe whose reader is closed once the program listens.
     Closed,
     /// A device on which every write fails; for standard output only.
     Full,
@@ -331,14 +331,14 @@ impl Program {
         program
     }
 
-    /// Fills the pipe that is the program's descriptor of this number, so that its next write there waits.
+    /// Fills the pipe that is the program's descriptor of this number, so that its next write there blocks.
     pub(super) fn fill(&self, descriptor: u32) {
-        // The program lets nobody look at its descriptors, so the pipe is found by its other end.
+        // The program's descriptors cannot be inspected, so the pipe is found by its other end.
         let reader = match descriptor {
             1 => self.unread_out.as_ref().unwrap().as_raw_fd(),
             _ => self.unread_err.as_ref().unwrap().get_ref().as_raw_fd(),
         };
-        // Opened anew, so that only this end of the pipe does not wait.
+        // Opened again, so that only this end of the pipe is non-blocking.
         let mut pipe = File::options()
             .write(true)
             .custom_flags(O_NONBLOCK)

@@ -12,7 +12,7 @@ use super::harness::{FakeBox, PATIENCE, Program, until, wait};
 const ME: &str = "/2.0/users/me";
 
 #[test]
-fn what_is_in_flight_at_sigterm_finishes_while_nothing_new_is_taken() {
+fn requests_in_flight_at_sigterm_finish_while_no_new_ones_are_accepted() {
     let at = FakeBox::start();
     let mut program = Program::start(&at, "[server]\ndrain_delay = \"300ms\"").ready();
     let hold = at.hold_replies(ME);
@@ -36,7 +36,7 @@ fn what_is_in_flight_at_sigterm_finishes_while_nothing_new_is_taken() {
 }
 
 #[test]
-fn an_operators_idle_connection_does_not_hold_up_the_end() {
+fn an_operators_idle_connection_does_not_delay_the_end() {
     let at = FakeBox::start();
     let mut program = Program::start(&at, "").ready();
     let mut idle = TcpStream::connect(&program.operators).unwrap();
@@ -59,7 +59,7 @@ fn accepting_goes_on_for_the_delay() {
 }
 
 #[test]
-fn a_connection_between_requests_does_not_hold_up_the_end() {
+fn a_connection_between_requests_does_not_delay_the_end() {
     let at = FakeBox::start();
     let mut program = Program::start(&at, "[server]\ndrain_timeout = \"10m\"").ready();
     let mut kept = TcpStream::connect(&program.callers).unwrap();
@@ -73,7 +73,7 @@ fn a_connection_between_requests_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn a_connection_that_never_spoke_does_not_hold_up_the_end() {
+fn a_connection_without_a_request_does_not_delay_the_end() {
     let at = FakeBox::start();
     let mut program = Program::start(&at, "[server]\ndrain_timeout = \"10m\"").ready();
     let silent = TcpStream::connect(&program.callers).unwrap();
@@ -99,9 +99,9 @@ fn a_second_sigterm_ends_at_once() {
     drop(hanging);
 }
 
-/// A stop is nobody's leaving, and a broken answer that it cuts is not Box's doing.
+/// A request cut off by the stop is not recorded as left by the caller or broken by Box.
 #[test]
-fn what_a_stop_cuts_off_is_recorded_as_such() {
+fn requests_cut_off_by_a_stop_are_recorded_as_such() {
     let at = FakeBox::start();
     let file = at.add_file("0", "z", Content::Zeros(64 << 20));
     let mut program = Program::start(&at, "[server]\ndrain_timeout = \"200ms\"").ready();
@@ -123,7 +123,7 @@ fn what_a_stop_cuts_off_is_recorded_as_such() {
 }
 
 #[test]
-fn what_outlasts_the_drain_timeout_is_cut_off() {
+fn requests_that_outlast_the_drain_timeout_are_cut_off() {
     let at = FakeBox::start();
     let mut program = Program::start(&at, "[server]\ndrain_timeout = \"200ms\"").ready();
     let _hold = at.hold_replies(ME);
@@ -159,7 +159,7 @@ fn it_starts_without_box_says_so_and_recovers_by_itself() {
 }
 
 #[test]
-fn first_requests_wait_for_the_first_token_and_share_one_question() {
+fn first_requests_wait_for_the_first_token_and_share_one_token_request() {
     let at = FakeBox::start();
     let hold = at.hold_token_replies();
     let program = Program::start(&at, "");

@@ -1,5 +1,5 @@
-//! What someone on call reads while Box is away, refuses or asks for a pause: a few lines that say what, since when and
-//! why, however many requests it costs.
+//! Log lines about outages, refusals and pauses of Box: a few lines that say what, since when and why, however many
+//! requests fail.
 
 use boxgate::sandbox::{Fault, Role, TokenAnswer};
 use http::HeaderValue;
@@ -21,7 +21,7 @@ fn said(program: &Program) -> Vec<String> {
     all[starts + 1..].iter().filter(|line| !of_start(line)).cloned().collect()
 }
 
-/// So many requests, one line each on standard output; the last answer.
+/// Sends this many requests, which give one line each on standard output; returns the last response.
 fn many(program: &Program) -> Answer {
     let before = program.out.all().len();
     let answers: Vec<Answer> = (0..MANY).map(|_| program.get(ME)).collect();
@@ -30,7 +30,7 @@ fn many(program: &Program) -> Answer {
 }
 
 #[test]
-fn a_box_that_is_down_costs_a_line_and_its_return_another() {
+fn an_outage_of_box_is_one_line_and_its_end_another() {
     let at = FakeBox::start();
     let program = Program::start(&at, "").ready();
     assert_eq!(program.get(ME).status, 200);
@@ -57,7 +57,7 @@ fn a_box_that_is_down_costs_a_line_and_its_return_another() {
 }
 
 #[test]
-fn a_box_that_cuts_every_connection_costs_a_few_lines() {
+fn a_box_that_cuts_every_connection_causes_few_lines() {
     let at = FakeBox::start();
     let program = Program::start(&at, "").ready();
     at.script(ME, vec![Fault::CloseBeforeHead; MANY * 3]);
@@ -70,7 +70,7 @@ fn a_box_that_cuts_every_connection_costs_a_few_lines() {
 }
 
 #[test]
-fn a_box_that_refuses_every_token_costs_a_few_lines() {
+fn a_box_that_refuses_every_token_causes_few_lines() {
     let at = FakeBox::start();
     let program = Program::start(&at, "").ready();
     at.always_unauthorized(ME);
@@ -134,7 +134,7 @@ fn a_token_endpoint_that_is_down_is_an_outage_too() {
 }
 
 #[test]
-fn a_pause_that_box_asks_for_is_told_with_whom_it_concerns() {
+fn a_pause_that_box_asks_for_is_logged_with_its_user_and_class() {
     let at = FakeBox::start();
     let more = "[[app]]\nname = \"a\"\nas_user = [\"*\"]\n[limits]\nbox_defaults = false\n";
     let program = Program::start(&at, more).ready();
@@ -153,12 +153,12 @@ fn a_pause_that_box_asks_for_is_told_with_whom_it_concerns() {
     let answer = as_user(ME);
     assert_eq!(answer.status, 429);
     assert!(answer.body.contains("Box asked this user to pause"), "{}", answer.body);
-    assert!(answer.body.contains(" s left") && !answer.body.contains("box-pause"), "{}", answer.body);
+    assert!(answer.body.contains(" again in ") && !answer.body.contains("box-pause"), "{}", answer.body);
     assert!(answer.header("ratelimit").unwrap().starts_with("\"box-pause\";r=0;t="));
     let access = program.out.wait_for(&["limit=box-pause"]);
     assert!(access.contains("code=rate_limit_exceeded"), "{access}");
 
-    // More than max_pause is told as what holds.
+    // A pause longer than max_pause is logged as max_pause.
     let long = Fault::status(503).with_header(RETRY_AFTER, HeaderValue::from_static("99999999999999999999"));
     at.script("/2.0/collections", vec![long]);
     assert_eq!(program.get("/2.0/collections").status, 503);

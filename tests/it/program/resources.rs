@@ -36,7 +36,7 @@ fn callers_cannot_take_the_last_descriptors() {
     assert_eq!(program.get(ME).status, 200);
 }
 
-/// Nor can operators that do not read take them from callers.
+/// Operators that do not read cannot take descriptors from callers.
 #[test]
 fn operators_connections_are_bounded() {
     let at = FakeBox::start();
@@ -60,7 +60,7 @@ fn operators_connections_are_bounded() {
     });
 }
 
-/// Over one connection callers may ask for more than Box can have connections for.
+/// Requests on one connection may need more connections to Box than there are descriptors.
 #[test]
 fn requests_cannot_take_the_last_descriptors() {
     let at = FakeBox::with(Options { protocols: Protocols::Http1, ..Options::default() });
@@ -73,7 +73,7 @@ fn requests_cannot_take_the_last_descriptors() {
     let hold = at.hold_replies(ME);
     let mut caller = Http2::connect(&program.callers, 1 << 20);
     (0..100).for_each(|_| caller.get(ME));
-    // What there is no room for waits, and is told so in the end.
+    // Requests without room wait and are finally refused.
     until("some wait at Box", || at.requests_in_flight() > 0);
     assert_eq!(program.admin("/healthz").status, 200);
     until("the others are refused", || {
@@ -114,7 +114,7 @@ fn a_thousand_stalled_streams_stay_within_their_bound() {
             })
             .collect();
         all_in_flight(&at, STREAMS as usize);
-        // Box sends until every window is full; nothing tells when.
+        // Box sends until every window is full, for which there is no event.
         let mut last = 0;
         until("it grows no more", || {
             thread::sleep(Duration::from_millis(300));

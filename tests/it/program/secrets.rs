@@ -1,4 +1,4 @@
-//! The canary: no secret and no token shows anywhere, whatever goes wrong.
+//! No secret and no token appears in any output, whatever goes wrong.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,8 @@ fn a_secret_file_with_a_byte_order_mark_serves_and_one_with_a_zero_width_space_i
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     let said = String::from_utf8_lossy(&refused.stderr);
     let position = at.client_secret().chars().count() + 1;
-    let named = format!("client_secret: it holds U+200B (zero width space) at character {position}");
+    let named =
+        format!("client_secret: the value contains U+200B (zero width space) at character {position}");
     assert!(said.contains("proxy.toml:") && said.contains(&named), "{said}");
     assert!(!said.contains(at.client_secret()), "{said}");
 }
@@ -73,9 +74,10 @@ fn no_secret_shows(format: &str) {
     }
 }
 
-/// A token endpoint that repeats the form, a caller that knows the secret, and `check`, which prints what it is told.
+/// A token endpoint that repeats the form, a caller that sends the secret, and `check`, which prints the endpoint's
+/// messages.
 #[test]
-fn what_others_repeat_is_blanked_in_logs_access_lines_and_check() {
+fn secrets_that_others_repeat_are_blanked_in_logs_access_lines_and_check() {
     let at = FakeBox::with(Options { client_secret: SECRET.to_owned(), ..Options::default() });
     for format in ["text", "json"] {
         at.token_always(None);
@@ -155,7 +157,7 @@ fn every_kind_of_secret_is_blanked() {
             .map(str::to_owned),
     );
     for secret in &secrets {
-        // A plus and a slash are characters of base64 that may stand in a path.
+        // Plus and slash are base64 characters that may be in a path.
         request(&program.callers, "GET", &format!("/2.0/.{secret}."), key);
     }
     program.terminate();

@@ -1,4 +1,4 @@
-//! Standard output and standard error that take no lines: requests and the end do not wait for them.
+//! Requests and the end of the process do not wait for standard output and standard error that accept no lines.
 
 use std::net::TcpStream;
 
@@ -14,7 +14,7 @@ const LOG_LOST: &str = "boxgate_log_lines_lost_total";
 /// At this level each failure is a line of its own.
 const LOUD: &str = "[log]\nlevel = \"debug\"\n";
 
-/// Requests of which each makes a worker write to the log; more than there are workers.
+/// Requests that each make a worker log; more than there are workers.
 fn requests_that_are_logged(at: &FakeBox, program: &Program) {
     for _ in 0..8 {
         at.script(ME, vec![Fault::CloseBeforeHead; 3]);
@@ -24,7 +24,7 @@ fn requests_that_are_logged(at: &FakeBox, program: &Program) {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_neither_requests_nor_operators_nor_the_end() {
+fn a_log_that_no_one_reads_delays_neither_requests_nor_operators_nor_the_end() {
     let at = FakeBox::start();
     let mut program = Program::with_streams(&at, LOUD, Stream::Read, Stream::Unread).ready();
     program.fill(2);
@@ -38,7 +38,7 @@ fn a_log_that_nobody_reads_holds_up_neither_requests_nor_operators_nor_the_end()
 }
 
 #[test]
-fn it_serves_on_and_counts_lost_lines_when_its_readers_have_gone() {
+fn it_goes_on_serving_and_counts_lost_lines_when_its_readers_are_gone() {
     let at = FakeBox::start();
     let mut program = Program::with_streams(&at, LOUD, Stream::Closed, Stream::Closed).ready();
     requests_that_are_logged(&at, &program);
@@ -49,7 +49,7 @@ fn it_serves_on_and_counts_lost_lines_when_its_readers_have_gone() {
 }
 
 #[test]
-fn access_lines_that_nobody_reads_hold_up_neither_requests_nor_the_end() {
+fn access_lines_that_no_one_reads_delay_neither_requests_nor_the_end() {
     let at = FakeBox::start();
     let mut program = Program::with_streams(&at, "", Stream::Unread, Stream::Read).ready();
     program.fill(1);
@@ -80,7 +80,7 @@ fn a_second_signal_ends_it_when_neither_stream_is_read() {
 }
 
 #[test]
-fn a_full_disk_costs_access_lines_that_are_counted_and_one_warning() {
+fn on_a_full_disk_lost_access_lines_are_counted_and_one_warning_is_logged() {
     let at = FakeBox::start();
     let mut program = Program::with_streams(&at, "", Stream::Full, Stream::Read).ready();
     for count in 1..=5 {

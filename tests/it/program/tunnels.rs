@@ -1,4 +1,4 @@
-//! What is told of tunnels: access lines, the log, the end of the process.
+//! Tunnels in access lines and the log, and at the end of the process.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use boxgate::sandbox::{Content, Names, Options};
 use super::certificates::Authority;
 use super::harness::{FakeBox, Folder, PATIENCE, Program, command, until};
 
-/// A gateway that finds Box by its own names, and the CA that it gives.
+/// A gateway that finds Box by its own names, and the CA that it serves.
 struct Gate {
     at: FakeBox,
     program: Program,
@@ -96,7 +96,7 @@ fn a_tunnel_has_a_line_and_each_request_in_it_another_without_its_credentials() 
 }
 
 #[test]
-fn a_certificate_of_somebody_elses_authority_is_taken_over_when_it_changes() {
+fn a_configured_certificate_is_reloaded_when_it_changes() {
     let folder = Folder::new();
     let (old, new) = (Authority::new("Old"), Authority::new("New"));
     let made = old.box_hosts();
@@ -114,7 +114,7 @@ fn a_certificate_of_somebody_elses_authority_is_taken_over_when_it_changes() {
 }
 
 #[test]
-fn a_program_that_does_not_trust_the_ca_is_told_of_once() {
+fn a_program_that_does_not_trust_the_ca_is_logged_once() {
     let gate = Gate::start("", "");
     for _ in 0..3 {
         let output = gate.curl(&["https://api.box.com/2.0/users/me"]);
@@ -130,7 +130,7 @@ fn a_program_that_does_not_trust_the_ca_is_told_of_once() {
         "{said}"
     );
     assert!(said.contains("client=127.0.0.1"), "{said}");
-    // Who comes to see whether the port is open has said nothing of trust.
+    // A check whether the port is open says nothing about trust.
     let mut probe = TcpStream::connect(&gate.program.callers).unwrap();
     probe.write_all(b"CONNECT api.box.com:443 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut head = [0; 12];
@@ -179,7 +179,7 @@ fn a_blind_tunnel_has_its_bytes_in_one_line_at_its_end() {
     }
 }
 
-/// What would be lost with the file is known to everybody who fetched it.
+/// Callers have fetched the CA, so replacing it would break them.
 #[test]
 fn a_damaged_ca_is_not_replaced() {
     let mut gate = Gate::start("", "");
@@ -190,11 +190,11 @@ fn a_damaged_ca_is_not_replaced() {
     let output = command(env!("CARGO_BIN_EXE_boxgate"), folder).arg("run").output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("forward-proxy-ca.pem") && said.contains("put the file back"), "{said}");
+    assert!(said.contains("forward-proxy-ca.pem") && said.contains("restore the file"), "{said}");
     assert_eq!(std::fs::read_to_string(&kept).unwrap(), "-----BEGIN CERTIFICATE-----\nAA\n");
 }
 
-/// A URL that is its own credential does not stand in the log, however it is asked for, and whatever is wrong with it.
+/// A pre-signed URL does not appear in the log, in whatever form it is requested and whatever is wrong with it.
 #[test]
 fn a_refused_request_for_a_presigned_url_hides_it() {
     let mut gate = Gate::start("", "[[app]]\nname = \"keyed\"\nkey = \"k\"");
@@ -220,7 +220,7 @@ fn a_refused_request_for_a_presigned_url_hides_it() {
 }
 
 #[test]
-fn a_listed_host_that_is_down_is_no_word_in_the_log_for_each_caller() {
+fn a_listed_host_that_is_down_is_not_logged_for_each_caller() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr().unwrap().to_string();
     drop(server);

@@ -1,5 +1,5 @@
-//! Unix sockets: what stands in the way of one is left alone, what a crash left behind is replaced, and the file's mode
-//! and group say who may connect.
+//! Unix sockets: other files at the path are left alone, a stale socket is replaced, and the file's mode and group
+//! determine who may connect.
 
 use std::fs::{self, FileType, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -27,7 +27,7 @@ fn start(at: &FakeBox, path: &Path, parameters: &str) -> Program {
     program
 }
 
-/// A gateway at this socket does not start; what it says.
+/// Checks that a gateway at this socket does not start; returns its message.
 fn refused(at: &FakeBox, path: &Path) -> String {
     let folder = Folder::new();
     write_file(&folder, at, &listen_at(path, ""), "");
@@ -80,7 +80,7 @@ fn a_gateway_that_was_killed_is_replaced() {
 }
 
 #[test]
-fn what_is_no_socket_is_neither_removed_nor_changed() {
+fn files_other_than_sockets_are_neither_removed_nor_changed() {
     let (at, place) = (FakeBox::start(), Folder::new());
     let path = place.join("it");
     let stale = place.join("stale.sock");
@@ -126,7 +126,7 @@ fn a_live_socket_of_any_type_is_left_alone() {
     assert_eq!(&received[..count], b"still there");
     fs::remove_file(&path).unwrap();
 
-    // Of a kind that tells its peers apart as streams do, but keeps messages.
+    // A socket of type SEQPACKET.
     let packets = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
     packets.bind(&SockAddr::unix(&path).unwrap()).unwrap();
     packets.listen(1).unwrap();
@@ -204,7 +204,7 @@ fn group_of(path: &Path, folder: &Folder) -> String {
 }
 
 #[test]
-fn mode_and_group_say_who_may_connect_to_callers_and_operators_sockets() {
+fn mode_and_group_are_set_on_callers_and_operators_sockets() {
     let (at, folder) = (FakeBox::start(), Folder::new());
     let group = some_group(&folder);
     let (callers, operators) = (folder.join("gate.sock"), folder.join("admin.sock"));
@@ -227,13 +227,13 @@ fn mode_and_group_say_who_may_connect_to_callers_and_operators_sockets() {
 }
 
 #[test]
-fn a_group_that_is_unknown_and_a_bad_mode_are_configuration_errors_with_their_place() {
+fn an_unknown_group_and_a_bad_mode_are_configuration_errors_with_their_position() {
     let (at, place) = (FakeBox::start(), Folder::new());
     let path = place.join("gate.sock");
     for (parameters, why) in [
         ("?group=no-such-group-here", "no group of this machine is named \"no-such-group-here\""),
-        ("?mode=0999", "the mode \"0999\" is not"),
-        ("?mode=0660&owner=root", "\"owner\" is no parameter"),
+        ("?mode=0999", "the mode \"0999\" must have three octal digits"),
+        ("?mode=0660&owner=root", "\"owner\" is not a parameter"),
     ] {
         let folder = Folder::new();
         let file = write_file(&folder, &at, &listen_at(&path, parameters), "");

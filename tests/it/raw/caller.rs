@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 use super::frames::{self, Frame};
 use super::http1;
 
-/// A caller that says what it is told to.
+/// A scripted caller.
 pub struct RawCaller<S = TcpStream> {
     pub socket: S,
     pub is_http2: bool,
@@ -90,7 +90,7 @@ impl ServerCertVerifier for AnyCertificate {
 
 impl RawCaller {
     pub async fn connect(address: &str, is_http2: bool) -> Self {
-        // Windows as wide as they go.
+        // The largest windows.
         Self::with_window(address, is_http2, (1 << 31) - 1).await
     }
 
@@ -123,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawCaller<S> {
         let _ = self.socket.flush().await;
     }
 
-    /// A frame of a stream; those of the connection are answered and passed over.
+    /// The next frame of a stream; frames of the connection are answered and skipped.
     pub async fn frame(&mut self) -> Option<Frame> {
         loop {
             let frame = frames::read(&mut self.socket).await?;
@@ -183,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawCaller<S> {
         }
     }
 
-    /// Resolves when the gateway ends the connection; what came till then is thrown away.
+    /// Resolves when the gateway ends the connection; discards everything received until then.
     pub async fn closed(&mut self) {
         let mut scrap = [0; 4096];
         while self.socket.read(&mut scrap).await.is_ok_and(|count| count > 0) {}

@@ -12,7 +12,7 @@ use super::http1;
 /// The gateway's, of a stream.
 const WINDOW: usize = 256 * 1024;
 
-/// A Box that speaks TLS and says what it is told to.
+/// A scripted Box with TLS.
 pub struct RawBox {
     pub authority: String,
     pub pem: String,
@@ -34,7 +34,7 @@ impl RawBox {
                 PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()).into(),
             )
             .unwrap();
-        // Left unread, they would make a close a reset, which takes with it what has come.
+        // Unread, they would turn a close into a reset, which discards what has arrived.
         config.send_tls13_tickets = 0;
         config.alpn_protocols = vec![if is_http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -56,14 +56,14 @@ impl RawBox {
         )
     }
 
-    /// A connection on which no hands were shaken.
+    /// A connection without a TLS handshake.
     pub async fn accept_tcp(&self) -> TcpStream {
         let (socket, _) = self.listener.accept().await.unwrap();
         socket.set_nodelay(true).unwrap();
         socket
     }
 
-    /// The next connection with TLS established; those that break before are passed over.
+    /// The next connection with TLS established; skips those that break before.
     pub async fn accept_tls(&self) -> TlsStream<TcpStream> {
         loop {
             if let Ok(socket) = self.tls.accept(self.accept_tcp().await).await {
@@ -79,7 +79,7 @@ impl RawBox {
         if self.is_http2 {
             let mut preface = [0; frames::PREFACE.len()];
             connection.socket.read_exact(&mut preface).await.unwrap();
-            // Windows as wide as they go: nothing here is about waiting for them.
+            // The largest windows, since these tests do not wait for them.
             let hello = [
                 frames::settings(&[(4, (1 << 31) - 1)]),
                 frames::settings_ack(),
@@ -114,7 +114,7 @@ impl BoxConnection {
         let _ = self.socket.flush().await;
     }
 
-    /// Says frames of one stream as its window allows; the last of them in one segment.
+    /// Sends frames of one stream as its window allows; the last ones in one segment.
     pub async fn say_frames(&mut self, said: &[u8]) {
         let mut window = WINDOW;
         let (mut ready, mut at) = (Vec::new(), 0);
@@ -140,7 +140,7 @@ impl BoxConnection {
         self.say(&ready).await;
     }
 
-    /// A frame of a stream; those of the connection are passed over.
+    /// The next frame of a stream; skips frames of the connection.
     pub async fn frame(&mut self) -> Option<Frame> {
         loop {
             let frame = frames::read(&mut self.socket).await?;

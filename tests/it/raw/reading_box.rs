@@ -1,4 +1,4 @@
-//! A Box that notes what it received, whole or not.
+//! A Box that records what it received, complete or not.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ struct Noted {
 }
 
 impl Noted {
-    /// The request's place among those of its path.
+    /// The index of the request among those of its path.
     fn begun(&self, path: &str) -> usize {
         let mut requests = self.requests.lock().unwrap();
         let of_path = requests.entry(path.to_owned()).or_default();
@@ -78,7 +78,7 @@ impl ReadingBox {
         }
     }
 
-    /// What came of the requests with this path so far, once all of them have ended.
+    /// The results of the requests with this path, once all of them have ended.
     pub async fn received(&self, path: &str) -> Vec<Received> {
         let mut changes = self.noted.changed.subscribe();
         loop {

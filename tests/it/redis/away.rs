@@ -41,7 +41,7 @@ impl Lines {
 }
 
 #[tokio::test]
-async fn a_server_that_is_killed_holds_nobody_up_and_is_found_again() {
+async fn a_killed_server_delays_no_request_and_is_used_again_later() {
     let (lines, _guard) = Lines::begin();
     let mut server = Server::start().await;
     let side = Side::new(&server.url(), PATIENT, MAX_PAUSE, &[]).shared().await;
@@ -64,7 +64,7 @@ async fn a_server_that_is_killed_holds_nobody_up_and_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_slow_holds_each_up_once_at_most() {
+async fn a_slow_server_delays_each_request_at_most_once() {
     let (lines, _guard) = Lines::begin();
     let server = Server::start().await;
     let bound = Duration::from_millis(500);
@@ -105,7 +105,7 @@ async fn a_server_that_is_not_there_at_the_start_is_found_later() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_nothing_more_is_no_use() {
+async fn a_server_that_refuses_writes_is_not_used() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
     server.run(&["CONFIG", "SET", "maxmemory", "1"]).await;

@@ -49,7 +49,7 @@ async fn three_replicas_spend_a_budget_to_the_last_call() {
 }
 
 #[tokio::test]
-async fn a_call_is_on_all_budgets_or_on_none() {
+async fn a_call_is_charged_to_all_budgets_or_to_none() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
     let (plan, app) = (budget("plan", 10, WhenSpent::Reject), budget("app", 2, WhenSpent::Reject));
@@ -70,7 +70,7 @@ async fn a_call_is_on_all_budgets_or_on_none() {
 }
 
 #[tokio::test]
-async fn what_redis_has_lost_or_missed_is_put_right() {
+async fn counts_that_redis_has_lost_or_missed_are_corrected() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
     let plan = budget("plan", 50, WhenSpent::Reject);
@@ -139,7 +139,7 @@ async fn counts(server: &Server, period: &str) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn what_was_counted_alone_belongs_to_its_own_period() {
+async fn locally_counted_calls_belong_to_their_own_period() {
     let mut server = Server::start().await;
     let (month, day) = (budget("month", 100, WhenSpent::Reject), budget("day", 100, WhenSpent::Reject));
     let day = Budget { per: Period::Day, ..day };
@@ -153,7 +153,7 @@ async fn what_was_counted_alone_belongs_to_its_own_period() {
     }
     assert!(server.launch().await);
     let side = side.shared().await;
-    // Over the turn of the day: the month's go along, the day before has no say.
+    // After the turn of the day: the month's calls are reported, those of the previous day are not.
     spend(&ledger, &side, "2026-11-30T08:00:00Z").await.unwrap();
     assert_eq!((counts(&server, "2026-11").await, counts(&server, "2026-11-30").await), (vec![5], vec![1]));
     server.kill();
@@ -161,14 +161,14 @@ async fn what_was_counted_alone_belongs_to_its_own_period() {
     spend(&ledger, &side, "2026-11-30T23:59:59Z").await.unwrap();
     assert!(server.launch().await);
     let side = side.shared().await;
-    // Over the turn of the month: nothing does.
+    // After the turn of the month: none are reported.
     spend(&ledger, &side, "2026-12-01T00:00:00Z").await.unwrap();
     assert_eq!((counts(&server, "2026-12").await, counts(&server, "2026-12-01").await), (vec![1], vec![1]));
     assert_eq!(used(&ledger, "2026-12-01T00:00:00Z"), [1, 1]);
 }
 
 #[tokio::test]
-async fn what_was_counted_alone_is_added_once_though_the_answer_is_lost() {
+async fn locally_counted_calls_are_added_once_even_if_the_reply_is_lost() {
     let mut server = Server::start().await;
     let plan = budget("plan", 100, WhenSpent::Reject);
     let ledger = ledger(&[&plan]);
@@ -181,7 +181,7 @@ async fn what_was_counted_alone_is_added_once_though_the_answer_is_lost() {
     }
     assert!(server.launch().await);
     let side = side.shared().await;
-    // The question is carried out, too late for whoever asks it.
+    // The operation is executed, but too late for its caller.
     server.signal("STOP");
     spend(&ledger, &side, now).await.unwrap();
     side.local().await;
@@ -196,7 +196,7 @@ async fn what_was_counted_alone_is_added_once_though_the_answer_is_lost() {
 }
 
 #[tokio::test]
-async fn what_was_counted_alone_is_not_lost_with_a_caller_that_hangs_up() {
+async fn locally_counted_calls_are_not_lost_when_a_caller_leaves() {
     let mut server = Server::start().await;
     let plan = budget("plan", 100, WhenSpent::Reject);
     let (ledger, other) = (ledger(&[&plan]), ledger(&[&plan]));
@@ -222,7 +222,7 @@ async fn what_was_counted_alone_is_not_lost_with_a_caller_that_hangs_up() {
 }
 
 #[tokio::test]
-async fn calls_that_could_not_be_sent_leave_the_budget_to_those_that_can() {
+async fn calls_that_could_not_be_sent_leave_the_budget_for_others() {
     let server = Server::start().await;
     let plan = budget("plan", 3, WhenSpent::Reject);
     let ledger = ledger(&[&plan]);
@@ -244,7 +244,7 @@ async fn calls_that_could_not_be_sent_leave_the_budget_to_those_that_can() {
 }
 
 #[tokio::test]
-async fn a_budget_about_some_calls_is_neither_spent_nor_paid_for_by_others() {
+async fn a_budget_for_some_operations_is_not_affected_by_other_calls() {
     let server = Server::start().await;
     let plan = budget("plan", 10, WhenSpent::Reject);
     let searches =
@@ -253,7 +253,7 @@ async fn a_budget_about_some_calls_is_neither_spent_nor_paid_for_by_others() {
     let now = "2026-11-25T12:00:00Z";
     let (side, next) = (Side::join(&server.url()).await, Side::join(&server.url()).await);
     spend(&one, &side, now).await.unwrap();
-    // Paid for, and not made: that does not pay for a search.
+    // A charged call that was not made does not pay for a search.
     one.give_back(spend(&one, &side, now).await.unwrap());
     let find = async |ledger: &BudgetLedger, side: &Side| {
         let spent = ledger.spend_together(&side.replicas, &search_of(ledger), at(now)).await;

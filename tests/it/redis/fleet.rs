@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::harness::no_tls;
 
-/// Ends a test's folder with the test.
+/// Removes a test's folder at its end.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -19,7 +19,7 @@ impl Drop for Folder {
     }
 }
 
-/// What stands around the gateways.
+/// The environment of the gateways.
 pub struct Fleet {
     pub sandbox: Sandbox,
     pub redis: Server,
@@ -124,7 +124,7 @@ impl Gateway {
         this
     }
 
-    /// The same replica once more, after its end.
+    /// Starts the same replica again after its end.
     pub async fn again(self) -> Self {
         Self::start(self.folder.clone(), self.client.clone()).await
     }
@@ -138,7 +138,7 @@ impl Gateway {
         self.child.kill().await.unwrap();
     }
 
-    /// As by SIGTERM; its counts are written down then.
+    /// Ends it like SIGTERM, which writes its counts.
     pub async fn stop(&mut self) {
         let id = self.id().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
@@ -176,7 +176,7 @@ impl Gateway {
         self.request(path).send().await.unwrap()
     }
 
-    /// So many requests in turn; how many passed. The others were refused by what is named so.
+    /// Sends this many requests in turn; returns how many passed. The others must be refused by this limit or budget.
     pub async fn pass(&self, count: usize, refused: &str) -> usize {
         let mut passed = 0;
         for _ in 0..count {
@@ -203,7 +203,7 @@ impl Gateway {
         found.unwrap_or(0.0)
     }
 
-    /// Redis has the say, and knows of so many replicas.
+    /// Waits until Redis is in use and knows this many replicas.
     pub async fn shares_with(&self, replicas: usize) {
         until(|| async {
             self.metric("boxgate_redis_shared").await == 1.0

@@ -17,7 +17,7 @@ const SPENT: &str = "budget_spent";
 const USED: &str = r#"boxgate_budget_used_calls{budget="plan",key="global",value=""}"#;
 
 #[tokio::test]
-async fn ten_calls_are_ten_at_both_together_whatever_restarts() {
+async fn a_budget_of_ten_calls_is_exact_for_both_gateways_whatever_restarts() {
     let mut fleet = Fleet::new().await;
     let (one, mut other) = tokio::join!(fleet.gateway(TEN), fleet.gateway(TEN));
     for _ in 0..5 {
@@ -45,7 +45,7 @@ async fn ten_calls_are_ten_at_both_together_whatever_restarts() {
 }
 
 #[tokio::test]
-async fn what_each_counts_alone_is_added_when_redis_is_back() {
+async fn locally_counted_calls_are_added_when_redis_is_back() {
     let fleet = Fleet::new().await;
     let (one, other) = tokio::join!(fleet.gateway(HUNDRED), fleet.gateway(HUNDRED));
     assert_eq!((one.pass(3, SPENT).await, other.pass(3, SPENT).await), (3, 3));
@@ -65,7 +65,7 @@ async fn what_each_counts_alone_is_added_when_redis_is_back() {
 }
 
 #[tokio::test]
-async fn a_box_that_cannot_be_reached_costs_nothing() {
+async fn calls_to_an_unreachable_box_are_not_charged() {
     let fleet = Fleet::new().await;
     let gateway = fleet.gateway(TEN).await;
     assert_eq!(gateway.pass(2, SPENT).await, 2);
@@ -83,9 +83,10 @@ async fn a_box_that_cannot_be_reached_costs_nothing() {
     assert_eq!(fleet.values("b").await, ["10"]);
 }
 
-/// Box takes connections and shakes no hands, and callers give up: what Redis has counted for them is paid for.
+/// Box accepts connections but does no handshake, and callers give up: the calls that Redis has counted for them pay
+/// for later ones.
 #[tokio::test]
-async fn callers_who_leave_before_anything_was_sent_spend_nothing() {
+async fn requests_whose_callers_leave_before_they_are_sent_are_not_charged() {
     let redis = Server::start().await;
     let at = Arc::new(RawBox::start(true).await);
     let folder = std::env::temp_dir().join(format!("boxgate-it-{:016x}", fastrand::u64(..)));

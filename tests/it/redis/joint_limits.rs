@@ -30,7 +30,7 @@ async fn refused(answer: reqwest::Response, limit: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_used_up_at_one_gateway_is_so_at_the_other() {
+async fn calls_at_one_gateway_count_at_the_other() {
     let fleet = Fleet::new().await;
     let rule = "[[limit]]\nname = \"joint\"\nkey = \"user\"\nrate = \"1/min\"\nburst = 2\n";
     let (one, other) = two(&fleet, rule).await;
@@ -52,7 +52,7 @@ async fn what_is_used_up_at_one_gateway_is_so_at_the_other() {
 }
 
 #[tokio::test]
-async fn who_waits_does_so_in_the_order_of_arrival_wherever_it_came() {
+async fn waiting_requests_pass_in_the_order_of_arrival_at_any_gateway() {
     let fleet = Fleet::new().await;
     let rule = "[[limit]]\nname = \"joint\"\nkey = \"global\"\nrate = \"1/s\"\nwait = \"20s\"\n";
     let (one, other) = two(&fleet, rule).await;
@@ -90,7 +90,7 @@ async fn a_pause_that_box_asks_one_gateway_for_holds_at_the_other_for_the_same_u
         let after = refused(gateway.get(ME).await, "box-pause").await;
         assert!((60 - PATIENCE.as_secs()..=60).contains(&after), "max_pause: {after}");
         assert_eq!(gateway.metric(&format!("{REFUSED}{{limit=\"box-pause\"}}")).await, 1.0);
-        // Nobody and nothing else is held up.
+        // Other users and classes are not paused.
         let user = gateway.request(ME).header("As-User", MANAGED_USERS[0]).send().await.unwrap();
         assert_eq!(user.status(), 200);
         assert_eq!(gateway.get("/2.0/search?query=a").await.status(), 200);
@@ -99,7 +99,7 @@ async fn a_pause_that_box_asks_one_gateway_for_holds_at_the_other_for_the_same_u
 }
 
 #[tokio::test]
-async fn a_pause_that_another_writer_plants_ends_with_max_pause() {
+async fn a_pause_that_another_program_writes_ends_with_max_pause() {
     let fleet = Fleet::new().await;
     let (one, other) = two(&fleet, "").await;
     fleet.sandbox.script(ME, vec![Fault::RateLimited { retry_after: 1 }]);
@@ -110,7 +110,7 @@ async fn a_pause_that_another_writer_plants_ends_with_max_pause() {
     fleet.redis.run(&["SET", &key, &format!("{now}:{}", now + 10_000_000_000_000)]).await;
     let after = refused(other.get(ME).await, "box-pause").await;
     assert!((60 - PATIENCE.as_secs()..=60).contains(&after), "{after}");
-    // One that began before it can still hold has no say.
+    // A pause that began longer ago than max_pause has no effect.
     let (from, to) = (now - 61_000_000, now + 10_000_000_000_000);
     fleet.redis.run(&["SET", &key, &format!("{from}:{to}")]).await;
     let third = fleet.gateway("").await;
@@ -118,7 +118,7 @@ async fn a_pause_that_another_writer_plants_ends_with_max_pause() {
 }
 
 #[tokio::test]
-async fn whoever_comes_just_before_the_end_of_another_gateways_pause_waits_for_it() {
+async fn a_request_shortly_before_the_end_of_another_gateways_pause_waits_for_it() {
     let fleet = Fleet::new().await;
     // Whoever may wait for a limit waits as long for a pause.
     let rule = "[[limit]]\nname = \"joint\"\nkey = \"global\"\nrate = \"1000/s\"\nwait = \"20s\"\n";
@@ -137,7 +137,7 @@ async fn whoever_comes_just_before_the_end_of_another_gateways_pause_waits_for_i
         waiting.spawn(async move { request.send().await.unwrap().status() });
     }
     assert!(waiting.join_all().await.iter().all(|status| *status == 200));
-    // Those who waited come back at a pace: the third of them half a second after the end.
+    // Waiting requests are spread: the third of them half a second after the end.
     let late = fleet.redis.micros().await.saturating_sub(end);
     assert!(late >= 490_000, "{late}");
 }

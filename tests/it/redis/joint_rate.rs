@@ -1,4 +1,4 @@
-//! The proof: three gateways, one limit, and one of them is killed and comes back.
+//! Three gateways with one limit, one of which is killed and restarted.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ const CALLERS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(25);
 
 #[tokio::test]
-async fn three_gateways_keep_to_one_rate_while_one_of_them_is_killed_and_comes_back() {
+async fn three_gateways_keep_to_one_rate_while_one_is_killed_and_restarted() {
     // Where a machine is so busy that Redis seems lost, limits are rightly not joint, and the run tells nothing.
     for _ in 0..4 {
         if run().await {

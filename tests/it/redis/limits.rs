@@ -38,7 +38,7 @@ async fn replicas_together_keep_to_the_limit_while_one_comes_and_goes() {
 }
 
 #[tokio::test]
-async fn what_one_limit_refuses_is_charged_to_none() {
+async fn a_request_that_one_limit_refuses_is_charged_to_none() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
     let (wide, narrow) = (limit("wide", HOUR, 5), limit("narrow", HOUR, 1));
@@ -64,7 +64,7 @@ async fn what_one_limit_refuses_is_charged_to_none() {
 }
 
 #[tokio::test]
-async fn after_the_time_that_was_said_it_passes() {
+async fn a_request_passes_after_the_announced_time() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
     let rule = limit("exact", Duration::from_millis(400), 1);
@@ -79,7 +79,7 @@ async fn after_the_time_that_was_said_it_passes() {
 }
 
 #[tokio::test]
-async fn who_may_wait_is_given_a_turn_and_charged_once() {
+async fn a_request_that_may_wait_gets_a_turn_and_is_charged_once() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
     let rule = Limit { wait: HOUR * 2, ..limit("queue", HOUR, 1) };
@@ -94,7 +94,7 @@ async fn who_may_wait_is_given_a_turn_and_charged_once() {
 }
 
 #[tokio::test]
-async fn a_limit_that_does_not_refuse_says_what_it_would_have_refused() {
+async fn a_limit_that_is_not_enforced_reports_what_it_would_have_refused() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
     let (real, shadow) = (limit("real", HOUR, 3), Limit { enforce: false, ..limit("shadow", HOUR, 1) });
@@ -107,7 +107,7 @@ async fn a_limit_that_does_not_refuse_says_what_it_would_have_refused() {
 }
 
 #[tokio::test]
-async fn keys_end_by_themselves_lie_in_one_slot_and_tell_no_address() {
+async fn keys_expire_are_in_one_slot_and_contain_no_address() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
     let rule = limit("per-caller", Duration::from_secs(60), 100);
@@ -143,10 +143,10 @@ async fn scripts_that_the_server_has_lost_are_sent_again() {
 }
 
 #[tokio::test]
-async fn a_value_of_another_writer_neither_breaks_nor_blocks() {
+async fn a_value_of_another_program_causes_no_error_and_no_block() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
-    // Four hours of calls may be owed; nobody owes more.
+    // At most four hours of calls can be owed.
     let rule = limit("planted", HOUR, 4);
     side.ask(&[&rule]).await;
     let key = server.key("l").await;
@@ -170,7 +170,7 @@ async fn a_value_of_another_writer_neither_breaks_nor_blocks() {
 }
 
 #[tokio::test]
-async fn a_changed_rule_begins_anew() {
+async fn a_changed_limit_begins_a_new_count() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
     assert!(side.passes(&[&limit("rule", HOUR, 1)]).await);
@@ -180,7 +180,7 @@ async fn a_changed_rule_begins_anew() {
 }
 
 #[tokio::test]
-async fn a_limit_of_any_size_can_be_asked_about() {
+async fn limits_of_any_size_work() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
     for (nth, interval, burst) in [
@@ -207,7 +207,7 @@ async fn a_limit_of_any_size_can_be_asked_about() {
 }
 
 #[tokio::test]
-async fn a_node_of_a_cluster_sends_on_to_the_one_that_has_the_keys() {
+async fn a_redirection_to_another_cluster_node_is_followed() {
     let bus = [free_port().to_string(), free_port().to_string()];
     let node = async |bus: &str, config: &str| {
         Server::with(&["--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-config-file", config])

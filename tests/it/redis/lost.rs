@@ -1,4 +1,4 @@
-//! Gateways whose Redis is slow, gone, not there yet, or not theirs.
+//! Gateways whose Redis is slow, gone, not started yet, or refuses their password.
 
 use boxgate::sandbox::MANAGED_USERS;
 
@@ -83,12 +83,12 @@ async fn a_gateway_starts_and_serves_without_its_redis_and_finds_it_later() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_said_and_never_shown() {
+async fn a_wrong_password_is_reported_and_never_shown() {
     let fleet = Fleet::on(Server::with(&["--requirepass", "correct-horse"]).await).await;
     let port = fleet.redis.port;
     let gateway = fleet.gateway_at(&format!("redis://:hunter2-battery@127.0.0.1:{port}"), "").await;
     assert_eq!(gateway.get(ME).await.status(), 200);
-    // It was reached, and somebody must do something.
+    // Redis was reached, and an operator must act.
     let line = gateway.line(&["answers with errors since"]).await;
     let why = "the server says that user or password is wrong; check user and password in [state] redis";
     assert!(line.contains(&format!("Redis at 127.0.0.1:{port} ")) && line.contains(why), "{line}");

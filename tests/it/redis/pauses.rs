@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_pause_holds_for_all_and_the_longest_wins() {
+async fn a_pause_applies_to_all_replicas_and_the_longest_wins() {
     let server = Server::start().await;
     let (one, other) = (Side::join(&server.url()).await, Side::join(&server.url()).await);
     let (search, upload) = (PauseKey::new(&["service", "search"]), PauseKey::new(&["service", "upload"]));
@@ -35,7 +35,7 @@ async fn a_short_pause_ends() {
 }
 
 #[tokio::test]
-async fn nothing_pauses_longer_than_each_readers_max_pause() {
+async fn no_pause_is_longer_than_the_max_pause_of_each_reader() {
     let server = Server::start().await;
     let patient = Side::join(&server.url()).await;
     let hasty = Side::new(&server.url(), PATIENT, Duration::from_secs(10), &[]).shared().await;

@@ -64,7 +64,7 @@ async fn the_user_that_the_page_of_replicas_makes_can_do_all_of_it() {
 
 /// The user of an earlier version lacks the commands of windows.
 #[tokio::test]
-async fn a_user_without_the_rights_is_told_where_they_are_listed() {
+async fn the_error_for_missing_rights_says_where_they_are_listed() {
     let server = Server::start().await;
     let rights = ["old", "on", ">PASSWORD", "~*", "+@all", "-rpush"];
     server.run(&[&["ACL", "SETUSER"], &rights[..]].concat()).await;
@@ -78,7 +78,7 @@ async fn a_user_without_the_rights_is_told_where_they_are_listed() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_the_password_back_is_not_quoted() {
+async fn an_error_that_repeats_the_password_is_not_quoted() {
     let server = Server::with(&["--rename-command", "AUTH", ""]).await;
     for password in ["hunter2", &"hunter2".repeat(30)] {
         let url = format!("redis://user:{password}@127.0.0.1:{}", server.port);

@@ -1,4 +1,4 @@
-//! Box's limits where replicas share them: exact windows on the server's clock, each attempt counted when it is written.
+//! Box's limits shared by replicas: exact windows on the server's clock, each attempt counted when it is written.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ async fn refused_for(side: &Side, rule: &Limit) -> Duration {
 }
 
 #[tokio::test]
-async fn replicas_together_use_nearly_all_of_a_figure_and_no_window_sees_more() {
+async fn replicas_use_nearly_all_allowed_calls_and_no_window_has_more() {
     let server = Server::start().await;
     let (calls, length) = (50, Duration::from_secs(1));
     let rule = window("joint", calls, length);
@@ -64,7 +64,7 @@ async fn replicas_together_use_nearly_all_of_a_figure_and_no_window_sees_more() 
 }
 
 #[tokio::test]
-async fn what_a_window_refuses_is_charged_to_no_other_limit_and_the_other_way_round() {
+async fn a_request_that_a_window_refuses_is_charged_to_no_other_limit_and_vice_versa() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
     let (wide, narrow, bucket) = (window("wide", 3, HOUR), window("narrow", 1, HOUR), limit("a", HOUR, 2));
@@ -107,7 +107,7 @@ async fn a_call_counts_from_the_time_at_which_it_is_written_and_not_at_all_where
 }
 
 #[tokio::test]
-async fn a_window_ends_by_itself_and_a_value_of_another_writer_neither_breaks_nor_blocks() {
+async fn a_window_expires_and_a_value_of_another_program_causes_no_error_and_no_block() {
     let server = Server::start().await;
     let side = Side::join(&server.url()).await;
     let rule = window("planted", 2, Duration::from_secs(60));
@@ -147,7 +147,7 @@ async fn a_window_ends_by_itself_and_a_value_of_another_writer_neither_breaks_no
 
 /// Calls that wait for a token meanwhile are written after Redis is back, and nobody else may have their places.
 #[tokio::test]
-async fn what_is_reserved_counts_again_where_redis_comes_back_without_it() {
+async fn reservations_are_counted_again_if_redis_comes_back_without_them() {
     let mut fleet = Fleet::new().await;
     let gateway = fleet.gateway(BOX).await;
     gateway.shares_with(1).await;
@@ -188,7 +188,7 @@ async fn delete(fleet: &Fleet, gateway: &Gateway) -> u16 {
 }
 
 #[tokio::test]
-async fn two_gateways_have_one_figure_for_all_their_attempts() {
+async fn attempts_of_two_gateways_count_against_one_limit() {
     let fleet = Fleet::new().await;
     let (one, other) = two(&fleet).await;
     fleet.sandbox.always_unauthorized(POLICY);

@@ -8,7 +8,7 @@ use super::program::{Program, tunnel};
 use super::with;
 use crate::harness::{Bench, in_time, until};
 
-/// A server that a test plays.
+/// A server run by the test.
 struct Server(TcpListener);
 
 impl Server {
@@ -55,7 +55,7 @@ async fn bytes_go_through_and_the_end_of_one_side_leaves_the_other_open() {
 }
 
 #[tokio::test]
-async fn what_is_sent_early_is_not_lost() {
+async fn bytes_that_are_sent_early_are_not_lost() {
     let server = Server::start().await;
     let bench = bench(&format!("{:?}", server.address()), "").await;
     let address = server.address();
@@ -79,7 +79,7 @@ async fn an_app_that_is_switched_off_reaches_no_other_host_either() {
     drop(caller);
 }
 
-/// Whoever controls a name can point it anywhere.
+/// The owner of a DNS name can point it anywhere.
 #[tokio::test]
 async fn a_listed_name_does_not_lead_to_addresses_that_are_not_public() {
     let server = Server::start().await;
@@ -118,7 +118,7 @@ async fn the_gateway_s_own_listeners_are_never_reached() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_said_to_be_unreachable() {
+async fn a_server_that_is_not_running_is_reported_as_unreachable() {
     let server = Server::start().await;
     let address = server.address();
     drop(server);
@@ -153,7 +153,7 @@ async fn a_busy_tunnel_goes_on_in_a_drain() {
     let mut served = server.accept().await;
     bench.stop(Stop::Drain);
     let mut got = [0; 1];
-    // Far longer than an idle one would last.
+    // Far longer than the timeout of an idle tunnel.
     for _ in 0..30 {
         served.write_all(b"x").await.unwrap();
         in_time(caller.read_exact(&mut got)).await.unwrap();
@@ -164,12 +164,12 @@ async fn a_busy_tunnel_goes_on_in_a_drain() {
     bench.stopped().await;
 }
 
-/// Behind a proxy the gateway sees no addresses: it goes there with the name.
+/// Behind a proxy the gateway sees no addresses, and gives the proxy the name.
 #[tokio::test]
 async fn a_proxy_on_the_way_out_is_used() {
     let server = Server::start().await;
     let bench = with("tunnel = [\"other.example:443\"]").await;
-    // The sandbox's proxy leads to the sandbox alone.
+    // The sandbox's proxy connects only to the sandbox.
     let answer = tunnel::refused(&bench, "other.example:443", "").await;
     assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("upstream_unreachable"), "{answer}");
     assert!(bench.sandbox.tunnelled().iter().any(|target| target == "other.example:443"));
@@ -178,7 +178,7 @@ async fn a_proxy_on_the_way_out_is_used() {
     assert_eq!(program.get("https://api.box.com/2.0/users/me").await.status(), 200);
 }
 
-/// What broke off must not pass for whole.
+/// An incomplete message must not look complete.
 #[tokio::test]
 async fn a_reset_of_one_side_is_a_reset_of_the_other() {
     let server = Server::start().await;
@@ -203,7 +203,7 @@ async fn a_reset_of_one_side_is_a_reset_of_the_other() {
 }
 
 #[tokio::test]
-async fn what_the_host_says_together_with_the_proxy_s_answer_is_not_lost() {
+async fn bytes_that_arrive_with_the_proxys_answer_are_not_lost() {
     let proxy = Server::start().await;
     let sandbox = boxgate::sandbox::Sandbox::start(Default::default()).await.unwrap();
     let tables = format!(

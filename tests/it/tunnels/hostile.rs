@@ -1,4 +1,4 @@
-//! What nobody should get by a tunnel.
+//! Attacks through tunnels.
 
 use http::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -7,7 +7,7 @@ use super::program::{Program, asked, inside, tunnel};
 use super::{bench, with};
 use crate::harness::{Bench, in_time};
 
-/// Box has seen nothing but what the gateway asks by itself.
+/// Checks that Box received no request except the gateway's own.
 fn box_saw_nothing(bench: &Bench) {
     let seen = bench.sandbox.seen();
     assert!(seen.iter().all(|seen| seen.target.starts_with("/oauth2/")), "{seen:?}");
@@ -53,7 +53,7 @@ async fn a_handshake_for_another_name_gets_the_tunnel_s_certificate_and_nothing_
         error.to_string().contains("NotValidForName") || error.to_string().contains("not valid for"),
         "{error}"
     );
-    // A caller that goes on all the same.
+    // A caller that continues all the same.
     for (asks, says) in [
         ("api.box.com", "api.box.com"),
         ("api.box.com", "upload.box.com"),
@@ -83,7 +83,7 @@ async fn a_tunnel_in_a_tunnel_is_refused() {
 
 /// The caller on the other side of a CONNECT that was refused may be a page's: its bytes are no request (RFC 9931).
 #[tokio::test]
-async fn what_follows_a_refused_connect_is_never_a_request() {
+async fn bytes_after_a_refused_connect_are_never_a_request() {
     let bench = bench().await;
     let smuggled = "GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for head in [
@@ -101,9 +101,9 @@ async fn what_follows_a_refused_connect_is_never_a_request() {
     box_saw_nothing(&bench);
 }
 
-/// Plain HTTP in a tunnel is no TLS: it is not read as a request of the outside.
+/// Plain HTTP in a tunnel is not TLS, and is not read as a request to the gateway.
 #[tokio::test]
-async fn plain_bytes_in_a_tunnel_are_no_request() {
+async fn plain_http_in_a_tunnel_is_not_served() {
     let bench = bench().await;
     let mut socket = tunnel::open(&bench, "api.box.com:443", "").await;
     socket.write_all(b"GET /2.0/users/me HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
@@ -113,7 +113,7 @@ async fn plain_bytes_in_a_tunnel_are_no_request() {
 }
 
 #[tokio::test]
-async fn sources_hold_for_the_tunnel_and_forwarded_addresses_inside_are_not_believed() {
+async fn sources_apply_to_the_tunnel_and_forwarded_addresses_inside_are_ignored() {
     let bench = with(
         r#"
 [listen]
@@ -140,7 +140,7 @@ sources = ["10.0.0.0/8"]
 }
 
 #[tokio::test]
-async fn ten_thousand_names_leave_nothing_behind() {
+async fn ten_thousand_names_leave_no_memory_behind() {
     let bench = with("[listen]\naddress = \"127.0.0.1:0\"\nworkers = 2\nmax_connections = 64").await;
     let mut batches = Vec::new();
     for batch in 0..8 {
@@ -168,7 +168,7 @@ async fn ten_thousand_names_leave_nothing_behind() {
 
 /// Over a whole TLS session: RFC 5280 §4.1.2.2, which Firefox insists on.
 #[tokio::test]
-async fn no_two_certificates_have_one_number() {
+async fn no_two_certificates_have_the_same_serial_number() {
     let bench = bench().await;
     let mut numbers = std::collections::BTreeSet::new();
     for host in ["api.box.com", "upload.box.com", "dl.boxcloud.com"] {

@@ -58,9 +58,9 @@ async fn an_upstream_that_is_the_gateway_itself_is_a_loop() {
     }
 }
 
-/// The token endpoint is a gateway: what it gives is no token.
+/// The token endpoint is a gateway, whose placeholder is not a token.
 #[tokio::test]
-async fn a_placeholder_is_no_token() {
+async fn a_placeholder_is_not_accepted_as_a_token() {
     let bench = super::bench().await;
     let ca = super::program::ca(&bench).await;
     let proxied = format!("[upstream]\nproxy = \"http://{}\"\n[box]\nca_file = \"ca.pem\"", bench.address);

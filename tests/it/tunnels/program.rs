@@ -63,7 +63,7 @@ impl Deref for Program {
     }
 }
 
-/// What the gateway gives to those that shall trust it.
+/// The CA that the gateway serves for programs to trust.
 pub async fn ca(bench: &Bench) -> String {
     bench.get("/.well-known/boxgate/ca.pem").await.text().await.unwrap()
 }

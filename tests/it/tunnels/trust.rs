@@ -1,4 +1,4 @@
-//! Whoever trusts the CA trusts it with Box's domains and with nothing else, whoever verifies.
+//! The CA is trusted only for Box's domains, by every TLS library.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -27,7 +27,7 @@ const HOSTS: [(&str, bool); 7] = [
     ("127.0.0.1", false),
 ];
 
-/// A CA as the gateway makes it, in the hands of somebody who signs anything with it.
+/// A CA as the gateway creates it, used by an attacker who signs anything with it.
 struct Stolen {
     folder: PathBuf,
     pem: String,
@@ -125,7 +125,7 @@ async fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> (
 }
 
 #[tokio::test]
-async fn rustls_takes_nothing_but_box_s_hosts() {
+async fn rustls_accepts_only_boxs_hosts() {
     let stolen = Stolen::new();
     for (host, trusted) in HOSTS {
         let socket = TcpStream::connect(("127.0.0.1", stolen.serve(host).await)).await.unwrap();
@@ -136,7 +136,7 @@ async fn rustls_takes_nothing_but_box_s_hosts() {
 }
 
 #[tokio::test]
-async fn openssl_takes_nothing_but_box_s_hosts() {
+async fn openssl_accepts_only_boxs_hosts() {
     let stolen = Stolen::new();
     let ca = stolen.ca();
     for (host, trusted) in HOSTS {
@@ -165,7 +165,7 @@ async fn openssl_takes_nothing_but_box_s_hosts() {
 
 /// rclone verifies with Go's own library.
 #[tokio::test]
-async fn go_takes_nothing_but_box_s_hosts() {
+async fn go_accepts_only_boxs_hosts() {
     let stolen = Stolen::new();
     let ca = stolen.ca();
     for (host, trusted) in HOSTS {
@@ -198,7 +198,7 @@ async fn go_takes_nothing_but_box_s_hosts() {
 }
 
 #[tokio::test]
-async fn java_takes_nothing_but_box_s_hosts() {
+async fn java_accepts_only_boxs_hosts() {
     let stolen = Stolen::new();
     let ca = stolen.ca();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/TrustedHost.java");

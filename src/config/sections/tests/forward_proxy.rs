@@ -17,13 +17,13 @@ fn an_empty_table_is_enough_and_without_one_there_is_none() {
 }
 
 #[test]
-fn parts_of_a_certificate_that_do_not_fit_together_are_named() {
+fn wrong_combinations_of_certificate_keys_are_refused() {
     for (lines, part) in [
-        ("cert = \"a\"", "forward_proxy.cert: has no key beside it"),
-        ("key = \"a\"", "forward_proxy.key: has no cert beside it"),
+        ("cert = \"a\"", "forward_proxy.cert: needs a key too"),
+        ("key = \"a\"", "forward_proxy.key: needs a cert too"),
         (
             "cert = \"a\"\nca = { cert = \"a\", key = { file = \"a\" } }",
-            "forward_proxy.ca: stands beside cert or key",
+            "forward_proxy.ca: cannot be combined with cert or key",
         ),
         ("ca = \"a\"", "forward_proxy.ca: expected a table"),
         ("ca = { cert = \"/nowhere\" }", "forward_proxy.ca.key: is missing"),
@@ -38,7 +38,7 @@ fn parts_of_a_certificate_that_do_not_fit_together_are_named() {
 }
 
 #[test]
-fn a_shared_ca_is_judged_with_its_key_and_never_shown() {
+fn a_shared_ca_is_checked_with_its_key_and_never_shown() {
     let folder =
         std::env::temp_dir().join(format!("boxgate-ca-{}-{}", std::process::id(), fastrand::u64(..)));
     let made = CertificateAuthority::open(&folder, Clock::real().wall()).unwrap();
@@ -57,7 +57,7 @@ fn a_shared_ca_is_judged_with_its_key_and_never_shown() {
 }
 
 #[test]
-fn tunnels_are_hosts_with_ports_and_none_of_box() {
+fn tunnel_lists_hosts_with_ports_but_none_of_box() {
     let good = "[upstream]\nproxy = \"none\"\n[forward_proxy]\ntunnel = [\"a.example:443\", \"*.b.example:8443\", \"10.1.2.3:443\"]\n";
     assert_eq!(with_identity(good).unwrap().forward_proxy.unwrap().tunnel.iter().count(), 3);
     for bad in ["a.example", "a.example:0", "https://a.example", "*.com:443", "*:443", "a.*.example:443"] {
@@ -76,7 +76,7 @@ fn tunnels_are_hosts_with_ports_and_none_of_box() {
 }
 
 #[test]
-fn behind_a_proxy_no_wildcard_can_be_judged() {
+fn behind_a_proxy_wildcards_are_refused() {
     let table = |tunnel: &str| {
         with_identity(&format!(
             "[upstream]\nproxy = \"http://proxy.internal:3128\"\n[forward_proxy]\ntunnel = [{tunnel:?}]\n"
@@ -84,7 +84,10 @@ fn behind_a_proxy_no_wildcard_can_be_judged() {
     };
     assert!(table("a.example:443").is_ok());
     let problems = table("*.a.example:443").unwrap_err().to_string();
-    assert!(problems.contains("is a wildcard, and [upstream] proxy leads to it"), "{problems}");
+    assert!(
+        problems.contains("is a wildcard whose hosts are reached through [upstream] proxy"),
+        "{problems}"
+    );
 }
 
 #[test]
@@ -99,7 +102,7 @@ fn an_app_has_one_key_or_several() {
     assert_eq!(app("key = [{ env = \"BOX_APP_KEY\" }, \"old\"]"), keys(&["a-key", "old"]));
     assert_eq!(of("key = \"literal\"").unwrap().warnings.len(), 1);
     for (line, part) in [
-        ("key = []", "an empty list: nobody could call"),
+        ("key = []", "an empty list: no one could call"),
         ("key = 5", "expected a string"),
         ("key = [5]", "expected a string"),
         ("key = \"\"", "app.a.key"),

@@ -1,8 +1,9 @@
-//! Characters that nobody sees: a byte order mark at the beginning of a file is none of the text, all others are refused.
+//! Invisible characters: a byte order mark at the beginning of a file is ignored, all others are refused.
 
 use super::*;
 
-/// The keys whose value may stand in a file or variable of its own: a text that fits, and the file with a value there.
+/// The keys whose value may be in a file or variable: a valid text, and a configuration with the given value for the
+/// key.
 type Key = (&'static str, &'static str, fn(&str) -> String);
 
 const KEYS: [Key; 5] = [
@@ -17,7 +18,7 @@ const KEYS: [Key; 5] = [
     }),
 ];
 
-/// Reads `file` where the file `it` and the variable `IT` hold `text`.
+/// Reads the configuration `file` while the file `it` and the variable `IT` hold `text`.
 fn read_with(text: &str, file: &str) -> Result<Config, Problems> {
     let folder =
         std::env::temp_dir().join(format!("boxgate-hidden-{}-{}", std::process::id(), fastrand::u64(..)));
@@ -30,7 +31,7 @@ fn read_with(text: &str, file: &str) -> Result<Config, Problems> {
 }
 
 #[test]
-fn a_byte_order_mark_at_the_beginning_of_a_file_or_variable_is_none_of_its_text() {
+fn a_byte_order_mark_at_the_beginning_of_a_file_or_variable_is_ignored() {
     for (key, text, file) in KEYS {
         for reference in ["{ file = \"it\" }", "{ env = \"IT\" }"] {
             let config = read_with(&format!("\u{feff}{text}"), &file(reference));
@@ -52,7 +53,7 @@ fn a_byte_order_mark_at_the_beginning_of_a_file_or_variable_is_none_of_its_text(
 }
 
 #[test]
-fn other_characters_that_nobody_sees_are_refused_by_code_point_and_position() {
+fn other_invisible_characters_are_refused_with_code_point_and_position() {
     for (key, text, file) in KEYS {
         let (begin, end) = text.split_at(2);
         for (character, name) in [
@@ -69,7 +70,7 @@ fn other_characters_that_nobody_sees_are_refused_by_code_point_and_position() {
                 assert_eq!(problems.len(), 1, "{problems}");
                 let problem = problems.to_string();
                 assert!(problem.contains(&format!(": {key}: ")) && problem.contains(name), "{problem}");
-                // What stands in the file itself is shown where it is no secret.
+                // A value in the configuration itself is shown if it is not a secret.
                 let shown =
                     value == literal && !["secret", "key", "redis"].iter().any(|word| key.ends_with(word));
                 assert!(shown || !problem.contains(end), "{problem}");
@@ -86,7 +87,7 @@ fn a_second_byte_order_mark_is_refused() {
 }
 
 #[test]
-fn the_environment_alone_is_read_in_the_same_way() {
+fn variables_without_a_file_are_read_in_the_same_way() {
     let with = |name: &'static str, text: &'static str| {
         let variable = move |asked: &str| if asked == name { Some(text.to_owned()) } else { env(asked) };
         from_environment(&Overrides::default(), &variable)
@@ -101,7 +102,7 @@ fn the_environment_alone_is_read_in_the_same_way() {
         ("BOX_ENTERPRISE_ID", "47\u{2060}11"),
     ] {
         let problems = with(name, text).unwrap_err().to_string();
-        let want = format!("{name}: it holds U+2060 (word joiner) at character 3");
+        let want = format!("{name}: the value contains U+2060 (word joiner) at character 3");
         assert!(problems.starts_with(&want) && !problems.contains("nter2"), "{problems}");
     }
 }

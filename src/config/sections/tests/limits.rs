@@ -12,7 +12,7 @@ use crate::routing::operation_class::Class;
 const LIMIT: &str = "[[limit]]\nname = \"a\"\nkey = \"client\"\nrate = \"10/s\"\n";
 const BUDGET: &str = "[[budget]]\nname = \"a\"\nkey = \"global\"\ncalls = 50_000\n";
 
-/// Without one of its keys.
+/// The table without one of its keys.
 fn without(table: &str, key: &str) -> String {
     table.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect()
 }
@@ -33,7 +33,7 @@ fn a_limit_has_defaults() {
 }
 
 #[test]
-fn a_limit_says_all_of_itself() {
+fn all_keys_of_a_limit_are_read() {
     let text = "[[limit]]\nname = \"Up-1_a\"\nkey = \"user\"\non = [\"upload\", \"POST /2.0/sign_requests\"]\nrate = \"240/min\"\nburst = 1_000_000\nwait = \"30s\"\nenforce = false\n[limits]\nbox_defaults = false\n";
     let config = with_identity(text).unwrap();
     assert!(!config.box_defaults);
@@ -56,7 +56,7 @@ fn a_burst_is_a_second_s_worth_and_at_least_one() {
 }
 
 #[test]
-fn slips_in_limits_are_told_with_what_is_allowed() {
+fn wrong_limits_are_refused_with_what_is_allowed() {
     for (line, start) in [
         ("on = []", "p.toml:9:6: limit.a.on: an empty list"),
         (
@@ -65,7 +65,7 @@ fn slips_in_limits_are_told_with_what_is_allowed() {
         ),
         (
             "on = [\"search\", \"uploads\"]",
-            "p.toml:9:17: limit.a.on: \"uploads\" is no class of requests; did you mean \"upload\"? allowed: \"general\", \"upload\", \"search\", \"download\", or a pattern",
+            "p.toml:9:17: limit.a.on: \"uploads\" is not a class of requests; did you mean \"upload\"? allowed: \"general\", \"upload\", \"search\", \"download\", or a pattern",
         ),
         (
             "on = [\"/2.0/search\"]",
@@ -95,14 +95,14 @@ fn slips_in_limits_are_told_with_what_is_allowed() {
     }
     for (key, value, part) in [
         ("name", "\"box-user\"", "limit.box-user.name: \"box-user\": names that begin with \"box-\""),
-        ("name", "\"BOX-x\"", "are those of Box's own limits"),
+        ("name", "\"BOX-x\"", "are reserved for Box's own limits"),
         ("name", "\"\"", "limit[0].name: \"\" cannot be a name"),
         ("name", "\"a b\"", "allowed: 1 to 64 of letters, digits, - and _"),
         ("name", "\"ä\"", "cannot be a name"),
         ("name", "1", "limit[0].name: expected a name, found the integer 1"),
         ("key", "\"enterprise\"", "allowed: \"client\", \"app\", \"user\", \"identity\", \"global\""),
         ("key", "\"clients\"", "did you mean \"client\"?"),
-        ("rate", "\"10/sec\"", "limit.a.rate: \"10/sec\" is no rate; did you mean \"10/s\"?"),
+        ("rate", "\"10/sec\"", "limit.a.rate: \"10/sec\" is not a valid rate; did you mean \"10/s\"?"),
         ("rate", "10", "expected a rate such as \"10/s\""),
     ] {
         let message = only_message(&format!("{}{key} = {value}\n", without(LIMIT, key)));
@@ -111,7 +111,7 @@ fn slips_in_limits_are_told_with_what_is_allowed() {
 }
 
 #[test]
-fn what_a_limit_or_budget_needs_is_asked_for() {
+fn required_keys_of_limits_and_budgets_are_named() {
     let found = messages("[[limit]]\n[[budget]]\n");
     let parts = [
         "p.toml:5:1: limit[0].name: is missing; each limit has a name of its own",
@@ -128,18 +128,18 @@ fn what_a_limit_or_budget_needs_is_asked_for() {
 }
 
 #[test]
-fn names_are_taken_once_in_each_kind() {
+fn names_are_unique_within_limits_and_within_budgets() {
     let message = only_message(&format!("{LIMIT}{LIMIT}"));
-    assert!(message.starts_with("p.toml:9:1: limit.a: another limit is named \"a\" too"), "{message}");
+    assert!(message.starts_with("p.toml:9:1: limit.a: another limit has the name \"a\" too"), "{message}");
     let message = only_message(&format!("{BUDGET}{BUDGET}"));
-    assert!(message.starts_with("p.toml:9:1: budget.a: another budget is named \"a\" too"), "{message}");
+    assert!(message.starts_with("p.toml:9:1: budget.a: another budget has the name \"a\" too"), "{message}");
     let both = with_identity(&format!("{LIMIT}{BUDGET}{}", LIMIT.replace("\"a\"", "\"b\""))).unwrap();
     assert_eq!(both.limits.iter().map(|limit| &*limit.name).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(both.budgets.len(), 1);
 }
 
 #[test]
-fn a_budget_has_defaults_and_says_all_of_itself() {
+fn a_budget_has_defaults_and_all_its_keys_are_read() {
     let text = format!(
         "{BUDGET}[[budget]]\nname = \"b\"\nkey = \"app\"\ncalls = 1\nper = \"day\"\nwhen_spent = \"warn\"\nenforce = false\n\
          on = [\"search\", \"POST /2.0/ai/**\"]\n"
@@ -152,7 +152,7 @@ fn a_budget_has_defaults_and_says_all_of_itself() {
     let pattern = Selector::Pattern(Pattern::parse("POST /2.0/ai/**").unwrap());
     assert_eq!((a.on.as_slice(), b.on.as_slice()), (&[][..], &[Selector::Class(Class::Search), pattern][..]));
     for (on, words) in [
-        ("[]", "budget.a.on: an empty list: the budget would be about nothing"),
+        ("[]", "budget.a.on: an empty list: the budget would apply to no request"),
         ("[\"serach\"]", "did you mean \"search\"?"),
         ("[\"/2.0/ai/**\"]", "has no method; did you mean \"* /2.0/ai/**\"?"),
         ("\"search\"", "expected a list"),
@@ -164,7 +164,7 @@ fn a_budget_has_defaults_and_says_all_of_itself() {
 }
 
 #[test]
-fn slips_in_budgets_are_told_with_what_is_allowed() {
+fn wrong_budgets_are_refused_with_what_is_allowed() {
     for (key, value, part) in [
         ("name", "\"a.b\"", "cannot be a name"),
         ("key", "\"client\"", "allowed: \"identity\", \"app\", \"global\""),
@@ -192,7 +192,7 @@ fn slips_in_budgets_are_told_with_what_is_allowed() {
 }
 
 #[test]
-fn the_state_folder_is_the_platform_s_unless_it_is_named() {
+fn the_state_folder_defaults_to_the_platforms() {
     let dir = |text: &str, set: &[(&str, &str)]| {
         let variable = |name: &str| {
             let value = set.iter().find(|(known, _)| *known == name);
@@ -217,7 +217,7 @@ fn the_state_folder_is_the_platform_s_unless_it_is_named() {
     }
     assert_eq!(dir("[state]\ndir = \"/srv/gate\"\n", &[]), "/srv/gate");
     let message = only_message("[state]\ndir = \"\"\n");
-    assert!(message.starts_with("p.toml:6:7: state.dir: \"\" is no folder"), "{message}");
+    assert!(message.starts_with("p.toml:6:7: state.dir: \"\" is not a folder"), "{message}");
 }
 
 #[test]
@@ -232,10 +232,13 @@ fn redis_is_a_secret_that_is_a_url() {
     assert!(config.warnings.is_empty() && !format!("{config:?}").contains("hunter2"));
 
     let problem = read("http://:hunter2@redis.example").unwrap_err().to_string();
-    assert!(problem.starts_with("p.toml:6:9: state.redis: the URL's scheme is none of Redis"), "{problem}");
+    assert!(
+        problem.starts_with("p.toml:6:9: state.redis: the URL's scheme is not one of Redis"),
+        "{problem}"
+    );
     assert!(!problem.contains("hunter2"));
     let literal = with_identity("[state]\nredis = \"redis://:hunter2@127.0.0.1\"\n").unwrap();
-    assert!(literal.warnings[0].starts_with("p.toml:6:9: state.redis: a secret stands in"));
+    assert!(literal.warnings[0].starts_with("p.toml:6:9: state.redis: the secret is in"));
     for bad in ["redis = 5", "redis = [\"hunter2\"]", "redis = \"hunter2\"", "redis = { url = \"hunter2\" }"]
     {
         let message = only_message(&format!("[state]\n{bad}\n"));
@@ -244,7 +247,7 @@ fn redis_is_a_secret_that_is_a_url() {
 }
 
 #[test]
-fn a_prefix_is_plain() {
+fn a_redis_prefix_is_plain_ascii() {
     assert_eq!(with_identity("").unwrap().state.redis_prefix, "boxgate:");
     let config = with_identity("[state]\nredis_prefix = \"gate/1:\"\n").unwrap();
     assert_eq!(config.state.redis_prefix, "gate/1:");
@@ -258,7 +261,7 @@ fn a_prefix_is_plain() {
 }
 
 #[test]
-fn pauses_and_requests_in_flight_are_bounded() {
+fn pauses_and_requests_in_flight_have_ranges() {
     assert_eq!(with_identity("").unwrap().upstream.max_pause, Duration::from_secs(300));
     for (text, seconds) in [("1s", 1), ("60m", 3600)] {
         let config = with_identity(&format!("[upstream]\nmax_pause = \"{text}\"\n")).unwrap();

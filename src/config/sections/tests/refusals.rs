@@ -1,4 +1,4 @@
-//! What is refused, and in which words.
+//! Refused configurations and their messages.
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn a_secret_file_holds_the_secret_and_one_line_break_at_most() {
 }
 
 #[test]
-fn what_is_missing_or_not_one_of_two_is_named() {
+fn missing_and_conflicting_keys_are_named() {
     let problems = read(
         "[identity.a]\n[identity.b]\nclient_id = 5\nclient_secret = 5\nenterprise_id = 6\nuser_id = \"x@y\"\n",
     );
@@ -40,22 +40,22 @@ fn what_is_missing_or_not_one_of_two_is_named() {
     for part in [
         "p.toml:1:1: identity.a.client_id: is missing",
         "p.toml:1:1: identity.a.client_secret: is missing",
-        "p.toml:1:1: identity.a: one of enterprise_id",
+        "p.toml:1:1: identity.a: enterprise_id (for the service account) or user_id",
         "p.toml:3:13: identity.b.client_id: expected a string, found the integer 5",
         "p.toml:4:17: identity.b.client_secret: expected a string",
         "p.toml:5:17: identity.b.enterprise_id: expected a string, found the integer 6; put it in quotes",
-        "p.toml:6:11: identity.b.user_id: \"x@y\": an e-mail address was given; it takes an id, not a login",
-        "p.toml:6:11: identity.b.user_id: stands beside enterprise_id",
+        "p.toml:6:11: identity.b.user_id: \"x@y\": the value is an e-mail address; give the user's id, not the login",
+        "p.toml:6:11: identity.b.user_id: cannot be combined with enterprise_id",
     ] {
         assert!(problems.contains(part), "{part} is not in\n{problems}");
     }
 }
 
 #[test]
-fn an_app_says_which_of_several_identities_it_uses() {
+fn an_app_must_name_one_of_several_identities() {
     let second = IDENTITY.replace("service", "people");
     let message = only_message(&second);
-    assert!(message.starts_with("p.toml: app: with several identities"), "{message}");
+    assert!(message.starts_with("p.toml: app: there are several identities"), "{message}");
     let message = only_message(&format!("{second}[[app]]\nname = \"a\"\n"));
     assert!(
         message.contains("app.a.identity: is missing") && message.contains("\"people\", \"service\""),
@@ -66,7 +66,7 @@ fn an_app_says_which_of_several_identities_it_uses() {
 }
 
 #[test]
-fn a_value_of_the_wrong_type_is_told_in_words() {
+fn a_value_of_the_wrong_type_is_described() {
     for (text, words) in [
         ("[server]\nheader_timeout = 5\n", "expected a duration such as \"250ms\""),
         ("[listen]\nhosts = \"a\"\n", "found the string \"a\"; write [\"a\"]"),
@@ -74,10 +74,10 @@ fn a_value_of_the_wrong_type_is_told_in_words() {
         ("[[log]]\n", "expected a table [log], found a list"),
         ("[[app]]\npath = \"/x\"\n", "app[0].name: is missing"),
         ("[log]\naccess = \"yes\"\n", "expected true or false, found the string \"yes\""),
-        ("[[app]]\nname = \"a\"\nas_user = [\"*\", \"1\"]\n", "stands alone"),
+        ("[[app]]\nname = \"a\"\nas_user = [\"*\", \"1\"]\n", "must be the only entry"),
         ("[server]\nretries = 1\n", "it belongs under [upstream]"),
-        ("[listen]\ncert = \"a\"\n", "it belongs into tls = { cert = \"PATH\", key = \"PATH\" }"),
-        ("[listen]\nkey = \"a\"\n", "it belongs into tls = { cert = \"PATH\", key = \"PATH\" }"),
+        ("[listen]\ncert = \"a\"\n", "it belongs in tls = { cert = \"PATH\", key = \"PATH\" }"),
+        ("[listen]\nkey = \"a\"\n", "it belongs in tls = { cert = \"PATH\", key = \"PATH\" }"),
         ("[[app]]\nname = \"a\"\nlimit = \"10/s\"\n", "it is a table of its own, [[limit]]"),
         ("[[app]]\nname = \"a\"\nbudget = 5\n", "it is a table of its own, [[budget]]"),
         ("[[limits]]\n", "expected a table [limits], found a list; a limit of your own is a [[limit]]"),

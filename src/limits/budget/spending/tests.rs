@@ -94,7 +94,7 @@ fn all_budgets_are_charged_or_none() {
 }
 
 #[test]
-fn warnings_and_shadows_let_calls_pass_and_count() {
+fn budgets_that_only_warn_or_do_not_enforce_let_calls_pass_and_count_them() {
     let ledger = ledger(vec![
         Budget { when_spent: WhenSpent::Warn, ..budget("warn", Key::Global, 1, Period::Month) },
         Budget { enforce: false, ..budget("shadow", Key::Global, 2, Period::Month) },
@@ -112,12 +112,12 @@ fn warnings_and_shadows_let_calls_pass_and_count() {
 }
 
 #[test]
-fn what_did_not_reach_box_is_given_back() {
+fn calls_that_did_not_reach_box_are_given_back() {
     let ledger = ledger(vec![budget("plan", Key::Global, 1, Period::Month)]);
     let spent = ledger.try_spend(&call_of(&ledger, 0, 0), noon()).unwrap();
     ledger.give_back(spent);
     assert_eq!(ledger.snapshot(noon()).spent, []);
-    // Across the turn of a month it goes back where it came from.
+    // After the turn of a month it is taken off the month in which it was charged.
     let late = ledger.try_spend(&call_of(&ledger, 0, 0), at("2026-11-30T23:59:59Z")).unwrap();
     ledger.try_spend(&call_of(&ledger, 0, 0), at("2026-12-01T00:00:00Z")).unwrap();
     ledger.give_back(late);
@@ -144,7 +144,7 @@ fn a_clock_set_back_finds_its_old_counts() {
 }
 
 #[test]
-fn token_calls_are_counted_and_no_budget_is_about_them() {
+fn token_requests_are_counted_but_not_by_budgets() {
     let counts = counts();
     let spent = |budgets: Vec<Budget>| {
         let ledger = over(&counts, budgets, &["a", "b"]);
@@ -161,7 +161,7 @@ fn token_calls_are_counted_and_no_budget_is_about_them() {
             calls: 1
         }]
     );
-    // Budgets that are configured later count the calls of the month from before, but not these.
+    // A budget that is added later counts earlier calls of the month, but not token requests.
     let later = [Key::Global, Key::Identity].map(|key| budget(key.as_str(), key, 10, Period::Month));
     let snapshot = spent(later.to_vec());
     assert!(snapshot.budgets.iter().all(|state| state.used == 0), "{:?}", snapshot.budgets);
@@ -169,7 +169,7 @@ fn token_calls_are_counted_and_no_budget_is_about_them() {
 }
 
 #[test]
-fn who_spent_is_known_without_a_budget() {
+fn calls_are_counted_by_app_without_a_budget() {
     let ledger = ledger(Vec::new());
     ledger
         .try_spend(&Call { class: Class::Search, ..call_of(&ledger, 0, 0) }, at("2026-10-31T12:00:00Z"))
@@ -194,12 +194,12 @@ fn who_spent_is_known_without_a_budget() {
         ]
     );
     assert_eq!(ledger.snapshot(at("2027-01-01T00:00:00Z")).spent, []);
-    // An index that is none counts for the global budgets alone.
+    // A call with an unknown index counts only for global budgets.
     ledger.try_spend(&call_of(&ledger, 7, 7), noon()).unwrap();
 }
 
 #[test]
-fn apps_may_be_put_in_another_order_or_renamed() {
+fn apps_may_be_reordered_or_renamed() {
     let counts = counts();
     let budgets =
         || vec![budget("apps", Key::App, 5, Period::Month), budget("all", Key::Global, 99, Period::Month)];
@@ -207,11 +207,11 @@ fn apps_may_be_put_in_another_order_or_renamed() {
     before.try_spend(&call_of(&before, 0, 0), noon()).unwrap();
     let after = over(&counts, budgets(), &["b", "new", "a"]);
     after.try_spend(&call_of(&after, 2, 0), noon()).unwrap();
-    // One that is still served by the configuration before.
+    // A request that is still served with the previous configuration.
     before.try_spend(&call_of(&before, 1, 0), noon()).unwrap();
     let used = |name, value| used(&after, name, value, noon());
     assert_eq!((used("apps", "a"), used("apps", "b"), used("apps", "new"), used("all", "")), (2, 1, 0, 3));
-    // What is no longer configured stays readable, and stays part of the whole.
+    // Calls of an app that is no longer configured stay readable and part of the total.
     let without = over(&counts, budgets(), &["new"]);
     let snapshot = without.snapshot(noon());
     assert_eq!(snapshot.spent.iter().map(|row| &*row.app).collect::<Vec<_>>(), ["a", "b"]);
@@ -219,7 +219,7 @@ fn apps_may_be_put_in_another_order_or_renamed() {
 }
 
 #[test]
-fn log_lines_are_due_once_for_each_mark() {
+fn each_threshold_is_logged_once() {
     let marks = |calls: u64, up_to: u64| (1..=up_to).filter(|used| is_mark(*used, calls)).collect::<Vec<_>>();
     assert_eq!(marks(50_000, 60_000), [40_000, 50_000, 55_000, 60_000]);
     assert_eq!(marks(10, 45), [8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 40]);
@@ -229,7 +229,7 @@ fn log_lines_are_due_once_for_each_mark() {
     assert!(is_mark(u64::MAX, u64::MAX));
 }
 
-/// Many threads at the edges of several budgets: as many calls pass as there is budget for, to the one.
+/// Many threads exhaust several budgets: exactly as many calls pass as the budgets allow.
 #[test]
 fn budgets_are_exact_under_concurrency() {
     for (budgets, passing) in [
@@ -278,9 +278,9 @@ fn budgets_are_exact_under_concurrency() {
     }
 }
 
-/// Random calls, refunds and times on threads, against a plain model of what must be left.
+/// Random calls, refunds and times on several threads, compared with a simple model.
 #[test]
-fn random_calls_add_up() {
+fn random_calls_match_the_model() {
     let times = ["2026-11-30T23:59:59Z", "2026-12-01T00:00:00Z", "2026-11-30T10:00:00Z"].map(at);
     let ledger = ledger(vec![
         budget("app", Key::App, 900, Period::Day),
@@ -335,7 +335,7 @@ fn ai() -> Vec<Selector> {
 }
 
 #[test]
-fn a_budget_counts_and_refuses_only_what_it_is_about() {
+fn a_budget_counts_and_refuses_only_the_operations_it_applies_to() {
     let ledger = ledger(vec![
         on(budget("ai", Key::Global, 1, Period::Month), ai()),
         on(budget("finding", Key::App, 2, Period::Day), vec![Selector::Class(Class::Search)]),
@@ -344,7 +344,7 @@ fn a_budget_counts_and_refuses_only_what_it_is_about() {
     ]);
     let (get, post) = (http::Method::GET, http::Method::POST);
     let me = call_to(&ledger, &get, "/2.0/users/me");
-    // In any spelling, as a limit.
+    // In any spelling, as for a limit.
     let ask = [call_to(&ledger, &post, "/2.0/ai/ask"), call_to(&ledger, &post, "/2.0/AI/%61sk;x=1/")];
     let search = call_to(&ledger, &get, "/2.0/search");
     ledger.look(&ask[0], noon()).unwrap();
@@ -369,7 +369,7 @@ fn a_budget_counts_and_refuses_only_what_it_is_about() {
 }
 
 #[test]
-fn a_budget_without_on_keeps_its_account_and_one_that_changes_what_it_is_about_begins_anew() {
+fn a_budget_without_on_keeps_its_account_and_a_changed_on_begins_a_new_one() {
     let counts = counts();
     let plan = budget("plan", Key::Global, 100, Period::Month);
     let search = on(plan.clone(), vec![Selector::Class(Class::Search)]);
@@ -386,7 +386,7 @@ fn a_budget_without_on_keeps_its_account_and_one_that_changes_what_it_is_about_b
         used(&ledger, "plan", "", noon())
     };
     assert_eq!(spent(&plan, &["/2.0/users/me", "/2.0/search", "/2.0/search"]), 3);
-    // Those of this month that are known to be of its class.
+    // It begins with the calls of this month that are known to be of its class.
     assert_eq!(spent(&search, &["/2.0/search", "/2.0/users/me"]), 3);
     assert_eq!(spent(&both, &[]), 3);
     assert_eq!(spent(&on(plan.clone(), ai()), &["/2.0/users/me"]), 0);

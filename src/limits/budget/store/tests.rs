@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
-/// A folder of the test's own, removed at its end.
+/// A temporary folder, removed when this is dropped.
 pub(in crate::limits::budget) struct Folder(pub(in crate::limits::budget) PathBuf);
 
 impl Folder {
@@ -20,7 +20,7 @@ impl Folder {
         self.0.join(FILE)
     }
 
-    /// The files set aside.
+    /// The corrupt files that were renamed.
     fn aside(&self) -> Vec<PathBuf> {
         let files = fs::read_dir(&self.0).unwrap().map(|file| file.unwrap().path());
         files.filter(|path| path.to_string_lossy().contains(".redb.corrupt-")).collect()
@@ -65,7 +65,7 @@ fn a_restart_keeps_the_counts() {
     drop(store);
     let mut store = Store::open(&folder.0, Timestamp::MAX).unwrap();
     assert_eq!((all(&store), store.since().as_second(), store.set_aside()), (entries, now().as_second(), 0));
-    // A count is never made smaller; what is forgotten goes.
+    // A count never becomes smaller; dropped counts are removed.
     store.write(&[entry("2026-11", "a", 4)], now()).unwrap();
     drop(store);
     assert_eq!(all(&Store::open(&folder.0, now()).unwrap()), [entry("2026-11", "a", 5)]);
@@ -74,7 +74,7 @@ fn a_restart_keeps_the_counts() {
 }
 
 #[test]
-fn what_a_crash_leaves_has_all_that_was_written() {
+fn after_a_crash_the_file_has_all_that_was_written() {
     let (folder, crashed) = (Folder::new(), Folder::new());
     fs::create_dir_all(&crashed.0).unwrap();
     let mut store = Store::open(&folder.0, now()).unwrap();
@@ -84,14 +84,14 @@ fn what_a_crash_leaves_has_all_that_was_written() {
         let left = Store::open(&crashed.0, now()).unwrap();
         assert_eq!((all(&left), left.set_aside()), (vec![entry("2026-11", "a", count)], 0));
     }
-    // In the midst of making the file.
+    // A crash while the file is created.
     fs::remove_file(crashed.file()).unwrap();
     fs::write(crashed.0.join("budgets.redb.new"), "half").unwrap();
     assert_eq!(all(&Store::open(&crashed.0, now()).unwrap()), []);
 }
 
 #[test]
-fn a_corrupt_file_is_set_aside() {
+fn a_corrupt_file_is_renamed() {
     let folder = Folder::new();
     let good = || {
         let mut store = Store::open(&folder.0, now()).unwrap();
@@ -110,7 +110,7 @@ fn a_corrupt_file_is_set_aside() {
         ("one byte short", &mut |bytes| bytes.truncate(bytes.len() - 1)),
         ("both commits", &mut |bytes| bytes[64..320].iter_mut().for_each(|byte| *byte ^= 0xff)),
         ("a name", &mut |bytes| {
-            // In all pages, so that no older commit is whole.
+            // Damages all pages, so that no older commit is intact.
             let offsets: Vec<usize> =
                 (0..bytes.len() - 6).filter(|at| bytes[*at..].starts_with(b"app-42")).collect();
             assert!(!offsets.is_empty());
@@ -128,16 +128,16 @@ fn a_corrupt_file_is_set_aside() {
         assert!(aside.iter().any(|path| fs::read(path).unwrap() == bytes), "{what}");
     }
     assert!(folder.aside().contains(&folder.0.join("budgets.redb.corrupt-20261125T142000Z")));
-    // The file of another program.
+    // A redb file of another program.
     fs::remove_file(folder.file()).unwrap();
     drop(Database::create(folder.file()).unwrap());
     assert_eq!(Store::open(&folder.0, now()).unwrap().set_aside(), 1);
 }
 
-/// Wherever a byte is turned or the file ends: the counts are whole, those of the commit before, or set aside; and
-/// nothing panics, which would end the gateway at each start.
+/// Wherever a byte is changed or the file is truncated, the counts are intact, those of the commit before, or the file
+/// is renamed. Nothing panics, which would end the gateway at each start.
 #[test]
-fn no_damage_ends_the_process_or_forges_a_count() {
+fn no_damage_causes_a_panic_or_a_wrong_count() {
     let folder = Folder::new();
     let mut store = Store::open(&folder.0, now()).unwrap();
     let entries = |more: u64| -> Vec<Entry> {
@@ -178,7 +178,7 @@ fn a_file_in_use_is_an_error_that_says_what_to_do() {
     let why = Store::open(&folder.0, now()).err().unwrap().to_string();
     assert!(why.contains(folder.file().to_str().unwrap()) && why.contains("[state] redis"), "{why}");
     drop(store);
-    // By what does not know of the lock file.
+    // Opened by a process that does not use the lock file.
     let other = Database::create(folder.file()).unwrap();
     assert!(matches!(Store::open(&folder.0, now()), Err(OpenError::InUse(path)) if path == folder.file()));
     drop(other);
@@ -186,7 +186,7 @@ fn a_file_in_use_is_an_error_that_says_what_to_do() {
 }
 
 #[test]
-fn the_file_of_a_later_version_is_left_alone() {
+fn the_file_of_a_later_version_is_not_changed() {
     let folder = Folder::new();
     let store = Store::open(&folder.0, now()).unwrap();
     let writing = store.database.as_ref().unwrap().begin_write().unwrap();
@@ -198,7 +198,7 @@ fn the_file_of_a_later_version_is_left_alone() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_had_is_an_error() {
+fn an_unusable_folder_is_an_error() {
     let folder = Folder::new();
     fs::create_dir_all(folder.0.parent().unwrap()).unwrap();
     fs::write(&folder.0, "a file").unwrap();
@@ -209,7 +209,7 @@ fn a_folder_that_cannot_be_had_is_an_error() {
     assert!(matches!(Store::open(&folder.0, now()), Err(OpenError::Unusable(..))));
 }
 
-/// A disk that can be full.
+/// A simulated disk that can be full.
 #[derive(Debug)]
 struct Disk(InMemoryBackend, Arc<AtomicBool>);
 
@@ -245,7 +245,7 @@ impl StorageBackend for Disk {
 }
 
 #[test]
-fn a_write_that_failed_is_made_up_for() {
+fn a_failed_write_is_repeated() {
     let folder = Folder::new();
     let mut store = Store::open(&folder.0, now()).unwrap();
     store.write(&[entry("2026-11", "a", 1)], now()).unwrap();
@@ -262,7 +262,7 @@ fn a_write_that_failed_is_made_up_for() {
 
 const CHILD: &str = "BOXGATE_TEST_STORE_CHILD";
 
-/// Not a test: [`a_file_that_could_not_grow_is_written_again`], in a process whose files may have a size and no more.
+/// Not a test: [`a_file_that_could_not_grow_is_written_again`], in a process with a limit on file sizes.
 #[test]
 #[ignore = "a child process of another test"]
 fn writes_files_that_cannot_grow() {
@@ -286,7 +286,7 @@ fn writes_files_that_cannot_grow() {
         }
         assert!(failed > 0, "{kib} KiB more were enough");
         rlimit::setrlimit(rlimit::Resource::FSIZE, rlimit::INFINITY, rlimit::INFINITY).unwrap();
-        // What a crash leaves at this moment.
+        // The file as a crash at this moment would leave it.
         drop(store);
         let mut store = Store::open(&folder, now()).unwrap();
         assert_eq!((store.set_aside(), all(&store) == good), (0, true), "{kib} KiB");
@@ -299,7 +299,7 @@ fn writes_files_that_cannot_grow() {
 #[test]
 fn a_file_that_could_not_grow_is_written_again() {
     let folder = Folder::new();
-    // Without the trap the kernel would end the process instead of failing the write.
+    // Without ignoring the signal, the kernel would end the process instead of failing the write.
     let child = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().unwrap())

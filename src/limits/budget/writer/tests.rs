@@ -55,7 +55,7 @@ fn counts_survive_a_restart_and_end_with_their_period() {
     }
     let wall = clock.wall();
     writer.stop();
-    // In another order, and with one renamed.
+    // With apps in another order, and one renamed.
     let (counts, writer) = start(&folder.0, true, clock.clone()).unwrap();
     let after = ledger(&counts, &["c", "a"], clock.wall());
     after.try_spend(&call_of(&after, 1, 0), wall).unwrap();
@@ -66,7 +66,7 @@ fn counts_survive_a_restart_and_end_with_their_period() {
         after.snapshot(now).spent.iter().map(|row| (row.app.to_string(), row.calls)).collect()
     };
     assert_eq!(spent(wall), [("a".to_owned(), 3), ("b".to_owned(), 1)]);
-    // The month turns while it runs; the one before stays readable, also after a restart.
+    // A new month begins during the run; the previous one stays readable, also after a restart.
     let next = Period::Month.at(timestamp(wall)).ends();
     clock.advance(SystemTime::try_from(next).unwrap().duration_since(clock.wall()).unwrap());
     assert_eq!(used(&after, "plan", "", clock.wall()), 0);
@@ -77,12 +77,12 @@ fn counts_survive_a_restart_and_end_with_their_period() {
     assert_eq!(used(&later, "plan", "", clock.wall()), 1);
     assert_eq!(used(&later, "day", "c", clock.wall()), 1);
     assert_eq!(later.snapshot(clock.wall()).spent.len(), 3);
-    // Set back into the month before, its count is there.
+    // After the clock is set back into the previous month, its count is there.
     assert_eq!(used(&later, "plan", "", wall), 4);
 }
 
 #[test]
-fn without_a_budget_a_folder_that_cannot_be_had_is_no_error() {
+fn without_a_budget_an_unusable_folder_is_not_an_error() {
     let folder = Folder::new();
     fs::create_dir_all(folder.0.parent().unwrap()).unwrap();
     fs::write(&folder.0, "a file").unwrap();
@@ -97,7 +97,7 @@ fn without_a_budget_a_folder_that_cannot_be_had_is_no_error() {
 }
 
 #[test]
-fn a_file_set_aside_shows() {
+fn a_renamed_corrupt_file_is_counted() {
     let folder = Folder::new();
     fs::create_dir_all(&folder.0).unwrap();
     fs::write(folder.0.join("budgets.redb"), "not at all").unwrap();
@@ -108,7 +108,7 @@ fn a_file_set_aside_shows() {
 
 const CHILD: &str = "BOXGATE_TEST_BUDGET_CHILD";
 
-/// Not a test: what [`a_kill_loses_the_last_second_at_most`] kills.
+/// Not a test: the process that [`a_kill_loses_the_last_second_at_most`] kills.
 #[test]
 #[ignore = "a child process of another test"]
 fn spends_till_it_is_killed() {
@@ -159,7 +159,7 @@ fn a_kill_loses_the_last_second_at_most() {
         let (counts, writer) = start(&folder.0, true, clock.clone()).unwrap();
         let found = used(&ledger(&counts, &["a"], clock.wall()), "plan", "", clock.wall());
         writer.stop();
-        // A second more than promised, for machines that are busy with other tests.
+        // One second more than promised, for busy machines.
         let old = Duration::from_millis(2000);
         let safe = seen.iter().filter(|(at, _)| killed - *at > old).map(|(_, count)| *count).max();
         assert!(found >= safe.unwrap_or(floor), "{found} of {safe:?}");

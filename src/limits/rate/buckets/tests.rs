@@ -1,4 +1,4 @@
-//! What passes, what is charged, and what is kept of it.
+//! Which requests pass, what they are charged to, and which counts are kept.
 
 use std::net::IpAddr;
 
@@ -48,17 +48,17 @@ fn client(text: &str) -> RequestKey<'static> {
     request_key(text.parse().unwrap())
 }
 
-/// What the limits say of one request.
+/// The verdict of the limits on one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Verdict {
-    /// It passed and is charged.
+    /// It passed and was charged.
     Pass(Passed),
-    /// It is refused and charged to none.
+    /// It was refused and not charged to any limit.
     Refused(Refused),
 }
 
 impl Table {
-    /// Charges a request to all its limits, or to none.
+    /// Charges a request to all its limits or to none.
     fn check(&mut self, keys: &Keys, now: u64) -> Verdict {
         self.stage(keys, now);
         if self.passes() {
@@ -81,7 +81,7 @@ fn passed(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Pass(_))
 }
 
-/// In every closed window, also those that begin and end with a call.
+/// Whether every closed window keeps to the limit, including those that begin and end with a call.
 fn keeps_to(admitted: &[u64], burst: u64, interval: u64) -> bool {
     admitted.iter().enumerate().all(|(i, from)| {
         admitted[i..].iter().zip(1..).all(|(to, calls)| calls <= burst + (to - from) / interval)
@@ -120,7 +120,7 @@ proptest! {
         let rules = LimitMatcher::new((0..3).map(one).collect(), vec![]);
         let mut table = table_of(&rules);
         let keys = rules.applying(&client("10.0.0.1"));
-        // As if each limit had seen nothing but what all let pass.
+        // The expected counts are those of limits that have seen only the requests that all of them let pass.
         let alone: Vec<LimitMatcher> = (0..3).map(|i| LimitMatcher::new(vec![one(i)], vec![])).collect();
         let mut apart: Vec<Table> = alone.iter().map(table_of).collect();
         for now in times {
@@ -136,7 +136,7 @@ proptest! {
                     }
                 }
                 Verdict::Refused(refused) => {
-                    // The first that says no is named.
+                    // The refusal names the first limit that refuses.
                     prop_assert_eq!(Some(refused.slot as usize), says.iter().position(|passes| !passes));
                 }
             }
@@ -178,7 +178,7 @@ fn each_key_has_its_count() {
         assert!(!passed(&table.check(&rules.applying(&same), 0)), "{key:?}");
         assert!(passed(&table.check(&rules.applying(&other), 0)), "{key:?}");
     }
-    // One user is one user, whichever identity asks.
+    // A user has one count, whichever identity acts for it.
     let rules = one(Key::User);
     let mut table = table_of(&rules);
     assert!(passed(&table.check(&rules.applying(&RequestKey { user: id, ..base }), 0)));
@@ -195,7 +195,7 @@ fn each_key_has_its_count() {
 }
 
 #[test]
-fn addresses_are_grouped_as_they_are_given_out() {
+fn ipv6_addresses_are_grouped_by_64_bits() {
     let rules = LimitMatcher::new(vec![limit("a", Key::Client, SECOND, 1)], vec![]);
     let key = |text: &str| rules.applying(&client(text)).iter().next().unwrap();
     assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:0:0:1"));
@@ -205,7 +205,7 @@ fn addresses_are_grouped_as_they_are_given_out() {
 }
 
 #[test]
-fn boxs_own_count_only_what_box_counts() {
+fn boxs_own_limits_count_only_what_box_counts() {
     let of_box = vec![limit("box", Key::User, SECOND, 1)];
     let rules = LimitMatcher::new(vec![limit("own", Key::User, SECOND, 1)], of_box);
     let presigned = RequestKey { counted_by_box: false, ..client("10.0.0.1") };
@@ -229,7 +229,7 @@ fn a_shadow_limit_counts_and_lets_pass() {
 }
 
 #[test]
-fn a_shadow_limit_with_a_queue_refuses_whom_the_queue_would_not_serve() {
+fn a_shadow_limit_with_a_queue_counts_requests_that_would_wait_too_long() {
     let wait = Duration::from_secs(3);
     let shadow = Limit { enforce: false, wait, ..limit("shadow", Key::Global, SECOND, 2) };
     let rules = LimitMatcher::new(vec![shadow], vec![]);
@@ -242,7 +242,7 @@ fn a_shadow_limit_with_a_queue_refuses_whom_the_queue_would_not_serve() {
 }
 
 #[test]
-fn the_fields_tell_how_it_stands() {
+fn the_fields_show_the_state_of_the_limit() {
     let rules = LimitMatcher::new(vec![limit("a \"b\"", Key::Global, SECOND / 10, 20)], vec![]);
     let mut table = table_of(&rules);
     let keys = rules.applying(&client("10.0.0.1"));
@@ -256,7 +256,7 @@ fn the_fields_tell_how_it_stands() {
 }
 
 #[test]
-fn figures_out_of_all_proportion_do_no_harm() {
+fn extreme_settings_do_no_harm() {
     for (interval, burst) in [(u64::MAX, u32::MAX), (1, u32::MAX), (1 << 61, 9), (86_400 * SECOND, u32::MAX)]
     {
         let rules = LimitMatcher::new(vec![limit("a", Key::Global, interval, burst)], vec![]);
@@ -275,7 +275,7 @@ fn a_flood_of_addresses_takes_bounded_memory_and_gives_it_back() {
     let mut table = Table { keys_max: 1000, ..table_of(&rules) };
     let known = rules.applying(&client("192.0.2.1"));
     assert!(passed(&table.check(&known, 0)));
-    // A hundred addresses for each that there is room for, within 2 s; who was there before and goes on keeps its own.
+    // A hundred times as many addresses as fit, within 2 s; an earlier one that goes on keeps its count.
     let mut admitted = 0;
     for i in 0..100_000_u32 {
         let now = u64::from(i) * 20_000;
@@ -287,7 +287,7 @@ fn a_flood_of_addresses_takes_bounded_memory_and_gives_it_back() {
         }
     }
     assert!(admitted < 3100, "{admitted}");
-    // A minute later nothing is left but whoever asks then.
+    // A minute later only the addresses that call then have counts.
     table.check(&known, 60 * SECOND);
     table.check(&known, 120 * SECOND);
     assert!(table.size().0 <= 1 && table.size().1 < 100, "{:?}", table.size());
@@ -298,8 +298,8 @@ fn ten_million_keys_leave_no_trace() {
     let rules = LimitMatcher::new(vec![limit("a", Key::Client, 1000, 1)], vec![]);
     let mut table = table_of(&rules);
     let mut most = 0;
-    // The hashes themselves: hashing addresses is tested above. One each 10 ns makes all of them live for 100 steps
-    // only, so dead ones are looked for again and again.
+    // Uses hashes directly; hashing addresses is tested above. With one call each 10 ns, every count lives for only 100
+    // steps, so expired ones are searched for again and again.
     let millions = if cfg!(debug_assertions) { 1 } else { 10 };
     for i in 0..millions * 1_000_000_u64 {
         let mut keys = Keys::default();
@@ -316,13 +316,13 @@ fn ten_million_keys_leave_no_trace() {
 }
 
 #[test]
-fn a_newcomer_inherits_what_newcomers_shared() {
+fn a_new_key_inherits_the_count_that_new_keys_shared() {
     let rules = LimitMatcher::new(vec![limit("a", Key::Client, SECOND, 1)], vec![]);
     let mut table = Table { keys_max: 1, ..table_of(&rules) };
     let [first, second] = ["10.0.0.1", "10.0.0.2"].map(|text| rules.applying(&client(text)));
     assert!(passed(&table.check(&first, 0)));
     assert!(passed(&table.check(&second, SECOND / 2)));
-    // The first one's count is dropped at 1 s and makes room; the second one's call of 0.5 s still counts.
+    // The first one's count expires at 1 s and makes room; the second one's call at 0.5 s still counts.
     assert!(!passed(&table.check(&second, SECOND + SECOND / 4)));
     assert!(passed(&table.check(&second, SECOND + SECOND / 2)));
 }

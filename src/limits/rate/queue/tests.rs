@@ -1,4 +1,4 @@
-//! Who waits for how long, in whose favour, by a hand-set clock.
+//! The order and duration of waiting, with a clock set by the test.
 
 use super::super::limit::{Key, Limit, Quota};
 use super::super::matcher::{RequestKey, User};
@@ -36,7 +36,7 @@ enum End {
     Refused(u64),
 }
 
-/// Callers, and the sleepers and wakers of the real thing.
+/// Simulates callers with their timers and wake-ups.
 struct Sim {
     rules: LimitMatcher,
     hasher: RandomState,
@@ -44,7 +44,7 @@ struct Sim {
     old: Vec<LimitMatcher>,
     queues: WaitQueues,
     now: u64,
-    /// By numbers: which call, and when it looks.
+    /// Waiting calls by number: the call, and when it polls next.
     waiting: BTreeMap<u64, (usize, u64)>,
     calls: Vec<Call>,
     ended: usize,
@@ -57,9 +57,9 @@ struct Call {
     user: usize,
     came: u64,
     end: Option<(u64, End)>,
-    /// Its number, if it was in line.
+    /// Its number, if it was queued.
     number: Option<u64>,
-    /// Among those that ended.
+    /// The index among those that ended.
     finished: usize,
 }
 
@@ -191,7 +191,7 @@ fn refusal(refused: &Refused) -> End {
     End::Refused(u64::try_from(refused.retry_after.as_nanos()).unwrap())
 }
 
-/// 1 where all have the same; 1/n where one has all.
+/// Jain's fairness index: 1 if all shares are equal; 1/n if one has everything.
 fn jain(shares: &[f64]) -> f64 {
     let sum: f64 = shares.iter().sum();
     let squares: f64 = shares.iter().map(|share| share * share).sum();
@@ -208,7 +208,7 @@ fn calls_are_spaced_at_the_limits_pace_in_their_order() {
 }
 
 #[test]
-fn who_cannot_be_served_in_time_is_refused_at_once_and_told_when() {
+fn a_call_that_cannot_pass_in_time_is_refused_at_once_with_a_time_to_retry() {
     let mut sim = Sim::new(vec![limit(Key::Identity, 100, 1, 250)]);
     let calls: Vec<usize> = (0..4).map(|_| sim.call(0, 0)).collect();
     assert_eq!(sim.calls[calls[3]].end, Some((0, End::Refused(300 * MS))));
@@ -218,11 +218,11 @@ fn who_cannot_be_served_in_time_is_refused_at_once_and_told_when() {
 }
 
 #[test]
-fn a_newcomer_does_not_overtake_even_where_a_call_is_free() {
+fn a_new_call_does_not_overtake_even_if_one_could_pass() {
     let mut sim = Sim::new(vec![limit(Key::Identity, 100, 1, 1000)]);
     sim.call(0, 0);
     let waiting = sim.call(0, 0);
-    // The sleeper is late.
+    // The waiting call polls late.
     sim.now = 150 * MS;
     let newcomer = sim.call(1, 0);
     assert_eq!((sim.at(waiting), sim.at(newcomer)), (None, None));
@@ -231,10 +231,10 @@ fn a_newcomer_does_not_overtake_even_where_a_call_is_free() {
 }
 
 #[test]
-fn a_caller_that_hangs_up_hands_its_turn_on() {
+fn the_turn_of_a_caller_that_leaves_goes_to_the_next() {
     let mut sim = Sim::new(vec![limit(Key::Identity, 100, 1, 1000)]);
     let calls: Vec<usize> = (0..5).map(|_| sim.call(0, 0)).collect();
-    sim.hang_up(calls[1]); // the first in line
+    sim.hang_up(calls[1]); // the first in the queue
     sim.hang_up(calls[3]); // one in the middle
     sim.run();
     assert_eq!([2, 4].map(|i| sim.at(calls[i])), [Some(100), Some(200)]);
@@ -242,7 +242,7 @@ fn a_caller_that_hangs_up_hands_its_turn_on() {
 }
 
 #[test]
-fn only_the_first_looks_when_a_call_becomes_free() {
+fn only_the_first_in_the_queue_polls_when_a_call_becomes_available() {
     let mut sim = Sim::new(vec![limit(Key::Identity, 10, 1, 10_000)]);
     for _ in 0..900 {
         sim.call(0, 0);
@@ -253,17 +253,17 @@ fn only_the_first_looks_when_a_call_becomes_free() {
 }
 
 #[test]
-fn no_app_waits_for_another_ones_thousand() {
+fn no_app_waits_for_a_thousand_calls_of_another() {
     let mut sim = Sim::new(vec![limit(Key::Identity, 20, 1, 30_000)]);
     sim.call(0, 0);
     let greedy: Vec<usize> = (0..1000).map(|_| sim.call(0, 0)).collect();
-    // More than there is room for: theirs are taken in, the last of the greedy one's have to go.
+    // More than fit: the other apps' calls are queued, and the last ones of the greedy app are refused.
     let modest: Vec<[usize; 2]> = (1..50).map(|app| [sim.call(app, 0), sim.call(app, 0)]).collect();
     assert_eq!(sim.queues.queued, [QUEUED_MAX]);
     let evicted = greedy.iter().filter(|call| sim.calls[**call].end.is_some()).count();
     assert_eq!(evicted, 1000 + 98 - QUEUED_MAX);
     sim.run();
-    // Each round serves each app once: fifty calls of 20 ms.
+    // Each round serves each app once: fifty calls, 20 ms apart.
     for [first, second] in &modest {
         assert!(sim.at(*first).unwrap() <= 1000 && sim.at(*second).unwrap() <= 2000);
     }
@@ -272,14 +272,14 @@ fn no_app_waits_for_another_ones_thousand() {
         shares[call.app] += 1.0;
     }
     assert!(jain(&shares) > 0.999, "{}", jain(&shares));
-    // And no time was lost: the greedy one's last is served when all are.
+    // No time is lost: the greedy app's last call is served at the time at which all calls could be.
     assert_eq!(sim.passed().last().unwrap().end.unwrap().0, QUEUED_MAX as u64 * 20 * MS);
 }
 
 #[test]
-fn fifty_apps_of_different_greed_get_the_same() {
+fn fifty_apps_with_different_demand_get_equal_shares() {
     let mut sim = Sim::new(vec![limit(Key::Identity, 10, 5, 20_000)]);
-    // Each keeps between two and eleven requests in line.
+    // Each app keeps between two and eleven requests queued.
     let mut in_line = [0_usize; 50];
     for tick in 0..750_u64 {
         sim.run_until(tick * 10 * MS);
@@ -302,7 +302,7 @@ fn fifty_apps_of_different_greed_get_the_same() {
 }
 
 #[test]
-fn who_is_pushed_back_beyond_its_time_is_told_at_once() {
+fn a_call_that_is_pushed_back_beyond_its_wait_is_refused_at_once() {
     let mut sim = Sim::new(vec![limit(Key::Identity, 100, 1, 300)]);
     sim.call(0, 0);
     let greedy: Vec<usize> = (0..3).map(|_| sim.call(0, 0)).collect();
@@ -314,7 +314,7 @@ fn who_is_pushed_back_beyond_its_time_is_told_at_once() {
 }
 
 #[test]
-fn one_limits_line_does_not_hold_up_another_keys() {
+fn the_queue_of_one_key_does_not_delay_another_key() {
     let mut sim = Sim::new(vec![limit(Key::User, 100, 1, 1000), limit(Key::Identity, 1, 50, 1000)]);
     for _ in 0..5 {
         sim.call(0, 1);
@@ -326,7 +326,7 @@ fn one_limits_line_does_not_hold_up_another_keys() {
 }
 
 #[test]
-fn a_limit_that_does_not_wait_refuses_those_in_line_for_another() {
+fn a_limit_without_wait_refuses_calls_that_wait_for_another() {
     let mut sim = Sim::new(vec![limit(Key::User, 1000, 1, 0), limit(Key::Identity, 100, 1, 1000)]);
     sim.call(0, 1);
     let waits = sim.call(0, 2);
@@ -416,7 +416,7 @@ proptest! {
             prop_assert!(keeps_to(&at(&|call| call.app == one), bursts[0].into(), intervals[0] * MS));
             prop_assert!(keeps_to(&at(&|call| call.user == one), bursts[1].into(), intervals[1] * MS));
             for user in 0..3 {
-                // Under the same keys in all limits: in the order of arrival.
+                // Calls with the same keys in all limits pass in the order of arrival.
                 let same = |call: &&Call| call.app == one && call.user == user;
                 let came: Vec<u64> = passed.iter().filter(same).map(|call| call.came).collect();
                 prop_assert!(came.is_sorted(), "{came:?}");

@@ -1,4 +1,4 @@
-//! Turns by a hand-set clock, and what is reserved.
+//! Waiting for a turn with a clock set by the test, and reservations.
 
 use super::super::limit::{Key, Quota};
 use super::super::matcher::User;
@@ -53,7 +53,7 @@ async fn others_run() {
 }
 
 #[tokio::test]
-async fn one_waits_for_its_turn_and_the_next_one_is_woken() {
+async fn a_request_waits_for_its_turn_and_then_the_next_one_is_woken() {
     let (limits, clock) = limits(vec![limit(TEN_SECONDS, Duration::from_secs(25), true)]);
     limits.admit(&request_key()).await.unwrap();
     let tasks: Vec<_> = (0..2)
@@ -75,7 +75,7 @@ async fn one_waits_for_its_turn_and_the_next_one_is_woken() {
 }
 
 #[tokio::test]
-async fn whoever_hangs_up_just_before_its_turn_hands_it_on() {
+async fn the_turn_of_a_request_dropped_just_before_it_goes_to_the_next() {
     let (limits, clock) = limits(vec![limit(TEN_SECONDS, Duration::from_secs(25), true)]);
     limits.admit(&request_key()).await.unwrap();
     let first = request_key();
@@ -86,7 +86,7 @@ async fn whoever_hangs_up_just_before_its_turn_hands_it_on() {
     assert!(first.as_mut().poll(&mut context).is_pending());
     assert!(second.as_mut().poll(&mut context).is_pending());
     clock.advance(TEN_SECONDS);
-    // Its time has come and it is never polled again.
+    // Its turn has come, and it is not polled again.
     drop(first);
     assert_eq!(limits.queued(), 1);
     assert!(matches!(second.as_mut().poll(&mut context), Poll::Ready(Ok(_))));

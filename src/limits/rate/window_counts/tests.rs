@@ -1,4 +1,4 @@
-//! Never more than the figure in any window, nearly all of it over time, and what is forgotten.
+//! No window has more calls than allowed, nearly all of them can be used over time, and old calls are dropped.
 
 use super::super::box_limits;
 use super::super::limit::Quota;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 const SECOND: u64 = 1_000_000_000;
 const KEYS: usize = 1000;
 
-/// The most calls that any window of this length has seen, both its ends included.
+/// The most calls in any window of this length, both its ends included.
 fn most_in_a_window(written: &[u64], length: u64) -> usize {
     let mut written = written.to_vec();
     written.sort_unstable();
@@ -16,16 +16,16 @@ fn most_in_a_window(written: &[u64], length: u64) -> usize {
     written.iter().map(in_window).max().unwrap_or(0)
 }
 
-/// What callers do.
+/// A step of a caller.
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// This key comes for one call.
+    /// A request of this key reserves a call.
     Arrive(u64),
-    /// One that waits for a token or a connection gets it; which one.
+    /// A reserved call (the one of this number) is written.
     Write(usize),
-    /// One that waits leaves.
+    /// A reserved call is given back.
     Leave(usize),
-    /// So much time passes, in thousandths of the window.
+    /// Time passes, in thousandths of the window.
     Pass(u64),
     Sweep,
 }
@@ -42,7 +42,7 @@ fn steps(keys: u64) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..2_000)
 }
 
-/// What was written, by keys.
+/// The calls that were written: key and time.
 fn run(counts: &mut WindowCounts, length: u64, keys_max: usize, steps: &[Step]) -> Vec<(u64, u64)> {
     let (mut now, mut waiting, mut written) = (0, Vec::new(), Vec::new());
     for step in steps {
@@ -66,7 +66,7 @@ fn run(counts: &mut WindowCounts, length: u64, keys_max: usize, steps: &[Step]) 
             Step::Write(_) | Step::Leave(_) => {}
         }
     }
-    // All that wait are let go at once.
+    // All reserved calls are written at once.
     for key in waiting {
         counts.write(key, now);
         written.push((key, now));
@@ -78,16 +78,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn no_window_sees_more_than_the_figure(steps in steps(1), calls in prop_oneof![1..20_u32, 240..300_u32]) {
+    fn no_window_has_more_calls_than_allowed(steps in steps(1), calls in prop_oneof![1..20_u32, 240..300_u32]) {
         let mut counts = WindowCounts::new(calls, Duration::from_secs(60));
         let written: Vec<u64> =
             run(&mut counts, 60 * SECOND, KEYS, &steps).into_iter().map(|(_, at)| at).collect();
         prop_assert!(most_in_a_window(&written, 60 * SECOND) <= calls as usize);
     }
 
-    /// Also where keys share a window for a while and have their own later.
+    /// This also holds if keys share a window for a while and get their own later.
     #[test]
-    fn no_window_of_any_of_many_keys_does(steps in steps(6), calls in 1..8_u32, keys_max in 1..5_usize) {
+    fn no_window_of_many_keys_has_more_calls_than_allowed(steps in steps(6), calls in 1..8_u32, keys_max in 1..5_usize) {
         let mut counts = WindowCounts::new(calls, Duration::from_secs(1));
         let written = run(&mut counts, SECOND, keys_max, &steps);
         for key in 0..6 {
@@ -98,7 +98,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_left_is_exact(steps in prop::collection::vec(0..400_u64, 1..200), calls in prop_oneof![1..9_u32, 251..253_u32]) {
+    fn the_remaining_calls_are_exact(steps in prop::collection::vec(0..400_u64, 1..200), calls in prop_oneof![1..9_u32, 251..253_u32]) {
         let mut counts = WindowCounts::new(calls, Duration::from_secs(1));
         let mut now = 0;
         for step in steps {
@@ -111,7 +111,7 @@ proptest! {
             }
             if let Err(left) = counts.ask(7, now, KEYS) {
                 prop_assert!(counts.ask(7, now + left - 1, KEYS).is_err());
-                // Asking forgets what is over, so it goes ahead.
+                // Asking drops expired calls, so it comes first.
                 prop_assert!(counts.ask(7, now + left, KEYS).is_ok());
                 now += left;
             }
@@ -119,16 +119,16 @@ proptest! {
     }
 }
 
-/// Callers who come again and again, each call held for a while before it is written.
+/// Callers call continuously; each call is reserved for a while before it is written.
 #[test]
-fn at_least_98_percent_of_each_figure_of_box_can_be_used_over_time() {
+fn at_least_98_percent_of_each_limit_of_box_can_be_used_over_time() {
     for limit in box_limits::limits() {
         let Quota::Window { calls, length } = limit.quota else { panic!("{}", limit.name) };
         let window = nanos(length);
         let mut random = fastrand::Rng::with_seed(17);
         let mut counts = WindowCounts::new(calls.get(), length);
         let (mut now, mut written, mut waiting) = (0, Vec::new(), VecDeque::new());
-        // Up to a millisecond for a token and a connection, and 40 windows.
+        // Up to a millisecond between reservation and writing, over 40 windows.
         while now < 40 * window {
             while waiting.front().is_some_and(|at| *at <= now) {
                 waiting.pop_front();
@@ -151,7 +151,7 @@ fn at_least_98_percent_of_each_figure_of_box_can_be_used_over_time() {
 }
 
 #[test]
-fn a_call_that_is_held_counts_as_long_as_it_is_held() {
+fn a_reserved_call_counts_as_long_as_it_is_reserved() {
     let mut counts = WindowCounts::new(1, Duration::from_secs(1));
     counts.reserve(7, 0, KEYS);
     assert_eq!(counts.ask(7, 100 * SECOND, KEYS), Err(SECOND + SECOND / 100 + 1), "if it is written now");
@@ -177,7 +177,7 @@ fn a_window_takes_4_kib_at_most_and_nothing_once_it_is_empty() {
         }
         let entries = counts.windows[&7].written.capacity();
         assert!(entries * size_of::<(u64, u32)>() <= 4096, "{}: {entries}", limit.name);
-        // Not while a call is held.
+        // Not while a call is reserved.
         counts.reserve(8, 0, KEYS);
         counts.sweep(nanos(length) * 100);
         assert_eq!(counts.size().0, 1);
@@ -202,7 +202,7 @@ fn a_flood_of_keys_shares_one_window_and_leaves_nothing() {
             }
         }
     }
-    // A call that was given back leaves room for the next newcomer, and a window that is empty for another key.
+    // A call that was given back makes room for the next new key, and so does a window that is empty.
     assert!((110..=250).contains(&passed), "{passed}");
     assert!(counts.size().0 <= 100 && counts.overflow_keys.is_empty());
     counts.sweep(10 * SECOND);
