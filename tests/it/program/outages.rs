@@ -34,6 +34,8 @@ fn an_outage_of_box_is_one_line_and_its_end_another() {
     let at = FakeBox::start();
     let program = Program::start(&at, "").ready();
     assert_eq!(program.get(ME).status, 200);
+    // Its line, too, must be there before `many` counts lines.
+    program.out.wait_for(&["status=200"]);
     wait(at.go_down(Role::Api));
     let answer = many(&program);
     assert_eq!(answer.status, 502, "{}", answer.body);
