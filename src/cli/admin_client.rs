@@ -363,7 +363,7 @@ mod tests {
         let source = found("").unwrap().source;
         assert_eq!(source, format!("[admin] address of {}", file.display()));
         for (text, why) in [
-            ("[admin]\naddress = \"8081\"", "admin.address: \"8081\" is a port alone"),
+            ("[admin]\naddress = \"8081\"", "admin.address: \"8081\" is only a port"),
             ("[admin]\naddress = []", "admin.address: an empty list"),
             ("[admin]\naddress = \"127.0.0.1:0\"", "has port 0"),
         ] {

@@ -208,6 +208,16 @@ pub fn no_tls() -> rustls::ClientConfig {
         .with_no_client_auth()
 }
 
+/// A port on which nobody listens. Below those that systems give to connections, which other tests open meanwhile.
+pub fn free_port() -> u16 {
+    loop {
+        let port = fastrand::u16(10_000..32_000);
+        if std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// The body as JSON.
 pub async fn json(answer: reqwest::Response) -> serde_json::Value {
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()

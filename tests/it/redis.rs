@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::harness::{PATIENCE, in_time, until};
+use crate::harness::{PATIENCE, free_port, in_time, until};
 
 mod away; // Redis slow, gone and back
 mod budgets; // budgets are exact
@@ -158,10 +158,6 @@ impl Drop for Server {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// One replica.

@@ -107,7 +107,7 @@ fn a_configured_certificate_is_reloaded_when_it_changes() {
     let me = "https://api.box.com/2.0/users/me";
     assert!(gate.trusting(&[me]).contains("\"login\""));
     new.box_hosts().write(&gate.program.folder);
-    gate.program.err.wait_for(&["a file has changed", "[forward_proxy] cert", "were read again"]);
+    gate.program.err.wait_for(&["a file has changed: the configuration was taken over"]);
     assert_eq!(gate.curl(&["--cacert", gate.ca.to_str().unwrap(), me]).status.code(), Some(60));
     gate.ca = renewed;
     assert!(gate.trusting(&[me]).contains("\"login\""));

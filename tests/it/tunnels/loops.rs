@@ -1,11 +1,7 @@
 //! The gateway never calls itself.
 
 use super::program::tunnel;
-use crate::harness::{Bench, refusal, until};
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+use crate::harness::{Bench, free_port, refusal, until};
 
 #[tokio::test]
 async fn a_request_that_came_through_before_is_a_loop() {

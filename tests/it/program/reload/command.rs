@@ -251,7 +251,7 @@ fn answers_of_others_and_refusals_are_told_apart() {
     }
     unreachable(
         &reload_at(server("SSH-2.0-OpenSSH_9.6\r\n")),
-        &["is no admin listener of boxgate: what came is not HTTP"],
+        &["is no admin listener of boxgate: the response is not HTTP"],
     );
     for text in ["", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"] {
         unreachable(&reload_at(server(text)), &["broke off its answer to POST /reload", "its log says"]);
