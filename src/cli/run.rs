@@ -81,8 +81,6 @@ pub(super) async fn serve(
         Ok(read) => read,
         Err(problems) => return Ok(bad_configuration(&problems)),
     };
-    // Its secrets live to the very end: what the program ends with is searched for them too.
-    let _secrets = config.clone();
     log::init(&config.log)?;
     if core_dumps::allowed() {
         warn!("{}", core_dumps::WARNING);

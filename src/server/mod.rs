@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::net::clock::Clock;
 use crate::net::listener::Listener;
 use crate::net::own_listeners::OwnListeners;
+use crate::net::secret_filter::{Audience, blanked_text};
 use crate::telemetry::access_log::AccessLog;
 
 mod assembly; // what a configuration is made into
@@ -86,8 +87,16 @@ impl Bound {
     ) -> io::Result<()> {
         let Self { callers, operators, config, reloading } = self;
         let own = OwnListeners::new(callers.iter().chain(&operators).filter_map(Listener::tcp_address));
-        let assembled = Assembly::begin(config, own, clock, access)?;
-        let running = Running::start(assembled, callers, operators, reloading).await?;
+        // Its secrets live until it runs: what is wrong is searched for them. Later ones may replace them.
+        let secrets = config.clone();
+        let starting = async {
+            let assembled = Assembly::begin(config, own, clock, access)?;
+            Running::start(assembled, callers, operators, reloading).await
+        };
+        let running = starting.await.map_err(|error| {
+            io::Error::new(error.kind(), blanked_text(error.to_string(), Audience::Operators))
+        })?;
+        drop(secrets);
         wait_for(&mut stop, Stop::Drain).await;
         running.stop(&mut stop).await;
         Ok(())

@@ -82,3 +82,20 @@ fn where_box_refuses_an_identity_and_nothing_has_changed_nothing_is_taken_over()
     until("it works", || running.status(ME) == 200);
     assert_eq!(running.taken_over(), 1);
 }
+
+/// What is still known is blanked in lines of the log, so that this shows what is not.
+#[test]
+fn a_secret_that_was_replaced_is_forgotten() {
+    let running = Running::start(&["--no-watch"], "");
+    let (old, new) = (running.at.client_secret(), "the-next-secret");
+    running.at.accept_secrets(&[old, new]);
+    running.program.folder.write("secret", new);
+    running.program.hang_up();
+    running.until_taken_over(1);
+    wait(running.at.wait_for_token_requests(2));
+    until("the log says that it works", || {
+        running.program.err.text().matches("a token was obtained").count() == 2
+    });
+    running.status(&format!("/2.0/files/of-{old}-and-{new}"));
+    running.program.out.wait_for(&[&format!(" path=/2.0/files/of-{old}-and-[secret] ")]);
+}
