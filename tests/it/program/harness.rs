@@ -194,6 +194,12 @@ impl Lines {
         find(&lines).unwrap_or_else(|| panic!("no line with {parts:?} in:\n{}", lines.join("\n")))
     }
 
+    /// Waits for so many lines; all that are there then.
+    pub(super) fn wait_for_count(&self, count: usize) -> Vec<String> {
+        self.wait_while(|lines, ended| lines.len() < count && !ended);
+        self.all()
+    }
+
     fn wait_for_end(&self) {
         let ended = self.wait_while(|_, ended| !ended);
         assert!(ended, "the program goes on:\n{}", self.text());
