@@ -1,5 +1,7 @@
 //! What the connection reveals about the caller.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -16,14 +18,28 @@ pub(crate) struct Caller {
     pub peer: Peer,
     /// Set if the connection is inside a tunnel to one of Box's hosts.
     pub inside: Option<Arc<Inside>>,
-    /// The certificates that it has shown to a listener that speaks TLS, its own first; `None` on a plain one.
-    pub shown: Option<Arc<Vec<CertificateDer<'static>>>>,
+    /// What it has shown to a listener that speaks TLS; `None` on a plain one.
+    pub shown: Option<Rc<Shown>>,
+}
+
+/// The certificates of one connection, shared by all that goes on in it: requests, and tunnels that it has opened.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    /// The caller's own first; empty where it has shown none.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// A reload has replaced `client_ca` by one that does not admit this caller.
+    pub is_revoked: Cell<bool>,
 }
 
 impl Caller {
     /// A caller outside of any tunnel.
     pub(crate) fn outside(peer: Peer) -> Self {
         Self { peer, inside: None, shown: None }
+    }
+
+    /// Whether a reload has withdrawn what its connection was admitted by.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.shown.as_ref().is_some_and(|shown| shown.is_revoked.get())
     }
 }
 

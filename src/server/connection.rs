@@ -32,7 +32,7 @@ use super::socket::Socket;
 use super::stream_task::{Executor, Flow};
 use super::tunnel::{self, Rewound, Served};
 use super::watched_socket::{Control, WatchedSocket};
-use crate::access::caller::Caller;
+use crate::access::caller::{Caller, Shown};
 use crate::http::incoming_body::{IncomingBody, Reading};
 use crate::net::error_chain::chain;
 use crate::net::peer::Peer;
@@ -200,13 +200,13 @@ pub(super) async fn serve_tls(
     let (_, session) = socket.get_ref();
     let shown = session.peer_certificates().unwrap_or_default();
     caller.peer.uncertified = tls.wants_certificates() && shown.is_empty();
-    caller.shown = Some(Arc::new(shown.iter().map(|certificate| certificate.clone().into_owned()).collect()));
+    let chain: Vec<_> = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
     // A reload may have come while hands were shaken.
-    if worker.gateway().config.tls.as_ref().is_some_and(|now| {
-        !Arc::ptr_eq(now, &tls) && !now.admits(caller.shown.as_deref().map_or(&[], Vec::as_slice))
-    }) {
+    if worker.gateway().config.tls.as_ref().is_some_and(|now| !Arc::ptr_eq(now, &tls) && !now.admits(&chain))
+    {
         return;
     }
+    caller.shown = Some(Rc::new(Shown { chain, ..Shown::default() }));
     let agreed = session.alpn_protocol() == Some(b"h2");
     serve(worker, connections, socket, caller, agreed).await;
 }
@@ -256,7 +256,7 @@ pub(super) async fn serve<S: Socket>(
             });
             let (worker, mut caller, request) = (worker.clone(), caller.clone(), received(request, &control));
             // On HTTP/2 requests may still come before the caller has heard that the connection ends.
-            caller.peer.uncertified |= control.revoked.get();
+            caller.peer.uncertified |= caller.is_revoked();
             // Called inside: a future that is captured and then awaited has its room twice.
             async move {
                 let served = handler::serve(worker.clone(), caller, request).await;

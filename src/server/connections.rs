@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
@@ -32,26 +31,32 @@ impl Connections {
         self.add(Control::default())
     }
 
-    /// The connection of this caller.
+    /// The connection of this caller, or a tunnel in it. It ends as soon as it can where the caller was revoked before: while
+    /// the request that asked for the tunnel was under way.
     pub(super) fn register_for(&self, caller: &Caller) -> Rc<Control> {
-        self.add(Control { shown: caller.shown.clone(), ..Control::default() })
+        let control = Control { shown: caller.shown.clone(), ..Control::default() };
+        control.draining.set(caller.is_revoked());
+        self.add(control)
     }
 
     /// Ends connections whose callers would not be let in by these settings, after what they have under way.
     pub(super) fn revoke(&self, tls: &Tls) {
-        let mut judged: HashMap<Arc<Vec<CertificateDer<'_>>>, bool> = HashMap::new();
+        let mut judged: HashMap<Vec<CertificateDer<'_>>, bool> = HashMap::new();
         for control in self.open.borrow().iter().filter_map(Weak::upgrade) {
             let Some(shown) = &control.shown else { continue };
             // Callers mostly share a few certificates, and a signature costs a tenth of a millisecond.
-            if !*judged.entry(shown.clone()).or_insert_with(|| tls.admits(shown)) {
-                control.revoked.set(true);
+            if !*judged.entry(shown.chain.clone()).or_insert_with(|| tls.admits(&shown.chain)) {
+                shown.is_revoked.set(true);
                 control.drain();
             }
         }
     }
 
     fn add(&self, control: Control) -> Rc<Control> {
-        let control = Rc::new(Control { draining: Cell::new(self.draining.get()), ..control });
+        let control = Rc::new(control);
+        if self.draining.get() {
+            control.draining.set(true);
+        }
         let mut open = self.open.borrow_mut();
         if open.len() == open.capacity() {
             open.retain(|weak| weak.strong_count() > 0);

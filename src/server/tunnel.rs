@@ -233,7 +233,10 @@ async fn blind(
     mut record: Record,
 ) {
     let _counted = worker.tally().connection();
-    let idle_limit = worker.gateway().config.server.keepalive_timeout;
+    let (idle_limit, drain_timeout) = {
+        let server = worker.gateway().config.server;
+        (server.keepalive_timeout, server.drain_timeout)
+    };
     let end = tokio::select! {
         copied = relay(&mut socket, &mut stream, &record.relayed) => match copied {
             Ok(()) => End::Complete,
@@ -246,10 +249,17 @@ async fn blind(
             }
         },
         () = record.relayed.idle(idle_limit) => End::Complete,
-        () = async {
+        is_quiet = async {
             control.told_to_drain().await;
-            record.relayed.idle(QUIET).await;
-        } => End::Stopped,
+            // A caller that was revoked must not stay for as long as it keeps the tunnel busy.
+            timeout(drain_timeout, record.relayed.idle(QUIET)).await
+        } => {
+            if is_quiet.is_err() {
+                socket.abort();
+                stream.get_ref().abort();
+            }
+            End::Stopped
+        }
     };
     record.ended(end);
 }

@@ -12,18 +12,17 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::frame_watch::{FrameWatch, PREFACE};
 use super::socket::Socket;
+use crate::access::caller::Shown;
 use crate::http::incoming_body::Reading;
 use crate::net::write_timeout::WriteTimeout;
 use crate::proxy::handler::Opened;
@@ -62,9 +61,7 @@ pub(crate) struct Control {
     /// What it becomes.
     pub(crate) tunnel: RefCell<Option<Opened>>,
     /// What its caller has shown, see [`Caller::shown`].
-    pub(crate) shown: Option<Arc<Vec<CertificateDer<'static>>>>,
-    /// A reload has replaced `client_ca` by one that does not admit this caller.
-    pub(crate) revoked: Cell<bool>,
+    pub(crate) shown: Option<Rc<Shown>>,
 }
 
 impl Control {

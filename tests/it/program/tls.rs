@@ -1,6 +1,7 @@
 //! TLS towards callers: handshakes, client certificates, draining.
 
 mod reloading; // files that are read again
+mod revoking; // callers that a reload admits no more
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
