@@ -38,6 +38,7 @@ const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 808
 const A_LISTENER: &str = "http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH";
 
 /// Which gateway is meant.
+#[allow(rustdoc::broken_intra_doc_links, reason = "--help prints these texts as they stand")]
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// The gateway's admin listener: a URL, HOST:PORT or unix:PATH [default: [admin] address of the configuration file,
@@ -261,7 +262,7 @@ impl Place {
     }
 }
 
-/// Where to connect to reach what listens at this address: 0.0.0.0 and [::] stand for all of this machine's.
+/// Where to connect to reach what listens at this address: `0.0.0.0` and `[::]` stand for all of this machine's.
 fn reachable(address: SocketAddr) -> Authority {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -119,7 +119,7 @@ impl CertificateAuthority {
             .collect()
     }
 
-    /// Creates a successor if the newest root expires within [`OVERLAP`], and drops expired roots. Does nothing to a CA
+    /// Creates a successor if the newest root expires within `OVERLAP`, and drops expired roots. Does nothing to a CA
     /// from the configuration. Returns whether [`CertificateAuthority::pem`] has changed.
     ///
     /// # Errors

@@ -199,7 +199,7 @@ impl Apps {
     /// for the path `/`.
     ///
     /// # Errors
-    /// The refusal of an app that matches the request in all other respects; else [`Refusal::NoSuchApp`].
+    /// The refusal of an app that matches the request in all other respects; else `Refusal::NoSuchApp`.
     pub fn choose<'p>(
         &self,
         path: &'p str,

@@ -60,7 +60,7 @@ pub(crate) struct Control {
     pub(crate) asked_to_change: Cell<bool>,
     /// What it becomes.
     pub(crate) tunnel: RefCell<Option<Opened>>,
-    /// What its caller has shown, see [`Caller::shown`].
+    /// What its caller has shown, see [`Caller::shown`](crate::access::caller::Caller::shown).
     pub(crate) shown: Option<Rc<Shown>>,
 }
 

@@ -1,8 +1,8 @@
 //! Budgets: a number of calls of Box's API in a calendar day or month (UTC), as Box plans license them.
 //!
-//! [`super::counts`] holds all counts by name, [`super::spending`] checks and charges each call, [`super::store`] is
+//! The module `counts` holds all counts by name, `spending` checks and charges each call, `store` is the file and
 //! `store` is the file and `writer` the thread that writes it. What was spent is counted by app,
-//! any budget, so that "who spent our calls this month" has an answer.
+//! "who spent our calls this month" has an answer.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;

@@ -93,7 +93,7 @@ pub struct Spend<'a> {
     pub ends_in: Duration,
     /// How many calls this replica knows to be spent in this period, to correct a count that Redis has lost.
     pub at_least: u64,
-    /// Calls that were made while Redis was unavailable, to be added in any case. After [`Unavailable`] it is not known
+    /// Calls that were made while Redis was unavailable, to be added in any case. After `Unavailable` it is not known
     /// `Unavailable` it is not known whether they were: they are to be sent again, as the same batch.
     pub made: u64,
     /// The batch number of `made`: each batch is added once.
