@@ -38,7 +38,26 @@ impl Config {
         // Whether a listener speaks TLS is settled when it is bound.
         let switches_tls = self.tls.is_some() != running.tls.is_some();
         keep("[listen] tls, where it is written or taken out", switches_tls);
-        keep("[admin] address", self.admin.addresses != running.admin.addresses);
+        let moves_admin = self.admin.addresses != running.admin.addresses;
+        keep("[admin] address", moves_admin);
+        // Who may connect was written for the addresses and the TLS that are yet to come: until then, those that are bound
+        // must not be open to others than before.
+        let moves = switches_tls || self.listen.addresses != running.listen.addresses;
+        let networks = [
+            ("[listen] sources", moves, &mut self.listen.sources, &running.listen.sources),
+            ("[listen] trusted_proxies", moves, &mut self.trusted_proxies, &running.trusted_proxies),
+            ("[listen] proxy_protocol", moves, &mut self.proxy_protocol, &running.proxy_protocol),
+            ("[admin] sources", moves_admin, &mut self.admin.sources, &running.admin.sources),
+        ];
+        for (key, is_kept, now, before) in networks {
+            keep(key, is_kept && now != before);
+            if is_kept {
+                now.clone_from(before);
+            }
+        }
+        let wants = |tls: &Option<Arc<Tls>>| tls.as_ref().is_some_and(|tls| tls.wants_certificates());
+        let keeps_authority = moves && !switches_tls && wants(&running.tls) && !wants(&self.tls);
+        keep("[listen] tls, which has no client_ca any more", keeps_authority);
         keep("[state] dir", self.state.dir != running.state.dir);
         keep("[state] redis", self.state.redis != running.state.redis);
         keep("[state] redis_prefix", self.state.redis_prefix != running.state.redis_prefix);
@@ -49,7 +68,7 @@ impl Config {
         self.admin.addresses.clone_from(&running.admin.addresses);
         self.workers = running.workers;
         self.max_connections = running.max_connections;
-        if switches_tls {
+        if switches_tls || keeps_authority {
             self.tls.clone_from(&running.tls);
         }
         self.state.clone_from(&running.state);

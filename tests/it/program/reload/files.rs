@@ -80,6 +80,30 @@ fn keys_that_need_a_restart_are_named_and_the_others_taken_over() {
     assert_eq!(said.matches("only at a restart").count(), 1, "{said}");
 }
 
+/// They were written for addresses that are not bound yet.
+#[test]
+fn who_may_connect_waits_for_a_restart_where_the_address_does() {
+    let running = Running::start(&[], "");
+    let take_over = |listen: &str| {
+        let before = running.taken_over();
+        write_file(&running.program.folder, &running.at, listen, "");
+        running.program.hang_up();
+        running.until_taken_over(before + 1);
+    };
+    let none = "sources = [\"203.0.113.0/24\"]";
+    take_over(&format!("{LISTEN}\n{none}"));
+    assert_eq!(running.status(ME), 403);
+    take_over("address = \"127.0.0.1:1\"\ntrusted_proxies = [\"127.0.0.1\"]");
+    assert_eq!(running.status(ME), 403, "the open address has its sources");
+    let line = running.program.err.wait_for(&["WARN", "takes effect only at a restart"]);
+    for key in ["[listen] address", "[listen] sources", "[listen] trusted_proxies"] {
+        assert!(line.contains(key), "{key} in {line}");
+    }
+    assert!(!line.contains("[admin]") && !line.contains("proxy_protocol"), "{line}");
+    take_over(LISTEN);
+    assert_eq!(running.status(ME), 200);
+}
+
 #[test]
 fn with_watch_the_file_is_taken_over_when_it_changes() {
     let running = Running::start(&["--watch"], &app("old"));

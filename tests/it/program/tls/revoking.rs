@@ -71,6 +71,24 @@ fn ask(stream: &mut (impl Read + Write)) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
+/// Where the addresses wait for a restart, those that are bound do not lose what keeps strangers out.
+#[test]
+fn client_ca_is_not_taken_from_an_address_that_stays() {
+    let gate = Gate::start(TLS_WITH_CLIENT_CA, "");
+    let socket = gate.program.folder.join("gate.sock");
+    let listen = TLS.replace("\"127.0.0.1:0\"", &format!("\"unix:{}\"", socket.display()));
+    write_file(&gate.program.folder, &gate.at, &listen, "");
+    gate.program.hang_up();
+    gate.program.err.wait_for(&["only at a restart", "[listen] address", "no client_ca any more"]);
+    gate.program.err.wait_for(&["SIGHUP: the configuration was taken over"]);
+    assert_eq!(gate.get(&gate.trusting()).status, 403);
+    assert_eq!(gate.get(&gate.trusting().of(&gate.callers)).status, 200);
+    // At the same address it may be taken out.
+    write_file(&gate.program.folder, &gate.at, TLS, "");
+    gate.program.hang_up();
+    until("it is taken out", || gate.get(&gate.trusting()).status == 200);
+}
+
 #[test]
 fn over_http_1_idle_connections_close_and_a_request_under_way_is_answered_first() {
     let revoking = Revoking::start("");
