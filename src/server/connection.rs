@@ -221,6 +221,10 @@ pub(super) async fn serve<S: Socket>(
 ) {
     let counted = worker.tally().connection();
     let control = connections.register_for(&caller);
+    if caller.inside.is_some() && worker.gateway().forward_proxy.is_none() {
+        // A reload has taken it away while hands were shaken in the tunnel.
+        return;
+    }
     // A copy: an idle connection holds no configuration.
     let server = worker.gateway().config.server;
     let prefix = if agreed {

@@ -31,12 +31,31 @@ impl Connections {
         self.add(Control::default())
     }
 
-    /// The connection of this caller, or a tunnel in it. It ends as soon as it can where the caller was revoked before: while
-    /// the request that asked for the tunnel was under way.
+    /// The connection of this caller, or the inside of a tunnel in it.
     pub(super) fn register_for(&self, caller: &Caller) -> Rc<Control> {
-        let control = Control { shown: caller.shown.clone(), ..Control::default() };
+        self.add_for(caller, caller.inside.is_some())
+    }
+
+    /// A tunnel of this caller.
+    pub(super) fn register_tunnel(&self, caller: &Caller) -> Rc<Control> {
+        self.add_for(caller, true)
+    }
+
+    /// It ends as soon as it can where the caller was revoked before: while the request that asked for a tunnel was under
+    /// way.
+    fn add_for(&self, caller: &Caller, is_tunnel: bool) -> Rc<Control> {
+        let control = Control { shown: caller.shown.clone(), is_tunnel, ..Control::default() };
         control.draining.set(caller.is_revoked());
         self.add(control)
+    }
+
+    /// Ends tunnels after what they have under way: there is no forward proxy any more.
+    pub(super) fn end_tunnels(&self) {
+        for control in self.open.borrow().iter().filter_map(Weak::upgrade) {
+            if control.is_tunnel {
+                control.drain();
+            }
+        }
     }
 
     /// Ends connections whose callers would not be let in by these settings, after what they have under way.

@@ -129,7 +129,7 @@ pub(super) async fn serve(
         Tunnel::Box(inside) => handshake(worker, connections, socket, inside, caller).await,
         Tunnel::Blind(stream, room) => {
             let record = Record { record, relayed: Relayed::new() };
-            blind(worker, connections.register_for(&caller), socket, (stream, room), record).await;
+            blind(worker, connections.register_tunnel(&caller), socket, (stream, room), record).await;
             Served::Ended
         }
     }
@@ -156,7 +156,7 @@ async fn handshake(
         }
     };
     let _counted = worker.tally().connection();
-    let control = connections.register_for(&caller);
+    let control = connections.register_tunnel(&caller);
     let limit = worker.gateway().config.server.header_timeout;
     let accepting = TlsAcceptor::from(settings).accept(socket).into_fallible();
     let shaken = tokio::select! {
@@ -233,10 +233,14 @@ async fn blind(
     mut record: Record,
 ) {
     let _counted = worker.tally().connection();
-    let (idle_limit, drain_timeout) = {
-        let server = worker.gateway().config.server;
-        (server.keepalive_timeout, server.drain_timeout)
-    };
+    let gateway = worker.gateway();
+    let server = gateway.config.server;
+    let (idle_limit, drain_timeout) = (server.keepalive_timeout, server.drain_timeout);
+    if gateway.forward_proxy.is_none() {
+        // A reload has taken it away while the host was connected.
+        control.drain();
+    }
+    drop(gateway);
     let end = tokio::select! {
         copied = relay(&mut socket, &mut stream, &record.relayed) => match copied {
             Ok(()) => End::Complete,
@@ -251,7 +255,7 @@ async fn blind(
         () = record.relayed.idle(idle_limit) => End::Complete,
         is_quiet = async {
             control.told_to_drain().await;
-            // A caller that was revoked must not stay for as long as it keeps the tunnel busy.
+            // Whom a reload admits no more must not stay for as long as it keeps the tunnel busy.
             timeout(drain_timeout, record.relayed.idle(QUIET)).await
         } => {
             if is_quiet.is_err() {

@@ -62,6 +62,8 @@ pub(crate) struct Control {
     pub(crate) tunnel: RefCell<Option<Opened>>,
     /// What its caller has shown, see [`Caller::shown`](crate::access::caller::Caller::shown).
     pub(crate) shown: Option<Rc<Shown>>,
+    /// It is a tunnel of the forward proxy.
+    pub(crate) is_tunnel: bool,
 }
 
 impl Control {

@@ -1,7 +1,7 @@
 //! Worker threads: each has a current-thread runtime of its own, and serves the connections that it is handed.
 
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -21,6 +21,7 @@ use crate::net::listener::{Accepted, Listener};
 use crate::net::peer::Peer;
 use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::worker::Worker;
+use crate::upstream::pool::Upstream;
 
 /// Idle connections to Box are looked over this often: another worker may wait for their descriptors.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -117,6 +118,8 @@ async fn work(
 ) {
     let connections = Rc::new(Connections::default());
     let mut sweep = tokio::time::interval(SWEEP);
+    // Connections to Box of before, of which requests under way may still need some.
+    let mut replaced: Vec<Weak<Upstream>> = Vec::new();
     loop {
         tokio::select! {
             biased;
@@ -124,7 +127,11 @@ async fn work(
                 let (socket, peer, limited) = match message {
                     Message::Connection(socket, peer, limited) => (socket, peer, limited),
                     Message::Replacement(replacement) => {
+                        let before = worker.gateway().upstream().clone();
                         replace(&worker, &connections, *replacement);
+                        if !Rc::ptr_eq(&before, worker.gateway().upstream()) {
+                            replaced.push(Rc::downgrade(&before));
+                        }
                         continue;
                     }
                 };
@@ -164,7 +171,10 @@ async fn work(
                     }
                 }
             }
-            _ = sweep.tick() => worker.gateway().upstream().sweep(),
+            _ = sweep.tick() => {
+                worker.gateway().upstream().sweep();
+                replaced.retain(|before| before.upgrade().inspect(|before| before.sweep()).is_some());
+            }
         }
     }
 }
@@ -178,11 +188,15 @@ fn replace(worker: &Worker, connections: &Connections, replacement: Replacement)
         None => before.upstream().clone(),
     };
     let tls = gateway.config.tls.clone();
+    let ends_tunnels = before.forward_proxy.is_some() && gateway.forward_proxy.is_none();
     worker.replace_gateway(LocalGateway::new(gateway, upstream));
     if let (Some(now), Some(before)) = (&tls, &before.config.tls)
         && !Arc::ptr_eq(now, before)
     {
         connections.revoke(now);
+    }
+    if ends_tunnels {
+        connections.end_tunnels();
     }
     // Nobody waits for a worker that took too long.
     let _ = done.send(());
