@@ -6,6 +6,7 @@ mod endpoint; // POST /reload: who may ask, and what is told
 mod files; // what is read again, and when
 mod identities; // which tokens stay
 mod limits; // which counts stay
+mod mishaps; // bad times, bad files
 mod proof; // under load, a hundred times
 
 use std::process::Output;

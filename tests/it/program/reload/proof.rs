@@ -31,6 +31,9 @@ const RELOADS: usize = 100;
 const REQUESTS: usize = 8;
 /// What the resident memory may grow by in so many reloads, in KiB. A reload that leaves 100 KiB behind takes more.
 const GROWTH: usize = 6 * 1024;
+/// Connections to Box's three hosts, from both workers, for all kinds of requests.
+const CONNECTIONS: usize = 30;
+/// The length of the file that is downloaded.
 const FILE: u64 = 12 << 20;
 
 /// What asks for a reload.
@@ -226,18 +229,13 @@ fn under_load_a_hundred_reloads_lose_nothing_mix_nothing_and_leave_nothing_behin
         assert_eq!(slow.len(), 2 * reloads / 10);
         let waited = slow.iter().filter(|record| record.until > record.from).count();
         assert_eq!(waited, reloads / 10, "of each two requests one waits over reloads: {slow:?}");
-        let count = |ask| records.iter().filter(|record| record.ask == ask).count();
-        println!(
-            "{} requests, {} uploads, {} downloads, {} polls",
-            records.len(),
-            count(Ask::Upload),
-            count(Ask::Download),
-            count(Ask::Poll)
-        );
-        // Each worker has a few to each host; a reload makes none.
-        println!("{} connections", connections(&proof) - connected);
+        for ask in [Ask::Upload, Ask::Download, Ask::Poll, Ask::Few] {
+            let count = records.iter().filter(|record| record.ask == ask).count();
+            assert!(count >= reloads / 10, "{ask:?}: {count}");
+        }
+        let made = connections(&proof) - connected;
+        assert!(made <= CONNECTIONS, "reloads make no connections to Box: {made}");
         let now = Resources::settled(&proof.program, before);
-        println!("{now:?}");
         if let Some(before) = before {
             assert!(now.memory <= before.memory + GROWTH, "{before:?} {now:?}");
         }
