@@ -151,9 +151,9 @@ impl Generations<'_> {
         for (file, text) in FILES.into_iter().zip([&config, &secret(generation), &server.cert, &server.key]) {
             fs::write(data.join(file), text).unwrap();
         }
-        // The one before may still be asked for by a token request under way.
-        let before = secret(generation.saturating_sub(1));
-        self.at.accept_secrets(&[&before, &secret(generation)]);
+        // Those of before may still be in token requests that are under way.
+        let secrets: Vec<_> = (generation.saturating_sub(5)..=generation).map(secret).collect();
+        self.at.accept_secrets(&secrets.iter().map(String::as_str).collect::<Vec<_>>());
         symlink(&name, self.folder.join("..data_tmp")).unwrap();
         fs::rename(self.folder.join("..data_tmp"), self.folder.join("..data")).unwrap();
         if let Some(old) = generation.checked_sub(2) {
