@@ -124,7 +124,7 @@ impl Frames {
     }
 
     /// The streams that ended and whether a GOAWAY came, up to the end of the connection. Answers PINGs.
-    fn to_the_end(mut self) -> (Vec<u32>, bool) {
+    fn read_on(mut self) -> (Vec<u32>, bool) {
         let (mut ended, mut goes) = (Vec::new(), false);
         loop {
             let mut header = [0; 9];
@@ -160,7 +160,7 @@ fn over_http_2_a_request_under_way_is_answered_and_later_ones_are_refused() {
     out.wait_for(&[" status=403 ", " code=caller_not_allowed "]);
     drop(hold);
     out.wait_for(&[" status=200 ", " end=complete "]);
-    let (mut ended, goes) = caller.to_the_end();
+    let (mut ended, goes) = caller.read_on();
     ended.sort_unstable();
     assert_eq!((ended, goes), (vec![1, 3], true));
     assert_eq!(revoking.gate.at.calls(), 1);
@@ -262,6 +262,6 @@ fn a_tunnel_that_is_being_opened_meanwhile_ends_too() {
     tunnel.set_read_timeout(Some(PATIENCE)).unwrap();
     let ended = tunnel.read(&mut [0]);
     assert!(matches!(ended, Ok(0)) || ended.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
-    let (ended, goes) = caller.to_the_end();
+    let (ended, goes) = caller.read_on();
     assert!(ended.contains(&3) && goes, "{ended:?}");
 }
