@@ -8,18 +8,18 @@ use crate::limits::limiter::{Figures, Limiter};
 use crate::proxy::forward_proxy::Counts;
 use crate::telemetry::exposition::Exposition;
 
-/// Adds the forward proxy's tunnels.
+/// Adds the metrics of the forward proxy's tunnels.
 pub(super) fn tunnels(text: &mut Exposition, counts: &Counts) {
-    text.head("tunnels_total", "counter", "Tunnels that were opened, to Box's hosts and to others.");
+    text.head("tunnels_total", "counter", "Tunnels opened, to Box's hosts and to others.");
     for (to, count) in [("box", &counts.to_box), ("other", &counts.blind)] {
         text.line("tunnels_total", &format!("to=\"{to}\""), count.load(Ordering::Relaxed) as f64);
     }
-    let help = "TLS handshakes in tunnels that failed, for example since a program does not trust the CA.";
+    let help = "TLS handshakes in tunnels that failed, for example because a program does not trust the CA.";
     let failed = counts.failed_handshakes.load(Ordering::Relaxed);
     text.simple("tunnel_handshakes_failed_total", "counter", help, failed);
 }
 
-/// Adds the limits, and the state of Redis.
+/// Adds the metrics of the limits and of Redis.
 pub(super) fn limits(text: &mut Exposition, limiter: &Limiter) {
     let figures = limiter.figures();
     let mut column = |name, kind, help, of: fn(&Figures) -> u64| {
@@ -57,7 +57,7 @@ pub(super) fn limits(text: &mut Exposition, limiter: &Limiter) {
     text.plain("redis_seconds_total", shared.latency.as_secs_f64());
 }
 
-/// Adds the budgets and the calls of this month and the last.
+/// Adds the metrics of budgets, and the calls of this month and the last.
 pub(super) fn budgets(text: &mut Exposition, ledger: &BudgetLedger, now: SystemTime) {
     let snapshot = ledger.snapshot(now);
     let labels = |state: &BudgetState| {
@@ -83,13 +83,13 @@ pub(super) fn budgets(text: &mut Exposition, ledger: &BudgetLedger, now: SystemT
     column(
         "budget_refused_total",
         "counter",
-        "Calls refused by a budget, or with enforce = false those that would have been.",
+        "Calls that a budget refused, or with enforce = false would have refused.",
         |state| state.refused,
     );
     text.head(
         "box_calls",
         "gauge",
-        "Calls of Box's API in this month and the last (UTC), by app, identity and class; class token belongs to no app.",
+        "Calls of Box's API in this month and the last (UTC), by app, identity and class; class token has no app.",
     );
     for spent in &snapshot.spent {
         let (month, app, identity, class) = (&spent.month, &spent.app, &spent.identity, &spent.class);

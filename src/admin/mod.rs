@@ -1,10 +1,10 @@
-//! The operators' listener: `/healthz`, `/readyz`, `/metrics`, `POST /reload`. A request now and then, so plain hyper on
-//! the accepting thread.
+//! The operators' listener: `/healthz`, `/readyz`, `/metrics`, `POST /reload`. Requests are rare, so plain hyper runs
+//! on the accepting thread.
 
 mod limit_metrics; // of limits, budgets and tunnels
 mod request_metrics; // of requests, connections, tokens, reloads and logs
 mod reload; // POST /reload
-pub(crate) mod reloads; // who asks for a new configuration, and how it went
+pub(crate) mod reloads; // requests for a reload, and their outcomes
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -37,26 +37,26 @@ use crate::proxy::process::Process;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::metrics::Metrics;
 
-/// Connections of operators at once, on each listener; more are closed at once.
+/// The most connections of operators on each listener; further ones are closed at once.
 pub(crate) const CONNECTIONS: usize = 32;
-/// A connection ends after what is under way then …
+/// A connection is closed after this time, once its request in progress has ended …
 const LIFETIME: Duration = Duration::from_secs(60);
-/// … which has so long to end: an operator that does not read holds no descriptor for ever.
+/// … or after this further time, so that an operator that does not read cannot hold a descriptor for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What operators may look at.
+/// What the operators' listener reads to answer requests.
 pub(crate) struct Overview {
     /// Shared with the workers.
     pub process: Arc<Process>,
-    /// Of the workers, until a reload replaces it.
+    /// The gateway that the workers use; a reload replaces it.
     pub gateway: ArcSwap<Gateway>,
-    /// Of the configuration.
+    /// Requests for a reload of the configuration, and the outcome of the last.
     pub reloads: Arc<Reloads>,
-    /// Of all workers.
+    /// The metrics of all workers.
     pub metrics: Metrics,
-    /// Set once stopping has begun.
+    /// True once the process has begun to stop.
     pub draining: AtomicBool,
-    /// Where callers connect, and find the pages about error codes; `None`: on Unix sockets alone.
+    /// The TCP address of the callers' listener, which serves the pages about error codes; `None`: only Unix sockets.
     pub callers: Option<Here>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) async fn serve(listener: Listener, overview: Arc<Overview>) {
     loop {
         let (accepted, peer) = listener.accept().await;
         let Ok(room) = room.clone().try_acquire_owned() else { continue };
-        // An idle connection outlives this and holds nothing of what is to end.
+        // A weak reference: an idle connection must not keep the overview alive after a stop.
         let overview = Arc::downgrade(&overview);
         tokio::spawn(async move {
             let _room = room;
@@ -103,7 +103,7 @@ where
     tokio::time::timeout(PATIENCE, connection).await.unwrap_or(Ok(()))
 }
 
-/// What a request is answered with: at once, or after what it asks for is done.
+/// The response to a request: at once, or after a reload.
 enum Page {
     Ready(Response<Bytes>),
     Reload(Arc<Reloads>),
@@ -111,7 +111,7 @@ enum Page {
 
 async fn answer(overview: &Weak<Overview>, peer: &Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let id = headers::request_id(request.headers());
-    // The overview is let go before anything is waited for: what is to end at a stop ends with it.
+    // The overview is dropped before the first await, so that a waiting request does not keep it alive at a stop.
     let (page, help_base) = match overview.upgrade() {
         Some(overview) => (page(&overview, peer, &request), help_base(&overview, peer)),
         None => {
@@ -127,13 +127,13 @@ async fn answer(overview: &Weak<Overview>, peer: &Peer, request: Request<Incomin
     let mut response =
         answered.unwrap_or_else(|refusal| refusal.response(id.to_str().unwrap_or_default(), &help_base));
     headers::guard(response.headers_mut());
-    // What a token endpoint or Redis said is among the reasons for not being ready.
+    // Reasons for not being ready may quote the token endpoint or Redis, so secrets are blanked.
     response
         .map(|body| secret_filter::blanked(&body, Audience::Operators).map_or(body, Bytes::from))
         .map(Full::new)
 }
 
-/// Behind which URL an operator finds the pages about error codes: on the callers' listener.
+/// The base URL of the pages about error codes, which the callers' listener serves.
 fn help_base(overview: &Overview, peer: &Peer) -> String {
     let Some(mut callers) = overview.callers else { return "http://localhost".to_owned() };
     if let Some(here) = peer.here
@@ -191,11 +191,11 @@ fn readiness(overview: &Overview) -> Response<Bytes> {
             reasons.push_str(&format!("identity {}: {why}\n", tokens.name()));
         }
     }
-    // No reasons to send callers elsewhere: the limits of this process alone hold, or the configuration before.
+    // Notes that do not make the gateway unready: it serves with its own limits, or with the previous configuration.
     let mut notes = match gateway.limiter.replicas().map(|replicas| replicas.health()) {
         Some(Health::Local { since, why }) => {
             format!(
-                "Redis has no say since {} s ({why}); limits hold for this process alone\n",
+                "Redis has not been usable for {} s ({why}); limits count for this process alone\n",
                 since.elapsed().as_secs()
             )
         }

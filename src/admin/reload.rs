@@ -1,4 +1,4 @@
-//! `POST /reload`: the configuration is read again, and whoever asks is told what came of it.
+//! `POST /reload`: reads the configuration again and answers with the outcome.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use serde::Serialize;
 use super::reloads::{Outcome, Reloads};
 use crate::http::error::Refusal;
 
-/// What asked for the reload, in the log and on `/readyz`.
+/// The cause of the reload, as the log and `/readyz` show it.
 const WHY: &str = "POST /reload";
-/// Of a request's body, which is read and not looked at. Some clients always send one.
+/// The longest request body, which is read and ignored. Some clients always send one.
 const BODY_LIMIT: usize = 64 * 1024;
-/// How long such a body may take.
+/// The longest time to read such a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a caller waits for the outcome: less than a new connection lives, and less than `boxgate reload` waits, so that
 /// the answer arrives.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(45);
 
-/// The outcome as callers get it.
+/// The response body.
 #[derive(Serialize)]
 #[serde(tag = "result", rename_all = "lowercase")]
 enum Answer {
@@ -37,9 +37,9 @@ enum Answer {
     },
 }
 
-/// Has the configuration read again and waits for the outcome: 200 with the notes, 422 with the problems. Requests that
+/// Requests a reload and waits for its outcome: 200 with the notes, 422 with the problems. Requests that
 /// arrive while a reload is under way share the next one. The request was admitted before; its body is ignored.
-/// `within`: [`TIMEOUT`].
+/// `within`: the longest wait, [`TIMEOUT`] outside tests.
 ///
 /// # Errors
 /// The body is too long, broken or slow; the process stops; or the outcome takes too long.
@@ -54,7 +54,7 @@ where
     ignore(body).await?;
     let outcome = tokio::time::timeout(within, reloads.request_shared(WHY)).await.map_err(|_| {
         Refusal::ReloadUnavailable(
-            "The reload is still under way after 45 s. The gateway's log says what comes of it; until then the configuration is the one before.",
+            "The reload is still under way after 45 s. The gateway's log will show its outcome; until then the previous configuration stays in use.",
         )
     })?;
     let (status, answer) = match outcome {
@@ -71,12 +71,12 @@ where
     Ok(response)
 }
 
-/// Nothing is reloaded any more, or nothing ever is.
+/// The process is stopping, or was started without a source to reload.
 pub(super) const STOPS: Refusal = Refusal::ReloadUnavailable(
-    "Nothing is reloaded here: the gateway is stopping, or runs without a configuration that could be read again.",
+    "This gateway cannot reload: it is stopping, or it runs without a configuration that can be read again.",
 );
 
-/// Reads a body to its end: a request that is not whole is none.
+/// Reads a body to its end: an incomplete request must not cause a reload.
 async fn ignore<B>(body: B) -> Result<(), Refusal>
 where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>>,
@@ -85,7 +85,9 @@ where
     let reading = async {
         while let Some(frame) = body.frame().await {
             frame.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-                Some(_) => Refusal::BadRequest("POST /reload takes no body of more than 64 KiB; send none."),
+                Some(_) => Refusal::BadRequest(
+                    "POST /reload accepts a body of at most 64 KiB, which it ignores; send none.",
+                ),
                 None => Refusal::CallerLeft,
             })?;
         }
@@ -107,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// A body that breaks off.
+    /// A body that ends with an error.
     struct Broken;
 
     impl Body for Broken {
@@ -126,7 +128,7 @@ mod tests {
         Full::default()
     }
 
-    /// What is answered where the other half says this of each reload.
+    /// The response if every reload has this outcome.
     async fn answered(outcome: Outcome) -> (StatusCode, String) {
         let (reloads, mut asked) = Reloads::new(SystemTime::UNIX_EPOCH);
         tokio::spawn(async move {
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_outcome_is_told_as_json() {
+    async fn the_outcome_is_answered_as_json() {
         let notes = vec!["[listen] address takes effect at a restart".to_owned()];
         let (status, text) = answered(Outcome::TakenOver { notes }).await;
         assert_eq!(status, 200);
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_is_not_whole_reloads_nothing() {
+    async fn an_incomplete_request_does_not_reload() {
         let (reloads, mut asked) = Reloads::new(SystemTime::UNIX_EPOCH);
         let reloads = Arc::new(reloads);
         let long = answer(&reloads, Full::new(Bytes::from(vec![b'x'; BODY_LIMIT + 1])), TIMEOUT).await;
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_ever() {
+    async fn a_slow_reload_is_answered_after_a_time_limit() {
         let (reloads, mut asked) = Reloads::new(SystemTime::UNIX_EPOCH);
         let reloads = Arc::new(reloads);
         let waited = answer(&reloads, none(), Duration::ZERO).await;

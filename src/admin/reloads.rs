@@ -1,4 +1,4 @@
-//! Reloads of the configuration: who asks for one, and what operators are told of the last one.
+//! Reloads of the configuration: requests for one, their outcomes, and what operators see of the last.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,56 +7,56 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-/// What came of a reload.
+/// The outcome of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The new configuration holds for every request that begins from now on.
+    /// The new configuration applies to every request that begins from now on.
     TakenOver {
-        /// In words: what is allowed but not advised, and the keys that take effect only at a restart.
+        /// Sentences for operators: warnings, and the keys that take effect only at a restart.
         notes: Vec<String>,
     },
     /// The configuration stays as it was.
     Refused {
-        /// Each with its location, in the words of a start.
+        /// Each with its location, in the same words as at a start.
         problems: Vec<String>,
     },
 }
 
-/// A reload that somebody asks for.
+/// A request for a reload.
 #[derive(Debug)]
 pub(crate) struct Ask {
-    /// Begins the lines of the log, such as `SIGHUP`.
+    /// Its cause, such as `SIGHUP`; log lines begin with it.
     pub why: &'static str,
-    /// Is told what came of it; its other half may be gone.
+    /// Receives the outcome; the receiver may be gone.
     pub reply: oneshot::Sender<Outcome>,
 }
 
-/// The last reload that was refused, until one is taken over.
+/// The last refused reload, until one is taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LastRefused {
     pub at: SystemTime,
-    /// What asked for it.
+    /// Its cause, such as `SIGHUP`.
     pub why: &'static str,
-    /// Each with its location.
+    /// The problems, each with its location.
     pub problems: Vec<String>,
 }
 
 impl LastRefused {
-    /// A line for operators, with the line break at its end.
+    /// A line for operators, with its line break.
     pub(crate) fn note(&self) -> String {
         let at = Timestamp::try_from(self.at).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ");
         let count = match self.problems.len() {
             1 => "1 problem".to_owned(),
             count => format!("{count} problems, the first"),
         };
-        // One line, whatever a value of the file that is repeated there may hold.
+        // A problem may quote a value of the file: control characters would break the line.
         let first = self.problems.first().map(String::as_str).unwrap_or_default();
         let first = first.replace(char::is_control, " ");
         format!("the configuration was not taken over at {at} ({}): {count}: {first}\n", self.why)
     }
 }
 
-/// Asks for reloads, and knows how they went. Shared by whoever may ask.
+/// Requests reloads, and records their outcomes. Shared by all that may request one.
 #[derive(Debug)]
 pub(crate) struct Reloads {
     asks: mpsc::UnboundedSender<Ask>,
@@ -72,17 +72,17 @@ struct Last {
     refused: Option<LastRefused>,
 }
 
-/// Who waits in [`Reloads::request_shared`].
+/// The callers that wait in [`Reloads::request_shared`].
 #[derive(Debug, Default)]
 struct Shared {
-    /// A reload that was asked for is under way. It may have read files before a later request changed them.
+    /// A reload is under way. It may have read the files before they changed, so later requests wait for the next one.
     under_way: bool,
-    /// Those whom the next reload will answer.
+    /// The callers that the next reload will answer.
     next: Vec<oneshot::Sender<Outcome>>,
 }
 
 impl Reloads {
-    /// `now`: the configuration of the start was taken over then. Whoever has the other half does what is asked for.
+    /// `now`: when the configuration of the start was taken over. The owner of the receiver carries the requests out.
     pub(crate) fn new(now: SystemTime) -> (Self, mpsc::UnboundedReceiver<Ask>) {
         let (asks, asked) = mpsc::unbounded_channel();
         let last = Mutex::new(Last { taken_over: now, refused: None });
@@ -90,17 +90,17 @@ impl Reloads {
         (Self { asks, taken_over, refused, last, shared: Mutex::default() }, asked)
     }
 
-    /// Asks for a reload and waits for what comes of it; `None` where the process stops before.
+    /// Requests a reload and waits for its outcome; `None` if the process stops before.
     pub(crate) async fn request(&self, why: &'static str) -> Option<Outcome> {
         let (reply, outcome) = oneshot::channel();
         self.asks.send(Ask { why, reply }).ok()?;
         outcome.await.ok()
     }
 
-    /// The same for callers of whom there may be many. One reload is under way at a time; all who ask meanwhile get
-    /// the outcome of the one after it, which begins after they asked. A caller that goes away cancels nothing.
+    /// The same for many callers. One reload is under way at a time; all requests meanwhile share
+    /// the outcome of the next, which begins after them. A caller that goes away cancels nothing.
     ///
-    /// `why`: of the first of those who share a reload. Needs a tokio runtime.
+    /// `why`: the cause; of requests that share a reload, the first one's is used. Needs a tokio runtime.
     pub(crate) async fn request_shared(self: &Arc<Self>, why: &'static str) -> Option<Outcome> {
         let (reply, outcome) = oneshot::channel();
         let is_first = {
@@ -110,14 +110,14 @@ impl Reloads {
             !std::mem::replace(&mut shared.under_way, true)
         };
         if is_first {
-            // A task of its own: were it a caller's, each caller that goes away would leave a reload behind that nobody
-            // counts as under way.
+            // A task of its own: in a caller's task, each caller that goes away would leave a reload behind that is not
+            // recorded as under way.
             tokio::spawn(self.clone().serve_shared(why));
         }
         outcome.await.ok()
     }
 
-    /// Asks for one reload after the other, until nobody waits for one.
+    /// Requests one reload after the other until no caller waits.
     async fn serve_shared(self: Arc<Self>, why: &'static str) {
         loop {
             let waiting = {
@@ -129,7 +129,7 @@ impl Reloads {
             if waiting.is_empty() {
                 return;
             }
-            // Without an outcome the process stops, which those who wait learn as their channels close.
+            // Without an outcome the process stops; the callers see it because their channels close.
             let Some(outcome) = self.request(why).await else { continue };
             for reply in waiting {
                 let _ = reply.send(outcome.clone());
@@ -137,7 +137,7 @@ impl Reloads {
         }
     }
 
-    /// Notes what came of a reload.
+    /// Records the outcome of a reload.
     pub(crate) fn note(&self, why: &'static str, outcome: &Outcome, now: SystemTime) {
         let mut last = lock(&self.last);
         match outcome {
@@ -152,17 +152,17 @@ impl Reloads {
         }
     }
 
-    /// How many reloads were taken over, and how many were refused.
+    /// The numbers of reloads taken over and refused.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.taken_over.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
     }
 
-    /// When the configuration that holds was taken over.
+    /// When the configuration in use was taken over.
     pub(crate) fn last_taken_over(&self) -> SystemTime {
         lock(&self.last).taken_over
     }
 
-    /// Why the file is not what holds; `None` where the last reload was taken over.
+    /// Why the configuration in use is not that of the file; `None` if the last reload was taken over.
     pub(crate) fn last_refused(&self) -> Option<LastRefused> {
         lock(&self.last).refused.clone()
     }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_is_told_until_a_reload_is_taken_over() {
+    fn a_refused_reload_is_reported_until_one_is_taken_over() {
         let (reloads, _asked) = reloads();
         let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
         let problems = vec!["proxy.toml:1:1: a".to_owned()];
@@ -235,7 +235,7 @@ mod tests {
         for other in others {
             assert_eq!(other.await.unwrap(), Some(taken_over("second")));
         }
-        // Once all are answered, the next request begins a reload again.
+        // Once all are answered, the next request starts a new reload.
         let later = request();
         asked.recv().await.unwrap().reply.send(taken_over("third")).unwrap();
         assert_eq!(later.await.unwrap(), Some(taken_over("third")));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn callers_that_go_away_neither_pile_up_nor_begin_more_reloads() {
+    async fn callers_that_go_away_do_not_start_more_reloads() {
         let (reloads, mut asked) = reloads();
         for _ in 0..100 {
             let reloads = reloads.clone();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_when_the_process_stops_is_told() {
+    async fn waiting_callers_are_answered_when_the_process_stops() {
         let (reloads, mut asked) = reloads();
         let waiting = {
             let reloads = reloads.clone();

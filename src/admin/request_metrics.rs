@@ -12,17 +12,17 @@ use crate::telemetry::exposition::Exposition;
 use crate::telemetry::log;
 use crate::telemetry::metrics::{AppLabel, AppLabels, Metrics};
 
-/// Adds the version.
+/// Adds the running version.
 pub(super) fn build(text: &mut Exposition) {
     text.head("build_info", "gauge", "The running version.");
     text.line("build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1.0);
 }
 
-/// Adds requests and how long they took.
+/// Adds the metrics of requests.
 pub(super) fn requests(text: &mut Exposition, metrics: &Metrics, apps: &AppLabels) {
     let name = |app: Option<AppLabel>| app.map(|app| apps.name(app)).unwrap_or_default();
     let totals = metrics.totals();
-    let help = "Requests by app, method, status (499: the caller left) and who answered.";
+    let help = "Requests by app, method, status (499: the caller disconnected) and origin of the response.";
     text.head("requests_total", "counter", help);
     for (labels, count) in &totals.requests {
         let (app, method, status) = (name(labels.app), labels.method(), labels.status);
@@ -37,11 +37,11 @@ pub(super) fn requests(text: &mut Exposition, metrics: &Metrics, apps: &AppLabel
     let help = "Time from sending a request to Box to the head of the response.";
     text.histogram("upstream_duration_seconds", help, durations);
     text.simple("retries_total", "counter", "Requests that were sent to Box again.", metrics.retries());
-    let help = "Header fields of callers that did not pass to Box.";
+    let help = "Header fields of callers that were not sent to Box.";
     text.simple("request_headers_dropped_total", "counter", help, metrics.fields_dropped());
 }
 
-/// Adds the identities' tokens.
+/// Adds the metrics of the identities' tokens.
 pub(super) fn tokens(text: &mut Exposition, tokens: &[Arc<Tokens>]) {
     text.head("token_refreshes_total", "counter", "Requests to the token endpoint.");
     for tokens in tokens {
@@ -63,21 +63,21 @@ pub(super) fn tokens(text: &mut Exposition, tokens: &[Arc<Tokens>]) {
     }
 }
 
-/// Adds callers' connections.
+/// Adds the metrics of callers' connections.
 pub(super) fn connections(text: &mut Exposition, metrics: &Metrics, limit: &ConnectionLimit) {
     text.simple("connections", "gauge", "Open connections of callers.", metrics.connections());
     let most = u64::try_from(limit.most()).unwrap_or(u64::MAX);
     text.simple(
         "connections_max",
         "gauge",
-        "The most connections of callers that may be open at the same time.",
+        "The most connections of callers that may be open at once.",
         most,
     );
-    let help = "Connections of callers that were closed at once, since the limit was reached.";
+    let help = "Connections of callers closed at once because the limit was reached.";
     text.simple("connections_refused_total", "counter", help, limit.refused());
 }
 
-/// Adds how often the configuration was read again, and when the one that holds was taken over.
+/// Adds the number of reloads, and when the configuration in use was taken over.
 pub(super) fn reloads(text: &mut Exposition, reloads: &Reloads) {
     let (taken_over, refused) = reloads.counts();
     let help = "How often the configuration and its files were read again, and whether they were taken over.";
@@ -86,13 +86,13 @@ pub(super) fn reloads(text: &mut Exposition, reloads: &Reloads) {
         text.line("config_reloads_total", &format!("result=\"{result}\""), count as f64);
     }
     let name = "config_last_reload_success_timestamp_seconds";
-    let help = "When the configuration that holds was taken over, in seconds since 1970; the start counts.";
+    let help = "When the configuration in use was taken over, in seconds since 1970; the start counts.";
     text.head(name, "gauge", help);
     let since_1970 = reloads.last_taken_over().duration_since(SystemTime::UNIX_EPOCH);
     text.plain(name, since_1970.unwrap_or_default().as_secs_f64());
 }
 
-/// Adds the ends of the certificates in files, each with the key of the configuration that names it.
+/// Adds the expiry of the certificates in files, by the configuration key that names the file.
 pub(super) fn certificates(text: &mut Exposition, certificates: &[(&str, Arc<Tls>)]) {
     let help =
         "When the certificate expires, in seconds since 1970; by the configuration key that names its file.";
@@ -102,7 +102,7 @@ pub(super) fn certificates(text: &mut Exposition, certificates: &[(&str, Arc<Tls
     }
 }
 
-/// Adds the lines that could not be written.
+/// Adds the number of lines that could not be written.
 pub(super) fn lines_lost(text: &mut Exposition, access: &AccessLog) {
     let help = "Access lines that standard output did not accept.";
     text.simple("access_lines_lost_total", "counter", help, access.lost());

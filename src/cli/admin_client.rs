@@ -1,4 +1,4 @@
-//! The admin listener of a running gateway, for subcommands: where it is, and one request to it, over TCP, TLS or a
+//! A client of a running gateway's admin listener: finds its address and sends one request, over TCP, TLS or a
 //! Unix socket.
 
 use std::error::Error;
@@ -25,19 +25,19 @@ use crate::config;
 use crate::net::address::Address;
 use crate::net::error_chain::chain;
 
-/// Far above what a gateway answers.
+/// The longest response; far above any that a gateway sends.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
-/// For TCP and TLS, or a Unix socket.
+/// The time limit for TCP and TLS, or a Unix socket.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// After so long without an answer the user is told what is waited for.
+/// After this time without a response, a message tells the user what the command waits for.
 const SILENCE: Duration = Duration::from_secs(2);
-/// Where a gateway's operators connect that is not told otherwise.
+/// The default address for operators.
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
-/// What an admin listener's address looks like.
+/// The allowed forms of an admin listener's address.
 const A_LISTENER: &str = "http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH";
 
-/// Which gateway is meant.
+/// Options that name the gateway.
 #[allow(rustdoc::broken_intra_doc_links, reason = "--help prints these texts as they stand")]
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -45,7 +45,7 @@ pub struct Options {
     /// else http://127.0.0.1:8081]
     #[arg(long, value_name = "URL", env = "BOXGATE_ADMIN")]
     admin: Option<String>,
-    /// The configuration file of the gateway [default: proxy.toml, where there is one]
+    /// The configuration file of the gateway [default: proxy.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -54,7 +54,7 @@ pub struct Options {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AdminListener {
     address: Place,
-    /// Who says so, for the user.
+    /// Where the address comes from, for messages.
     source: String,
 }
 
@@ -68,7 +68,7 @@ enum Place {
     Unix(PathBuf),
 }
 
-/// What an admin listener answered.
+/// The response of an admin listener.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -76,12 +76,12 @@ pub(super) struct Answer {
 }
 
 impl AdminListener {
-    /// From `--admin` or `BOXGATE_ADMIN`, else from the configuration file, else the default. Of the file `[admin] address`
-    /// alone is read: it may be the one that the gateway is to refuse. `default_file`: read where it exists and none is
+    /// From `--admin` or `BOXGATE_ADMIN`, else from the configuration file, else the default. Of the file only `[admin]
+    /// address` is read: it may be one that the gateway will refuse. `default_file`: read if it exists and none is
     /// named.
     ///
     /// # Errors
-    /// Words about what is no address, or cannot be read.
+    /// A message about an invalid address or an unreadable file.
     pub(super) fn find(options: &Options, default_file: &Path) -> Result<Self, String> {
         if let Some(text) = &options.admin {
             let address = Place::parse(text)?;
@@ -100,15 +100,17 @@ impl AdminListener {
         match known.next() {
             Some(Address::Tcp(address)) => Ok(Self { address: Place::tcp(*address), source }),
             Some(Address::Unix(address)) => Ok(Self { address: Place::Unix(address.path.clone()), source }),
-            None => Err(format!("{source} has port 0, which is another one at each start; {name_it}")),
+            None => {
+                Err(format!("{source} has port 0, which means a different port at each start; {name_it}"))
+            }
         }
     }
 
-    /// Sends a request without a body and reads the answer, whatever its status. No proxy is used and no redirect is
-    /// followed. `within`: for all of it.
+    /// Sends a request without a body and reads the response, whatever its status. No proxy is used and no redirect is
+    /// followed. `within`: the time limit for all of it.
     ///
     /// # Errors
-    /// Nothing can be connected to, it does not answer in time, or what it answers is not HTTP or too long.
+    /// The connection fails, the response does not arrive in time, is not HTTP, or is too long.
     pub(super) async fn request(
         &self,
         method: Method,
@@ -126,7 +128,7 @@ impl AdminListener {
         };
         answered.unwrap_or_else(|_| {
             Err(format!(
-                "the gateway at {self} ({}) does not answer {asked} within {within:?}; its log says what it is doing, and what comes of the request",
+                "the gateway at {self} ({}) does not answer {asked} within {within:?}; its log has what it is doing and the outcome of the request",
                 self.source
             ))
         }).map_err(Failure::from)
@@ -135,7 +137,7 @@ impl AdminListener {
     async fn exchange(&self, method: Method, path: &str) -> Result<Answer, String> {
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, self.connect())
             .await
-            .unwrap_or_else(|_| Err(format!("it does not take connections in {CONNECT_TIMEOUT:?}")))
+            .unwrap_or_else(|_| Err(format!("no connection within {CONNECT_TIMEOUT:?}")))
             .map_err(|why| self.unreachable(&why))?;
         let asked = format!("{method} {path}");
         let broken = |error: &(dyn Error + 'static)| {
@@ -144,13 +146,13 @@ impl AdminListener {
                 return self.is_another(&words);
             }
             format!(
-                "the gateway at {self} ({}) broke off its answer to {asked}: {words}; its log says what came of the request",
+                "the gateway at {self} ({}) broke off its answer to {asked}: {words}; its log has the outcome of the request",
                 self.source
             )
         };
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-        // Ends with the exchange.
+        // The task ends with the exchange.
         let connection = tokio::spawn(connection);
         let authority = match &self.address {
             Place::Http { authority, .. } => authority.as_str(),
@@ -188,7 +190,7 @@ impl AdminListener {
                 }
                 let stream = tls(tcp, authority.host()).await.map_err(|error| {
                     format!(
-                        "no TLS with it: {error}; where its CA is not among the platform's, let SSL_CERT_FILE name a file with that CA"
+                        "the TLS handshake failed: {error}; if the platform does not trust its CA, let SSL_CERT_FILE name a file with that CA"
                     )
                 })?;
                 Ok(Box::new(stream))
@@ -205,12 +207,12 @@ impl AdminListener {
 
     fn is_another(&self, why: &str) -> String {
         format!(
-            "what answers at {self} ({}) is no admin listener of boxgate: {why}; --admin names another ({A_LISTENER})",
+            "the server at {self} ({}) is not an admin listener of boxgate: {why}; --admin names another ({A_LISTENER})",
             self.source
         )
     }
 
-    /// Words about an answer that is none of those to this request. `asked`: such as `POST /reload`.
+    /// A message about an unexpected response. `asked`: the request, such as `POST /reload`.
     pub(super) fn unexpected(&self, asked: &str, answer: &Answer) -> Failure {
         /// The shape of the gateway's errors.
         #[derive(Deserialize)]
@@ -238,7 +240,7 @@ impl Place {
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("--admin {text:?}: {why}; allowed: {A_LISTENER}");
         if let Some(rest) = text.strip_prefix("unix:") {
-            // Mode and group, as a gateway is told where to listen, say nothing to whoever connects.
+            // Mode and group in the address are only for the listener.
             let path = rest.split_once('?').map_or(rest, |(path, _)| path);
             return match path {
                 "" => Err(wrong("it has no path")),
@@ -248,7 +250,7 @@ impl Place {
         let user = "a user or password has no meaning here";
         let (is_https, authority) =
             scheme_and_authority(text, user, "a path or query has no meaning here").map_err(wrong)?;
-        // The same as a listener is told it.
+        // The same form as in a listener's address.
         let ip = authority.host().trim_matches(['[', ']']).parse::<IpAddr>();
         let authority = match (ip, authority.port_u16()) {
             (Ok(ip), Some(port)) => reachable(SocketAddr::new(ip, port)),
@@ -262,7 +264,7 @@ impl Place {
     }
 }
 
-/// Where to connect to reach what listens at this address: `0.0.0.0` and `[::]` stand for all of this machine's.
+/// The address to connect to for a listener at this address: `0.0.0.0` and `[::]` mean all addresses of this machine.
 fn reachable(address: SocketAddr) -> Authority {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -270,10 +272,10 @@ fn reachable(address: SocketAddr) -> Authority {
         ip => ip,
     };
     let text = SocketAddr::new(ip, address.port()).to_string();
-    text.parse().expect("an address with its port is an authority")
+    text.parse().expect("an address with a port is an authority")
 }
 
-/// As `--admin` takes it.
+/// In the form that `--admin` accepts.
 impl fmt::Display for AdminListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
@@ -285,7 +287,7 @@ impl fmt::Display for AdminListener {
     }
 }
 
-/// Text from the network for a terminal, which obeys control characters. Lines stay lines.
+/// Escapes control characters of text from the network for a terminal, except line breaks.
 pub(super) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -328,11 +330,11 @@ mod tests {
             assert_eq!(shown(text).as_deref(), Ok(want), "{text}");
         }
         for (text, why) in [
-            ("", "no host and port"),
+            ("", "host and port are missing"),
             ("localhost", "the port is missing"),
             ("localhost:0", "the port is missing"),
-            ("http://", "no host and port"),
-            ("http://localhost:", "no host and port"),
+            ("http://", "host and port are missing"),
+            ("http://localhost:", "host and port are missing"),
             ("ftp://localhost:8081", "the scheme is unknown"),
             ("http://me:pw@localhost:8081", "a user or password"),
             ("http://localhost:8081/reload", "a path or query"),
@@ -346,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_names_the_listener_whatever_else_is_wrong_with_it() {
+    fn the_file_names_the_listener_even_if_the_rest_is_invalid() {
         let file = std::env::temp_dir().join(format!("boxgate-admin-{}.toml", std::process::id()));
         let found = |text: &str| {
             std::fs::write(&file, text).unwrap();
@@ -387,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_told_nothing_but_text() {
+    fn control_characters_are_not_printed_to_a_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\r\nc\td ä\u{9b}"), "a\\u{1b}[2Jb\\r\nc\td ä\\u{9b}");
     }
 }

@@ -1,5 +1,5 @@
-//! Finding out about a gateway: whether it serves programs that have Box's hosts built in, and whether its CA may be
-//! trusted. What is handed out afterwards has been tried: a tunnel, and TLS in it.
+//! Examines a gateway: whether it serves programs with built-in Box hosts, and whether its CA may be
+//! trusted. It tries a tunnel and TLS in it before the CA is used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,22 +17,22 @@ use crate::net::connect_request::{Answer, Refusal};
 use crate::net::error_chain::chain;
 use crate::net::tls_client::Trust;
 
-/// Where a gateway with a CA of its own shows it.
+/// The path at which a gateway serves its own CA.
 const CA_PATH: &str = "/.well-known/boxgate/ca.pem";
-/// Far above the size of two chains.
+/// The longest CA file; far above the size of two chains.
 const CA_LIMIT: usize = 64 * 1024;
-/// For TCP and TLS.
+/// The time limit for TCP and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For an answer with its body, and for a handshake in a tunnel.
+/// The time limit for a response with its body, and for a TLS handshake in a tunnel.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// The host on which a tunnel is tried.
 const TRIED_HOST: &str = "api.box.com";
 
-/// Asks the gateway for its CA, checks it, and tries a tunnel to Box with it. `None`: the platform trusts the
+/// Gets the gateway's CA, checks it, and tries a tunnel to Box with it. `None`: the platform trusts the
 /// gateway's certificate for Box's hosts already. `pin`: the fingerprint that the root must have.
 ///
 /// # Errors
-/// The gateway cannot be reached, has no forward proxy, is not to be trusted, or refuses the app; in words for the user.
+/// The gateway cannot be reached, has no forward proxy, is not trusted, or refuses the app; in words for the user.
 pub(super) async fn find(
     url: &GatewayUrl,
     login: Option<&Login>,
@@ -53,7 +53,7 @@ pub(super) async fn find(
     try_tunnel(url, login, ca.as_ref()).await?;
     if ca.is_none() && pin.is_some() {
         return Err(format!(
-            "the gateway at {url} has no CA of its own, so --ca-fingerprint cannot hold; the platform trusts its certificate already"
+            "the gateway at {url} has no CA of its own, so --ca-fingerprint cannot be checked; the platform trusts its certificate already"
         ));
     }
     Ok(ca)
@@ -63,16 +63,16 @@ fn unreachable(url: &GatewayUrl, why: &str) -> String {
     format!("cannot reach the gateway at {url}: {why}; is it running? --gateway URL names another")
 }
 
-/// The PEM file, or `None` where the gateway has none.
+/// The PEM file, or `None` if the gateway has none.
 async fn ca_file(url: &GatewayUrl) -> Result<Option<Vec<u8>>, String> {
     let mut builder = reqwest::Client::builder()
-        // The caller's proxy is for the way to others; and the gateway may be that proxy.
+        // The caller's proxy is for other hosts; and the gateway may be that proxy.
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("boxgate/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(ANSWER_TIMEOUT);
-    // Without TLS towards the gateway, a platform without roots is good enough; some client must be configured, though.
+    // Without TLS to the gateway no roots are needed, but the client must be configured with some.
     match Trust::new(&[]) {
         Ok(trust) => builder = builder.tls_backend_preconfigured(trust.client_config(&[b"http/1.1"])),
         Err(error) if url.is_https => return Err(unreachable(url, &error.to_string())),
@@ -86,7 +86,7 @@ async fn ca_file(url: &GatewayUrl) -> Result<Option<Vec<u8>>, String> {
     while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(url, &innermost(&error)))? {
         body.extend_from_slice(&chunk);
         if body.len() > CA_LIMIT {
-            return Err(format!("what answers at {url} is no boxgate: its CA file is larger than 64 KiB"));
+            return Err(format!("the server at {url} is not a boxgate: its CA file is larger than 64 KiB"));
         }
     }
     match status {
@@ -113,7 +113,7 @@ fn without_roots() -> rustls::ClientConfig {
         .with_no_client_auth()
 }
 
-/// reqwest's outer errors name the URL, which the words have already; the cause stands innermost.
+/// The innermost error is the cause; reqwest's outer errors repeat the URL.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
@@ -146,7 +146,7 @@ async fn try_tunnel(url: &GatewayUrl, login: Option<&Login>, ca: Option<&CaChain
                 "the gateway at {url} has no CA of its own, and this platform does not trust its certificate for {TRIED_HOST}: {error}; let SSL_CERT_FILE name a file with its CA"
             ),
         }),
-        Err(_) => Err(unreachable(url, "TLS in a tunnel is not established in time")),
+        Err(_) => Err(unreachable(url, "the TLS handshake in a tunnel took too long")),
     }
 }
 
@@ -159,10 +159,10 @@ fn refused(url: &GatewayUrl, login: Option<&Login>, refusal: &Refusal) -> String
             )
         }
         (407, None) => format!(
-            "the gateway at {url} asks for an app: {words}; name it with --app, its key with BOXGATE_KEY or --key-file"
+            "the gateway at {url} requires an app: {words}; name it with --app, its key with BOXGATE_KEY or --key-file"
         ),
         (407, Some(login)) => {
-            format!("the gateway at {url} does not take app {:?} with this key: {words}", login.name)
+            format!("the gateway at {url} does not accept app {:?} with this key: {words}", login.name)
         }
         (status, _) => format!("the gateway at {url} answers {status} to CONNECT {TRIED_HOST}:443: {words}"),
     }

@@ -1,6 +1,6 @@
-//! What the subcommands do, one file each. `src/main.rs` reads the command line.
+//! The subcommands, one file each. `src/main.rs` parses the command line.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program prints to its user")]
 
 pub mod run; // the gateway
 #[cfg(feature = "sandbox")]
@@ -10,22 +10,22 @@ pub mod reload; // the running gateway reads its configuration again
 pub mod admin_client; // the admin listener of a running gateway
 pub mod check; // is all well with a configuration?
 pub mod core_dumps; // forbids them
-mod box_names; // which hosts go to the gateway?
-mod environment; // which variables make a program use it?
+mod box_names; // the hosts that go to the gateway
+mod environment; // the variables that make a program use the gateway
 pub mod env; // the variables, printed
-pub mod exec; // a command that runs with them
-mod gateway; // does the gateway serve such programs, and may its CA be trusted?
+pub mod exec; // runs a command with these variables
+mod gateway; // whether the gateway serves such programs, and its CA may be trusted
 mod java_trust_store; // the CA for Java
-pub mod options; // what the command line says about the gateway
-pub mod shell; // assignments as a shell reads them
-mod splitter; // Box's hosts to the gateway, all others as before
+pub mod options; // options that name the gateway and the app
+pub mod shell; // shell syntax for assignments
+mod splitter; // sends Box's hosts to the gateway, all others as before
 mod trust_files; // the CA in files
-mod temporary_folder; // a folder that nobody can have prepared
+mod temporary_folder; // a folder that no other user can have prepared
 mod tunnel; // CONNECT to a proxy
 
 use crate::net::secret_filter::{self, Audience};
 
-/// Why a subcommand ends without having done its work.
+/// Why a subcommand failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The exit status.
@@ -35,7 +35,8 @@ pub struct Failure {
 }
 
 impl From<String> for Failure {
-    /// With the exit status of what is wrong with the gateway or the options. A gateway may have repeated the app's key.
+    /// With the exit status for a wrong gateway or wrong options. Blanks secrets, since a gateway may have repeated the
+    /// app's key.
     fn from(words: String) -> Self {
         Self { status: 2, words: secret_filter::blanked_text(words, Audience::Operators) }
     }

@@ -1,4 +1,4 @@
-//! What the command line and the environment say about the gateway and the app.
+//! Options and environment variables that name the gateway and the app.
 
 use std::fmt;
 use std::fs::File;
@@ -16,36 +16,36 @@ use zeroize::Zeroizing;
 use crate::net::hidden_characters::{BYTE_ORDER_MARK, HiddenCharacter};
 use crate::net::secret::Secret;
 
-/// Where an app's key may stand, besides a file.
+/// The environment variable with an app's key.
 pub(super) const KEY_VARIABLE: &str = "BOXGATE_KEY";
 
-/// No key is longer; a device or a wrong file may be endless.
+/// The longest key file, in bytes: a device or a wrong file may be endless.
 const LONGEST_KEY: u64 = 64 * 1024;
 
-/// What a gateway's address looks like.
+/// The allowed forms of a gateway's address.
 const A_GATEWAY: &str = "http://HOST:PORT, https://HOST:PORT or HOST:PORT";
 
-/// What RFC 3986 calls unreserved stands for itself in a URL.
+/// Characters to encode in a URL: all except those that RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Options that `env` and `exec` have in common.
+/// Options shared by `env` and `exec`.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Where the gateway's callers connect: http://HOST:PORT, https://HOST:PORT or HOST:PORT
+    /// The gateway's address for callers: http://HOST:PORT, https://HOST:PORT or HOST:PORT
     #[arg(long, value_name = "URL", env = "BOXGATE_GATEWAY", default_value = "http://127.0.0.1:8080")]
     pub gateway: String,
     /// The app to call as; its key is taken from BOXGATE_KEY or --key-file
     #[arg(long, value_name = "NAME")]
     pub app: Option<String>,
-    /// A file with the app's key, in place of BOXGATE_KEY
+    /// A file with the app's key, instead of BOXGATE_KEY
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
-    /// Trust only a CA of the gateway's whose root has this SHA-256 fingerprint
+    /// Trust only a CA of the gateway whose root has this SHA-256 fingerprint
     #[arg(long, value_name = "HEX")]
     pub ca_fingerprint: Option<String>,
 }
 
-/// Where a gateway's callers connect.
+/// A gateway's address for callers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct GatewayUrl {
     pub(super) is_https: bool,
@@ -55,12 +55,12 @@ pub(super) struct GatewayUrl {
 
 impl GatewayUrl {
     /// # Errors
-    /// Words about what cannot be used.
+    /// A message about what cannot be used.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("--gateway {text:?}: {why}; allowed: {A_GATEWAY}");
         if text.starts_with("unix:") {
             return Err(wrong(
-                "programs cannot reach a proxy at a Unix socket; let the gateway listen at an address too",
+                "programs cannot use a proxy at a Unix socket; let the gateway listen at an address too",
             ));
         }
         let user = "name the app with --app, its key with BOXGATE_KEY or --key-file";
@@ -73,14 +73,14 @@ impl GatewayUrl {
         if self.is_https { "https" } else { "http" }
     }
 
-    /// As a proxy for programs, with the app's name and key where there are some.
+    /// The URL of the gateway as a proxy, with the app's name and key if given.
     pub(super) fn proxy_url(&self, login: Option<&Login>) -> Zeroizing<String> {
         let login = login.map(|login| Zeroizing::new(format!("{}@", *login.userinfo())));
         let login = login.as_ref().map_or("", |login| login.as_str());
         Zeroizing::new(format!("{}://{login}{}", self.scheme(), self.authority))
     }
 
-    /// Whether this proxy is the same one.
+    /// Whether this proxy is the gateway itself.
     pub(super) fn is(&self, proxy: &Uri) -> bool {
         proxy.scheme_str() == Some(self.scheme())
             && proxy.host().is_some_and(|host| host.eq_ignore_ascii_case(self.authority.host()))
@@ -98,7 +98,7 @@ impl fmt::Display for GatewayUrl {
 /// Whether a URL or `HOST:PORT` is https, and its host and port.
 ///
 /// # Errors
-/// What is wrong with it: `user` where it has a user or password, `path` where it has a path, query or fragment.
+/// What is wrong with it: `user` if it has a user or password, `path` if it has a path, query or fragment.
 pub(super) fn scheme_and_authority(
     text: &str,
     user: &'static str,
@@ -118,7 +118,7 @@ pub(super) fn scheme_and_authority(
     if rest.contains(['/', '?', '#']) {
         return Err(path);
     }
-    let none = "this is no host and port";
+    let none = "the host and port are missing or invalid";
     let authority: Authority = rest.parse().map_err(|_| none)?;
     if authority.host().is_empty() || authority.as_str().ends_with(':') {
         return Err(none);
@@ -138,15 +138,15 @@ pub(super) fn scheme_and_authority(
 #[derive(Debug, Clone)]
 pub(super) struct Login {
     pub(super) name: String,
-    /// Empty where the app has none.
+    /// Empty if the app has no key.
     pub(super) key: Secret,
 }
 
 impl Login {
-    /// From the options and from `BOXGATE_KEY`, whose value is `variable`. `None` where no app is named.
+    /// Reads the options and `BOXGATE_KEY`, whose value is `variable`. `None`: no app is named.
     ///
     /// # Errors
-    /// Words about what is contradictory, missing or unreadable; no key is in them.
+    /// A message about what is contradictory, missing or unreadable; it contains no key.
     pub(super) fn of(options: &Options, variable: Option<String>) -> Result<Option<Self>, String> {
         let variable = variable.map(Zeroizing::new).filter(|key| !key.is_empty());
         let key = match (variable, &options.key_file) {
@@ -159,50 +159,48 @@ impl Login {
         };
         let Some(name) = options.app.clone() else {
             return match key {
-                Some(_) => {
-                    Err("a key is given, but no app that it belongs to; name it with --app".to_owned())
-                }
+                Some(_) => Err("a key is given without its app; name the app with --app".to_owned()),
                 None => Ok(None),
             };
         };
         if name.is_empty() || name.contains(|c: char| c == ':' || c.is_control()) {
-            return Err(format!("--app {name:?}: the name of an app is not empty and has no colon in it"));
+            return Err(format!("--app {name:?}: the name of an app must not be empty or contain a colon"));
         }
         let key = key.map(|key| Secret::new(key.to_string()));
         Ok(Some(Self { name, key: key.unwrap_or_else(|| Secret::new(String::new())) }))
     }
 
-    /// For a URL.
+    /// The name and key, encoded for a URL.
     pub(super) fn userinfo(&self) -> Zeroizing<String> {
         let encoded = |text| utf8_percent_encode(text, RESERVED);
         Zeroizing::new(format!("{}:{}", encoded(&self.name), encoded(self.key.expose())))
     }
 
-    /// For the header field `Proxy-Authorization`.
+    /// The value of the header field `Proxy-Authorization`.
     pub(super) fn authorization(&self) -> HeaderValue {
         let plain = Zeroizing::new(format!("{}:{}", self.name, self.key.expose()));
         let text = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(plain.as_bytes())));
-        let mut value = HeaderValue::from_str(&text).expect("base64 may stand in a header");
+        let mut value = HeaderValue::from_str(&text).expect("base64 is valid in a header");
         value.set_sensitive(true);
         value
     }
 }
 
-/// A key without a byte order mark. `source`: where it stands.
+/// A key without a byte order mark. `source`: where it was found.
 ///
 /// # Errors
-/// It holds a character that nobody sees; the words show no other.
+/// It contains an invisible character; the message shows no other.
 fn plain_key(text: &str, source: &str) -> Result<Zeroizing<String>, String> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     match HiddenCharacter::first_in(text) {
         None => Ok(Zeroizing::new(text.to_owned())),
         Some(hidden) => Err(format!(
-            "{source}: the key holds {hidden}, which editors do not show; remove it, or copy the key again"
+            "{source}: the key contains {hidden}, which editors do not show; remove it, or copy the key again"
         )),
     }
 }
 
-/// The text of a file without one line break at its end.
+/// The text of a file without its last line break.
 fn key_in(file: &Path) -> Result<Zeroizing<String>, String> {
     let failed = |why: &dyn fmt::Display| format!("--key-file {}: {why}", file.display());
     let opened = File::open(file).map_err(|error| failed(&error))?;
@@ -248,21 +246,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_of_a_gateway_is_refused_with_what_is_allowed() {
+    fn an_invalid_gateway_address_is_refused_with_the_allowed_forms() {
         for (text, word) in [
-            ("", "no host and port"),
+            ("", "host and port are missing"),
             ("boxgate.internal", "port"),
-            (":8080", "no host and port"),
-            ("localhost:", "no host and port"),
+            (":8080", "host and port are missing"),
+            ("localhost:", "host and port are missing"),
             ("localhost:0", "port"),
             ("localhost:70000", "port"),
-            ("http://", "no host and port"),
+            ("http://", "host and port are missing"),
             ("ftp://localhost:8080", "scheme"),
             ("unix:/run/boxgate.sock", "Unix socket"),
             ("http://localhost:8080/hr", "--app"),
             ("http://localhost:8080?a=b", "--app"),
             ("http://app:key@localhost:8080", "--app"),
-            ("http://local host:8080", "no host and port"),
+            ("http://local host:8080", "host and port are missing"),
         ] {
             let said = GatewayUrl::parse(text).expect_err(text);
             assert!(said.contains(word) && said.contains("https://HOST:PORT"), "{text}: {said}");
@@ -270,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_proxy_that_is_the_gateway_is_known() {
+    fn an_earlier_proxy_that_is_the_gateway_is_recognized() {
         let is = |gateway: &str, proxy: &'static str| {
             GatewayUrl::parse(gateway).unwrap().is(&Uri::from_static(proxy))
         };
@@ -299,7 +297,7 @@ mod tests {
         assert!(said(Some("hr"), Some("/k"), Some("secret-1")).contains("leave one out"));
         assert!(said(None, None, Some("secret-1")).contains("--app"));
         assert!(said(Some("a:b"), None, None).contains("colon"));
-        assert!(said(Some(""), None, None).contains("not empty"));
+        assert!(said(Some(""), None, None).contains("must not be empty"));
         assert!(said(Some("hr"), Some("/nowhere/k"), None).contains("/nowhere/k"));
         assert!(said(Some("hr"), Some("/dev/null"), None).contains("empty"));
         assert!(said(Some("hr"), Some("/dev/zero"), None).contains("too long"));
@@ -307,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_holds_nothing_that_is_not_seen() {
+    fn a_key_with_an_invisible_character_is_refused() {
         let of = |key: &str| Login::of(&options(Some("hr"), None), Some(key.to_owned()));
         assert_eq!(of("\u{feff}k y").unwrap().unwrap().key.expose(), "k y");
         for (key, hidden) in [("k\u{200b}y", "U+200B"), ("\u{feff}\u{feff}ky", "U+FEFF"), ("ky\n", "U+000A")]
@@ -319,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_break_at_the_end_of_a_key_file_is_not_the_keys() {
+    fn one_line_break_at_the_end_of_a_key_file_is_removed() {
         let file = std::env::temp_dir().join(format!("boxgate-key-{}", std::process::id()));
         for (text, key) in [("k", "k"), ("k\n", "k"), ("k\r\n", "k"), ("k\n\n", "k\n"), (" k ", " k ")] {
             std::fs::write(&file, text).unwrap();

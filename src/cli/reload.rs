@@ -1,4 +1,4 @@
-//! `boxgate reload`: the running gateway reads its configuration again, and what came of it is printed.
+//! `boxgate reload`: makes the running gateway read its configuration again, and prints the outcome.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,10 +12,10 @@ use super::admin_client::{AdminListener, Options, printable};
 use super::exit::with_status;
 use super::run::DEFAULT_FILE;
 
-/// More than a gateway takes for its answer.
+/// Longer than a gateway takes to answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Exit status where the gateway refuses the configuration.
+/// The exit status if the gateway refuses the configuration.
 const REFUSED: u8 = 1;
 
 /// The gateway's answer.
@@ -31,8 +31,8 @@ enum Answer {
     },
 }
 
-/// Asks the gateway for a reload and prints the outcome: notes on standard output, problems on standard error. The exit
-/// status is 0 where the configuration was taken over, 1 where it was refused, 2 where no gateway answers.
+/// Requests a reload and prints the outcome: notes on standard output, problems on standard error. The exit
+/// status is 0 if the configuration was taken over, 1 if it was refused, 2 if no gateway answers.
 pub fn run(options: &Options) -> ExitCode {
     with_status(reload(options))
 }
@@ -58,7 +58,7 @@ async fn reload(options: &Options) -> Result<u8, Failure> {
                 count => format!("{count} problems"),
             };
             eprintln!(
-                "boxgate: {count}; nothing has changed: the gateway at {listener} keeps the configuration that it had"
+                "boxgate: {count}; nothing has changed: the gateway at {listener} keeps its configuration"
             );
             Ok(REFUSED)
         }

@@ -1,4 +1,4 @@
-//! `boxgate run`: reads the configuration, binds, says where callers connect, serves until a signal.
+//! `boxgate run`: reads the configuration, binds, logs the addresses, serves until a signal.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,33 +17,33 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::line_writer::unbuffered;
 use crate::telemetry::log;
 
-/// Read where no file is named and this one exists.
+/// Read if no file is named and this one exists.
 pub(super) const DEFAULT_FILE: &str = "proxy.toml";
 
-/// What the command line says.
+/// The options of `boxgate run`.
 #[derive(Args)]
 #[allow(
     rustdoc::broken_intra_doc_links,
-    reason = "--help is no Markdown: [listen] is a table of the configuration"
+    reason = "--help is not Markdown: [listen] is a table of the configuration"
 )]
 pub struct Options {
     /// The configuration file [default: proxy.toml; without one, BOX_CLIENT_ID, BOX_CLIENT_SECRET and one of
     /// BOX_ENTERPRISE_ID, BOX_USER_ID]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where callers connect, in place of [listen] address
+    /// The address for callers, instead of [listen] address
     #[arg(long, value_name = "ADDR", env = "BOXGATE_LISTEN")]
     listen: Option<String>,
-    /// Where operators connect, in place of [admin] address
+    /// The address for operators, instead of [admin] address
     #[arg(long, value_name = "ADDR", env = "BOXGATE_ADMIN")]
     admin: Option<String>,
-    /// A name that callers may put in Host, in place of [listen] hosts; may be repeated
+    /// A name that callers may use in Host, instead of [listen] hosts; may be repeated
     #[arg(long = "host", value_name = "NAME", env = "BOXGATE_HOSTS", value_delimiter = ',')]
     hosts: Vec<String>,
-    /// Take over the configuration file when it changes, not on SIGHUP and `boxgate reload` alone
+    /// Reload the configuration file when it changes, not only on SIGHUP and `boxgate reload`
     #[arg(long)]
     watch: bool,
-    /// Do not take over the files of secrets and certificates when they change
+    /// Do not reload the files of secrets and certificates when they change
     #[arg(long)]
     no_watch: bool,
 }
@@ -55,7 +55,7 @@ pub fn run(options: Options) -> ExitCode {
     let source = source(config.as_deref(), Overrides { listen, admin, hosts });
     let watch = Watch { configuration: watch, named: !no_watch };
     if watch.configuration && source.path().is_none() {
-        eprintln!("boxgate: --watch: there is no configuration file, which is what it looks at");
+        eprintln!("boxgate: --watch: there is no configuration file to watch");
     }
     logged(block_on(serve(source, watch, |_, _| {})))
 }
@@ -71,7 +71,7 @@ pub(super) fn source(file: Option<&Path>, overrides: Overrides) -> Source {
     }
 }
 
-/// Serves until a signal. `ready` is told where callers connect.
+/// Serves until a signal. `ready` receives the addresses for callers.
 pub(super) async fn serve(
     source: Source,
     watch: Watch,

@@ -16,16 +16,16 @@ use crate::sandbox::{Names, Options as SandboxOptions, Sandbox};
 use crate::server::Watch;
 use crate::telemetry::access_log::AccessLog;
 
-/// Where callers connect by default.
+/// The default address for callers.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
 /// The command line options.
 #[derive(Args)]
 pub struct Options {
-    /// Where callers connect
+    /// The address for callers
     #[arg(long, value_name = "ADDR", env = "BOXGATE_LISTEN", default_value = DEFAULT_ADDRESS)]
     listen: String,
-    /// Where operators connect
+    /// The address for operators
     #[arg(long, value_name = "ADDR", env = "BOXGATE_ADMIN", default_value = "127.0.0.1:8081")]
     admin: String,
     /// Where the web page that demonstrates the sandbox is served

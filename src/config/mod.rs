@@ -1,8 +1,8 @@
-//! Configuration: what was written becomes what is meant.
+//! Configuration: from the text of `proxy.toml` to checked settings.
 //!
 //! `raw` mirrors `proxy.toml` and has no logic; `sections` turns it into the [`Config`] below,
-//! already parsed and checked, and notes every problem with its location. Stages own the grammar of their rules
-//! (patterns, networks, host names) and never see the file.
+//! parsed and checked, and reports every problem with its location. The stages of a request parse their own rules
+//! (patterns, networks, host names) and never read the file.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -38,116 +38,117 @@ pub(crate) use sections::admin_addresses;
 pub use sections::{Overrides, from_environment, from_file, from_text};
 pub use source::{Source, Text, Variables};
 
-/// A configuration that has been checked as a whole.
+/// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where callers connect.
+    /// The callers' listeners.
     pub listen: Listen,
-    /// Where operators connect.
+    /// The operators' listeners.
     pub admin: Listen,
-    /// Threads that serve requests.
+    /// The number of threads that serve requests.
     pub workers: NonZeroUsize,
-    /// Connections of callers at once; 0: as many as the limit of open files leaves room for.
+    /// The most connections of callers at once; 0: as many as the limit of open files allows.
     pub max_connections: usize,
-    /// Of the TCP addresses where callers connect.
+    /// TLS of the callers' TCP addresses; `None`: plain HTTP.
     pub tls: Option<Arc<Tls>>,
-    /// For programs that have Box's hosts built in; `None`: CONNECT is refused.
+    /// For programs with built-in Box hosts; `None`: CONNECT is refused.
     pub forward_proxy: Option<ForwardProxy>,
-    /// Networks whose `X-Forwarded-For` is believed.
+    /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Networks,
-    /// Networks of balancers that begin every TCP connection with a PROXY protocol header.
+    /// Networks of load balancers that begin every TCP connection with a PROXY protocol header.
     pub proxy_protocol: Networks,
-    /// Where Box is.
+    /// Box's hosts.
     pub hosts: BoxHosts,
     /// Accounts at Box, in the order of their names.
     pub identities: Vec<Identity>,
-    /// Who may call.
+    /// The apps that may call.
     pub apps: Apps,
-    /// How often callers may ask, as configured; Box's own limits are not among them.
+    /// The configured rate limits, without Box's own.
     pub limits: Vec<Limit>,
-    /// Whether Box's published limits are kept to.
+    /// Whether Box's published limits are applied.
     pub box_defaults: bool,
-    /// How often callers may ask in a day or a month.
+    /// The budgets of calls in a day or a month.
     pub budgets: Vec<Budget>,
-    /// What outlives the process or is shared with others.
+    /// Where state is stored.
     pub state: State,
-    /// Towards Box.
+    /// Settings of requests to Box.
     pub upstream: Upstream,
-    /// Towards callers.
+    /// Settings of callers' connections.
     pub server: Server,
     /// What is logged.
     pub log: Log,
-    /// What is allowed but not advised, in words for operators.
+    /// Warnings for operators about settings that are allowed but not advised.
     pub warnings: Vec<String>,
-    /// The files that it names: secrets, certificates and their authorities.
+    /// The files named in it: secrets, certificates and CAs.
     pub files: Vec<FileRead>,
 }
 
-/// How programs that have Box's hosts built in use the gateway as their proxy.
+/// Settings for programs with built-in Box hosts that use the gateway as their proxy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ForwardProxy {
-    /// What is shown for Box's hosts.
+    /// The certificate for Box's hosts.
     pub certificate: ProxyCertificate,
-    /// Hosts besides Box's that may be reached.
+    /// The other hosts that CONNECT may reach.
     pub tunnel: TunnelList,
 }
 
 /// Where the certificates for Box's hosts come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ProxyCertificate {
-    /// From an authority of this gateway's own, in the state folder.
+    /// From this gateway's own CA, in the state folder.
     Own,
-    /// From an authority that replicas share.
+    /// From a CA that replicas share.
     Authority {
         /// Roots and intermediates, as PEM.
         certificates: Vec<u8>,
-        /// Of an intermediate, as PEM.
+        /// The key of an intermediate, as PEM.
         key: Secret,
     },
-    /// One certificate of somebody else's authority.
+    /// One certificate of another CA.
     One(Arc<Tls>),
 }
 
-/// Where counts are kept.
+/// Where state is stored.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// Budgets survive a restart here. It may not exist yet.
+    /// The state folder, in which counts of budgets survive a restart. It may not exist yet.
     pub dir: PathBuf,
-    /// A URL, `redis://`, `rediss://` or `redis+unix://`: what is shared by all replicas. May hold a password.
+    /// The URL of the Redis that all replicas share: `redis://`, `rediss://` or `redis+unix://`. It may hold a
+    /// password.
     pub redis: Option<Secret>,
-    /// Before every key in it.
+    /// The prefix of every key in Redis.
     pub redis_prefix: String,
 }
 
-/// How Box is spoken to.
+/// Settings of requests to Box.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    /// TCP, proxy tunnel and TLS together.
+    /// The time limit for TCP, proxy tunnel and TLS together.
     pub connect_timeout: Duration,
-    /// To the response's head.
+    /// The time limit for the response's head.
     pub response_timeout: Duration,
-    /// Without a byte moving in either direction while a body is under way.
+    /// The longest time without progress of a body, in either direction.
     pub body_timeout: Duration,
-    /// A pooled connection unused for so long is closed.
+    /// A pooled connection unused for this long is closed.
     pub pool_idle_timeout: Duration,
-    /// Further tries after a failed first one.
+    /// The number of attempts after a failed first one.
     pub retries: u32,
-    /// Bytes of a request body that are kept to be sent again.
+    /// The most bytes of a request body that are kept for a retry.
     pub replay_buffer: usize,
-    /// The longest that a `Retry-After` of Box can hold other requests back.
+    /// The longest pause after a `Retry-After` of Box.
     pub max_pause: Duration,
     /// Whether HTTP/2 is offered to Box.
     pub http2: bool,
     /// The proxy on the way to Box.
     pub proxy: Proxy,
-    /// What becomes of a download's redirect; an app may choose otherwise.
+    /// How redirects of downloads are handled; an app may override it.
     pub follow_downloads: Redirects,
-    /// Whether Box's URLs in answers point back at the gateway.
+    /// Whether Box's URLs in responses are rewritten to the gateway.
     pub rewrite_urls: bool,
 }
 
 impl Config {
-    /// The certificates that stand in files, each with the key that names it.
+    /// The certificates from files, each with the key that names it.
     pub(crate) fn certificates(&self) -> Vec<(&'static str, Arc<Tls>)> {
         let listen = self.tls.clone().map(|tls| ("[listen] tls", tls));
         let proxy = self.forward_proxy.as_ref().and_then(|proxy| match &proxy.certificate {
@@ -157,7 +158,7 @@ impl Config {
         listen.into_iter().chain(proxy).collect()
     }
 
-    /// What holds requests back.
+    /// The settings of limits, pauses and concurrency.
     pub fn limiter(&self) -> limiter::Settings {
         let identity = |identity: &Identity| limiter::Identity {
             name: identity.name.clone(),
@@ -176,7 +177,7 @@ impl Config {
 }
 
 impl Upstream {
-    /// How connections to Box are opened.
+    /// The settings of connections to Box.
     pub fn connector(&self) -> connector::Settings {
         connector::Settings {
             proxy: self.proxy.clone(),
@@ -187,17 +188,17 @@ impl Upstream {
     }
 }
 
-/// How callers are served.
+/// Settings of callers' connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Server {
-    /// From the first byte of a request to the end of its head.
+    /// The time limit from the first byte of a request to the end of its head.
     pub header_timeout: Duration,
-    /// An idle connection between requests.
+    /// An idle connection is closed after this time.
     pub keepalive_timeout: Duration,
-    /// Bytes of a request's head.
+    /// The most bytes of a request's head.
     pub max_header_size: usize,
-    /// Between failing `/readyz` and closing the listeners.
+    /// The time between failing `/readyz` and closing the listeners.
     pub drain_delay: Duration,
-    /// What is in flight may take so long to finish.
+    /// How long requests in flight may take to finish.
     pub drain_timeout: Duration,
 }

@@ -9,10 +9,10 @@ use super::sections::{self, Overrides};
 use super::{Config, Problems};
 use crate::net::file_fingerprint::FileRead;
 
-/// Gives environment variables.
+/// Looks up environment variables.
 pub type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// A file or the environment, with the flags that win over it.
+/// A file or the environment, with the flags that override it.
 pub struct Source {
     written: Written,
     overrides: Overrides,
@@ -21,12 +21,12 @@ pub struct Source {
 
 enum Written {
     File(PathBuf),
-    /// Of a file of this name that need not exist.
+    /// The content of a file with this name, which need not exist.
     Text(PathBuf, Text),
     Environment,
 }
 
-/// The text of a configuration file, without the secrets and certificates that it names; wiped when it is dropped.
+/// The text of a configuration file, without the secrets and certificates that it names; zeroed when dropped.
 #[derive(Clone)]
 pub struct Text {
     text: Arc<Zeroizing<String>>,
@@ -34,19 +34,19 @@ pub struct Text {
 }
 
 impl Text {
-    /// The file, where it was read from one.
+    /// The file from which it was read, if any.
     pub(crate) fn file(&self) -> Option<&FileRead> {
         self.file.as_ref()
     }
 }
 
 impl Source {
-    /// A file. Relative paths in it start at its folder.
+    /// A file. Paths in it are relative to its folder.
     pub fn file(path: PathBuf, overrides: Overrides, variables: Variables) -> Self {
         Self { written: Written::File(path), overrides, variables }
     }
 
-    /// A text that does not change. Relative paths in it start at the folder of `name`.
+    /// A text that does not change. Paths in it are relative to the folder of `name`.
     pub fn text(text: String, name: PathBuf, overrides: Overrides, variables: Variables) -> Self {
         let text = Text { text: Arc::new(Zeroizing::new(text)), file: None };
         Self { written: Written::Text(name, text), overrides, variables }
@@ -57,7 +57,7 @@ impl Source {
         Self { written: Written::Environment, overrides, variables }
     }
 
-    /// The configuration file, where there is one.
+    /// The configuration file, if there is one.
     pub fn path(&self) -> Option<&Path> {
         match &self.written {
             Written::File(path) => Some(path),
@@ -90,7 +90,7 @@ impl Source {
         }
     }
 
-    /// Reads the files again that a configuration names, which was read before.
+    /// Reads again the files named in a configuration that was read before.
     ///
     /// # Errors
     /// Every problem of it.

@@ -1,4 +1,4 @@
-//! What a configuration takes over from the one that it follows.
+//! What a configuration keeps from the previous one at a reload.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::{Config, ProxyCertificate};
 use crate::net::tls_server::Tls;
 
 impl Config {
-    /// Keeps certificates that have not changed, and with them the sessions that callers may resume.
+    /// Keeps unchanged certificates, and with them the TLS sessions that callers may resume.
     pub(crate) fn keep_certificates(&mut self, running: &Self) {
         let keep = |now: &mut Arc<Tls>, before: &Arc<Tls>| {
             if **now == **before {
@@ -24,7 +24,7 @@ impl Config {
         }
     }
 
-    /// Takes over from `running` what only a restart can change. Returns the keys in which this configuration differs.
+    /// Keeps the values of `running` that only a restart can change. Returns the keys whose values differ.
     pub(crate) fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {
         let mut differ = Vec::new();
         let mut keep = |key, differs: bool| {
@@ -35,9 +35,9 @@ impl Config {
         keep("[listen] address", self.listen.addresses != running.listen.addresses);
         keep("[listen] workers", self.workers != running.workers);
         keep("[listen] max_connections", self.max_connections != running.max_connections);
-        // Whether a listener speaks TLS is settled when it is bound.
+        // Whether a listener uses TLS is decided when it is bound.
         let switches_tls = self.tls.is_some() != running.tls.is_some();
-        keep("[listen] tls, where it is written or taken out", switches_tls);
+        keep("[listen] tls, if it is added or removed", switches_tls);
         let moves_admin = self.admin.addresses != running.admin.addresses;
         keep("[admin] address", moves_admin);
         // Who may connect was written for the addresses and the TLS that are yet to come: until then, those that are bound

@@ -1,26 +1,26 @@
 //! What each error code means and what to do about it, in one table: the list in `docs/errors.md` and the pages behind
-//! `help_url` are made from it. A test holds it against the codes that [`super::error`] gives.
+//! `help_url` are generated from it. A test compares it with the codes of [`super::error`].
 //!
 //! The texts name keys of the configuration in backticks, as `docs/errors.md` shows them; pages of plain text leave the
-//! backticks out. They say nothing of the configuration at hand: whoever can reach the port can read them.
+//! backticks out. They reveal nothing about the configuration: anyone who can connect can read them.
 
 use std::fmt::Write;
 
-/// Where the pages are, below the base URL of the gateway or of an app; the code follows.
+/// The path of the pages below the base URL of the gateway or of an app; the code follows.
 pub(crate) const PAGES: &str = "/.well-known/boxgate/errors/";
 
 /// One error code.
 #[derive(Debug)]
 pub(crate) struct ErrorCode {
-    /// As it stands in `code` of an error.
+    /// The value of `code` in an error.
     pub code: &'static str,
-    /// The HTTP status of its answers.
+    /// The HTTP status of the response.
     pub status: u16,
-    /// What has happened: a sentence.
+    /// What has happened, in sentences.
     pub meaning: &'static str,
-    /// What whoever calls can do.
+    /// What the caller can do.
     pub caller: &'static str,
-    /// What whoever runs the gateway can do.
+    /// What the operator of the gateway can do.
     pub operator: &'static str,
 }
 
@@ -29,23 +29,23 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
     ErrorCode {
         code: "bad_request",
         status: 400,
-        meaning: "The gateway cannot read the request in one way only: its target, a header or the framing of its body. The message says which.",
-        caller: "Correct what the message names. A base URL that ends in a slash makes paths such as `//2.0/users/me`: take the slash off.",
+        meaning: "The request is ambiguous or invalid: its target, a header or the framing of its body. The message says which.",
+        caller: "Correct what the message names. A base URL that ends in a slash makes paths such as `//2.0/users/me`: remove the slash.",
         operator: "Nothing, unless a proxy in front of the gateway changes requests: then compare what the caller sends with what arrives.",
     },
     ErrorCode {
         code: "as_user_not_allowed",
         status: 403,
-        meaning: "The header `As-User` names a user that this app may not act as, or is no user id.",
+        meaning: "The header `As-User` names a user that this app may not act as, or is not a user id.",
         caller: "Leave the header out, or name a user that the app may act as, by its id in digits.",
         operator: "Add the user's id to `as_user` of the app, if it may act as this user.",
     },
     ErrorCode {
         code: "budget_spent",
         status: 403,
-        meaning: "A budget of calls to Box is used up. The message names it and says when it begins anew.",
-        caller: "Wait until then, or ask whoever runs the gateway for more calls.",
-        operator: "Look at `boxgate_box_calls` for who spent them. Raise `calls` of the `[[budget]]`, or set `when_spent = \"warn\"`.",
+        meaning: "A budget of calls to Box is used up. The message names it and says when its next period begins.",
+        caller: "Wait until then, or ask the operator of the gateway for more calls.",
+        operator: "`boxgate_box_calls` shows which apps spent them. Raise `calls` of the `[[budget]]`, or set `when_spent = \"warn\"`.",
     },
     ErrorCode {
         code: "caller_not_allowed",
@@ -57,29 +57,29 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
     ErrorCode {
         code: "operation_not_allowed",
         status: 403,
-        meaning: "The rules of this app exclude the operation, or it is part of a login at Box, which the gateway does not serve. The message says which.",
-        caller: "Call what the app may call. Programs need no login: any text will do as their access token.",
-        operator: "Change `allow` or `deny` of the app, if it may do this. Batches need an `allow` that names `POST /2.0/batch`.",
+        meaning: "The rules of this app do not allow the operation, or it is part of a login at Box, which the gateway does not serve. The message says which.",
+        caller: "Use only operations that the app allows. Programs need no login: any text works as their access token.",
+        operator: "Change `allow` or `deny` of the app, if it should be allowed. Batches need an `allow` that names `POST /2.0/batch`.",
     },
     ErrorCode {
         code: "origin_not_allowed",
         status: 403,
-        meaning: "A web page sent the request, and its origin is not listed for the app; or it would change something on the admin listener, and is no page of this listener.",
-        caller: "Call from a listed page, or from a program that is no browser.",
-        operator: "Add the origin to `origins` of the app exactly as the browser's console names it; scheme, host and port count. For a reload use `boxgate reload`.",
+        meaning: "A web page sent the request, and its origin is not listed for the app; or the request would change something on the admin listener, and the page is not of this listener.",
+        caller: "Call from a page with a listed origin, or from a program that is not a browser.",
+        operator: "Add the origin to `origins` of the app exactly as the browser's console shows it, with scheme, host and port. For a reload use `boxgate reload`.",
     },
     ErrorCode {
         code: "source_not_allowed",
         status: 403,
-        meaning: "The caller's network address is in none of the networks that may call.",
-        caller: "Call from another network, or ask whoever runs the gateway to allow yours.",
-        operator: "Add the network to `sources` of `[listen]`, of the app or, for operators, of `[admin]`. Behind a proxy, list the proxy in `trusted_proxies` or `proxy_protocol`; a client that the proxy does not name readably is in no network.",
+        meaning: "The caller's network address is not in an allowed network.",
+        caller: "Call from another network, or ask the operator of the gateway to allow yours.",
+        operator: "Add the network to `sources` of `[listen]`, of the app or, for operators, of `[admin]`. Behind a proxy, list the proxy in `trusted_proxies` or `proxy_protocol`; a client whose address the proxy does not send in a valid form is in no network.",
     },
     ErrorCode {
         code: "tunnel_not_allowed",
         status: 403,
-        meaning: "The gateway was used as a proxy to a host that is none of Box's.",
-        caller: "Use the gateway for Box's hosts alone: `boxgate exec -- COMMAND` does, or unset `HTTP_PROXY`, or list the host in `NO_PROXY`.",
+        meaning: "The gateway was used as a proxy to a host that is not one of Box's.",
+        caller: "Use the gateway only for Box's hosts: `boxgate exec -- COMMAND` does so, or unset `HTTP_PROXY`, or list the host in `NO_PROXY`.",
         operator: "Add the host to `tunnel` of `[forward_proxy]`, if callers may reach it through the gateway.",
     },
     ErrorCode {
@@ -93,20 +93,20 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
         code: "not_found",
         status: 404,
         meaning: "An app serves this path, but neither Box nor the gateway has anything there.",
-        caller: "Check the path: those of Box's API begin with `/2.0/`, behind the base URL.",
-        operator: "Nothing. The CA at `/.well-known/boxgate/ca.pem` is there with a `[forward_proxy]` that has no `cert`.",
+        caller: "Check the path: those of Box's API begin with `/2.0/`, after the base URL.",
+        operator: "Nothing. The CA at `/.well-known/boxgate/ca.pem` exists only with a `[forward_proxy]` without `cert`.",
     },
     ErrorCode {
         code: "method_not_allowed",
         status: 405,
-        meaning: "The method is not served here: TRACE nowhere, CONNECT only where the gateway is a proxy and not inside a tunnel, others than GET and HEAD not on the gateway's own pages. `Allow` lists those that are.",
+        meaning: "The method is not allowed here: TRACE never is, CONNECT only if the gateway is a proxy and not inside a tunnel, and the gateway's own pages allow only GET and HEAD. `Allow` lists the allowed ones.",
         caller: "Use another method.",
-        operator: "Add a `[forward_proxy]`, if programs shall use the gateway as their proxy.",
+        operator: "Add a `[forward_proxy]`, if programs should use the gateway as their proxy.",
     },
     ErrorCode {
         code: "proxy_authentication_required",
         status: 407,
-        meaning: "A program uses the gateway as its proxy and names an app that is not there, shows a wrong key, or shows none where every app has one.",
+        meaning: "A program uses the gateway as its proxy and names an app that does not exist, sends a wrong key, or sends no key although every app has one.",
         caller: "Set the proxy to `http://APP:KEY@HOST:PORT`; with `boxgate exec`, use `--app` and `BOXGATE_KEY`.",
         operator: "Compare `name` and `key` of the app with what the program uses.",
     },
@@ -114,96 +114,96 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
         code: "request_timeout",
         status: 408,
         meaning: "The request's body stopped arriving.",
-        caller: "Send the request again; look at your network if it happens often.",
-        operator: "`[upstream] body_timeout` says how long a body may stand still.",
+        caller: "Send the request again; check your network if it happens often.",
+        operator: "`[upstream] body_timeout` is the longest time without progress of a body.",
     },
     ErrorCode {
         code: "host_not_allowed",
         status: 421,
-        meaning: "The `Host` of the request is none of the gateway's names, or inside a tunnel not the host that the tunnel leads to.",
+        meaning: "The `Host` of the request is not one of the gateway's names, or inside a tunnel not the host that the tunnel leads to.",
         caller: "Use a name that the gateway knows, `localhost` or its IP address.",
         operator: "Add the name to `hosts` of `[listen]` or, for operators, of `[admin]`, if it is one of the gateway's.",
     },
     ErrorCode {
         code: "rate_limit_exceeded",
         status: 429,
-        meaning: "A limit has no call left for this request, or Box asked for a pause. The message and the header `RateLimit` name which. An answer without `Proxy-Status` is Box's own.",
+        meaning: "A limit has no call left for this request, or Box requested a pause. The message and the header `RateLimit` say which. A response without `Proxy-Status` is from Box.",
         caller: "Send the request again after `Retry-After` seconds, and fewer at once.",
         operator: "Look at `boxgate_limited_total`. Change the `[[limit]]` of that name; Box's own limits and pauses cannot be raised here.",
     },
     ErrorCode {
         code: "credentials_refused",
         status: 502,
-        meaning: "Box refuses the credentials with which the gateway asks for access tokens: client id, client secret, or the account. No request of this app can go to Box until they are mended.",
-        caller: "Nothing is wrong with the request. Tell whoever runs the gateway.",
-        operator: "Run `boxgate check`, which says what Box refuses and where to mend it. The log names the identity and Box's reason.",
+        meaning: "Box refuses the credentials with which the gateway requests access tokens: client id, client secret, or the account. No request of this app can go to Box until they are fixed.",
+        caller: "The request is correct. Tell the operator of the gateway.",
+        operator: "Run `boxgate check`, which says what Box refuses and where to fix it. The log names the identity and Box's reason.",
     },
     ErrorCode {
         code: "upstream_protocol_error",
         status: 502,
-        meaning: "The connection to Box broke, or what came on it was not HTTP, before there was an answer.",
-        caller: "Box may have done what was asked: look before sending anything again that changes something.",
+        meaning: "Before a response, the connection to Box broke, or something other than HTTP arrived on it.",
+        caller: "Box may have processed the request: check before you repeat one that changes something.",
         operator: "The log names the host and the cause. A proxy or firewall on the way to Box may cut connections.",
     },
     ErrorCode {
         code: "upstream_unauthorized",
         status: 502,
-        meaning: "Box answered 401 to an access token that it had just given, or to a pre-signed URL.",
-        caller: "Ask for a new pre-signed URL, if it was one. Else tell whoever runs the gateway.",
+        meaning: "Box answered 401 to an access token that it had just issued, or to a pre-signed URL.",
+        caller: "Request a new pre-signed URL, if it was one. Otherwise tell the operator of the gateway.",
         operator: "Run `boxgate check`. The app at Box may lack a scope or its authorization in the Admin Console.",
     },
     ErrorCode {
         code: "upstream_unreachable",
         status: 502,
-        meaning: "The gateway cannot open a connection to Box, or to the host that a tunnel asks for. The request was not sent.",
+        meaning: "The gateway cannot open a connection to Box, or to the host of a tunnel. The request was not sent.",
         caller: "Send the request again later.",
-        operator: "The log names the host and the cause: look at name service, network, `[upstream] proxy` and `[box] ca_file`; `boxgate check` tries the API and the token endpoint.",
+        operator: "The log names the host and the cause: check DNS, network, `[upstream] proxy` and `[box] ca_file`; `boxgate check` tries the API and the token endpoint.",
     },
     ErrorCode {
         code: "app_disabled",
         status: 503,
-        meaning: "The app is switched off, for maintenance say.",
-        caller: "Send the request again later, or ask whoever runs the gateway for how long.",
-        operator: "Set `enabled` of the app to `true`, or take it out.",
+        meaning: "The app is disabled, for example for maintenance.",
+        caller: "Send the request again later, or ask the operator of the gateway for how long.",
+        operator: "Set `enabled` of the app to `true`, or remove the key.",
     },
     ErrorCode {
         code: "overloaded",
         status: 503,
-        meaning: "Too many requests are in flight: of the app, or in all for the limit of open files. The message says which.",
+        meaning: "Too many requests are in flight: of the app, or altogether for the limit of open files. The message says which.",
         caller: "Send the request again after `Retry-After` seconds, and fewer at once.",
         operator: "Raise `max_in_flight` of the app, or the limit of open files (`ulimit -n`, `LimitNOFILE`).",
     },
     ErrorCode {
         code: "reload_unavailable",
         status: 503,
-        meaning: "The configuration is not read again for whoever asked (`POST /reload` on the admin listener): the gateway is stopping, has nothing to reload, or has not come to an end in time.",
-        caller: "Nothing; only whoever runs the gateway asks for this.",
-        operator: "The message says which. Where it took too long, the log tells what comes of it, and what takes so long is a file that cannot be read to its end.",
+        meaning: "The gateway did not carry out a reload (`POST /reload` on the admin listener): it is stopping, has nothing to reload, or has not finished in time.",
+        caller: "Nothing; only operators of the gateway request this.",
+        operator: "The message says which. If it took too long, a file cannot be read to its end; the log will show the outcome.",
     },
     ErrorCode {
         code: "token_unavailable",
         status: 503,
         meaning: "The gateway has no valid access token at the moment: Box's token endpoint cannot be reached or does not answer as it should, or a token was just retired.",
         caller: "Send the request again after `Retry-After` seconds.",
-        operator: "If it lasts, the log names the cause: look at network, `[upstream] proxy`, `[box] token_url` and `[box] ca_file`.",
+        operator: "If it lasts, the log names the cause: check network, `[upstream] proxy`, `[box] token_url` and `[box] ca_file`.",
     },
     ErrorCode {
         code: "upstream_timeout",
         status: 504,
         meaning: "Box did not begin to answer in time, or stopped taking the request's body.",
-        caller: "Box may still be at work: look before sending anything again that changes something.",
-        operator: "`[upstream] response_timeout` and `body_timeout` say how long Box may take. Look at Box's status page.",
+        caller: "Box may still process the request: check before you repeat one that changes something.",
+        operator: "`[upstream] response_timeout` and `body_timeout` are how long Box may take. Check Box's status page.",
     },
     ErrorCode {
         code: "loop_detected",
         status: 508,
-        meaning: "The gateway would call itself, or another boxgate.",
-        caller: "Nothing is wrong with the request, unless it went through two gateways. Tell whoever runs them.",
-        operator: "The log says what leads back: `HTTPS_PROXY`, `[upstream] proxy` or a host of `[box]`; `boxgate check` finds it too.",
+        meaning: "The gateway would send the request to itself or to another boxgate.",
+        caller: "The request is correct, unless it went through two gateways. Tell their operators.",
+        operator: "The log names the setting that leads back: `HTTPS_PROXY`, `[upstream] proxy` or a host of `[box]`; `boxgate check` finds it too.",
     },
 ];
 
-/// The entry of a code; `None`: there is no such code.
+/// The entry of a code; `None`: unknown code.
 pub(crate) fn find(code: &str) -> Option<&'static ErrorCode> {
     ERROR_CODES.iter().find(|entry| entry.code == code)
 }
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn every_code_of_a_refusal_is_in_the_table_with_its_status() {
-        // An exhaustive match of the compiler chooses them; here it is read as text, since no value lists all variants.
+        // The source of the exhaustive match is read as text, since no value lists all variants.
         let (_, from) = include_str!("error.rs").split_once("fn status_and_code").unwrap();
         let (body, _) = from.split_once("\n    }\n").unwrap();
         let squeezed: String = body.chars().filter(|c| !c.is_whitespace()).collect();
@@ -264,13 +264,13 @@ mod tests {
         let listed: BTreeSet<(String, &str)> =
             ERROR_CODES.iter().map(|entry| (name(entry.status), entry.code)).collect();
         assert_eq!(listed, given);
-        assert_eq!(listed.len(), ERROR_CODES.len(), "one is listed twice");
+        assert_eq!(listed.len(), ERROR_CODES.len(), "a code is listed twice");
     }
 
     #[test]
     fn the_page_of_errors_has_this_table() {
         let page = include_str!("../../docs/errors.md");
-        // Followed by an empty line, so that no row of a code that is gone stands behind it.
+        // An empty line must follow, so that no row of a removed code is left after it.
         let whole = page.split_once(&table()).is_some_and(|(_, behind)| behind.starts_with('\n'));
         assert!(whole, "the table in docs/errors.md must be:\n{}", table());
     }

@@ -1,7 +1,8 @@
-//! Requests in flight: how many of a kind are under way at once, on all workers.
+//! Requests in flight: limits the number of concurrent requests of a kind, over all workers.
 //!
 //! Box allows 5 zip downloads at once for a user and 10 for an enterprise (`docs/box-api.md#redirects-and-downloads`). A
-//! zip's pre-signed URL tells no user, so the identity stands for it, and the client id for the enterprise.
+//! zip's pre-signed URL does not name the user, so the identity stands for the user, and the client id for the
+//! enterprise.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,12 +13,12 @@ use http::Method;
 
 use crate::routing::operation::{Operation, plain_path};
 
-/// What `Retry-After` says: nobody knows when a download ends.
+/// The value of `Retry-After`: when a download ends is unknown.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 const ZIPS_OF_USER: usize = 5;
 const ZIPS_OF_ENTERPRISE: usize = 10;
 
-/// What is counted apart. Its numbers are alike in all configurations of the process.
+/// What has its own count. Its numbers are the same in all configurations of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// The requests of the app with this number.
@@ -29,7 +30,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// In answers, access lines and metrics.
+    /// The name in responses, access lines and metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::App(_) => "max-in-flight",
@@ -57,17 +58,17 @@ pub(crate) fn of_box(operation: Operation<'_>, identity: u64, enterprise: u64) -
     ])
 }
 
-/// What is under way.
+/// The requests in flight.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     counts: Mutex<HashMap<Kind, usize>>,
-    /// By [`Kind::index`].
+    /// Counts of refused requests, by [`Kind::index`].
     refused: [AtomicU64; 3],
 }
 
 impl InFlight {
-    /// Takes a slot of each kind, or none: the error is the first that has as many as it may. The slots are free
-    /// again when the guard is dropped.
+    /// Takes a slot of each kind, or none: the error is the first kind at its limit. The slots are released
+    /// when the guard is dropped.
     pub(crate) fn enter(self: &Arc<Self>, wanted: &[(Kind, usize)]) -> Result<Guard, Kind> {
         let mut taken = Vec::new();
         if !wanted.is_empty() {
@@ -87,13 +88,13 @@ impl InFlight {
         Ok(Guard { all: Arc::clone(self), taken })
     }
 
-    /// How many are under way.
+    /// The number of requests in flight of this kind.
     #[cfg(test)]
     fn count(&self, kind: Kind) -> usize {
         self.lock().get(&kind).copied().unwrap_or(0)
     }
 
-    /// How many were refused, by [`Kind::name`].
+    /// The numbers of refused requests, by [`Kind::name`].
     pub(crate) fn refused(&self) -> [(&'static str, u64); 3] {
         [Kind::App(0), Kind::ZipOfUser(0), Kind::ZipOfEnterprise(0)].map(|kind| {
             let refused = self.refused.get(kind.index()).map_or(0, |count| count.load(Ordering::Relaxed));
@@ -106,9 +107,9 @@ impl InFlight {
     }
 }
 
-/// Slots taken, from before a request is sent until the last byte of its answer has gone.
+/// Slots taken, from before a request is sent until the last byte of its response is delivered.
 #[derive(Debug)]
-#[must_use = "the slots are free again when it is dropped"]
+#[must_use = "the slots are released when it is dropped"]
 pub(crate) struct Guard {
     all: Arc<InFlight>,
     taken: Vec<Kind>,
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn all_places_are_taken_or_none_and_free_when_dropped() {
+    fn all_slots_are_taken_or_none_and_released_when_dropped() {
         let all = Arc::new(InFlight::default());
         let method = Method::GET;
         let zip = |identity| {
@@ -158,7 +159,7 @@ mod tests {
         assert_eq!(zip(0).unwrap_err(), Kind::ZipOfUser(0));
         let second: Vec<_> = (0..5).map(|_| zip(1).unwrap()).collect();
         assert_eq!(zip(2).unwrap_err(), Kind::ZipOfEnterprise(0));
-        // What was refused has taken nothing.
+        // The refused request took no slot.
         assert_eq!((all.count(Kind::ZipOfUser(2)), all.count(Kind::ZipOfEnterprise(0))), (0, 10));
         first.pop();
         drop(zip(2).unwrap());
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_counted_over_all_threads() {
+    fn slots_are_counted_over_all_threads() {
         let all = Arc::new(InFlight::default());
         let threads: Vec<_> = (0..8)
             .map(|_| {

@@ -1,8 +1,8 @@
-//! Throttling: may this request go to Box now, or must it wait, or come back later?
+//! Throttling: decides whether a request may go to Box now, must wait, or is refused.
 //!
-//! Three things are asked, each of which charges nothing to the others where it says no: what is in flight, pauses
-//! that Box asked for, limits. Where replicas share them, Redis is asked for pauses and limits in one round trip; while
-//! it has no say, the limits of this process alone hold, each divided by the number of replicas.
+//! Three checks, of which a refusal by one charges nothing to the others: requests in flight, pauses
+//! requested by Box, limits. If replicas share them, Redis checks pauses and limits in one round trip; while
+//! it is unavailable, this process counts alone, each limit divided by the number of replicas.
 
 use std::num::NonZeroU32;
 use std::pin::Pin;
@@ -38,26 +38,26 @@ use numbers::Numbers;
 
 pub(crate) use attempts::{Attempts, Reservation};
 
-/// A request waits so long for a pause to end, and for its turn after one, where no limit lets it wait longer: a
-/// page or SDK that comes back in time, with a few requests at once, is not sent away again.
+/// How long a request may wait for a pause to end, and for its turn after it, unless a limit allows more: a
+/// page or SDK that retries in time, with a few requests at once, is not refused again.
 const PAUSE_WAIT: Duration = Duration::from_secs(2);
-/// And not longer than this, whatever its limits allow: it may wait for those too, and SDKs give up at 60 s.
+/// The upper bound, whatever its limits allow: it may wait for those too, and SDKs time out at 60 s.
 const PAUSE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Everything that can hold a request of one configuration back, shared by the workers. Counts, lines, pauses and what is
-/// in flight are shared with the configurations before and after it ([`Limiter::successor`]).
+/// The limits, pauses and concurrency limits of one configuration, shared by the workers. Counts, queues, pauses and
+/// requests in flight are shared with the previous and next configurations ([`Limiter::successor`]).
 pub(crate) struct Limiter {
     limits: Arc<Limits>,
-    /// Where replicas share: what holds while Redis has no say.
+    /// If replicas share: the limits that apply while Redis is unavailable.
     alone: Option<Mutex<Alone>>,
     pauses: Arc<Pauses>,
     in_flight: Arc<InFlight>,
     replicas: Option<Arc<Replicas>>,
-    /// Of the limits, whoever has the say.
+    /// Counts of refusals by the limits, whether Redis or this process decided.
     tallies: Tallies,
     numbers: Numbers,
     settings: Settings,
-    /// Pauses that Box asks for again and again.
+    /// Suppresses log lines of repeated pauses.
     repeats: Arc<Repeats>,
     clock: Clock,
 }
@@ -69,38 +69,38 @@ struct Alone {
     limits: Arc<Limits>,
 }
 
-/// What holds requests back.
+/// The settings of a [`Limiter`].
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// As configured; Box's own are not among them.
+    /// The configured limits, without Box's own.
     pub limits: Vec<Limit>,
-    /// Whether Box's published limits are kept to.
+    /// Whether Box's published limits are applied.
     pub box_defaults: bool,
-    /// The longest that a `Retry-After` of Box holds others.
+    /// The longest pause after a `Retry-After` of Box.
     pub max_pause: Duration,
-    /// Whose calls are counted, by the identities' numbers.
+    /// The identities, by their ids.
     pub identities: Vec<Identity>,
-    /// Who calls, by the apps' numbers.
+    /// The apps, by their ids.
     pub apps: Vec<App>,
 }
 
-/// An identity, as limits know it.
+/// The fields of an identity that limits need.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Its name in the configuration.
     pub name: String,
-    /// Of the Box app.
+    /// The client id of the Box app.
     pub client_id: String,
-    /// Whose token it is.
+    /// The account that its token belongs to.
     pub subject: Subject,
 }
 
-/// An app, as limits know it.
+/// The fields of an app that limits need.
 #[derive(Debug, Clone)]
 pub struct App {
     /// Its name in the configuration.
     pub name: String,
-    /// So many of its requests may be in flight at once; `None`: any number.
+    /// The most of its requests in flight; `None`: any number.
     pub max_in_flight: Option<NonZeroU32>,
 }
 
@@ -113,29 +113,29 @@ pub(crate) struct Request<'a> {
     pub client: ClientAddress,
     pub app: AppId,
     pub identity: IdentityId,
-    /// `As-User`.
+    /// The value of `As-User`.
     pub as_user: Option<&'a str>,
-    /// A call of Box's API, as its limits count them.
+    /// Whether it is a call of Box's API that Box's limits count.
     pub counted: bool,
 }
 
-/// A request that may go to Box. What it takes of what may be in flight is free again when this is dropped.
+/// A request that may go to Box. Its slots in flight are released when this is dropped.
 #[derive(Default)]
 pub(crate) struct Permit {
-    /// Its first call, where a limit of Box's counts it.
+    /// Its first call, if one of Box's limits counts it.
     pub reservation: Option<Reservation>,
-    /// Held for its `Drop` alone.
+    /// Held only for its `Drop`.
     pub slots: Option<Guard>,
-    /// So long it had to wait.
+    /// How long it waited.
     pub waited: Duration,
-    /// The limits that would have refused it, were they enforced.
+    /// The limits that would have refused it if they were enforced.
     pub shadow: Vec<Arc<str>>,
 }
 
 pub(crate) struct Figures {
     pub limit: Arc<str>,
     pub refused: u64,
-    /// Requests that it would have refused, were it enforced.
+    /// Requests that it would have refused if it were enforced.
     pub shadow: u64,
     /// Requests that wait for it in this process.
     pub queued: usize,
@@ -176,17 +176,17 @@ impl Limiter {
         }
     }
 
-    /// What replicas share, where they do.
+    /// The state shared by replicas, if configured.
     pub(crate) fn replicas(&self) -> Option<&Arc<Replicas>> {
         self.replicas.as_ref()
     }
 
-    /// Lets a request go, after a wait where a limit has one, or says why not. `gone`: returns with a refusal when the caller has left, or sent what is no body; asked for only where the
-    /// request waits.
+    /// Admits a request, after a wait if a limit allows one, or refuses it. `gone`: returns a refusal when the caller
+    /// has left or sent an invalid body; polled only while the request waits.
     ///
     /// # Errors
-    /// Too much is in flight, Box asked for a pause, or a limit has nothing left. No limit was charged then, except
-    /// where a pause began while the request stood in line.
+    /// Too many requests are in flight, Box requested a pause, or a limit is exhausted. No limit was charged then,
+    /// unless a pause began while the request was queued.
     pub(crate) async fn admit<G: Future<Output = Refusal>>(
         &self,
         request: Request<'_>,
@@ -202,7 +202,7 @@ impl Limiter {
                     let waiting = async {
                         let admitted = turn.come().await;
                         let admitted = admitted.map_err(|no| exceeded(&no.headers, no.retry_after))?;
-                        // Box may have asked for a pause meanwhile.
+                        // Box may have requested a pause meanwhile.
                         self.pass_pause(&request_key, PAUSE_WAIT).await?;
                         Ok(Permit::new(slots, admitted))
                     };
@@ -225,7 +225,8 @@ impl Limiter {
                 let alone = self.divided(replicas);
                 match self.admit_together(replicas, &request_key).await? {
                     Some(mut admission) => {
-                        // Where Redis is lost, what has passed here has been charged here too: no second burst.
+                        // Charge here too what Redis admitted: if Redis is lost, this process does not grant a second
+                        // burst.
                         let here = alone.charge_regardless(&request_key);
                         admission.reservation = Reservation::also_here(admission.reservation, here);
                         admission
@@ -242,7 +243,7 @@ impl Limiter {
         Ok(admission)
     }
 
-    /// By limits, in their order, then what may be in flight, Box's own pauses last.
+    /// The figures of the limits in their order, then of requests in flight, then of Box's pauses.
     pub(crate) fn figures(&self) -> Vec<Figures> {
         let alone = self.alone.as_ref().map(|alone| {
             let limits = alone.lock().unwrap_or_else(PoisonError::into_inner).limits.clone();
@@ -265,7 +266,7 @@ impl Limiter {
         figures
     }
 
-    /// How many pauses hold or have just ended.
+    /// The number of pauses in force or just ended.
     pub(crate) fn paused(&self) -> usize {
         self.pauses.live().0
     }
@@ -338,7 +339,7 @@ impl Limiter {
     }
 }
 
-/// Boxed: few requests wait, and the whole of a request's state is moved for each one.
+/// Boxed: few requests wait, and the state of every request would reserve the size.
 async fn or_cancelled(
     gone: Pin<Box<impl Future<Output = Refusal>>>,
     waiting: Pin<Box<impl Future<Output = Result<Permit, Refusal>>>>,
@@ -350,14 +351,14 @@ async fn or_cancelled(
     }
 }
 
-/// The configured limits, then Box's own, each divided.
+/// The configured limits, then Box's own, each divided by the number of replicas.
 fn rules(settings: &Settings, share: NonZeroU32) -> LimitMatcher {
     let divided = |limit: &Limit| Limit { quota: limit.quota.divided(share), ..limit.clone() };
     let of_box = if settings.box_defaults { box_limits::limits() } else { Vec::new() };
     LimitMatcher::new(settings.limits.iter().map(divided).collect(), of_box.iter().map(divided).collect())
 }
 
-/// The longest that this request waits for a pause. Its limits' own waiting comes on top.
+/// The longest time that this request waits for a pause. Waiting for its limits comes on top.
 fn wait_of(rules: &LimitMatcher, request_key: &RequestKey<'_>) -> Duration {
     let waits = rules.about(request_key).map(|(_, limit)| limit.wait);
     waits.fold(PAUSE_WAIT, Duration::max).min(PAUSE_WAIT_MAX)
@@ -377,18 +378,18 @@ fn exceeded(headers: &RateLimitHeaders, retry_after: Duration) -> Refusal {
 }
 
 fn paused(left: Duration) -> Refusal {
-    // Not one call in the time that is left.
+    // No call is allowed in the remaining time.
     let policy = format!("\"{}\";q=0;w={}", pauses::NAME, whole_seconds(left).max(1));
     let state = rate_limit_state(pauses::NAME, left);
     Refusal::PausedByBox { retry_after: whole_seconds(left).max(1), fields: Box::new((state, policy)) }
 }
 
-/// `RateLimit` of what counts no calls.
+/// The `RateLimit` field of a refusal that is not by a count of calls.
 fn rate_limit_state(name: &str, left: Duration) -> String {
     format!("\"{name}\";r=0;t={}", whole_seconds(left).max(1))
 }
 
-/// A refusal by what counts no calls.
+/// A refusal that is not by a count of calls.
 fn unnumbered(name: &str, left: Duration, policy: String) -> Refusal {
     let retry_after = whole_seconds(left).max(1);
     let fields = Box::new((rate_limit_state(name, left), policy));

@@ -1,9 +1,9 @@
-//! Pauses: Box said "too much", to whom does that apply, and how do they come back?
+//! Pauses: after Box refuses with 429 or 503, to which requests the pause applies, and how they resume.
 //!
-//! A 429 holds up one user's requests of one class; where Box limits the operation apart, and after a 503, that
-//! operation alone. Everybody else goes on. When a pause ends, requests come back at a growing pace: [`FIRST_PACE`] in
-//! the first second, twice as many in each that follows, and after [`RAMP`] as many as come. Who waits is given a time
-//! of its own, in the order of arrival, so that the end of a pause wakes one after the other.
+//! A 429 pauses one user's requests of one class; if Box limits the operation separately, and after a 503, only that
+//! operation. All other requests go on. When a pause ends, requests resume at a growing rate: [`FIRST_PACE`] in
+//! the first second, twice as many in each further second, and any number after [`RAMP`]. Each waiting request gets a
+//! time slot of its own, in the order of arrival, so that the end of a pause wakes them one after the other.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -16,40 +16,40 @@ use crate::net::clock::Clock;
 use crate::routing::operation::{Operation, plain_path};
 use crate::routing::operation_class::Class;
 
-/// What a pause is called in answers, access lines and metrics.
+/// The name of a pause in responses, access lines and metrics.
 pub(crate) const NAME: &str = "box-pause";
-/// So many requests are let through in the first second after a pause.
+/// The number of requests admitted in the first second after a pause.
 const FIRST_PACE: u64 = 4;
-/// After so many seconds the pace is not limited any more.
+/// The number of seconds after which the rate is no longer limited.
 const RAMP: u64 = 10;
 const SECOND: u64 = 1_000_000_000;
-/// At most so many things are paused at once; then the one that ends first is let go.
+/// The most pauses at once; beyond, the one that ends first is dropped.
 const SCOPES_MAX: usize = 4096;
-/// At most so many requests wait.
+/// The most requests that wait.
 const WAITING_MAX: usize = 1024;
 
-/// What is paused: a hash under a random key.
+/// What a pause applies to: a hash under a random key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Scope(u64);
 
-/// Who asks for what.
+/// A request: the user and the operation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
-    /// Of the identity, alike in all configurations of the process.
+    /// The number of the identity, the same in all configurations of the process.
     pub identity: u64,
     pub user: User<'a>,
     pub class: Class,
     pub operation: Operation<'a>,
 }
 
-/// What is paused now, or coming back.
+/// The pauses in force or just ended.
 #[derive(Debug)]
 pub(crate) struct Pauses {
     clock: Clock,
     start: Instant,
     hasher: RandomState,
     pauses: Mutex<HashMap<Scope, Pause>>,
-    /// How many there are: mostly none, and then no request takes the lock.
+    /// The number of pauses. It is usually 0, and then no request takes the lock.
     live: AtomicUsize,
     waiting: AtomicUsize,
     refused: AtomicU64,
@@ -58,7 +58,7 @@ pub(crate) struct Pauses {
 #[derive(Debug, Clone, Copy)]
 struct Pause {
     until: u64,
-    /// The next request may go then; not before the end.
+    /// When the next request may go; not before the end of the pause.
     next: u64,
 }
 
@@ -67,7 +67,7 @@ impl Pause {
         now >= self.until.saturating_add(RAMP * SECOND)
     }
 
-    /// A request goes at this time.
+    /// Books this time slot for a request.
     fn goes(&mut self, at: u64) {
         let since = at.saturating_sub(self.until) / SECOND;
         let pause = if since >= RAMP { 0 } else { SECOND / (FIRST_PACE << since) };
@@ -89,8 +89,8 @@ impl Pauses {
         }
     }
 
-    /// Box answered with this status and a `Retry-After`, which the caller has capped. Whether the operation alone is
-    /// paused.
+    /// Box answered with this status and a `Retry-After`, which the caller has capped. Returns whether only the
+    /// operation is paused.
     pub(crate) fn box_said(&self, asked: Asked<'_>, status: u16, retry_after: Duration) -> bool {
         let [class, operation] = self.scopes(asked);
         let alone = status == 503 || has_its_own_limit(asked.operation);
@@ -100,7 +100,7 @@ impl Pauses {
         alone
     }
 
-    /// Lets a request go, after a pause that ends within `wait`. The error has what is left otherwise.
+    /// Admits a request, after a pause if that ends within `wait`. Otherwise the error is the remaining time.
     pub(crate) async fn pass(&self, asked: Asked<'_>, wait: Duration) -> Result<(), Duration> {
         if self.live.load(Ordering::Acquire) == 0 {
             return Ok(());
@@ -123,14 +123,14 @@ impl Pauses {
                 self.clock.sleep_until(then).await;
                 now = self.now();
             }
-            // Box may have said no again meanwhile.
+            // Box may have requested another pause meanwhile.
             if !self.is_paused_beyond(&scopes, slot) {
                 return Ok(());
             }
         }
     }
 
-    /// Pauses, or makes a pause longer.
+    /// Starts a pause, or extends one.
     pub(crate) fn pause(&self, scope: Scope, retry_after: Duration, now: u64) {
         let until = now.saturating_add(nanos(retry_after));
         let mut pauses = self.lock();
@@ -150,7 +150,7 @@ impl Pauses {
         self.live.store(pauses.len(), Ordering::Release);
     }
 
-    /// What is left of a pause; nothing is booked.
+    /// The remaining time of a pause; books nothing.
     #[cfg(test)]
     fn check(&self, scope: Scope, now: u64) -> Option<Duration> {
         let pauses = self.lock();
@@ -160,7 +160,7 @@ impl Pauses {
             .map(|next| Duration::from_nanos(next - now))
     }
 
-    /// Under what a request may be paused: with its class, and alone.
+    /// The scopes under which a request may be paused: its class, and its operation.
     pub(crate) fn scopes(&self, asked: Asked<'_>) -> [Scope; 2] {
         let who = (
             asked.identity,
@@ -173,22 +173,22 @@ impl Pauses {
         [Scope(self.hasher.hash_one((who, asked.class))), Scope(self.hasher.hash_one((who, alone)))]
     }
 
-    /// How many things are paused or coming back, and how many requests wait.
+    /// The number of pauses in force or just ended, and of waiting requests.
     pub(crate) fn live(&self) -> (usize, usize) {
         (self.live.load(Ordering::Relaxed), self.waiting.load(Ordering::Relaxed))
     }
 
-    /// How many requests were refused.
+    /// The number of refused requests.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Nanoseconds of this program's life, as [`Pauses::pause`] takes them.
+    /// Nanoseconds since the process started, as for [`Pauses::pause`].
     pub(crate) fn now(&self) -> u64 {
         nanos(self.clock.mono().saturating_duration_since(self.start))
     }
 
-    /// A time at which a request may go, kept for it alone in all its scopes; none where that is not within `wait`.
+    /// Books a time slot for a request in all its scopes; the error is the remaining time if that exceeds `wait`.
     fn book(&self, scopes: &[Scope], now: u64, wait: u64) -> Result<u64, Duration> {
         let mut pauses = self.lock();
         let mut slot = now;
@@ -251,14 +251,14 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Box counts these apart from everything else (`docs/box-api.md#limits-and-429`).
+/// Whether Box limits this operation separately (`docs/box-api.md#limits-and-429`).
 fn has_its_own_limit(operation: Operation<'_>) -> bool {
     let path = plain_path(operation.path);
     let first = path.strip_prefix("/2.0/").and_then(|below| below.split('/').next()).unwrap_or_default();
     ["sign_requests", "metadata_queries", "zip_downloads", "storage_policy_assignments"].contains(&first)
 }
 
-/// The path with `*` for what names one thing of many: each segment with a digit in it, or a `*` already.
+/// The path with `*` in place of ids: each segment that contains a digit, or is a `*` already.
 pub(crate) fn template(path: &str) -> String {
     let path = plain_path(path);
     let named = |segment: &str| segment.len() > 40 || segment.bytes().any(|byte| byte.is_ascii_digit());
@@ -287,7 +287,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[tokio::test]
-    async fn a_429_stops_one_users_class_alone() {
+    async fn a_429_pauses_only_one_users_class() {
         let (pauses, _clock) = pauses();
         let me = asked(&Method::GET, "/2.0/users/me");
         pauses.box_said(me, 429, MINUTE);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn operations_with_a_limit_of_their_own_and_503_stop_themselves_alone() {
+    async fn a_503_or_a_separate_limit_pauses_only_the_operation() {
         for (status, path) in [
             (503, "/2.0/files/17/comments"),
             (429, "/2.0/sign_requests/ab-12"),
@@ -336,7 +336,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_herd_comes_back(arrivals in prop::collection::vec(0..60_u64, 1..2_000), wait in 0..5_000_u64) {
+        fn requests_do_not_resume_all_at_once(arrivals in prop::collection::vec(0..60_u64, 1..2_000), wait in 0..5_000_u64) {
             let (pauses, _clock) = pauses();
             let scope = Scope(1);
             pauses.pause(scope, Duration::from_secs(1), 0);
@@ -358,18 +358,18 @@ mod tests {
     }
 
     #[test]
-    fn the_ramp_is_as_fast_as_it_may_and_vanishes() {
+    fn the_ramp_is_as_fast_as_allowed_and_ends() {
         let (pauses, _clock) = pauses();
         let scope = Scope(1);
         pauses.pause(scope, Duration::from_secs(1), 0);
         assert_eq!(pauses.check(scope, 0), Some(Duration::from_secs(1)));
-        // All come at once and would wait as long as need be.
+        // All arrive at once and may wait as long as needed.
         let went: Vec<u64> = (0..100).map(|_| pauses.book(&[scope], SECOND, u64::MAX).unwrap()).collect();
         for (second, calls) in [(1, 4), (2, 8), (3, 16), (4, 32)] {
             let of_it = went.iter().filter(|at| **at / SECOND == second).count();
             assert!((calls..=calls + 1).contains(&of_it), "{of_it} in second {second}");
         }
-        // A lone one is not held up in the ramp, and after it nothing is known any more.
+        // A single request does not wait during the ramp, and after it the pause is forgotten.
         assert_eq!(pauses.book(&[scope], 8 * SECOND, 0), Ok(8 * SECOND));
         assert_eq!(pauses.check(scope, 11 * SECOND), None);
         for _ in 0..1000 {
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_goes_when_the_pause_is_over_unless_it_is_made_longer() {
+    async fn a_waiting_request_goes_when_the_pause_ends_unless_it_is_extended() {
         let (pauses, clock) = pauses();
         let me = asked(&Method::GET, "/2.0/users/me");
         pauses.box_said(me, 429, MINUTE);

@@ -1,4 +1,4 @@
-//! Whether a path leads to what it led to before, by what the file system says of it.
+//! Detects whether the file at a path has changed, by its metadata.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,29 +6,30 @@ use std::path::{Path, PathBuf};
 
 use crate::net::file_identity::FileIdentity;
 
-/// Changes whenever what a path leads to may have changed.
+/// Differs whenever the file at a path may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileFingerprint {
-    /// Where symbolic links lead.
+    /// The path with all symbolic links resolved.
     target: PathBuf,
     file: FileIdentity,
     size: u64,
-    /// Of the content and of the inode, in seconds and nanoseconds.
+    /// The last change of the content, in seconds and nanoseconds.
     modified: (i64, i64),
+    /// The last change of the inode, likewise.
     changed: (i64, i64),
 }
 
-/// A file that was read, as it was just before: a later change is seen by its fingerprint.
+/// A file that was read, with its fingerprint from just before, to detect later changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileRead {
-    /// As it was named.
+    /// The path as given.
     pub path: PathBuf,
-    /// `None`: it was not there.
+    /// `None`: the file did not exist.
     pub seen: Option<FileFingerprint>,
 }
 
 impl FileFingerprint {
-    /// Of what the path leads to now; `None` where that is no file.
+    /// The fingerprint of the file at this path; `None`: no file is there.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let target = fs::canonicalize(path).ok()?;
         let found = fs::metadata(&target).ok()?;
@@ -43,7 +44,7 @@ impl FileFingerprint {
 }
 
 impl FileRead {
-    /// To be made before the file is read.
+    /// Takes the fingerprint; call it before reading the file.
     pub(crate) fn now(path: &Path) -> Self {
         Self { path: path.to_owned(), seen: FileFingerprint::of(path) }
     }

@@ -36,7 +36,7 @@ const A_KEY: &str = "PEM of PKCS#8, PKCS#1 or SEC1 without a passphrase, \"-----
 const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Cache-Control: private, no-store\r\nX-Content-Type-Options: nosniff\r\nProxy-Status: boxgate; error=http_request_error\r\n\
     Connection: close\r\n\r\n\
-    This port speaks TLS: the URL must begin with https://\n";
+    This port uses TLS: the URL must begin with https://\n";
 
 /// The paths of the PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,16 +49,16 @@ pub struct Files {
     pub client_ca: Option<PathBuf>,
 }
 
-/// The TLS of the callers' TCP listeners, as its files gave it.
+/// The TLS of the callers' TCP listeners, loaded from its files.
 pub struct Tls {
     files: Files,
     settings: Arc<ServerConfig>,
     chain: Vec<CertificateDer<'static>>,
-    /// Who signs the callers' certificates, where they need one.
+    /// The CA of callers' certificates, if they need one.
     callers: Option<Callers>,
 }
 
-/// Whose certificates callers may show.
+/// The verifier of callers' certificates.
 struct Callers {
     roots: Arc<RootCertStore>,
     verifier: Arc<dyn ClientCertVerifier>,
@@ -71,7 +71,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// By what the files gave: a certificate has one private key.
+/// Compares all but the private key, of which a certificate has one.
 impl PartialEq for Tls {
     fn eq(&self, other: &Self) -> bool {
         let roots = |tls: &Self| tls.callers.as_ref().map(|callers| callers.roots.roots.clone());
@@ -87,7 +87,7 @@ pub struct Failure {
 }
 
 impl Tls {
-    /// From the parts that these files gave. With `authorities`, callers may show a certificate, and one of anybody else
+    /// Builds it from the loaded parts. With `authorities`, callers may show a certificate, and one of another CA
     /// ends the handshake.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl Tls {
         leaf.map_or(0, |(_, leaf)| leaf.validity().not_after.timestamp())
     }
 
-    /// For handshakes.
+    /// The settings for handshakes.
     pub fn settings(&self) -> &Arc<ServerConfig> {
         &self.settings
     }
@@ -127,7 +127,7 @@ impl Tls {
         self.callers.is_some()
     }
 
-    /// Whether a caller that has shown this chain would be let in now. `shown` is empty where it has shown none.
+    /// Whether a caller that has shown this chain would be admitted now. `shown` is empty if it has shown none.
     pub(crate) fn admits(&self, shown: &[CertificateDer<'static>]) -> bool {
         let Some(callers) = &self.callers else { return true };
         let Some((leaf, between)) = shown.split_first() else { return false };
@@ -190,7 +190,7 @@ fn words(error: &io::Error) -> String {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown),
         ) => format!("the caller does not trust the certificate of [listen] tls.cert ({alert:?})"),
-        Error::InvalidMessage(_) => "what the caller spoke is not TLS".to_owned(),
+        Error::InvalidMessage(_) => "what the caller sent is not TLS".to_owned(),
         other => other.to_string(),
     }
 }
@@ -253,7 +253,7 @@ pub(crate) fn key(path: &Path) -> Result<Arc<dyn SigningKey>, String> {
     })
 }
 
-/// Who may show a certificate.
+/// The verifier of callers' certificates.
 fn callers(roots: RootCertStore) -> Result<Callers, String> {
     let roots = Arc::new(roots);
     let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider())
@@ -264,7 +264,7 @@ fn callers(roots: RootCertStore) -> Result<Callers, String> {
     Ok(Callers { roots, verifier })
 }
 
-/// What a listener needs.
+/// The settings of a listener.
 fn settings(certified: CertifiedKey, callers: Option<&Callers>) -> Result<ServerConfig, String> {
     let failed = |error: &dyn fmt::Display| format!("TLS cannot be set up: {error}");
     let builder = ServerConfig::builder_with_provider(provider())

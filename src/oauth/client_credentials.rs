@@ -1,8 +1,8 @@
-//! The Client Credentials Grant: one question to Box's token endpoint, and what its answers mean.
+//! The Client Credentials Grant: one request to Box's token endpoint, and what its responses mean.
 //!
 //! `POST {token_url}` with a form (`docs/box-api.md#tokens`). Box refuses with 400 or 401 and OAuth JSON
-//! that has a code which is known. Everything else that is not a well-formed 200 is a passing fault: a forward proxy
-//! or a firewall answers with 400 and 401 too, and says nothing of the identity.
+//! with a known code. Everything else that is not a well-formed 200 is a temporary fault: a forward proxy
+//! or a firewall also answers with 400 and 401, and says nothing about the identity.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::net::secret::Secret;
 use crate::net::secret_filter;
 use crate::oauth::identity::{Identity, Subject};
 
-/// Tokens of the newer form have over 700 characters; no more than this is taken for one.
+/// The longest accepted token, in bytes; tokens of the newer form have over 700.
 const LONGEST_TOKEN: usize = 4096;
 const LARGEST_ANSWER: usize = 64 * 1024;
 /// The codes with which an identity is refused: those of RFC 6749 §5.2, and two that Box uses besides.
@@ -36,12 +36,12 @@ const REFUSALS: [&str; 8] = [
     "insufficient_scope",
     "invalid_token",
 ];
-/// What the gateway gives to programs that ask it for a token.
+/// The placeholder token that the gateway gives to programs that request one.
 pub(crate) const PLACEHOLDER: &str = "boxgate-placeholder-not-a-token";
-/// For the whole question; connecting has its own, shorter limit.
+/// For the whole request; connecting has its own, shorter limit.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Asks the token endpoint.
+/// A client of the token endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Grant {
     client: reqwest::Client,
@@ -50,31 +50,31 @@ pub(crate) struct Grant {
     own: OwnListeners,
 }
 
-/// A token as the endpoint gave it.
+/// A token from the endpoint.
 pub(crate) struct Granted {
     /// `Bearer …`, marked sensitive.
     pub authorization: HeaderValue,
-    /// The token alone: as long as this lives, whatever leaves the program is searched for it.
+    /// The token alone: as long as this lives, it is blanked in all output.
     pub token: Secret,
-    /// From when the question was sent.
+    /// Counted from when the request was sent.
     pub lifetime: Duration,
 }
 
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Box refuses the identity: asking again soon is useless.
+    /// Box refuses the identity: retrying soon is useless.
     Refused(Refused),
-    /// The network, the endpoint or its answer failed: asking again is right.
+    /// The network, the endpoint or its response failed: a retry may succeed.
     Transient {
-        /// For the log.
+        /// The cause, for the log.
         cause: String,
-        /// The endpoint's own wish.
+        /// The endpoint's `Retry-After`.
         retry_after: Option<Duration>,
-        /// It has answered, though with no token.
+        /// The endpoint has answered, though without a token.
         reached: bool,
     },
-    /// The gateway would ask itself, or another one; the words say what leads there.
+    /// The request would go to this gateway or another boxgate; the text names the setting that leads there.
     Loop(String),
 }
 
@@ -83,7 +83,7 @@ pub(crate) enum Fault {
 pub(crate) struct Refused {
     /// Such as `invalid_grant`.
     pub error: String,
-    /// Box's words.
+    /// Box's `error_description`.
     pub description: String,
 }
 
@@ -95,13 +95,13 @@ struct AccessToken {
 }
 
 impl Grant {
-    /// `client` must follow no redirect: the form holds the secret. `proxies`: the way that `client` takes. `own`: where
-    /// this process listens.
+    /// `client` must follow no redirect: the form holds the secret. `proxies`: those that `client` uses. `own`: the
+    /// addresses on which this process listens.
     pub(crate) fn new(client: reqwest::Client, url: String, proxies: Matcher, own: OwnListeners) -> Self {
         Self { client, url, proxies: Arc::new(proxies), own }
     }
 
-    /// Of the token endpoint.
+    /// The URL of the token endpoint.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
@@ -154,7 +154,7 @@ impl Grant {
                 Ok(refused) => Fault::Refused(refused),
                 Err(what) => Fault::Transient {
                     cause: format!(
-                        "the token endpoint answers {status} with {what} in place of an OAuth error; something between here and Box may have answered"
+                        "the token endpoint answers {status} with {what} instead of an OAuth error; a proxy on the way to Box may have answered"
                     ),
                     retry_after,
                     reached: true,
@@ -180,7 +180,7 @@ fn failed(error: &reqwest::Error) -> Fault {
     Fault::Transient { cause: describe(error), retry_after: None, reached: false }
 }
 
-/// reqwest's own words leave out the cause; its URL is known and could one day hold a secret.
+/// reqwest's messages omit the cause, and contain the URL, which is known and might hold a secret.
 fn describe(error: &reqwest::Error) -> String {
     let mut words = if error.is_timeout() {
         "the token endpoint did not answer in time".to_owned()
@@ -197,10 +197,9 @@ fn describe(error: &reqwest::Error) -> String {
 }
 
 fn granted(body: &[u8]) -> Result<Granted, Fault> {
-    // serde's own error could quote the body.
-    let answer: AccessToken = serde_json::from_slice(body).map_err(|_| {
-        passing("the token endpoint answers 200, but not with the JSON of a token".to_owned())
-    })?;
+    // serde's error could quote the body.
+    let answer: AccessToken = serde_json::from_slice(body)
+        .map_err(|_| passing("the token endpoint answers 200, but without the JSON of a token".to_owned()))?;
     let token = &answer.access_token;
     if token.as_str() == PLACEHOLDER {
         let cause = "the token endpoint answers with the placeholder of a boxgate: [box] token_url, or the proxy on the way to it, leads to one";
@@ -214,7 +213,7 @@ fn granted(body: &[u8]) -> Result<Granted, Fault> {
             "the token endpoint answers 200, but with a token that is not of type bearer".to_owned(),
         ));
     }
-    // A day is more than Box ever gives (60 to 71 minutes); it bounds what arithmetic has to bear.
+    // A day is longer than any of Box's tokens (60 to 71 minutes); the bound prevents overflow.
     if answer.expires_in.is_nan() || answer.expires_in < 1.0 {
         return Err(passing("the token endpoint answers 200, but without a usable expires_in".to_owned()));
     }
@@ -227,7 +226,7 @@ fn granted(body: &[u8]) -> Result<Granted, Fault> {
     Ok(Granted { authorization, token: Secret::new(token.to_string()), lifetime })
 }
 
-/// Box's refusal, or what the body is instead: in words of our own, for it may hold anything.
+/// Box's refusal, or a description of the body: never its text, which may hold anything.
 fn refused(body: &[u8], html: bool) -> Result<Refused, &'static str> {
     if body.trim_ascii().is_empty() {
         return Err("an empty body");
@@ -237,8 +236,8 @@ fn refused(body: &[u8], html: bool) -> Result<Refused, &'static str> {
     };
     let text = |key: &str| answer.get(key).and_then(Value::as_str);
     match text("error") {
-        None => Err("JSON that has no error code"),
-        Some(error) if !REFUSALS.contains(&error) => Err("JSON whose error code is not known"),
+        None => Err("JSON without an error code"),
+        Some(error) if !REFUSALS.contains(&error) => Err("JSON with an unknown error code"),
         Some(error) => Ok(Refused {
             error: error.to_owned(),
             description: printable(text("error_description").unwrap_or_default()),
@@ -246,7 +245,7 @@ fn refused(body: &[u8], html: bool) -> Result<Refused, &'static str> {
     }
 }
 
-/// Box's words are shown in the log and by `check`: short, and without control characters and secrets.
+/// Prepares Box's text for the log and `check`: shortened, without control characters and secrets.
 fn printable(text: &str) -> String {
     secret_filter::shortened(text.chars().filter(|c| !c.is_control()).collect(), 300)
 }
@@ -261,7 +260,7 @@ impl fmt::Display for Refused {
 }
 
 impl Refused {
-    /// Which of Box's known causes it is, and where to mend it.
+    /// The known cause of the refusal, and where to fix it.
     /// Sources: `docs/box-api.md#tokens`.
     pub(crate) fn advice(&self, identity: &Identity) -> String {
         const REAUTHORIZE: &str = "Admin Console → Apps → Platform Apps Manager";
@@ -299,11 +298,11 @@ impl Refused {
                  Configuration), then authorize again ({REAUTHORIZE})"
             ),
             ("invalid_request", _) => {
-                "the form did not arrive as a form; check [box] token_url and whatever stands between here and Box".to_owned()
+                "Box did not receive the form; check [box] token_url and any proxy on the way to Box".to_owned()
             }
             ("insufficient_scope", _) => format!("the app lacks a scope or its authorization: {REAUTHORIZE}, client id {client}"),
             _ => format!(
-                "not a cause that is known; check the app's type, access level and authorization \
+                "an unknown cause; check the app's type, access level and authorization \
                  (Developer Console → the app → Configuration; {REAUTHORIZE})"
             ),
         }
@@ -324,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_and_empty_answers_are_passing_faults() {
+    fn malformed_and_empty_answers_are_temporary_faults() {
         for body in [
             "",
             "{}",
@@ -358,22 +357,22 @@ mod tests {
             ("<html>invalid_client</html>", true, "HTML"),
             ("invalid_client", false, "a body that is not JSON"),
             (r#"{"error":"invalid_client""#, false, "a body that is not JSON"),
-            ("{}", false, "JSON that has no error code"),
-            (r#"["invalid_client"]"#, false, "JSON that has no error code"),
-            (r#""invalid_client""#, false, "JSON that has no error code"),
-            (r#"{"error":null}"#, false, "JSON that has no error code"),
-            (r#"{"error":{"code":"invalid_client"}}"#, false, "JSON that has no error code"),
-            (r#"{"type":"error","status":401,"code":"unauthorized"}"#, false, "JSON that has no error code"),
-            (r#"{"error":"proxy_authentication"}"#, false, "JSON whose error code is not known"),
-            (r#"{"error":"Invalid_Client"}"#, false, "JSON whose error code is not known"),
-            (r#"{"error":""}"#, false, "JSON whose error code is not known"),
+            ("{}", false, "JSON without an error code"),
+            (r#"["invalid_client"]"#, false, "JSON without an error code"),
+            (r#""invalid_client""#, false, "JSON without an error code"),
+            (r#"{"error":null}"#, false, "JSON without an error code"),
+            (r#"{"error":{"code":"invalid_client"}}"#, false, "JSON without an error code"),
+            (r#"{"type":"error","status":401,"code":"unauthorized"}"#, false, "JSON without an error code"),
+            (r#"{"error":"proxy_authentication"}"#, false, "JSON with an unknown error code"),
+            (r#"{"error":"Invalid_Client"}"#, false, "JSON with an unknown error code"),
+            (r#"{"error":""}"#, false, "JSON with an unknown error code"),
         ] {
             assert_eq!(refused(body.as_bytes(), html), Err(what), "{body}");
         }
     }
 
     #[test]
-    fn no_part_of_a_secret_is_left_where_words_are_cut() {
+    fn a_shortened_text_contains_no_part_of_a_secret() {
         let secret = Secret::new("canary-that-is-cut-in-two".to_owned());
         for before in 270..300 {
             let said = printable(&format!("{}{}", "x".repeat(before), secret.expose()));
@@ -392,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn each_known_refusal_says_where_to_mend_it() {
+    fn each_known_refusal_says_where_to_fix_it() {
         let enterprise = identity(Subject::Enterprise("1".into()));
         let user = identity(Subject::User("2".into()));
         let of = |error: &str, description: &str, identity: &Identity| {

@@ -1,4 +1,4 @@
-//! The HTTP client that asks for tokens.
+//! The HTTP client for the token endpoint.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::net::tls_client::Trust;
 /// The client for the token endpoint: no redirects, since the form holds the secret.
 ///
 /// # Errors
-/// The proxy's URL is none.
+/// The proxy's URL is invalid.
 pub(crate) fn token_client(
     trust: &Trust,
     proxy: &Proxy,

@@ -12,7 +12,7 @@ impl IdentityId {
         Self(index)
     }
 
-    /// In lists that have one entry for each identity.
+    /// The index in lists with one entry for each identity.
     pub fn index(self) -> usize {
         self.0
     }
@@ -21,13 +21,13 @@ impl IdentityId {
 /// An account at Box and the app's credentials for it.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// As written; a label of metrics and access lines.
+    /// The name in the configuration; a label of metrics and access lines.
     pub name: String,
     /// Of the Box app.
     pub client_id: String,
     /// Of the Box app.
     pub client_secret: Secret,
-    /// Whose token it is.
+    /// The account for which tokens are requested.
     pub subject: Subject,
 }
 

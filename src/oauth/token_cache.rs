@@ -1,14 +1,14 @@
-//! Tokens: with what? One live token for each identity, renewed in the background.
+//! Access tokens: one valid token for each identity, renewed in the background.
 //!
-//! A request reads the current token without a lock. Only where there is none does it wait for the identity's one
-//! renewing task, so a hundred first requests make one call (single flight by construction: no request ever asks
-//! the endpoint itself). The task publishes its [`Phase`]; a request that finds no token and a phase of pause is
-//! refused at once, from memory.
+//! A request reads the current token without a lock. Only if there is none does it wait for the identity's single
+//! renewing task, so a hundred first requests make one call (single flight by construction: no request ever calls
+//! the endpoint itself). The task publishes its [`Phase`]; a request that finds no token while the task pauses is
+//! refused at once.
 //!
-//! A 401 from Box retires that very token, never a newer one. Where Box says 401 to the fresh token too, the renewal
-//! did not help; after [`UNHELPFUL`] of these in [`UNHELPFUL_WINDOW`] nothing is retired any more until Box has accepted
-//! a token again, or the time is over: a path where Box always says 401 must not become a storm of token calls, and a token that Box has
-//! really revoked is replaced at once, every time.
+//! A 401 from Box retires exactly the token that got it, never a newer one. If Box answers 401 to the fresh token too,
+//! the renewal did not help; after [`UNHELPFUL`] of these in [`UNHELPFUL_WINDOW`] no token is retired until Box has
+//! accepted one again or the window is over: a path where Box always answers 401 must not cause a storm of token calls,
+//! and a token that Box has really revoked must be replaced at once, every time.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,42 +30,42 @@ use crate::telemetry::outages::{Outages, Party};
 use crate::telemetry::repeats::{LeftOut, Repeats};
 use crate::telemetry::words::short;
 
-/// Renewal starts so long before a token's end, or at half its life where that is later.
+/// How long before a token's end the renewal starts; or at half its lifetime, if that is later.
 const MARGIN: Duration = Duration::from_secs(300);
-/// Renewals that 401s may force on one identity without being of any help …
+/// The most renewals forced by 401s for one identity that do not help …
 const UNHELPFUL: usize = 3;
 /// … within this time.
 const UNHELPFUL_WINDOW: Duration = Duration::from_secs(30);
-/// And so many in all, where Box accepts tokens in between. None is forced beyond.
+/// The same if Box accepts tokens in between. Beyond it no renewal is forced.
 const UNHELPFUL_KNOWN: usize = 6;
-/// Pauses after passing faults grow from the first to the second.
+/// Pauses after temporary faults grow from the first to the second.
 const FAULT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Pauses after a refusal of the identity: only a person can mend it.
+/// Pauses after a refusal of the identity, which only a person can fix.
 const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
-/// For operators: when it is asked again, and what takes effect only then.
+/// Tells operators when the next request follows, so when a correction takes effect.
 const REFUSED_NEXT: &str = "Box is asked again every 10 minutes at the latest, and at once after a reload (boxgate reload, or SIGHUP)";
-/// So many earlier tokens are still blanked in what leaves the program: Box may take them until their end.
+/// How many earlier tokens are still blanked in all output: Box may accept them until they expire.
 const EARLIER: usize = 8;
 
 /// A token that may be sent to Box.
 #[derive(Debug)]
 pub(crate) struct Token {
     authorization: HeaderValue,
-    /// Blanked as long as a request uses it.
+    /// Blanked in all output as long as a request uses the token.
     secret: Secret,
     expires: Moment,
     number: u64,
-    /// A 401 made the gateway ask for it.
+    /// It was requested because of a 401.
     forced: bool,
     accepted: AtomicBool,
-    /// It got a 401 too, which was noted.
+    /// It got a 401 too, which was counted.
     unhelpful: AtomicBool,
 }
 
 impl Token {
-    /// Box answered something else than 401 to it.
+    /// Records that Box answered other than 401 to it.
     pub(crate) fn accepted(&self) {
-        // Read first: all workers share the token, and a store would take its cache line from the others.
+        // Read first: all workers share the token, and a store would invalidate their cache lines.
         if !self.accepted.load(Ordering::Relaxed) {
             self.accepted.store(true, Ordering::Relaxed);
         }
@@ -84,22 +84,22 @@ impl Token {
 /// What an identity's renewing task is doing.
 #[derive(Debug, Clone)]
 enum Phase {
-    /// The question is under way.
+    /// A request to the token endpoint is in progress.
     Asking,
-    /// A token was obtained; the next question follows in its time, or when one is missed.
+    /// A token was obtained; the next request follows when it is due, or when a caller finds no valid token.
     Holding,
-    /// The endpoint failed; it is asked again then.
+    /// The endpoint failed; the next attempt is at `until`.
     Down { until: Moment, cause: String, is_loop: bool },
-    /// Box refused the identity; it is asked again then.
+    /// Box refused the identity; the next attempt is at `until`.
     Refused { until: Moment, cause: String },
 }
 
-/// What became of a token that Box answered with 401.
+/// What was done with a token that Box answered with 401.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rejected {
-    /// It was the current one and is not any more, or a newer one has replaced it already: get the current one.
+    /// It is no longer the current one: it was just retired, or a newer one had replaced it. Use the current one.
     Retired,
-    /// Nothing was retired: a fresh token has just failed, or too many of late.
+    /// It was kept: a fresh token has just failed, or too many failed recently.
     Spared,
 }
 
@@ -107,28 +107,28 @@ pub(crate) enum Rejected {
 #[derive(Debug)]
 struct Unhelpful {
     at: Instant,
-    /// What kind of request got the 401.
+    /// The kind of request that got the 401.
     kind: u64,
 }
 
 /// The token of one identity.
 #[derive(Debug)]
 pub(crate) struct Tokens {
-    /// Does not change; credentials do.
+    /// The identity's name. It never changes; credentials may.
     name: String,
-    /// How the next token is asked for.
+    /// The credentials and endpoint for the next token.
     means: ArcSwap<Means>,
     clock: Clock,
     current: ArcSwapOption<Token>,
     phase: watch::Sender<Phase>,
     /// Wakes the task: a request found no valid token.
     missed: Notify,
-    /// Wakes the task: it is to ask now, whatever it waits for.
+    /// Wakes the task: it must request a token now, whatever it waits for.
     renewed: Notify,
-    /// The next token to come is asked for because of a 401.
+    /// The next token is requested because of a 401.
     forced: AtomicBool,
     unhelpful: Mutex<VecDeque<Unhelpful>>,
-    /// Tokens of before that have not ended, and the current one, the newest last.
+    /// Earlier tokens that have not expired, and the current one, newest last.
     blanked: Mutex<VecDeque<(Moment, Secret)>>,
     obtained: AtomicU64,
     failed: AtomicU64,
@@ -138,7 +138,7 @@ pub(crate) struct Tokens {
     repeats: Repeats,
 }
 
-/// With what a token is asked for.
+/// The credentials and endpoint for a token.
 #[derive(Debug)]
 struct Means {
     identity: Identity,
@@ -172,12 +172,12 @@ impl Tokens {
         })
     }
 
-    /// Of the identity.
+    /// The identity's name.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether tokens of this identity, asked for at this endpoint, are those of these: the same account at Box, by the
+    /// Whether these are tokens for the same account at Box, from this endpoint, by the
     /// same app.
     pub(crate) fn are_of(&self, identity: &Identity, grant: &Grant) -> bool {
         let means = self.means.load();
@@ -187,8 +187,8 @@ impl Tokens {
             && means.grant.url() == grant.url()
     }
 
-    /// From now on tokens are asked for so. A token that is good stays. One is asked for at once where the secret is
-    /// another, so that the log tells now whether it works, and where there is none, since that may be over.
+    /// Requests tokens by these credentials from now on. A valid token stays. One is requested at once if the secret
+    /// has changed, so that the log shows now whether it works, and if there is no token, since the cause may be fixed.
     pub(crate) fn ask_by(&self, identity: &Identity, grant: &Arc<Grant>) {
         let next = Arc::new(Means { identity: identity.clone(), grant: grant.clone() });
         let before = self.means.swap(next);
@@ -197,12 +197,12 @@ impl Tokens {
         }
     }
 
-    /// The valid token at hand, without waiting.
+    /// The current token if it is valid; does not wait.
     pub(crate) fn cached(&self) -> Option<Arc<Token>> {
         self.current.load_full().filter(|token| token.is_valid(self.clock.now()))
     }
 
-    /// A valid token; waits where the question for one is under way.
+    /// A valid token; waits while one is being requested.
     pub(crate) async fn current(&self) -> Result<Arc<Token>, Refusal> {
         if let Some(token) = self.cached() {
             return Ok(token);
@@ -218,7 +218,7 @@ impl Tokens {
                     cause: cause.clone(),
                 }),
             };
-            // After the phase was read: the token is stored before the phase that tells of it.
+            // Checked after reading the phase, because a token is stored before its phase is published.
             if let Some(token) = self.cached() {
                 return Ok(token);
             }
@@ -250,9 +250,9 @@ impl Tokens {
         Party::Credentials { identity: self.name() }
     }
 
-    /// The endpoint has given no token: folded into one outage with the requests that this costs.
+    /// The endpoint gave no token: logged as one outage together with the requests that fail because of it.
     fn no_token(&self, reached: bool, cause: &str) {
-        // The line begins with the endpoint.
+        // The log line already begins with the endpoint.
         let cause = cause.strip_prefix("the token endpoint ").unwrap_or(cause);
         let cause = cause.strip_prefix("cannot be reached: ").unwrap_or(cause);
         let identity = self.name();
@@ -265,8 +265,8 @@ impl Tokens {
         self.outages.failed(self.token_endpoint(reached), cause, 0, &detail);
     }
 
-    /// Box answered 401 to this token. `kind`: the same for requests that differ in ids alone. `replayed`: the request
-    /// was sent with another token before.
+    /// Handles a 401 to this token. `kind`: the same for requests that differ only in ids. `replayed`: the request
+    /// had been sent with another token before.
     pub(crate) fn reject(&self, token: &Token, kind: u64, replayed: bool) -> Rejected {
         let mut unhelpful = self.unhelpful.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.mono();
@@ -286,7 +286,7 @@ impl Tokens {
         if current.as_ref().is_none_or(|current| current.number != token.number) {
             return Rejected::Retired;
         }
-        // Where Box has accepted the token elsewhere, only requests of a kind that no fresh token helped are spared.
+        // If Box has accepted the token for other requests, spare it only for kinds that no fresh token has helped.
         let may_help = unhelpful.len() < UNHELPFUL
             || accepted
                 && unhelpful.len() < UNHELPFUL_KNOWN
@@ -295,13 +295,13 @@ impl Tokens {
             return Rejected::Spared;
         }
         self.forced.store(true, Ordering::Relaxed);
-        // Only this very token: should the task have stored a newer one in between, that one stays.
+        // Only this token: if the task has stored a newer one meanwhile, that one stays.
         self.current.compare_and_swap(&*current, None);
         self.missed.notify_one();
         if let Some(left_out) = self.repeats.note("retired") {
             info!(
                 identity = self.name(),
-                "Box answered 401 to the current token; it is retired and a fresh one is asked for{left_out}"
+                "Box answered 401 to the current token; it is retired and a fresh one is requested{left_out}"
             );
         }
         Rejected::Retired
@@ -319,18 +319,18 @@ impl Tokens {
         })
     }
 
-    /// Until the token's end; `None` without a valid one.
+    /// The time until the token expires; `None` without a valid one.
     pub(crate) fn expires_in(&self) -> Option<Duration> {
         self.cached().map(|token| token.expires.left(self.clock.now()))
     }
 
-    /// How many questions brought a token, and how many did not.
+    /// The numbers of token requests that succeeded and failed.
     pub(crate) fn outcomes(&self) -> (u64, u64) {
         (self.obtained.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
-    /// Obtains the token and keeps it fresh; never returns. `sent` is called for each question that has reached Box,
-    /// `refused` where Box refuses the credentials.
+    /// Obtains the token and renews it in time; never returns. `sent` is called for each request that has reached Box,
+    /// `refused` when Box refuses the credentials.
     pub(crate) async fn renew_forever(&self, sent: impl Fn(), refused: impl Fn()) {
         let mut faults = 0;
         let mut refusals = 0;
@@ -384,7 +384,7 @@ impl Tokens {
                     if renewed {
                         (faults, refusals) = (0, 0);
                     }
-                    // A refusal is served from memory while the same is asked again: nothing is known to be better.
+                    // During the retry, requests still get the last refusal: there is no sign yet that it is over.
                     self.phase.send_if_modified(|phase| {
                         let down = renewed || matches!(phase, Phase::Down { .. });
                         if down {
@@ -402,7 +402,7 @@ impl Tokens {
         let number = self.obtained.fetch_add(1, Ordering::Relaxed);
         let lifetime = granted.lifetime;
         let forced = self.forced.swap(false, Ordering::Relaxed);
-        // Counted from before the question was sent, so the true end is never earlier than what is noted.
+        // Counted from before the request was sent, so the token never expires before the recorded end.
         let token = Token {
             authorization: granted.authorization,
             secret: granted.token,
@@ -417,7 +417,7 @@ impl Tokens {
         self.phase.send_replace(Phase::Holding);
         self.outages.answered(self.token_endpoint(true), "");
         self.outages.answered(self.credentials(), "");
-        // Those that a 401 has forced follow each other quickly where no token helps.
+        // Renewals forced by a 401 may follow each other quickly if no token helps.
         let left_out = if forced { self.repeats.note("forced") } else { Some(LeftOut::default()) };
         if let Some(left_out) = left_out {
             let valid_for_s = lifetime.as_secs();
@@ -426,7 +426,7 @@ impl Tokens {
         asked.after(lifetime - MARGIN.min(lifetime / 2))
     }
 
-    /// Box may take a token until its end, also where another has replaced it.
+    /// Blanks the token until its end: Box may accept it even after another has replaced it.
     fn keep_blanked(&self, token: &Token, now: Moment) {
         let mut blanked = self.blanked.lock().unwrap_or_else(PoisonError::into_inner);
         blanked.retain(|(expires, _)| !expires.has_come(now));
@@ -442,7 +442,7 @@ impl Tokens {
                 () = self.clock.sleep_until(renew) => return,
                 () = self.renewed.notified() => return,
                 () = self.missed.notified() => {
-                    // Whoever missed it may have looked before the token came.
+                    // The caller may have looked before the token was stored.
                     if self.cached().is_none() {
                         return;
                     }
@@ -452,12 +452,12 @@ impl Tokens {
     }
 }
 
-/// Keeps the token of an identity fresh until it is dropped.
+/// The task that renews the token of an identity, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Renewal(AbortHandle);
 
 impl Renewal {
-    /// Begins on the current runtime; for `sent` and `refused` see [`Tokens::renew_forever`].
+    /// Starts it on the current runtime; for `sent` and `refused` see [`Tokens::renew_forever`].
     pub(crate) fn begin(
         tokens: Arc<Tokens>,
         sent: impl Fn() + Send + Sync + 'static,
@@ -466,7 +466,7 @@ impl Renewal {
         Self(tokio::spawn(async move { tokens.renew_forever(sent, refused).await }).abort_handle())
     }
 
-    /// Ends it before it is dropped.
+    /// Ends it early.
     pub(crate) fn end(&self) {
         self.0.abort();
     }
@@ -478,7 +478,7 @@ impl Drop for Renewal {
     }
 }
 
-/// The `nth` pause (from 1): doubled each time, with jitter so that replicas do not come back together.
+/// The `nth` pause (from 1): doubled each time, with jitter so that replicas do not retry together.
 fn growing((first, longest): (Duration, Duration), nth: u32) -> Duration {
     let whole = first.saturating_mul(1 << (nth.saturating_sub(1)).min(16)).min(longest);
     whole.mul_f64(0.75 + 0.25 * fastrand::f64())
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_blanked_until_its_end_also_after_it_was_replaced() {
+    fn a_token_is_blanked_until_it_expires_even_if_replaced() {
         let clock = Clock::adjustable();
         let tokens = tokens(&clock);
         let is_blanked = |number: usize| {
@@ -542,7 +542,7 @@ mod tests {
         clock.advance(Duration::from_secs(3600));
         tokens.store(granted("Bearer t0k3n-of-0003", 3600), clock.now());
         assert!(!is_blanked(1) && !is_blanked(2) && is_blanked(3));
-        // However often it is replaced, no more than a few are kept.
+        // However often it is replaced, only a few are kept.
         for number in 4..=20 {
             let text: &'static str = format!("Bearer t0k3n-of-{number:04}").leak();
             tokens.store(granted(text, 3600), clock.now());
@@ -580,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_storm_a_token_that_was_accepted_is_replaced_but_not_for_what_always_gets_401() {
+    fn after_a_storm_an_accepted_token_is_replaced_except_for_requests_that_always_get_401() {
         let clock = Clock::adjustable();
         let tokens = tokens(&clock);
         let (bad, good) = (1, 2);
@@ -592,16 +592,16 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(tokens.reject(&token, bad, false), Rejected::Retired);
             token = fresh();
-            assert_eq!(tokens.reject(&token, bad, true), Rejected::Spared, "it is the replay that failed");
+            assert_eq!(tokens.reject(&token, bad, true), Rejected::Spared, "the replay failed");
         }
-        assert_eq!(tokens.reject(&token, good, false), Rejected::Spared, "nothing is known to be good");
+        assert_eq!(tokens.reject(&token, good, false), Rejected::Spared, "Box has accepted nothing so far");
         token.accepted();
         assert_eq!(tokens.reject(&token, bad, false), Rejected::Spared);
         assert_eq!(tokens.reject(&token, good, false), Rejected::Retired);
     }
 
     #[test]
-    fn a_token_is_not_at_hand_past_its_end_by_either_clock() {
+    fn a_token_is_invalid_once_either_clock_says_it_has_expired() {
         let clock = Clock::adjustable();
         let tokens = tokens(&clock);
         let renew = tokens.store(granted("Bearer x", 3600), clock.now());
@@ -613,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn short_lives_are_renewed_at_their_half() {
+    fn short_lived_tokens_are_renewed_at_half_their_lifetime() {
         let clock = Clock::adjustable();
         let tokens = tokens(&clock);
         let left = tokens.store(granted("Bearer x", 60), clock.now()).left(clock.now());

@@ -1,4 +1,4 @@
-//! What all tunnels share: certificates for Box's hosts, the list of other hosts, and who was told what.
+//! What all tunnels share: certificates for Box's hosts, the list of other hosts, and the callers already warned about.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,51 +15,51 @@ use crate::net::client_address::ClientAddress;
 use crate::net::leaf_certificates::LeafCertificates;
 use crate::net::tls_server::Tls;
 
-/// Callers whose mistrust was logged; the one that was told longest ago is forgotten for a new one.
+/// How many callers with an untrusted certificate are remembered as logged; a new one replaces the oldest.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Where the certificates for Box's hosts come from.
 pub(crate) enum Certificates {
-    /// Made here, one for each host.
+    /// Issued by this gateway's CA, one for each host.
     Leaves(Box<LeafCertificates>),
-    /// One for all, from an authority that callers trust already.
+    /// One for all hosts, from a CA that callers already trust.
     One(Arc<Tls>),
 }
 
-/// Tunnels, as metrics count them.
+/// Counts of tunnels, for metrics.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    /// Opened to Box's hosts.
+    /// Tunnels opened to Box's hosts.
     pub to_box: AtomicU64,
-    /// Opened to others.
+    /// Tunnels opened to other hosts.
     pub blind: AtomicU64,
-    /// Handshakes in tunnels that came to nothing.
+    /// TLS handshakes in tunnels that failed.
     pub failed_handshakes: AtomicU64,
 }
 
 /// The forward proxy of this process.
 pub(crate) struct ForwardProxy {
     certificates: Arc<Certificates>,
-    /// To hosts that are not Box's.
+    /// The tunnels to other hosts than Box's.
     pub blind: BlindTunnels,
-    /// Tunnels since the start.
+    /// Counts since the start of the process.
     pub counts: Arc<Counts>,
     told: Mutex<LruCache<ClientAddress, ()>>,
 }
 
 impl ForwardProxy {
-    /// With these certificates, counting on in `counts`.
+    /// A forward proxy with these certificates, which continues the counts.
     pub(crate) fn new(certificates: Arc<Certificates>, blind: BlindTunnels, counts: Arc<Counts>) -> Self {
         let told = Mutex::new(LruCache::new(REMEMBERED));
         Self { certificates, blind, counts, told }
     }
 
-    /// What is shown for Box's hosts.
+    /// The certificates for Box's hosts.
     pub(crate) fn certificates(&self) -> &Arc<Certificates> {
         &self.certificates
     }
 
-    /// TLS for this host, a DNS name in lower case.
+    /// The TLS settings for this host, a DNS name in lower case.
     ///
     /// # Errors
     /// There is no certificate for it.
@@ -70,7 +70,7 @@ impl ForwardProxy {
         }
     }
 
-    /// What callers must trust, as PEM; `None` where it is an authority of somebody else.
+    /// The CA that callers must trust, as PEM; `None` if it is not this gateway's own.
     pub(crate) fn ca_pem(&self) -> Option<Bytes> {
         match &*self.certificates {
             Certificates::Leaves(leaves) => Some(leaves.pem().into()),
@@ -78,20 +78,20 @@ impl ForwardProxy {
         }
     }
 
-    /// Looks after the authority, see
+    /// Renews the CA when needed, see
     /// [`CertificateAuthority::maintain`](crate::net::certificate_authority::CertificateAuthority::maintain).
     pub(crate) fn maintain(&self, now: SystemTime) {
         let Certificates::Leaves(leaves) = &*self.certificates else { return };
         match leaves.maintain(now) {
             Ok(false) => {}
             Ok(true) => warn!(
-                "the forward proxy's CA is at its end; a new root is given to callers beside the old one: let them run boxgate env again"
+                "the forward proxy's CA expires soon; callers get a new root beside the old one: let them run boxgate env again"
             ),
             Err(error) => warn!("the forward proxy's CA must be renewed and cannot be written: {error}"),
         }
     }
 
-    /// A handshake in a tunnel came to nothing. Logged once for each client, as programs try again and again.
+    /// Records a failed TLS handshake in a tunnel. Logged once for each client, since programs keep retrying.
     pub(crate) fn handshake_failed(&self, client: ClientAddress, host: &str, cause: &str, is_mistrust: bool) {
         self.counts.failed_handshakes.fetch_add(1, Ordering::Relaxed);
         if !is_mistrust || self.told.lock().unwrap_or_else(PoisonError::into_inner).put(client, ()).is_some()

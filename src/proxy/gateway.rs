@@ -1,4 +1,4 @@
-//! What is made from a configuration, and will be replaced as a whole by what is made from another.
+//! Everything built from one configuration; a reload replaces it as a whole.
 
 use std::ops::Deref;
 use std::rc::Rc;
@@ -15,21 +15,21 @@ use crate::routing::app::AppId;
 use crate::telemetry::metrics::AppLabel;
 use crate::upstream::pool::Upstream;
 
-/// Shared by the workers; nothing in it changes but through its own atomics. A request keeps the one it began with.
+/// Shared by the workers; it changes only through atomics. A request keeps the gateway with which it began.
 pub(crate) struct Gateway {
-    /// As checked.
+    /// The checked configuration.
     pub config: Config,
-    /// One for each identity.
+    /// The tokens of each identity, by its id.
     pub tokens: Vec<Arc<Tokens>>,
-    /// What keeps each of them fresh, as long as a request may need it.
+    /// The tasks that renew the tokens; they run as long as a request may need them.
     pub renewals: Vec<Arc<Renewal>>,
-    /// By app.
+    /// Metric labels, by app id.
     pub app_labels: Vec<Option<AppLabel>>,
-    /// Calls of Box's API, and what is left of them.
+    /// Counts of calls of Box's API, and the budgets.
     pub ledger: BudgetLedger,
-    /// What can hold a request back.
+    /// Limits, concurrency and pauses.
     pub limiter: Limiter,
-    /// For programs that use the gateway as their proxy; `None`: they cannot.
+    /// The forward proxy; `None`: CONNECT is refused.
     pub forward_proxy: Option<Arc<ForwardProxy>>,
 }
 
@@ -39,7 +39,7 @@ impl Gateway {
         self.tokens.get(identity.index())
     }
 
-    /// What callers' requests are held against.
+    /// The settings against which a caller's request is checked.
     pub(crate) fn admission(&self) -> Admission<'_> {
         Admission {
             listen: &self.config.listen,
@@ -53,7 +53,7 @@ impl Gateway {
         self.config.apps.iter().nth(app.index()).map(|app| app.name.as_str())
     }
 
-    /// What stands for an app in metrics.
+    /// The label of an app in metrics.
     pub(crate) fn app_label(&self, app: AppId) -> Option<AppLabel> {
         self.app_labels.get(app.index()).copied().flatten()
     }
@@ -65,7 +65,7 @@ impl Gateway {
 }
 
 /// A worker's handle of the gateway, and its own connections to the Box of that configuration. It is cloned for each
-/// request, so it has a count of its own: workers on other cores do not wait for it.
+/// request, so its reference count is local: workers on other cores do not contend for it.
 #[derive(Clone)]
 pub(crate) struct LocalGateway(Rc<Local>);
 
@@ -75,7 +75,7 @@ struct Local {
 }
 
 impl LocalGateway {
-    /// For one worker.
+    /// A handle for one worker.
     pub(crate) fn new(gateway: Arc<Gateway>, upstream: Rc<Upstream>) -> Self {
         Self(Rc::new(Local { gateway, upstream }))
     }

@@ -1,9 +1,9 @@
-//! One request, from its head to the last byte of the answer.
+//! One request, from its head to the last byte of the response.
 
 pub(crate) mod handler; // the whole path of a request, on one screen
-pub(crate) mod process; // what outlives a configuration
-pub(crate) mod gateway; // what is made from a configuration
-pub(crate) mod worker; // what a thread holds
+pub(crate) mod process; // state that outlives a configuration
+pub(crate) mod gateway; // everything built from one configuration
+pub(crate) mod worker; // the state of one worker thread
 pub(crate) mod drain; // how requests learn that the process stops
 pub(crate) mod connect; // may this tunnel be opened?
 pub(crate) mod forward_proxy; // what all tunnels share

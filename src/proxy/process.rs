@@ -1,4 +1,4 @@
-//! What outlives a configuration.
+//! The state of the process that outlives a configuration.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use crate::telemetry::metrics::AppLabels;
 use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::Repeats;
 
-/// Shared by the workers, whatever their configuration.
+/// Shared by the workers and by all configurations.
 pub(crate) struct Process {
     pub clock: Clock,
     /// Where access lines go.
     pub access: AccessLog,
-    /// Of callers' connections.
+    /// The limit of callers' connections.
     pub connection_limit: Arc<ConnectionLimit>,
-    /// What cannot be reached.
+    /// The outages that are being logged.
     pub outages: Arc<Outages>,
-    /// What would fill the log.
+    /// Suppresses repeated log lines.
     pub repeats: Repeats,
-    /// The labels of metrics.
+    /// The apps' labels in metrics.
     pub app_labels: AppLabels,
 }
 
 impl Process {
-    /// A balancer's connection did not begin as it must, which goes on with every connection until somebody changes a
-    /// setting.
+    /// Logs a load balancer's connection without a valid header. Every connection fails so until an operator changes a
+    /// setting, so repeats are suppressed.
     pub(crate) fn balancer_failed(&self, peer: IpAddr, cause: &str) {
         if let Some(left_out) = self.repeats.note(&format!("proxy_protocol {peer}")) {
             warn!(

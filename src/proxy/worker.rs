@@ -15,7 +15,7 @@ use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::Repeats;
 use crate::upstream::pool::Upstream;
 
-/// One worker's own. The stages of a request do not see it: each is given what it needs.
+/// The state of one worker. The stages of a request do not see it: each gets only what it needs.
 pub(crate) struct Worker {
     process: Arc<Process>,
     gateway: RefCell<LocalGateway>,
@@ -34,12 +34,12 @@ impl Worker {
         Self { process, gateway, tally, drain: Rc::default() }
     }
 
-    /// What is made from the configuration of this moment. A request keeps the one it began with.
+    /// The gateway of the current configuration. A request keeps the one with which it began.
     pub(crate) fn gateway(&self) -> LocalGateway {
         self.gateway.borrow().clone()
     }
 
-    /// Requests that begin from now on are served by this one.
+    /// Serves requests that begin from now on by this gateway.
     pub(crate) fn replace_gateway(&self, gateway: LocalGateway) {
         self.gateway.replace(gateway);
     }
@@ -49,12 +49,12 @@ impl Worker {
         &self.tally
     }
 
-    /// What its requests are told when the process stops.
+    /// Tells its requests that the process stops.
     pub(crate) fn drain(&self) -> &Rc<Drain> {
         &self.drain
     }
 
-    /// What outlives a configuration.
+    /// The state that outlives a configuration.
     pub(crate) fn process(&self) -> &Process {
         &self.process
     }
@@ -68,17 +68,17 @@ impl Worker {
         &self.process.access
     }
 
-    /// What cannot be reached.
+    /// The outages that are being logged.
     pub(crate) fn outages(&self) -> &Outages {
         &self.process.outages
     }
 
-    /// What would fill the log.
+    /// Suppresses repeated log lines.
     pub(crate) fn repeats(&self) -> &Repeats {
         &self.process.repeats
     }
 
-    /// Of callers' connections.
+    /// The limit of callers' connections.
     pub(crate) fn connection_limit(&self) -> &Arc<ConnectionLimit> {
         &self.process.connection_limit
     }

@@ -1,5 +1,5 @@
-//! What a configuration is made into: first at the start, and again at each reload, where it takes over from what runs
-//! all that is made from the same settings.
+//! Builds the gateway from a configuration: at the start, and again at each reload, where it reuses the running parts
+//! whose settings have not changed.
 
 use std::io;
 use std::sync::Arc;
@@ -37,20 +37,20 @@ use crate::telemetry::repeats::Repeats;
 use crate::upstream::connector::Connector;
 use crate::upstream::pool::Upstream;
 
-/// What all gateways of this process are made with.
+/// What all gateways of this process share.
 pub(super) struct Assembly {
     pub(super) process: Arc<Process>,
-    /// Box has refused an identity.
+    /// Notified when Box refuses an identity.
     pub(super) refused: Arc<Notify>,
-    /// Descriptors for connections to Box; none until callers' have their share.
+    /// Descriptors for connections to Box; none until the callers' share is reserved.
     pub(super) room: UpstreamRoom,
     pub(super) replicas: Option<Arc<Replicas>>,
     counts: Arc<CallCounts>,
-    /// Where this process listens itself.
+    /// The addresses on which this process listens.
     own: OwnListeners,
 }
 
-/// What a configuration was made into.
+/// Everything built from a configuration.
 #[derive(Clone)]
 pub(super) struct Assembled {
     pub(super) gateway: Arc<Gateway>,
@@ -58,17 +58,17 @@ pub(super) struct Assembled {
     grant: Arc<Grant>,
 }
 
-/// Of the next gateway, what could not have been made from any configuration. Nothing has changed yet.
+/// The parts of the next gateway whose construction can fail. Nothing has changed yet.
 pub(super) struct Prepared {
     config: Config,
     pub(super) outward: Outward,
     grant: Arc<Grant>,
     forward_proxy: Option<Arc<ForwardProxy>>,
-    /// Connections to Box are made with other settings than before.
+    /// The settings of connections to Box have changed.
     pub(super) has_new_pools: bool,
 }
 
-/// What connections to Box have in common.
+/// What the workers' connections to Box share.
 #[derive(Clone)]
 pub(super) struct Outward {
     trust: Trust,
@@ -86,10 +86,10 @@ impl Outward {
 }
 
 impl Assembly {
-    /// Makes the process and its first gateway. `own`: where this process listens itself.
+    /// Builds the process and its first gateway. `own`: the addresses on which this process listens.
     ///
     /// # Errors
-    /// No certificate roots, a proxy URL that is none, or state that cannot be read.
+    /// There are no certificate roots, the proxy URL is invalid, or the state cannot be read.
     pub(super) fn begin(
         config: Config,
         own: OwnListeners,
@@ -115,15 +115,15 @@ impl Assembly {
         Ok((assembly, Assembled { gateway, outward, grant }, counts_writer))
     }
 
-    /// Makes what may fail of a gateway that is to follow the running one.
+    /// Builds the parts of the next gateway whose construction can fail.
     ///
     /// # Errors
-    /// In words for operators, each with the key that it is about.
+    /// Problems in words for operators, each with its key.
     pub(super) fn prepare(&self, config: Config, running: &Assembled) -> io::Result<Prepared> {
         let (before, now) = (&running.gateway.config, &config);
         if !now.budgets.is_empty() && before.budgets.is_empty() && self.counts.is_in_memory() {
             return Err(io::Error::other(
-                "[[budget]]: counts of calls cannot be written to [state] dir, as the log has said since the start; mend that and restart",
+                "[[budget]]: counts of calls cannot be written to [state] dir (the log has the reason since the start); fix that and restart",
             ));
         }
         let same_trust = before.hosts.extra_roots == now.hosts.extra_roots;
@@ -151,7 +151,7 @@ impl Assembly {
         Ok(Prepared { config, outward, grant, forward_proxy, has_new_pools })
     }
 
-    /// Makes the gateway that follows the running one. Their requests count together from here on.
+    /// Builds the gateway that replaces the running one. From here on, requests of both share all counts.
     pub(super) fn follow(&self, prepared: Prepared, running: &Assembled) -> Assembled {
         let Prepared { config, outward, grant, forward_proxy, has_new_pools: _ } = prepared;
         if let Some(replicas) = &self.replicas {
@@ -199,7 +199,7 @@ impl Assembly {
         Arc::new(Gateway { config, tokens, renewals, app_labels, ledger, limiter, forward_proxy })
     }
 
-    /// The tokens of an identity: those that run where they are of the same account at Box.
+    /// The tokens of an identity: the running ones if they belong to the same account at Box.
     fn tokens(
         &self,
         identity: &Identity,
@@ -221,7 +221,7 @@ impl Assembly {
         (tokens, Arc::new(renewal))
     }
 
-    /// The forward proxy, where there is one. Its authority is made here where it is this gateway's own and missing.
+    /// The forward proxy, if configured. If it uses the gateway's own CA and that does not exist, it is created here.
     fn forward_proxy(
         &self,
         config: &Config,
@@ -264,7 +264,7 @@ impl Assembly {
             }
             ProxyCertificate::One(tls) => return Ok(Certificates::One(tls.clone())),
         };
-        // Whoever pins the CA needs it from a source that is trusted.
+        // Users who pin the CA need its fingerprint from a trusted source.
         match CaChain::parse(leaves.pem().as_bytes(), jiff::Timestamp::now()) {
             Ok(chain) => info!(
                 fingerprint = chain.fingerprint(),
@@ -276,7 +276,7 @@ impl Assembly {
     }
 }
 
-/// What replicas share, where they do.
+/// The state shared by replicas, if configured.
 fn replicas(config: &Config, trust: &Trust, outages: &Arc<Outages>) -> io::Result<Option<Arc<Replicas>>> {
     let Some(url) = config.state.redis.clone() else { return Ok(None) };
     let settings = Settings {

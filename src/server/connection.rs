@@ -1,5 +1,5 @@
 //! One caller's connection: HTTP/1.1 or HTTP/2, told apart by ALPN where TLS settled it, else by the first bytes
-//! (prior knowledge, RFC 9113 §3.3). What a caller may take its time with is in [`super::watched_socket`] for the
+//! (prior knowledge, RFC 9113 §3.3). Time limits for the caller are in [`super::watched_socket`] for the
 //! connection, in [`super::stream_task`] for a stream of HTTP/2.
 
 use std::cell::Cell;
@@ -41,16 +41,18 @@ use crate::proxy::handler::{self, Opened};
 use crate::proxy::response_body::{Answer, Broken};
 use crate::proxy::worker::Worker;
 
-/// Streams times the stream window is the connection's window: one stalled upload does not stop the others.
+/// The connection's window is the number of streams times the stream window: one stalled upload does not stop the
+/// others.
 const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// An HTTP/2 caller that is silent for a third of `body_timeout`, but within these bounds, is asked for a sign of life: a
-/// laptop that went to sleep in the middle of a download closes nothing.
+/// An HTTP/2 caller that is silent for a third of `body_timeout`, within these bounds, gets a PING: a
+/// laptop that went to sleep during a download does not close its connection.
 const PING_AFTER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
-/// It is given up without one in so many times `body_timeout`. Not sooner, as the question stands behind all that the
-/// kernels on the way hold for a slow caller; one that takes nothing at all is given up by other means before.
+/// Without a reply, its connection is closed after this many times `body_timeout`. Not sooner: the PING waits behind
+/// all that the kernels on the way buffer for a slow caller; one that reads nothing at all is detected earlier by other
+/// means.
 const PING_PATIENCE: u32 = 5;
-/// A failed handshake is read away for so long.
+/// How long bytes are discarded after a failed handshake.
 const LINGER: Duration = Duration::from_secs(5);
 
 struct Busy(Rc<Control>);
@@ -69,7 +71,7 @@ impl Drop for Busy {
     }
 }
 
-/// A body that keeps its connection busy.
+/// A response body that marks its connection as busy until it ends.
 struct Guarded {
     body: Answer,
     /// On HTTP/2.
@@ -119,14 +121,14 @@ impl Body for Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // hyper does not ask for what comes after a length.
+        // hyper does not poll a body again once its Content-Length is reached.
         if !self.has_ended && !self.is_end_stream() && self.size_hint().exact() != Some(0) {
             self.busy.0.broke_off.set(true);
         }
     }
 }
 
-/// Reads for whom a balancer connects, then serves the connection to its end.
+/// Reads a load balancer's PROXY protocol header, then serves the connection to its end.
 pub(super) async fn serve_balanced(
     worker: Rc<Worker>,
     connections: Rc<Connections>,
@@ -144,7 +146,7 @@ pub(super) async fn serve_balanced(
     match read {
         Ok(Ok(Some(client))) => peer.client = client,
         Ok(Ok(None)) => {}
-        // A balancer that looks whether somebody listens says nothing.
+        // A load balancer's health check connects and sends nothing.
         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return,
         Ok(Err(error)) => return worker.process().balancer_failed(peer.address, &error.to_string()),
         Err(_) => {
@@ -153,7 +155,7 @@ pub(super) async fn serve_balanced(
                 .balancer_failed(peer.address, "the header did not come within header_timeout");
         }
     }
-    // The connection is told to drain as any other from here on.
+    // From here on the connection is told to drain like any other.
     drop(control);
     if peer.secure {
         serve_tls(worker, connections, tcp, Caller::outside(peer)).await;
@@ -162,8 +164,8 @@ pub(super) async fn serve_balanced(
     }
 }
 
-/// Shakes hands, then serves the connection to its end. Handshake and session are on the heap, each for as long as it
-/// lives: moved from one state of a future to the next, a session would take its room several times over.
+/// Does the TLS handshake, then serves the connection to its end. Handshake and session are on the heap, each as long
+/// as it lives: a future that moves a session from state to state would reserve its size several times.
 pub(super) async fn serve_tls(
     worker: Rc<Worker>,
     connections: Rc<Connections>,
@@ -195,13 +197,13 @@ pub(super) async fn serve_tls(
             return;
         }
     };
-    // The connection is counted and told to drain as any other from here on.
+    // From here on the connection is counted and told to drain like any other.
     drop((counted, control));
     let (_, session) = socket.get_ref();
     let shown = session.peer_certificates().unwrap_or_default();
     caller.peer.uncertified = tls.wants_certificates() && shown.is_empty();
     let chain: Vec<_> = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
-    // A reload may have come while hands were shaken.
+    // A reload may have happened during the handshake.
     if worker.gateway().config.tls.as_ref().is_some_and(|now| !Arc::ptr_eq(now, &tls) && !now.admits(&chain))
     {
         return;
@@ -211,7 +213,7 @@ pub(super) async fn serve_tls(
     serve(worker, connections, socket, caller, agreed).await;
 }
 
-/// Serves a connection to its end. `agreed`: a handshake settled on HTTP/2; otherwise the first bytes tell.
+/// Serves a connection to its end. `agreed`: the TLS handshake negotiated HTTP/2; otherwise the first bytes decide.
 pub(super) async fn serve<S: Socket>(
     worker: Rc<Worker>,
     connections: Rc<Connections>,
@@ -225,7 +227,7 @@ pub(super) async fn serve<S: Socket>(
         // A reload has taken it away while hands were shaken in the tunnel.
         return;
     }
-    // A copy: an idle connection holds no configuration.
+    // A copy, so that an idle connection does not keep a replaced configuration alive.
     let server = worker.gateway().config.server;
     let prefix = if agreed {
         Vec::new()
@@ -237,7 +239,7 @@ pub(super) async fn serve<S: Socket>(
                 Ok(Ok(prefix)) => prefix,
                 _ => return,
             },
-            // A connection that has said nothing has nothing in flight.
+            // A connection that has sent nothing has nothing in flight.
             () = control.told_to_drain() => return,
         }
     };
@@ -259,9 +261,9 @@ pub(super) async fn serve<S: Socket>(
                 caller: caller.clone(),
             });
             let (worker, mut caller, request) = (worker.clone(), caller.clone(), received(request, &control));
-            // On HTTP/2 requests may still come before the caller has heard that the connection ends.
+            // On HTTP/2, requests may still arrive until the caller has received GOAWAY.
             caller.peer.uncertified |= caller.is_revoked();
-            // Called inside: a future that is captured and then awaited has its room twice.
+            // Called inside: a future that is captured and then awaited takes its size twice.
             async move {
                 let served = handler::serve(worker.clone(), caller, request).await;
                 if let (Some(asks), Some(tunnel)) = (asks, served.tunnel) {
@@ -281,7 +283,7 @@ pub(super) async fn serve<S: Socket>(
             .initial_connection_window_size(STREAMS * STREAM_WINDOW)
             .max_header_list_size(u32::try_from(server.max_header_size).unwrap_or(u32::MAX))
             .serve_connection(watched, service);
-        // On the heap: it takes twice the room of an HTTP/1.1 connection, which would be kept for each of those too.
+        // On the heap: it is twice as large as an HTTP/1.1 connection, which would otherwise reserve that size too.
         let mut connection = Box::pin(connection);
         drive(connection.as_mut(), &control, |connection| connection.graceful_shutdown()).await
     } else {
@@ -304,7 +306,8 @@ pub(super) async fn serve<S: Socket>(
     }
 }
 
-/// Goes on with a connection that hyper has done with and not shut down: it is a tunnel from here on, or was refused to be.
+/// Continues with a connection that hyper has finished and not shut down: it becomes a tunnel, or its CONNECT was
+/// refused.
 async fn change<S: Socket>(
     worker: Rc<Worker>,
     connections: Rc<Connections>,
@@ -314,7 +317,7 @@ async fn change<S: Socket>(
     caller: Caller,
 ) {
     let Some(tunnel) = tunnel else {
-        // An error is the caller's business.
+        // An error here affects only the caller.
         let _ = poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await;
         return;
     };
@@ -323,7 +326,7 @@ async fn change<S: Socket>(
     serve_tunnel(worker, connections, Rewound::new(socket, ahead), tunnel, caller).await;
 }
 
-/// Serves a tunnel to its end. On the heap, and of a type that is named: it is served by what it was opened from.
+/// Serves a tunnel to its end. Boxed and of a named type, since a connection calls this and this serves a connection.
 fn serve_tunnel(
     worker: Rc<Worker>,
     connections: Rc<Connections>,
@@ -332,7 +335,7 @@ fn serve_tunnel(
     caller: Caller,
 ) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
-        // Counted on until the tunnel's end, where a connection holds more than one.
+        // Counted until the tunnel's end; an HTTP/2 connection may hold several.
         let _counted = opened.counted;
         let served = tunnel::serve(&worker, &connections, socket, opened.tunnel, opened.record, caller).await;
         if let Served::Inside { socket, caller, agreed } = served {
@@ -341,9 +344,9 @@ fn serve_tunnel(
     })
 }
 
-/// A CONNECT under way.
+/// A CONNECT request in progress.
 struct Asking {
-    /// What becomes the tunnel on HTTP/2: a stream.
+    /// On HTTP/2, the stream that becomes the tunnel.
     stream: Option<OnUpgrade>,
     control: Rc<Control>,
     connections: Rc<Connections>,
@@ -351,7 +354,7 @@ struct Asking {
 }
 
 impl Asking {
-    /// It got its tunnel, which begins once the answer was sent.
+    /// The tunnel was granted; it begins once the response is sent.
     fn got(self, worker: Rc<Worker>, tunnel: Opened) {
         let Self { stream, control, connections, caller } = self;
         let Some(stream) = stream else {
@@ -360,7 +363,7 @@ impl Asking {
         };
         let busy = Busy::new(control);
         tokio::task::spawn_local(async move {
-            // The connection has something under way until the tunnel's end.
+            // The connection is busy until the tunnel's end.
             let _busy = busy;
             if let Ok(stream) = stream.await {
                 let socket = Rewound::new(TokioIo::new(stream), Bytes::new());
@@ -370,13 +373,13 @@ impl Asking {
     }
 }
 
-/// The request with a body whose end can be believed, and whose reading the connection sees.
+/// The request with a body whose end is verified, and whose reading the connection tracks.
 fn received(request: Request<Incoming>, control: &Control) -> Request<IncomingBody> {
     let version = request.version();
     control.is_http10.set(version == Version::HTTP_10);
     let asks_to_change = version < Version::HTTP_2 && request.extensions().get::<OnUpgrade>().is_some();
     control.asked_to_change.set(asks_to_change || control.asked_to_change.get());
-    // What follows a CONNECT that is refused was meant for the tunnel, and is read away as the rest of a body is.
+    // Bytes after a refused CONNECT were meant for the tunnel, and are discarded like the rest of a body.
     let is_connect = request.method() == Method::CONNECT;
     let reading =
         (is_connect || !request.body().is_end_stream()).then(|| Rc::new(Cell::new(Reading::Unread)));
@@ -387,7 +390,7 @@ fn received(request: Request<Incoming>, control: &Control) -> Request<IncomingBo
     })
 }
 
-/// Polls a connection, and tells it to close once the worker drains.
+/// Polls a connection, and starts its graceful shutdown once the worker drains.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     mut connection: Pin<&mut C>,
     control: &Control,
@@ -411,7 +414,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     .await
 }
 
-/// Reads until the bytes are HTTP/2's preface or can no longer become it.
+/// Reads until the bytes are the HTTP/2 preface or differ from it.
 async fn sniff<S: Socket>(socket: &mut S, header_timeout: Duration) -> io::Result<Vec<u8>> {
     let mut prefix = Vec::with_capacity(PREFACE.len());
     let mut deadline = None;

@@ -1,4 +1,4 @@
-//! All connections of a worker, so that they can be told to close.
+//! The connections of a worker, so that they can be told to close.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use super::watched_socket::Control;
 use crate::access::caller::Caller;
 use crate::net::tls_server::Tls;
 
-/// All connections of a worker, so that they can be told to close.
+/// The open connections of a worker.
 #[derive(Default)]
 pub(super) struct Connections {
     draining: Cell<bool>,
@@ -18,7 +18,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Idle connections close at once, the others after what they have under way.
+    /// Closes idle connections at once, and the others after their requests in progress.
     pub(super) fn drain(&self) {
         self.draining.set(true);
         for control in self.open.borrow_mut().drain(..).filter_map(|weak| weak.upgrade()) {
@@ -26,12 +26,12 @@ impl Connections {
         }
     }
 
-    /// A connection on which no request has come yet, and whose caller has shown nothing.
+    /// Registers a connection without requests so far, whose caller has shown no certificate.
     pub(super) fn register(&self) -> Rc<Control> {
         self.add(Control::default())
     }
 
-    /// The connection of this caller, or the inside of a tunnel in it.
+    /// Registers the connection of this caller, or the inside of a tunnel in it.
     pub(super) fn register_for(&self, caller: &Caller) -> Rc<Control> {
         self.add_for(caller, caller.inside.is_some())
     }
@@ -58,12 +58,12 @@ impl Connections {
         }
     }
 
-    /// Ends connections whose callers would not be let in by these settings, after what they have under way.
+    /// Closes connections whose callers these settings would not admit, after their requests in progress.
     pub(super) fn revoke(&self, tls: &Tls) {
         let mut judged: HashMap<Vec<CertificateDer<'_>>, bool> = HashMap::new();
         for control in self.open.borrow().iter().filter_map(Weak::upgrade) {
             let Some(shown) = &control.shown else { continue };
-            // Callers mostly share a few certificates, and a signature costs a tenth of a millisecond.
+            // Most callers share a few certificates, and verifying a signature takes 0.1 ms.
             if !*judged.entry(shown.chain.clone()).or_insert_with(|| tls.admits(&shown.chain)) {
                 shown.is_revoked.set(true);
                 control.drain();

@@ -1,5 +1,5 @@
-//! Files that are taken over when they change. They are looked at once in a while rather than watched by the kernel: that
-//! sees symbolic links that are swapped (Kubernetes), files that are renamed into place, and changes on network file
+//! Watches files for changes. They are polled rather than watched through the kernel: polling
+//! detects swapped symbolic links (Kubernetes), files renamed into place, and changes on network file
 //! systems, and costs a few calls of `stat` a second.
 
 use std::path::PathBuf;
@@ -7,31 +7,31 @@ use std::time::Duration;
 
 use crate::net::file_fingerprint::{FileFingerprint, FileRead};
 
-/// From one look to the next.
+/// The time between two polls.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What was seen of files when they were last looked at; of none, until [`FileWatch::watch`] names some.
+/// The fingerprints of the watched files; none until [`FileWatch::watch`] names some.
 #[derive(Default)]
 pub(super) struct FileWatch {
     paths: Vec<PathBuf>,
-    /// When they were read, or a change was last reported.
+    /// As read, or as of the last reported change.
     reported: Seen,
-    /// At the last look.
+    /// As of the last poll.
     last: Seen,
 }
 
-/// What each path leads to; `None` where that is no file.
+/// The fingerprint of each path; `None`: no file is there.
 type Seen = Vec<Option<FileFingerprint>>;
 
 impl FileWatch {
-    /// Looks at these files from now on, of which each path stands once. A change since they were read is reported.
+    /// Watches these files from now on; each path must be listed once. A change since they were read is reported.
     pub(super) fn watch(&mut self, files: Vec<FileRead>) {
         let (paths, seen): (_, Seen) = files.into_iter().map(|FileRead { path, seen }| (path, seen)).unzip();
         *self = Self { paths, reported: seen.clone(), last: seen };
     }
 
-    /// Returns once a file has changed and none does any more: several that are replaced together are one change. Never
-    /// returns without files. A call that is given up misses nothing.
+    /// Returns once a file has changed and no file changes any more: files replaced together are one change. Never
+    /// returns without files. Cancelling a call loses no change.
     pub(super) async fn changed(&mut self) {
         if self.paths.is_empty() {
             return std::future::pending().await;
@@ -39,7 +39,7 @@ impl FileWatch {
         loop {
             tokio::time::sleep(EVERY).await;
             let paths = self.paths.clone();
-            // The files may be on a network.
+            // Not on this thread: the files may be on a slow network file system.
             let looked = tokio::task::spawn_blocking(move || look(&paths)).await;
             if looked.is_ok_and(|now| self.is_change(now)) {
                 return;
@@ -47,7 +47,7 @@ impl FileWatch {
         }
     }
 
-    /// Notes what a look has seen. True where it differs from what was reported and two looks in a row have seen it.
+    /// Records what a poll has seen. True if it differs from what was reported and two polls in a row have seen it.
     fn is_change(&mut self, now: Seen) -> bool {
         let is_change = now == self.last && now != self.reported;
         if is_change {
@@ -108,7 +108,7 @@ mod tests {
         fs::rename(beside, from).unwrap();
     }
 
-    /// Looks once more.
+    /// Polls once more.
     fn look_again(watch: &mut FileWatch) -> bool {
         let now = look(&watch.paths);
         watch.is_change(now)
@@ -136,7 +136,7 @@ mod tests {
         ];
         for (what, change) in changes {
             change();
-            assert!(!look_again(&mut watch), "{what}: it may go on");
+            assert!(!look_again(&mut watch), "{what}: the change may not be complete");
             assert!(look_again(&mut watch), "{what}");
             assert!(!look_again(&mut watch), "{what}: once");
         }

@@ -1,9 +1,9 @@
-//! How far an HTTP/2 caller's frames have come (RFC 9113 §4.1), to give its heads the time that HTTP/1.1's have: h2
-//! waits for the rest of a frame, or of a head that goes on in CONTINUATION frames, for as long as the caller likes.
+//! Tracks an HTTP/2 caller's frames (RFC 9113 §4.1), so that request heads have the same time limit as on HTTP/1.1: h2
+//! waits without limit for the rest of a frame, or for the CONTINUATION frames of a head.
 
 use tokio::time::Instant;
 
-/// Of the client's connection preface (RFC 9113 §3.4).
+/// The client's connection preface (RFC 9113 §3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const HEADER: usize = 9;
@@ -12,22 +12,22 @@ const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 
-/// Reads the headers of frames as they pass.
+/// Parses the headers of frames as bytes are read.
 pub(super) struct FrameWatch {
     preface_left: usize,
     header: [u8; HEADER],
-    /// Bytes of the header that are there.
+    /// The number of header bytes received.
     have: usize,
     payload_left: usize,
-    /// The payload is of a body, whose time is another.
+    /// The payload belongs to a body, which has its own time limit.
     is_data: bool,
-    /// A head goes on in the next frame.
+    /// The head continues in the next frame.
     head_is_open: bool,
     since: Option<Instant>,
 }
 
 impl FrameWatch {
-    /// `preface_left`: bytes of the preface that will still pass.
+    /// `preface_left`: how many bytes of the preface are still to come.
     pub(super) fn new(preface_left: usize) -> Self {
         Self {
             preface_left,
@@ -40,12 +40,12 @@ impl FrameWatch {
         }
     }
 
-    /// Since when a head, or a frame that is no body's, is under way.
+    /// Since when a head, or a frame other than DATA, is incomplete.
     pub(super) fn since(&self) -> Option<Instant> {
         self.since
     }
 
-    /// These bytes have come.
+    /// Processes received bytes.
     pub(super) fn see(&mut self, bytes: &[u8]) {
         let of_preface = self.preface_left.min(bytes.len());
         self.preface_left -= of_preface;
@@ -56,7 +56,7 @@ impl FrameWatch {
                 self.payload_left -= passed;
                 bytes = bytes.get(passed..).unwrap_or_default();
                 if self.payload_left == 0 && !self.head_is_open {
-                    // What comes next has its own time, also where it comes with the end of this.
+                    // The next frame has its own time limit, even if it arrives together with the end of this one.
                     self.since = None;
                 }
                 continue;
@@ -100,7 +100,8 @@ mod tests {
         frame
     }
 
-    /// Byte by byte, and as a whole: what is under way after the last byte, and after all but the last.
+    /// Fed byte by byte and as a whole: whether something is incomplete after the last byte, and after all but the
+    /// last.
     fn under_way(bytes: &[u8]) -> (bool, bool) {
         let mut slow = FrameWatch::new(0);
         let (last, but_last) = bytes.split_last().unwrap();
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_under_way_until_its_last_frame_has_come() {
+    fn a_head_is_incomplete_until_its_last_frame_has_arrived() {
         assert_eq!(under_way(&frame(20, HEADERS, END_HEADERS)), (true, false));
         assert_eq!(under_way(&frame(20, HEADERS, 0)), (true, true));
         let with = |last| [frame(5, HEADERS, 0), frame(0, CONTINUATION, 0), last].concat();
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bodys_bytes_are_not_but_half_a_header_is() {
+    fn a_body_does_not_count_but_half_a_frame_header_does() {
         assert_eq!(under_way(&frame(1000, DATA, 0)), (false, false));
         assert_eq!(under_way(&frame(1000, DATA, 0)[..500]), (false, false));
         assert_eq!(under_way(&frame(1000, DATA, 0)[..8]), (true, true));

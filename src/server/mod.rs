@@ -2,7 +2,7 @@
 //! that renew tokens. Why: `docs/decisions/runtime-for-each-worker.md`.
 
 pub mod shutdown; // how far stopping has come
-pub(crate) mod signals; // what tells it to stop
+pub(crate) mod signals; // signals that stop or reload
 
 use std::io;
 
@@ -15,8 +15,8 @@ use crate::net::own_listeners::OwnListeners;
 use crate::net::secret_filter::{Audience, blanked_text};
 use crate::telemetry::access_log::AccessLog;
 
-mod assembly; // what a configuration is made into
-mod reload; // another configuration while requests go on
+mod assembly; // builds the gateway from a configuration
+mod reload; // replaces the configuration while requests go on
 mod running; // threads and tasks, and how they end
 mod connection;
 mod connections;
@@ -33,7 +33,7 @@ pub use self::reload::{Reloading, Watch};
 use self::running::Running;
 use self::shutdown::{Stop, wait_for};
 
-/// Sockets that are bound, with nobody served yet.
+/// Bound sockets, before any connection is accepted.
 pub struct Bound {
     callers: Vec<Listener>,
     operators: Vec<Listener>,
@@ -58,27 +58,27 @@ pub async fn bind(config: Config) -> io::Result<Bound> {
 }
 
 impl Bound {
-    /// Where callers connect; with `https://` in front where TLS is spoken.
+    /// The addresses of the callers' listeners; they begin with `https://` if TLS is on.
     pub fn addresses(&self) -> Vec<String> {
         self.callers.iter().map(Listener::address).collect()
     }
 
-    /// Where operators connect.
+    /// The addresses of the operators' listeners.
     pub fn admin_addresses(&self) -> Vec<String> {
         self.operators.iter().map(Listener::address).collect()
     }
 
-    /// Reads the configuration again when it is asked to, or without being asked. Without this, it stays as it is.
+    /// Enables reloads, by request and by watching files. Without this, the configuration never changes.
     #[must_use]
     pub fn reloading(self, reloading: Reloading) -> Self {
         Self { reloading: Some(reloading), ..self }
     }
 
-    /// Serves until it is told to stop. Runs on the current runtime, which accepts, renews tokens and answers
+    /// Serves until `stop` says otherwise. Runs on the current runtime, which accepts, renews tokens and answers
     /// operators.
     ///
     /// # Errors
-    /// No certificate roots, a proxy URL that is none, or a thread that cannot be started.
+    /// There are no certificate roots, the proxy URL is invalid, or a thread cannot be started.
     pub async fn run(
         self,
         clock: Clock,

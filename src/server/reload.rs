@@ -1,7 +1,8 @@
-//! Reloads: the configuration is read again while requests go on, and what is made from it follows what runs.
+//! Reloads: reads the configuration again while requests go on, and replaces the running gateway by a new one.
 //!
-//! The next gateway is built whole. Only when all of it is good, each worker takes it over, and its requests begin with
-//! it from then on; those that began before keep theirs to their end. Where anything is wrong, nothing has changed.
+//! The next gateway is built completely. Only if that succeeds does each worker take it over, and its requests begin
+//! with it from then on; requests that began before keep the old one to their end. If anything is wrong, nothing
+//! changes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::admin::reloads::{Ask, Outcome};
 use crate::config::{Config, Problems, Source, Text};
 use crate::net::file_fingerprint::FileRead;
 
-/// A worker takes a gateway over between two of its tasks. One that is stuck for longer is not waited for.
+/// How long to wait for a worker to take a gateway over, which it does between two tasks.
 const TAKING_OVER: Duration = Duration::from_secs(5);
 
 /// Which files are taken over when they change.
@@ -26,23 +27,23 @@ const TAKING_OVER: Duration = Duration::from_secs(5);
 pub struct Watch {
     /// The configuration file.
     pub configuration: bool,
-    /// The files that it names: secrets and certificates.
+    /// The files named in it: secrets and certificates.
     pub named: bool,
 }
 
-/// What a running configuration was read from, and when it is read again.
+/// Where the running configuration was read from, and what makes it be read again.
 pub struct Reloading {
-    /// Where it stands.
+    /// The file or the environment.
     pub source: Source,
-    /// As it was read.
+    /// Its text when it was read.
     pub text: Text,
-    /// What is read again by itself.
+    /// The files whose changes cause a reload.
     pub watch: Watch,
-    /// SIGHUP was heard.
+    /// One message for each SIGHUP.
     pub hangups: mpsc::UnboundedReceiver<()>,
 }
 
-/// Carries reloads out, one after the other.
+/// Performs reloads, one after the other.
 pub(super) struct Reloader {
     pub(super) assembly: Assembly,
     pub(super) assembled: Assembled,
@@ -51,12 +52,12 @@ pub(super) struct Reloader {
     pub(super) asks: mpsc::UnboundedReceiver<Ask>,
 }
 
-/// What is read again.
+/// What a reload reads again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
     /// The configuration and all files that it names.
     All,
-    /// The files that it names; the configuration file may be in the midst of being edited.
+    /// Only the files named in it, because the configuration file may be half edited.
     Named,
 }
 
@@ -86,7 +87,7 @@ impl Reloader {
                     ("Box refuses an identity, and its secret has changed", Scope::Named)
                 }
             };
-            // Whoever has asked up to here gets the same answer: the files are read only now.
+            // All requests up to here get the same outcome: the files are read only now.
             while let Ok(ask) = self.asks.try_recv() {
                 replies.push(ask.reply);
             }
@@ -97,7 +98,7 @@ impl Reloader {
                     watched(watch, source.path(), text.file().into_iter().chain(&config.files))
                 }
                 Err(problems) => {
-                    // Those of the running configuration may be named again once this one is mended.
+                    // Watch those of the running configuration too: the corrected file may name them again.
                     let running = self.assembled.gateway.config.files.clone();
                     let running = blocking(move || {
                         running.iter().map(|file| FileRead::now(&file.path)).collect::<Vec<_>>()
@@ -121,13 +122,13 @@ impl Reloader {
             log(why, &outcome);
             self.overview.reloads.note(why, &outcome, self.assembly.process.clock.wall());
             for reply in replies {
-                // Whoever asked may have gone.
+                // The receiver may be gone.
                 let _ = reply.send(outcome.clone());
             }
         }
     }
 
-    /// Whether a secret of an identity is another than the one that is in use.
+    /// Whether the secret of an identity differs from the one in use.
     async fn has_new_secrets(&self, source: &Arc<Source>, text: &Text) -> bool {
         let Ok((config, _)) = read(source, text, Scope::Named).await else { return false };
         let running = &self.assembled.gateway.config.identities;
@@ -139,8 +140,10 @@ impl Reloader {
         let mut notes = config.warnings.clone();
         let waiting = config.keep_until_restart(running);
         if !waiting.is_empty() {
-            notes
-                .push(format!("takes effect only at a restart, and stays as it was: {}", waiting.join("; ")));
+            notes.push(format!(
+                "takes effect only at a restart, unchanged until then: {}",
+                waiting.join("; ")
+            ));
         }
         config.keep_certificates(running);
         let prepared = match self.prepare(config) {
@@ -170,13 +173,13 @@ impl Reloader {
         Outcome::TakenOver { notes }
     }
 
-    /// On this thread, which accepts connections: it reads no file but the platform's certificate roots.
+    /// Runs on the accepting thread: it reads no file except the platform's certificate roots.
     fn prepare(&self, config: Config) -> std::io::Result<Prepared> {
         self.assembly.prepare(config, &self.assembled)
     }
 }
 
-/// Reads files, which may be slow.
+/// Reads the files on a thread of its own, since they may be slow.
 async fn read(source: &Arc<Source>, text: &Text, scope: Scope) -> Result<(Config, Text), Problems> {
     let (source, text) = (source.clone(), text.clone());
     let reading = move || match scope {
@@ -186,16 +189,16 @@ async fn read(source: &Arc<Source>, text: &Text, scope: Scope) -> Result<(Config
     blocking(reading).await
 }
 
-/// Does what may have to wait for a file system.
+/// Runs work that may block on a file system.
 async fn blocking<T: Send + 'static>(task: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(task).await {
         Ok(done) => done,
-        // Nobody aborts it.
+        // The task is never aborted.
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }
 
-/// Of these files, those that are looked at; where a path stands more than once, the first.
+/// The files to watch; if a path is listed more than once, the first.
 fn watched<'f>(
     watch: Watch,
     configuration: Option<&Path>,

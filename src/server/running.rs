@@ -1,4 +1,4 @@
-//! A process that serves: its threads and tasks, and how they end.
+//! A serving process: its threads and tasks, and how they end.
 
 use std::io;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::net::listener::Listener;
 use crate::proxy::worker::Worker;
 use crate::telemetry::metrics::Metrics;
 
-/// The forward proxy's CA, which lives for years, is looked after this often.
+/// How often the forward proxy's CA, which is valid for years, is checked for renewal.
 const MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);
-/// What has been told to end gets this long. It takes milliseconds, unless a thread is stuck; the process ends then
-/// all the same.
+/// How long threads and tasks get to end. It takes milliseconds unless a thread is stuck; then the process ends
+/// anyway.
 const ENDING: Duration = Duration::from_secs(2);
 
 pub(super) struct Running {
@@ -34,9 +34,9 @@ pub(super) struct Running {
     workers: Arc<Vec<WorkerThread>>,
     /// Tells the workers to stop.
     drain: watch::Sender<Stop>,
-    /// Of callers' connections.
+    /// The task that accepts callers' connections.
     accepting: JoinSet<()>,
-    /// Operators' connections, reloads, the forward proxy's CA.
+    /// The tasks for operators' connections, reloads and the forward proxy's CA.
     tasks: JoinSet<()>,
     /// The exchange with Redis, which ends after all calls are counted.
     sharing: Option<JoinHandle<()>>,
@@ -45,7 +45,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts it.
+    /// Starts the threads and tasks.
     ///
     /// # Errors
     /// A thread cannot be started.
@@ -67,7 +67,7 @@ impl Running {
                 replicas.run(left).await;
             })
         });
-        // Whoever served before Redis was asked would begin with a burst of its own.
+        // A replica that served before it reads Redis would begin with a fresh burst.
         if let Some(replicas) = replicas {
             replicas.tried().await;
         }
@@ -83,7 +83,7 @@ impl Running {
                 Worker::new(process, gateway, upstream, tally())
             })?);
         }
-        // All is open that stays open: what is left can be shared out.
+        // All long-lived descriptors are open now: the rest can be divided.
         let max_connections = gateway.config.max_connections;
         let shares = Shares::of_free(max_connections);
         assembly.room.add(shares.upstream);
@@ -134,7 +134,7 @@ impl Running {
         Ok(Self { overview, workers, drain, accepting, tasks, sharing, leave, counts_writer })
     }
 
-    /// Drains, then ends all of it.
+    /// Drains, then ends all threads and tasks.
     pub(super) async fn stop(self, stop: &mut watch::Receiver<Stop>) {
         let Self { overview, workers, drain, mut accepting, mut tasks, sharing, leave, counts_writer } = self;
         let (drain_delay, drain_timeout) = {
@@ -162,7 +162,7 @@ impl Running {
             () = tokio::time::sleep(drain_timeout) => {
                 warn!(open = overview.metrics.connections(), "drain_timeout has passed; what is still in flight is cut off");
             }
-            () = wait_for(stop, Stop::Now) => warn!("told again to stop; what is in flight is cut off"),
+            () = wait_for(stop, Stop::Now) => warn!("second signal to stop; what is in flight is cut off"),
         }
         drain.send_replace(Stop::Now);
         tasks.shutdown().await;
@@ -178,7 +178,7 @@ impl Running {
         for worker in Arc::into_inner(workers).into_iter().flatten() {
             if timeout_at(until, worker.ended).await.is_err() {
                 warn!(
-                    "a worker is stuck and does not end; what it had in flight is neither counted nor logged"
+                    "a worker is stuck and does not end; its requests in flight are neither counted nor logged"
                 );
             }
         }

@@ -1,19 +1,19 @@
-//! How far stopping has come.
+//! The stages of stopping.
 
 use tokio::sync::watch;
 
-/// How far stopping has come; whoever runs a [`super::Bound`] moves it on.
+/// The stage of stopping; the owner of a [`super::Bound`] advances it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
-    /// Not yet.
+    /// Serve.
     No,
     /// Finish what is in flight, within `drain_delay` and `drain_timeout`.
     Drain,
-    /// At once.
+    /// Stop at once.
     Now,
 }
 
-/// Returns once stopping has come so far, or nobody can say any more.
+/// Returns once this stage is reached, or the sender is gone.
 pub(super) async fn wait_for(stop: &mut watch::Receiver<Stop>, far: Stop) {
     let _ = stop.wait_for(|stop| *stop >= far).await;
 }

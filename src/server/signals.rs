@@ -1,4 +1,4 @@
-//! Signals, heard on a thread of their own: it goes on while the thread that accepts is held up.
+//! Signals, handled on a thread of their own, which works even while the accepting thread is blocked.
 
 use std::io;
 use std::process;
@@ -10,18 +10,18 @@ use tokio::sync::{mpsc, watch};
 
 use super::shutdown::Stop;
 
-/// What is left to do after the second signal, such as to hand over the last lines, may take this long.
+/// How long the process may take to end after the second signal, for example to write the last log lines.
 const LAST: Duration = Duration::from_millis(700);
 
-/// What signals ask for.
+/// The requests that signals make.
 pub(crate) struct Signals {
-    /// The first SIGTERM or SIGINT drains. The second ends at once what is in flight.
+    /// The first SIGTERM or SIGINT drains. The second ends requests in flight at once.
     pub stop: watch::Receiver<Stop>,
-    /// One for each SIGHUP.
+    /// One message for each SIGHUP.
     pub hangups: mpsc::UnboundedReceiver<()>,
 }
 
-/// Begins to listen to signals. After the second SIGTERM or SIGINT the process ends soon, even where its other threads are
+/// Starts handling signals. After the second SIGTERM or SIGINT the process ends soon, even if its other threads are
 /// stuck.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub(crate) fn listen() -> io::Result<Signals> {
     let (sender, stop) = watch::channel(Stop::No);
     let (hanging_up, hangups) = mpsc::unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Before this returns, so that no signal ends the process by the system's own rule.
+    // Before this returns, so that the system's default action never ends the process.
     let (stops, hangup) = {
         let _inside = runtime.enter();
         let stops = Stops(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -69,7 +69,7 @@ async fn stop_on(mut stops: Stops, sender: watch::Sender<Stop>) {
 
 async fn hear(mut hangup: Signal, hangups: mpsc::UnboundedSender<()>) {
     while hangup.recv().await.is_some() {
-        // Nobody reads a configuration once the process stops.
+        // Once the process stops, nothing receives reload requests.
         let _ = hangups.send(());
     }
 }

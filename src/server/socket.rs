@@ -1,4 +1,4 @@
-//! What a caller's connection is made of.
+//! The transports of a caller's connection.
 
 use std::io;
 
@@ -10,9 +10,9 @@ use tokio_rustls::server::TlsStream;
 
 /// TCP, Unix, TLS, or a stream of HTTP/2.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
-    /// What has happened to the connection since it was last asked.
+    /// The error of the connection since the last call.
     fn fault(&self) -> Option<io::Error>;
-    /// Makes the close to come a reset, where there is such a thing.
+    /// Makes the next close a reset, on transports that have one.
     fn abort(&self);
 }
 
@@ -22,7 +22,7 @@ impl Socket for TcpStream {
     }
 
     fn abort(&self) {
-        // The connection is at its end: where this fails there is nothing more to do.
+        // The connection is ending; if this fails there is nothing more to do.
         let _ = self.set_zero_linger();
     }
 }

@@ -1,9 +1,9 @@
-//! The task of one HTTP/2 stream of a caller, ended where the caller does not take what it is given.
+//! The task of one HTTP/2 stream of a caller; it ends the stream if the caller stops reading.
 //!
-//! hyper asks a body for more only where the stream's window has room. A caller that opens no window therefore stops
-//! the body's own clock, and would hold the connection to Box, slots in flight and memory for as long as its
-//! connection lives. So the clock stands outside of the body: [`Executor`] owns each stream's future, and drops it,
-//! by which h2 resets the stream, once a piece that was handed over has not been taken for `body_timeout`.
+//! hyper polls a body only while the stream's window has room. A caller that opens no window therefore stops
+//! the body's own timeout, and would hold the connection to Box, slots in flight and memory as long as its
+//! connection lives. So the timeout is outside the body: [`Executor`] owns each stream's future, and drops it,
+//! which makes h2 reset the stream, once a chunk has not been taken for `body_timeout`.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -15,19 +15,19 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 use tracing::debug;
 
-/// A stream whose window is open is given pieces of up to this size, which is that of a frame. hyper hands a whole piece
-/// to h2 as soon as the window has room for one byte of it, and h2 holds it then.
+/// The largest chunk for a stream with an open window, the size of a frame. hyper hands a whole chunk
+/// to h2 as soon as the window has room for one byte of it, and h2 buffers the rest.
 const LARGEST_PIECE: usize = 16 * 1024;
 const FIRST_PIECE: usize = 4 * 1024;
-/// So much has to be taken in a `body_timeout` by a caller that is slow.
+/// The chunk size for a slow caller, which must take one chunk within each `body_timeout`.
 const SMALLEST_PIECE: usize = 1024;
-/// A caller is quick that takes a piece in the first, slow that takes longer than the second.
+/// A caller is quick if it takes a chunk within the first, slow if it needs longer than the second.
 const QUICK: Duration = Duration::from_millis(100);
 const SLOW: Duration = Duration::from_secs(1);
 
-/// How a stream's body is taken; shared by the body and the stream's task.
+/// How fast the caller takes a stream's body; shared by the body and the stream's task.
 pub(crate) struct Flow {
-    /// When the piece was handed over that hyper has not come back from.
+    /// When the last chunk was handed to hyper; `None` once hyper has polled again.
     handed: Cell<Option<Instant>>,
     piece: Cell<usize>,
 }
@@ -37,7 +37,7 @@ impl Flow {
         Self { handed: Cell::new(None), piece: Cell::new(FIRST_PIECE) }
     }
 
-    /// hyper asks for more: what it was given has found room. Returns how much it should be given now.
+    /// hyper polls for more, so the last chunk was accepted. Returns the size of the next chunk.
     pub(crate) fn asked(&self) -> usize {
         if let Some(handed) = self.handed.take() {
             let took = handed.elapsed();
@@ -50,14 +50,14 @@ impl Flow {
         self.piece.get()
     }
 
-    /// hyper was given something.
+    /// A chunk was handed to hyper.
     pub(crate) fn handed(&self) {
         self.handed.set(Some(Instant::now()));
     }
 }
 
-/// Spawns streams on the worker's own thread. hyper calls the service and then hands over the stream that it made of
-/// the call, so the last call's [`Flow`] is that stream's.
+/// Spawns streams on the worker's own thread. hyper calls the service and then passes the future of the stream to
+/// `execute`, so the [`Flow`] of the last call belongs to that stream.
 #[derive(Clone)]
 pub(crate) struct Executor {
     limit: Duration,
@@ -65,12 +65,12 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    /// `limit`: a caller may leave a piece untaken for so long.
+    /// `limit`: how long a caller may leave a chunk untaken.
     pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, called: Rc::default() }
     }
 
-    /// The flow of the stream that is handed over next.
+    /// The flow of the stream that is spawned next.
     pub(crate) fn begin(&self) -> Rc<Flow> {
         let flow = Rc::new(Flow::new());
         *self.called.borrow_mut() = Some(flow.clone());
@@ -116,7 +116,7 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
         let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         while timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
-                debug!("a caller's HTTP/2 stream is reset: nothing was taken of it for {:?}", this.limit);
+                debug!("a caller's HTTP/2 stream is reset: the caller took nothing for {:?}", this.limit);
                 this.stream.set(None);
                 return Poll::Ready(());
             }

@@ -1,5 +1,5 @@
-//! A connection that has become a tunnel. To one of Box's hosts the gateway ends TLS in it, and serves what comes as it
-//! serves any connection; to any other host it copies bytes.
+//! A connection that has become a tunnel. To one of Box's hosts, the gateway terminates TLS in it and serves it as it
+//! serves any connection; to any other host, it copies bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -28,19 +28,19 @@ use crate::proxy::connect::Tunnel;
 use crate::proxy::request_record::{End, RequestRecord};
 use crate::proxy::worker::Worker;
 
-/// A blind tunnel in which nothing has moved for so long has nothing under way that a drain would wait for.
+/// A drain does not wait for a blind tunnel that has been idle for this long.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// What was read of a connection before it became a tunnel, and the rest of it.
+/// A connection with the bytes already read from it in front.
 pub(super) struct Rewound {
     ahead: Bytes,
     socket: Box<dyn Socket>,
-    /// Something was answered in the tunnel: the caller has seen a certificate.
+    /// Something was written to the caller, so it has seen a certificate.
     was_answered: bool,
 }
 
 impl Rewound {
-    /// `ahead`: what was read already.
+    /// `ahead`: the bytes already read.
     pub(super) fn new(socket: impl Socket, ahead: Bytes) -> Self {
         Self { ahead, socket: Box::new(socket), was_answered: false }
     }
@@ -102,21 +102,21 @@ impl Socket for Rewound {
     }
 }
 
-/// How far a tunnel was served.
+/// The result of serving a tunnel.
 pub(super) enum Served {
-    /// To its end.
+    /// The tunnel has ended.
     Ended,
-    /// To the end of its handshake: what comes now is HTTP for one of Box's hosts.
+    /// The TLS handshake is done: HTTP for one of Box's hosts follows.
     Inside {
         socket: Box<TlsStream<Rewound>>,
-        /// Its caller, who is inside of a tunnel.
+        /// The caller inside the tunnel.
         caller: Caller,
-        /// The handshake settled on HTTP/2.
+        /// The handshake negotiated HTTP/2.
         agreed: bool,
     },
 }
 
-/// Shakes hands in a tunnel to Box; serves any other to its end. `record`: the record of a blind one.
+/// Does the TLS handshake in a tunnel to Box; serves any other tunnel to its end. `record`: the record of a blind one.
 pub(super) async fn serve(
     worker: &Worker,
     connections: &Connections,
@@ -135,7 +135,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Shakes hands for the host that was asked for.
+/// Does the TLS handshake for the requested host.
 async fn handshake(
     worker: &Worker,
     connections: &Connections,
@@ -188,7 +188,8 @@ async fn handshake(
     Served::Inside { socket, caller, agreed }
 }
 
-/// Whether a caller broke off because it does not trust the certificate. Some say so, others just close.
+/// Whether a caller ended the handshake because it does not trust the certificate. Some send an alert, others just
+/// close.
 fn is_mistrust(error: &io::Error) -> bool {
     match error.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) {
         Some(Error::AlertReceived(alert)) => matches!(
@@ -203,7 +204,7 @@ fn is_mistrust(error: &io::Error) -> bool {
     }
 }
 
-/// The record of a blind tunnel, which tells what was copied however the tunnel ends.
+/// The record of a blind tunnel; it logs the bytes copied however the tunnel ends.
 struct Record {
     record: Option<RequestRecord>,
     relayed: Relayed,
@@ -246,7 +247,7 @@ async fn blind(
             Ok(()) => End::Complete,
             Err((side, error)) => {
                 debug!("a blind tunnel broke off: {error}");
-                // What broke off must not pass for whole: the other side is broken off too.
+                // A truncated stream must not look complete: reset the other side too.
                 socket.abort();
                 stream.get_ref().abort();
                 if side == Side::One { End::CallerLeft } else { End::BoxBroke }

@@ -1,11 +1,12 @@
-//! A caller's socket that keeps the times which hyper does not: a head must arrive within `header_timeout` of its
-//! first byte, an idle connection ends after `keepalive_timeout`, a caller that stops reading is given up after
-//! `body_timeout`. At the end it lingers: bytes of a body that nobody wanted are read and thrown away for a while, or
-//! the kernel would answer them with a reset that can overtake the refusal.
+//! A caller's socket with the timeouts that hyper lacks: a head must arrive within `header_timeout` of its
+//! first byte, an idle connection ends after `keepalive_timeout`, a caller that stops reading is closed after
+//! `body_timeout`. At the end it lingers: the unread rest of a body is read and discarded for a while, since
+//! the kernel would otherwise answer it with a reset that can overtake the refusal.
 //!
-//! It also tells a caller that has gone from one that has only ended its side of the connection after a complete
-//! request, and still gets its answer (RFC 9112 §9.6). Both look the same until something is written to them, so the
-//! first byte of the answer, which is always the same, goes ahead: a socket that is closed answers it with a reset.
+//! It also distinguishes a caller that has gone from one that has only ended its side of the connection after a
+//! complete request, and still gets its response (RFC 9112 §9.6). Both look the same until something is written to
+//! them, so the first byte of the response, which is always the same, is sent early: a closed socket answers it with a
+//! reset.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -29,45 +30,46 @@ use crate::proxy::handler::Opened;
 use crate::proxy::worker::Worker;
 
 const LINGER: Duration = Duration::from_secs(5);
-/// Bytes that came before the end of the caller's side have found their reader after this time.
+/// How long bytes that arrived before the end of the caller's side may take to reach their reader.
 const SETTLING: Duration = Duration::from_millis(20);
-/// A reset of a caller that ended its side is looked for after this time, and then after twice as long each time …
+/// The first check for a reset by a caller that ended its side is after this time; each further one after twice as long
+/// …
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 /// … up to this.
 const LAST_LOOK: Duration = Duration::from_millis(250);
-/// How every answer of HTTP/1 begins (RFC 9112 §4).
+/// The first byte of every HTTP/1 response (RFC 9112 §4).
 const FIRST_BYTE: &[u8] = b"H";
-/// hyper's own interim answer, which is none yet.
+/// hyper's interim response, which does not count as the response.
 const INVITATION: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What the worker, the service and the socket tell each other of a connection.
+/// The state of a connection that the worker, the service and the socket share.
 #[derive(Default)]
 pub(crate) struct Control {
-    /// The connection is to end after what it has under way.
+    /// The connection is to end after its requests in progress.
     pub(crate) draining: Cell<bool>,
     pub(crate) waker: RefCell<Option<Waker>>,
-    /// Requests under way, until hyper has taken the last piece of their answers.
+    /// The number of requests in progress, until hyper has taken the last chunk of their responses.
     pub(crate) busy: Cell<u32>,
-    /// Requests so far.
+    /// The number of requests so far.
     pub(crate) served: Cell<u64>,
-    /// How far the latest request's body was read; `None`: it has none.
+    /// How far the latest request's body has been read; `None`: it has no body.
     pub(crate) reading: RefCell<Option<Rc<Cell<Reading>>>>,
-    /// The latest request is of HTTP/1.0: the end of its answer may be the connection's.
+    /// The latest request is HTTP/1.0: its response may end with the connection.
     pub(crate) is_http10: Cell<bool>,
-    /// An answer ended before its end.
+    /// A response was truncated.
     pub(crate) broke_off: Cell<bool>,
-    /// The connection is to become something else, or was asked to: hyper does not shut it down then.
+    /// A CONNECT was received: hyper does not shut the connection down then.
     pub(crate) asked_to_change: Cell<bool>,
-    /// What it becomes.
+    /// The tunnel that the connection becomes.
     pub(crate) tunnel: RefCell<Option<Opened>>,
-    /// What its caller has shown, see [`Caller::shown`](crate::access::caller::Caller::shown).
+    /// The certificate chain of its caller, see [`Caller::shown`](crate::access::caller::Caller::shown).
     pub(crate) shown: Option<Rc<Shown>>,
     /// It is a tunnel of the forward proxy.
     pub(crate) is_tunnel: bool,
 }
 
 impl Control {
-    /// Ends the connection after what it has under way.
+    /// Ends the connection after its requests in progress.
     pub(crate) fn drain(&self) {
         self.draining.set(true);
         if let Some(waker) = self.waker.borrow_mut().take() {
@@ -98,34 +100,35 @@ impl Control {
     }
 }
 
-/// A socket that keeps the times.
+/// A socket with timeouts.
 pub(crate) struct WatchedSocket<S: Socket> {
     socket: Held<S>,
-    /// Bytes that were read to tell the protocol.
+    /// Bytes that were read to detect the protocol.
     prefix: Vec<u8>,
-    /// On HTTP/2.
+    /// Tracks frames; only on HTTP/2.
     frames: Option<Box<FrameWatch>>,
     control: Rc<Control>,
     header_timeout: Duration,
     keepalive_timeout: Duration,
-    /// Since when no request is under way, and since when the bytes of an HTTP/1.1 head come.
+    /// Since when no request is in progress.
     idle_since: Instant,
+    /// Since when an HTTP/1.1 head is arriving.
     head_since: Option<Instant>,
     was_busy: bool,
     served: u64,
     read_timer: Option<Pin<Box<Sleep>>>,
-    /// An idle HTTP/2 connection was told to end.
+    /// When an idle HTTP/2 connection was told to end.
     ending_since: Option<Instant>,
     half_closed: Option<Box<HalfClosed>>,
-    /// The first byte of the answer has gone ahead of it.
+    /// The first byte of the response was sent early.
     first_byte_sent: bool,
-    /// The requests whose answers have begun.
+    /// The number of requests whose responses have begun.
     answered: u64,
     writing: WriteTimeout,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
-/// The socket, until it is taken back.
+/// The socket, until [`WatchedSocket::into_socket`] takes it.
 struct Held<S>(Option<S>);
 
 impl<S> Deref for Held<S> {
@@ -142,7 +145,7 @@ impl<S> DerefMut for Held<S> {
     }
 }
 
-/// The caller ended its side while a request was under way.
+/// The caller ended its side while a request was in progress.
 struct HalfClosed {
     since: Instant,
     is_probed: bool,
@@ -151,7 +154,7 @@ struct HalfClosed {
 }
 
 impl<S: Socket> WatchedSocket<S> {
-    /// `prefix`: bytes that were read already; with `is_http2` the whole preface, or nothing of it.
+    /// `prefix`: bytes already read; with `is_http2`, the whole preface or nothing of it.
     pub(crate) fn new(
         socket: S,
         prefix: Vec<u8>,
@@ -184,17 +187,17 @@ impl<S: Socket> WatchedSocket<S> {
         }
     }
 
-    /// The socket without the times, and what was read of it and not yet handed on.
+    /// Takes the socket, and the bytes that were read and not yet consumed.
     pub(crate) fn into_socket(mut self) -> (Option<S>, Vec<u8>) {
         (self.socket.0.take(), std::mem::take(&mut self.prefix))
     }
 
-    /// A request is under way, or something of an answer that the caller has not taken yet.
+    /// A request is in progress, or the caller has not yet taken all of a response.
     fn is_busy(&self) -> bool {
         self.control.busy.get() > 0 || self.writing.is_blocked()
     }
 
-    /// Whether the caller has been waited for too long; otherwise a timer is set to look again.
+    /// Whether the caller has exceeded a timeout; otherwise sets a timer for the next check.
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             let busy = self.is_busy();
@@ -205,7 +208,8 @@ impl<S: Socket> WatchedSocket<S> {
             let now = Instant::now();
             if !busy && self.was_busy {
                 (self.was_busy, self.idle_since) = (false, now);
-                // A request that came after the first GOAWAY has had its answer; the end of it may still be on its way.
+                // A request that arrived after the first GOAWAY has been answered; its last bytes may still be in
+                // transit.
                 self.ending_since = self.ending_since.map(|_| now);
             }
             let idle_until = self.idle_since + self.keepalive_timeout;
@@ -215,16 +219,16 @@ impl<S: Socket> WatchedSocket<S> {
             };
             let deadline = match head_since {
                 Some(since) => since + self.header_timeout,
-                // A connection with requests under way is looked at again, not ended.
+                // A connection with requests in progress is checked again, not ended.
                 None if busy => now + self.keepalive_timeout,
                 None => self.ending_since.map_or(idle_until, |since| since + LINGER),
             };
             if deadline <= now {
-                // A head that is late, or HTTP/1.1, or told already.
+                // The head is late, or this is HTTP/1.1, or GOAWAY was sent already.
                 if head_since.is_some() || self.frames.is_none() || self.ending_since.is_some() {
                     return true;
                 }
-                // A request may be on its way: GOAWAY says that it was not looked at (RFC 9113 §6.8).
+                // A request may be in transit: GOAWAY says that it was not processed (RFC 9113 §6.8).
                 self.ending_since = Some(now);
                 self.control.draining.set(true);
                 cx.waker().wake_by_ref();
@@ -244,7 +248,7 @@ impl<S: Socket> WatchedSocket<S> {
         }
     }
 
-    /// Reads; what comes is looked at as far as the times need it. The count is 0 at the end.
+    /// Reads, and inspects the bytes as far as the timeouts need it. Returns the count, 0 at the end.
     fn read(&mut self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
         let mut tap = Tap { socket: &mut *self.socket, frames: self.frames.as_deref_mut(), count: 0 };
         ready!(Pin::new(&mut TokioIo::new(&mut tap)).poll_read(cx, buf))?;
@@ -258,12 +262,12 @@ impl<S: Socket> WatchedSocket<S> {
         Poll::Ready(Ok(count))
     }
 
-    /// The caller has ended its side. Ready with the end where no request is under way or the request is cut short by
-    /// it, with an error where the caller has gone altogether.
+    /// The caller has ended its side. Ready with the end if no request is in progress or the request is truncated by
+    /// it, with an error if the caller has closed the connection.
     fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (is_busy, reading) = (self.is_busy(), self.control.reading());
         let is_answering = self.answered == self.control.served.get();
-        // Nor into the midst of an earlier answer that the caller is slow to take.
+        // The byte must not go into an earlier response that the caller is slow to read.
         let may_probe = !is_answering && !self.writing.is_blocked();
         let closed = self.half_closed.get_or_insert_with(|| {
             Box::new(HalfClosed {
@@ -294,7 +298,7 @@ impl<S: Socket> WatchedSocket<S> {
     }
 }
 
-/// A socket whose bytes are looked at as they are read.
+/// A socket whose bytes are inspected as they are read.
 struct Tap<'a, S> {
     socket: &'a mut S,
     frames: Option<&'a mut FrameWatch>,
@@ -336,14 +340,13 @@ impl<S: Socket> Read for WatchedSocket<S> {
             return this.poll_half_closed(cx);
         }
         match this.read(cx, buf) {
-            // On HTTP/2 the end of the connection is the end of its streams.
+            // On HTTP/2 the end of the connection ends its streams.
             Poll::Ready(Ok(0)) if this.frames.is_none() && this.is_busy() => this.poll_half_closed(cx),
             Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending if this.is_overdue(cx) => Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "nothing came from the caller in time",
-            ))),
+            Poll::Pending if this.is_overdue(cx) => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the caller sent nothing in time")))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -415,7 +418,7 @@ impl<S: Socket> Write for WatchedSocket<S> {
 
 impl<S: Socket> Drop for WatchedSocket<S> {
     fn drop(&mut self) {
-        // An answer to HTTP/1.0 without a length ends with the connection: a part of it must not end so too.
+        // A response to HTTP/1.0 without a length ends with the connection: a truncated one must end with a reset.
         let is_cut = self.control.broke_off.get() || self.is_busy();
         if self.frames.is_none()
             && self.control.is_http10.get()

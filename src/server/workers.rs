@@ -1,4 +1,4 @@
-//! Worker threads: each has a current-thread runtime of its own, and serves the connections that it is handed.
+//! Worker threads: each has its own current-thread runtime, and serves the connections handed to it.
 
 use std::io;
 use std::rc::{Rc, Weak};
@@ -23,30 +23,30 @@ use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::worker::Worker;
 use crate::upstream::pool::Upstream;
 
-/// Idle connections to Box are looked over this often: another worker may wait for their descriptors.
+/// How often idle connections to Box are swept: another worker may wait for their descriptors.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// What a worker is told.
+/// A message to a worker.
 enum Message {
     /// A connection to serve.
     Connection(Accepted, Peer, OpenConnection),
-    /// On the heap: there are few, and connections would take its room.
+    /// On the heap: replacements are rare, and connections would reserve its size.
     Replacement(Box<Replacement>),
 }
 
-/// A gateway that takes the place of the one before.
+/// A gateway that replaces the running one.
 pub(super) struct Replacement {
     pub(super) gateway: Arc<Gateway>,
-    /// For connections to Box; `None`: those that are open go on.
+    /// New connections to Box; `None`: the open ones stay in use.
     pub(super) outward: Option<Outward>,
-    /// Told once every request that begins is served by it.
+    /// Notified once all new requests are served by it.
     pub(super) done: oneshot::Sender<()>,
 }
 
 pub(super) struct WorkerThread {
     messages: mpsc::UnboundedSender<Message>,
     pub(super) open: Arc<AtomicUsize>,
-    /// Its other half is dropped at the thread's end.
+    /// Its sender is dropped when the thread ends.
     pub(super) ended: oneshot::Receiver<()>,
 }
 
@@ -84,24 +84,24 @@ impl WorkerThread {
             let tasks = LocalSet::new();
             let serving = work(Rc::new(make()), receiver, counted, draining);
             tasks.block_on(&runtime, serving);
-            // Dropped inside the runtime: what is cut off may still hold timers and sockets.
+            // Dropped inside the runtime: tasks that are cut off may still hold timers and sockets.
             let inside = runtime.enter();
             drop(tasks);
             drop(inside);
-            // Dropped, it would wait for name look-ups that are still under way.
+            // Dropping the runtime would wait for DNS look-ups in progress.
             runtime.shutdown_background();
         })?;
         Ok(Self { messages: sender, open, ended })
     }
 
-    /// Gives it another gateway.
+    /// Replaces its gateway.
     pub(super) fn replace(&self, replacement: Replacement) {
-        // A worker that has ended serves nobody.
+        // The worker may have ended.
         let _ = self.messages.send(Message::Replacement(Box::new(replacement)));
     }
 }
 
-/// A connection, counted among the open ones.
+/// Counts an open connection until dropped.
 struct Open(Arc<AtomicUsize>);
 
 impl Drop for Open {
@@ -139,11 +139,11 @@ async fn work(
                 tokio::task::spawn_local(async move {
                     let _open = (open, limited);
                     match socket.into_tcp_or_unix() {
-                        // On the heap: few connections begin so.
+                        // On the heap: few connections have a PROXY protocol header.
                         Ok(Ok(tcp)) if worker.gateway().config.proxy_protocol.contains(peer.address) => {
                             Box::pin(connection::serve_balanced(worker, connections, tcp, peer)).await;
                         }
-                        // On the heap: a plain connection has no room for a TLS session.
+                        // On the heap: a plain connection should not reserve the size of a TLS session.
                         Ok(Ok(tcp)) if peer.secure => {
                             Box::pin(connection::serve_tls(worker, connections, tcp, Caller::outside(peer))).await;
                         }
@@ -179,7 +179,7 @@ async fn work(
     }
 }
 
-/// Serves what begins from now on by another gateway.
+/// Serves new requests by another gateway from now on.
 fn replace(worker: &Worker, connections: &Connections, replacement: Replacement) {
     let Replacement { gateway, outward, done } = replacement;
     let before = worker.gateway();
@@ -198,6 +198,6 @@ fn replace(worker: &Worker, connections: &Connections, replacement: Replacement)
     if ends_tunnels {
         connections.end_tunnels();
     }
-    // Nobody waits for a worker that took too long.
+    // The receiver is gone if this worker took too long.
     let _ = done.send(());
 }

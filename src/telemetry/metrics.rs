@@ -1,6 +1,6 @@
-//! What is counted of requests and connections.
+//! Counters of requests and connections.
 //!
-//! Each worker counts in series of its own, written by that worker alone: an increment is a load and a store, no
+//! Each worker has its own series, which only it writes: an increment is a load and a store, no
 //! locked instruction, and no cache line is shared. A scrape adds them up. Labels are bounded by the configuration.
 
 use std::cell::RefCell;
@@ -15,7 +15,7 @@ use http::{Method, StatusCode};
 const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "other"];
 
-/// Who made an answer.
+/// The origin of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum AnsweredBy {
     /// Box.
@@ -33,8 +33,8 @@ impl AnsweredBy {
     }
 }
 
-/// Names of apps and the numbers that stand for them in [`Labels`]. A name keeps its number as long as the process runs, so
-/// that counters go on when a reload puts the apps in another order.
+/// Names of apps and their numbers in [`Labels`]. A name keeps its number as long as the process runs, so
+/// that counters continue when a reload changes the order of the apps.
 #[derive(Debug, Default)]
 pub(crate) struct AppLabels(Mutex<Vec<Arc<str>>>);
 
@@ -43,7 +43,7 @@ pub(crate) struct AppLabels(Mutex<Vec<Arc<str>>>);
 pub(crate) struct AppLabel(u16);
 
 impl AppLabels {
-    /// The number of this name; `None` beyond 65,536 names, whose requests are counted as of no app.
+    /// The number of this name; `None` beyond 65,536 names, whose requests are counted without an app.
     pub(crate) fn label(&self, name: &str) -> Option<AppLabel> {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = names.iter().position(|known| **known == *name);
@@ -72,13 +72,13 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    /// Labels of a request that was answered so; status 499 stands for a caller that left before.
+    /// The labels of a request with this response; status 499: the caller disconnected before.
     pub(crate) fn new(app: Option<AppLabel>, method: &Method, status: u16, answered_by: AnsweredBy) -> Self {
         let known = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
         Self { app, method: known as u8, status, answered_by }
     }
 
-    /// One of a few that are known, or `other`.
+    /// A known method, or `other`.
     pub(crate) fn method(self) -> &'static str {
         METHODS.get(usize::from(self.method)).copied().unwrap_or("other")
     }
@@ -94,7 +94,7 @@ struct Series {
     box_count: AtomicU64,
 }
 
-/// Only its own worker writes a series, so nothing can come between the load and the store.
+/// Only its own worker writes a series, so no write can happen between the load and the store.
 fn add(counter: &AtomicU64, by: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
@@ -114,7 +114,7 @@ struct Shared {
 }
 
 impl Tally {
-    /// A request has ended. `upstream`: how long Box took to its head, where it was asked.
+    /// Counts a request that has ended. `upstream`: how long Box took to the response's head, if the request was sent.
     pub(crate) fn request(&self, labels: Labels, total: Duration, upstream: Option<Duration>) {
         let mut known = self.known.borrow_mut();
         let series = known.entry(labels).or_insert_with(|| {
@@ -136,19 +136,19 @@ impl Tally {
         }
     }
 
-    /// A request was sent to Box again.
+    /// Counts a retry of a request to Box.
     pub(crate) fn retried(&self) {
         self.shared.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Header fields of a caller did not pass to Box.
+    /// Counts header fields of a caller that were not sent to Box.
     pub(crate) fn fields_dropped(&self, count: u64) {
         if count > 0 {
             self.shared.dropped_fields.fetch_add(count, Ordering::Relaxed);
         }
     }
 
-    /// A caller's connection; dropping what is returned ends it.
+    /// Counts a caller's connection until the returned value is dropped.
     pub(crate) fn connection(&self) -> OpenConnection {
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         OpenConnection(self.shared.clone())
@@ -197,12 +197,12 @@ impl Metrics {
         self.sum(|worker| &worker.retries)
     }
 
-    /// Header fields of callers that did not pass to Box.
+    /// Header fields of callers that were not sent to Box.
     pub(crate) fn fields_dropped(&self) -> u64 {
         self.sum(|worker| &worker.dropped_fields)
     }
 
-    /// What has been counted of requests.
+    /// The counts of requests.
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for worker in &self.workers {
@@ -223,13 +223,13 @@ impl Metrics {
 #[derive(Default)]
 pub(crate) struct Totals {
     pub(crate) requests: BTreeMap<Labels, u64>,
-    /// From a request's head to its answer's end.
+    /// Times from a request's head to its response's end.
     pub(crate) durations: BTreeMap<Option<AppLabel>, Histogram>,
-    /// From sending to Box to the head of its answer.
+    /// Times from sending to Box to the head of its response.
     pub(crate) box_durations: BTreeMap<Option<AppLabel>, Histogram>,
 }
 
-/// How long it took, in buckets.
+/// A histogram of durations.
 #[derive(Default)]
 pub(crate) struct Histogram {
     buckets: [u64; BOUNDS.len()],
@@ -246,7 +246,7 @@ impl Histogram {
         self.nanos += nanos.load(Ordering::Relaxed);
     }
 
-    /// Upper bounds in seconds, each with how many took no longer.
+    /// Upper bounds in seconds, each with the count of durations up to it.
     pub(crate) fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
         BOUNDS.into_iter().zip(self.buckets).scan(0, |below, (bound, count)| {
             *below += count;
@@ -254,16 +254,16 @@ impl Histogram {
         })
     }
 
-    /// All of them together.
+    /// The sum of all durations.
     pub(crate) fn sum(&self) -> Duration {
         Duration::from_nanos(self.nanos)
     }
 }
 
-/// Of a caller that left before an answer (nginx's number).
+/// The status for a caller that disconnected before a response (nginx's number).
 pub(crate) const CALLER_LEFT: u16 = 499;
 
-/// A status as the labels hold it.
+/// The status in the labels.
 pub(crate) fn status(status: Option<StatusCode>) -> u16 {
     status.map_or(CALLER_LEFT, |status| status.as_u16())
 }

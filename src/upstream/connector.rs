@@ -1,4 +1,4 @@
-//! Connecting to Box: name, TCP (happy eyeballs, RFC 8305), a forward proxy's tunnel, TLS.
+//! Connecting to Box: DNS, TCP (happy eyeballs, RFC 8305), a forward proxy's tunnel, TLS.
 //!
 //! Certificates are always verified, against the platform's roots and `[box] ca_file`; there is no switch.
 
@@ -32,7 +32,7 @@ use crate::net::own_listeners::OwnListeners;
 use crate::net::tls_client::Trust;
 use crate::net::unsent;
 
-/// TCP to anywhere but to this process itself.
+/// Opens TCP connections, except to this process itself.
 #[derive(Clone)]
 pub(crate) struct OutwardTcp {
     tcp: HttpConnector,
@@ -40,7 +40,7 @@ pub(crate) struct OutwardTcp {
 }
 
 impl OutwardTcp {
-    /// `own`: where this process listens.
+    /// `own`: the addresses on which this process listens.
     pub(crate) fn new(own: OwnListeners, timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -51,7 +51,7 @@ impl OutwardTcp {
     }
 }
 
-/// A connection leads to a listener of this process.
+/// A connection would lead to a listener of this process.
 #[derive(Debug)]
 struct LeadsHere(SocketAddr);
 
@@ -85,19 +85,19 @@ impl Service<Uri> for OutwardTcp {
     }
 }
 
-/// Whether something failed since it would have led to a listener of this process.
+/// Whether the cause is that the connection would have led to a listener of this process.
 pub(crate) fn is_loop(error: &(dyn Error + 'static)) -> bool {
     error.is::<LeadsHere>() || error.source().is_some_and(is_loop)
 }
 
-/// How connections to Box are opened.
+/// The settings of connections to Box.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// On the way.
+    /// The proxy on the way to Box.
     pub proxy: Proxy,
-    /// TCP, proxy tunnel and TLS together.
+    /// The time limit for TCP, proxy tunnel and TLS together.
     pub connect_timeout: Duration,
-    /// Box may take nothing of what is sent to it for so long.
+    /// How long Box may read nothing of what is sent to it.
     pub write_timeout: Duration,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
@@ -117,9 +117,9 @@ pub(crate) struct Connector {
 /// Why there is no connection.
 #[derive(Debug, Clone)]
 pub(crate) enum ConnectError {
-    /// Name, TCP, proxy or TLS failed; the words name the authority and the cause.
+    /// DNS, TCP, proxy or TLS failed; the text names the authority and the cause.
     Unreachable(String),
-    /// Box does not speak the one version that was offered.
+    /// Box does not support the only version that was offered.
     NotSpoken(String),
     /// It would have led to this process itself.
     Loop(String),
@@ -130,11 +130,11 @@ pub(crate) enum ConnectError {
 /// A connection on which TLS is established.
 pub(crate) type Connection = TlsStream<BufReader<TcpStream>>;
 
-/// rustls asks the kernel for 4 KiB at a time, a quarter of a record; this asks for several records at once.
+/// The read buffer. rustls reads 4 KiB at a time, a quarter of a record; this reads several records at once.
 const READ_AHEAD: usize = 64 * 1024;
 
 impl Connector {
-    /// `room`: for all connections of the process. `own`: where it listens.
+    /// `room`: the descriptors for all connections of the process. `own`: the addresses on which it listens.
     pub(crate) fn new(trust: &Trust, settings: Settings, room: UpstreamRoom, own: OwnListeners) -> Self {
         let (proxies, timeout) = (proxy_matcher(&settings.proxy), settings.connect_timeout);
         let tcp = OutwardTcp::new(own, timeout);
@@ -147,10 +147,10 @@ impl Connector {
         Self { tcp, proxies, tls, tls_http1, timeout, write_timeout: settings.write_timeout, room }
     }
 
-    /// Connects. `make_room`: closes connections that are not needed, where there is no room for another.
+    /// Connects. `make_room`: closes idle connections if no descriptor is free.
     ///
     /// # Errors
-    /// There is none within the time for connecting.
+    /// No connection could be established in time.
     pub(crate) async fn connect(
         &self,
         authority: &Authority,
@@ -159,7 +159,7 @@ impl Connector {
         make_room: impl FnOnce(),
     ) -> Result<(Connection, Room), ConnectError> {
         let tls = if http1_only { &self.tls_http1 } else { &self.tls };
-        // Content alone asks for HTTP/1.1, but for a few uploads.
+        // HTTP/1.1 is requested only for content and a few uploads.
         let room = match self.room.try_take(http1_only) {
             Some(room) => room,
             None => {
@@ -190,12 +190,12 @@ impl Connector {
         }
     }
 
-    /// How long Box may take nothing of what is sent to it.
+    /// How long Box may read nothing of what is sent to it.
     pub(crate) fn write_timeout(&self) -> Duration {
         self.write_timeout
     }
 
-    /// Whether somebody waits for the descriptor of a connection.
+    /// Whether another connection waits for a descriptor.
     pub(crate) fn is_room_wanted(&self) -> bool {
         self.room.is_wanted()
     }

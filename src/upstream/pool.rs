@@ -1,7 +1,7 @@
 //! Connections to Box, pooled: HTTP/1.1 and HTTP/2 by ALPN.
 //!
-//! Each worker thread has a pool of its own, driven on the same thread: no lock, no wake-up across cores. A connection is
-//! a task of its worker and notices at once that Box has closed it, so that a request rarely picks a dead one. Figures
+//! Each worker thread has its own pool, driven on the same thread: no lock, no wake-up across cores. A connection is
+//! a task of its worker and notices at once that Box has closed it, so a request rarely picks a dead one. Figures
 //! and alternatives: `docs/decisions/runtime-for-each-worker.md`.
 
 use std::cell::{Cell, RefCell};
@@ -33,30 +33,30 @@ use crate::net::write_timeout::WriteBounded;
 use crate::upstream::connector::{ConnectError, Connection, Connector};
 use crate::upstream::request_body::Attempt;
 
-/// So much of an answer is held for a caller that does not take it. Content of any size comes on HTTP/1.1 instead, so
-/// this need not cover the bandwidth of a long way to Box (`docs/decisions/content-over-http1.md`).
+/// The window of a stream: how much of a response is buffered for a caller that does not read. Content uses HTTP/1.1
+/// instead, so this need not cover the bandwidth-delay product to Box (`docs/decisions/content-over-http1.md`).
 ///
-/// Stream windows times streams do not exceed the connection's window: callers that stop reading cannot, together,
-/// stop the others on the same connection.
+/// The streams' windows together do not exceed the connection's window: callers that stop reading cannot
+/// block the others on the same connection.
 const STREAM_WINDOW: u32 = 1 << 18;
 const STREAMS: usize = 64;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
-/// A connection with requests under way that is silent for so long is asked for a sign of life …
+/// A connection with requests in progress that is silent for this long gets a PING …
 const PING_AFTER: Duration = Duration::from_secs(20);
-/// … and given up without one in this time.
+/// … and is closed without a reply in this time.
 const PING_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Pools of hosts that Box's answers named; beyond, the one unused for longest goes.
+/// The most pools of hosts named in Box's responses; beyond, the least recently used one is dropped.
 const MOST_NAMED: usize = 64;
-/// A body that nobody wants is read to its end up to this size, for the sake of its connection …
+/// An unwanted body is read to its end up to this size, to keep its connection …
 const WORTH_READING: usize = 64 * 1024;
-/// … and in this time.
+/// … and within this time.
 const READING: Duration = Duration::from_secs(5);
 
-/// An idle connection that cannot carry a request after this time is given up.
+/// An idle connection that is not ready for a request within this time is dropped.
 const READY: Duration = Duration::from_millis(200);
 
-/// Connections that one request tries, most of them dead ones of the pool.
+/// The most connections that one request tries; most failures are dead ones of the pool.
 const MOST_CONNECTIONS: usize = 64;
 
 /// One authority of Box and this worker's connections to it.
@@ -66,16 +66,16 @@ pub(crate) struct HostPool {
     server_name: ServerName<'static>,
     idle: RefCell<Vec<Idle>>,
     http2: RefCell<Vec<Rc<Http2>>>,
-    /// What ALPN said last; `None` before the first connection.
+    /// The last result of ALPN; `None` before the first connection.
     speaks_http2: Cell<Option<bool>>,
-    /// It refused a connection on which HTTP/1.1 alone was offered.
+    /// The host refused a connection that offered only HTTP/1.1.
     refuses_http1: Cell<bool>,
     connector: Rc<Connector>,
-    /// A connection under way that others wait for: the first one, or the next HTTP/2 one.
+    /// A connection being established that other requests wait for: the first one, or the next HTTP/2 one.
     shared: RefCell<Option<Outcome>>,
 }
 
-/// `None` while the connection is under way.
+/// `None` while the connection is being established.
 type Outcome = watch::Receiver<Option<Result<(), SendError>>>;
 
 struct Idle {
@@ -90,22 +90,22 @@ struct Http2 {
     since: Cell<Instant>,
 }
 
-/// Which version of HTTP a request is to be sent with.
+/// The HTTP version for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// The one that Box chooses, HTTP/2 where it speaks it.
+    /// The one that Box chooses: HTTP/2 if it supports it.
     Any,
-    /// HTTP/1.1, unless Box does not speak it.
+    /// HTTP/1.1, unless Box does not support it.
     Http1,
 }
 
 /// Why a request got no response head.
 #[derive(Debug, Clone)]
 pub(crate) struct SendError {
-    /// Not a byte of the request can have been processed: sending it again is always safe.
+    /// Nothing of the request can have been processed: a retry is always safe.
     pub unsent: bool,
     pub fault: SendFault,
-    /// For the log.
+    /// The cause, for the log.
     pub cause: String,
 }
 
@@ -118,11 +118,11 @@ pub(crate) enum SendFault {
     NoRoom,
     /// The connection would have led to this process itself.
     Loop,
-    /// A connection broke, or what came on it was not HTTP.
+    /// A connection broke, or Box sent something other than HTTP.
     Broken,
 }
 
-/// Keeps a connection counted while an answer is read; give it back with [`Lease::done`] at its end.
+/// Keeps a connection counted while a response is read; give it back with [`Lease::done`] at its end.
 pub(crate) struct Lease(Leased);
 
 enum Leased {
@@ -130,7 +130,7 @@ enum Leased {
         origin: Rc<HostPool>,
         sender: http1::SendRequest<Attempt>,
     },
-    /// Held for its `Drop` alone.
+    /// Held only for its `Drop`.
     Http2(#[expect(dead_code, reason = "dropping it frees the stream")] StreamSlot),
 }
 
@@ -144,9 +144,9 @@ impl Drop for StreamSlot {
 }
 
 impl Lease {
-    /// The answer was read to its end: the connection may carry the next request.
+    /// The response was read to its end: the connection can carry the next request.
     pub(crate) fn done(self) {
-        // A descriptor that somebody waits for is free sooner than this connection would be needed.
+        // If another connection waits for a descriptor, closing this one is better than keeping it idle.
         if let Leased::Http1 { origin, sender } = self.0
             && !sender.is_closed()
             && !origin.connector.is_room_wanted()
@@ -155,7 +155,7 @@ impl Lease {
         }
     }
 
-    /// Nobody wants the answer's body.
+    /// Discards the response's body, then gives the connection back.
     pub(crate) fn done_after(self, mut body: IncomingBody) {
         if body.is_end_stream() {
             return self.done();
@@ -179,18 +179,18 @@ impl Lease {
     }
 }
 
-/// This worker's way to Box.
+/// This worker's connections to Box.
 pub(crate) struct Upstream {
     connector: Rc<Connector>,
     idle_timeout: Duration,
-    /// Of the configured authorities.
+    /// The pools of the configured authorities.
     origins: Vec<Rc<HostPool>>,
-    /// Of others that Box's answers named; the most recently used is last.
+    /// The pools of other authorities named in Box's responses; the most recently used is last.
     named: RefCell<Vec<Rc<HostPool>>>,
 }
 
 impl Upstream {
-    /// A pool for these authorities, each once.
+    /// Creates a pool for each of these authorities.
     pub(crate) fn new<'a>(
         connector: Connector,
         idle_timeout: Duration,
@@ -206,7 +206,7 @@ impl Upstream {
         Self { connector, idle_timeout, origins, named: RefCell::default() }
     }
 
-    /// The pool of an authority that is known to be Box's. `None`: it is no host name.
+    /// The pool of an authority that is known to be Box's. `None`: it is not a host name.
     pub(crate) fn origin(&self, authority: &Authority) -> Option<Rc<HostPool>> {
         let is = |origin: &&Rc<HostPool>| origin.authority == *authority;
         if let Some(origin) = self.origins.iter().find(is) {
@@ -224,14 +224,14 @@ impl Upstream {
         Some(origin)
     }
 
-    /// Sends a request whose URI is path and query alone.
+    /// Sends a request whose URI consists of path and query.
     pub(crate) async fn send(
         &self,
         origin: &Rc<HostPool>,
         mut request: Request<Attempt>,
         protocol: Protocol,
     ) -> Result<(Response<IncomingBody>, Lease), SendError> {
-        // Connections that end before they can be used could keep this going for ever.
+        // Bounded: connections that end before they can be used could otherwise continue this for ever.
         for _ in 0..MOST_CONNECTIONS {
             let http1_only = protocol == Protocol::Http1 && !origin.refuses_http1.get();
             if !http1_only {
@@ -264,8 +264,8 @@ impl Upstream {
         Err(SendError::unreachable(format!("{}: connections end before they can be used", origin.authority)))
     }
 
-    /// Waits for a connection that all who need one share. It is a task of its own: a caller that leaves does not
-    /// throw the handshake away.
+    /// Waits for a connection shared by all requests that need one. It is a task of its own: a caller that leaves does
+    /// not cancel the handshake.
     async fn connect_shared(&self, origin: &Rc<HostPool>) -> Result<(), SendError> {
         let waiting = origin.shared.borrow().clone();
         let mut outcome = match waiting {
@@ -293,13 +293,13 @@ impl Upstream {
         result.unwrap_or_else(|| Err(SendError::unreachable("the worker is stopping".to_owned())))
     }
 
-    /// `None` where the connection turned out to speak HTTP/2; it is in the pool then.
+    /// `None` if the connection uses HTTP/2; it is in the pool then.
     async fn connect_http1(
         &self,
         origin: &Rc<HostPool>,
         http1_only: bool,
     ) -> Result<Option<http1::SendRequest<Attempt>>, SendError> {
-        // Boxed: a handshake is rare and its state large, and the whole of a request's state is moved for each one.
+        // Boxed: a handshake is rare and its state large, and the state of every request would reserve its size.
         let opening = open(&self.connector, origin, http1_only, self.closing_idle());
         match Box::pin(opening).await {
             Ok(Opened::Http1(sender)) => Ok(Some(sender)),
@@ -315,7 +315,7 @@ impl Upstream {
         }
     }
 
-    /// Closes this worker's idle connections when it is called.
+    /// Returns a function that closes this worker's idle connections.
     fn closing_idle(&self) -> impl FnOnce() + use<> {
         let named = self.named.borrow();
         let origins: Vec<_> = self.origins.iter().chain(named.iter()).map(Rc::downgrade).collect();
@@ -324,7 +324,7 @@ impl Upstream {
         }
     }
 
-    /// Closes what was unused for too long. Call it from time to time.
+    /// Closes connections that were unused for too long. Call it from time to time.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         let fresh = |since: Instant| now.duration_since(since) < self.idle_timeout;
@@ -358,7 +358,7 @@ async fn open(
     let connecting = connector.connect(&origin.authority, &origin.server_name, http1_only, make_room);
     let (connection, room) = connecting.await?;
     let http2 = connection.get_ref().1.alpn_protocol() == Some(b"h2");
-    // A Box that takes nothing of what is buffered would keep a connection whose request is long over.
+    // If Box stops reading, the buffered rest would keep a connection whose request is long over.
     let connection = WriteBounded::new(TokioIo::new(connection), connector.write_timeout());
     if !http1_only {
         origin.speaks_http2.set(Some(http2));
@@ -419,7 +419,8 @@ async fn start_http2(connection: Bounded, room: Room) -> hyper::Result<Rc<Http2>
 }
 
 fn incoming(mut response: Response<Incoming>, version: Version) -> Response<IncomingBody> {
-    // Beside chunks a length means nothing, and must not be passed on (RFC 9112 §6.3): the caller would count by it.
+    // With chunked coding a Content-Length is invalid and must not be passed on (RFC 9112 §6.3): the caller would use
+    // it.
     if response.headers().contains_key(TRANSFER_ENCODING) {
         response.headers_mut().remove(CONTENT_LENGTH);
     }
@@ -454,7 +455,7 @@ impl HostPool {
         self.http2.borrow_mut().retain(|connection| connection.streams.get() > 0);
     }
 
-    /// The most recently used connection that is still good.
+    /// The most recently used connection that is still usable.
     async fn idle_http1(&self, idle_timeout: Duration) -> Option<http1::SendRequest<Attempt>> {
         loop {
             let idle = self.idle.borrow_mut().pop()?;
@@ -462,7 +463,7 @@ impl HostPool {
             if sender.is_closed() || idle.since.elapsed() >= idle_timeout {
                 continue;
             }
-            // One that still sends a body which nobody wants any more ends, but only as Box takes what is buffered.
+            // A connection that still sends an abandoned body ends, but only once Box reads the buffered rest.
             let is_ready =
                 sender.is_ready() || matches!(tokio::time::timeout(READY, sender.ready()).await, Ok(Ok(())));
             if is_ready {
@@ -479,7 +480,7 @@ impl HostPool {
         Some(StreamSlot(connection.clone()))
     }
 
-    /// The inner error gives the request back: the connection ended before it was sent.
+    /// The inner error returns the request: the connection ended before it was sent.
     async fn send_http1(
         self: &Rc<Self>,
         mut sender: http1::SendRequest<Attempt>,
@@ -490,7 +491,7 @@ impl HostPool {
         request.body_mut().over_http2(false);
         request.headers_mut().insert(http::header::HOST, self.host.clone());
         if request.body().is_of_unknown_length() {
-            // hyper takes a GET's body for none unless this says that there is one.
+            // Without this header, hyper treats the body of a GET as empty.
             request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         match sender.try_send_request(request).await {
@@ -573,7 +574,7 @@ fn never_processed(error: &hyper::Error) -> bool {
     false
 }
 
-/// Spawns on the worker's own thread.
+/// Spawns tasks on the worker's own thread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LocalExecutor;
 

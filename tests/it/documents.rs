@@ -1,22 +1,22 @@
-//! The documents hold what they say: links lead somewhere, commands run, every name that users meet is documented exactly
-//! once, and nothing is documented that is not there.
+//! Checks the documents: links resolve, commands run, every name that users see is documented exactly
+//! once, and nothing is documented that does not exist.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-mod blocks; // the blocks of code, and their marks
-mod command_line; // what --help says
-mod commands; // blocks that run, and files that they need
+mod blocks; // blocks of code and their marks
+mod command_line; // the output of --help
+mod commands; // runs marked blocks, and writes the files that they need
 mod links; // links and paths in documents and comments
 mod names; // metrics, fields of access lines, exit statuses, codes
-mod tables; // tables, as tests read them
+mod tables; // reads tables
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every file below a folder of the repository that ends so, with its text.
+/// Every file below a folder of the repository with this ending, with its text.
 fn files(folder: &str, ending: &str) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root().join(folder)];
@@ -49,11 +49,11 @@ fn documents() -> BTreeMap<PathBuf, String> {
 /// A document without its blocks of code.
 fn prose(text: &str) -> String {
     let blocks = text.split("\n```").step_by(2);
-    // What is left of a closing fence is the line's end.
+    // The rest of a closing fence is only the line's end.
     blocks.collect::<Vec<_>>().join("\n")
 }
 
-/// The longest that the first thing that everybody reads may be.
+/// The most lines of README.md.
 const README_LINES: usize = 120;
 
 #[test]
@@ -61,12 +61,12 @@ fn the_readme_is_short() {
     let lines = documents()[Path::new("README.md")].lines().count();
     assert!(
         lines <= README_LINES,
-        "README.md has {lines} lines; put what is new into a page of docs/ and link it"
+        "README.md has {lines} lines; move the addition to a page of docs/ and link it"
     );
 }
 
 #[test]
-fn the_readme_leads_to_every_page() {
+fn the_readme_links_to_every_page() {
     let documents = documents();
     let listed = links::links(&documents[Path::new("README.md")]);
     let is_page = |path: &&PathBuf| !path.starts_with("docs/decisions") && *path != Path::new("README.md");

@@ -1,4 +1,4 @@
-//! What people are told to type is there: the scripts, benchmarks and tests that the justfile and the documents name, and
+//! The commands in the justfile and the documents exist: their scripts, benchmarks and tests, and
 //! the parts of CI.
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ fn commands() -> Vec<String> {
     text.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_owned).collect()
 }
 
-/// The documents for those who change the code, by their names.
+/// The documents for developers, by path.
 fn documents() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root().join("docs"), root().to_owned()];
@@ -38,7 +38,7 @@ fn documents() -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The benchmarks that Cargo.toml has.
+/// The benchmarks in Cargo.toml.
 fn benches() -> BTreeSet<String> {
     let manifest = text("Cargo.toml");
     let tables = manifest.split("[[bench]]\n").skip(1);
@@ -56,7 +56,7 @@ fn words_after<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn recipes_name_nothing_but_cargo_and_scripts_that_can_be_run() {
+fn recipes_use_only_cargo_and_executable_scripts() {
     let commands = commands();
     assert!(commands.len() > 5, "{commands:?}");
     for command in commands {
@@ -70,7 +70,7 @@ fn recipes_name_nothing_but_cargo_and_scripts_that_can_be_run() {
 }
 
 #[test]
-fn recipes_and_documents_name_benchmarks_that_are_there() {
+fn benchmarks_in_recipes_and_documents_exist() {
     let benches = benches();
     assert!(!benches.is_empty());
     let named: Vec<String> = documents()
@@ -99,7 +99,7 @@ fn every_benchmark_is_described_in_performance() {
 }
 
 #[test]
-fn documents_name_parts_of_ci_that_are_there_and_contributing_all_of_them() {
+fn parts_of_ci_in_documents_exist_and_contributing_has_all() {
     let listed = Command::new(root().join(".ci/run")).arg("list").output().unwrap();
     assert!(listed.status.success(), "{listed:?}");
     let parts: BTreeSet<String> =
@@ -125,14 +125,14 @@ fn documents_name_parts_of_ci_that_are_there_and_contributing_all_of_them() {
 }
 
 #[test]
-fn a_part_of_ci_that_is_not_there_is_refused() {
+fn an_unknown_part_of_ci_is_refused() {
     let refused = Command::new(root().join(".ci/run")).arg("no-such-part").output().unwrap();
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no part \"no-such-part\""));
 }
 
 #[test]
-fn documents_name_tests_that_are_there() {
+fn tests_named_in_documents_exist() {
     let mut sources = String::new();
     let mut folders = vec![root().join("tests/it"), root().join("src")];
     while let Some(folder) = folders.pop() {

@@ -129,8 +129,8 @@ async fn answers_that_are_not_oauth_errors_are_transient_and_not_quoted() {
     let cases = [
         (body(400, html, "text/html"), ["400", "HTML"]),
         (body(401, html, "text/html; charset=utf-8"), ["401", "HTML"]),
-        (body(400, r#"{"message":"SECRET"}"#, json), ["400", "no error code"]),
-        (body(401, r#"{"error":"SECRET"}"#, json), ["401", "not known"]),
+        (body(400, r#"{"message":"SECRET"}"#, json), ["400", "without an error code"]),
+        (body(401, r#"{"error":"SECRET"}"#, json), ["401", "unknown error code"]),
         (body(400, "", json), ["400", "empty"]),
         (body(401, "", "text/html"), ["401", "empty"]),
     ];
@@ -143,7 +143,7 @@ async fn answers_that_are_not_oauth_errors_are_transient_and_not_quoted() {
         assert_eq!(refusal(bench.get("/2.0/users/me").await).await, (503, "token_unavailable".into()));
         let (status, why) = bench.admin("/readyz").await;
         assert!(status == 503 && words.iter().all(|word| why.contains(word)), "{words:?} in {why}");
-        assert!(why.contains("something between here and Box") && !why.contains("SECRET"), "{why}");
+        assert!(why.contains("a proxy on the way to Box") && !why.contains("SECRET"), "{why}");
         bench.clock.advance(Duration::from_secs(60));
     }
     bench.until_ready().await;

@@ -23,7 +23,7 @@ pub(super) const TOKEN: &str = "token";
 pub enum Account {
     /// The count of a budget, in the spans of its period.
     Budget {
-        /// Of the budget, with what it is about: `Budget::account`.
+        /// The budget's name and the calls to which it applies: `Budget::account`.
         name: Arc<str>,
         /// What has a count of its own.
         key: Key,
@@ -163,7 +163,7 @@ pub(super) type Charges = Vec<(Span, Account)>;
 /// paid for.
 #[derive(Debug, Default)]
 pub(super) struct Paid {
-    /// The number of such calls. While it is 0, which is the rule, requests do not take the lock.
+    /// The number of such calls. While it is 0, which is usual, requests do not take the lock.
     all: AtomicU64,
     calls: Mutex<BTreeMap<Charges, u64>>,
 }
@@ -183,7 +183,7 @@ impl Paid {
         self.all.load(Ordering::Relaxed) > 0 && self.lock().contains_key(&charges())
     }
 
-    /// Takes what pays for a call with these charges, if there is something.
+    /// Uses up one paid call with these charges; false if there is none.
     pub(super) fn take(&self, charges: impl FnOnce() -> Charges) -> bool {
         if self.all.load(Ordering::Relaxed) == 0 {
             return false;
@@ -199,7 +199,7 @@ impl Paid {
         true
     }
 
-    /// Keeps what is charged in these spans alone: nothing more can be paid for in others.
+    /// Keeps only the charges in these spans: calls in other spans are over.
     pub(super) fn keep(&self, now: [Span; 2]) {
         if self.all.load(Ordering::Relaxed) == 0 {
             return;
@@ -260,8 +260,8 @@ impl CallCounts {
         self.counts().entry((span, account)).or_default().clone()
     }
 
-    /// Counts a question to Box's token endpoint, which Box counts as a call. It is made for no app, and no budget is about
-    /// it.
+    /// Counts a request to Box's token endpoint, which Box counts as a call. It belongs to no app, and no budget
+    /// applies to it.
     pub(crate) fn count_token_call(&self, identity: Arc<str>, now: SystemTime) {
         let account = Account::Calls { app: Arc::default(), identity, class: TOKEN.into() };
         self.count(Period::Month.at(timestamp(now)), account).fetch_add(1, Ordering::Relaxed);

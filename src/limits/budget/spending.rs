@@ -1,6 +1,6 @@
-//! The question before each call: is there budget for it? All budgets that apply are charged, or none.
+//! Checks before each call whether the budgets allow it. All budgets that apply are charged, or none.
 //!
-//! One atomic addition for each count; with two or more budgets that refuse, a short lock besides. What is charged
+//! One atomic addition for each count; with two or more budgets that can refuse, also a short lock. A charge
 //! is given back if the call did not reach Box.
 
 use std::fmt;
@@ -24,27 +24,27 @@ use crate::routing::operation_class::Class;
 mod shared;
 mod successor;
 
-/// The counts as one configuration knows them: by the indices of budgets, apps and identities.
+/// The counts of one configuration, by the indices of its budgets, apps and identities.
 pub struct BudgetLedger {
     /// Those that can refuse come first.
     budgets: Vec<Budget>,
     refusing: usize,
     apps: Vec<Arc<str>>,
     identities: Vec<Arc<str>>,
-    /// By budget and key value, since the start: refused, or what would have been. Shared with the ledgers of the
-    /// configurations before and after.
+    /// By budget and key value: calls refused since the start, or that would have been. Shared with the ledgers of the
+    /// previous and next configurations.
     refused: Vec<Vec<Arc<AtomicU64>>>,
     page: ArcSwap<Page>,
     counts: Arc<CallCounts>,
 }
 
-/// A call that was charged. Without [`BudgetLedger::give_back`], of the same ledger, it stays so.
+/// A charged call. [`BudgetLedger::give_back`] of the same ledger undoes the charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spent {
     call: Call,
     at: Timestamp,
     would_refuse: Option<Arc<str>>,
-    /// Of all replicas, or to be told to them.
+    /// It is charged for all replicas, or will be reported to them.
     together: bool,
 }
 
@@ -58,9 +58,9 @@ impl Spent {
 /// A call that a budget refuses; nothing was charged for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetSpent {
-    /// Of the budget.
+    /// The budget's name.
     pub name: Arc<str>,
-    /// When the count begins anew.
+    /// When the next period begins.
     pub until: Timestamp,
 }
 
@@ -72,21 +72,21 @@ impl fmt::Display for BudgetSpent {
 
 impl std::error::Error for BudgetSpent {}
 
-/// What there is to see.
+/// The state of all budgets and counts, for metrics and reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// As configured, those that can refuse first; of each, all key values.
+    /// In the order of the configuration, those that can refuse first; each with all its key values.
     pub budgets: Vec<BudgetState>,
-    /// Who spent in this month and the one before, also what is no longer configured; nothing at zero.
+    /// Calls in this month and the one before, including those of apps no longer configured; without zeros.
     pub spent: Vec<SpentCalls>,
-    /// Counting began here; nothing is known of the time before.
+    /// When counting began; earlier calls are unknown.
     pub since: Timestamp,
 }
 
 /// A budget's state for one key value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetState {
-    /// Of the budget.
+    /// The budget's name.
     pub name: Arc<str>,
     /// What has a count of its own.
     pub key: Key,
@@ -94,41 +94,41 @@ pub struct BudgetState {
     pub value: Arc<str>,
     /// Day or month.
     pub per: Period,
-    /// What becomes of calls beyond it.
+    /// What happens to calls beyond the budget.
     pub when_spent: WhenSpent,
     /// Whether it refuses at all.
     pub enforce: bool,
-    /// So many may be made.
+    /// The number of calls allowed in the period.
     pub calls: u64,
-    /// So many were.
+    /// The number of calls made in the period.
     pub used: u64,
-    /// So many will have been at the period's end, if they go on as till now.
+    /// The number of calls expected by the end of the period at the current rate.
     pub forecast: u64,
-    /// Refused, or with `enforce = false` what would have been; since the start of the process.
+    /// Calls refused since the start of the process; with `enforce = false`, those that would have been.
     pub refused: u64,
-    /// When the count begins anew.
+    /// When the next period begins.
     pub ends: Timestamp,
 }
 
 /// Calls of one month that reached Box.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpentCalls {
-    /// `2026-11`.
+    /// The month, such as `2026-11`.
     pub month: String,
-    /// Its name; empty for `token`.
+    /// The app's name; empty for the class `token`.
     pub app: Arc<str>,
-    /// Its name.
+    /// The identity's name.
     pub identity: Arc<str>,
-    /// As in configuration, or `token`: questions to the token endpoint.
+    /// The class as in the configuration, or `token`: requests to the token endpoint.
     pub class: Arc<str>,
-    /// So many.
+    /// The number of calls.
     pub calls: u64,
 }
 
 type Count = OnceLock<Arc<AtomicU64>>;
 type Untold = OnceLock<Arc<Alone>>;
 
-/// The counts of one day and of its month, found among the counts when they are first needed.
+/// The counts of one day and its month, looked up when first needed.
 struct Page {
     begins: i64,
     ends: i64,
@@ -136,15 +136,15 @@ struct Page {
     month: Span,
     /// By budget and key value.
     budgets: Vec<Vec<Count>>,
-    /// Likewise: what Redis does not know of yet.
+    /// By budget and key value: calls that Redis does not know of yet.
     alone: Vec<Vec<Untold>>,
     /// By app, identity and class.
     calls: Vec<Count>,
 }
 
 impl BudgetLedger {
-    /// A ledger over the counts. `apps` and `identities`: their names by index. Several ledgers may stand over the
-    /// same counts, as while one configuration follows another: they count together. No two budgets have the same name.
+    /// A ledger over the counts. `apps` and `identities`: their names by index. Several ledgers may share the
+    /// same counts, as during a reload: they count together. Names of budgets must be unique.
     pub fn new(
         mut budgets: Vec<Budget>,
         apps: Vec<Arc<str>>,
@@ -171,7 +171,7 @@ impl BudgetLedger {
         &self.counts
     }
 
-    /// A call of this app and identity, with the budgets that are about its operation.
+    /// A call of this app and identity, with the budgets that apply to its operation.
     pub fn call(&self, app: AppId, identity: IdentityId, class: Class, operation: Operation<'_>) -> Call {
         let budgets = if self.budgets.iter().all(|budget| budget.on.is_empty()) {
             BudgetSet::All
@@ -182,7 +182,7 @@ impl BudgetLedger {
         Call { app, identity, class, budgets }
     }
 
-    /// Whether there is something left for a call; nothing is charged. What a budget refuses should neither be charged
+    /// Checks whether the budgets allow a call; charges nothing. A call that a budget refuses should neither be charged
     /// to limits nor wait for them.
     ///
     /// # Errors
@@ -206,14 +206,14 @@ impl BudgetLedger {
         Ok(())
     }
 
-    /// Charges one call that is about to be sent to Box, or says which budget has none left for it.
+    /// Charges one call that is about to be sent to Box.
     ///
     /// # Errors
     /// A budget is spent; nothing was charged then.
     pub fn try_spend(&self, call: &Call, now: SystemTime) -> Result<Spent, BudgetSpent> {
         let at = timestamp(now);
         let page = self.page(at);
-        // Empty till a mark is passed, and then it allocates.
+        // Allocates only once a threshold is passed.
         let mut marks = Vec::new();
         {
             let _exact = (self.refusing > 1).then(|| self.counts.exact());
@@ -229,7 +229,7 @@ impl BudgetLedger {
                 self.note_refused(index, value);
                 BudgetSpent { name: budget.name.clone(), until: page.span(budget.per).ends() }
             };
-            // First a look: a budget that stays spent has no charge of another taken back for each refusal.
+            // Check first, so that a spent budget does not cause a charge and a refund of the others for each refusal.
             if self.refusing > 1 {
                 for (index, value, budget, count) in counts() {
                     if count.load(Ordering::Relaxed) >= budget.calls.get() {
@@ -263,7 +263,7 @@ impl BudgetLedger {
                 marks.push((index, value, used));
             }
         }
-        // After the budgets, so that no budget ever counts less than the calls it is about.
+        // After the budgets, so that no budget ever counts fewer calls than were made.
         if let Some(count) = self.calls(&page, call) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -273,15 +273,15 @@ impl BudgetLedger {
         Ok(Spent { call: call.clone(), at, would_refuse, together: false })
     }
 
-    /// Counts a question to Box's token endpoint, which Box counts as a call. It is made for no app, and no budget is about
-    /// it.
+    /// Counts a request to Box's token endpoint, which Box counts as a call. It belongs to no app, and no budget
+    /// applies to it.
     pub fn count_token_call(&self, identity: IdentityId, now: SystemTime) {
         let Some(identity) = self.identities.get(identity.index()).cloned() else { return };
         let account = Account::Calls { app: Arc::default(), identity, class: TOKEN.into() };
         self.counts.count(self.page(timestamp(now)).month, account).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The call did not reach Box: no connection could be made.
+    /// Undoes the charge of a call that did not reach Box.
     pub fn give_back(&self, spent: Spent) {
         let page = self.page(spent.at);
         let call = &spent.call;
@@ -298,7 +298,7 @@ impl BudgetLedger {
         counts.into_iter().for_each(take_off);
     }
 
-    /// What there is to see now.
+    /// The state of all budgets and counts.
     pub fn snapshot(&self, now: SystemTime) -> Snapshot {
         let now = timestamp(now);
         let page = self.page(now);
@@ -333,7 +333,7 @@ impl BudgetLedger {
         Snapshot { budgets, spent: spent.collect(), since }
     }
 
-    /// The page of a time. The turn of the day is here; a clock that is set back finds its old counts.
+    /// The page of a time. A new day gets a new page here; a clock that is set back gets its old counts.
     fn page(&self, at: Timestamp) -> Guard<Arc<Page>> {
         let page = self.page.load();
         if page.holds(at) {
@@ -342,7 +342,7 @@ impl BudgetLedger {
         let values = self.refused.iter().map(Vec::len);
         let page = Arc::new(Page::new(at, values, self.apps.len() * self.identities.len()));
         self.counts.paid.keep([page.day, page.month]);
-        // Two workers may both do so; their pages lead to the same counts.
+        // Two workers may do this at once; their pages refer to the same counts.
         self.page.store(page.clone());
         Guard::from_inner(page)
     }
@@ -363,7 +363,7 @@ impl BudgetLedger {
         Account::Budget { name: rule.account(), key: rule.key, value: self.value_name(rule, value) }
     }
 
-    /// What a call is charged to. It writes names anew, so it is asked for only where a call was paid for.
+    /// The counts to which a call is charged. It allocates names, so it is called only if paid calls are left.
     fn charges(&self, page: &Page, call: &Call) -> Charges {
         let about = self.about(call);
         let mut charges: Charges = about
@@ -373,7 +373,7 @@ impl BudgetLedger {
         charges
     }
 
-    /// The budgets that are about a call, by their indices.
+    /// The budgets that apply to a call, by index.
     fn about<'l>(&'l self, call: &'l Call) -> impl Iterator<Item = (usize, &'l Budget)> {
         self.budgets.iter().enumerate().filter(|(index, _)| call.budgets.has(*index))
     }
@@ -411,9 +411,9 @@ impl BudgetLedger {
         let (calls, until) = (budget.calls.get(), page.span(budget.per).ends());
         let consequence = match (used < calls, budget.when_spent, budget.enforce) {
             (true, ..) => "is nearly spent",
-            (false, WhenSpent::Reject, true) => "is spent; calls are refused until it begins anew",
+            (false, WhenSpent::Reject, true) => "is spent; calls are refused until the next period",
             (false, WhenSpent::Reject, false) => "is spent; calls would be refused if it were enforced",
-            (false, WhenSpent::Warn, _) => "is spent; calls go on",
+            (false, WhenSpent::Warn, _) => "is spent; calls continue",
         };
         let percent = u128::from(used) * 100 / u128::from(calls);
         let value = self.value_name(budget, value);
@@ -466,18 +466,18 @@ impl Page {
     }
 }
 
-/// Adds one if there was less than `most`; what there is then.
+/// Adds one if the count is less than `most`, and returns the new count.
 fn add_below(count: &AtomicU64, most: u64) -> Option<u64> {
     let add = |used| (used < most).then_some(used + 1);
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok().map(|used| used + 1)
 }
 
 fn take_off(count: &AtomicU64) {
-    // At zero it stays: a month that is long past is forgotten.
+    // It may already be 0: old months are dropped.
     let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_sub(1));
 }
 
-/// Whether a log line is due at just this count: at 80 and 100 %, at each further 10 % up to 200 %, then whenever
+/// Whether exactly this count calls for a log line: at 80 and 100 %, at each further 10 % up to 200 %, then whenever
 /// it has doubled. Each count is reached by one call alone, so the line is written once.
 fn is_mark(used: u64, calls: u64) -> bool {
     if used <= calls / 2 {

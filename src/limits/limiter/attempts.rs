@@ -1,4 +1,4 @@
-//! The calls of one request: each sending of it is one that Box's limits count, at the time at which its head is
+//! The calls of one request: Box's limits count each attempt to send it, at the time at which its head is
 //! written.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::limits::rate::matcher::RequestKey;
 use crate::limits::rate::waiting::{self, Limits};
 use crate::limits::redis::reservation as shared;
 
-/// A call that Box's limits count from its admission on. Dropped before it is written, it is given back.
+/// A call that Box's limits count from its admission on. If it is dropped before it is written, it is given back.
 #[must_use = "a call that is dropped is given back"]
 pub(crate) struct Reservation {
     here: Option<waiting::Reservation>,
@@ -25,7 +25,7 @@ impl Reservation {
         Self { here: None, shared: Some(shared) }
     }
 
-    /// One that replicas share, counted by this process too.
+    /// A call counted in Redis and in this process.
     pub(super) fn also_here(shared: Option<Self>, here: Option<waiting::Reservation>) -> Option<Self> {
         match (shared, here) {
             (Some(shared), here) => Some(Self { here, ..shared }),
@@ -33,7 +33,7 @@ impl Reservation {
         }
     }
 
-    /// The call's head is written to Box now.
+    /// Records that the call's head is written to Box now.
     pub(crate) fn written(self) {
         if let Some(here) = self.here {
             here.written();
@@ -44,7 +44,7 @@ impl Reservation {
     }
 }
 
-/// What a request needs in order to be sent, and sent again.
+/// Reserves the calls that a request needs to be sent and retried.
 pub(crate) struct Attempts<'a>(Option<Counted<'a>>);
 
 struct Counted<'a> {
@@ -59,20 +59,20 @@ enum First {
 }
 
 impl<'a> Attempts<'a> {
-    /// Of a request that no limit of Box's counts.
+    /// For a request that Box's limits do not count.
     pub(crate) fn uncounted() -> Self {
         Self(None)
     }
 
-    /// The call for the next attempt: what the request was admitted with, then one more each time.
+    /// The call for the next attempt: first the one of the admission, then one more each time.
     ///
     /// # Errors
-    /// One of Box's limits has none left now.
+    /// One of Box's limits is exhausted.
     pub(crate) async fn next(&mut self) -> Result<Option<Reservation>, Refusal> {
         let Some(Counted { limiter, request, first }) = &mut self.0 else { return Ok(None) };
         match std::mem::replace(first, First::Sent) {
             First::Admitted(reservation) => Ok(reservation),
-            // Boxed: few requests are sent again, and all would carry the state of this future.
+            // Boxed: few requests are retried, and all would carry the state of this future.
             First::Sent => Box::pin(limiter.reserve(*request)).await,
         }
     }

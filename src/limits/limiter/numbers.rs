@@ -1,8 +1,8 @@
-//! Numbers of apps, identities and enterprises that are alike in all configurations of the process, where indices are
-//! not: counts, pauses and what is in flight go by these.
+//! Numbers of apps, identities and enterprises that are the same in all configurations of the process, which indices
+//! are not: counts, pauses and requests in flight are kept by these numbers.
 //!
-//! A number is a hash of what tells the thing from others, under a random key that configurations hand on. So there is
-//! no list to keep of what earlier configurations had; two things fall together as rarely as two keys of a limit do.
+//! A number is a hash of what identifies the thing, under a random key that each configuration passes on. So no list of
+//! earlier configurations is needed; collisions are as rare as those of two keys of a limit.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -15,18 +15,18 @@ use crate::routing::app::AppId;
 pub(super) struct Numbers {
     hasher: RandomState,
     apps: Vec<u64>,
-    /// Each with that of its client id.
+    /// The number of each identity, with that of its client id.
     identities: Vec<(u64, u64)>,
 }
 
 impl Numbers {
-    /// Of the first configuration.
+    /// The numbers of the first configuration.
     pub(super) fn new(apps: &[App], identities: &[Identity]) -> Self {
         Self::under(RandomState::new(), apps, identities)
     }
 
-    /// Of the next configuration: an app of the same name has the same number, so has an identity of the same name,
-    /// client id and subject, and so has an enterprise of the same client id.
+    /// The numbers of the next configuration. Equal numbers: apps of the same name, identities of the same name,
+    /// client id and subject, and enterprises of the same client id.
     pub(super) fn successor(&self, apps: &[App], identities: &[Identity]) -> Self {
         Self::under(self.hasher.clone(), apps, identities)
     }
@@ -52,7 +52,7 @@ impl Numbers {
         self.identities.get(identity.index()).map_or(0, |(identity, _)| *identity)
     }
 
-    /// Of the identity's client id.
+    /// The number of the identity's client id.
     pub(super) fn enterprise(&self, identity: IdentityId) -> u64 {
         self.identities.get(identity.index()).map_or(0, |(_, enterprise)| *enterprise)
     }

@@ -1,4 +1,4 @@
-//! The same where replicas share limits and pauses: one question to Redis, under keys that are alike in all of them.
+//! The same when replicas share limits and pauses: one request to Redis, under keys that are the same in all of them.
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
@@ -19,7 +19,7 @@ use crate::limits::redis::reservation as shared;
 use crate::net::client_address::ClientAddress;
 
 impl Limiter {
-    /// `None`: Redis has no say.
+    /// `None`: Redis is unavailable.
     pub(super) async fn admit_together(
         &self,
         replicas: &Arc<Replicas>,
@@ -34,7 +34,7 @@ impl Limiter {
         let cells: Vec<replicas::Cell<'_>> =
             counted.iter().map(|(_, limit, key)| replicas::Cell { limit, key }).collect();
         let pauses = self.pause_keys(request_key);
-        // Again where a pause that another replica was told of ends within the wait; that is waited for once.
+        // Repeated once, if another replica's pause ends within the wait.
         loop {
             let Ok((answer, reservation)) = shared::ask(replicas, &cells, &pauses).await else {
                 return Ok(None);
@@ -60,7 +60,7 @@ impl Limiter {
                     return Err(self.exceeded_together(*rule, limit, after));
                 }
                 Verdict::Paused { pause, left } => {
-                    // Here too, so that requests come back at a growing pace.
+                    // Record the pause here too, so that requests resume at a growing rate.
                     if let Some(scope) = self.pauses.scopes(asked(request_key)).get(pause) {
                         self.pauses.pause(*scope, left.min(self.settings.max_pause), self.pauses.now());
                     }
@@ -70,7 +70,7 @@ impl Limiter {
         }
     }
 
-    /// One more call of a request that was admitted before. `None`: Redis has no say.
+    /// One more call of an admitted request. `None`: Redis is unavailable.
     pub(super) async fn reserve_together(
         &self,
         replicas: &Arc<Replicas>,
@@ -86,12 +86,12 @@ impl Limiter {
                 Some((rule, limit, _)) => Err(self.exceeded_together(*rule, limit, after)),
                 None => Ok(None),
             },
-            // No pause was asked about.
+            // The call did not check pauses.
             Verdict::Paused { .. } => Ok(None),
         }
     }
 
-    /// The limits that count the request and are wanted, by their index, with what of each is counted.
+    /// The wanted limits that count the request, by index, each with the key under which it counts.
     fn counted(
         &self,
         request_key: &RequestKey<'_>,
@@ -106,9 +106,9 @@ impl Limiter {
         exceeded(&rate_limit_headers(limit, after), after)
     }
 
-    /// The limits that hold while Redis has no say. With another number of replicas they go on with what they counted.
+    /// The limits that apply while Redis is unavailable. If the number of replicas changes, they keep their counts.
     pub(super) fn divided(&self, replicas: &Replicas) -> Arc<Limits> {
-        // Where there are replicas there is this.
+        // Always set if there are replicas.
         let Some(alone) = &self.alone else { return self.limits.clone() };
         let share = replicas.share();
         let mut alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,7 +119,7 @@ impl Limiter {
         alone.limits.clone()
     }
 
-    /// What has a count of its own, alike in all replicas.
+    /// The key of a count, the same in all replicas.
     fn key(&self, key: Key, request_key: &RequestKey<'_>) -> String {
         let identity = self.settings.identities.get(request_key.identity.index());
         let of_identity = |of: fn(&Identity) -> &str| identity.map(of).unwrap_or_default().to_owned();
@@ -144,9 +144,9 @@ impl Limiter {
         }
     }
 
-    /// In the order of `Pauses::scopes`.
+    /// The keys in the order of `Pauses::scopes`.
     pub(super) fn pause_keys(&self, request_key: &RequestKey<'_>) -> [PauseKey; 2] {
-        // Not by its name alone: under the same name, another client id or subject is not paused.
+        // Not only by name: another client id or subject under the same name is not paused.
         let identity = self.settings.identities.get(request_key.identity.index());
         let identity = identity.map_or(String::new(), |identity| {
             format!("{:?} {:?} {:?}", identity.name, identity.client_id, identity.subject)

@@ -1,4 +1,4 @@
-//! A reload: the limiter of the next configuration goes on with the counts, lines, pauses and requests in flight.
+//! A reload: the limiter of the next configuration continues the counts, queues, pauses and requests in flight.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,15 +7,15 @@ use super::{Alone, Limiter, Settings, rules};
 use crate::limits::rate::tally::Tallies;
 
 impl Limiter {
-    /// The limiter of the next configuration. To be made when that configuration takes over: from then on its figures
-    /// hold for requests of both. Requests that began before keep this limiter until they end; both limiters count
-    /// together, and their requests wait in the same lines.
+    /// The limiter of the next configuration. Create it when that configuration takes over: from then on its figures
+    /// apply to requests of both. Requests that began before keep this limiter until they end; both limiters count
+    /// together, and their requests wait in the same queues.
     ///
-    /// - A limit with the same name, key and operations goes on with its counts and its lines. Where its rate or burst
-    ///   is another one, the calls that are spent of a key's burst stay spent, and the first in each line looks again. A
+    /// - A limit with the same name, key and operations keeps its counts and queues. If its rate or burst
+    ///   changes, the calls already spent of a key's burst stay spent, and the first in each queue checks again. A
     ///   limit with another key or other operations is another limit: it begins at zero.
-    /// - Apps are known by their names, identities by name, client id and subject, enterprises by the client id,
-    ///   whatever their order. So a renamed app begins at zero, and an identity with another client id or subject has
+    /// - Apps are identified by name, identities by name, client id and subject, enterprises by the client id,
+    ///   whatever their order. So a renamed app begins at zero, and an identity with a new client id or subject has
     ///   no pauses.
     /// - `max_in_flight` counts requests that began while their app had such a limit; so do Box's limits on zip
     ///   downloads.

@@ -1,4 +1,4 @@
-//! What Box asks for in an answer: a pause is noted, shared with other replicas and logged.
+//! Pauses that Box requests in a response: recorded, shared with other replicas and logged.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::limits::rate::matcher::{RequestKey, User};
 use crate::telemetry::words::short;
 
 impl Limiter {
-    /// Notes what Box answered: a pause, where it asks for one.
+    /// Records the pause that Box's response requests, if any.
     pub(crate) fn record_upstream_response(
         &self,
         request: Request<'_>,
@@ -32,13 +32,13 @@ impl Limiter {
             let [class, operation] = self.pause_keys(&request_key);
             let key = if alone { operation } else { class };
             tokio::task::spawn_local(async move {
-                // Where Redis has no say, each replica hears of it from Box.
+                // While Redis is unavailable, each replica learns of it from Box.
                 let _ = replicas.pause(&key, pause).await;
             });
         }
     }
 
-    /// Tells whom Box asked to pause, once for all that repeat it.
+    /// Logs what Box paused, once for all repeats.
     fn log_pause(
         &self,
         request_key: &RequestKey<'_>,
@@ -48,7 +48,7 @@ impl Limiter {
     ) {
         let RequestKey { operation, class, identity, identity_number, user, .. } = *request_key;
         let method = operation.method;
-        // A template may hold what the path had encoded, a line feed say.
+        // A template may contain decoded characters of the path, such as a line feed.
         let template = format!("/2.0{}", pauses::template(operation.path).escape_debug());
         let who = match user {
             User::Id(id) => format!("user {id}"),
@@ -61,7 +61,7 @@ impl Limiter {
             if alone { format!("{method} {template} alone") } else { format!("class {}", class.as_str()) };
         if let Some(left_out) = self.repeats.note(&format!("{identity_number:x} {who} {what}")) {
             let (status, max_pause) = (status.as_u16(), self.settings.max_pause);
-            // Box may ask for any number of seconds.
+            // Box may request any number of seconds.
             let asked_for = match asked_for > max_pause {
                 true => format!("longer than [upstream] max_pause, so it is {}", short(max_pause)),
                 false => short(asked_for),

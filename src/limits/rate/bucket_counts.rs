@@ -1,4 +1,4 @@
-//! The counts of one limit that is a bucket: for each key the time at which its bucket is full again.
+//! The counts of one bucket limit: for each key, the time at which its bucket is full again.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::gcra::{Gcra, LONGEST};
 
-/// A full limit looks for dead counts not more often than this, in nanoseconds.
+/// The shortest time between two sweeps of a limit without free entries, in nanoseconds.
 pub(super) const SWEEP_FULL: u64 = 1_000_000_000;
 
-/// Counts of all keys, no more of them than the table allows; newcomers beyond share one.
+/// The counts of all keys, at most as many as the table allows; further new keys share one.
 #[derive(Debug)]
 pub(super) struct BucketCounts {
     gcra: Gcra,
@@ -18,19 +18,19 @@ pub(super) struct BucketCounts {
     burst: NonZeroU32,
     /// When a key's bucket is full again, in nanoseconds: GCRA's theoretical arrival time. No entry: it is full.
     counts: HashMap<u64, u64, BuildHasherDefault<AlreadyHashed>>,
-    /// The same, for all newcomers while the limit is full of live keys.
+    /// The same, shared by all new keys while no entry is free.
     overflow: u64,
     full_until: u64,
 }
 
 impl BucketCounts {
-    /// `interval`: nanoseconds from one call to the next; `burst`: so many may be made at once.
+    /// `interval`: nanoseconds from one call to the next; `burst`: the most calls at once.
     pub(super) fn new(interval: u64, burst: NonZeroU32) -> Self {
         let gcra = Gcra::new(interval, burst);
         Self { gcra, interval, burst, counts: HashMap::default(), overflow: 0, full_until: 0 }
     }
 
-    /// Goes on at another pace or with another burst: the calls that are spent of each key's burst stay spent, up to
+    /// Changes the rate or the burst: the calls spent of each key's burst stay spent, up to
     /// the new burst. So no key gets a fresh burst (a larger one adds the difference), and none has less than an empty
     /// bucket.
     pub(super) fn change(&mut self, interval: u64, burst: NonZeroU32, now: u64) {
@@ -40,7 +40,7 @@ impl BucketCounts {
             let spent = u128::from(count.saturating_sub(now)).saturating_mul(to).div_ceil(from).min(empty);
             now.saturating_add(u64::try_from(spent).unwrap_or(LONGEST))
         };
-        // Counts that are past say nothing; they are left for the sweep.
+        // Counts in the past mean a full bucket; they are left for the sweep.
         self.counts.values_mut().filter(|count| **count > now).for_each(|count| *count = changed(*count));
         if self.overflow > now {
             self.overflow = changed(self.overflow);
@@ -48,19 +48,19 @@ impl BucketCounts {
         (self.gcra, self.interval, self.burst) = (Gcra::new(interval, burst), interval, burst);
     }
 
-    /// Whether it goes on so already.
+    /// Whether it has this rate and burst already.
     pub(super) fn is_at(&self, interval: u64, burst: NonZeroU32) -> bool {
         (self.interval, self.burst) == (interval, burst)
     }
 
-    /// What the limit would say: the new count, or the nanoseconds that are missing.
+    /// The new count if a call passes, or the nanoseconds until one would. Charges nothing.
     pub(super) fn ask(&mut self, key: u64, now: u64, keys_max: usize) -> Result<u64, u64> {
         let count = self.count(key, now, keys_max);
         self.gcra.ask(count, now)
     }
 
-    /// The count of a key; a newcomer's is what newcomers shared before, as long as that says anything: it may have
-    /// been among them.
+    /// The count of a key; a new key gets the shared count while that is in force: it may have
+    /// been one of those that shared it.
     fn count(&mut self, key: u64, now: u64, keys_max: usize) -> u64 {
         if let Some(count) = self.counts.get(&key) {
             return *count;
@@ -91,19 +91,19 @@ impl BucketCounts {
         }
     }
 
-    /// How many counts are kept, and for how many there is room.
+    /// The number of counts, and the capacity.
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {
         (self.counts.len(), self.counts.capacity())
     }
 }
 
-/// Nanoseconds, [`LONGEST`] at most.
+/// Nanoseconds, at most [`LONGEST`].
 pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(LONGEST).min(LONGEST)
 }
 
-/// The keys are hashes.
+/// A hasher for keys that are hashes already.
 #[derive(Debug, Default)]
 pub(super) struct AlreadyHashed(u64);
 
@@ -134,7 +134,7 @@ mod tests {
         NonZeroU32::new(burst).unwrap()
     }
 
-    /// How many calls a key may make now. They are made.
+    /// Makes as many calls of a key as pass now, and returns their number.
     fn free(counts: &mut BucketCounts, key: u64, now: u64) -> u32 {
         let mut calls = 0;
         while let Ok(count) = counts.ask(key, now, KEYS) {
@@ -145,26 +145,26 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_has_spent_nothing_has_the_new_burst() {
+    fn an_unused_key_gets_the_new_burst() {
         let mut counts = BucketCounts::new(1000, some(5));
         counts.change(10, some(7), 0);
         assert_eq!(free(&mut counts, 1, 0), 7);
     }
 
     #[test]
-    fn newcomers_that_share_a_count_go_on_too() {
+    fn the_shared_count_of_new_keys_is_changed_too() {
         let mut counts = BucketCounts::new(1000, some(2));
         let one = counts.ask(1, 0, 1).unwrap();
         counts.set(1, one, 1);
         let other = counts.ask(2, 0, 1).unwrap();
         counts.set(2, other, 1);
         counts.change(10, some(2), 0);
-        assert_eq!(counts.ask(3, 0, 1), Ok(20), "one is spent by a newcomer");
+        assert_eq!(counts.ask(3, 0, 1), Ok(20), "a new key has spent one");
         assert_eq!(counts.overflow, 10);
     }
 
     #[test]
-    fn figures_out_of_all_proportion_do_no_harm() {
+    fn extreme_figures_do_no_harm() {
         let mut counts = BucketCounts::new(1, some(u32::MAX));
         for (interval, burst) in [(LONGEST, 1), (1, u32::MAX), (LONGEST / 9, 9)] {
             for now in [0, 1 << 61] {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     proptest! {
-        /// The calls that are spent, in parts of one, are the same before and after, but for the rounding, and never
+        /// The fraction of calls spent is the same before and after, up to rounding, and never
         /// more than the burst.
         #[test]
         fn what_is_spent_stays_spent(
@@ -197,7 +197,7 @@ mod tests {
             let most = u64::from(largest) * other;
             prop_assert!(after == most || u128::from(after) * u128::from(interval) >= u128::from(before) * u128::from(other));
             prop_assert!(after <= most);
-            prop_assert!(after.saturating_sub(1) * interval <= before * other, "no debt grows");
+            prop_assert!(after.saturating_sub(1) * interval <= before * other, "a debt does not grow");
             // As many calls are free as are not spent.
             let spent = after.div_ceil(other);
             prop_assert_eq!(u64::from(free(&mut counts, 1, now)), u64::from(largest) - spent);

@@ -1,9 +1,9 @@
-//! The counts: does a request pass all the limits that apply to it?
+//! The counts of limits: whether a request passes all limits that apply to it.
 //!
-//! Each limit is asked what its count would be; only where all let the request pass do the new counts replace the old
-//! ones. Time is handed in. A limit keeps [`KEYS_MAX`] live counts; newcomers beyond share one, so that a flood of
-//! addresses costs neither memory nor the callers who are known already. A count whose bucket is full again, or whose
-//! window is empty, says nothing that a new one would not, and is dropped.
+//! Each limit computes its new count; only if all let the request pass do the new counts replace the old
+//! ones. Time is a parameter. A limit keeps [`KEYS_MAX`] live counts; further new keys share one, so that a flood of
+//! addresses costs no memory and does not affect callers with a count. A count whose bucket is full again, or whose
+//! window is empty, is the same as a new one, and is dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use super::headers::RateLimitHeaders;
 use super::matcher::{Counted, Keys, LimitMatcher};
 use super::window_counts::WindowCounts;
 
-/// A limit keeps so many live counts.
+/// The most live counts of a limit.
 pub(crate) const KEYS_MAX: usize = 65_536;
-/// Each limit's dead counts are looked for once in this time.
+/// The time between two sweeps of each limit's dead counts, in nanoseconds.
 const SWEEP: u64 = 10_000_000_000;
 
 /// A request that passed all its limits and is charged to each.
@@ -30,7 +30,7 @@ pub(crate) struct Passed {
 /// A limit that is not enforced and would have refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shadow {
-    /// Of its counts, in [`Table`].
+    /// The slot of its counts in [`Table`].
     pub slot: u32,
     pub limit: Arc<str>,
 }
@@ -38,20 +38,20 @@ pub(crate) struct Shadow {
 /// A request that is refused and charged to no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
-    /// Of the counts of the limit that said no, in [`Table`].
+    /// The slot in [`Table`] of the limit that refused.
     pub slot: u32,
-    /// How it stands with that limit.
+    /// The state of that limit, for the response.
     pub headers: RateLimitHeaders,
-    /// When all limits let a request pass that comes alone, whoever queues now served first.
+    /// After which time all limits would let a single request pass, once all queued requests are served.
     pub retry_after: Duration,
 }
 
-/// What one limit would say, before anything is charged.
+/// The decision of one limit, before anything is charged.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Staged {
     pub(super) counted: Counted,
     pub(super) enforce: bool,
-    /// The new count, or how many nanoseconds are missing.
+    /// The new count, or the nanoseconds until a call would pass.
     outcome: Result<u64, u64>,
 }
 
@@ -67,7 +67,7 @@ impl Staged {
 pub(crate) struct Table {
     /// By slot; `None`: free.
     counters: Vec<Option<Counter>>,
-    /// Of the request being looked at; kept for its capacity.
+    /// The decisions about the current request; kept for its capacity.
     staged: Vec<Staged>,
     keys_max: usize,
     next_sweep: u64,
@@ -75,13 +75,14 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Of no configuration.
+    /// An empty table.
     pub(crate) fn new() -> Self {
         Self { counters: Vec::new(), staged: Vec::new(), keys_max: KEYS_MAX, next_sweep: 0, swept: 0 }
     }
 
-    /// Counts for one more configuration. Limits that another one has too go on with its counts; where this one is the
-    /// newest, its figures hold for both. The slots in the order of the limits, and those whose figures have changed.
+    /// Adds the counts of one more configuration. Limits that another configuration also has share its counts; if this
+    /// one is the newest, its figures apply to both. Returns the slots in the order of the limits, and those whose
+    /// figures have changed.
     pub(super) fn bind(&mut self, rules: &LimitMatcher, newest: bool, now: u64) -> (Vec<u32>, Vec<u32>) {
         let (mut slots, mut changed) = (Vec::new(), Vec::new());
         for rule in rules.rules() {
@@ -119,8 +120,8 @@ impl Table {
         }
     }
 
-    /// A configuration with these slots has ended, and nothing of it waits or is reserved. Counts that no other one has
-    /// are dropped.
+    /// Removes a configuration with these slots that has ended, with nothing waiting or reserved. Counts that no other
+    /// has are dropped.
     pub(super) fn release(&mut self, slots: impl Iterator<Item = u32>) {
         for slot in slots {
             let Some(place) = self.counters.get_mut(slot as usize) else { continue };
@@ -136,7 +137,7 @@ impl Table {
         }
     }
 
-    /// How many slots there are, free ones too.
+    /// The number of slots, including free ones.
     pub(super) fn slots(&self) -> usize {
         self.counters.len()
     }
@@ -161,7 +162,7 @@ impl Table {
         }
     }
 
-    /// What the enforced limits said.
+    /// The decisions of the enforced limits.
     pub(super) fn staged(&self) -> impl Iterator<Item = Staged> {
         self.staged.iter().copied().filter(|staged| staged.enforce)
     }
@@ -191,8 +192,8 @@ impl Table {
         passed
     }
 
-    /// Charges the staged request, which goes to Box whatever these limits say: windows hold more than their figure
-    /// then, and buckets that are empty stay so.
+    /// Charges the staged request, which goes to Box regardless of these limits: windows then hold more than their
+    /// figure, and empty buckets stay empty.
     pub(super) fn charge_regardless(&mut self, now: u64) -> Vec<Counted> {
         let mut reserved = Vec::new();
         for Staged { counted, outcome, .. } in &self.staged {
@@ -209,12 +210,12 @@ impl Table {
         reserved
     }
 
-    /// The head of a call that has these reservations is written now.
+    /// Records that the head of a call with these reservations is written now.
     pub(super) fn write(&mut self, reserved: &[Counted], now: u64) {
         self.windows(reserved, |counts, key| counts.write(key, now));
     }
 
-    /// A call that has these reservations is not made.
+    /// Gives back the reservations of a call that is not made.
     pub(super) fn give_back(&mut self, reserved: &[Counted]) {
         self.windows(reserved, WindowCounts::give_back);
     }
@@ -242,7 +243,7 @@ impl Table {
         Refused { slot: by.slot, headers, retry_after: Duration::from_nanos(left) }
     }
 
-    /// So long a request may wait for this limit.
+    /// How long a request may wait for this limit, in nanoseconds.
     pub(super) fn wait(&self, slot: u32) -> u64 {
         self.counter(slot).map_or(0, |counter| counter.wait)
     }
@@ -253,18 +254,18 @@ impl Table {
         counter.and_then(|counter| counter.ask(counted.key, now, self.keys_max).err()).unwrap_or(0)
     }
 
-    /// The limit's pace: the time between two calls.
+    /// The limit's rate as nanoseconds between two calls.
     pub(super) fn interval(&self, slot: u32) -> u64 {
         self.counter(slot).map_or(0, |counter| counter.interval)
     }
 
-    /// How many slots are not free.
+    /// The number of slots in use.
     #[cfg(test)]
     pub(super) fn occupied(&self) -> usize {
         self.counters.iter().flatten().count()
     }
 
-    /// How many counts are kept, and for how many there is room, over all limits.
+    /// The number of counts and the capacity, over all limits.
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {
         self.counters.iter().flatten().fold((0, 0), |(len, capacity), counter| {
@@ -273,7 +274,7 @@ impl Table {
         })
     }
 
-    /// Drops dead counts of one limit after the other, so that no request pays for all.
+    /// Drops dead counts of one limit at a time, so that no single request pays for all.
     fn sweep(&mut self, now: u64) {
         if now < self.next_sweep {
             return;

@@ -1,4 +1,4 @@
-//! One limit's counts, as long as a configuration has the limit; a change of its figures leaves the counts.
+//! The counts of one limit, kept as long as a configuration has the limit, even if its figures change.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use super::window_counts::WindowCounts;
 pub(super) struct Counter {
     limit: Limit,
     of_box: bool,
-    /// So many configurations have the limit.
+    /// The number of configurations that have the limit.
     pub(super) configurations: usize,
     pub(super) counts: Counts,
-    /// As the caller is told it.
+    /// The quota that response headers show.
     quota: Quota,
-    /// The limit's pace in nanoseconds.
+    /// The limit's rate as nanoseconds between two calls.
     pub(super) interval: u64,
-    /// So long a request may wait for it, in nanoseconds.
+    /// How long a request may wait for it, in nanoseconds.
     pub(super) wait: u64,
     pub(super) enforce: bool,
 }
@@ -35,17 +35,17 @@ pub(super) enum Counts {
     Window(WindowCounts),
 }
 
-/// A limit's figures in the form in which they are counted.
+/// A limit's figures converted for counting.
 struct Figures {
     quota: Quota,
     interval: u64,
     wait: u64,
-    /// Of a bucket, with what may wait where the limit only counts; of a window its calls.
+    /// A bucket's burst, plus the requests that may wait if the limit is not enforced; a window's calls.
     burst: NonZeroU32,
 }
 
 impl Counter {
-    /// Of one configuration, with nothing counted.
+    /// A counter of one configuration, with nothing counted.
     pub(super) fn new(rule: &Rule) -> Self {
         let limit = rule.limit.clone();
         let Figures { quota, interval, wait, burst } = Figures::of(&limit);
@@ -57,8 +57,8 @@ impl Counter {
         Self { limit, of_box: rule.of_box, configurations: 1, counts, quota, interval, wait, enforce }
     }
 
-    /// Whether the rule is the same limit, if perhaps with other figures: it has the same name, key and operations, and
-    /// counts in the same way. A limit that changes in one of these is another one, and begins at zero.
+    /// Whether the rule is the same limit, perhaps with other figures: it has the same name, key and operations, and
+    /// counts in the same way. A limit that changes in one of these is a different limit, and begins at zero.
     pub(super) fn is_of(&self, rule: &Rule) -> bool {
         let (one, other) = (&self.limit, &rule.limit);
         let within = |one: &Limit, other: &Limit| one.on.iter().all(|selector| other.on.contains(selector));
@@ -70,7 +70,7 @@ impl Counter {
             && within(other, one)
     }
 
-    /// Takes over the figures of the same limit in the newest configuration. Whether they are other ones.
+    /// Takes over the figures of the same limit in the newest configuration. Returns whether they have changed.
     pub(super) fn change(&mut self, rule: &Rule, now: u64) -> bool {
         if self.limit == rule.limit {
             return false;
@@ -92,14 +92,14 @@ impl Counter {
         &self.limit.name
     }
 
-    /// How it stands with the limit where the next call is free in so many nanoseconds.
+    /// The response headers if the next call is free in `reset` nanoseconds.
     pub(super) fn rate_limit_headers(&self, reset: u64) -> RateLimitHeaders {
         let (quota, window) = self.quota.at_once();
         let limit = Arc::clone(&self.limit.name);
         RateLimitHeaders { limit, quota, window, reset: Duration::from_nanos(reset) }
     }
 
-    /// What the limit would say; `Err` has what is missing.
+    /// The new count if a call passes; the error is the nanoseconds until one would.
     pub(super) fn ask(&mut self, key: u64, now: u64, keys_max: usize) -> Result<u64, u64> {
         match &mut self.counts {
             Counts::Bucket(counts) => counts.ask(key, now, keys_max),
@@ -114,7 +114,7 @@ impl Counter {
         }
     }
 
-    /// How many counts are kept, and for how many there is room.
+    /// The number of counts, and the capacity.
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {
         match &self.counts {
@@ -132,8 +132,8 @@ impl Figures {
                 let nanos = nanos(interval).max(1);
                 let at_most = u32::try_from(LONGEST / nanos).unwrap_or(u32::MAX);
                 let least = |calls: u32| NonZeroU32::new(calls.min(at_most)).unwrap_or(NonZeroU32::MIN);
-                // Who would have waited is not refused: GCRA with that much more tolerance refuses just those for
-                // whom a queue would have been too long.
+                // Requests that would have waited are not refused: GCRA with that much more tolerance refuses exactly
+                // those for whom a queue would have been too long.
                 let waiting = if limit.enforce { 0 } else { u32::try_from(wait / nanos).unwrap_or(u32::MAX) };
                 let quota = Quota::Bucket { interval, burst: least(burst.get()) };
                 Self { quota, interval: nanos, wait, burst: least(burst.get().saturating_add(waiting)) }

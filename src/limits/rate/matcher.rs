@@ -1,7 +1,7 @@
-//! Which limits apply to a request, and what it is counted under.
+//! Which limits apply to a request, and under which key each counts it.
 //!
-//! Keys are kept as 64-bit hashes under a random key: two keys fall together once in thousands of years, and nobody
-//! can choose keys that do.
+//! Keys are stored as 64-bit hashes under a random key: two keys collide once in thousands of years, and nobody
+//! can choose keys that collide.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -13,38 +13,38 @@ use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 
-/// What is asked, and by whom.
+/// The properties of a request that limits use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestKey<'a> {
     pub operation: Operation<'a>,
     pub class: Class,
     /// The client behind trusted proxies.
     pub client: ClientAddress,
-    /// In lists of the configuration; what is counted goes by `app_number`.
+    /// The index in lists of the configuration; counts are kept by `app_number`.
     pub app: AppId,
-    /// In lists of the configuration; what is counted goes by `identity_number`.
+    /// The index in lists of the configuration; counts are kept by `identity_number`.
     pub identity: IdentityId,
-    /// Of the app, alike in all configurations of the process.
+    /// The app's number, the same in all configurations of the process.
     pub app_number: u64,
-    /// Of the identity, alike in all configurations of the process.
+    /// The identity's number, the same in all configurations of the process.
     pub identity_number: u64,
     pub user: User<'a>,
-    /// Of the client id, alike in all configurations of the process.
+    /// The number of the client id, the same in all configurations of the process.
     pub enterprise: u64,
-    /// Box's own limits count it: not what goes to a pre-signed or realtime URL.
+    /// Whether Box's own limits count it: not if it goes to a pre-signed or realtime URL.
     pub counted_by_box: bool,
 }
 
-/// On whose behalf Box is asked.
+/// The Box user on whose behalf the request is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum User<'a> {
-    /// `As-User`, or the identity's `user_id`: one count, whichever identity asks.
+    /// `As-User`, or the identity's `user_id`: one count over all identities.
     Id(&'a str),
     /// The service account that belongs to the client id.
     Service,
 }
 
-/// The limits as they are configured and as Box publishes them. Unchanging: asked without a lock.
+/// The configured limits and those that Box publishes. Immutable, so it needs no lock.
 #[derive(Debug)]
 pub(crate) struct LimitMatcher {
     rules: Vec<Rule>,
@@ -55,14 +55,14 @@ pub(crate) struct LimitMatcher {
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) limit: Limit,
-    /// It is one of Box's own.
+    /// Whether it is one of Box's own.
     pub(super) of_box: bool,
-    /// Where its counts are, in [`super::buckets::Table`].
+    /// The slot of its counts in [`super::buckets::Table`].
     slot: u32,
 }
 
 impl LimitMatcher {
-    /// The configured ones come first: where several refuse, theirs is the name that an operator expects.
+    /// The configured ones come first: if several refuse, an operator expects the name of the configured one.
     pub(crate) fn new(configured: Vec<Limit>, of_box: Vec<Limit>) -> Self {
         let configured = configured.into_iter().map(|limit| (limit, false));
         let rules = configured.chain(of_box.into_iter().map(|limit| (limit, true)));
@@ -70,8 +70,8 @@ impl LimitMatcher {
         Self { rules: rules.collect(), hasher: RandomState::new() }
     }
 
-    /// Where the counts of each limit are, in the limits' order, and how those counts hash what has one: the limits of
-    /// several configurations share counts so.
+    /// Sets the slot of each limit's counts, in the limits' order, and the hasher of their keys: so the limits of
+    /// several configurations can share counts.
     pub(super) fn bind(&mut self, slots: &[u32], hasher: RandomState) {
         for (rule, slot) in self.rules.iter_mut().zip(slots) {
             rule.slot = *slot;
@@ -79,7 +79,7 @@ impl LimitMatcher {
         self.hasher = hasher;
     }
 
-    /// All of them, in order.
+    /// All limits, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Limit> {
         self.rules.iter().map(|rule| &rule.limit)
     }
@@ -88,27 +88,27 @@ impl LimitMatcher {
         &self.rules
     }
 
-    /// Where the counts of each limit are, in the limits' order.
+    /// The slots of the limits' counts, in the limits' order.
     pub(super) fn slots(&self) -> impl Iterator<Item = u32> {
         self.rules.iter().map(|rule| rule.slot)
     }
 
-    /// The index of the limit whose counts are there.
+    /// The index of the limit with this slot.
     pub(super) fn index_of(&self, slot: u32) -> Option<usize> {
         self.rules.iter().position(|rule| rule.slot == slot)
     }
 
-    /// The limits that count this request, by their indices.
+    /// The limits that count this request, by index.
     pub(crate) fn about(&self, request_key: &RequestKey<'_>) -> impl Iterator<Item = (usize, &Limit)> {
         self.rules_about(*request_key).map(|(index, rule)| (index, &rule.limit))
     }
 
-    /// What this request is counted under; empty where no limit is about it.
+    /// The limits that count this request, with their keys; empty if none applies.
     pub(crate) fn applying(&self, request_key: &RequestKey<'_>) -> Keys {
         self.keys(request_key, |_| true)
     }
 
-    /// Of what a request is counted under, the windows: each attempt counts there.
+    /// The same only for windows, which count each attempt.
     pub(crate) fn windows(&self, request_key: &RequestKey<'_>) -> Keys {
         self.keys(request_key, |limit| limit.quota.is_window())
     }
@@ -141,11 +141,11 @@ impl LimitMatcher {
         match key {
             Key::Client => match request_key.client {
                 ClientAddress::Known(IpAddr::V4(address)) => hash(u64::from(address.to_bits())),
-                // A household or a server has so many at its disposal.
+                // A household or a server usually has a whole /64 network.
                 ClientAddress::Known(IpAddr::V6(address)) => {
                     self.hasher.hash_one((key, 6, address.to_bits() >> 64))
                 }
-                // Those whom nobody can tell apart have one count, but not that of the proxy.
+                // Clients without a known address share one count, which is not the proxy's.
                 ClientAddress::Unknown => self.hasher.hash_one((key, "unknown")),
             },
             Key::App => hash(request_key.app_number),
@@ -160,15 +160,15 @@ impl LimitMatcher {
     }
 }
 
-/// A limit by the slot of its counts, and what it counts under.
+/// A limit, by the slot of its counts, and the key under which it counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Counted {
     pub slot: u32,
-    /// The hash of what has a count of its own.
+    /// The hash of the key.
     pub key: u64,
 }
 
-/// What a request is counted under. Few limits apply to one request, so they mostly need no allocation.
+/// The limits that count a request, with their keys. Few apply to one request, so this rarely allocates.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Keys {
     first: [Counted; 8],
@@ -192,7 +192,7 @@ impl Keys {
         self.len == 0
     }
 
-    /// All of them, in the limits' order.
+    /// All entries, in the limits' order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Counted> {
         self.first.iter().take(self.len).chain(&self.more).copied()
     }

@@ -1,17 +1,18 @@
-//! Lines: who waits for a limit, and whose turn is it? Time is handed in; [`super::waiting`] sleeps and wakes.
+//! Queues of requests that wait for a limit, and their order. Time is a parameter; [`super::waiting`] sleeps and wakes.
 //!
-//! Where a limit refuses and has a `wait`, a request stands in line for that limit and key. Each app has its own
-//! order of arrival there, and the apps take turns: one with a thousand requests in line holds up one with two for
-//! one call each. Whoever is first in the first app's order looks again when the limit's next call is due; all
+//! If a limit refuses and has a `wait`, the request joins the queue of that limit and key. Each app has its own
+//! order of arrival there, and the apps take turns: an app with a thousand queued requests delays one with two by
+//! one call each. The first request of the first app checks again when the limit's next call is due; all
 //! others sleep until they are first. Only a request that passes all its limits moves its app to the back.
 //!
-//! Nobody overtakes: a newcomer joins the line of any of its limits that has one, even where the count would let it
-//! pass. Who is first but is held up by another limit goes to the line of that one, where it stands by arrival. Once in
-//! its time a request that is first also lets those pass who came earlier and stand in line for another of its
-//! limits; only once, so that two lines cannot send each other back and forth.
+//! No request overtakes: a new one joins the queue of any of its limits that has one, even if the count would let it
+//! pass. A first request that another limit refuses moves to the queue of that limit, ordered by arrival. Once in
+//! its lifetime a first request also lets requests pass that arrived earlier and are queued for another of its
+//! limits; only once, so that two queues cannot send requests back and forth.
 //!
-//! Who could not be served in time is refused at once, with the time after which all who are in line are served.
-//! Should others push it back beyond its time later, the last one of the longest order goes.
+//! A request that could not be served in time is refused at once, with the time after which all queued requests are
+//! served. If later requests push a queued one beyond its time, the last one of the app with the most requests is
+//! refused.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -19,38 +20,38 @@ use super::buckets::{Passed, Refused, Table};
 use super::limit::WAIT_MAX;
 use super::matcher::{Counted, Keys, LimitMatcher};
 
-/// At most so many requests wait for one limit, under all its keys.
+/// The most requests that wait for one limit, over all its keys.
 pub(crate) const QUEUED_MAX: usize = 1024;
 
-/// What becomes of a newcomer.
+/// The decision about a new request.
 #[derive(Debug)]
 pub(crate) enum Arrival {
     /// It passed and is charged.
     Passed(Passed),
     /// It is refused and charged to none.
     Refused(Refused),
-    /// It stands in line under this number: [`WaitQueues::poll`] tells for how long.
+    /// It is queued under this number: [`WaitQueues::poll`] returns for how long.
     Waits(u64),
 }
 
-/// What becomes of one in line.
+/// The decision about a queued request.
 #[derive(Debug)]
 pub(crate) enum Polled {
     /// It passed and is charged.
     Passed(Passed),
     /// It is refused and charged to none.
     Refused(Refused),
-    /// Polled again then, or when woken.
+    /// Poll again at this time, or when woken.
     Until(u64),
 }
 
-/// The counts and the lines of all limits. Kept behind one lock by its owner.
+/// The counts and the queues of all limits. Kept behind one lock by its owner.
 #[derive(Debug)]
 pub(crate) struct WaitQueues {
     table: Table,
     lines: HashMap<Counted, WaitQueue>,
     waiters: HashMap<u64, State>,
-    /// By slots of the table.
+    /// The number of queued requests, by slot of the table.
     queued: Vec<usize>,
     next: u64,
     now: u64,
@@ -61,11 +62,11 @@ pub(crate) struct WaitQueues {
 #[derive(Debug)]
 enum State {
     InLine(Counted, u64),
-    /// It does not know yet.
+    /// It was refused and has not been polled since.
     Evicted(Refused),
 }
 
-/// Apps in the order of their turns, each with its requests in the order of arrival. No app without a request.
+/// Apps in the order of their turns, each with its requests in the order of arrival. Every app has a request.
 #[derive(Debug, Default)]
 struct WaitQueue {
     apps: VecDeque<(u64, VecDeque<Waiter>)>,
@@ -74,19 +75,19 @@ struct WaitQueue {
 
 #[derive(Debug, Clone)]
 struct Waiter {
-    /// Numbers grow with arrival.
+    /// Numbers increase in the order of arrival.
     number: u64,
     keys: Keys,
-    /// In this line it waits until then …
+    /// The latest time in this queue …
     by: u64,
-    /// … in all until then.
+    /// … and over all queues.
     last: u64,
-    /// It has let earlier ones pass.
+    /// It has let earlier requests pass.
     yielded: bool,
 }
 
 impl WaitQueues {
-    /// Of no configuration.
+    /// Empty, without a configuration.
     pub(crate) fn new() -> Self {
         Self {
             table: Table::new(),
@@ -99,8 +100,9 @@ impl WaitQueues {
         }
     }
 
-    /// Counts and lines for one more configuration, see [`Table::bind`]. Who is in line stays there; the first in each
-    /// line of a limit whose figures have changed looks again: it may go sooner. The slots in the order of the limits.
+    /// Adds the counts and queues of one more configuration, see [`Table::bind`]. Queued requests stay; the first in
+    /// each queue of a limit whose figures have changed checks again, since it may go sooner. Returns the slots in the
+    /// order of the limits.
     pub(crate) fn bind(&mut self, rules: &LimitMatcher, newest: bool, now: u64) -> Vec<u32> {
         let now = self.later(now);
         let (slots, changed) = self.table.bind(rules, newest, now);
@@ -110,17 +112,17 @@ impl WaitQueues {
         slots
     }
 
-    /// A configuration with these slots has ended, and none of its requests waits or has a reservation.
+    /// Removes a configuration with these slots that has ended; none of its requests waits or has a reservation.
     pub(crate) fn release(&mut self, slots: impl Iterator<Item = u32>) {
         self.table.release(slots);
         self.queued.truncate(self.table.slots());
     }
 
-    /// A request comes.
+    /// Admits, queues or refuses a new request.
     pub(crate) fn enqueue(&mut self, keys: Keys, app: u64, now: u64) -> Arrival {
         let now = self.later(now);
         self.table.stage(&keys, now);
-        // A limit that has become one that only counts may still have a line; nobody joins it.
+        // A limit that is no longer enforced may still have a queue; no request joins it.
         let lined = !self.lines.is_empty()
             && self.table.staged().any(|staged| self.lines.contains_key(&staged.counted));
         if !lined && self.table.passes() {
@@ -163,10 +165,10 @@ impl WaitQueues {
         }
     }
 
-    /// One in line looks whether it may go.
+    /// Checks whether a queued request may go.
     pub(crate) fn poll(&mut self, number: u64, now: u64) -> Polled {
         let now = self.later(now);
-        // Each round moves it to another line, for which there are few reasons.
+        // Each round moves it to another queue, which happens only a few times.
         loop {
             let (line, app) = match self.waiters.get(&number) {
                 Some(State::InLine(line, app)) => (*line, *app),
@@ -196,7 +198,8 @@ impl WaitQueues {
                     let mut refused_by = None;
                     for staged in self.table.staged().filter(|staged| staged.left() > 0) {
                         let (counted, wait) = (staged.counted, self.table.wait(staged.counted.slot));
-                        // In its own line it waits as long as it was told when it joined, whatever the limit says now.
+                        // In its own queue it keeps the deadline with which it joined, even if the limit's `wait` has
+                        // changed.
                         let by = if counted == line { by } else { last.min(now.saturating_add(wait)) };
                         if (wait == 0 && counted != line) || now.saturating_add(staged.left()) > by {
                             refused_by = refused_by.or(Some(counted));
@@ -225,7 +228,7 @@ impl WaitQueues {
         }
     }
 
-    /// One more call of a request that was admitted before: it does not stand in line.
+    /// Reserves one more call of an admitted request, which is not queued.
     pub(crate) fn reserve(&mut self, keys: &Keys, now: u64) -> Result<Passed, Refused> {
         let now = self.later(now);
         self.table.stage(keys, now);
@@ -237,48 +240,48 @@ impl WaitQueues {
         Err(self.table.refusal(refused_by.map(|staged| staged.counted).unwrap_or_default(), left))
     }
 
-    /// Charges a request that goes to Box whatever the limits say. The windows in which its call is reserved.
+    /// Charges a request that goes to Box regardless of the limits. Returns the windows in which its call is reserved.
     pub(crate) fn charge_regardless(&mut self, keys: &Keys, now: u64) -> Vec<Counted> {
         let now = self.later(now);
         self.table.stage(keys, now);
         self.table.charge_regardless(now)
     }
 
-    /// The head of a call that has these reservations is written now.
+    /// Records that the head of a call with these reservations is written now.
     pub(crate) fn write(&mut self, reserved: &[Counted], now: u64) {
         let now = self.later(now);
         self.table.write(reserved, now);
     }
 
-    /// A call that has these reservations is not made. Nobody waits for a window, so nobody is woken.
+    /// Gives back the reservations of a call that is not made. No request waits for a window, so none is woken.
     pub(crate) fn give_back(&mut self, reserved: &[Counted]) {
         self.table.give_back(reserved);
     }
 
-    /// One in line goes away; the next one is woken.
+    /// Removes a queued request that is cancelled; wakes the next one.
     pub(crate) fn leave(&mut self, number: u64) {
         if self.remove(number, false).is_none() {
             self.waiters.remove(&number);
         }
     }
 
-    /// Who has to look now: first in line, or refused.
+    /// The requests to poll now: those first in their queue, or refused.
     pub(crate) fn woken(&mut self) -> impl Iterator<Item = u64> + '_ {
         self.woken.drain(..)
     }
 
-    /// How many are in line for the limit with this slot.
+    /// The number of requests queued for the limit with this slot.
     pub(crate) fn queued(&self, slot: u32) -> usize {
         self.queued.get(slot as usize).copied().unwrap_or(0)
     }
 
-    /// How many slots the table has, and how many of them are not free.
+    /// The number of slots of the table, and of those in use.
     #[cfg(test)]
     pub(crate) fn slots(&self) -> (usize, usize) {
         (self.table.slots(), self.table.occupied())
     }
 
-    /// Threads read the clock before they get the lock.
+    /// Keeps time monotonic: threads read the clock before they get the lock.
     fn later(&mut self, now: u64) -> u64 {
         self.now = self.now.max(now);
         self.now
@@ -294,12 +297,12 @@ impl WaitQueues {
         })
     }
 
-    /// Whether one more request of this app may wait for this limit, if need be instead of one of an app with more.
+    /// Whether one more request of this app may wait for this limit, if need be in place of one of an app with more.
     fn has_room(&self, line: Counted, app: u64) -> bool {
         self.queued(line.slot) < QUEUED_MAX || self.greedier(line, app).is_some()
     }
 
-    /// Who is last in the longest order, if that is longer than this app's would be.
+    /// The last request of the app with the most, if that has more than this app would have.
     fn greedier(&self, line: Counted, app: u64) -> Option<u64> {
         let line = self.lines.get(&line)?;
         let own = line.apps.iter().find(|(name, _)| *name == app).map_or(0, |(_, order)| order.len());
@@ -315,7 +318,7 @@ impl WaitQueues {
         }
     }
 
-    /// A newcomer pushes others back by one call: the last one may have lost its chance.
+    /// A new request delays others by one call: the last one may now be too late.
     fn displace_late(&mut self, line: Counted, newcomer: u64, now: u64) {
         let Some(there) = self.lines.get(&line) else { return };
         let longest = there.apps.iter().max_by_key(|(_, order)| order.len());
@@ -342,12 +345,12 @@ impl WaitQueues {
     fn evicted(&mut self, number: u64) -> Refused {
         match self.waiters.remove(&number) {
             Some(State::Evicted(refused)) => refused,
-            // Nobody looks for a number that has gone.
+            // A removed request is not polled any more.
             _ => self.table.refusal(Counted::default(), 0),
         }
     }
 
-    /// Takes one out of its line; it is refused by `by`.
+    /// Removes a request from its queue, refused by `by`.
     fn refuse(&mut self, number: u64, by: Counted, now: u64) -> Refused {
         let keys = self.remove(number, false).map(|waiter| waiter.keys).unwrap_or_default();
         let mut retry = 0;
@@ -408,7 +411,7 @@ impl WaitQueues {
     }
 }
 
-/// After a rush.
+/// Release the memory of a rush.
 fn give_back<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>) {
     if map.is_empty() && map.capacity() > 64 {
         map.shrink_to_fit();
@@ -431,7 +434,7 @@ impl WaitQueue {
         Some((order.get(position)?, self.first() == Some(number)))
     }
 
-    /// How many are served before one more request of this app.
+    /// The number of requests served before one more request of this app.
     fn ahead_of(&self, app: u64) -> usize {
         let turn = self.apps.iter().position(|(name, _)| *name == app);
         let own = turn.and_then(|turn| self.apps.get(turn)).map_or(0, |(_, order)| order.len());

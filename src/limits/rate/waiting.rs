@@ -1,9 +1,9 @@
-//! Limits as the workers share them: one question for a request, which waits for its turn where it may.
+//! Limits shared by the workers: one check for each request, which waits for its turn if it may.
 //!
-//! The counts and lines of [`super::queue`] stand behind one lock, held for less than a microsecond for a request that
-//! need not wait. One that waits sleeps until it is woken or its time has come; only the first in each line has a
-//! time to look at, so that a call that becomes free wakes one request and not all. A caller that hangs up drops the
-//! future, and leaves the queue: the next one is woken, also where it was just about to go.
+//! The counts and queues of [`super::queue`] are behind one lock, held for less than a microsecond for a request that
+//! need not wait. One that waits sleeps until it is woken or its time has come; only the first in each queue has a
+//! timer, so that a call that becomes free wakes one request and not all. A caller that hangs up drops the
+//! future, which leaves the queue: the next request is woken, even if the dropped one was just about to go.
 
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -19,22 +19,23 @@ use super::queue::{Arrival, Polled, WaitQueues};
 use super::tally::{Tallies, Tally};
 use crate::net::clock::Clock;
 
-/// All limits of one configuration. Counts and lines are shared with the configurations before and after it, as long as
-/// they have requests under way: a limit that several of them have counts the requests of all, who wait in one line.
+/// All limits of one configuration. Counts and queues are shared with the previous and next configurations, as long as
+/// they have requests in progress: a limit that several of them have counts the requests of all, which wait in one
+/// queue.
 #[derive(Debug)]
 pub(crate) struct Limits {
     rules: LimitMatcher,
     shared: Arc<Shared>,
-    /// The number of its configuration: figures of a later one are not set back.
+    /// The number of its configuration: it must not overwrite the figures of a later one.
     configuration: u64,
     tallies: Tallies,
 }
 
-/// What configurations share.
+/// The state that configurations share.
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
-    /// Times are counted from here.
+    /// The origin of times.
     start: Instant,
     hasher: RandomState,
     state: Mutex<State>,
@@ -51,27 +52,27 @@ struct State {
 /// A request that may go to Box, charged to all its limits.
 #[derive(Debug, Default)]
 pub(crate) struct Admitted {
-    /// Its first call, where a window counts it.
+    /// Its first call, if a window counts it.
     pub reservation: Option<Reservation>,
     /// The limits that would have refused it if they were enforced: for the log. They are counted already.
     pub shadow: Vec<Shadow>,
-    /// So long it stood in line.
+    /// How long it was queued.
     pub waited: Duration,
 }
 
-/// What one limit has done, for metrics.
+/// The figures of one limit, for metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Figures {
     pub limit: Arc<str>,
     pub refused: u64,
     /// Requests that it would have refused if it were enforced.
     pub shadow: u64,
-    /// Requests in line now, of all configurations.
+    /// Requests queued now, of all configurations.
     pub queued: usize,
 }
 
 impl Limits {
-    /// Of the first configuration.
+    /// The limits of the first configuration.
     pub(crate) fn new(rules: LimitMatcher, tallies: Tallies, clock: Clock) -> Self {
         let state = State { queues: WaitQueues::new(), waiting: HashMap::new(), newest: 0 };
         let (start, hasher) = (clock.mono(), RandomState::new());
@@ -79,8 +80,9 @@ impl Limits {
         Self::bound(Arc::new(shared), rules, tallies, 0)
     }
 
-    /// Of the next configuration, which takes over now. A limit that stays ([`super::counter::Counter::is_of`]) goes on
-    /// with its counts and its line; its new figures hold for the requests of both configurations.
+    /// The limits of the next configuration, which takes over now. A limit that stays
+    /// ([`super::counter::Counter::is_of`]) keeps its counts and its queue; its new figures apply to the requests of
+    /// both configurations.
     pub(crate) fn successor(&self, rules: LimitMatcher, tallies: Tallies) -> Self {
         let configuration = {
             let mut state = self.lock();
@@ -90,8 +92,8 @@ impl Limits {
         Self::bound(self.shared.clone(), rules, tallies, configuration)
     }
 
-    /// The same limits of the same configuration with other figures. Where a later configuration has a limit too, that
-    /// one's figures hold.
+    /// The same limits of the same configuration with other figures. If a later configuration also has a limit, that
+    /// one's figures apply.
     pub(crate) fn with_figures(&self, rules: LimitMatcher) -> Self {
         Self::bound(self.shared.clone(), rules, self.tallies.clone(), self.configuration)
     }
@@ -107,7 +109,7 @@ impl Limits {
         Self { rules, shared, configuration, tallies }
     }
 
-    /// Charges a request to all its limits, waiting for its turn where it may; or to none.
+    /// Charges a request to all its limits, after waiting for its turn if it may; or refuses it and charges none.
     pub(crate) async fn admit(self: &Arc<Self>, request_key: &RequestKey<'_>) -> Result<Admitted, Refused> {
         match self.enter(request_key) {
             Entered::Passed(admitted) => Ok(admitted),
@@ -130,7 +132,7 @@ impl Limits {
         }
     }
 
-    /// Reserves one more call of a request that was admitted before, where a window counts it.
+    /// Reserves one more call of an admitted request, if a window counts it.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         request_key: &RequestKey<'_>,
@@ -147,7 +149,7 @@ impl Limits {
         }
     }
 
-    /// Charges a request that goes to Box whatever these limits say.
+    /// Charges a request that goes to Box regardless of these limits.
     pub(crate) fn charge_regardless(self: &Arc<Self>, request_key: &RequestKey<'_>) -> Option<Reservation> {
         let keys = self.rules.applying(request_key);
         if keys.is_empty() {
@@ -158,7 +160,7 @@ impl Limits {
         self.reservation(reserved)
     }
 
-    /// The same for one more call of a request that was admitted before.
+    /// The same for one more call of an admitted request.
     pub(crate) fn reserve_regardless(self: &Arc<Self>, request_key: &RequestKey<'_>) -> Option<Reservation> {
         let keys = self.rules.windows(request_key);
         let now = self.now();
@@ -166,7 +168,7 @@ impl Limits {
         self.reservation(reserved)
     }
 
-    /// By limits, in their order.
+    /// The figures of the limits, in their order.
     pub(crate) fn figures(&self) -> Vec<Figures> {
         let state = self.lock();
         let of = |((limit, slot), tally): ((&Limit, u32), &Tally)| Figures {
@@ -178,7 +180,7 @@ impl Limits {
         self.rules.iter().zip(self.rules.slots()).zip(self.tallies.iter()).map(of).collect()
     }
 
-    /// How many are in line now.
+    /// The number of queued requests.
     #[cfg(test)]
     fn queued(&self) -> usize {
         self.figures().iter().map(|figures| figures.queued).sum()
@@ -231,7 +233,7 @@ impl Limits {
     }
 }
 
-/// Each request in line borrows its limits and each reservation holds them, so nothing of them is left here.
+/// Each queued request borrows its limits and each reservation holds them, so none is left when they are dropped.
 impl Drop for Limits {
     fn drop(&mut self) {
         self.lock().queues.release(self.rules.slots());
@@ -258,7 +260,7 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// The call's head is written to Box now: it counts for the length of each window from here.
+    /// Records that the call's head is written to Box now: it counts for the length of each window from here.
     pub(crate) fn written(mut self) {
         let reserved = std::mem::take(&mut self.reserved);
         let now = self.limits.now();
@@ -275,7 +277,7 @@ impl Drop for Reservation {
 }
 
 impl State {
-    /// Wakes whoever has to look.
+    /// Wakes the requests that must be polled.
     fn wake(&mut self) {
         for number in self.queues.woken() {
             if let Some(woken) = self.waiting.get(&number) {
@@ -285,15 +287,15 @@ impl State {
     }
 }
 
-/// What becomes of a request at once.
+/// The immediate decision about a request.
 pub(crate) enum Entered<'a> {
     Passed(Admitted),
     Refused(Refused),
-    /// It stands in line.
+    /// It is queued.
     Waits(Turn<'a>),
 }
 
-/// A turn that is waited for; dropping it gives it up.
+/// A queued request's turn; dropping it leaves the queue.
 pub(crate) struct Turn<'a> {
     waiting: Waiting<'a>,
     arrived: u64,
@@ -336,7 +338,7 @@ impl Waiting<'_> {
             let clock = &self.limits.shared.clock;
             let then = clock.now().after(Duration::from_nanos(until.saturating_sub(now)));
             tokio::select! {
-                // Being woken is not lost where both have come.
+                // If both are ready, the next poll sees it anyway.
                 () = self.woken.notified() => {}
                 () = clock.sleep_until(then) => {}
             }

@@ -1,12 +1,12 @@
-//! The calls of one limit that counts them in a window that slides: never more than the figure in any window, both its
-//! ends included, and nearly all of it over time. Why so: `docs/decisions/gcra-and-windows.md`.
+//! The counts of one limit with a sliding window: never more than the figure in any window, both its
+//! ends included, and nearly all of it can be used over time. Why: `docs/decisions/gcra-and-windows.md`.
 //!
 //! A call is reserved when it is admitted, and becomes a time stamp when its head is written to Box. A reservation
 //! counts for as long as it is held, a stamp for as long as the window. So reservations and stamps together are never
 //! more than the figure, and it does not matter for how long a call waits for a token or a connection in between.
 //!
-//! Up to [`STAMPED`] calls each have a stamp of their own. Of larger figures a window is cut into [`SLICES`], and a call
-//! has the stamp of the end of its slice: a slice that has passed in part counts whole. So no key takes more than 4 KiB.
+//! Up to [`STAMPED`] calls each have their own stamp. For larger figures a window is divided into [`SLICES`], and a
+//! call has the stamp of the end of its slice: a partly expired slice counts whole. So no key takes more than 4 KiB.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
@@ -15,16 +15,16 @@ use std::time::Duration;
 use super::bucket_counts::{AlreadyHashed, SWEEP_FULL, nanos};
 use super::limit::margin;
 
-/// A figure up to this size has a time stamp for each call.
+/// The largest figure with a time stamp for each call.
 const STAMPED: u32 = 250;
-/// A window of a larger figure has so many slices. A slice costs at most its share of the figure: here 0.8 %.
+/// The slices of a window with a larger figure. At most one slice's share of the figure is lost: 0.8 %.
 const SLICES: u64 = 120;
 
-/// What a limit lets pass.
+/// A limit's figure.
 #[derive(Debug, Clone, Copy)]
 struct Figure {
     calls: u32,
-    /// A stamp counts for so long, in nanoseconds: the window and its margin.
+    /// How long a stamp counts, in nanoseconds: the window and its margin.
     kept: u64,
     /// A stamp is rounded up to a multiple of this.
     slice: u64,
@@ -33,22 +33,22 @@ struct Figure {
 /// The calls of one key.
 #[derive(Debug, Clone, Default)]
 struct Window {
-    /// Times in ascending order, and how many calls were written then.
+    /// Times in ascending order, and the number of calls written at each.
     written: VecDeque<(u64, u32)>,
     /// The sum of the above.
     sum: u32,
-    /// Calls that were admitted and are not written yet.
+    /// Calls that are admitted and not yet written.
     reserved: u32,
 }
 
-/// The windows of all keys of one limit, no more of them than the table allows; newcomers beyond share one.
+/// The windows of all keys of one limit, at most as many as the table allows; further new keys share one.
 #[derive(Debug)]
 pub(super) struct WindowCounts {
     figure: Figure,
     windows: HashMap<u64, Window, BuildHasherDefault<AlreadyHashed>>,
-    /// For all newcomers while the limit is full of live keys.
+    /// Shared by all new keys while no entry is free.
     overflow: Window,
-    /// By key, how many of the reservations in `overflow` are its own.
+    /// The number of reservations in `overflow`, by key.
     overflow_keys: HashMap<u64, u32, BuildHasherDefault<AlreadyHashed>>,
     full_until: u64,
 }
@@ -83,7 +83,7 @@ impl Window {
         self.reserved == 0 && self.written.is_empty()
     }
 
-    /// Nanoseconds until one more call may be made, if what is reserved is written now; 0 if it may be made.
+    /// Nanoseconds until one more call may be made, if all reserved calls are written now; 0 if it may be made at once.
     fn left(&self, figure: &Figure, now: u64) -> u64 {
         let mut held = self.sum.saturating_add(self.reserved);
         if held < figure.calls {
@@ -101,7 +101,7 @@ impl Window {
     fn write(&mut self, figure: &Figure, now: u64) {
         let stamp = figure.stamp(now);
         match self.written.back_mut() {
-            // The clock does not go back, but for what threads read before they got the lock.
+            // The clock is monotonic, but threads read it before they get the lock.
             Some((last, calls)) if *last >= stamp => *calls += 1,
             _ => self.written.push_back((stamp, 1)),
         }
@@ -120,13 +120,13 @@ impl WindowCounts {
         }
     }
 
-    /// Goes on with another figure or length: reservations and time stamps stay. What a shorter window has forgotten
-    /// already, a longer one does not know.
+    /// Changes the figure or length: reservations and time stamps stay. Calls that a shorter window has dropped
+    /// are unknown to a longer one.
     pub(super) fn change(&mut self, calls: u32, length: Duration) {
         self.figure = Figure::new(calls, length);
     }
 
-    /// Whether one more call may be made; `Err` has the nanoseconds until then.
+    /// Whether one more call may be made; the error is the nanoseconds until then.
     pub(super) fn ask(&mut self, key: u64, now: u64, keys_max: usize) -> Result<(), u64> {
         let has_room = self.has_room(key, now, keys_max);
         let figure = self.figure;
@@ -160,7 +160,7 @@ impl WindowCounts {
         }
     }
 
-    /// The head of a reserved call is written now.
+    /// Records that the head of a reserved call is written now.
     pub(super) fn write(&mut self, key: u64, now: u64) {
         let figure = self.figure;
         if let Some(window) = self.take_reserved(key) {
@@ -169,12 +169,12 @@ impl WindowCounts {
         }
     }
 
-    /// A reserved call is not made.
+    /// Gives back a reserved call that is not made.
     pub(super) fn give_back(&mut self, key: u64) {
         self.take_reserved(key);
     }
 
-    /// Drops windows in which nothing is left, and their memory.
+    /// Drops empty windows, and their memory.
     pub(super) fn sweep(&mut self, now: u64) {
         self.windows.retain(|_, window| {
             window.forget_old(&self.figure, now);
@@ -186,19 +186,19 @@ impl WindowCounts {
         }
     }
 
-    /// How many windows are kept, and for how many there is room.
+    /// The number of windows, and the capacity.
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {
         (self.windows.len(), self.windows.capacity())
     }
 
-    /// The calls that newcomers shared so far: the key may have been among them. What others have reserved is theirs.
+    /// The shared calls so far, since the key may have made some of them; without the reservations of other keys.
     fn inherited(&self, key: u64) -> Window {
         let reserved = self.overflow_keys.get(&key).copied().unwrap_or_default();
         Window { reserved, ..self.overflow.clone() }
     }
 
-    /// Whether the key has a window of its own, or there is room for one.
+    /// Whether the key has its own window, or an entry is free for one.
     fn has_room(&mut self, key: u64, now: u64, keys_max: usize) -> bool {
         if self.windows.len() < keys_max || self.windows.contains_key(&key) {
             return true;
@@ -210,7 +210,7 @@ impl WindowCounts {
         self.windows.len() < keys_max
     }
 
-    /// The window in which the key has a reservation, without that.
+    /// Removes a reservation of the key, and returns its window.
     fn take_reserved(&mut self, key: u64) -> Option<&mut Window> {
         let window = match self.windows.get_mut(&key) {
             Some(window) => window,

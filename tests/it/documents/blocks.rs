@@ -6,15 +6,15 @@
 
 /// A block of code.
 pub(super) struct Block {
-    /// Of the line behind its fence.
+    /// The number of its first line.
     pub(super) line: usize,
-    /// What stands behind its fence, such as `sh`.
+    /// The info string of its fence, such as `sh`.
     pub(super) kind: String,
     pub(super) mark: Option<Mark>,
     pub(super) text: String,
 }
 
-/// What a test does with a block.
+/// The mark of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mark {
     Runs,
@@ -45,7 +45,7 @@ pub(super) fn blocks(document: &str, text: &str) -> Vec<Block> {
             let text = inside.map(|line| format!("{line}\n")).collect();
             blocks.push(Block { line: number + 2, kind: kind.to_owned(), mark: mark.take(), text });
         } else {
-            assert_eq!(mark, None, "{document}:{number}: no block stands below this mark");
+            assert_eq!(mark, None, "{document}:{number}: no block follows this mark");
             mark = Mark::of(line);
         }
     }
@@ -53,7 +53,7 @@ pub(super) fn blocks(document: &str, text: &str) -> Vec<Block> {
 }
 
 #[test]
-fn marks_are_those_of_the_block_below() {
+fn a_mark_belongs_to_the_block_below() {
     let text = "a\n\n<!-- runs -->\n```sh\ntrue\n```\n\n<!-- reload: x -->\n\n```text\nb\n```\n";
     let marks: Vec<_> =
         blocks("a.md", text).into_iter().map(|block| (block.kind, block.mark, block.text)).collect();

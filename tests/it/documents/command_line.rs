@@ -1,11 +1,11 @@
-//! The tables of the command line are what `--help` says: every command, option, value and variable, and no other.
+//! Compares the tables of the command line with `--help`: every command, option, value and variable, and no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tables::{Table, tables_of_names};
 use crate::program::harness::{Folder, command};
 
-/// Of an option: what stands behind it, and the variable in its place.
+/// The value that an option takes, and its environment variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Takes {
     value: Option<String>,

@@ -1,4 +1,4 @@
-//! Marked blocks run as they stand, in a folder of their own for each document; every example of a configuration is one.
+//! Marked blocks run unchanged, in a separate folder for each document; every example of a configuration is valid.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -10,12 +10,12 @@ use super::documents;
 use crate::program::harness::{FakeBox, Folder, Program, command};
 
 const BOXGATE: &str = env!("CARGO_BIN_EXE_boxgate");
-/// In seconds, for one block.
+/// The time limit for one block, in seconds.
 const LIMIT: &str = "120";
-/// What documents show in place of an enterprise's id.
+/// The enterprise id in documents.
 const ENTERPRISE: &str = "123456";
 
-/// `boxgate sandbox`, in a folder that has what a clone of the repository has where the blocks need it.
+/// `boxgate sandbox`, in a folder with those files of the repository that the blocks need.
 fn sandbox() -> Program {
     let folder = Folder::new();
     folder.write("README.md", "Something to read.\n");
@@ -27,7 +27,7 @@ fn sandbox() -> Program {
     Program::spawn(folder, command).ready()
 }
 
-/// Writes a configuration. Where documents mean the real Box, it leads to this one.
+/// Writes a configuration that uses this Box in place of the real one.
 fn write_configuration(sandbox: &Program, name: &str, text: &str, at: &FakeBox) {
     let tables = at.tables(&sandbox.folder);
     let (hosts, rest) = tables.split_once("[identity.service]").unwrap();
@@ -37,7 +37,7 @@ fn write_configuration(sandbox: &Program, name: &str, text: &str, at: &FakeBox) 
     sandbox.folder.write("box_client_secret", at.client_secret());
 }
 
-/// Runs a block and gives what it prints.
+/// Runs a block and returns its output.
 fn run(sandbox: &Program, document: &str, block: &Block, at: Option<&FakeBox>) -> String {
     let lines =
         block.text.replace("127.0.0.1:8080", &sandbox.callers).replace("127.0.0.1:8081", &sandbox.operators);
@@ -58,13 +58,13 @@ fn run(sandbox: &Program, document: &str, block: &Block, at: Option<&FakeBox>) -
     out.into_owned()
 }
 
-/// The month that documents show, as `boxgate` writes months.
+/// Replaces the month in documents by the current one.
 fn this_month(text: &str) -> String {
     // `2026-11-26T18:31:35Z` begins with it.
     text.replace("2026-11", &jiff::Timestamp::now().to_string()[..7])
 }
 
-/// Runs the marked blocks of a document, if it has any. How many ran.
+/// Runs the marked blocks of a document, and returns their number.
 fn run_all(document: &str, text: &str) -> usize {
     let blocks: Vec<_> = blocks(document, text).into_iter().filter(|block| block.mark.is_some()).collect();
     if blocks.is_empty() {
@@ -93,9 +93,9 @@ fn marked_blocks_run() {
     assert!(ran >= 8, "only {ran} blocks are marked");
 }
 
-/// The README's first screen is tried to its last line: the sandbox shows the file that it uploads.
+/// The blocks at the top of the README work: the sandbox shows the file that they upload.
 #[test]
-fn the_readme_is_tried_as_a_newcomer_would() {
+fn the_first_commands_of_the_readme_work() {
     let documents = documents();
     let readme = &documents[Path::new("README.md")];
     let blocks = blocks("README.md", readme);
@@ -107,7 +107,7 @@ fn the_readme_is_tried_as_a_newcomer_would() {
     assert!(is_first, "the first block of README.md does not run {sandbox_runs:?}");
 }
 
-/// Whatever looks like a `proxy.toml` is read by the real configuration step.
+/// Every example of a `proxy.toml` is read by the real parser.
 #[test]
 fn every_example_of_a_configuration_is_accepted() {
     let mut tried = 0;
@@ -122,7 +122,7 @@ fn every_example_of_a_configuration_is_accepted() {
     assert!(tried >= 8, "only {tried} examples");
 }
 
-/// Variables and files that an example names are there, and it has an identity. TLS is tried where a document makes the
+/// Provides the variables, files and identity that an example needs. TLS is tested where a document creates the
 /// certificate.
 fn accepted(block: &Block) -> Result<(), String> {
     let folder = Folder::new();

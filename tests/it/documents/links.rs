@@ -1,4 +1,4 @@
-//! Every link resolves, and every path of this repository that a document or a comment names is there.
+//! Every link resolves, and every path of this repository that a document or a comment names exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,14 +6,14 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{documents, files, prose, root};
 
-/// The folders whose paths texts name.
+/// The folders whose paths are checked.
 const FOLDERS: [&str; 4] = ["src/", "tests/", "docs/", "benches/"];
 
-/// Where the links of a document lead, but for those to other sites.
+/// The targets of a document's links, except those to other sites.
 pub(super) fn links(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for line in prose(text).lines() {
-        // Every second part stands in backticks; the text of a link may, its target does not.
+        // Every second part is in backticks; a link's text may be, its target is not.
         let bare: String =
             line.split('`').enumerate().map(|(nth, part)| if nth % 2 == 0 { part } else { "x" }).collect();
         for rest in bare.split("](").skip(1) {
@@ -26,7 +26,7 @@ pub(super) fn links(text: &str) -> Vec<String> {
     found
 }
 
-/// The anchors of a document, as GitHub makes them of headings, and those that are written out.
+/// The anchors of a document: those that GitHub derives from headings, and explicit ones.
 fn anchors(text: &str) -> BTreeSet<String> {
     let prose = prose(text);
     let headings = prose.lines().filter(|line| line.starts_with('#')).map(|line| {
@@ -38,7 +38,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
     headings.chain(written).collect()
 }
 
-/// `docs/decisions/../box-api.md` is `docs/box-api.md`.
+/// Normalizes `docs/decisions/../box-api.md` to `docs/box-api.md`.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {
@@ -50,7 +50,7 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// Why a target, a path from the root with an anchor behind `#`, is not there.
+/// Why a target, a path from the root with an optional `#anchor`, does not exist.
 fn missing(target: &str, documents: &BTreeMap<PathBuf, String>) -> Option<&'static str> {
     let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
     if !root().join(path).exists() {
@@ -67,7 +67,7 @@ fn named(text: &str) -> Vec<&str> {
     for folder in FOLDERS {
         for (at, _) in text.match_indices(folder) {
             let (before, rest) = text.split_at(at);
-            // A part of another path or word, or a path on another machine.
+            // Part of another path or word, or a path on another machine.
             if before.ends_with(|c| is_of_path(c) || c == ':') {
                 continue;
             }

@@ -1,5 +1,5 @@
-//! Every name that users meet is documented exactly once: metrics, fields of access lines, error codes, exit statuses.
-//! The keys of the configuration are held by a test beside their table, `src/config/sections/tests/documented.rs`.
+//! Every name that users see is documented exactly once: metrics, fields of access lines, error codes, exit statuses.
+//! The keys of the configuration are checked in `src/config/sections/tests/documented.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,7 @@ fn sorted<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Vec<String> {
     names
 }
 
-/// A gateway that prints every metric that there is. Redis does not answer, which is a metric too.
+/// The metrics of a gateway that prints all of them. Redis does not answer, which is a metric too.
 async fn metrics() -> String {
     let folder = Folder::new();
     let more = format!(
@@ -32,7 +32,7 @@ async fn metrics() -> String {
     let me = bench.client.get(bench.url("/2.0/users/me")).send().await.unwrap();
     assert_eq!(me.status(), 200);
     me.bytes().await.unwrap();
-    // It is counted once its record is dropped.
+    // The request is counted once its record is dropped.
     until(|| async { bench.admin("/metrics").await.1.contains("boxgate_requests_total{") }).await;
     bench.admin("/metrics").await.1
 }
@@ -63,7 +63,7 @@ async fn every_metric_is_documented_once_with_its_labels() {
             Some(rest) => rest.split("=\"").map(|part| part.rsplit(['"', ',']).next().unwrap()).collect(),
             None => Vec::new(),
         };
-        // What follows the last value is no label; `le` is every histogram's.
+        // The part after the last value is not a label; every histogram has `le`.
         let has = has.split_last().map_or(&[][..], |(_, labels)| labels);
         let has: BTreeSet<String> =
             has.iter().filter(|label| **label != "le").map(|label| (*label).to_owned()).collect();
@@ -82,7 +82,7 @@ fn every_code_of_an_error_is_documented_once() {
     assert_eq!(documented("code"), codes);
 }
 
-/// The array of fields in the source holds them all; most lines have some of them.
+/// All fields, from the array in the source; most lines have only some.
 fn fields() -> Vec<String> {
     let source = include_str!("../../../src/proxy/request_record.rs");
     let (_, from) = source.split_once("fn fields(").unwrap();
@@ -128,7 +128,7 @@ fn every_exit_status_is_documented_once() {
     let permissions = fs::Permissions::from_mode(0o644);
     fs::set_permissions(folder.join("not-executable"), permissions).unwrap();
     let taken = format!("--listen={}", sandbox.callers);
-    // The same socket as another program's: a failure of `run`, as an unreachable Box is one of `check`.
+    // A socket that another program uses makes `run` fail, and an unreachable Box `check`.
     let configuration = "[identity.service]\nclient_id = \"a\"\nclient_secret = \"b\"\nenterprise_id = \"1\"\n\
                          [box]\ntoken_url = \"https://127.0.0.1:1/\"\n[upstream]\nproxy = \"none\"\n\
                          [admin]\naddress = \"127.0.0.1:0\"\n";

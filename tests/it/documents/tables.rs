@@ -1,4 +1,4 @@
-//! Tables of documents, as tests read them: what is documented is a row whose first cell is the name in backticks.
+//! Reads tables of documents: a name is documented by a row whose first cell is the name in backticks.
 
 use super::{documents, prose};
 

@@ -1,4 +1,4 @@
-//! The command line: what it says and with which code it ends.
+//! The command line: output and exit status.
 
 use std::net::TcpListener;
 use std::process::Output;
@@ -17,7 +17,7 @@ fn err(output: &Output) -> String {
 }
 
 #[test]
-fn help_and_version_are_told_and_end_well() {
+fn help_and_version_are_printed_with_status_0() {
     let folder = Folder::new();
     let help = boxgate(&folder, &["--help"]);
     assert_eq!(help.status.code(), Some(0));
@@ -37,9 +37,9 @@ fn an_unknown_flag_is_a_bad_configuration() {
 }
 
 #[test]
-fn a_bad_file_ends_with_every_problem_in_its_place_before_anything_is_bound_or_called() {
+fn a_bad_file_is_refused_with_the_location_of_every_problem_before_anything_is_bound_or_called() {
     let (at, folder) = (FakeBox::start(), Folder::new());
-    // Had it tried to bind, it would say that the address is in use.
+    // If it had tried to bind, it would report that the address is in use.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("address = \"{}\"\nhost = [\"a.internal\"]", taken.local_addr().unwrap());
     let file = write_file(&folder, &at, &listen, "[server]\ndrain_delay = \"soon\"");
@@ -81,7 +81,7 @@ fn without_a_file_every_missing_variable_is_named() {
 }
 
 #[test]
-fn check_offline_judges_the_file_and_calls_nobody() {
+fn check_offline_checks_the_file_without_network() {
     let (at, folder) = (FakeBox::start(), Folder::new());
     write_file(&folder, &at, "", "");
     let good = boxgate(&folder, &["check", "--offline"]);
@@ -94,7 +94,7 @@ fn check_offline_judges_the_file_and_calls_nobody() {
 }
 
 #[test]
-fn check_says_who_the_identity_is() {
+fn check_prints_the_account_of_the_identity() {
     let (at, folder) = (FakeBox::start(), Folder::new());
     write_file(&folder, &at, "", "");
     let output = boxgate(&folder, &["check"]);
@@ -105,7 +105,7 @@ fn check_says_who_the_identity_is() {
 }
 
 #[test]
-fn check_says_where_a_wrong_secret_is_mended_and_does_not_show_it() {
+fn check_says_where_to_fix_a_wrong_secret_and_does_not_show_it() {
     let (at, folder) = (FakeBox::start(), Folder::new());
     write_file(&folder, &at, "", "");
     folder.write("secret", "wrong-canary-secret");
@@ -117,7 +117,7 @@ fn check_says_where_a_wrong_secret_is_mended_and_does_not_show_it() {
 }
 
 #[test]
-fn check_does_not_blame_an_identity_for_what_stands_before_box() {
+fn check_does_not_blame_an_identity_for_a_proxy_before_box() {
     let (at, folder) = (FakeBox::start(), Folder::new());
     write_file(&folder, &at, "", "");
     at.token_always(Some(TokenAnswer::Body {
@@ -128,7 +128,7 @@ fn check_does_not_blame_an_identity_for_what_stands_before_box() {
     let output = boxgate(&folder, &["check"]);
     assert_eq!(output.status.code(), Some(1));
     let said = out(&output) + &err(&output);
-    for part in ["identity service: failed: not checked", "401", "HTML", "something between here and Box"] {
+    for part in ["identity service: failed: not checked", "401", "HTML", "a proxy on the way to Box"] {
         assert!(said.contains(part), "{part} in {said}");
     }
     assert!(!said.contains("canary") && !said.contains("Developer Console"), "{said}");
@@ -166,7 +166,7 @@ fn check_names_the_host_that_failed_and_hints_at_ca_file() {
     }]);
     let line = failed(&trusted);
     assert!(
-        line.contains(&format!("the token endpoint {token} answers 200, but not with the JSON")),
+        line.contains(&format!("the token endpoint {token} answers 200, but without the JSON")),
         "{line}"
     );
 
@@ -203,11 +203,11 @@ fn check_finds_a_gateway_that_would_call_itself() {
 }
 
 #[test]
-fn the_sandboxs_own_curl_line_works() {
+fn the_curl_line_that_the_sandbox_prints_works() {
     curl_line_works("127.0.0.1:0");
 }
 
-/// No URL can name the address of all interfaces.
+/// The address of all interfaces is not valid in a URL.
 #[test]
 fn the_sandboxs_curl_line_works_on_all_interfaces_too() {
     curl_line_works("0.0.0.0:0");
@@ -225,7 +225,7 @@ fn curl_line_works(listen: &str) {
     assert!(curl.status.success(), "{}", err(&curl));
     let me: serde_json::Value = serde_json::from_slice(&curl.stdout).unwrap();
     assert!(me["login"].is_string(), "{me}");
-    // As it was called, which is by its whole path here: it need not be in PATH.
+    // The printed command uses the path with which boxgate was started: it need not be in PATH.
     let line = program.out.wait_for(&[" exec", "-- curl https://api.box.com/2.0/users/me"]);
     let curl = command("sh", &program.folder).args(["-c", line.trim()]).output().unwrap();
     assert!(curl.status.success(), "{}", err(&curl));
@@ -242,9 +242,9 @@ fn curl_line_works(listen: &str) {
     assert_eq!(std::fs::read_dir(&*program.folder).unwrap().count(), 0, "its temporary files are gone");
 }
 
-/// Everybody may write to the temporary directory: what lies there decides whom callers trust.
+/// Any user may write to the temporary directory, and the files there decide whom callers trust.
 #[test]
-fn the_sandboxs_temporary_folder_is_its_own_and_goes_with_it() {
+fn the_sandboxs_temporary_folder_is_private_and_removed_at_the_end() {
     let start = |folder: &Folder, listen: &str| {
         let mut sandbox = command(env!("CARGO_BIN_EXE_boxgate"), folder);
         sandbox.args(["sandbox", "--listen", listen, "--admin", "127.0.0.1:0", "--page", "127.0.0.1:0"]);
@@ -262,7 +262,7 @@ fn the_sandboxs_temporary_folder_is_its_own_and_goes_with_it() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(made).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o700);
 
-    // One that cannot begin leaves nothing behind either.
+    // A sandbox that fails to start leaves nothing behind either.
     let folder = Folder::new();
     let taken = start(&folder, &program.callers).output().unwrap();
     assert_eq!(taken.status.code(), Some(1), "{}", err(&taken));
@@ -280,7 +280,7 @@ fn the_sandboxs_temporary_folder_is_its_own_and_goes_with_it() {
 }
 
 #[test]
-fn a_second_instance_on_the_same_address_fails_and_the_first_goes_on() {
+fn a_second_instance_on_the_same_address_fails_and_the_first_keeps_serving() {
     let at = FakeBox::start();
     let first = Program::start(&at, "");
     let folder = Folder::new();
@@ -293,9 +293,9 @@ fn a_second_instance_on_the_same_address_fails_and_the_first_goes_on() {
 }
 
 #[test]
-fn a_flag_and_a_variable_win_over_the_file() {
+fn a_flag_and_a_variable_override_the_file() {
     let (at, folder) = (FakeBox::start(), Folder::new());
-    // An address that cannot be bound here.
+    // An address that cannot be bound on this machine.
     write_file(&folder, &at, "address = \"192.0.2.1:1\"", "");
     let mut run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
     run.args(["--listen", "127.0.0.1:0"]).env("BOXGATE_HOSTS", "one.internal,two.internal");

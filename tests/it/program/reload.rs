@@ -1,11 +1,11 @@
-//! Another configuration while the program runs.
+//! Reloads of the real program.
 
-mod callers; // which connections stay
+mod callers; // which connections stay open
 mod command; // boxgate reload
-mod endpoint; // POST /reload: who may ask, and what is told
-mod files; // what is read again, and when
-mod identities; // which tokens stay
-mod limits; // which counts stay
+mod endpoint; // POST /reload: access and responses
+mod files; // which files are read again, and when
+mod identities; // which tokens are kept
+mod limits; // which counts are kept
 mod mishaps; // bad times, bad files
 mod proof; // under load, a hundred times
 
@@ -18,19 +18,19 @@ const BOXGATE: &str = env!("CARGO_BIN_EXE_boxgate");
 const ME: &str = "/2.0/users/me";
 const LISTEN: &str = "address = \"127.0.0.1:0\"";
 
-/// An app of this name, below the path of this name.
+/// An app with this name and path.
 fn app(name: &str) -> String {
     format!("[[app]]\nname = \"{name}\"\npath = \"/{name}\"\n")
 }
 
-/// A gateway whose files can be written anew.
+/// A gateway whose files can be rewritten.
 struct Running {
     at: FakeBox,
     program: Program,
 }
 
 impl Running {
-    /// With these tables besides the usual ones.
+    /// Starts it with these tables besides the usual ones.
     fn start(arguments: &[&str], more: &str) -> Self {
         let (at, folder) = (FakeBox::start(), Folder::new());
         write_file(&folder, &at, LISTEN, more);
@@ -40,12 +40,12 @@ impl Running {
         Self { at, program }
     }
 
-    /// Writes the file, and the files that it names, with these tables.
+    /// Writes the configuration with these tables, and the files that it names.
     fn write(&self, more: &str) {
         write_file(&self.program.folder, &self.at, LISTEN, more);
     }
 
-    /// The same, and lets the program take it over.
+    /// The same, and reloads it.
     fn take_over(&self, more: &str) {
         self.write(more);
         let before = self.taken_over();
@@ -71,7 +71,7 @@ impl Running {
     }
 }
 
-/// A gateway with this in its file, which reads it again on request alone.
+/// A gateway with this text in its file, which it reads again only on request.
 fn start(at: &FakeBox, more: &str) -> Program {
     let folder = Folder::new();
     write_file(&folder, at, LISTEN, more);

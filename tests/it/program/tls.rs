@@ -1,6 +1,6 @@
-//! TLS towards callers: handshakes, client certificates, draining.
+//! TLS with callers: handshakes, client certificates, draining.
 
-mod reloading; // files that are read again
+mod reloading; // reloaded certificate files
 mod revoking; // callers that a reload admits no more
 
 use std::io::{ErrorKind, Read, Write};
@@ -38,7 +38,7 @@ struct Gate {
 }
 
 impl Gate {
-    /// Files are read again on SIGHUP alone.
+    /// Files are read again only on SIGHUP.
     fn start(listen: &str, more: &str) -> Self {
         Self::run(listen, more, &["run", "--no-watch"])
     }
@@ -68,7 +68,7 @@ impl Gate {
     }
 }
 
-/// How a caller shakes hands.
+/// The TLS settings of a caller.
 #[derive(Clone)]
 struct Caller {
     roots: Arc<RootCertStore>,
@@ -86,7 +86,7 @@ impl Caller {
         Self { roots: Arc::new(roots), versions: rustls::ALL_VERSIONS, alpn: &[], certificate: None }
     }
 
-    /// With a certificate of this authority.
+    /// A caller with a certificate of this CA.
     fn of(mut self, authority: &Authority) -> Self {
         let made = authority.client();
         self.certificate = Some((made.cert, made.key));
@@ -113,7 +113,7 @@ impl Caller {
         self.send_behind("", address, method, target, fields)
     }
 
-    /// `balancer`: what a balancer in front sends before the handshake.
+    /// `balancer`: what a load balancer in front sends before the handshake.
     fn send_behind(&self, balancer: &str, address: &str, method: &str, target: &str, fields: &str) -> Tls {
         let mut stream = connect(address, self.config());
         stream.sock.write_all(balancer.as_bytes()).unwrap();
@@ -126,7 +126,7 @@ impl Caller {
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-/// The handshake comes with the first byte.
+/// The handshake happens with the first byte.
 fn connect(address: &str, config: Arc<ClientConfig>) -> Tls {
     let tcp = TcpStream::connect(address).unwrap();
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -143,7 +143,7 @@ fn kept(gate: &Gate) -> Tls {
     stream
 }
 
-/// `GET` by reqwest, which shakes hands for HTTP/2.
+/// `GET` by reqwest, which negotiates HTTP/2.
 fn get_by_http_2(gate: &Gate, caller: &Caller) -> Result<(u16, String), reqwest::Error> {
     let config = Caller { alpn: &[b"h2"], ..caller.clone() }.config();
     let url = format!("https://{}{ME}", gate.address());
@@ -172,7 +172,7 @@ fn both_protocols_over_both_versions_of_tls() {
             let caller = Caller { alpn, ..caller.clone() };
             let mut stream = caller.send(gate.address(), "GET", ME, "");
             if alpn.len() == 2 {
-                // The gateway's order decides: what comes is not HTTP/2.
+                // The gateway's order decides: the response is not HTTP/2.
                 let mut bytes = Vec::new();
                 let _ = stream.read_to_end(&mut bytes);
                 assert_eq!(stream.conn.alpn_protocol(), Some(&b"h2"[..]));
@@ -216,14 +216,14 @@ fn a_session_is_resumed_unless_callers_need_certificates() {
 }
 
 #[test]
-fn plain_http_is_told_what_the_port_speaks() {
+fn plain_http_is_answered_that_the_port_uses_tls() {
     let gate = Gate::start(TLS, DEBUG);
     let answer = client::request(gate.address(), "GET", ME, "");
     assert_eq!(answer.status, 400);
     assert!(answer.head.starts_with("HTTP/1.1 400 Bad Request"), "{}", answer.head);
     assert!(answer.body.contains("https://"), "{}", answer.body);
     gate.program.err.wait_for(&["DEBUG", "127.0.0.1", "a TLS handshake failed", "plain HTTP"]);
-    // Neither that nor what is no TLS at all costs the listener anything.
+    // Neither plain HTTP nor other bytes affect the listener.
     let mut stream = TcpStream::connect(gate.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(&[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
@@ -235,7 +235,7 @@ fn plain_http_is_told_what_the_port_speaks() {
 }
 
 #[test]
-fn a_caller_that_does_not_trust_the_certificate_is_noted() {
+fn a_caller_that_does_not_trust_the_certificate_is_logged() {
     let gate = Gate::start(TLS, DEBUG);
     let mut stream = connect(gate.address(), Caller::trusting(&gate.callers.pem).config());
     assert!(stream.write_all(b"GET").and_then(|()| stream.flush()).is_err());
@@ -273,7 +273,7 @@ fn with_client_ca_a_caller_needs_a_certificate_of_it() {
 }
 
 #[test]
-fn every_fault_of_the_files_comes_out_at_once_in_its_place() {
+fn all_problems_of_the_files_are_reported_with_their_locations() {
     let (at, folder) = (FakeBox::start(), Folder::new());
     let (one, other) = (Authority::new("One"), Authority::new("Other"));
     let made = one.server();
@@ -358,7 +358,7 @@ fn every_fault_of_the_files_comes_out_at_once_in_its_place() {
 }
 
 #[test]
-fn what_is_odd_but_works_gets_a_warning() {
+fn odd_settings_that_work_get_a_warning() {
     let (at, folder) = (FakeBox::start(), Folder::new());
     let tls = "tls = { cert = \"tls.crt\", key = \"tls.key\" }";
     let check = |made: super::certificates::Made, listen: &str| {
@@ -390,7 +390,7 @@ fn a_slow_handshake_is_closed() {
         stream.write_all(bytes).unwrap();
         stream
     };
-    // Nothing at all, and the beginning of a record.
+    // No byte at all, and the beginning of a record.
     for mut stream in [begun(&[]), begun(&[22, 3, 1, 2, 0, 1])] {
         let ended = stream.read(&mut [0; 16]);
         let is_reset = ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset);
@@ -410,7 +410,7 @@ fn draining_finishes_what_is_in_flight_and_waits_for_nothing_else() {
 
     gate.program.terminate();
     gate.program.err.wait_for(&["draining"]);
-    // It ends in an orderly way: the answer, then the end of TLS.
+    // It ends cleanly: the response, then the TLS close alert.
     assert_eq!(Answer::read(idle).status, 200);
     drop(hold);
     assert_eq!(Answer::read(in_flight).status, 200);
@@ -432,13 +432,13 @@ fn a_refusal_arrives_though_the_body_was_not_read() {
 }
 
 #[test]
-fn pages_beyond_loopback_and_unix_sockets_beside_tls() {
+fn pages_work_beyond_loopback_and_unix_sockets_work_beside_tls() {
     let folder = Folder::new();
     let socket = folder.join("gate.sock");
     let listen = TLS_WITH_CLIENT_CA
         .replace("\"127.0.0.1:0\"", &format!("[\"0.0.0.0:0\", \"unix:{}\"]", socket.display()));
     let gate = Gate::start(&listen, "");
-    // Over TLS browsers say where a request comes from: one without that is no page's.
+    // Over TLS browsers send fetch metadata: a request without it does not come from a page.
     let address = gate.address().replace("0.0.0.0", "127.0.0.1");
     let caller = gate.trusting().of(&gate.callers);
     let answer = Answer::read(caller.send(&address, "GET", ME, "User-Agent: Mozilla/5.0\r\n"));
@@ -450,7 +450,7 @@ fn pages_beyond_loopback_and_unix_sockets_beside_tls() {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// Box's Java SDK refuses `http://`, so TLS is how Java programs come here.
+/// Box's Java SDK refuses `http://`, so Java programs use TLS.
 #[test]
 fn a_java_program_calls_and_uploads() {
     let gate = Gate::start(TLS, "");
@@ -474,9 +474,9 @@ fn a_java_program_calls_and_uploads() {
     );
 }
 
-/// It passes the bytes of TLS on, and says whose they are before them.
+/// A load balancer forwards the bytes of TLS after a header with the caller's address.
 #[test]
-fn a_balancers_header_stands_before_the_handshake() {
+fn a_load_balancers_header_precedes_the_handshake() {
     let listen = format!("{TLS}\nproxy_protocol = [\"127.0.0.1\"]");
     let gate = Gate::start(&listen, "");
     let caller = gate.trusting();
@@ -484,7 +484,7 @@ fn a_balancers_header_stands_before_the_handshake() {
     let answer = Answer::read(caller.send_behind(header, gate.address(), "GET", ME, ""));
     assert_eq!(answer.status, 200);
     gate.program.out.wait_for(&["client=203.0.113.9", "status=200"]);
-    // Without it there is no handshake. A balancer sends nothing else for as long as its setting is wrong, so it is said once.
+    // Without it there is no handshake. A wrongly configured load balancer keeps failing, so it is logged once.
     for _ in 0..3 {
         let mut stream = connect(gate.address(), caller.config());
         let refused = stream.write_all(b"GET").and_then(|()| stream.flush());

@@ -32,7 +32,7 @@ async fn loses_and_finds(fleet: &mut Fleet, lose: impl Fn(&mut Server), find: im
     assert!(began.elapsed() < BOUND * 50, "{:?}", began.elapsed());
     for gateway in [&one, &other] {
         gateway.line(&[LOST, "at a share of 1/2"]).await;
-        assert!(note(gateway).await.contains("Redis has no say since"), "{}", note(gateway).await);
+        assert!(note(gateway).await.contains("Redis has not been usable for"), "{}", note(gateway).await);
         assert_eq!(gateway.metric("boxgate_redis_shared").await, 0.0);
         assert_eq!(gateway.metric("boxgate_redis_losses_total").await, 1.0);
         assert_eq!(gateway.metric(REFUSED).await, 28.0);

@@ -1,5 +1,5 @@
-//! The same question where replicas count together: Redis has the counts, and this replica's follow them, so that it
-//! can go on alone where Redis has no say. What it counted alone is added there later.
+//! The same when replicas count together: Redis has the counts, and this replica keeps a copy, so that it
+//! can go on alone while Redis is unavailable. Calls that it counted alone are added to Redis later.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,16 +11,16 @@ use crate::limits::budget::definition::WhenSpent;
 use crate::limits::budget::period::timestamp;
 use crate::limits::redis::replicas::{Replicas, Spend, Unavailable};
 
-/// Of a budget, what one call is about.
+/// One call's charge to one budget.
 struct Claim<'l> {
     index: usize,
     value: usize,
     budget: &'l Budget,
     key: Arc<str>,
     period: String,
-    /// As far as this replica knows.
+    /// The count as this replica knows it.
     known: u64,
-    /// Counted here alone, since Redis was away.
+    /// Calls counted only here while Redis was unavailable.
     alone: Arc<Alone>,
     told: Told,
 }
@@ -41,8 +41,8 @@ impl BudgetLedger {
         }
         let at = timestamp(now);
         let page = Arc::clone(&self.page(at));
-        // What is paid for goes first: a count that all replicas know is never set back, as those that know it would
-        // put it right again.
+        // Paid calls are used first: a count in Redis is never decreased, since replicas that know the higher value
+        // would restore it.
         if self.counts.paid.take(|| self.charges(&page, call)) {
             self.count_call(&page, call);
             return Ok(Spent { call: call.clone(), at, would_refuse: None, together: true });
@@ -76,7 +76,7 @@ impl BudgetLedger {
         for (nth, (claim, used)) in claims.into_iter().zip(spent.counts).enumerate() {
             let Claim { index, budget, value, alone, told, .. } = claim;
             told.arrived();
-            // What others count alone meanwhile, Redis does not know of.
+            // Calls counted only here meanwhile are unknown to Redis.
             let all = used.saturating_add(alone.calls());
             let before = self.count(&page, index, value).map(|count| count.fetch_max(all, Ordering::Relaxed));
             if spent.refused == Some(nth) {

@@ -1,4 +1,4 @@
-//! A reload: the ledger of the next configuration goes on with the counts, under names.
+//! A reload: the ledger of the next configuration continues the counts, by name.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,10 +8,10 @@ use super::BudgetLedger;
 use crate::limits::budget::definition::Budget;
 
 impl BudgetLedger {
-    /// The ledger of the next configuration. It has the same counts by name, what was paid for included. Calls that were
-    /// begun with this ledger stay with it, and it gives back what it has charged.
+    /// The ledger of the next configuration. It has the same counts by name, including paid calls. Calls that
+    /// began with this ledger stay with it, and it gives back their charges.
     ///
-    /// A budget that keeps its name and key goes on with what it has refused of each app or identity of the same name.
+    /// A budget that keeps its name and key keeps its counts of refused calls, by the names of apps or identities.
     pub fn successor(
         &self,
         budgets: Vec<Budget>,
@@ -31,7 +31,7 @@ impl BudgetLedger {
         Self { refused, ..next }
     }
 
-    /// What a budget of this name and key has refused of this key value.
+    /// The calls that a budget of this name and key has refused for this key value.
     fn refused_of(&self, wanted: &Budget, value_name: &str) -> Option<Arc<AtomicU64>> {
         let is_same = |budget: &Budget| (&budget.name, budget.key) == (&wanted.name, wanted.key);
         let index = self.budgets.iter().position(is_same)?;

@@ -1,4 +1,4 @@
-//! A limiter follows another: who is who, whatever the order, and what is told.
+//! One limiter follows another: how apps and identities are matched, and which figures metrics show.
 
 use std::time::Duration;
 
@@ -78,13 +78,13 @@ fn pause(limiter: &Limiter, identity: usize) {
     limiter.record_upstream_response(request, "id", StatusCode::TOO_MANY_REQUESTS, &headers);
 }
 
-/// As in the metrics: refused and waiting, by limit.
+/// Refused and waiting requests by limit, as in the metrics.
 fn figures(limiter: &Limiter) -> Vec<(String, u64, usize)> {
     limiter.figures().into_iter().map(|of| (of.limit.to_string(), of.refused, of.queued)).collect()
 }
 
 #[tokio::test]
-async fn apps_and_identities_are_known_by_what_they_are_not_by_their_order() {
+async fn apps_and_identities_are_matched_by_name_and_not_by_order() {
     let limits = || vec![limit("apps", Key::App, 2), limit("identities", Key::Identity, 3)];
     let service = || identity("service", "client", "1");
     let other = || identity("other", "another client", "1");
@@ -94,7 +94,7 @@ async fn apps_and_identities_are_known_by_what_they_are_not_by_their_order() {
         assert_eq!(refused_by(&old, 0, 0).await, None);
     }
     assert_eq!(refused_by(&old, 0, 0).await.as_deref(), Some("apps"));
-    // Reordered, one app renamed, a limit in front.
+    // Apps and identities reordered, one app renamed, a limit added in front.
     let mut more = limits();
     more.insert(0, limit("first", Key::Client, 100));
     let new = old.successor(settings(more, vec![app("renamed"), app("a")], vec![other(), service()]));
@@ -103,7 +103,7 @@ async fn apps_and_identities_are_known_by_what_they_are_not_by_their_order() {
     assert_eq!(
         refused_by(&new, 0, 1).await.as_deref(),
         Some("identities"),
-        "the service account has made three"
+        "the service account has made three calls"
     );
     assert_eq!(refused_by(&old, 1, 0).await.as_deref(), Some("identities"));
     let told = figures(&new);
@@ -116,7 +116,7 @@ async fn apps_and_identities_are_known_by_what_they_are_not_by_their_order() {
 }
 
 #[tokio::test]
-async fn what_is_in_flight_is_counted_by_the_apps_name_and_the_newest_figure() {
+async fn requests_in_flight_are_counted_by_app_name_with_the_newest_figure() {
     let one = || vec![identity("service", "client", "1")];
     let old = settings(vec![], vec![busy("a", 2), busy("b", 1)], one());
     let old = Limiter::new(old, Clock::adjustable(), None);
@@ -130,7 +130,7 @@ async fn what_is_in_flight_is_counted_by_the_apps_name_and_the_newest_figure() {
     assert_eq!(
         refused_by(&old, 0, 0).await.as_deref(),
         Some("max-in-flight"),
-        "the new ones count for the old too"
+        "requests of the new configuration count for the old one too"
     );
     drop(old);
     drop(held);
@@ -139,7 +139,7 @@ async fn what_is_in_flight_is_counted_by_the_apps_name_and_the_newest_figure() {
 }
 
 #[tokio::test]
-async fn a_pause_goes_with_the_identity_as_long_as_it_is_the_same_account() {
+async fn a_pause_stays_with_the_identity_while_it_is_the_same_account() {
     let service = || identity("service", "client", "1");
     let apps = || vec![app("a")];
     let old = settings(vec![], apps(), vec![service()]);
@@ -148,7 +148,7 @@ async fn a_pause_goes_with_the_identity_as_long_as_it_is_the_same_account() {
     let new = old.successor(settings(vec![], apps(), vec![identity("before", "x", "1"), service()]));
     assert_eq!(refused_by(&new, 0, 1).await.as_deref(), Some("pause"));
     assert_eq!(refused_by(&new, 0, 0).await, None);
-    // What Box tells a request of the configuration before holds for the new ones.
+    // A pause that Box requests of the previous configuration also applies to the new one.
     assert_eq!(new.paused(), 1);
     for other in [identity("service", "other", "1"), identity("service", "client", "2")] {
         let newer = new.successor(settings(vec![], apps(), vec![other]));
@@ -159,7 +159,7 @@ async fn a_pause_goes_with_the_identity_as_long_as_it_is_the_same_account() {
     assert!(figures(&old).contains(&("box-pause".into(), 3, 0)));
 }
 
-/// Box's own limits stay, with what is reserved under the configuration before.
+/// Box's own limits keep their counts, including calls reserved under the previous configuration.
 #[tokio::test]
 async fn boxs_own_limits_count_calls_of_all_configurations() {
     let one = || settings(vec![], vec![app("a")], vec![identity("service", "client", "1")]);
@@ -174,7 +174,7 @@ async fn boxs_own_limits_count_calls_of_all_configurations() {
     let search = |limiter: usize| admit(&limiters[limiter], request(0, 0, "/2.0/search"));
     assert!(search(6).await.is_err() && search(0).await.is_err());
     permits.pop();
-    assert!(search(0).await.is_ok(), "what is not made is free again everywhere");
+    assert!(search(0).await.is_ok(), "a call that is not made is given back for both");
     // One more attempt of a request that began under the first configuration.
     let permit = search(3).await.unwrap();
     let request = request(0, 0, "/2.0/search");
@@ -184,9 +184,9 @@ async fn boxs_own_limits_count_calls_of_all_configurations() {
     assert!(matches!(attempts.next().await, Err(Refusal::RateLimitExceeded { .. })));
 }
 
-/// While Redis has no say, the divided limits go on too.
+/// While Redis is unavailable, the divided limits keep their counts too.
 #[tokio::test]
-async fn limits_that_replicas_divide_go_on() {
+async fn divided_limits_keep_their_counts() {
     let settings_of = |burst| {
         settings(
             vec![limit("apps", Key::App, burst)],

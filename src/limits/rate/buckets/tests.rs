@@ -70,7 +70,7 @@ impl Table {
     }
 }
 
-/// Of one configuration alone: its limits have the slots of their indices.
+/// The table of a single configuration, whose limits have their indices as slots.
 fn table_of(rules: &LimitMatcher) -> Table {
     let mut table = Table::new();
     table.bind(rules, true, 0);
@@ -89,7 +89,7 @@ fn keeps_to(admitted: &[u64], burst: u64, interval: u64) -> bool {
 }
 
 fn times() -> impl Strategy<Value = Vec<u64>> {
-    // Bursts at one instant, steps around an interval, long rests.
+    // Bursts at one instant, steps around an interval, long breaks.
     let step = prop_oneof![4 => Just(0_u64), 4 => 0..2_000_u64, 1 => 0..100_000_u64];
     prop::collection::vec(step, 1..200).prop_map(|steps| {
         let mut now = 0;
@@ -178,7 +178,7 @@ fn each_key_has_its_count() {
         assert!(!passed(&table.check(&rules.applying(&same), 0)), "{key:?}");
         assert!(passed(&table.check(&rules.applying(&other), 0)), "{key:?}");
     }
-    // A user has one count, whichever identity acts for it.
+    // A user has one count over all identities that act for it.
     let rules = one(Key::User);
     let mut table = table_of(&rules);
     assert!(passed(&table.check(&rules.applying(&RequestKey { user: id, ..base }), 0)));

@@ -40,7 +40,7 @@ enum End {
 struct Sim {
     rules: LimitMatcher,
     hasher: RandomState,
-    /// Of configurations that others have followed.
+    /// Previous configurations.
     old: Vec<LimitMatcher>,
     queues: WaitQueues,
     now: u64,

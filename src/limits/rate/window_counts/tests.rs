@@ -154,13 +154,17 @@ fn at_least_98_percent_of_each_limit_of_box_can_be_used_over_time() {
 fn a_reserved_call_counts_as_long_as_it_is_reserved() {
     let mut counts = WindowCounts::new(1, Duration::from_secs(1));
     counts.reserve(7, 0, KEYS);
-    assert_eq!(counts.ask(7, 100 * SECOND, KEYS), Err(SECOND + SECOND / 100 + 1), "if it is written now");
+    assert_eq!(
+        counts.ask(7, 100 * SECOND, KEYS),
+        Err(SECOND + SECOND / 100 + 1),
+        "if the reserved call is written now"
+    );
     counts.write(7, 100 * SECOND);
     assert!(counts.ask(7, 101 * SECOND + SECOND / 100, KEYS).is_err());
     assert!(counts.ask(7, 101 * SECOND + SECOND / 100 + 1, KEYS).is_ok());
     counts.reserve(7, 110 * SECOND, KEYS);
     counts.give_back(7);
-    assert!(counts.ask(7, 110 * SECOND, KEYS).is_ok(), "it was not made");
+    assert!(counts.ask(7, 110 * SECOND, KEYS).is_ok(), "the call was not made");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Which connections stay.
+//! Which connections stay open.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use boxgate::sandbox::{Options, Protocols};
 use super::*;
 use crate::program::harness::PATIENCE;
 
-/// Asks on a connection that stays open, and reads the answer, whose end is its body's.
+/// Sends a request on a kept-alive connection, and reads the response to the end of its body.
 fn ask(stream: &mut TcpStream) -> String {
     stream.write_all(format!("GET {ME} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
     let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
@@ -21,7 +21,7 @@ fn ask(stream: &mut TcpStream) -> String {
 }
 
 #[test]
-fn an_open_connection_goes_on_under_the_new_configuration() {
+fn an_open_connection_continues_under_the_new_configuration() {
     let running = Running::start(&[], "");
     let mut kept = TcpStream::connect(&running.program.callers).unwrap();
     assert!(ask(&mut kept).starts_with("HTTP/1.1 200"));
@@ -112,7 +112,7 @@ fn idle_connections_of_before_close_though_a_request_of_then_goes_on() {
 }
 
 #[test]
-fn connections_to_box_are_made_anew_only_where_their_settings_change() {
+fn connections_to_box_are_replaced_only_if_their_settings_change() {
     let running = Running::start(&[], "");
     running.status(ME);
     let connections = || running.at.connections(boxgate::sandbox::Role::Api);

@@ -16,12 +16,12 @@ fn reload(program: &Program) -> Output {
     boxgate(&program.folder, &["reload", "--admin", &program.operators])
 }
 
-/// One reload at what is no gateway, but listens there.
+/// Runs `boxgate reload` against this listener, which is not a gateway.
 fn reload_at(address: SocketAddr) -> Output {
     boxgate(&Folder::new(), &["reload", "--admin", &address.to_string()])
 }
 
-/// Ends with exit status 2, nothing on standard output and all of these words on standard error.
+/// Expects exit status 2, an empty standard output and all of these texts on standard error.
 fn unreachable(output: &Output, words: &[&str]) {
     assert_eq!((out(output).as_str(), output.status.code()), ("", Some(2)), "{}", err(output));
     for word in words {
@@ -29,7 +29,7 @@ fn unreachable(output: &Output, words: &[&str]) {
     }
 }
 
-/// Answers the next connection's request with this text once `until` is told, then closes.
+/// Answers the next connection's request with this text once `until` is notified, then closes.
 fn answering(text: &str, until: mpsc::Receiver<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -92,7 +92,7 @@ fn a_bad_file_changes_nothing_and_every_problem_is_printed() {
     rewrite(&program, &at, &(app("b") + "[server]\ndrain_delay = \"soon\"\ndrain = 1\n"));
     let output = reload(&program);
     assert_eq!((out(&output).as_str(), output.status.code()), ("", Some(1)), "{}", err(&output));
-    // As a start says them.
+    // In the same words as at a start.
     let start = boxgate(&program.folder, &["run"]);
     assert_eq!(start.status.code(), Some(2));
     let problems: Vec<String> = err(&start).lines().map(ToOwned::to_owned).collect();
@@ -125,7 +125,7 @@ fn a_bad_file_changes_nothing_and_every_problem_is_printed() {
 }
 
 #[test]
-fn the_listener_is_found_in_the_file_or_in_the_environment_and_may_be_a_unix_socket() {
+fn the_listener_is_read_from_the_file_or_the_environment_and_may_be_a_unix_socket() {
     let (at, folder) = (FakeBox::start(), Folder::new());
     let socket = folder.join("admin.sock");
     let address = format!("unix:{}?mode=0600", socket.display());
@@ -146,7 +146,7 @@ fn the_listener_is_found_in_the_file_or_in_the_environment_and_may_be_a_unix_soc
     ] {
         assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     }
-    // A file that the gateway refuses still says where the gateway is.
+    // Even a file that the gateway refuses still names its listener.
     program
         .folder
         .write("proxy.toml", &format!("{tables}\n[listen]\nadress = 1\n\n[admin]\naddress = {address:?}\n"));
@@ -173,7 +173,7 @@ fn two_at_once_are_both_answered() {
 }
 
 #[test]
-fn nobody_there_is_said_with_what_was_tried() {
+fn an_unreachable_listener_is_reported_with_its_source() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let tried = format!("cannot reach the gateway's admin listener at http://{gone}");
     unreachable(
@@ -206,7 +206,7 @@ fn notes_and_problems_of_the_answer_are_printed_line_by_line() {
         server(&http("422 Unprocessable Content", r#"{"result":"refused","problems":["a:1:1: b"]}"#));
     let output = reload_at(refused);
     let end = format!(
-        "boxgate: 1 problem; nothing has changed: the gateway at http://{refused} keeps the configuration that it had\n"
+        "boxgate: 1 problem; nothing has changed: the gateway at http://{refused} keeps its configuration\n"
     );
     assert_eq!(err(&output), format!("a:1:1: b\n{end}"));
     assert_eq!((out(&output).as_str(), output.status.code()), ("", Some(1)));
@@ -227,14 +227,14 @@ fn a_redirect_is_not_followed_and_no_proxy_is_used() {
         command.args(["reload", "--admin", &format!("http://{}", server(&text))]);
         unreachable(
             &command.output().unwrap(),
-            &["is no admin listener of boxgate", &status[..3], "redirects are not followed"],
+            &["is not an admin listener of boxgate", &status[..3], "redirects are not followed"],
         );
     }
     assert_eq!(other.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
-fn answers_of_others_and_refusals_are_told_apart() {
+fn responses_of_other_servers_are_distinguished_from_refusals() {
     for text in [
         http("200 OK", "<html>"),
         http("200 OK", ""),
@@ -246,15 +246,15 @@ fn answers_of_others_and_refusals_are_told_apart() {
     ] {
         unreachable(
             &reload_at(server(&text)),
-            &["is no admin listener of boxgate", &text[9..12], "--admin names another"],
+            &["is not an admin listener of boxgate", &text[9..12], "--admin names another"],
         );
     }
     unreachable(
         &reload_at(server("SSH-2.0-OpenSSH_9.6\r\n")),
-        &["is no admin listener of boxgate: the response is not HTTP"],
+        &["is not an admin listener of boxgate: the response is not HTTP"],
     );
     for text in ["", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"] {
-        unreachable(&reload_at(server(text)), &["broke off its answer to POST /reload", "its log says"]);
+        unreachable(&reload_at(server(text)), &["broke off its answer to POST /reload", "its log has"]);
     }
     let refusal =
         r#"{"type":"error","status":403,"code":"source_not_allowed","message":"Your address \u001b[2J."}"#;
@@ -263,7 +263,7 @@ fn answers_of_others_and_refusals_are_told_apart() {
 }
 
 #[test]
-fn what_is_waited_for_is_said() {
+fn a_slow_reload_prints_what_it_waits_for() {
     let (go, until) = mpsc::channel();
     let slow = answering(&http("200 OK", r#"{"result":"ok","notes":[]}"#), until);
     let mut command = command(BOXGATE, Path::new("/"));
@@ -283,7 +283,7 @@ fn what_is_waited_for_is_said() {
     );
 }
 
-/// As behind a proxy that speaks TLS.
+/// The listener behind a TLS proxy.
 #[test]
 fn a_listener_may_be_behind_tls_that_the_platform_trusts() {
     let (folder, authority) = (Folder::new(), Authority::new("Operators"));
@@ -301,5 +301,8 @@ fn a_listener_may_be_behind_tls_that_the_platform_trusts() {
     };
     let output = at("ca.pem");
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-    unreachable(&at("other.pem"), &["cannot reach", "no TLS with it", "let SSL_CERT_FILE name a file"]);
+    unreachable(
+        &at("other.pem"),
+        &["cannot reach", "the TLS handshake failed", "let SSL_CERT_FILE name a file"],
+    );
 }

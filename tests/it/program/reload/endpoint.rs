@@ -15,7 +15,7 @@ fn post(program: &Program, fields: &str) -> Answer {
 }
 
 #[test]
-fn a_page_of_another_origin_reloads_nothing() {
+fn a_page_of_another_origin_cannot_reload() {
     let at = FakeBox::start();
     let program = start(&at, "");
     let own = format!("Host: {0}\r\nOrigin: http://{0}\r\n", program.operators);
@@ -23,7 +23,7 @@ fn a_page_of_another_origin_reloads_nothing() {
     for fields in [
         "Origin: https://evil.example\r\n".to_owned(),
         "Origin: null\r\n".to_owned(),
-        // Where callers connect: another port is another origin.
+        // The callers' listener: another port is another origin.
         format!("Origin: http://{}\r\n", program.callers),
         format!("Host: {0}\r\nOrigin: https://{0}\r\n", program.operators),
         format!("Host: {}\r\nOrigin: http://localhost:{port}\r\n", program.operators),
@@ -43,7 +43,7 @@ fn a_page_of_another_origin_reloads_nothing() {
         assert!(answer.body.contains("\"code\":\"origin_not_allowed\""), "{}", answer.body);
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
-    // A name that somebody has pointed at this machine, and two of them.
+    // A foreign name that resolves to this machine (DNS rebinding), and two `Host` fields.
     let rebound = post(&program, "Host: evil.example\r\nOrigin: http://evil.example\r\n");
     assert_eq!(rebound.status, 421, "{}", rebound.body);
     let two = post(&program, "Host: localhost\r\nHost: evil.example\r\nOrigin: http://localhost\r\n");
@@ -52,7 +52,7 @@ fn a_page_of_another_origin_reloads_nothing() {
 }
 
 #[test]
-fn only_post_reloads() {
+fn only_the_method_post_reloads() {
     let at = FakeBox::start();
     let program = start(&at, "");
     for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "post"] {
@@ -67,7 +67,7 @@ fn only_post_reloads() {
 }
 
 #[test]
-fn sources_of_admin_hold_for_reloads() {
+fn sources_of_admin_apply_to_reloads() {
     let (at, folder) = (FakeBox::start(), Folder::new());
     let text = at.tables(&folder);
     let admin = "[admin]\naddress = \"127.0.0.1:0\"\nsources = [\"192.0.2.0/24\"]";
@@ -80,7 +80,7 @@ fn sources_of_admin_hold_for_reloads() {
 }
 
 #[test]
-fn programs_and_own_pages_may_ask() {
+fn programs_and_own_pages_may_reload() {
     let at = FakeBox::start();
     let program = start(&at, "");
     let own = format!("Host: {0}\r\nOrigin: http://{0}\r\n", program.operators);
@@ -107,10 +107,10 @@ fn a_body_is_read_and_ignored() {
 }
 
 #[test]
-fn problems_are_told_as_json_and_show_no_secret() {
+fn problems_are_answered_as_json_without_secrets() {
     let at = FakeBox::start();
     let program = start(&at, &app("a"));
-    // A path without its slash is shown with the problem.
+    // The problem shows the path without its slash.
     let path = format!("{:?}", at.client_secret());
     rewrite(&program, &at, &app("a").replace("\"/a\"", &path));
     let answer = post(&program, "");
@@ -135,16 +135,16 @@ fn every_request_of_a_burst_is_answered() {
     for stream in streams {
         assert_eq!(receive(stream).status, 200);
     }
-    // How many of them shared one is up to chance.
+    // How many of them share a reload depends on timing.
     let (taken_over, refused) = counts(&program);
     assert!((1..=20).contains(&taken_over) && refused == 0, "{taken_over} {refused}");
 }
 
-/// Of Linux, on all architectures that the tests run on.
+/// The flag's value on Linux, for all architectures on which the tests run.
 const O_NONBLOCK: i32 = 0o4000;
 
 #[test]
-fn a_request_that_waits_does_not_hold_up_the_end() {
+fn a_waiting_request_does_not_delay_the_stop() {
     let at = FakeBox::start();
     let mut program = start(&at, "");
     let hold = at.hold_replies(ME);

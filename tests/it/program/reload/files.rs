@@ -1,4 +1,4 @@
-//! What is read again, and when.
+//! Which files are read again, and when.
 
 use std::os::unix::fs::symlink;
 
@@ -50,7 +50,7 @@ fn a_bad_file_changes_nothing_and_all_its_problems_are_logged() {
 }
 
 #[test]
-fn a_file_that_is_gone_changes_nothing() {
+fn a_missing_file_changes_nothing() {
     let running = Running::start(&[], "");
     std::fs::remove_file(running.program.folder.join("proxy.toml")).unwrap();
     running.program.hang_up();
@@ -74,7 +74,7 @@ fn keys_that_need_a_restart_are_named_and_the_others_taken_over() {
     running.until_taken_over(1);
     assert_eq!(running.status("/new/2.0/users/me"), 200);
     assert!(!running.program.folder.join("elsewhere").exists());
-    // Once they are as they were, there is nothing to say.
+    // Once they have their old values again, there is no warning.
     running.take_over(&app("new"));
     let said = running.program.err.text();
     assert_eq!(said.matches("only at a restart").count(), 1, "{said}");
@@ -107,7 +107,7 @@ fn who_may_connect_waits_for_a_restart_where_the_address_does() {
 #[test]
 fn with_watch_the_file_is_taken_over_when_it_changes() {
     let running = Running::start(&["--watch"], &app("old"));
-    // As editors do.
+    // Replaced by renaming, as editors do.
     let file = running.program.folder.join("proxy.toml");
     let text = std::fs::read_to_string(&file).unwrap().replace("old", "new");
     std::fs::write(file.with_extension("tmp"), text).unwrap();
@@ -115,7 +115,7 @@ fn with_watch_the_file_is_taken_over_when_it_changes() {
     running.until_taken_over(1);
     assert_eq!(running.status("/new/2.0/users/me"), 200);
     running.program.err.wait_for(&["a file has changed: the configuration was taken over"]);
-    // A bad one is refused once, not at every look, and mending it is a change again.
+    // A bad file is refused once, not at every poll, and correcting it is a change again.
     running.write("bad");
     until("it is refused", || running.refused() == 1);
     running.write(&app("mended"));
@@ -124,7 +124,7 @@ fn with_watch_the_file_is_taken_over_when_it_changes() {
 }
 
 #[test]
-fn without_watch_a_secret_that_changes_does_not_take_the_file_over() {
+fn without_watch_a_changed_secret_does_not_reload_the_file() {
     let running = Running::start(&[], &app("old"));
     running.at.accept_secrets(&[running.at.client_secret(), "the-next-secret"]);
     running.write(&app("new"));
@@ -135,12 +135,12 @@ fn without_watch_a_secret_that_changes_does_not_take_the_file_over() {
 }
 
 #[test]
-fn with_no_watch_nothing_is_taken_over_by_itself() {
+fn with_no_watch_changed_files_are_not_reloaded() {
     let running = Running::start(&["--no-watch"], "");
     running.at.accept_secrets(&[running.at.client_secret(), "the-next-secret"]);
     running.program.folder.write("secret", "the-next-secret");
     running.program.hang_up();
-    // One reload: had the change been seen by itself too, there would be more.
+    // One reload: if the change had been detected too, there would be more.
     running.until_taken_over(1);
     wait(running.at.wait_for_token_requests(2));
     running.program.hang_up();
@@ -149,9 +149,9 @@ fn with_no_watch_nothing_is_taken_over_by_itself() {
     assert!(!said.contains("a file has changed"), "{said}");
 }
 
-/// As Kubernetes replaces what it mounts: all files at once, by one link.
+/// Kubernetes replaces mounted files this way: all at once, through one link.
 #[test]
-fn secrets_behind_a_link_that_is_swapped_are_one_change() {
+fn secrets_behind_a_swapped_link_are_one_change() {
     let (at, folder) = (FakeBox::start(), Folder::new());
     at.accept_secrets(&[at.client_secret(), "the-next-secret"]);
     for (name, secret) in [("old", at.client_secret()), ("new", "the-next-secret")] {

@@ -1,9 +1,9 @@
-//! Which tokens stay.
+//! Which tokens are kept.
 
 use super::*;
 
 #[test]
-fn a_new_secret_is_tried_at_once_while_the_good_token_goes_on() {
+fn a_new_secret_is_tried_at_once_while_the_valid_token_stays_in_use() {
     let running = Running::start(&[], "");
     running.at.accept_secrets(&["the-next-secret"]);
     let hold = running.at.hold_token_replies();
@@ -11,7 +11,7 @@ fn a_new_secret_is_tried_at_once_while_the_good_token_goes_on() {
     wait(running.at.wait_for_token_requests(2));
     assert_eq!(running.status(ME), 200, "with the token of before");
     drop(hold);
-    until("the log says that it works", || {
+    until("the log shows that it works", || {
         running.program.err.text().matches("a token was obtained").count() == 2
     });
     assert_eq!(running.status(ME), 200);
@@ -19,12 +19,12 @@ fn a_new_secret_is_tried_at_once_while_the_good_token_goes_on() {
 }
 
 #[test]
-fn a_wrong_new_secret_is_told_at_once_and_the_good_token_goes_on() {
+fn a_wrong_new_secret_is_logged_at_once_and_the_valid_token_stays_in_use() {
     let running = Running::start(&[], "");
     running.program.folder.write("secret", "a-wrong-secret");
     running.program.err.wait_for(&["ERROR", "Box refuses its credentials", "invalid_client"]);
     assert_eq!(running.status(ME), 200);
-    // It is not asked for again and again, and the right one is tried as soon as it is there.
+    // The wrong secret is not retried repeatedly, and the right one is tried as soon as it is there.
     assert_eq!(running.at.token_requests(), 2);
     running.program.folder.write("secret", running.at.client_secret());
     wait(running.at.wait_for_token_requests(3));
@@ -57,7 +57,7 @@ fn another_account_gets_another_token_for_which_its_requests_wait() {
 }
 
 #[test]
-fn where_box_refuses_an_identity_its_secret_is_read_again() {
+fn when_box_refuses_an_identity_its_secret_is_read_again() {
     let running = Running::start(&["--no-watch"], "");
     running.at.accept_secrets(&["the-next-secret"]);
     running.program.folder.write("secret", "the-next-secret");
@@ -71,12 +71,12 @@ fn where_box_refuses_an_identity_its_secret_is_read_again() {
 }
 
 #[test]
-fn where_box_refuses_an_identity_and_nothing_has_changed_nothing_is_taken_over() {
+fn when_box_refuses_an_identity_an_unchanged_secret_causes_no_reload() {
     let running = Running::start(&["--no-watch"], "");
     running.at.accept_secrets(&[]);
     running.at.expire_tokens();
     until("it is refused", || running.status(ME) == 502);
-    // A reload that somebody asks for tries at once.
+    // A requested reload retries at once.
     running.at.accept_secrets(&[running.at.client_secret()]);
     running.take_over("");
     until("it works", || running.status(ME) == 200);

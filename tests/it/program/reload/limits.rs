@@ -1,4 +1,4 @@
-//! Which counts stay.
+//! Which counts are kept.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn limit(rate: &str, burst: u32) -> String {
 const WEB: &str = "/web/2.0/users/me";
 
 #[test]
-fn a_limit_that_stays_keeps_its_count_whatever_else_changes() {
+fn an_unchanged_limit_keeps_its_count_whatever_else_changes() {
     let running = Running::start(&[], &limit("3/day", 3));
     assert_eq!([(); 4].map(|()| running.status(WEB)), [200, 200, 200, 429]);
     running.take_over(&format!("{}{}", limit("3/day", 3), app("another")));
@@ -20,7 +20,7 @@ fn a_limit_that_stays_keeps_its_count_whatever_else_changes() {
 }
 
 #[test]
-fn a_new_rate_gives_what_it_has_more_and_no_new_burst() {
+fn a_higher_rate_adds_only_the_difference_and_no_new_burst() {
     let running = Running::start(&[], &limit("3/day", 3));
     assert_eq!([(); 4].map(|()| running.status(WEB)), [200, 200, 200, 429]);
     running.take_over(&limit("5/day", 5));
@@ -39,6 +39,6 @@ fn a_request_that_waits_for_its_turn_gets_it() {
     let waiting = send(&running.program.callers, "GET", ME, "");
     until("it waits", || running.program.metric("boxgate_limit_queued{limit=\"few\"}") == 1);
     running.take_over(&waits("100/s"));
-    // It would have waited for twenty seconds.
+    // At the old rate it would have waited for twenty seconds.
     assert_eq!(receive(waiting).status, 200);
 }

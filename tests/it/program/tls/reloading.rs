@@ -1,4 +1,4 @@
-//! The files of certificates, read again on SIGHUP and when they change.
+//! Certificate files are reloaded on SIGHUP and when they change.
 
 use super::*;
 
@@ -36,7 +36,7 @@ fn sighup_with_a_broken_file_changes_nothing() {
     gate.program.err.wait_for(&["ERROR", "SIGHUP: the configuration stays as it was", "problems=2"]);
     assert_eq!(gate.get(&caller).status, 200);
 
-    // Nor does a key that is not the certificate's.
+    // A key that does not belong to the certificate changes nothing either.
     let other = Authority::new("Other");
     folder_with(&gate, &other.server().cert);
     gate.program.hang_up();
@@ -45,7 +45,7 @@ fn sighup_with_a_broken_file_changes_nothing() {
     let metrics = gate.program.admin("/metrics").body;
     assert!(metrics.contains("boxgate_config_reloads_total{result=\"refused\"} 2\n"), "{metrics}");
 
-    // Once the files fit, the authority of callers is a new one too.
+    // Once the files match, the new CA of callers is used too.
     other.server().write(&gate.program.folder);
     gate.program.folder.write("callers-ca.crt", &other.pem);
     gate.program.hang_up();
@@ -62,14 +62,14 @@ fn folder_with(gate: &Gate, cert: &str) {
 
 /// A certificate on a file system that hangs.
 #[test]
-fn files_that_cannot_be_read_to_their_end_do_not_hold_up_the_end() {
+fn a_file_that_cannot_be_read_to_its_end_does_not_delay_the_stop() {
     let mut gate = Gate::start(TLS, "");
     let file = gate.program.folder.join("tls.crt");
     std::fs::remove_file(&file).unwrap();
     let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
     assert!(made.success());
     gate.program.hang_up();
-    // A named pipe opens once the gateway has opened it too, which then waits for what is never written.
+    // A named pipe opens once the gateway has opened it too, which then waits for data that is never written.
     let _pipe = std::fs::File::options().write(true).open(&file).unwrap();
     gate.program.terminate();
     assert_eq!(gate.program.exited().code(), Some(0));
@@ -82,7 +82,7 @@ fn renew(gate: &Gate, name: &str) -> Caller {
 }
 
 #[test]
-fn a_certificate_that_changes_is_taken_over_by_itself() {
+fn a_changed_certificate_is_reloaded_automatically() {
     let gate = Gate::run(TLS, "", &["run"]);
     let hold = gate.at.hold_replies(ME);
     let in_flight = gate.trusting().send(gate.address(), "GET", ME, "");
@@ -99,7 +99,7 @@ fn a_certificate_that_changes_is_taken_over_by_itself() {
     let metrics = gate.program.admin("/metrics").body;
     assert!(metrics.contains("boxgate_config_reloads_total{result=\"ok\"} 1\n"), "{metrics}");
 
-    // A certificate that cannot be used changes nothing, until it can.
+    // An invalid certificate changes nothing until it is replaced.
     gate.program.folder.write("tls.crt", "no certificate");
     gate.program.err.wait_for(&["ERROR", "a file has changed: proxy.toml:", "tls.crt", "has no certificate"]);
     assert_eq!(gate.get(&renewed).status, 200);
@@ -110,9 +110,9 @@ fn a_certificate_that_changes_is_taken_over_by_itself() {
     assert_eq!(gate.get(&again).status, 200);
 }
 
-/// As Kubernetes replaces what it mounts: all files at once, by one link.
+/// Kubernetes replaces mounted files this way: all at once, through one link.
 #[test]
-fn a_link_that_is_swapped_is_a_change() {
+fn a_swapped_link_is_a_change() {
     let (at, folder) = (FakeBox::start(), Folder::new());
     let mount = |name: &str| {
         let authority = Authority::new(name);

@@ -1,4 +1,4 @@
-//! One configuration follows another: budgets go on, whoever charges them.
+//! One configuration follows another: budgets keep their counts, whichever ledger charges them.
 
 use super::*;
 use crate::telemetry::log::captured;
@@ -30,7 +30,7 @@ fn calls_before_and_after_a_reload_are_charged_to_the_same_counts() {
     assert_eq!(&*old.try_spend(&call_of(&old, 1, 0), noon()).unwrap_err().name, "apps");
     new.try_spend(&call_of(&new, 0, 0), noon()).unwrap();
     assert_eq!(&*new.try_spend(&call_of(&new, 0, 0), noon()).unwrap_err().name, "plan");
-    // What either ledger has refused is told by both.
+    // Both ledgers report the refusals of either.
     for ledger in [&old, &new] {
         assert_eq!((used(ledger, "plan", "", noon()), refused(ledger, "plan", "")), (4, 1));
         assert_eq!((refused(ledger, "apps", "a"), refused(ledger, "apps", "b")), (2, 1));
@@ -38,7 +38,7 @@ fn calls_before_and_after_a_reload_are_charged_to_the_same_counts() {
 }
 
 #[test]
-fn what_the_ledger_before_gives_back_is_free_in_the_next() {
+fn a_refund_by_the_previous_ledger_counts_in_the_next() {
     let old = ledger(vec![budget("apps", Key::App, 1, Period::Day)]);
     let spent = old.try_spend(&call_of(&old, 0, 0), noon()).unwrap();
     let new = next(&old, vec![budget("apps", Key::App, 1, Period::Day)], &["b", "a"]);
@@ -54,9 +54,9 @@ fn what_the_ledger_before_gives_back_is_free_in_the_next() {
     );
 }
 
-/// A call that was charged for all replicas and not made pays for the next one, in whichever configuration.
+/// A call that was charged for all replicas and not made pays for the next one, in either configuration.
 #[test]
-fn what_is_paid_for_stays_so_as_long_as_the_same_budgets_are_charged() {
+fn a_paid_call_stays_paid_while_the_same_budgets_are_charged() {
     let budgets =
         || vec![budget("apps", Key::App, 1, Period::Day), budget("plan", Key::Global, 1, Period::Month)];
     let old = ledger(budgets());
@@ -69,24 +69,24 @@ fn what_is_paid_for_stays_so_as_long_as_the_same_budgets_are_charged() {
     old.give_back(Spent { together: true, ..spent });
     new.look(&call, noon()).unwrap();
     assert!(new.look(&call_of(&new, 0, 1), noon()).is_err(), "it pays for app a");
-    // With another budget a call is charged to more than was paid for.
+    // With one more budget, a call is charged to more than was paid.
     let mut more = budgets();
     more.push(budget("more", Key::Global, 9, Period::Month));
     let newer = next(&new, more, &["a"]);
     assert!(newer.look(&call_of(&newer, 0, 1), noon()).is_err());
     let newest = next(&newer, budgets(), &["a"]);
     newest.look(&call_of(&newest, 0, 1), noon()).unwrap();
-    // The day's budget has a new count, and nothing of it is paid for.
+    // The day's budget has a new count, of which nothing is paid.
     let tomorrow = at("2026-11-26T00:00:00Z");
     assert_eq!(&*newest.look(&call_of(&newest, 0, 1), tomorrow).unwrap_err().name, "plan");
     assert!(newest.look(&call_of(&newest, 0, 1), noon()).is_err());
 }
 
-/// Lines in the log are due when a count reaches a mark, which one call alone does.
+/// A log line is due when a count reaches a threshold, which exactly one call does.
 #[test]
-fn a_reload_does_not_reach_a_mark_twice() {
-    // Where another test reaches such a line first, tracing may take it for one that nobody reads, until the next
-    // subscriber comes.
+fn a_threshold_is_not_logged_again_after_a_reload() {
+    // If another test reaches the log line first, tracing may cache that no subscriber wants it, until the next
+    // subscriber registers.
     let line = || {
         let ledger = ledger(vec![budget("plan", Key::Global, 1, Period::Month)]);
         ledger.try_spend(&call_of(&ledger, 0, 0), noon()).unwrap();

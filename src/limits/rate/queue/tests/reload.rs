@@ -1,9 +1,9 @@
-//! Who waits while one configuration follows another.
+//! Requests that wait while one configuration follows another.
 
 use super::*;
 
 impl Sim {
-    /// Another configuration takes over. The one before lasts as long as somebody waits.
+    /// Another configuration takes over. The previous one lasts as long as one of its requests waits.
     fn reload(&mut self, limits: Vec<Limit>) {
         let mut rules = LimitMatcher::new(limits, vec![]);
         let slots = self.queues.bind(&rules, true, self.now);
@@ -21,7 +21,7 @@ impl Sim {
         }
     }
 
-    /// Until nobody waits: then the configurations before have ended.
+    /// Runs until no request waits: then the previous configurations have ended.
     fn end(&mut self) {
         self.run();
         self.let_go();
@@ -33,10 +33,10 @@ fn identity(interval_ms: u64, burst: u32, wait_ms: u64) -> Vec<Limit> {
     vec![limit(Key::Identity, interval_ms, burst, wait_ms)]
 }
 
-/// A figure that stays is waited for as if nothing had happened: who came before the reload and who comes after stand in
-/// one line.
+/// A reload without changes does not affect waiting: requests from before and after it share
+/// one queue.
 #[test]
-fn requests_from_before_and_after_a_reload_wait_in_one_line() {
+fn requests_from_before_and_after_a_reload_wait_in_one_queue() {
     let mut sim = Sim::new(identity(100, 1, 1000));
     let mut calls: Vec<usize> = (0..3).map(|_| sim.call(0, 0)).collect();
     sim.reload(identity(100, 1, 1000));
@@ -47,11 +47,11 @@ fn requests_from_before_and_after_a_reload_wait_in_one_line() {
 }
 
 #[test]
-fn a_faster_rate_wakes_those_in_line_and_keeps_their_order() {
+fn a_faster_rate_wakes_queued_requests_and_keeps_their_order() {
     let mut sim = Sim::new(identity(1000, 1, 10_000));
     let calls: Vec<usize> = (0..4).map(|_| sim.call(0, 0)).collect();
     sim.run_until(500 * MS);
-    // Half of a call is spent still, at the new pace 50 ms.
+    // Half of a call is still spent, which is 50 ms at the new rate.
     sim.reload(identity(100, 1, 10_000));
     let late = sim.call(0, 0);
     sim.end();
@@ -60,7 +60,7 @@ fn a_faster_rate_wakes_those_in_line_and_keeps_their_order() {
 }
 
 #[test]
-fn a_slower_rate_holds_for_those_in_line() {
+fn a_slower_rate_applies_to_queued_requests() {
     let mut sim = Sim::new(identity(100, 1, 10_000));
     let calls: Vec<usize> = (0..3).map(|_| sim.call(0, 0)).collect();
     sim.run_until(50 * MS);
@@ -71,7 +71,7 @@ fn a_slower_rate_holds_for_those_in_line() {
 }
 
 #[test]
-fn a_limit_that_no_longer_lets_anybody_wait_serves_those_in_line_first() {
+fn a_limit_without_wait_after_a_reload_serves_queued_requests_first() {
     let mut sim = Sim::new(identity(100, 1, 1000));
     let calls: Vec<usize> = (0..3).map(|_| sim.call(0, 0)).collect();
     sim.reload(identity(100, 1, 0));
@@ -83,7 +83,7 @@ fn a_limit_that_no_longer_lets_anybody_wait_serves_those_in_line_first() {
 }
 
 #[test]
-fn a_limit_that_only_counts_from_now_on_lets_its_line_and_newcomers_go() {
+fn a_limit_that_is_no_longer_enforced_lets_queued_and_new_requests_pass() {
     let mut sim = Sim::new(identity(1000, 1, 10_000));
     let calls: Vec<usize> = (0..5).map(|_| sim.call(0, 0)).collect();
     let limits = vec![Limit { enforce: false, ..identity(1000, 1, 10_000).remove(0) }];
@@ -95,7 +95,7 @@ fn a_limit_that_only_counts_from_now_on_lets_its_line_and_newcomers_go() {
 }
 
 #[test]
-fn those_in_line_for_a_limit_that_is_gone_go_at_its_pace_and_hold_up_nobody() {
+fn requests_queued_for_a_removed_limit_go_at_its_rate_and_delay_no_other() {
     let mut sim = Sim::new(identity(100, 1, 1000));
     let calls: Vec<usize> = (0..3).map(|_| sim.call(0, 0)).collect();
     sim.reload(vec![limit(Key::User, 100, 1, 1000)]);
@@ -111,10 +111,10 @@ fn ends(sim: &Sim) -> Vec<Option<(u64, End)>> {
 }
 
 proptest! {
-    /// Whatever is asked, and whenever a configuration with the same limits takes over, each call ends at the same time
-    /// and in the same way as if there had been one configuration all along.
+    /// Whatever the calls, and whenever a configuration with the same limits takes over, each call ends at the same
+    /// time and in the same way as if there had been one configuration all along.
     #[test]
-    fn a_reload_that_changes_nothing_is_not_seen(
+    fn a_reload_that_changes_nothing_has_no_effect(
         steps in steps(),
         reloads in prop::collection::vec(any::<bool>(), 150),
         intervals in [1..80_u64, 1..80_u64, 1..80_u64],
@@ -136,8 +136,8 @@ proptest! {
         prop_assert_eq!(ends(&one), ends(&many));
     }
 
-    /// With rates that change all the time no window sees more than the largest burst and what the fastest rate adds,
-    /// and the raises of the burst; everybody ends in its time.
+    /// With constantly changing rates, no window sees more than the largest burst, what the fastest rate adds,
+    /// and the increases of the burst; every call ends in its time.
     #[test]
     fn changing_rates_give_no_second_burst(
         steps in steps(),
@@ -164,22 +164,22 @@ proptest! {
     }
 }
 
-/// What callers of windows and buckets do, and when a configuration follows another.
+/// Actions of callers on windows and buckets, and reloads.
 #[derive(Debug, Clone, Copy)]
 enum Act {
-    /// A request of this app, under one of the configurations that still live.
+    /// A request of this app, under one of the live configurations.
     Arrive {
         app: u64,
         under: usize,
     },
-    /// A call that is reserved is written.
+    /// A reserved call is written.
     Write(usize),
-    /// A call that is reserved is not made.
+    /// A reserved call is given back.
     GiveBack(usize),
-    /// Milliseconds.
+    /// Time passes, in milliseconds.
     Pass(u64),
     Reload,
-    /// The oldest configuration ends, if nothing of it is reserved.
+    /// The oldest configuration ends, if it has no reservations.
     End,
 }
 
@@ -195,7 +195,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..300)
 }
 
-/// When each request that was refused could have passed, and when calls were written, by app.
+/// When each refused request could have passed, and when calls were written, by app.
 type Outcome = (Vec<Option<Duration>>, Vec<(u64, u64)>);
 
 fn act(acts: &[Act], limits: &[Limit], reloads: bool) -> Outcome {
@@ -218,7 +218,7 @@ fn act(acts: &[Act], limits: &[Limit], reloads: bool) -> Outcome {
                         None
                     }
                     Arrival::Refused(refused) => Some(refused.retry_after),
-                    Arrival::Waits(_) => panic!("nobody waits here"),
+                    Arrival::Waits(_) => panic!("these limits have no wait"),
                 });
             }
             Act::Write(which) if !reserved.is_empty() => {
@@ -252,8 +252,8 @@ fn act(acts: &[Act], limits: &[Limit], reloads: bool) -> Outcome {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
-    /// With any number of reloads, under whichever configuration a request comes and ends, exactly that passes which
-    /// passes without a reload, and no window sees more than its figure.
+    /// With any number of reloads, and under whichever configuration a request begins and ends, exactly those requests
+    /// pass that pass without a reload, and no window sees more than its figure.
     #[test]
     fn reloads_of_the_same_limits_let_pass_exactly_what_one_configuration_does(
         acts in acts(),

@@ -1,4 +1,4 @@
-//! One configuration follows another: what was counted, reserved and waited for goes on.
+//! One configuration follows another: counts, reservations and queues stay.
 
 use super::*;
 
@@ -26,16 +26,16 @@ fn of_app(app: u64) -> RequestKey<'static> {
     RequestKey { app_number: app, ..request_key() }
 }
 
-/// Whether a request passes now; if so with its reservation, if it has one.
+/// Whether a request passes now, with its reservation if it has one.
 fn enter(limits: &Arc<Limits>, app: u64) -> Result<Option<Reservation>, Refused> {
     match limits.enter(&of_app(app)) {
         Entered::Passed(admitted) => Ok(admitted.reservation),
         Entered::Refused(refused) => Err(refused),
-        Entered::Waits(_) => panic!("nobody waits here"),
+        Entered::Waits(_) => panic!("these limits have no wait"),
     }
 }
 
-/// How many requests pass now. Their calls are written at once.
+/// The number of requests that pass now. Their calls are written at once.
 fn free(limits: &Arc<Limits>) -> usize {
     let mut calls = 0;
     while let Ok(reservation) = enter(limits, 0) {
@@ -47,13 +47,13 @@ fn free(limits: &Arc<Limits>) -> usize {
     calls
 }
 
-/// How many slots there are, and how many of them are not free.
+/// The number of slots, and of those in use.
 fn slots(limits: &Limits) -> (usize, usize) {
     limits.lock().queues.slots()
 }
 
 #[test]
-fn a_limit_that_stays_goes_on_with_its_counts_in_any_order_of_the_limits() {
+fn a_limit_keeps_its_counts_in_any_order_of_the_limits() {
     let (old, _clock) = limits(vec![named("a", bucket(HOUR, 3)), named("b", bucket(HOUR, 5))]);
     assert!(enter(&old, 0).is_ok());
     let new = next(
@@ -71,14 +71,14 @@ fn a_limit_that_stays_goes_on_with_its_counts_in_any_order_of_the_limits() {
 }
 
 #[test]
-fn a_limit_that_counts_something_else_is_another_one() {
+fn a_limit_with_another_key_or_other_operations_begins_at_zero() {
     let (old, _clock) = limits(vec![named("a", bucket(HOUR, 1))]);
     assert!(enter(&old, 0).is_ok());
     let by_user = Limit { key: Key::User, ..named("a", bucket(HOUR, 1)) };
     let new = next(&old, vec![by_user]);
     assert!(enter(&new, 0).is_ok());
     assert!(enter(&new, 0).is_err() && enter(&old, 0).is_err());
-    assert_eq!(new.figures()[0].refused, 2, "what it has done is told under its name");
+    assert_eq!(new.figures()[0].refused, 2, "its refusals are shown under its name");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn what_is_spent_of_a_burst_stays_spent_at_another_rate() {
     for (interval, burst, free_now) in [
         (HOUR, 10, 4),
         (HOUR * 100, 10, 4),
-        // Six are spent: of twenty fourteen are left, of four none.
+        // Six are spent: fourteen of twenty are left, none of four.
         (HOUR * 10, 20, 14),
         (HOUR * 10, 4, 0),
     ] {
@@ -95,7 +95,7 @@ fn what_is_spent_of_a_burst_stays_spent_at_another_rate() {
         let new = next(&old, vec![named("a", bucket(interval, burst))]);
         assert_eq!(free(&new), free_now, "{interval:?} {burst}");
         let refused = enter(&old, 0).unwrap_err();
-        assert_eq!(refused.headers.quota, burst, "the new figures hold for both");
+        assert_eq!(refused.headers.quota, burst, "the new figures apply to both");
         assert!(refused.retry_after <= interval && refused.retry_after > interval - HOUR / 10);
         clock.advance(interval);
         assert_eq!(free(&old), 1);
@@ -103,7 +103,7 @@ fn what_is_spent_of_a_burst_stays_spent_at_another_rate() {
 }
 
 #[test]
-fn a_reservation_of_the_configuration_before_counts_in_the_next() {
+fn a_reservation_of_the_previous_configuration_counts_in_the_next() {
     let (old, clock) = limits(vec![named("w", window(3, HOUR))]);
     let [written, given_back, held] = [0; 3].map(|_| enter(&old, 0).unwrap().unwrap());
     let new = next(&old, vec![named("w", window(3, HOUR))]);
@@ -114,7 +114,7 @@ fn a_reservation_of_the_configuration_before_counts_in_the_next() {
     clock.advance(HOUR / 2);
     written.written();
     clock.advance(HOUR / 2 + SECOND);
-    // The one of the new configuration is past, the one written late is not.
+    // The call of the new configuration has expired, the one written late has not.
     assert_eq!(free(&new), 1);
     held.written();
     clock.advance(HOUR / 2);
@@ -128,7 +128,7 @@ fn a_window_of_another_figure_or_length_keeps_its_calls() {
     let held = enter(&old, 0).unwrap().unwrap();
     enter(&old, 0).unwrap().unwrap().written();
     let new = next(&old, vec![named("w", window(500, HOUR * 2))]);
-    assert!(matches!(enter(&old, 0), Ok(Some(_))), "the new figure holds for both");
+    assert!(matches!(enter(&old, 0), Ok(Some(_))), "the new figure applies to both");
     let new = next(&new, vec![named("w", window(2, HOUR * 2))]);
     assert!(enter(&new, 0).is_err());
     drop(held);
@@ -139,7 +139,7 @@ fn a_window_of_another_figure_or_length_keeps_its_calls() {
     assert_eq!(free(&new), 2);
 }
 
-/// Figures follow the newest configuration, also where one before it divides its limits anew.
+/// The newest configuration's figures apply, even if an earlier one divides its limits again.
 #[test]
 fn an_older_configuration_does_not_set_figures_back() {
     let (old, _clock) = limits(vec![named("a", bucket(HOUR, 1))]);
@@ -160,7 +160,7 @@ fn a_thousand_configurations_leave_no_slots_behind() {
         limits = next(&limits, new);
         assert!(enter(&limits, u64::from(number)).is_ok());
     }
-    // The first one has a call reserved, and its slots with it.
+    // The first one still has a reserved call, so its slots are kept.
     let (all, occupied) = slots(&limits);
     assert!(all <= 4 && occupied == 3, "{all} {occupied}");
     drop(held);
@@ -170,7 +170,7 @@ fn a_thousand_configurations_leave_no_slots_behind() {
 }
 
 #[tokio::test]
-async fn whoever_waits_is_served_in_order_across_reloads() {
+async fn queued_requests_are_served_in_order_across_reloads() {
     let waits = |interval| vec![limit(interval, Duration::from_secs(30), true)];
     let (old, clock) = limits(waits(TEN_SECONDS));
     old.admit(&request_key()).await.unwrap();
@@ -191,7 +191,7 @@ async fn whoever_waits_is_served_in_order_across_reloads() {
     drop(old);
     let third = spawn(&new, "third");
     others_run().await;
-    assert_eq!(new.figures()[0].queued, 3, "all stand in one line");
+    assert_eq!(new.figures()[0].queued, 3, "all wait in one queue");
     clock.advance(TEN_SECONDS);
     assert!(first.await.unwrap());
     // Nine seconds before the next one's time the rate becomes ten times as fast: it is woken.
