@@ -234,6 +234,8 @@ fn under_load_a_hundred_reloads_lose_nothing_mix_nothing_and_leave_nothing_behin
         let said = unix_get(&proof.program, Ask::Few.path());
         assert_eq!(said.contains("rate_limit_exceeded"), status == 429, "{said}");
     }
+    // Each with its access line: the CA's was the first.
+    proof.program.out.wait_for_count(4);
     let lines = |proof: &Proof| proof.program.out.all().len();
     let mut before: Option<Resources> = None;
     let connections = |proof: &Proof| {
