@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use boxgate::cli::options::Options as GatewayOptions;
 use boxgate::cli::shell::Shell;
-use boxgate::cli::{admin_client, check, core_dumps, env, exec, reload, run};
+use boxgate::cli::{admin_client, check, core_dumps, env, exec, init, reload, run};
 use clap::{Parser, Subcommand};
 
 // Why: docs/decisions/mimalloc.md.
@@ -32,6 +32,13 @@ enum Command {
     Run(run::Options),
     /// Validate the configuration and, unless offline, get a token for every identity and ask Box which user it is
     Check(check::Options),
+    /// Ask for the account at Box, try it, and write proxy.toml and the file of the secret
+    ///
+    /// Environment variables that are set are not asked for: BOX_CLIENT_ID, BOX_CLIENT_SECRET, and BOX_ENTERPRISE_ID or
+    /// BOX_USER_ID. With all of them no terminal is needed. Box is reached through HTTPS_PROXY, and certificates are
+    /// checked against the system's authorities, or those in the file that SSL_CERT_FILE names. The exit status is 0 where
+    /// the files were written, 1 where Box refuses the account, and 2 where nothing was written for another reason.
+    Init(init::Options),
     /// Let a running gateway read its configuration again, and print what came of it
     ///
     /// As SIGHUP does, the whole configuration is read again: the file, all secret files, all certificates. A configuration
@@ -81,6 +88,7 @@ fn main() -> ExitCode {
     match command {
         Command::Run(options) => run::run(options),
         Command::Check(options) => check::run(&options),
+        Command::Init(options) => init::run(&options),
         Command::Reload(options) => reload::run(&options),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => boxgate::cli::sandbox::run(options),

@@ -5,9 +5,11 @@
 pub mod run; // the gateway
 #[cfg(feature = "sandbox")]
 pub mod sandbox; // the gateway in front of an in-process Box
+mod columns; // lines as wide as a terminal
 mod exit; // how a subcommand runs and ends
 pub mod reload; // the running gateway reads its configuration again
 pub mod admin_client; // the admin listener of a running gateway
+mod box_account; // a token for an account at Box, and whose it is
 pub mod check; // is all well with a configuration?
 pub mod core_dumps; // forbids them
 mod box_names; // the hosts that go to the gateway
@@ -16,6 +18,9 @@ pub mod env; // the variables, printed
 pub mod exec; // runs a command with these variables
 mod gateway; // whether the gateway serves such programs, and its CA may be trusted
 mod java_trust_store; // the CA for Java
+pub mod init; // asks for the account at Box and writes the files
+mod terminal; // questions and their answers
+mod first_files; // files that appear whole or not at all
 pub mod options; // options that name the gateway and the app
 pub mod shell; // shell syntax for assignments
 mod splitter; // sends Box's hosts to the gateway, all others as before

@@ -44,7 +44,6 @@ fn posix(value: &str) -> String {
 }
 
 /// A word of a POSIX shell command line, quoted only if necessary.
-#[cfg(feature = "sandbox")]
 pub(super) fn posix_word(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
     if !text.is_empty() && text.bytes().all(is_plain) { text.to_owned() } else { posix(text) }

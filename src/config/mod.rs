@@ -37,6 +37,7 @@ pub use diagnostics::Problems;
 pub(crate) use sections::admin_addresses;
 pub use sections::{Overrides, from_environment, from_file, from_text};
 pub use source::{Source, Text, Variables};
+pub(crate) use values::{box_id, credential};
 
 /// A checked configuration.
 #[derive(Debug, Clone)]

@@ -16,4 +16,6 @@ mod resources; // descriptors, memory
 mod unix_sockets; // stale files, modes and groups
 mod fake_gateway; // a scripted gateway for env and exec
 mod environment; // env and exec
+mod terminal; // a program on a pseudo-terminal
+mod init; // the first files
 mod tunnels; // log and metrics of tunnels

@@ -94,7 +94,7 @@ fn name(text: &str, allowed: &str, other: impl Fn(u8) -> bool) -> Result<(), Str
 
 /// Checks the id of an enterprise or a user. The error does not show it, since it may be something secret from a wrong
 /// file.
-pub(super) fn box_id(text: &str) -> Result<(), String> {
+pub(crate) fn box_id(text: &str) -> Result<(), String> {
     if is_id(text) {
         return Ok(());
     }
@@ -117,7 +117,7 @@ pub(super) fn nothing_hidden(text: &str) -> Result<(), String> {
 }
 
 /// Checks a client id or secret. The error does not show it.
-pub(super) fn credential(text: &str) -> Result<(), String> {
+pub(crate) fn credential(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("the value is empty".to_owned());
     }

@@ -1,0 +1,48 @@
+//! Text for a terminal as wide as it is: lines are broken between words.
+
+use std::io::{self, IsTerminal as _};
+
+/// Columns where the terminal does not say how many it has.
+const USUAL: u16 = 80;
+/// Narrower terminals are treated like this one.
+const FEWEST: u16 = 40;
+
+/// The columns of standard error; `None` where it is no terminal.
+pub(super) fn of_stderr() -> Option<usize> {
+    if !io::stderr().is_terminal() {
+        return None;
+    }
+    let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col);
+    Some(if columns == 0 { USUAL } else { columns.max(FEWEST) }.into())
+}
+
+/// Broken between words into lines of at most so many characters; a longer word gets a line of its own.
+pub(super) fn wrapped(text: &str, width: usize) -> String {
+    let mut lines = String::with_capacity(text.len());
+    let mut column = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            lines.push('\n');
+            column = 0;
+        } else if column > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += length;
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_broken_between_words() {
+        assert_eq!(wrapped("one two three", 8), "one two\nthree");
+        assert_eq!(wrapped("averylongword b", 4), "averylongword\nb");
+        assert_eq!(wrapped("", 4), "");
+    }
+}
