@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use super::Failure;
+use super::{Failure, code_frames};
 use crate::config::Problems;
 use crate::telemetry::log;
 
@@ -43,8 +43,11 @@ pub(super) fn with_status(running: impl Future<Output = Result<u8, Failure>>) ->
     })
 }
 
-/// Prints the problems of a configuration.
+/// Prints the problems of a configuration: with the lines of the file on a terminal, one to a line elsewhere.
 pub(super) fn bad_configuration(problems: &Problems) -> ExitCode {
-    eprintln!("{problems}");
+    match code_frames::on_terminal(problems) {
+        Some(frames) => eprintln!("{frames}"),
+        None => eprintln!("{problems}"),
+    }
     ExitCode::from(BAD_CONFIGURATION)
 }

@@ -5,6 +5,7 @@
 pub mod run; // the gateway
 #[cfg(feature = "sandbox")]
 pub mod sandbox; // the gateway in front of an in-process Box
+mod code_frames; // problems of a configuration on a terminal
 mod columns; // lines as wide as a terminal
 mod exit; // how a subcommand runs and ends
 pub mod reload; // the running gateway reads its configuration again

@@ -1,6 +1,7 @@
 //! Problems of a configuration: what is wrong, where, and what to do. All problems are reported in one run.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::net::file_fingerprint::FileRead;
@@ -32,6 +33,14 @@ impl Problems {
         &self.files
     }
 
+    /// With the lines of the file. `frame_of`: of a byte of the file and the dotted key that the message names.
+    pub(super) fn with_frames(mut self, frame_of: impl Fn(usize, &str) -> Option<Frame>) -> Self {
+        for problem in &mut self.list {
+            problem.frame = problem.offset.and_then(|offset| frame_of(offset, &problem.key));
+        }
+        self
+    }
+
     /// One more of them.
     pub(super) fn with_file(mut self, file: FileRead) -> Self {
         self.files.push(file);
@@ -56,11 +65,52 @@ impl std::error::Error for Problems {}
 
 /// `proxy.toml:12:5: listen.adress: unknown key; …`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem(String);
+pub struct Problem {
+    line: String,
+    source: String,
+    key: String,
+    what: String,
+    /// The byte of the file.
+    offset: Option<usize>,
+    frame: Option<Frame>,
+}
+
+/// A line of the file and the part of it that a problem is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// From 1.
+    pub(crate) line: usize,
+    /// As far as it may be shown, and safe for a terminal.
+    pub(crate) text: String,
+    /// The key or value, as bytes of the text.
+    pub(crate) mark: Range<usize>,
+}
+
+impl Problem {
+    /// The file, flag or environment variable in which it is.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Dotted; empty for a flag or the source as a whole.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What is wrong and what to do.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// The line of the file; `None` where the problem is in none.
+    pub(crate) fn frame(&self) -> Option<&Frame> {
+        self.frame.as_ref()
+    }
+}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.line)
     }
 }
 
@@ -135,7 +185,13 @@ impl<'t> Notes<'t> {
     }
 
     pub(super) fn problem(&mut self, location: &Location, what: impl fmt::Display) {
-        let problem = Problem(self.line(location, &what));
+        let (source, offset) = match location.position {
+            Position::Whole => (self.name.clone(), None),
+            Position::At(offset) => (self.name.clone(), Some(offset)),
+            Position::Outside(name) => (name.to_owned(), None),
+        };
+        let (line, key, what) = (self.line(location, &what), location.key.clone(), what.to_string());
+        let problem = Problem { line, source, key, what, offset, frame: None };
         self.problems.push((location.position, problem));
     }
 

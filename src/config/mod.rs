@@ -26,6 +26,7 @@ use crate::telemetry::log::Log;
 use crate::upstream::connector;
 
 mod diagnostics;
+mod frame;
 mod raw;
 mod sections;
 mod source;
@@ -34,6 +35,7 @@ mod syntax;
 mod values;
 
 pub use diagnostics::Problems;
+pub(crate) use diagnostics::{Frame, Problem};
 pub(crate) use sections::admin_addresses;
 pub use sections::{Overrides, from_environment, from_file, from_text};
 pub use source::{Source, Text, Variables};

@@ -152,6 +152,36 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
+/// Keys whose values may be or contain a secret.
+const SECRETS: [&str; 4] = ["client_secret", "key", "redis", "proxy"];
+
+/// Whether messages may show what is written for a key of this table: it is known and takes no secret. Under a wrong key,
+/// the value may be a secret. The `key` of a limit or budget is a keyword.
+pub(super) fn is_shown(key: &str, table: &str) -> bool {
+    let is_keyword = key == "key" && matches!(table, "limit" | "budget");
+    is_known(key) && (is_keyword || !SECRETS.contains(&key))
+}
+
+/// Whether any table has this key.
+pub(super) fn is_known(key: &str) -> bool {
+    TABLES.iter().any(|(_, known)| has(known, key))
+}
+
+/// The same as [`is_shown`] for whoever knows the outermost table for certain: the key is one of that table, of an inline
+/// table, or the table's own name.
+pub(super) fn is_shown_in(table: &str, key: &str) -> bool {
+    let is_of = |header: &str| {
+        let name = header.trim_matches(['[', ']']).split('.').next();
+        header.starts_with('{') || name == Some(table)
+    };
+    let is_its = TABLES.iter().any(|(header, known)| is_of(header) && has(known, key));
+    is_shown(key, table) && (is_its || key == table)
+}
+
+fn has(known: &[&str], key: &str) -> bool {
+    known.iter().any(|known| bare(known) == key)
+}
+
 fn unknown(key: &str, known: &[&str], later: &[&str]) -> String {
     let allowed = known.iter().map(|key| bare(key)).collect::<Vec<_>>().join(", ");
     if later.contains(&key) {

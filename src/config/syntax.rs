@@ -4,10 +4,8 @@
 use std::ops::Range;
 
 use super::diagnostics::{Location, Position, dotted};
-use super::raw::TABLES;
+use super::raw;
 
-/// Keys whose values may be or contain a secret.
-const SECRETS: [&str; 4] = ["client_secret", "key", "redis", "proxy"];
 const TYPOGRAPHIC: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '«', '»'];
 /// The parser's messages, or their beginnings, for something that is not a value.
 const NO_VALUE: [&str; 16] = [
@@ -137,11 +135,6 @@ impl Found<'_> {
         (Location { position, key }, words)
     }
 
-    /// Whether this key takes a secret. The `key` of a limit or budget is a keyword.
-    fn is_secret(&self, key: &str) -> bool {
-        SECRETS.contains(&key) && !(key == "key" && matches!(self.table.as_str(), "limit" | "budget"))
-    }
-
     /// Whether the value may be shown: its key is known and takes no secret. A list may have begun in an earlier line.
     fn may_be_shown(&self) -> bool {
         let until = self.text.get(..self.line_start + self.line.len()).unwrap_or_default();
@@ -151,8 +144,7 @@ impl Found<'_> {
             let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
             before.trim_end().rsplit(word).next().unwrap_or_default()
         });
-        let is_known = |key: &str| TABLES.iter().any(|(_, known)| known.contains(&key));
-        keys.all(|key| is_known(key) && !self.is_secret(key))
+        keys.all(|key| raw::is_shown(key, &self.table))
     }
 
     /// Where a value without quotes, or one that is not valid TOML, begins, and what to write.

@@ -18,4 +18,5 @@ mod fake_gateway; // a scripted gateway for env and exec
 mod environment; // env and exec
 mod terminal; // a program on a pseudo-terminal
 mod init; // the first files
+mod code_frames; // problems of a configuration on a terminal
 mod tunnels; // log and metrics of tunnels

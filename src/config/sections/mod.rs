@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::Config;
 use super::diagnostics::{Location, Noted, Notes, Problems};
 use super::raw::{self, Entry, Table};
-use super::{syntax, values};
+use super::{frame, syntax, values};
 use crate::access::admission::Listen;
 use crate::http::host::HostList;
 use crate::net::address::Address;
@@ -62,6 +62,16 @@ pub fn from_file(
 
 /// Reads the text of a configuration file; `name` is its path, for messages and relative paths.
 pub fn from_text(
+    text: &str,
+    name: &Path,
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
+    interpreted(text, name, overrides, env)
+        .map_err(|problems| problems.with_frames(|offset, key| frame::of(text, offset, key)))
+}
+
+fn interpreted(
     text: &str,
     name: &Path,
     overrides: &Overrides,
