@@ -32,6 +32,15 @@ fn each_problem_is_shown_with_its_line() {
 }
 
 #[test]
+fn a_wide_terminal_is_used() {
+    let (_, shown) = on_terminal("boxgate check", 140, &[("NO_COLOR", "1")]);
+    let allowed = "  = help: allowed here: address, hosts, sources, trusted_proxies, proxy_protocol, workers, max_connections, tls\n";
+    assert!(shown.contains(allowed), "{shown}");
+    let title = "error: identity.service.enterprise_id: expected a string, found the integer 123456\n";
+    assert!(shown.contains(title), "{shown}");
+}
+
+#[test]
 fn colour_is_for_terminals_that_want_it() {
     assert!(on_terminal("boxgate check", 80, &[]).1.contains("\u{1b}["));
     for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
