@@ -34,6 +34,12 @@ pub(super) fn limits(text: &mut Exposition, limiter: &Limiter) {
     column("limit_queued", "gauge", "Requests that wait for a limit.", |limit| limit.queued as u64);
     let help = "Pauses that Box asked for, in force or just ended.";
     text.simple("pauses", "gauge", help, limiter.paused() as u64);
+    let help = "Pauses that Box asked this process for, by the identity and the class of the request.";
+    text.head("pauses_total", "counter", help);
+    for ((identity, class), count) in limiter.pauses_begun() {
+        let labels = format!("identity=\"{identity}\",class=\"{}\"", class.as_str());
+        text.line("pauses_total", &labels, count as f64);
+    }
     let Some(replicas) = limiter.replicas() else { return };
     let shared = replicas.snapshot();
     let help =

@@ -217,6 +217,7 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
     let mut text = Exposition::new();
     request_metrics::build(&mut text);
     request_metrics::requests(&mut text, &overview.metrics, &process.app_labels);
+    request_metrics::upstream_up(&mut text, &gateway.config.hosts, &process.outages);
     request_metrics::tokens(&mut text, &gateway.tokens);
     request_metrics::connections(&mut text, &overview.metrics, &process.connection_limit);
     request_metrics::reloads(&mut text, &overview.reloads);

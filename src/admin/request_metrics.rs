@@ -3,14 +3,20 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::uri::Authority;
+
 use super::reloads::Reloads;
 use crate::net::connection_limit::ConnectionLimit;
 use crate::net::tls_server::Tls;
+use crate::oauth::client_credentials;
 use crate::oauth::token_cache::Tokens;
+use crate::routing::box_hosts::BoxHosts;
+use crate::routing::operation_class::Class;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::log;
-use crate::telemetry::metrics::{AppLabel, AppLabels, Metrics};
+use crate::telemetry::metrics::{AppLabel, AppLabels, ClassLabel, Durations, Histogram, Metrics};
+use crate::telemetry::outages::{Outages, Party};
 
 /// Adds the running version.
 pub(super) fn build(text: &mut Exposition) {
@@ -30,18 +36,57 @@ pub(super) fn requests(text: &mut Exposition, metrics: &Metrics, apps: &AppLabel
         let labels = format!("app=\"{app}\",method=\"{method}\",status=\"{status}\",answered_by=\"{by}\"");
         text.line("requests_total", &labels, *count as f64);
     }
-    let durations = totals.durations.iter().map(|(app, durations)| (name(*app), durations));
+    let by_app = || totals.by_app.iter().map(|(app, durations)| (name(*app), durations));
+    let by_class = || totals.by_class.iter().map(|(class, durations)| (class_name(*class), durations));
     let help = "Time from the head of a request to the end of its response.";
-    text.histogram("request_duration_seconds", help, durations);
-    let durations = totals.box_durations.iter().map(|(app, durations)| (name(*app), durations));
+    text.histogram("request_duration_seconds", help, "app", by_app().map(total));
+    let help = "As request_duration_seconds, of requests that are operations of Box, by their class.";
+    text.histogram("class_request_duration_seconds", help, "class", by_class().map(total));
     let help = "Time from sending a request to Box to the head of the response.";
-    text.histogram("upstream_duration_seconds", help, durations);
+    text.histogram("upstream_duration_seconds", help, "app", by_app().map(upstream));
+    let help = "As upstream_duration_seconds, by the class of the operation.";
+    text.histogram("class_upstream_duration_seconds", help, "class", by_class().map(upstream));
+    text.head("errors_total", "counter", "Errors that the gateway itself answered callers with, by code.");
+    for (code, count) in metrics.errors() {
+        text.line("errors_total", &format!("code=\"{code}\""), count as f64);
+    }
     text.simple("retries_total", "counter", "Requests that were sent to Box again.", metrics.retries());
     let help = "Header fields of callers that were not sent to Box.";
     text.simple("request_headers_dropped_total", "counter", help, metrics.fields_dropped());
 }
 
-/// Adds the metrics of the identities' tokens.
+fn class_name(class: ClassLabel) -> Arc<str> {
+    Class::ALL.get(usize::from(class.0)).map_or("", |class| class.as_str()).into()
+}
+
+fn total<T>((label, durations): (T, &Durations)) -> (T, &Histogram) {
+    (label, &durations.total)
+}
+
+fn upstream<T>((label, durations): (T, &Durations)) -> (T, &Histogram) {
+    (label, &durations.upstream)
+}
+
+/// Adds whether the configured hosts of Box answer, each once: by default the token endpoint is at the API's host.
+pub(super) fn upstream_up(text: &mut Exposition, hosts: &BoxHosts, outages: &Outages) {
+    let endpoint = client_credentials::authority_of(&hosts.token_url);
+    let mut authorities: Vec<&str> = hosts.authorities().map(Authority::as_str).to_vec();
+    authorities.push(endpoint);
+    authorities.sort_unstable();
+    authorities.dedup();
+    let help = "1 while a configured host of Box answers, 0 while it is known to be unreachable or to give no tokens.";
+    text.head("upstream_up", "gauge", help);
+    for authority in authorities {
+        let mut parties = vec![Party::Host(authority)];
+        if authority == endpoint {
+            parties.push(Party::TokenEndpoint { authority, reached: false });
+        }
+        let is_down = parties.into_iter().any(|party| outages.is_down(party));
+        text.line("upstream_up", &format!("host=\"{authority}\""), if is_down { 0.0 } else { 1.0 });
+    }
+}
+
+/// Adds the identities' tokens.
 pub(super) fn tokens(text: &mut Exposition, tokens: &[Arc<Tokens>]) {
     text.head("token_refreshes_total", "counter", "Requests to the token endpoint.");
     for tokens in tokens {

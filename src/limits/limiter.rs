@@ -4,6 +4,7 @@
 //! requested by Box, limits. If replicas share them, Redis checks pauses and limits in one round trip; while
 //! it is unavailable, this process counts alone, each limit divided by the number of replicas.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use crate::http::error::Refusal;
 use crate::limits::concurrency::{self, Guard, InFlight, Kind};
+use crate::limits::pause_counts::PauseCounts;
 use crate::limits::pauses::{self, Pauses};
 use crate::limits::rate::box_limits;
 use crate::limits::rate::buckets::Shadow;
@@ -51,6 +53,7 @@ pub(crate) struct Limiter {
     /// If replicas share: the limits that apply while Redis is unavailable.
     alone: Option<Mutex<Alone>>,
     pauses: Arc<Pauses>,
+    pause_counts: Arc<PauseCounts>,
     in_flight: Arc<InFlight>,
     replicas: Option<Arc<Replicas>>,
     /// Counts of refusals by the limits, whether Redis or this process decided.
@@ -166,6 +169,7 @@ impl Limiter {
             limits: limits(of_all),
             alone,
             pauses: Arc::new(Pauses::new(clock.clone())),
+            pause_counts: Arc::default(),
             in_flight: Arc::default(),
             replicas,
             numbers: Numbers::new(&settings.apps, &settings.identities),
@@ -269,6 +273,11 @@ impl Limiter {
     /// The number of pauses in force or just ended.
     pub(crate) fn paused(&self) -> usize {
         self.pauses.live().0
+    }
+
+    /// How many pauses Box asked this process for, by identity and class; an identity without any counts 0.
+    pub(crate) fn pauses_begun(&self) -> BTreeMap<(Arc<str>, Class), u64> {
+        self.pause_counts.with(self.settings.identities.iter().map(|identity| identity.name.as_str()))
     }
 
     fn request_key<'a>(&'a self, request: Request<'a>) -> RequestKey<'a> {

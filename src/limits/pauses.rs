@@ -42,7 +42,16 @@ pub(crate) struct Asked<'a> {
     pub operation: Operation<'a>,
 }
 
-/// The pauses in force or just ended.
+/// What became of Box's wish for a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Noted {
+    /// The operation alone is paused, not its class.
+    pub alone: bool,
+    /// A pause begins; otherwise one that holds already lasts longer, or as long as before.
+    pub begins: bool,
+}
+
+/// What is paused now, or coming back.
 #[derive(Debug)]
 pub(crate) struct Pauses {
     clock: Clock,
@@ -89,15 +98,12 @@ impl Pauses {
         }
     }
 
-    /// Box answered with this status and a `Retry-After`, which the caller has capped. Returns whether only the
-    /// operation is paused.
-    pub(crate) fn box_said(&self, asked: Asked<'_>, status: u16, retry_after: Duration) -> bool {
+    /// Box answered with this status (429 or 503) and a `Retry-After`, which the caller has capped.
+    pub(crate) fn box_said(&self, asked: Asked<'_>, status: u16, retry_after: Duration) -> Noted {
         let [class, operation] = self.scopes(asked);
         let alone = status == 503 || has_its_own_limit(asked.operation);
-        if matches!(status, 429 | 503) {
-            self.pause(if alone { operation } else { class }, retry_after, self.now());
-        }
-        alone
+        let begins = self.pause(if alone { operation } else { class }, retry_after, self.now());
+        Noted { alone, begins }
     }
 
     /// Admits a request, after a pause if that ends within `wait`. Otherwise the error is the remaining time.
@@ -130,8 +136,8 @@ impl Pauses {
         }
     }
 
-    /// Starts a pause, or extends one.
-    pub(crate) fn pause(&self, scope: Scope, retry_after: Duration, now: u64) {
+    /// Pauses, or makes a pause longer. Returns whether a pause begins: none held before.
+    pub(crate) fn pause(&self, scope: Scope, retry_after: Duration, now: u64) -> bool {
         let until = now.saturating_add(nanos(retry_after));
         let mut pauses = self.lock();
         if pauses.len() >= SCOPES_MAX && !pauses.contains_key(&scope) {
@@ -143,11 +149,13 @@ impl Pauses {
                 pauses.remove(&soonest);
             }
         }
+        let begins = pauses.get(&scope).is_none_or(|pause| pause.until <= now);
         let pause = pauses.entry(scope).or_insert(Pause { until, next: until });
         if until > pause.until {
             *pause = Pause { until, next: until };
         }
         self.live.store(pauses.len(), Ordering::Release);
+        begins
     }
 
     /// The remaining time of a pause; books nothing.
@@ -376,6 +384,15 @@ mod tests {
             assert_eq!(pauses.book(&[scope], 11 * SECOND, 0), Ok(11 * SECOND));
         }
         assert_eq!(pauses.live(), (0, 0));
+    }
+
+    #[test]
+    fn a_pause_begins_where_none_holds() {
+        let (pauses, _clock) = pauses();
+        let begins = |at: u64, seconds| pauses.pause(Scope(1), Duration::from_secs(seconds), at * SECOND);
+        assert_eq!([(0, 10), (1, 1), (2, 10)].map(|(at, seconds)| begins(at, seconds)), [true, false, false]);
+        assert!(begins(12, 5), "the one before has ended, though requests come back slowly");
+        assert!(!begins(13, 5));
     }
 
     #[test]

@@ -94,6 +94,12 @@ struct AccessToken {
     token_type: Option<String>,
 }
 
+/// Host and port of a token endpoint's URL; the whole URL where it has none.
+pub(crate) fn authority_of(token_url: &str) -> &str {
+    let rest = token_url.split_once("://").map_or(token_url, |(_, rest)| rest);
+    rest.split(['/', '?']).next().unwrap_or_default()
+}
+
 impl Grant {
     /// `client` must follow no redirect: the form holds the secret. `proxies`: those that `client` uses. `own`: the
     /// addresses on which this process listens.
@@ -106,10 +112,9 @@ impl Grant {
         &self.url
     }
 
-    /// Host and port of the token endpoint; the whole URL where it has none.
+    /// Host and port of the token endpoint.
     pub(crate) fn authority(&self) -> &str {
-        let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
-        rest.split(['/', '?']).next().unwrap_or_default()
+        authority_of(&self.url)
     }
 
     pub(crate) async fn fetch(&self, identity: &Identity, on_sent: impl Fn()) -> Result<Granted, Fault> {

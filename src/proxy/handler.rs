@@ -177,6 +177,7 @@ async fn answer(
     app.as_user.check(&head.headers)?; // as whom?
 
     let request = limited(head, &to, operation, (app_id, app.identity), admitted.client);
+    record.set_class(request.class);
     let mut upload = upstream_request::upload(head, body, app, config.upstream.replay_buffer);
     if upload.may_be_empty(&head.method) {
         // Boxed, since few requests come here, but all would store the state of this future.

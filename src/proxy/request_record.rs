@@ -24,10 +24,11 @@ use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::worker::Worker;
 use crate::routing::app::AppId;
 use crate::routing::box_hosts::Named;
+use crate::routing::operation_class::Class;
 use crate::routing::{box_hosts, route};
 use crate::telemetry::log::LogFormat;
 use crate::telemetry::metrics;
-use crate::telemetry::metrics::{AnsweredBy, Labels};
+use crate::telemetry::metrics::{AnsweredBy, ClassLabel, Labels};
 use crate::telemetry::repeats::Repeats;
 use crate::upstream::request_body::Progress;
 
@@ -57,6 +58,8 @@ pub(crate) struct RequestRecord {
     trace_id: Option<String>,
     app: Option<AppId>,
     identity: Option<IdentityId>,
+    /// Of an operation that the app's rules let pass.
+    class: Option<Class>,
     /// Logged instead of the path if the URL itself is a credential.
     template: Option<String>,
     from_page: bool,
@@ -107,6 +110,7 @@ impl RequestRecord {
             trace_id: worker.access().format().and_then(|_| headers::trace_id(headers)).map(str::to_owned),
             app: None,
             identity: None,
+            class: None,
             template: match &caller.inside {
                 None => match named(&gateway, &uri, headers) {
                     None => route::template(uri.path()),
@@ -165,6 +169,11 @@ impl RequestRecord {
     /// Sets what is logged for the path, once the route is known; `None`: the path itself.
     pub(crate) fn set_template(&mut self, template: Option<String>) {
         self.template = template;
+    }
+
+    /// Sets the class of the operation, once the app's rules have let it pass.
+    pub(crate) fn set_class(&mut self, class: Class) {
+        self.class = Some(class);
     }
 
     /// Sets who may read the response.
@@ -352,11 +361,15 @@ impl Drop for RequestRecord {
         }
         let labels = Labels::new(
             self.app.and_then(|app| self.gateway.app_label(app)),
+            self.class.map(|class| ClassLabel(class as u8)),
             &self.method,
             metrics::status(self.status),
             self.answered_by,
         );
         self.worker.tally().request(labels, total, self.box_time);
+        if let Some(code) = self.code {
+            self.worker.tally().error(code);
+        }
         match self.worker.access().format() {
             None => {}
             Some(LogFormat::Text) => self.worker.access().write(text_line(&self.fields(total))),

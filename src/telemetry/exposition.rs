@@ -37,23 +37,25 @@ impl Exposition {
         self.plain(name, value as f64);
     }
 
-    /// Adds a histogram for each app. `apps`: each app's name and durations.
+    /// Adds a histogram for each value of one label. `series`: each value and its durations.
     pub(crate) fn histogram<'a>(
         &mut self,
         name: &str,
         help: &str,
-        apps: impl Iterator<Item = (Arc<str>, &'a Histogram)>,
+        label: &str,
+        series: impl Iterator<Item = (Arc<str>, &'a Histogram)>,
     ) {
         self.head(name, "histogram", help);
-        for (app, histogram) in apps {
+        for (value, histogram) in series {
             for (bound, count) in histogram.cumulative() {
-                let _ = writeln!(self.0, "boxgate_{name}_bucket{{app=\"{app}\",le=\"{bound}\"}} {count}");
+                let labels = format!("{label}=\"{value}\",le=\"{bound}\"");
+                let _ = writeln!(self.0, "boxgate_{name}_bucket{{{labels}}} {count}");
             }
             let count = histogram.count;
-            let _ = writeln!(self.0, "boxgate_{name}_bucket{{app=\"{app}\",le=\"+Inf\"}} {count}");
+            let _ = writeln!(self.0, "boxgate_{name}_bucket{{{label}=\"{value}\",le=\"+Inf\"}} {count}");
             let seconds = histogram.sum().as_secs_f64();
-            let _ = writeln!(self.0, "boxgate_{name}_sum{{app=\"{app}\"}} {seconds}");
-            let _ = writeln!(self.0, "boxgate_{name}_count{{app=\"{app}\"}} {count}");
+            let _ = writeln!(self.0, "boxgate_{name}_sum{{{label}=\"{value}\"}} {seconds}");
+            let _ = writeln!(self.0, "boxgate_{name}_count{{{label}=\"{value}\"}} {count}");
         }
     }
 }

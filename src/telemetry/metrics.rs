@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use crate::http::error_codes::ERROR_CODES;
+
 /// Upper bounds of the histograms' buckets, in seconds.
 const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "other"];
@@ -62,20 +64,34 @@ impl AppLabels {
     }
 }
 
-/// The labels of a request. `app`: `None` before one was chosen.
+/// The number of a class of operations, in the order that the caller of this module gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ClassLabel(pub(crate) u8);
+
+/// What tells one series of requests from another. Only some of it are labels of each metric; a scrape adds up over the
+/// rest, so that a request is counted in one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Labels {
+    /// `None` before one was chosen.
     pub(crate) app: Option<AppLabel>,
+    /// `None` of what is no operation of Box, or was refused before that was known.
+    pub(crate) class: Option<ClassLabel>,
     method: u8,
     pub(crate) status: u16,
     pub(crate) answered_by: AnsweredBy,
 }
 
 impl Labels {
-    /// The labels of a request with this response; status 499: the caller disconnected before.
-    pub(crate) fn new(app: Option<AppLabel>, method: &Method, status: u16, answered_by: AnsweredBy) -> Self {
+    /// Labels of a request that was answered so; status 499 stands for a caller that left before.
+    pub(crate) fn new(
+        app: Option<AppLabel>,
+        class: Option<ClassLabel>,
+        method: &Method,
+        status: u16,
+        answered_by: AnsweredBy,
+    ) -> Self {
         let known = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
-        Self { app, method: known as u8, status, answered_by }
+        Self { app, class, method: known as u8, status, answered_by }
     }
 
     /// A known method, or `other`.
@@ -111,6 +127,8 @@ struct Shared {
     retries: AtomicU64,
     dropped_fields: AtomicU64,
     connections: AtomicU64,
+    /// By the codes of [`ERROR_CODES`], in their order.
+    errors: [AtomicU64; ERROR_CODES.len()],
 }
 
 impl Tally {
@@ -136,7 +154,15 @@ impl Tally {
         }
     }
 
-    /// Counts a retry of a request to Box.
+    /// The gateway itself answered with an error of this code.
+    pub(crate) fn error(&self, code: &str) {
+        let known = ERROR_CODES.iter().zip(&self.shared.errors).find(|(known, _)| known.code == code);
+        if let Some((_, counter)) = known {
+            add(counter, 1);
+        }
+    }
+
+    /// A request was sent to Box again.
     pub(crate) fn retried(&self) {
         self.shared.retries.fetch_add(1, Ordering::Relaxed);
     }
@@ -202,17 +228,27 @@ impl Metrics {
         self.sum(|worker| &worker.dropped_fields)
     }
 
-    /// The counts of requests.
+    /// Every code of an error, with how often the gateway itself answered with it.
+    pub(crate) fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        ERROR_CODES.iter().enumerate().map(|(index, known)| {
+            let of =
+                |worker: &Arc<Shared>| worker.errors.get(index).map(|count| count.load(Ordering::Relaxed));
+            (known.code, self.workers.iter().filter_map(of).sum())
+        })
+    }
+
+    /// What has been counted of requests.
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for worker in &self.workers {
             let series = worker.series.lock().unwrap_or_else(PoisonError::into_inner);
             for (labels, series) in series.iter() {
-                *totals.requests.entry(*labels).or_default() += series.count.load(Ordering::Relaxed);
-                let total = totals.durations.entry(labels.app).or_default();
-                total.add(&series.buckets, &series.count, &series.nanos);
-                let upstream = totals.box_durations.entry(labels.app).or_default();
-                upstream.add(&series.box_buckets, &series.box_count, &series.box_nanos);
+                let of_any_class = Labels { class: None, ..*labels };
+                *totals.requests.entry(of_any_class).or_default() += series.count.load(Ordering::Relaxed);
+                totals.by_app.entry(labels.app).or_default().add(series);
+                if let Some(class) = labels.class {
+                    totals.by_class.entry(class).or_default().add(series);
+                }
             }
         }
         totals
@@ -222,11 +258,28 @@ impl Metrics {
 /// Counts of requests, added up over the workers.
 #[derive(Default)]
 pub(crate) struct Totals {
+    /// Whatever the class.
     pub(crate) requests: BTreeMap<Labels, u64>,
-    /// Times from a request's head to its response's end.
-    pub(crate) durations: BTreeMap<Option<AppLabel>, Histogram>,
-    /// Times from sending to Box to the head of its response.
-    pub(crate) box_durations: BTreeMap<Option<AppLabel>, Histogram>,
+    /// How long requests took, by app.
+    pub(crate) by_app: BTreeMap<Option<AppLabel>, Durations>,
+    /// How long requests took, by the class of the operation.
+    pub(crate) by_class: BTreeMap<ClassLabel, Durations>,
+}
+
+/// How long requests took.
+#[derive(Default)]
+pub(crate) struct Durations {
+    /// From a request's head to its answer's end.
+    pub(crate) total: Histogram,
+    /// From sending to Box to the head of its answer.
+    pub(crate) upstream: Histogram,
+}
+
+impl Durations {
+    fn add(&mut self, series: &Series) {
+        self.total.add(&series.buckets, &series.count, &series.nanos);
+        self.upstream.add(&series.box_buckets, &series.box_count, &series.box_nanos);
+    }
 }
 
 /// A histogram of durations.
@@ -277,17 +330,34 @@ mod tests {
         let mut metrics = Metrics::default();
         let (first, second) = (metrics.add_worker()(), metrics.add_worker()());
         let app = AppLabels::default().label("web");
-        let labels = Labels::new(app, &Method::GET, 200, AnsweredBy::Box);
-        first.request(labels, Duration::from_millis(7), Some(Duration::from_millis(3)));
-        second.request(labels, Duration::from_secs(3600), None);
+        let labels = |class| Labels::new(app, class, &Method::GET, 200, AnsweredBy::Box);
+        let (search, none) = (labels(Some(ClassLabel(2))), labels(None));
+        first.request(search, Duration::from_millis(7), Some(Duration::from_millis(3)));
+        second.request(none, Duration::from_secs(3600), None);
         let totals = metrics.totals();
-        assert_eq!(totals.requests.get(&labels), Some(&2));
-        let durations: Vec<_> = totals.durations[&app].cumulative().take(2).collect();
+        // The class is no label of this one.
+        assert_eq!(totals.requests.into_iter().collect::<Vec<_>>(), [(none, 2)]);
+        let of_app = &totals.by_app[&app];
+        let durations: Vec<_> = of_app.total.cumulative().take(2).collect();
         assert_eq!(durations, [(0.005, 0), (0.01, 1)]);
         // An hour is longer than the last bound.
-        assert_eq!(totals.durations[&app].cumulative().last(), Some((600.0, 1)));
-        assert_eq!(totals.durations[&app].count, 2);
-        assert_eq!(totals.box_durations[&app].count, 1);
+        assert_eq!(of_app.total.cumulative().last(), Some((600.0, 1)));
+        assert_eq!((of_app.total.count, of_app.upstream.count), (2, 1));
+        let classes: Vec<_> =
+            totals.by_class.iter().map(|(class, of)| (class.0, of.total.count, of.upstream.count)).collect();
+        assert_eq!(classes, [(2, 1, 1)]);
+    }
+
+    #[test]
+    fn errors_are_counted_by_the_codes_that_there_are() {
+        let mut metrics = Metrics::default();
+        let (first, second) = (metrics.add_worker()(), metrics.add_worker()());
+        first.error("overloaded");
+        second.error("overloaded");
+        second.error("no code of the table");
+        assert_eq!(metrics.errors().count(), ERROR_CODES.len());
+        let counted: Vec<_> = metrics.errors().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [("overloaded", 2)]);
     }
 
     #[test]
@@ -301,6 +371,6 @@ mod tests {
     #[test]
     fn unknown_methods_share_a_label() {
         let method = Method::from_bytes(b"BREW").unwrap();
-        assert_eq!(Labels::new(None, &method, 400, AnsweredBy::Gateway).method, 8);
+        assert_eq!(Labels::new(None, None, &method, 400, AnsweredBy::Gateway).method, 8);
     }
 }

@@ -209,6 +209,16 @@ impl Outages {
         info!("{name} {} {after}{failed}{detail}", down.words.1);
     }
 
+    /// Whether the party has an outage now; false of one that was not called yet, or not for [`FORGOTTEN`].
+    pub(crate) fn is_down(&self, party: Party<'_>) -> bool {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let now = self.clock.mono();
+        let state = self.lock();
+        state.down.get(&party.name()).is_some_and(|down| !down.is_forgotten(now))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -231,7 +241,7 @@ impl State {
     }
 
     fn forget(&mut self, now: Instant) {
-        self.down.retain(|_, down| now.saturating_duration_since(down.last) < FORGOTTEN);
+        self.down.retain(|_, down| !down.is_forgotten(now));
     }
 
     /// Logs one line that lists all outages, if it is time for a reminder.
@@ -250,6 +260,10 @@ impl State {
 }
 
 impl Down {
+    fn is_forgotten(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) >= FORGOTTEN
+    }
+
     fn line(&self, name: &str, now: Moment) -> String {
         let Self { words, since, cause, requests, .. } = self;
         let since = time_of_day(since.wall, now.wall);
@@ -355,6 +369,20 @@ mod tests {
         assert_eq!(outages.count.load(Ordering::Relaxed), 0, "requests no longer take the lock");
         let lines = captured(|| outages.failed(API, "refused", 1, ""));
         assert!(lines.len() == 1 && lines[0].ends_with("(refused); 1 request failed"), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_party_is_down_from_a_failure_to_an_answer_or_until_it_is_forgotten() {
+        let (outages, clock) = outages();
+        let endpoint = |reached| Party::TokenEndpoint { authority: "api.box.com", reached };
+        assert!(!outages.is_down(API));
+        outages.failed(API, "refused", 1, "");
+        assert!(outages.is_down(API) && !outages.is_down(endpoint(false)));
+        outages.failed(endpoint(true), "no token", 1, "");
+        outages.answered(API, "");
+        assert!(!outages.is_down(API) && outages.is_down(endpoint(false)));
+        clock.advance(FORGOTTEN);
+        assert!(!outages.is_down(endpoint(false)), "nothing else has to happen for that");
     }
 
     #[test]

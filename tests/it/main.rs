@@ -24,6 +24,7 @@ mod faults; // attributed to the caller, Box, or the stop
 mod layers; // imports between modules
 mod limits; // rates, waiting, pauses, requests in flight
 mod operations; // every operation of Box's documents
+mod metrics; // that tell causes apart
 mod pages; // what web pages may do
 mod program; // the binary as a process
 mod raw; // peers scripted byte by byte

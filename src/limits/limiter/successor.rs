@@ -28,6 +28,7 @@ impl Limiter {
             limits,
             alone: self.alone.as_ref().map(|alone| successor_alone(alone, &settings, &tallies)),
             pauses: self.pauses.clone(),
+            pause_counts: self.pause_counts.clone(),
             in_flight: self.in_flight.clone(),
             replicas: self.replicas.clone(),
             tallies,

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{Limiter, Request, asked};
 use crate::http::retry_after;
-use crate::limits::pauses;
+use crate::limits::pauses::{self, Noted};
 use crate::limits::rate::matcher::{RequestKey, User};
 use crate::telemetry::words::short;
 
@@ -26,7 +26,10 @@ impl Limiter {
         let Some(asked_for) = retry_after::read(headers, Some(self.clock.wall())) else { return };
         let pause = asked_for.min(self.settings.max_pause);
         let request_key = self.request_key(request);
-        let alone = self.pauses.box_said(asked(&request_key), status.as_u16(), pause);
+        let Noted { alone, begins } = self.pauses.box_said(asked(&request_key), status.as_u16(), pause);
+        if begins && let Some(identity) = self.settings.identities.get(request_key.identity.index()) {
+            self.pause_counts.count(&identity.name, request_key.class);
+        }
         self.log_pause(&request_key, request_id, alone, (status, asked_for));
         if let Some(replicas) = self.replicas.clone() {
             let [class, operation] = self.pause_keys(&request_key);

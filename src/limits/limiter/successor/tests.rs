@@ -83,6 +83,12 @@ fn figures(limiter: &Limiter) -> Vec<(String, u64, usize)> {
     limiter.figures().into_iter().map(|of| (of.limit.to_string(), of.refused, of.queued)).collect()
 }
 
+/// As in the metrics: how often Box asked for a pause of general requests, by identity.
+fn pauses_begun(limiter: &Limiter) -> Vec<(String, u64)> {
+    let begun = limiter.pauses_begun().into_iter().filter(|((_, class), _)| *class == Class::General);
+    begun.map(|((identity, _), count)| (identity.to_string(), count)).collect()
+}
+
 #[tokio::test]
 async fn apps_and_identities_are_matched_by_name_and_not_by_order() {
     let limits = || vec![limit("apps", Key::App, 2), limit("identities", Key::Identity, 3)];
@@ -145,10 +151,12 @@ async fn a_pause_stays_with_the_identity_while_it_is_the_same_account() {
     let old = settings(vec![], apps(), vec![service()]);
     let old = Limiter::new(old, Clock::adjustable(), None);
     pause(&old, 0);
+    assert_eq!(pauses_begun(&old), [("service".into(), 1)]);
     let new = old.successor(settings(vec![], apps(), vec![identity("before", "x", "1"), service()]));
     assert_eq!(refused_by(&new, 0, 1).await.as_deref(), Some("pause"));
     assert_eq!(refused_by(&new, 0, 0).await, None);
-    // A pause that Box requests of the previous configuration also applies to the new one.
+    assert_eq!(pauses_begun(&new), [("before".into(), 0), ("service".into(), 1)], "by name, not by index");
+    // What Box tells a request of the configuration before holds for the new ones.
     assert_eq!(new.paused(), 1);
     for other in [identity("service", "other", "1"), identity("service", "client", "2")] {
         let newer = new.successor(settings(vec![], apps(), vec![other]));
