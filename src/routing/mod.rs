@@ -7,4 +7,5 @@ pub(crate) mod route; // which host and path of Box?
 pub(crate) mod box_hosts; // which hosts are Box's?
 pub mod operation; // may this app do this?
 pub mod operation_class; // of which class is it?
+pub(crate) mod operation_template; // without what it names
 pub(crate) mod tunnel_list; // which other hosts may be reached?

@@ -8,7 +8,6 @@ use http::Method;
 
 use super::{Alone, Identity, Limiter, Permit, Reservation, asked, exceeded, rules, wait_of};
 use crate::http::error::Refusal;
-use crate::limits::pauses;
 use crate::limits::rate::headers::RateLimitHeaders;
 use crate::limits::rate::limit::{Key, Limit};
 use crate::limits::rate::matcher::{RequestKey, User};
@@ -17,6 +16,7 @@ use crate::limits::rate::waiting::Limits;
 use crate::limits::redis::replicas::{self, PauseKey, Replicas, Verdict};
 use crate::limits::redis::reservation as shared;
 use crate::net::client_address::ClientAddress;
+use crate::routing::operation_template;
 
 impl Limiter {
     /// `None`: Redis is unavailable.
@@ -153,7 +153,7 @@ impl Limiter {
         });
         let user = self.key(Key::User, request_key);
         let method: &Method = request_key.operation.method;
-        let template = pauses::template(request_key.operation.path);
+        let template = operation_template::below_version(request_key.operation.path);
         [
             PauseKey::new(&[&identity, &user, request_key.class.as_str()]),
             PauseKey::new(&[&identity, &user, method.as_str(), &template]),

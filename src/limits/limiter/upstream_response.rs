@@ -7,8 +7,9 @@ use tracing::warn;
 
 use super::{Limiter, Request, asked};
 use crate::http::retry_after;
-use crate::limits::pauses::{self, Noted};
+use crate::limits::pauses::Noted;
 use crate::limits::rate::matcher::{RequestKey, User};
+use crate::routing::operation_template;
 use crate::telemetry::words::short;
 
 impl Limiter {
@@ -52,7 +53,7 @@ impl Limiter {
         let RequestKey { operation, class, identity, identity_number, user, .. } = *request_key;
         let method = operation.method;
         // A template may contain decoded characters of the path, such as a line feed.
-        let template = format!("/2.0{}", pauses::template(operation.path).escape_debug());
+        let template = format!("/2.0{}", operation_template::below_version(operation.path).escape_debug());
         let who = match user {
             User::Id(id) => format!("user {id}"),
             User::Service => {
