@@ -82,7 +82,10 @@ pub enum Refusal {
     /// No reload can be carried out, or none that is waited for; the words say why and what to do.
     ReloadUnavailable(&'static str),
     /// The app's rules exclude the operation.
-    OperationNotAllowed,
+    OperationNotAllowed {
+        /// The pattern of `deny` that matches, for the log; `None`: no pattern of `allow` does.
+        denied_by: Option<Box<str>>,
+    },
     /// A batch, which no `allow` pattern names. The operations in its body cannot be checked against the rules.
     BatchNotAllowed,
     /// The app is switched off.
@@ -187,7 +190,7 @@ impl Refusal {
             }
             Self::OriginNotAllowed | Self::ForeignPage => (StatusCode::FORBIDDEN, "origin_not_allowed"),
             Self::ReloadUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "reload_unavailable"),
-            Self::OperationNotAllowed | Self::BatchNotAllowed | Self::LoginNotServed => {
+            Self::OperationNotAllowed { .. } | Self::BatchNotAllowed | Self::LoginNotServed => {
                 (StatusCode::FORBIDDEN, "operation_not_allowed")
             }
             Self::AppDisabled => (StatusCode::SERVICE_UNAVAILABLE, "app_disabled"),
@@ -271,7 +274,7 @@ impl Refusal {
                 "This request comes from a web page of another origin than this listener's, or says so of itself. Use boxgate reload, or a program that sends neither Origin nor Sec-Fetch-Site.".to_owned()
             }
             Self::ReloadUnavailable(why) => (*why).to_owned(),
-            Self::OperationNotAllowed => "The rules of this app (allow and deny in proxy.toml) do not permit this operation.".to_owned(),
+            Self::OperationNotAllowed { .. } => "The rules of this app (allow and deny in proxy.toml) do not permit this operation.".to_owned(),
             Self::BatchNotAllowed => {
                 "Batches are refused: their body carries operations that rules, limits and budgets cannot check. Send the operations one by one, or list \"POST /2.0/batch\" in allow of this app.".to_owned()
             }
@@ -347,7 +350,7 @@ impl Refusal {
             | Self::KeyMissing
             | Self::OriginNotAllowed
             | Self::ForeignPage
-            | Self::OperationNotAllowed
+            | Self::OperationNotAllowed { .. }
             | Self::BatchNotAllowed
             | Self::AppDisabled
             | Self::AsUserNotAllowed => "boxgate; error=http_request_denied",
@@ -401,7 +404,7 @@ impl Refusal {
             | Self::OriginNotAllowed
             | Self::ForeignPage
             | Self::ReloadUnavailable(_)
-            | Self::OperationNotAllowed
+            | Self::OperationNotAllowed { .. }
             | Self::BatchNotAllowed
             | Self::AppDisabled
             | Self::AsUserNotAllowed

@@ -19,6 +19,7 @@ use crate::http::content_encoding;
 use crate::http::error::Refusal;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
 use crate::net::secret_filter::{self, Audience};
+use crate::proxy::box_error::{BoxError, BoxErrorReader};
 use crate::upstream::pool::Lease;
 
 /// A compressed body is read as a whole, up to this size compressed and four times as much decoded.
@@ -53,19 +54,33 @@ pub(crate) fn blank_fields(fields: &mut HeaderMap) {
     }
 }
 
-/// Overwrites secrets in a streamed body.
+/// Overwrites secrets in a streamed body, and reads what the error says of itself.
 #[derive(Default)]
 pub(crate) struct Blanker {
     /// Bytes that were not passed on yet: their end may be the beginning of a secret, or they were not searched yet.
     held: Vec<u8>,
+    reader: BoxErrorReader,
 }
 
 impl Blanker {
+    /// For a body that is there as a whole; [`Blanker::finish`] returns it.
+    fn holding(body: Vec<u8>) -> Self {
+        let mut reader = BoxErrorReader::default();
+        reader.feed(&body);
+        Self { held: body, reader }
+    }
+
+    /// The error's code and request id, as far as they were found since the last call.
+    pub(crate) fn take_box_error(&mut self) -> Option<BoxError> {
+        self.reader.take()
+    }
+
     /// Takes the next piece and returns what can be passed on.
     ///
     /// Searches only once half of the held bytes can be passed on, so that no byte is searched more than twice, however
     /// small the pieces are.
     pub(crate) fn feed(&mut self, piece: &[u8]) -> Bytes {
+        self.reader.feed(piece);
         self.held.extend_from_slice(piece);
         let longest = secret_filter::longest();
         if self.held.len() < 2 * longest {
@@ -125,7 +140,7 @@ impl ErrorBody {
                 };
                 let Some(text) = text else { return Err(unreadable()) };
                 decoded_head(&mut head.headers);
-                let blanker = Blanker { held: text };
+                let blanker = Blanker::holding(text);
                 Ok(Response::from_parts(
                     head,
                     Self { incoming: None, blanker, trailers: None, has_moved: false },
@@ -161,6 +176,11 @@ impl ErrorBody {
         let rest = self.blanker.finish();
         let rest = Some(rest).filter(|rest| !rest.is_empty()).map(Frame::data);
         Poll::Ready(rest.or_else(|| self.trailers.take().map(Frame::trailers)).map(Ok))
+    }
+
+    /// The error's code and request id, as far as they were found since the last call.
+    pub(crate) fn take_box_error(&mut self) -> Option<BoxError> {
+        self.blanker.take_box_error()
     }
 
     /// Whether everything was passed on.

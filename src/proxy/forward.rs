@@ -94,6 +94,7 @@ impl Forwarder<'_> {
             }
             match answered {
                 Ok((response, lease)) if response.status() == StatusCode::UNAUTHORIZED => {
+                    record.box_refused(response.headers());
                     lease.done_after(response.into_body());
                     let (Some(identity), Some(token)) = (outbound.identity, token) else {
                         return Err(Refusal::UrlUnauthorized);

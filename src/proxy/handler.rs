@@ -31,6 +31,7 @@ use crate::proxy::follow_redirect;
 use crate::proxy::forward::Forwarder;
 use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::local_response::{self, OwnPage};
+use crate::proxy::refused_origin;
 use crate::proxy::request_record::RequestRecord;
 use crate::proxy::response_body::{Answer, Source, Stream};
 use crate::proxy::rewrite::json_stream::Node;
@@ -100,6 +101,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<I
         Err(refusal) => {
             ends |= may_end;
             let base = help_base(record.gateway(), &caller, &head);
+            if refusal == Refusal::OriginNotAllowed {
+                refused_origin::log(worker.process(), record.gateway(), &caller, &head);
+            }
             let (mut response, record) = refuse(&refusal, &base, record);
             // Programs do not show the body of a response to CONNECT, so the reason phrase has the message.
             if may_end && let Ok(words) = ReasonPhrase::try_from(refusal.message().into_bytes()) {
@@ -172,8 +176,12 @@ async fn answer(
     };
     record.set_template(to.template());
     to.check_path()?;
+    record.set_operation(&to);
     let operation = Operation { method: &head.method, path: to.operation };
     app.rules.check(operation)?; // may this app do this?
+    if to.access == Access::Token {
+        record.set_as_user(&head.headers);
+    }
     app.as_user.check(&head.headers)?; // as whom?
 
     let request = limited(head, &to, operation, (app_id, app.identity), admitted.client);
@@ -261,6 +269,7 @@ async fn look(
     let ends_at_head = ends_at_head(method, response.status());
     if is_error {
         error_answer::blank_head(&mut response, ends_at_head);
+        record.box_refused(response.headers());
     }
     let rules = rewrite_rules.filter(|_| rewrite::is_json(response.status(), response.headers()));
     if ends_at_head {
@@ -320,6 +329,9 @@ fn help_base(gateway: &Gateway, caller: &Caller, head: &Parts) -> String {
 
 fn refuse(refusal: &Refusal, base: &str, mut record: RequestRecord) -> (Response<Bytes>, RequestRecord) {
     let (status, code) = refusal.status_and_code();
+    if let Refusal::OperationNotAllowed { denied_by: Some(rule) } = refusal {
+        record.set_rule(rule);
+    }
     if let Refusal::PausedByBox { .. } = refusal {
         record.refused_by(&pauses::NAME.into());
     }

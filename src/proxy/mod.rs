@@ -13,6 +13,9 @@ pub(crate) mod upstream_request; // the request as it goes to Box
 pub(crate) mod forward; // sends, repeats, and renews the token after a 401
 pub(crate) mod follow_redirect; // follows redirects of downloads
 pub(crate) mod error_answer; // blanks secrets in Box's errors
+pub(crate) mod box_error; // their code and request id
 pub(crate) mod rewrite; // edits URLs and tokens in responses
 pub(crate) mod response_body; // streams the response
 pub(crate) mod request_record; // counts and logs the request
+pub(crate) mod access_line; // the forms of its line
+pub(crate) mod refused_origin; // tells operators which web page was refused

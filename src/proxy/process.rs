@@ -23,6 +23,9 @@ pub(crate) struct Process {
     pub outages: Arc<Outages>,
     /// Suppresses repeated log lines.
     pub repeats: Repeats,
+    /// Origins of web pages that were refused. Apart from the others, since any program can invent origins until no
+    /// more kinds are tracked.
+    pub refused_origins: Repeats,
     /// The apps' labels in metrics.
     pub app_labels: AppLabels,
 }

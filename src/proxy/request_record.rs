@@ -1,32 +1,34 @@
 //! The record of one request. When it is dropped, even because the caller has left, it writes one access line and
 //! counts the request once.
 
-use std::fmt::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::HOST;
+use http::header::{HOST, USER_AGENT};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
-use jiff::Timestamp;
 
 use crate::access::admission;
 use crate::access::browser::Page;
 use crate::access::caller::Caller;
 use crate::access::cors::Reader;
+use crate::http::headers::AS_USER;
 use crate::http::host::Host;
 use crate::http::{headers, host};
 use crate::limits::limiter::Permit;
 use crate::net::client_address::ClientAddress;
+use crate::net::secret_filter;
 use crate::oauth::identity::IdentityId;
+use crate::proxy::access_line::{self, Field, Value};
+use crate::proxy::box_error::BoxError;
 use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::worker::Worker;
-use crate::routing::app::AppId;
+use crate::routing::app::{self, AppId};
 use crate::routing::box_hosts::Named;
 use crate::routing::operation_class::Class;
-use crate::routing::{box_hosts, route};
-use crate::telemetry::log::LogFormat;
+use crate::routing::route::Destination;
+use crate::routing::{box_hosts, operation_template, route};
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::{AnsweredBy, ClassLabel, Labels};
 use crate::telemetry::repeats::Repeats;
@@ -45,6 +47,18 @@ pub(crate) enum End {
     Stopped,
 }
 
+/// The path of an operation.
+#[derive(Debug, Clone, Copy)]
+enum OperationPath {
+    /// The request's path from this byte on.
+    From(usize),
+    /// This template, since the path is a credential.
+    Template(&'static str),
+}
+
+/// The most characters of `User-Agent` that are logged: those of browsers have fewer.
+const LONGEST_USER_AGENT: usize = 256;
+
 /// One request under way.
 pub(crate) struct RequestRecord {
     worker: Rc<Worker>,
@@ -56,10 +70,16 @@ pub(crate) struct RequestRecord {
     client: ClientAddress,
     request_id: HeaderValue,
     trace_id: Option<String>,
+    /// `None` also if no access lines are written.
+    user_agent: Option<HeaderValue>,
     app: Option<AppId>,
     identity: Option<IdentityId>,
+    /// Once the path is known to be read in one way only.
+    operation: Option<OperationPath>,
     /// Of an operation that the app's rules let pass.
     class: Option<Class>,
+    /// An id from `As-User`, which the app may name or may not.
+    as_user: Option<Box<str>>,
     /// Logged instead of the path if the URL itself is a credential.
     template: Option<String>,
     from_page: bool,
@@ -73,6 +93,10 @@ pub(crate) struct RequestRecord {
     status: Option<StatusCode>,
     answered_by: AnsweredBy,
     code: Option<&'static str>,
+    /// The pattern of `deny` that refused.
+    rule: Option<Box<str>>,
+    /// What Box said in the last answer, if that is an error.
+    box_error: BoxError,
     /// The limit or budget that refused.
     limit: Option<Arc<str>>,
     /// The limits and budgets with `enforce = false` that would have refused.
@@ -108,9 +132,12 @@ impl RequestRecord {
             client: caller.peer.client,
             request_id: headers::request_id(headers),
             trace_id: worker.access().format().and_then(|_| headers::trace_id(headers)).map(str::to_owned),
+            user_agent: worker.access().format().and_then(|_| headers.get(USER_AGENT)).cloned(),
             app: None,
             identity: None,
+            operation: None,
             class: None,
+            as_user: None,
             template: match &caller.inside {
                 None => match named(&gateway, &uri, headers) {
                     None => route::template(uri.path()),
@@ -126,6 +153,8 @@ impl RequestRecord {
             status: None,
             answered_by: AnsweredBy::Gateway,
             code: None,
+            rule: None,
+            box_error: BoxError::default(),
             limit: None,
             shadow: String::new(),
             box_time: None,
@@ -171,6 +200,23 @@ impl RequestRecord {
         self.template = template;
     }
 
+    /// Sets the operation, once it is known that the path can be read in one way only.
+    pub(crate) fn set_operation(&mut self, to: &Destination<'_>) {
+        self.operation = match to.operation_template() {
+            Some(template) => Some(OperationPath::Template(template)),
+            // It is the end of the path, without the app's and `/api`.
+            None => {
+                self.uri.path().strip_suffix(to.operation).map(|before| OperationPath::From(before.len()))
+            }
+        };
+    }
+
+    /// Sets the user whom `As-User` names; any other text in it is not logged.
+    pub(crate) fn set_as_user(&mut self, headers: &HeaderMap) {
+        let user = headers.get(AS_USER).and_then(|user| user.to_str().ok());
+        self.as_user = user.filter(|user| app::is_id(user)).map(Into::into);
+    }
+
     /// Sets the class of the operation, once the app's rules have let it pass.
     pub(crate) fn set_class(&mut self, class: Class) {
         self.class = Some(class);
@@ -189,6 +235,21 @@ impl RequestRecord {
     /// Sets where the bytes of the request's body are counted.
     pub(crate) fn set_upload(&mut self, upload: Option<&Rc<Progress>>) {
         self.upload = upload.cloned();
+    }
+
+    /// Sets the pattern of `deny` that refused the request.
+    pub(crate) fn set_rule(&mut self, pattern: &str) {
+        self.rule = Some(pattern.into());
+    }
+
+    /// Records the head of an error of Box, whether or not the caller will get it.
+    pub(crate) fn box_refused(&mut self, headers: &HeaderMap) {
+        self.box_error = BoxError::of_head(headers);
+    }
+
+    /// Adds what the body of an error of Box says of itself.
+    pub(crate) fn add_box_error(&mut self, of_body: BoxError) {
+        self.box_error.add_body(of_body);
     }
 
     /// Sets the limit or budget that refused the request.
@@ -220,6 +281,7 @@ impl RequestRecord {
     /// Records an attempt to send the request to this host of Box.
     pub(crate) fn attempt(&mut self, to: &Authority) {
         self.attempts += 1;
+        self.box_error = BoxError::default();
         self.sent_to = Some(to.clone());
     }
 
@@ -290,7 +352,21 @@ impl RequestRecord {
         self.left = true;
     }
 
-    fn fields(&self, total: Duration) -> [Field<'_>; 20] {
+    /// Method and template, such as `GET /2.0/files/*`.
+    fn operation(&self) -> Option<String> {
+        let operation = self.operation?;
+        let path = self.uri.path();
+        let mut text = String::with_capacity(self.method.as_str().len() + 1 + path.len());
+        text.push_str(self.method.as_str());
+        text.push(' ');
+        match operation {
+            OperationPath::Template(template) => text.push_str(template),
+            OperationPath::From(byte) => operation_template::push(path.get(byte..)?, &mut text),
+        }
+        Some(text)
+    }
+
+    fn fields(&self, total: Duration) -> [Field<'_>; 26] {
         let gateway = &self.gateway;
         let text = |text: &'static str| Some(Value::Text(text));
         let by = self.answered_by.as_str();
@@ -300,13 +376,19 @@ impl RequestRecord {
             ("request_id", Some(Value::Text(self.request_id_text()))),
             ("trace_id", self.trace_id.as_deref().map(Value::Text)),
             ("client", Some(Value::Owned(self.client.to_string()))),
+            ("user_agent", self.user_agent.as_ref().filter(|_| !is_hidden).map(bounded)),
             ("app", self.app.and_then(|app| gateway.app_name(app)).map(Value::Text)),
             ("identity", self.identity_name().map(Value::Text)),
+            ("as_user", self.as_user.as_deref().map(Value::Text)),
             ("method", Some(Value::Text(self.method.as_str()))),
             ("path", Some(Value::Text(path))),
+            ("operation", self.operation().map(Value::Owned)),
             ("status", Some(Value::Number(u64::from(metrics::status(self.status))))),
             ("answered_by", text(by)),
             ("code", self.code.map(Value::Text)),
+            ("rule", self.rule.as_deref().map(Value::Text)),
+            ("box_code", self.box_error.code.as_deref().map(Value::Text)),
+            ("box_request_id", self.box_error.request_id.as_deref().map(Value::Text)),
             ("cause", self.cause.as_deref().map(Value::Text)),
             ("limit", self.limit.as_deref().map(Value::Text)),
             ("would_refuse", Some(self.shadow.as_str()).filter(|shadow| !shadow.is_empty()).map(Value::Text)),
@@ -332,6 +414,17 @@ impl RequestRecord {
     }
 }
 
+/// A value that callers choose, of at most [`LONGEST_USER_AGENT`] characters.
+fn bounded(value: &HeaderValue) -> Value<'_> {
+    match value.to_str() {
+        Ok(text) if text.len() <= LONGEST_USER_AGENT => Value::Text(text),
+        _ => {
+            let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            Value::Owned(secret_filter::shortened(text, LONGEST_USER_AGENT))
+        }
+    }
+}
+
 /// The host of Box that a request outside of a tunnel itself names. Whether it may is checked later.
 fn named(gateway: &Gateway, uri: &Uri, headers: &HeaderMap) -> Option<Named> {
     gateway.forward_proxy.as_ref()?;
@@ -340,15 +433,6 @@ fn named(gateway: &Gateway, uri: &Uri, headers: &HeaderMap) -> Option<Named> {
     let (host, _) = host::parse(authority)?;
     let Host::Name(name) = host else { return None };
     box_hosts::named(&gateway.config.hosts, name)
-}
-
-type Field<'a> = (&'static str, Option<Value<'a>>);
-
-enum Value<'a> {
-    Text(&'a str),
-    Owned(String),
-    Number(u64),
-    Millis(Duration),
 }
 
 impl Drop for RequestRecord {
@@ -370,72 +454,9 @@ impl Drop for RequestRecord {
         if let Some(code) = self.code {
             self.worker.tally().error(code);
         }
-        match self.worker.access().format() {
-            None => {}
-            Some(LogFormat::Text) => self.worker.access().write(text_line(&self.fields(total))),
-            Some(LogFormat::Json) => self.worker.access().write(json_line(&self.fields(total))),
+        let access = self.worker.access();
+        if let Some(format) = access.format() {
+            access.write(access_line::line(format, &self.fields(total)));
         }
-    }
-}
-
-/// `time access key=value …`; writing to a `String` cannot fail.
-fn text_line(fields: &[Field<'_>]) -> String {
-    let mut line = format!("{:.3} access", Timestamp::now());
-    for (key, value) in fields {
-        let _ = match value {
-            None => Ok(()),
-            Some(Value::Text(text)) => write!(line, " {key}={}", Escaped(text)),
-            Some(Value::Owned(text)) => write!(line, " {key}={}", Escaped(text)),
-            Some(Value::Number(number)) => write!(line, " {key}={number}"),
-            Some(Value::Millis(time)) => write!(line, " {key}={:.3}", time.as_secs_f64() * 1e3),
-        };
-    }
-    line.push('\n');
-    line
-}
-
-fn json_line(fields: &[Field<'_>]) -> String {
-    let mut line = format!("{{\"time\":\"{:.3}\",\"kind\":\"access\"", Timestamp::now());
-    for (key, value) in fields {
-        let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
-        let _ = match value {
-            None => Ok(()),
-            Some(Value::Text(text)) => write!(line, ",\"{key}\":{}", quoted(text)),
-            Some(Value::Owned(text)) => write!(line, ",\"{key}\":{}", quoted(text)),
-            Some(Value::Number(number)) => write!(line, ",\"{key}\":{number}"),
-            Some(Value::Millis(time)) => write!(line, ",\"{key}\":{:.3}", time.as_secs_f64() * 1e3),
-        };
-    }
-    line.push_str("}\n");
-    line
-}
-
-/// A value that cannot forge other fields: white space, quotes and control bytes are escaped.
-struct Escaped<'a>(&'a str);
-
-impl std::fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if !self.0.is_empty() && self.0.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
-            f.write_str(self.0)
-        } else {
-            // The value is in double quotes, so a single quote needs no escape, and other parsers do not know `\'`.
-            write!(f, "{:?}", self.0)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_cannot_forge_a_field_or_a_line() {
-        let line = text_line(&[("path", Some(Value::Text("/a status=200\n\x1b[31m\"")))]);
-        assert_eq!(line.matches('\n').count(), 1);
-        let quoted = text_line(&[("cause", Some(Value::Text("Box's host")))]);
-        assert!(quoted.ends_with(" cause=\"Box's host\"\n"), "{quoted}");
-        assert!(line.ends_with(" path=\"/a status=200\\n\\u{1b}[31m\\\"\"\n"), "{line}");
-        let json = json_line(&[("path", Some(Value::Text("a\"\n")))]);
-        assert!(json.ends_with(",\"path\":\"a\\\"\\n\"}\n"), "{json}");
     }
 }

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::http::headers;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
 use crate::limits::concurrency::Guard;
+use crate::proxy::box_error::BoxError;
 use crate::proxy::drain::Drain;
 use crate::proxy::error_answer::ErrorBody;
 use crate::proxy::request_record::{End, RequestRecord};
@@ -82,6 +83,15 @@ impl Source {
             Self::Whole { .. } | Self::Empty => false,
             Self::Looked(looked) => std::mem::take(&mut looked.has_moved),
             Self::Error(error) => std::mem::take(&mut error.has_moved),
+        }
+    }
+
+    /// Of an error: what it says of itself, as far as that was read since the last call.
+    fn take_box_error(&mut self) -> Option<BoxError> {
+        match self {
+            Self::Whole { .. } | Self::Empty => None,
+            Self::Looked(looked) => looked.box_error.take(),
+            Self::Error(error) => error.take_box_error(),
         }
     }
 
@@ -275,6 +285,9 @@ impl Streamed {
             return Poll::Ready(Some(Ok(self.piece(most))));
         }
         let polled = self.source.poll(cx);
+        if let Some(of_body) = self.source.take_box_error() {
+            self.record.add_box_error(of_body);
+        }
         if self.source.has_moved() || polled.is_ready() {
             self.waiting = None;
         }

@@ -81,10 +81,13 @@ impl OperationPolicy {
     /// Refuses an operation that no `allow` pattern or any `deny` pattern matches, and batches that no `allow` pattern
     /// names without a `*` in its path.
     pub fn check(&self, operation: Operation<'_>) -> Result<(), Refusal> {
-        let allowed = self.allow.iter().any(|pattern| pattern.matches(operation));
         let spelled = operation.in_any_spelling();
-        if !allowed || self.deny.iter().any(|pattern| pattern.matches_any_spelling(&spelled)) {
-            return Err(Refusal::OperationNotAllowed);
+        // First, so that the log names what no change of `allow` would help against.
+        if let Some(pattern) = self.deny.iter().find(|pattern| pattern.matches_any_spelling(&spelled)) {
+            return Err(Refusal::OperationNotAllowed { denied_by: Some(pattern.to_string().into()) });
+        }
+        if !self.allow.iter().any(|pattern| pattern.matches(operation)) {
+            return Err(Refusal::OperationNotAllowed { denied_by: None });
         }
         let is_named = || self.allow.iter().any(|pattern| pattern.is_batch() && pattern.matches(operation));
         if is_batch(operation.path) && !is_named() {
@@ -354,6 +357,22 @@ mod tests {
     fn ok(rules: &OperationPolicy, method: &str, path: &str) -> bool {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         rules.check(Operation { method: &method, path }).is_ok()
+    }
+
+    #[test]
+    fn a_refusal_names_the_deny_pattern_that_matches() {
+        let r = rules(&["GET /2.0/**"], &["* /2.0/users/**", "DELETE /**"]);
+        let denied_by = |method: Method, path| match r.check(Operation { method: &method, path }) {
+            Err(Refusal::OperationNotAllowed { denied_by }) => denied_by.map(String::from),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            denied_by(Method::DELETE, "/2.0/files/1").as_deref(),
+            Some("DELETE /**"),
+            "not allowed either"
+        );
+        assert_eq!(denied_by(Method::GET, "/2.0/USERS/1").as_deref(), Some("* /2.0/users/**"));
+        assert_eq!(denied_by(Method::PUT, "/2.0/files/1"), None);
     }
 
     #[test]

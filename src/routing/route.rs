@@ -15,6 +15,8 @@ use crate::routing::operation::plain_path;
 
 /// The operation of a pre-signed URL, which does not say which file it is for.
 const ANY_CONTENT: &str = "/2.0/files/*/content";
+/// The template of a zip download, whose path is a credential.
+const ANY_ZIP: &str = "/2.0/zip_downloads/*/content";
 const EVENTS: &str = "/2.0/events";
 
 /// Where a request goes.
@@ -64,7 +66,16 @@ impl Destination<'_> {
     pub(crate) fn template(&self) -> Option<String> {
         (self.access != Access::Token).then(|| match self.operation {
             ANY_CONTENT | EVENTS => format!("/_box/{}/*", self.authority),
-            _ => format!("/_box/{}/2.0/zip_downloads/*/content", self.authority),
+            _ => format!("/_box/{}{ANY_ZIP}", self.authority),
+        })
+    }
+
+    /// The template of the operation, if its path is a credential; `None`: any template of its path may be logged.
+    pub(crate) fn operation_template(&self) -> Option<&'static str> {
+        (self.access != Access::Token).then(|| match self.operation {
+            ANY_CONTENT => ANY_CONTENT,
+            EVENTS => EVENTS,
+            _ => ANY_ZIP,
         })
     }
 }
@@ -170,7 +181,7 @@ fn at_host<'p>(method: &Method, path: &'p str, host: &BoxHost) -> Result<Destina
     }
     // Pre-signed URLs are only for reading.
     if !is_read(method) {
-        return Err(Refusal::OperationNotAllowed);
+        return Err(Refusal::OperationNotAllowed { denied_by: None });
     }
     Ok(if realtime {
         Destination::without_token(authority, path, EVENTS, Access::Realtime)

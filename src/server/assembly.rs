@@ -105,7 +105,9 @@ impl Assembly {
         let repeats = Repeats::new(clock.clone());
         let connection_limit = Arc::new(ConnectionLimit::default());
         let app_labels = AppLabels::default();
-        let process = Process { clock, access, connection_limit, outages, repeats, app_labels };
+        let refused_origins = Repeats::new(clock.clone());
+        let process =
+            Process { clock, access, connection_limit, outages, repeats, refused_origins, app_labels };
         let (process, room) = (Arc::new(process), UpstreamRoom::new());
         let assembly = Self { process, refused: Arc::default(), room, replicas, counts, own };
         let grant = assembly.grant(&config, &trust)?;

@@ -3,7 +3,7 @@
 //! Logging never blocks on standard error: lines that it does not accept in time are lost and counted.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
 use std::sync::OnceLock;
 use std::thread;
@@ -15,6 +15,8 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::net::secret_filter::{self, Audience};
 use crate::telemetry::json_lines::{self, JsonLines};
 use crate::telemetry::line_writer::{LineWriter, unbuffered};
+use crate::telemetry::terminal;
+use crate::telemetry::text_lines::{Milliseconds, PrettyLines};
 
 /// The settings of `[log]`.
 #[derive(Debug, Clone)]
@@ -30,10 +32,40 @@ pub struct Log {
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// `key=value` for people; control bytes are escaped.
+    /// Short coloured lines on a terminal, `key=value` text elsewhere.
+    Auto,
+    /// Short lines for people, coloured on a terminal.
+    Pretty,
+    /// `key=value` text; control bytes are escaped.
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl LogFormat {
+    /// The form of lines that are written to this.
+    pub(crate) fn on(self, out: &impl IsTerminal) -> LineFormat {
+        let is_terminal = out.is_terminal();
+        match self {
+            Self::Auto if !is_terminal => LineFormat::Text,
+            Self::Auto | Self::Pretty => {
+                LineFormat::Pretty { colour: is_terminal && terminal::has_colours() }
+            }
+            Self::Text => LineFormat::Text,
+            Self::Json => LineFormat::Json,
+        }
+    }
+}
+
+/// The form of the lines of one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LineFormat {
+    /// `key=value`.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Aligned, for people.
+    Pretty { colour: bool },
 }
 
 /// The most lines that wait for standard error.
@@ -42,7 +74,7 @@ const WAITING: usize = 8192;
 /// The queue for standard error, one for the process.
 static LINES: OnceLock<LineWriter> = OnceLock::new();
 /// The format of these lines.
-static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+static FORMAT: OnceLock<LineFormat> = OnceLock::new();
 
 /// Starts logging. Messages of libraries are logged only from `warn` up: at `trace` they could show what they send.
 ///
@@ -68,12 +100,14 @@ pub fn init(log: &Log) -> io::Result<()> {
         .with_ansi(false)
         .with_target(false)
         .log_internal_errors(false);
+    let format = log.format.on(&io::stderr());
     // A second call, as in tests, has no effect.
-    let _ = match log.format {
-        LogFormat::Text => subscriber.try_init(),
-        LogFormat::Json => subscriber.event_format(JsonLines).try_init(),
+    let _ = match format {
+        LineFormat::Text => subscriber.with_timer(Milliseconds).try_init(),
+        LineFormat::Json => subscriber.event_format(JsonLines).try_init(),
+        LineFormat::Pretty { colour } => subscriber.event_format(PrettyLines { colour }).try_init(),
     };
-    let _ = FORMAT.set(log.format);
+    let _ = FORMAT.set(format);
     panic::set_hook(Box::new(panicked));
     Ok(())
 }
@@ -108,7 +142,7 @@ pub fn flush() {
 /// Reports why the program ends: as a plain line, or as a log message if the format is JSON.
 pub fn say(line: &str) {
     match LINES.get() {
-        Some(lines) if FORMAT.get() == Some(&LogFormat::Json) => {
+        Some(lines) if FORMAT.get() == Some(&LineFormat::Json) => {
             lines.write(json_lines::line("ERROR", line, &[]).into_bytes());
         }
         Some(lines) => lines.write(format!("{line}\n").into_bytes()),

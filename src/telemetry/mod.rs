@@ -2,6 +2,8 @@
 
 pub mod access_log; // one line for each request
 pub(crate) mod json_lines; // log messages as JSON
+pub(crate) mod text_lines; // log messages as text
+pub(crate) mod terminal; // colours, and text that a terminal does not obey
 pub(crate) mod line_writer; // lines on standard output and standard error
 pub mod log; // log messages
 pub(crate) mod outages; // few log lines for an outage

@@ -10,6 +10,8 @@ mod tls; // TLS of the callers' listener
 mod reload; // another configuration meanwhile
 mod secrets; // secrets in output
 mod access; // access lines
+mod access_fields; // what single fields of them say
+mod at_terminal; // lines for people
 mod outages; // log lines about outages of Box
 mod streams; // output that no one reads
 mod resources; // descriptors, memory

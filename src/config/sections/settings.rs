@@ -127,10 +127,15 @@ pub(super) fn log(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Log {
         ("debug", Level::DEBUG),
         ("trace", Level::TRACE),
     ];
-    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let formats = [
+        ("auto", LogFormat::Auto),
+        ("pretty", LogFormat::Pretty),
+        ("text", LogFormat::Text),
+        ("json", LogFormat::Json),
+    ];
     Log {
         level: reader::choice(written.level.as_ref(), &levels, Level::INFO, notes),
-        format: reader::choice(written.format.as_ref(), &formats, LogFormat::Text, notes),
+        format: reader::choice(written.format.as_ref(), &formats, LogFormat::Auto, notes),
         access: reader::boolean(written.access.as_ref(), true, notes),
     }
 }

@@ -21,6 +21,7 @@ use http_body_util::BodyExt;
 use crate::http::content_encoding;
 use crate::http::error::Refusal;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
+use crate::proxy::box_error::BoxError;
 use crate::proxy::error_answer::{self, Blanker};
 use crate::proxy::gateway::LocalGateway;
 use crate::proxy::rewrite::json_stream::{Edit, Editor, Node, unescaped};
@@ -207,6 +208,10 @@ impl Rewriter {
         Self { editor: Editor::new(rules), gateway, urls, blanker }
     }
 
+    fn take_box_error(&mut self) -> Option<BoxError> {
+        self.blanker.as_mut()?.take_box_error()
+    }
+
     /// The output for the next frame; `None`: nothing yet.
     fn frame(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         match frame.into_data() {
@@ -253,6 +258,8 @@ pub(crate) struct Looked {
     pub rest: Option<(IncomingBody, Rewriter, Lease)>,
     /// Whether bytes have arrived since this was last reset; they may still be held back.
     pub has_moved: bool,
+    /// Of an error: what it says of itself, as far as that was read and not taken.
+    pub box_error: Option<BoxError>,
 }
 
 impl Looked {
@@ -266,7 +273,10 @@ impl Looked {
             let frame = ready!(Pin::new(incoming).poll_frame(cx)).transpose()?;
             self.has_moved = true;
             match frame {
-                Some(frame) => self.ahead.extend(rewriter.frame(frame)),
+                Some(frame) => {
+                    self.ahead.extend(rewriter.frame(frame));
+                    self.box_error = rewriter.take_box_error().or(self.box_error.take());
+                }
                 None => {
                     self.ahead.extend(rewriter.end());
                     if let Some((_, _, lease)) = self.rest.take() {
@@ -324,16 +334,17 @@ pub(crate) async fn look(
             break false;
         }
     };
+    let box_error = rewriter.take_box_error();
     let looked = if whole {
         ahead.extend(rewriter.end());
         lease.done();
         if rewriter.editor.has_changed() {
             no_longer_exact(&mut head.headers);
         }
-        Looked { ahead, rest: None, has_moved: false }
+        Looked { ahead, rest: None, has_moved: false, box_error }
     } else {
         no_longer_exact(&mut head.headers);
-        Looked { ahead, rest: Some((incoming, rewriter, lease)), has_moved: false }
+        Looked { ahead, rest: Some((incoming, rewriter, lease)), has_moved: false, box_error }
     };
     Ok(Response::from_parts(head, looked))
 }

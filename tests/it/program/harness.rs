@@ -163,7 +163,9 @@ impl Lines {
         thread::spawn(move || {
             let mut line = Vec::new();
             while stream.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-                let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned();
+                let text = line.strip_suffix(b"\n").unwrap_or(&line);
+                // A terminal is written a carriage return in front of each line feed.
+                let text = String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text)).into_owned();
                 line.clear();
                 noted.change(|state| state.lines.push(text));
             }
@@ -292,6 +294,14 @@ impl Program {
         let err = Lines::of(child.stderr.take().unwrap());
         let line = err.wait_for(&["boxgate listens"]);
         Self::listens(child, out, err, &line, folder)
+    }
+
+    /// The same at a terminal, to which standard output and standard error go alike: a command that makes one.
+    pub(super) fn spawn_at_terminal(folder: Folder, mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let shown = Lines::of(child.stdout.take().unwrap());
+        let line = shown.wait_for(&["boxgate listens"]);
+        Self::listens(child, shown.clone(), shown, &line, folder)
     }
 
     fn listens(child: Child, out: Lines, err: Lines, line: &str, folder: Folder) -> Self {
