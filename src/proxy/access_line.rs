@@ -40,13 +40,16 @@ fn text(fields: &[Field<'_>]) -> String {
     let mut line = String::with_capacity(USUAL);
     let _ = write!(line, "{:.3} access", Timestamp::now());
     for (key, value) in fields {
-        let _ = match value {
-            None => Ok(()),
-            Some(Value::Text(text)) => write!(line, " {key}={}", Escaped(text)),
-            Some(Value::Owned(text)) => write!(line, " {key}={}", Escaped(text)),
-            Some(Value::Number(number)) => write!(line, " {key}={number}"),
-            Some(Value::Millis(time)) => write!(line, " {key}={:.3}", time.as_secs_f64() * 1e3),
-        };
+        let Some(value) = value else { continue };
+        line.push(' ');
+        line.push_str(key);
+        line.push('=');
+        match value {
+            Value::Text(text) => push_escaped(&mut line, text),
+            Value::Owned(text) => push_escaped(&mut line, text),
+            Value::Number(number) => push_number(&mut line, *number),
+            Value::Millis(time) => push_millis(&mut line, *time),
+        }
     }
     line.push('\n');
     line
@@ -56,36 +59,54 @@ fn json(fields: &[Field<'_>]) -> String {
     let mut line = String::with_capacity(USUAL);
     let _ = write!(line, "{{\"time\":\"{:.3}\",\"kind\":\"access\"", Timestamp::now());
     for (key, value) in fields {
-        let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
-        let _ = match value {
-            None => Ok(()),
-            Some(Value::Text(text)) => write!(line, ",\"{key}\":{}", quoted(text)),
-            Some(Value::Owned(text)) => write!(line, ",\"{key}\":{}", quoted(text)),
-            Some(Value::Number(number)) => write!(line, ",\"{key}\":{number}"),
-            Some(Value::Millis(time)) => write!(line, ",\"{key}\":{:.3}", time.as_secs_f64() * 1e3),
-        };
+        let Some(value) = value else { continue };
+        line.push_str(",\"");
+        line.push_str(key);
+        line.push_str("\":");
+        match value {
+            Value::Text(text) => push_quoted(&mut line, text),
+            Value::Owned(text) => push_quoted(&mut line, text),
+            Value::Number(number) => push_number(&mut line, *number),
+            Value::Millis(time) => push_millis(&mut line, *time),
+        }
     }
     line.push_str("}\n");
     line
 }
 
-/// A value that cannot forge other fields: white space, quotes and control bytes are escaped.
-struct Escaped<'a>(&'a str);
+fn push_number(line: &mut String, number: u64) {
+    let _ = write!(line, "{number}");
+}
 
-impl std::fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-        if !self.0.is_empty() && self.0.bytes().all(fits) {
-            f.write_str(self.0)
-        } else if self.0.bytes().all(|byte| byte == b' ' || fits(byte)) {
-            // Like the next one, but without a look at each character.
-            f.write_str("\"")?;
-            f.write_str(self.0)?;
-            f.write_str("\"")
-        } else {
-            // The value is in double quotes, so a single quote needs no escape, and other parsers do not know `\'`.
-            write!(f, "{:?}", self.0)
-        }
+/// With three digits behind the point, without the cost of a floating-point number.
+fn push_millis(line: &mut String, time: Duration) {
+    let micros = (time.as_nanos() + 500) / 1000;
+    let _ = write!(line, "{}.{:03}", micros / 1000, micros % 1000);
+}
+
+/// As JSON. Most values have nothing to escape.
+fn push_quoted(line: &mut String, text: &str) {
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        line.push('"');
+        line.push_str(text);
+        line.push('"');
+    } else {
+        line.push_str(&serde_json::to_string(text).unwrap_or_default());
+    }
+}
+
+/// As a value that cannot forge other fields: white space, quotes and control bytes are escaped.
+fn push_escaped(line: &mut String, text: &str) {
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if !text.is_empty() && text.bytes().all(fits) {
+        line.push_str(text);
+    } else if text.bytes().all(|byte| byte == b' ' || fits(byte)) {
+        line.push('"');
+        line.push_str(text);
+        line.push('"');
+    } else {
+        // The value is in double quotes, so a single quote needs no escape, and other parsers do not know `\'`.
+        let _ = write!(line, "{text:?}");
     }
 }
 
@@ -198,6 +219,16 @@ mod tests {
         assert!(line.ends_with(" path=\"/a status=200\\n\\u{1b}[31m\\\"\"\n"), "{line}");
         let json = json(&[("path", Some(Value::Text("a\"\n")))]);
         assert!(json.ends_with(",\"path\":\"a\\\"\\n\"}\n"), "{json}");
+    }
+
+    #[test]
+    fn lengths_of_time_are_rounded_to_microseconds() {
+        for (nanos, wanted) in [(0, "0.000"), (499, "0.000"), (1_500, "0.002"), (61_002_000_400, "61002.000")]
+        {
+            let mut line = String::new();
+            push_millis(&mut line, Duration::from_nanos(nanos));
+            assert_eq!(line, wanted);
+        }
     }
 
     fn refused(path: &str) -> Vec<Field<'_>> {

@@ -72,7 +72,7 @@ impl Destination<'_> {
 
     /// The template of the operation, if its path is a credential; `None`: any template of its path may be logged.
     pub(crate) fn operation_template(&self) -> Option<&'static str> {
-        (self.access != Access::Token).then(|| match self.operation {
+        (self.access != Access::Token).then_some(match self.operation {
             ANY_CONTENT => ANY_CONTENT,
             EVENTS => EVENTS,
             _ => ANY_ZIP,
