@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use boxgate::cli::options::Options as GatewayOptions;
 use boxgate::cli::shell::Shell;
-use boxgate::cli::{admin_client, check, core_dumps, env, exec, init, reload, run};
-use clap::{Parser, Subcommand};
+use boxgate::cli::{admin_client, check, core_dumps, env, exec, health, init, manual, reload, run};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueHint};
 
 // Why: docs/decisions/mimalloc.md.
 #[global_allocator]
@@ -45,6 +45,11 @@ enum Command {
     /// with a problem changes nothing. The exit status is 0 where it was taken over, 1 where it was refused, with the
     /// problems on standard error, and 2 where no gateway answers.
     Reload(admin_client::Options),
+    /// Ask a running gateway whether it is alive, for health checks of containers
+    ///
+    /// One line is printed within 5 seconds: on standard output with exit status 0 where the gateway is alive, or ready
+    /// with --ready; else on standard error with 1.
+    Health(health::Options),
     /// Run an in-process Box with the gateway in front, without a Box account or a configuration file
     #[cfg(feature = "sandbox")]
     Sandbox(boxgate::cli::sandbox::Options),
@@ -69,9 +74,21 @@ enum Command {
         #[command(flatten)]
         gateway: GatewayOptions,
         /// The command and its arguments
-        #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+        #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
     },
+    /// Print the script that completes command lines of boxgate in a shell
+    ///
+    /// For bash: boxgate completions bash > ~/.local/share/bash-completion/completions/boxgate
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: manual::Shell,
+    },
+    /// Print the manual page
+    ///
+    /// To read it: boxgate man > boxgate.1; man ./boxgate.1
+    Man,
 }
 
 fn main() -> ExitCode {
@@ -90,9 +107,12 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Init(options) => init::run(&options),
         Command::Reload(options) => reload::run(&options),
+        Command::Health(options) => health::run(&options),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => boxgate::cli::sandbox::run(options),
         Command::Env { gateway, shell } => env::run(&gateway, shell),
         Command::Exec { gateway, command } => exec::run(&gateway, &command),
+        Command::Completions { shell } => manual::completions(shell, Cli::command()),
+        Command::Man => manual::page(Cli::command()),
     }
 }

@@ -106,8 +106,8 @@ impl AdminListener {
         }
     }
 
-    /// Sends a request without a body and reads the response, whatever its status. No proxy is used and no redirect is
-    /// followed. `within`: the time limit for all of it.
+    /// Sends a request without a body and reads the answer, whatever its status. No proxy is used and no redirect is
+    /// followed. `within`: for all of it. Where it takes long, the user is told what is waited for.
     ///
     /// # Errors
     /// The connection fails, the response does not arrive in time, is not HTTP, or is too long.
@@ -118,20 +118,36 @@ impl AdminListener {
         within: Duration,
     ) -> Result<Answer, Failure> {
         let asked = format!("{method} {path}");
-        let mut exchange = std::pin::pin!(tokio::time::timeout(within, self.exchange(method, path)));
-        let answered = tokio::select! {
-            answered = &mut exchange => answered,
+        let mut answering = std::pin::pin!(self.request_silently(method, path, within));
+        tokio::select! {
+            answered = &mut answering => answered,
             () = tokio::time::sleep(SILENCE) => {
                 eprintln!("boxgate: waiting for the gateway at {self} to answer {asked}, for {within:?} at most");
-                exchange.await
+                answering.await
             }
-        };
-        answered.unwrap_or_else(|_| {
-            Err(format!(
-                "the gateway at {self} ({}) does not answer {asked} within {within:?}; its log has what it is doing and the outcome of the request",
-                self.source
-            ))
-        }).map_err(Failure::from)
+        }
+    }
+
+    /// The same, and nothing is printed meanwhile.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) async fn request_silently(
+        &self,
+        method: Method,
+        path: &str,
+        within: Duration,
+    ) -> Result<Answer, Failure> {
+        let asked = format!("{method} {path}");
+        tokio::time::timeout(within, self.exchange(method, path))
+            .await
+            .unwrap_or_else(|_| {
+                Err(format!(
+                    "the gateway at {self} ({}) does not answer {asked} within {within:?}; its log says what it is doing, and what comes of the request",
+                    self.source
+                ))
+            })
+            .map_err(Failure::from)
     }
 
     async fn exchange(&self, method: Method, path: &str) -> Result<Answer, String> {

@@ -1,6 +1,6 @@
 //! How a subcommand runs and ends: its runtime, and its exit status.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::{Failure, code_frames};
@@ -50,4 +50,16 @@ pub(super) fn bad_configuration(problems: &Problems) -> ExitCode {
         None => eprintln!("{problems}"),
     }
     ExitCode::from(BAD_CONFIGURATION)
+}
+
+/// Prints what another program reads, which may have enough before its end (`boxgate man | head`).
+pub(super) fn print(text: &[u8]) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("boxgate: standard output cannot be written: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }

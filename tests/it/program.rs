@@ -4,6 +4,8 @@ pub(crate) mod harness; // the child process and its Box
 mod client; // a plain client
 mod command; // flags, files, exit codes
 mod certificates; // certificates for tests
+mod health; // boxgate health
+mod manual; // completions and the manual page
 mod life; // starting, draining, stopping
 mod core_dumps; // core dumps are disabled
 mod tls; // TLS of the callers' listener
