@@ -14,6 +14,7 @@ use tracing::warn;
 use crate::net::address::Address;
 use crate::net::networks::unmapped;
 use crate::net::peer::{Here, Peer};
+use crate::net::port_owner::{self, Process};
 use crate::net::unix_socket::{BoundUnixSocket, SocketFile};
 use crate::net::unsent;
 
@@ -46,12 +47,15 @@ impl Listener {
     pub(crate) async fn bind(address: &Address, secure: bool) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => {
-                let socket = bind_tcp(*address).map_err(|error| named(&address.to_string(), &error))?;
+                let socket = bind_tcp(*address).map_err(|error| {
+                    let owner = || port_owner::owner(*address);
+                    named(&address.to_string(), &error, owner)
+                })?;
                 Ok(Self::Tcp { socket, secure })
             }
             Address::Unix(address) => {
                 let bound = BoundUnixSocket::bind(address).await.and_then(|bound| bound.listen(BACKLOG));
-                let named = |error| named(&format!("unix:{}", address.path.display()), &error);
+                let named = |error| named(&format!("unix:{}", address.path.display()), &error, || None);
                 bound.map(|(file, listener)| Self::Unix(file, listener)).map_err(named)
             }
         }
@@ -145,12 +149,14 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-fn named(address: &str, error: &io::Error) -> io::Error {
+/// The error with the address in its words, and the process that has it if `owner` knows.
+fn named(address: &str, error: &io::Error, owner: impl Fn() -> Option<Process>) -> io::Error {
     let words = match error.kind() {
         // An error of our own already says what is in the way.
-        io::ErrorKind::AddrInUse if error.get_ref().is_none() => {
-            format!("cannot listen on {address}: address in use (is another instance running?)")
-        }
+        io::ErrorKind::AddrInUse if error.get_ref().is_none() => match owner() {
+            Some(process) => format!("cannot listen on {address}: address in use by {process}"),
+            None => format!("cannot listen on {address}: address in use (is another instance running?)"),
+        },
         _ => format!("cannot listen on {address}: {error}"),
     };
     io::Error::new(error.kind(), words)

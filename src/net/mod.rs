@@ -18,6 +18,7 @@ pub(crate) mod listener; // bound sockets
 pub(crate) mod networks; // sets of addresses
 pub(crate) mod own_listeners;
 pub(crate) mod peer;
+pub(crate) mod port_owner; // which process has a port
 pub(crate) mod proxy_protocol; // PROXY protocol v1 and v2
 pub(crate) mod public_address;
 pub(crate) mod relay; // copies between two sockets

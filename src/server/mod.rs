@@ -48,13 +48,25 @@ pub struct Bound {
 pub async fn bind(config: Config) -> io::Result<Bound> {
     let mut callers = Vec::new();
     for address in &config.listen.addresses {
-        callers.push(Listener::bind(address, config.tls.is_some()).await?);
+        let bound = Listener::bind(address, config.tls.is_some()).await;
+        callers.push(bound.map_err(|error| or_elsewhere(&error, "--listen or [listen] address"))?);
     }
     let mut operators = Vec::new();
     for address in &config.admin.addresses {
-        operators.push(Listener::bind(address, false).await?);
+        let bound = Listener::bind(address, false).await;
+        operators.push(bound.map_err(|error| or_elsewhere(&error, "--admin or [admin] address"))?);
     }
     Ok(Bound { callers, operators, config, reloading: None })
+}
+
+/// With what to do about an address that is taken.
+fn or_elsewhere(error: &io::Error, keys: &str) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            io::Error::new(error.kind(), format!("{error}; choose another address with {keys}"))
+        }
+        kind => io::Error::new(kind, error.to_string()),
+    }
 }
 
 impl Bound {

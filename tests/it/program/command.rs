@@ -288,7 +288,18 @@ fn a_second_instance_on_the_same_address_fails_and_the_first_keeps_serving() {
     let second = boxgate(&folder, &[]);
     assert_eq!(second.status.code(), Some(1));
     let said = err(&second);
-    assert!(said.contains("address in use") && said.contains(&first.callers), "{said}");
+    let taken = format!("cannot listen on {}: address in use", first.callers);
+    assert!(said.contains(&taken) && said.contains("--listen or [listen] address"), "{said}");
+    if cfg!(target_os = "linux") {
+        assert!(said.contains(&format!(" by boxgate (process {});", first.id())), "{said}");
+    }
+    // Operators' port, which is taken at one address only.
+    let operators = format!("0.0.0.0:{}", first.operators.split_once(':').unwrap().1);
+    let third = boxgate(&folder, &["--listen", "127.0.0.1:0", "--admin", &operators]);
+    assert_eq!(third.status.code(), Some(1));
+    let said = err(&third);
+    let taken = format!("cannot listen on {operators}: address in use");
+    assert!(said.contains(&taken) && said.contains("--admin or [admin] address"), "{said}");
     assert_eq!(first.get("/2.0/users/me").status, 200);
 }
 
