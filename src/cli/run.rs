@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use tracing::{info, warn};
 
-use super::core_dumps;
-use super::exit::{bad_configuration, block_on, logged};
+use super::exit::{BAD_CONFIGURATION, bad_configuration, block_on, logged};
+use super::{core_dumps, first_run};
 use crate::config::{Overrides, Source};
 use crate::net::clock::Clock;
 use crate::server::signals::{self, Signals};
@@ -51,6 +51,10 @@ pub struct Options {
 /// Serves until a signal.
 pub fn run(options: Options) -> ExitCode {
     let Options { config, listen, admin, hosts, watch, no_watch } = options;
+    if config.is_none() && first_run::is_unconfigured(Path::new(DEFAULT_FILE)) {
+        eprintln!("{}", first_run::WORDS);
+        return ExitCode::from(BAD_CONFIGURATION);
+    }
     let hosts = hosts.into_iter().filter(|host| !host.is_empty()).collect();
     let source = source(config.as_deref(), Overrides { listen, admin, hosts });
     let watch = Watch { configuration: watch, named: !no_watch };

@@ -66,18 +66,43 @@ fn a_missing_file_is_a_bad_configuration() {
 }
 
 #[test]
-fn without_a_file_every_missing_variable_is_named() {
+fn with_nothing_configured_it_says_in_a_few_lines_how_to_begin() {
     let folder = Folder::new();
-    let output = boxgate(&folder, &[]);
-    assert_eq!(output.status.code(), Some(2));
-    for name in ["BOX_CLIENT_ID", "BOX_CLIENT_SECRET", "BOX_ENTERPRISE_ID", "BOX_USER_ID"] {
-        assert!(err(&output).contains(name), "{name} in {}", err(&output));
+    for arguments in [&[][..], &["run"], &["run", "--listen", "127.0.0.1:0", "--watch"]] {
+        let output = boxgate(&folder, arguments);
+        assert_eq!((out(&output).as_str(), output.status.code()), ("", Some(2)));
+        let said = err(&output);
+        for part in
+            ["boxgate sandbox", "boxgate init", "BOX_CLIENT_ID", "BOX_USER_ID", "proxy.toml", "boxgate check"]
+        {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+        assert!(said.lines().count() <= 5, "{said}");
+        assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
     }
-    let mut some = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
-    let output = some.env("BOX_CLIENT_ID", "id").env("BOX_USER_ID", "1").output().unwrap();
+    // A file that was meant is missed by its name.
+    let output = boxgate(&folder, &["--config", "proxy.toml"]);
     assert_eq!(output.status.code(), Some(2));
-    let said = err(&output);
-    assert!(said.contains("BOX_CLIENT_SECRET") && !said.contains("BOX_CLIENT_ID"), "{said}");
+    assert!(err(&output).contains("proxy.toml: ") && !err(&output).contains("sandbox"), "{}", err(&output));
+}
+
+#[test]
+fn without_a_file_every_missing_variable_is_named() {
+    let said = |variables: &[(&str, &str)]| {
+        let folder = Folder::new();
+        let mut some = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+        let output = some.envs(variables.iter().copied()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(err(&output).lines().count(), 1, "{}", err(&output));
+        err(&output)
+    };
+    let some = said(&[("BOX_CLIENT_ID", "id"), ("BOX_USER_ID", "1")]);
+    assert!(some.contains("not set: BOX_CLIENT_SECRET;"), "{some}");
+    // A variable that is empty was meant to be something.
+    let none = said(&[("BOX_CLIENT_ID", "")]);
+    for name in ["BOX_CLIENT_ID", "BOX_CLIENT_SECRET", "BOX_ENTERPRISE_ID", "BOX_USER_ID"] {
+        assert!(none.contains(name), "{name} in {none}");
+    }
 }
 
 #[test]
