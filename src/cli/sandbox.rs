@@ -11,6 +11,7 @@ use super::run::serve;
 use super::shell;
 use super::temporary_folder::TemporaryFolder;
 use crate::config::{Overrides, Source};
+use crate::http::origin::Pattern;
 use crate::sandbox::page::{self, PageListener};
 use crate::sandbox::{Names, Options as SandboxOptions, Sandbox};
 use crate::server::Watch;
@@ -31,16 +32,24 @@ pub struct Options {
     /// Where the web page that demonstrates the sandbox is served
     #[arg(long, value_name = "ADDR", env = "BOXGATE_PAGE", default_value_t = page::ADDRESS)]
     page: SocketAddr,
+    /// The origin of a web page that may call, besides the sandbox's own; may be repeated
+    #[arg(long = "origin", value_name = "ORIGIN", value_parser = origin)]
+    origins: Vec<String>,
+}
+
+/// An entry of an app's `origins`.
+fn origin(text: &str) -> Result<String, String> {
+    Pattern::parse(text).map(|_| text.to_owned())
 }
 
 /// Serves until a signal arrives.
 pub fn run(options: Options) -> ExitCode {
-    let Options { listen, admin, page } = options;
+    let Options { listen, admin, page, origins } = options;
     let served = block_on(async {
         // With Box's own host names, as programs have them built in; only the sandbox's proxy leads to this Box.
         let options = SandboxOptions { names: Names::Box, ..SandboxOptions::default() };
         let sandbox = Sandbox::start(options).await?;
-        let page = PageListener::bind(page).await?;
+        let page = PageListener::bind(page).await?.with_origins(origins);
         // The folder holds the CA that callers trust, so it must be private.
         let folder = TemporaryFolder::new("sandbox")?;
         std::fs::write(folder.path().join("ca.pem"), sandbox.ca_pem())?;
@@ -102,6 +111,9 @@ fn introduce(addresses: &[String], page: PageListener, out: &AccessLog) {
     if let Some(gateway) = gateway {
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "or open {}/ in a browser.\n", page.url());
+        if !page.origins().is_empty() {
+            let _ = writeln!(text, "Pages of {} may call, too.\n", page.origins().join(", "));
+        }
         page.serve(gateway);
     }
     out.write(text);

@@ -30,6 +30,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct PageListener {
     listener: TcpListener,
     address: SocketAddr,
+    /// Of other pages that may call.
+    origins: Vec<String>,
 }
 
 impl PageListener {
@@ -45,7 +47,18 @@ impl PageListener {
             bound => bound?,
         };
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, origins: Vec::new() })
+    }
+
+    /// With these entries of `origins` besides the page's own.
+    #[must_use]
+    pub fn with_origins(self, origins: Vec<String>) -> Self {
+        Self { origins, ..self }
+    }
+
+    /// The entries of `origins` besides the page's own.
+    pub fn origins(&self) -> &[String] {
+        &self.origins
     }
 
     /// The page's URL, without a slash at the end: its origin.
@@ -53,11 +66,16 @@ impl PageListener {
         base_url(self.address)
     }
 
-    /// The lines of `proxy.toml` that let the page in.
+    /// The lines of `proxy.toml` that let the page, and those of the other origins, in.
     pub fn app(&self) -> String {
-        let page = self.url();
-        let local = format!("http://localhost:{}", self.address.port());
-        format!("[[app]]\nname = \"page\"\norigins = [\n  \"{page}\",\n  \"{local}\",\n]\n")
+        let own = [self.url(), format!("http://localhost:{}", self.address.port())];
+        let mut lines = "[[app]]\nname = \"page\"\norigins = [\n".to_owned();
+        for origin in own.iter().chain(&self.origins) {
+            // An entry may hold a quotation mark, which both languages escape alike.
+            lines.push_str(&format!("  {origin:?},\n"));
+        }
+        lines.push_str("]\n");
+        lines
     }
 
     /// Serves the page, which calls the gateway at this address, from a task of the current runtime.
