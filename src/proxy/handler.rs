@@ -29,6 +29,7 @@ use crate::proxy::connect::{self, Tunnel};
 use crate::proxy::error_answer::{self, ErrorBody};
 use crate::proxy::follow_redirect;
 use crate::proxy::forward::Forwarder;
+use crate::proxy::front_page::FrontPage;
 use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::local_response::{self, OwnPage};
 use crate::proxy::refused_origin;
@@ -157,7 +158,12 @@ async fn answer(
         return response.map(Answered::Gateway);
     }
     let key = if cors::is_preflight(head) { ShownKey::NotNeeded } else { ShownKey::of(&head.headers)? };
-    let (app_id, app, path) = config.apps.choose(path, admitted.way(), page.claim(&admitted), key)?; // which app is calling?
+    let front_page = admitted.named.is_none().then(|| FrontPage::asked_for(head)).flatten();
+    let chosen = config.apps.choose(path, admitted.way(), page.claim(&admitted), key); // which app is calling?
+    if let (Err(Refusal::NoSuchApp), Some(front_page), false) = (&chosen, front_page, page.is_one()) {
+        return Ok(Answered::Gateway(front_page.response()));
+    }
+    let (app_id, app, path) = chosen?;
     record.set_app(app_id, app.identity);
     record.set_cors_reader(page.check(&head.headers, &app.origins, &admitted)?); // is it a web page, and one that may call?
     if cors::is_preflight(head) {
@@ -165,6 +171,11 @@ async fn answer(
     }
     app.check_enabled()?;
     app.check_header(&head.headers)?;
+    if let Some(front_page) = front_page
+        && app.rules.check(Operation { method: &head.method, path: "/" }).is_ok()
+    {
+        return Ok(Answered::Gateway(front_page.response()));
+    }
     let route = match admitted.named.as_deref() {
         None => route::find(&head.method, path, &config.hosts)?, // which host and path of Box?
         Some(named) => route::find_at(&head.method, path, named)?,

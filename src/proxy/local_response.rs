@@ -97,7 +97,8 @@ fn json(body: &'static [u8]) -> Response<Bytes> {
     made(Bytes::from_static(body), "application/json")
 }
 
-fn made(body: Bytes, kind: &'static str) -> Response<Bytes> {
+/// A response of the gateway's own with a body of this media type.
+pub(crate) fn made(body: Bytes, kind: &'static str) -> Response<Bytes> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers::guard(headers);

@@ -9,6 +9,7 @@ pub(crate) mod connect; // may this tunnel be opened?
 pub(crate) mod forward_proxy; // what all tunnels share
 pub(crate) mod blind_tunnel; // tunnels to hosts that are not Box's
 pub(crate) mod local_response; // responses of the gateway's own
+pub(crate) mod front_page; // what a person sees at `/`
 pub(crate) mod upstream_request; // the request as it goes to Box
 pub(crate) mod forward; // sends, repeats, and renews the token after a 401
 pub(crate) mod follow_redirect; // follows redirects of downloads

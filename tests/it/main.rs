@@ -20,6 +20,7 @@ mod documents; // what documents say is so
 mod downloads; // redirects, ranges, pre-signed URLs
 mod error_pages; // the pages behind help_url
 mod evasions; // other spellings that could evade rules
+mod front_page; // what a person sees at `/`
 mod faults; // attributed to the caller, Box, or the stop
 mod layers; // imports between modules
 mod limits; // rates, waiting, pauses, requests in flight
