@@ -30,7 +30,10 @@ struct Cli {
 enum Command {
     /// Run the gateway (the default)
     Run(run::Options),
-    /// Validate the configuration and, unless offline, get a token for every identity and ask Box which user it is
+    /// Check the configuration, the way to Box, and what each identity may do there
+    ///
+    /// Each check prints a line with what to do. They only read. The exit status is 0 where all is well, 1 where a check
+    /// failed, and 2 where the configuration has problems.
     Check(check::Options),
     /// Ask for the account at Box, try it, and write proxy.toml and the file of the secret
     ///

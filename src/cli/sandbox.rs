@@ -1,7 +1,9 @@
 //! `boxgate sandbox`: an in-process Box with the gateway in front, without a Box account or a configuration file.
 
 use std::fmt::Write;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -13,8 +15,9 @@ use super::temporary_folder::TemporaryFolder;
 use crate::config::{Overrides, Source};
 use crate::http::origin::Pattern;
 use crate::sandbox::page::{self, PageListener};
-use crate::sandbox::{Names, Options as SandboxOptions, Sandbox};
+use crate::sandbox::{Failure, Names, Options as SandboxOptions, Sandbox};
 use crate::server::Watch;
+use crate::server::signals::{self, Signals};
 use crate::telemetry::access_log::AccessLog;
 
 /// The default address for callers.
@@ -35,6 +38,16 @@ pub struct Options {
     /// The origin of a web page that may call, besides the sandbox's own; may be repeated
     #[arg(long = "origin", value_name = "ORIGIN", value_parser = origin)]
     origins: Vec<String>,
+    /// Make this Box misbehave; may be repeated: 429:5% or 503:1% (that share of calls gets this status), 401:once (one
+    /// call does), token (no client gets a token), slow:2s (each answer comes so much later)
+    #[arg(long = "fail", value_name = "WHAT")]
+    failures: Vec<Failure>,
+    /// Print a configuration for this Box, and run the Box alone, without a gateway and a page
+    ///
+    /// While it runs, `boxgate check` and `boxgate run` accept the configuration: write it into a file, and name that with
+    /// --config. Its gateway listens where --listen and --admin say.
+    #[arg(long)]
+    print_config: bool,
 }
 
 /// An entry of an app's `origins`.
@@ -44,10 +57,13 @@ fn origin(text: &str) -> Result<String, String> {
 
 /// Serves until a signal arrives.
 pub fn run(options: Options) -> ExitCode {
-    let Options { listen, admin, page, origins } = options;
+    let Options { listen, admin, page, origins, failures, print_config } = options;
+    // With Box's own host names, as programs have them built in; only the sandbox's proxy leads to this Box.
+    let options = SandboxOptions { names: Names::Box, failures, ..SandboxOptions::default() };
+    if print_config {
+        return logged(block_on(box_alone(options, &listen, &admin)));
+    }
     let served = block_on(async {
-        // With Box's own host names, as programs have them built in; only the sandbox's proxy leads to this Box.
-        let options = SandboxOptions { names: Names::Box, ..SandboxOptions::default() };
         let sandbox = Sandbox::start(options).await?;
         let page = PageListener::bind(page).await?.with_origins(origins);
         // The folder holds the CA that callers trust, so it must be private.
@@ -62,6 +78,45 @@ pub fn run(options: Options) -> ExitCode {
         serve(source, watch, |addresses, out| introduce(addresses, page, out)).await
     });
     logged(served)
+}
+
+/// Serves Box until a signal, and prints the configuration that leads to it.
+async fn box_alone(options: SandboxOptions, listen: &str, admin: &str) -> io::Result<ExitCode> {
+    let sandbox = Sandbox::start(options).await?;
+    let folder = TemporaryFolder::new("sandbox")?;
+    let (ca, secret) = (folder.path().join("ca.pem"), folder.path().join("secret"));
+    std::fs::write(&ca, sandbox.ca_pem())?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&secret)?;
+    file.write_all(sandbox.client_secret().as_bytes())?;
+    let Signals { mut stop, .. } = signals::listen()?;
+
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let path = |path: &std::path::Path| quoted(&path.to_string_lossy());
+    let text = format!(
+        "# Printed by `boxgate sandbox --print-config`, and leads to that sandbox. While it runs, `boxgate check` and\n\
+         # `boxgate run` accept this configuration.\n\n\
+         [listen]\naddress = {}\n\n[admin]\naddress = {}\n\n[box]\nca_file = {}\n\n\
+         [identity.service]\nclient_id     = {}\nclient_secret = {{ file = {} }}\nenterprise_id = {}\n\n\
+         [upstream]\nproxy = {}\n\n[state]\ndir = {}\n\n[forward_proxy]\n",
+        quoted(listen),
+        quoted(admin),
+        path(&ca),
+        quoted(sandbox.client_id()),
+        path(&secret),
+        quoted(sandbox.enterprise_id()),
+        quoted(&sandbox.proxy_url()),
+        path(&folder.path().join("state")),
+    );
+    let mut stdout = io::stdout();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    eprintln!(
+        "A sandbox of Box without a gateway. Its configuration was printed; while this runs, with it in FILE:\n\n  \
+         boxgate check --config FILE\n  boxgate run --config FILE\n"
+    );
+    // The first signal ends it, since nobody's requests are lost; where no further can come, it ends as well.
+    let _ = stop.changed().await;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn sandbox_file(sandbox: &Sandbox, page: &PageListener) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::net::file_fingerprint::FileRead;
 
@@ -166,6 +166,7 @@ pub(super) struct Notes<'t> {
     problems: Vec<(Position, Problem)>,
     warnings: Vec<(Position, String)>,
     files: Vec<FileRead>,
+    secret_files: Vec<PathBuf>,
 }
 
 /// What was noted while a configuration without problems was read.
@@ -175,13 +176,22 @@ pub(super) struct Noted {
     pub(super) warnings: Vec<String>,
     /// The files that it names.
     pub(super) files: Vec<FileRead>,
+    /// Those of them that hold secrets.
+    pub(super) secret_files: Vec<PathBuf>,
 }
 
 impl<'t> Notes<'t> {
     /// For a source of this name and text.
     pub(super) fn new(name: &Path, text: &'t str) -> Self {
         let name = name.display().to_string();
-        Self { name, text, problems: Vec::new(), warnings: Vec::new(), files: Vec::new() }
+        Self {
+            name,
+            text,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            files: Vec::new(),
+            secret_files: Vec::new(),
+        }
     }
 
     pub(super) fn problem(&mut self, location: &Location, what: impl fmt::Display) {
@@ -216,6 +226,12 @@ impl<'t> Notes<'t> {
         self.files.push(FileRead::now(path));
     }
 
+    /// Notes a file that is read next and holds a secret.
+    pub(super) fn secret_file(&mut self, path: &Path) {
+        self.file(path);
+        self.secret_files.push(path.to_owned());
+    }
+
     /// Returns the warnings and files if there was no problem, else the problems.
     pub(super) fn conclude(mut self) -> Result<Noted, Problems> {
         if !self.problems.is_empty() {
@@ -223,7 +239,7 @@ impl<'t> Notes<'t> {
         }
         self.warnings.sort_by_key(|(position, _)| *position);
         let warnings = self.warnings.into_iter().map(|(_, warning)| warning).collect();
-        Ok(Noted { warnings, files: self.files })
+        Ok(Noted { warnings, files: self.files, secret_files: self.secret_files })
     }
 
     /// Returns the problems; there must be at least one.

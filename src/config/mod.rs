@@ -84,6 +84,8 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// The files named in it: secrets, certificates and CAs.
     pub files: Vec<FileRead>,
+    /// Those of them that hold secrets; the keys of certificates are not among them.
+    pub secret_files: Vec<PathBuf>,
 }
 
 /// Settings for programs with built-in Box hosts that use the gateway as their proxy.

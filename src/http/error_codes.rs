@@ -157,7 +157,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
         status: 502,
         meaning: "The gateway cannot open a connection to Box, or to the host of a tunnel. The request was not sent.",
         caller: "Send the request again later.",
-        operator: "The log names the host and the cause: check DNS, network, `[upstream] proxy` and `[box] ca_file`; `boxgate check` tries the API and the token endpoint.",
+        operator: "The log names the host and the cause: check DNS, network, `[upstream] proxy` and `[box] ca_file`; `boxgate check` tries each host and says which step fails.",
     },
     ErrorCode {
         code: "app_disabled",

@@ -3,10 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use tracing::warn;
+
+use crate::net::certificate_issuer::{Issuer, Watched};
 
 /// The trusted roots, shared by both clients (reqwest and hyper).
 #[derive(Clone)]
@@ -48,5 +51,18 @@ impl Trust {
         let mut config = builder.with_root_certificates(self.roots.clone()).with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config
+    }
+    /// The same, and `issuer` learns who issued the certificate that the server shows.
+    ///
+    /// # Errors
+    /// rustls makes no verifier of the roots.
+    pub(crate) fn watched_client_config(&self, alpn: &[&[u8]], issuer: &Issuer) -> io::Result<ClientConfig> {
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(self.roots.clone(), self.provider.clone()).build();
+        let verifier = Watched::new(verifier.map_err(io::Error::other)?, issuer.clone());
+        let mut config = self.client_config(alpn);
+        // Despite its name: the verifier verifies as the one that it replaces.
+        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        Ok(config)
     }
 }

@@ -46,6 +46,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use self::{
     control::{
+        failures::Failure,
         faults::{Fault, Thumbnail, TokenAnswer},
         holds::Hold,
     },

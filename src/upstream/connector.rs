@@ -200,7 +200,14 @@ impl Connector {
         self.room.is_wanted()
     }
 
-    async fn tcp(&self, authority: &Authority) -> Result<TcpStream, TcpError> {
+    /// The egress proxy on the way to this host, where there is one.
+    pub(crate) fn proxy_to(&self, authority: &Authority) -> Option<Uri> {
+        let uri = Uri::builder().scheme("https").authority(authority.clone()).path_and_query("/").build();
+        self.proxies.intercept(&uri.ok()?).map(|proxy| proxy.uri().clone())
+    }
+
+    /// TCP alone, through an egress proxy where there is one.
+    pub(crate) async fn tcp(&self, authority: &Authority) -> Result<TcpStream, TcpError> {
         let port = authority.port_u16().unwrap_or(443);
         let uri = Uri::builder()
             .scheme("https")
@@ -229,8 +236,11 @@ impl Connector {
     }
 }
 
-enum TcpError {
+/// Why there is no TCP connection; the words name the cause.
+pub(crate) enum TcpError {
+    /// It would have led to this process itself.
     Loop(String),
+    /// Name, TCP or proxy failed.
     Failed(String),
 }
 

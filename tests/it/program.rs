@@ -3,6 +3,7 @@
 pub(crate) mod harness; // the child process and its Box
 mod client; // a plain client
 mod command; // flags, files, exit codes
+mod check; // what `boxgate check` finds
 mod certificates; // certificates for tests
 mod health; // boxgate health
 mod manual; // completions and the manual page

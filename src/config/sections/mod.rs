@@ -196,7 +196,7 @@ fn assemble(
     let box_defaults = limit_and_budget::box_defaults(written.limits.as_ref(), notes);
     let budgets = limit_and_budget::budgets(written.budget.as_ref(), notes);
     let state = state::read(written.state.as_ref(), around, notes);
-    let Noted { warnings, files } = collected.conclude()?;
+    let Noted { warnings, files, secret_files } = collected.conclude()?;
     Ok(Config {
         listen,
         admin,
@@ -218,6 +218,7 @@ fn assemble(
         log,
         warnings,
         files,
+        secret_files,
     })
 }
 

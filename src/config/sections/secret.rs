@@ -104,7 +104,7 @@ fn of_file(
     notes: &mut Notes<'_>,
 ) -> Result<Zeroizing<String>, String> {
     let path = around.folder.join(string(entry)?);
-    notes.file(&path);
+    notes.secret_file(&path);
     let shown = path.display();
     let mut bytes = Zeroizing::new(Vec::new());
     File::open(&path)

@@ -19,6 +19,9 @@ pub(super) static PAUSE: LazyLock<Script> = LazyLock::new(|| Script::new(include
 /// Reports that a replica is alive or leaves, and counts the replicas.
 pub(super) static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("beat.lua")));
 
+/// Reads and writes nothing: whether scripts may be run.
+pub(super) static NOTHING: LazyLock<Script> = LazyLock::new(|| Script::new("return {1}"));
+
 /// A script and its SHA-1, by which Redis knows it.
 pub(super) struct Script {
     text: &'static str,

@@ -55,6 +55,7 @@ pub(crate) async fn serve(state: &Arc<State>, head: &Parts, incoming: Incoming) 
     if is_token {
         state.recorder.token_requests.add();
         state.control.wait_until_tokens_released().await;
+        state.control.dawdle().await;
     }
     body.drain().await;
     body.linger(head.version);

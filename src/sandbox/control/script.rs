@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    failures::{Failure, Failures},
     faults::{Fault, Thumbnail, TokenAnswer},
     holds::{Gates, Hold},
 };
@@ -32,6 +33,7 @@ impl Countdown {
 /// Every list is processed in order.
 #[derive(Default)]
 pub(crate) struct Control {
+    failures: Failures,
     gates: Gates,
     token_gates: Gates,
     scripts: Mutex<Vec<(String, VecDeque<Fault>)>>,
@@ -46,6 +48,15 @@ pub(crate) struct Control {
 }
 
 impl Control {
+    pub(crate) fn new(failures: &[Failure]) -> Self {
+        Self { failures: Failures::new(failures), ..Self::default() }
+    }
+
+    /// What the sandbox takes for each answer, where it was asked to be slow.
+    pub(crate) async fn dawdle(&self) {
+        self.failures.dawdle().await;
+    }
+
     pub(crate) fn hold(&self, prefix: &str) -> Hold {
         self.gates.close(prefix)
     }
@@ -66,7 +77,12 @@ impl Control {
         lock(&self.scripts).push((prefix.to_owned(), faults.into()));
     }
 
-    pub(crate) fn next_fault(&self, target: &str) -> Option<Fault> {
+    /// `has_token`: whether the request carries a token.
+    pub(crate) fn next_fault(&self, target: &str, has_token: bool) -> Option<Fault> {
+        self.scripted(target).or_else(|| self.failures.next(has_token))
+    }
+
+    fn scripted(&self, target: &str) -> Option<Fault> {
         let mut scripts = lock(&self.scripts);
         scripts.retain(|(_, faults)| !faults.is_empty());
         let (_, faults) = scripts.iter_mut().find(|(prefix, _)| target.starts_with(prefix.as_str()))?;
@@ -93,7 +109,7 @@ impl Control {
         if let Some(answer) = lock(&self.token_script).pop_front() {
             return answer;
         }
-        lock(&self.token_always).clone().unwrap_or(TokenAnswer::Normal)
+        lock(&self.token_always).clone().unwrap_or_else(|| self.failures.token_answer())
     }
 
     pub(crate) fn thumbnail(&self) -> Thumbnail {

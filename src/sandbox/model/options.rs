@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::urls::Names;
+use crate::sandbox::control::failures::Failure;
 
 /// The client id of [`Options::default`].
 pub const CLIENT_ID: &str = "sandbox-client";
@@ -50,6 +51,8 @@ pub struct Options {
     pub smallest_session: u64,
     /// How many requests [`Sandbox::seen`](crate::sandbox::Sandbox::seen) remembers.
     pub remembered: usize,
+    /// What goes wrong for as long as it runs.
+    pub failures: Vec<Failure>,
 }
 
 impl Default for Options {
@@ -65,6 +68,7 @@ impl Default for Options {
             part_size: 8 * 1024 * 1024,
             smallest_session: 20_000_000,
             remembered: 1024,
+            failures: Vec::new(),
         }
     }
 }

@@ -53,7 +53,7 @@ impl State {
             hosts: Hosts::new(options.names, &urls),
             urls,
             recorder: Arc::new(Recorder::new(options.remembered)),
-            control: Control::default(),
+            control: Control::new(&options.failures),
             events: Events::default(),
             sessions: UploadSessions::default(),
             zips: Zips::default(),

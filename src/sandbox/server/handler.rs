@@ -4,7 +4,7 @@ use std::{future::pending, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, StatusCode,
-    header::{RETRY_AFTER, TRAILER, TRANSFER_ENCODING},
+    header::{AUTHORIZATION, RETRY_AFTER, TRAILER, TRANSFER_ENCODING},
     request::Parts,
 };
 use hyper::body::Incoming;
@@ -38,8 +38,9 @@ pub(crate) async fn serve(
     let (record, mut in_flight) = state.recorder.arrived(role, &head);
     let mut body = RequestBody::new(incoming, &head, record);
     state.control.wait_until_released(&target).await;
+    state.control.dawdle().await;
 
-    let answer = match state.control.next_fault(&target) {
+    let answer = match state.control.next_fault(&target, head.headers.contains_key(AUTHORIZATION)) {
         Some(fault) => faulty(fault, &state, role, &head, &mut body).await,
         None => Ok(usual(&state, role, &head, &mut body).await),
     };

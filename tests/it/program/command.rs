@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 use std::process::Output;
 
-use boxgate::sandbox::{Fault, Role, TokenAnswer};
+use boxgate::sandbox::Role;
 
 use super::client::request;
-use super::harness::{FakeBox, Folder, Program, boxgate, command, wait, write_file};
+use super::harness::{FakeBox, Folder, Program, boxgate, command, write_file};
 
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -102,128 +102,6 @@ fn without_a_file_every_missing_variable_is_named() {
     let none = said(&[("BOX_CLIENT_ID", "")]);
     for name in ["BOX_CLIENT_ID", "BOX_CLIENT_SECRET", "BOX_ENTERPRISE_ID", "BOX_USER_ID"] {
         assert!(none.contains(name), "{name} in {none}");
-    }
-}
-
-#[test]
-fn check_offline_checks_the_file_without_network() {
-    let (at, folder) = (FakeBox::start(), Folder::new());
-    write_file(&folder, &at, "", "");
-    let good = boxgate(&folder, &["check", "--offline"]);
-    assert_eq!(good.status.code(), Some(0), "{}", err(&good));
-    write_file(&folder, &at, "", "[server]\ndrain_timeout = 3");
-    let bad = boxgate(&folder, &["check", "--offline", "--config", "proxy.toml"]);
-    assert_eq!(bad.status.code(), Some(2));
-    assert!(err(&bad).contains("server.drain_timeout"), "{}", err(&bad));
-    assert_eq!(at.connections(Role::Api), 0);
-}
-
-#[test]
-fn check_prints_the_account_of_the_identity() {
-    let (at, folder) = (FakeBox::start(), Folder::new());
-    write_file(&folder, &at, "", "");
-    let output = boxgate(&folder, &["check"]);
-    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
-    let said = out(&output);
-    let identity = said.lines().find(|line| line.contains("identity service: ok")).unwrap();
-    assert!(identity.contains('@'), "a login in {said}");
-}
-
-#[test]
-fn check_says_where_to_fix_a_wrong_secret_and_does_not_show_it() {
-    let (at, folder) = (FakeBox::start(), Folder::new());
-    write_file(&folder, &at, "", "");
-    folder.write("secret", "wrong-canary-secret");
-    let output = boxgate(&folder, &["check"]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = out(&output) + &err(&output);
-    assert!(said.contains("identity service: failed") && said.contains("Developer Console"), "{said}");
-    assert!(!said.contains("wrong-canary-secret"), "{said}");
-}
-
-#[test]
-fn check_does_not_blame_an_identity_for_a_proxy_before_box() {
-    let (at, folder) = (FakeBox::start(), Folder::new());
-    write_file(&folder, &at, "", "");
-    at.token_always(Some(TokenAnswer::Body {
-        status: 401,
-        body: "<html>canary</html>".to_owned(),
-        content_type: "text/html".to_owned(),
-    }));
-    let output = boxgate(&folder, &["check"]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = out(&output) + &err(&output);
-    for part in ["identity service: failed: not checked", "401", "HTML", "a proxy on the way to Box"] {
-        assert!(said.contains(part), "{part} in {said}");
-    }
-    assert!(!said.contains("canary") && !said.contains("Developer Console"), "{said}");
-}
-
-#[test]
-fn check_names_the_host_that_failed_and_hints_at_ca_file() {
-    let (at, folder) = (FakeBox::start(), Folder::new());
-    let authority = |url: String| url.trim_start_matches("https://").split('/').next().unwrap().to_owned();
-    let (token, api) = (authority(at.token_url()), authority(at.api_url()));
-    let failed = |text: &str| {
-        folder.write("proxy.toml", text);
-        let output = boxgate(&folder, &["check"]);
-        assert_eq!(output.status.code(), Some(1), "{}", err(&output));
-        let said = out(&output);
-        said.lines().find(|line| line.contains("identity service: failed")).unwrap().to_owned()
-    };
-    let file = write_file(&folder, &at, "", "");
-    let trusted = std::fs::read_to_string(file).unwrap();
-
-    let line = failed(&trusted.replace("ca_file = \"ca.pem\"\n", ""));
-    assert!(line.contains(&token) && line.contains("[box] ca_file"), "{line}");
-
-    at.script("/2.0/users/me", vec![Fault::status(500)]);
-    let line = failed(&trusted);
-    assert!(line.contains(&format!("{api} answers 500")), "{line}");
-    at.script("/2.0/users/me", vec![Fault::status(429)]);
-    let line = failed(&trusted);
-    assert!(line.contains(&format!("{api} answers 429")) && line.ends_with("check again later"), "{line}");
-
-    at.token_script(vec![TokenAnswer::Body {
-        status: 200,
-        body: "[]".to_owned(),
-        content_type: "application/json".to_owned(),
-    }]);
-    let line = failed(&trusted);
-    assert!(
-        line.contains(&format!("the token endpoint {token} answers 200, but without the JSON")),
-        "{line}"
-    );
-
-    wait(at.go_down(Role::Api));
-    let line = failed(&trusted);
-    let refused = format!("the token endpoint {token} cannot be reached: connection refused.");
-    assert!(line.contains(&refused) && !line.contains("os error"), "{line}");
-}
-
-#[test]
-fn check_finds_a_gateway_that_would_call_itself() {
-    let (at, folder) = (FakeBox::start(), Folder::new());
-    let identity = |address: &str| {
-        format!(
-            "[listen]\naddress = \"{address}\"\n[identity.service]\nclient_id = \"a\"\nclient_secret = {{ file = \"secret\" }}\nenterprise_id = \"1\"\n"
-        )
-    };
-    folder.write("secret", "s");
-    folder.write("ca.pem", at.ca_pem());
-    let proxied = identity("127.0.0.1:18080") + "[upstream]\nproxy = \"http://localhost:18080\"\n";
-    let named = identity("0.0.0.0:18443")
-        + "[upstream]\nproxy = \"none\"\n[box]\nca_file = \"ca.pem\"\napi = \"https://localhost:18443\"\nupload = \"https://localhost:18443\"\ndownload = \"https://localhost:18443\"\ntoken_url = \"https://localhost:18443/oauth2/token\"\n";
-    for (text, words) in [(proxied, "the proxy on the way there"), (named, "it is at")] {
-        folder.write("proxy.toml", &text);
-        let output = boxgate(&folder, &["check"]);
-        assert_eq!(output.status.code(), Some(1), "{}", err(&output));
-        let said = out(&output);
-        for place in ["[box] api", "[box] upload", "[box] download", "identity service"] {
-            let line = said.lines().find(|line| line.contains(place)).unwrap_or_default();
-            let found = line.contains("would call itself") && line.contains(words);
-            assert!(found && line.contains("where this gateway itself listens"), "{place} in {said}");
-        }
     }
 }
 

@@ -1,0 +1,97 @@
+//! Files of the configuration: who may read its secrets, when its certificates end, whether its state can be kept.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use rustix::fs::{Access, access};
+
+use super::findings::{About, Row};
+use crate::config::{Config, ProxyCertificate};
+
+/// Others may read or change the file, or the group may change it.
+const TOO_OPEN: u32 = 0o027;
+/// A certificate that ends within this time should have been renewed by now.
+const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// What can be seen without the network.
+pub(super) fn rows(config: &Config, now: SystemTime) -> Vec<Row> {
+    let mut rows = secret_files(config);
+    rows.extend(certificates(config, now));
+    rows
+}
+
+/// One row where all is well, else one for each file that is too open.
+fn secret_files(config: &Config) -> Vec<Row> {
+    let certificates = config.certificates();
+    let keys = certificates.iter().map(|(_, tls)| tls.key_file());
+    let files: Vec<&Path> = config.secret_files.iter().map(AsRef::as_ref).chain(keys).collect();
+    let about = About::new("files", "secret files");
+    let open: Vec<Row> = files
+        .iter()
+        .filter_map(|file| {
+            let mode = std::fs::metadata(file).ok()?.permissions().mode() & 0o777;
+            let who = match mode {
+                _ if mode & 0o007 != 0 => "every user of this machine may use it",
+                _ if mode & TOO_OPEN != 0 => "its group may change it",
+                _ => return None,
+            };
+            let path = file.display();
+            Some(about.warning(format!("{path}: {who} (mode {mode:04o})"), format!("chmod 0600 {path}")))
+        })
+        .collect();
+    match (files.len(), open.is_empty()) {
+        (0, _) => Vec::new(),
+        (1, true) => vec![about.ok("1, for its owner alone")],
+        (count, true) => vec![about.ok(format!("{count}, for their owner alone"))],
+        (_, false) => open,
+    }
+}
+
+/// When each certificate ends. One that has ended already is among the configuration's warnings.
+fn certificates(config: &Config, now: SystemTime) -> Vec<Row> {
+    let now = Timestamp::try_from(now).unwrap_or_default();
+    let certificates = config.certificates();
+    let rows = certificates.iter().filter_map(|(key, tls)| {
+        let ends = Timestamp::from_second(tls.ends()).ok()?;
+        let left = u64::try_from(ends.as_second() - now.as_second()).ok().map(Duration::from_secs)?;
+        let (about, day) = (About::new("certificate", *key), ends.strftime("%Y-%m-%d").to_string());
+        let days = left.as_secs() / (24 * 60 * 60);
+        Some(if left < SOON {
+            about.warning(
+                format!("it ends in {days} days, on {day}"),
+                "renew it; a gateway that runs takes the new file over by itself",
+            )
+        } else {
+            about.ok(format!("until {day}"))
+        })
+    });
+    rows.collect()
+}
+
+/// Whether counts, and the forward proxy's own CA, can be kept. The folder is not made.
+pub(super) fn state(config: &Config) -> Row {
+    let dir = &config.state.dir;
+    let about = About::new("state", "state folder");
+    let needed = !config.budgets.is_empty()
+        || config.forward_proxy.as_ref().is_some_and(|proxy| proxy.certificate == ProxyCertificate::Own);
+    // The next folder above that is there, in which the rest would be made.
+    let there = dir.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    let there = there.into_iter().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let cause = if !there.is_dir() {
+        format!("{} is no folder", there.display())
+    } else if let Err(error) = access(there, Access::WRITE_OK | Access::EXEC_OK) {
+        let error = std::io::Error::from(error).kind();
+        format!("this user may not write to {}: {error}", there.display())
+    } else {
+        let new = if there == dir { "" } else { ", made at the start" };
+        return about.ok(format!("{}{new}", dir.display()));
+    };
+    let advice = "set [state] dir to a folder that the gateway's user may write to, and check as that user";
+    if needed {
+        about.failed(cause, advice)
+    } else {
+        about.warning(format!("{cause}, so calls are counted only until a restart"), advice)
+    }
+}
