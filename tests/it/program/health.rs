@@ -117,7 +117,7 @@ fn what_is_not_well_is_one_line_and_exit_status_1() {
         [("200 OK", "<html>"), ("200 OK", ""), ("404 Not Found", "ok\n"), ("503 Down", "<html>\n<p>\n")]
     {
         for more in [&[][..], &["--ready"]] {
-            let words = ["is no admin listener of boxgate", &status[..3]];
+            let words = ["is not an admin listener of boxgate", &status[..3]];
             unhealthy(health_at(&server(status, body), more), &words);
         }
     }
