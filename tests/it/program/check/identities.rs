@@ -31,7 +31,10 @@ fn an_identity_is_not_blamed_for_what_stands_before_box() {
     }));
     let said = Said::of(&folder, &[]);
     assert_eq!(said.status, Some(1));
-    said.has("service", &["  failed  not checked", "401", "HTML", "a proxy on the way to Box may have answered"]);
+    said.has(
+        "service",
+        &["  failed  not checked", "401", "HTML", "a proxy on the way to Box may have answered"],
+    );
     assert!(!said.out.contains("canary") && !said.out.contains("Developer Console"), "{}", said.out);
     // A login page of the network, in place of the API.
     at.token_always(None);

@@ -29,7 +29,10 @@ fn the_host_that_failed_is_named() {
         body: "[]".to_owned(),
         content_type: "application/json".to_owned(),
     }]);
-    failed().has("service", &[&format!("the token endpoint {token} answers 200, but without the JSON of a token")]);
+    failed().has(
+        "service",
+        &[&format!("the token endpoint {token} answers 200, but without the JSON of a token")],
+    );
     wait(at.go_down(Role::Api));
     let said = failed();
     let refused = format!("the token endpoint {token} cannot be reached: connection refused;");
