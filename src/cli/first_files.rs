@@ -22,7 +22,7 @@ pub(super) fn path(folder: &Path, name: &str) -> PathBuf {
     if folder == Path::new(".") { PathBuf::from(name) } else { folder.join(name) }
 }
 
-/// Says early what [`write`] would refuse: a file that exists, or a folder that cannot be written to.
+/// Says early what [`write()`] would refuse: a file that exists, or a folder that cannot be written to.
 ///
 /// # Errors
 /// In words for the user; nothing was changed.
