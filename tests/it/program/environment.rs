@@ -200,7 +200,9 @@ fn signals_are_forwarded_to_the_command() {
             "trap 'echo got {signal}; kill $!; exit 5' {signal}; sleep 60 >/dev/null & echo ready; wait"
         );
         let mut command = command("setsid", &folder);
-        command.args([BOXGATE, "exec", "--gateway", &gateway.address.to_string(), "--", "sh", "-c", &script]);
+        // A shell runs its background jobs with SIGINT ignored, and it would stay ignored down to this command.
+        command.args(["env", "--default-signal", BOXGATE, "exec", "--gateway", &gateway.address.to_string()]);
+        command.args(["--", "sh", "-c", &script]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "ready", "{signal}");
