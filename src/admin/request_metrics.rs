@@ -111,6 +111,8 @@ pub(super) fn tokens(text: &mut Exposition, tokens: &[Arc<Tokens>]) {
 /// Adds the metrics of callers' connections.
 pub(super) fn connections(text: &mut Exposition, metrics: &Metrics, limit: &ConnectionLimit) {
     text.simple("connections", "gauge", "Open connections of callers.", metrics.connections());
+    let help = "Open HTTP/1.1 connections of callers that are idle and hold next to no memory.";
+    text.simple("connections_parked", "gauge", help, metrics.parked());
     let most = u64::try_from(limit.most()).unwrap_or(u64::MAX);
     text.simple(
         "connections_max",

@@ -6,14 +6,14 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Version};
+use http::{Method, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Write;
@@ -28,11 +28,13 @@ use tracing::debug;
 
 use super::connections::Connections;
 use super::frame_watch::PREFACE;
+use super::parked::{self, Woken};
 use super::socket::Socket;
 use super::stream_task::{Executor, Flow};
 use super::tunnel::{self, Rewound, Served};
 use super::watched_socket::{Control, WatchedSocket};
 use crate::access::caller::{Caller, Shown};
+use crate::config::Server;
 use crate::http::incoming_body::{IncomingBody, Reading};
 use crate::net::error_chain::chain;
 use crate::net::peer::Peer;
@@ -243,38 +245,48 @@ pub(super) async fn serve<S: Socket>(
             () = control.told_to_drain() => return,
         }
     };
-    let is_http2 = agreed || prefix == PREFACE;
-    let watched = WatchedSocket::new(socket, prefix, is_http2, control.clone(), &worker);
-    let body_timeout = worker.gateway().config.upstream.body_timeout;
+    let site = Rc::new(Site { worker, connections, control, caller });
+    // On the heap: its state is several times as large as an idle HTTP/1.1 connection's.
+    let ended = if agreed || prefix == PREFACE {
+        Box::pin(serve_http2(site.clone(), &server, socket, prefix)).await.map(|()| None)
+    } else {
+        serve_http1(&site, &server, socket, prefix).await
+    };
+    match ended {
+        Ok(None) => {}
+        Ok(Some((socket, ahead))) => {
+            // What comes of it is counted and told to drain on its own.
+            drop(counted);
+            Box::pin(change(site, socket, ahead)).await;
+        }
+        Err(error) => {
+            debug!(peer = %site.caller.peer.address, "a caller's connection ended: {}", chain(&error));
+        }
+    }
+}
+
+/// A connection, as its requests see it.
+struct Site {
+    worker: Rc<Worker>,
+    connections: Rc<Connections>,
+    control: Rc<Control>,
+    caller: Caller,
+}
+
+/// Serves an HTTP/2 connection to its end.
+async fn serve_http2<S: Socket>(
+    site: Rc<Site>,
+    server: &Server,
+    socket: S,
+    prefix: Vec<u8>,
+) -> hyper::Result<()> {
+    let body_timeout = site.worker.gateway().config.upstream.body_timeout;
     let executor = Executor::new(body_timeout);
     let ping_after = (body_timeout / 3).clamp(PING_AFTER.0, PING_AFTER.1);
-    let service = service_fn({
-        let (worker, control, executor) = (worker.clone(), control.clone(), executor.clone());
-        let (connections, caller) = (connections.clone(), caller.clone());
-        move |mut request: Request<Incoming>| {
-            let busy = Busy::new(control.clone());
-            let flow = is_http2.then(|| executor.begin());
-            let asks = (request.method() == Method::CONNECT).then(|| Asking {
-                stream: is_http2.then(|| hyper::upgrade::on(&mut request)),
-                control: control.clone(),
-                connections: connections.clone(),
-                caller: caller.clone(),
-            });
-            let (worker, mut caller, request) = (worker.clone(), caller.clone(), received(request, &control));
-            // On HTTP/2, requests may still arrive until the caller has received GOAWAY.
-            caller.peer.uncertified |= caller.is_revoked();
-            // Called inside: a future that is captured and then awaited takes its size twice.
-            async move {
-                let served = handler::serve(worker.clone(), caller, request).await;
-                if let (Some(asks), Some(tunnel)) = (asks, served.tunnel) {
-                    asks.got(worker, tunnel);
-                }
-                Ok::<_, Infallible>(served.response.map(|body| Guarded::new(body, flow, busy)))
-            }
-        }
-    });
-    let ended = if is_http2 {
-        let connection = http2::Builder::new(executor)
+    let watched = WatchedSocket::new(socket, prefix, true, site.control.clone(), &site.worker);
+    let (control, flows) = (site.control.clone(), executor.clone());
+    let mut connection = pin!(
+        http2::Builder::new(executor)
             .timer(TokioTimer::new())
             .keep_alive_interval(ping_after)
             .keep_alive_timeout((body_timeout * PING_PATIENCE).max(PING_AFTER.0))
@@ -282,47 +294,109 @@ pub(super) async fn serve<S: Socket>(
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(STREAMS * STREAM_WINDOW)
             .max_header_list_size(u32::try_from(server.max_header_size).unwrap_or(u32::MAX))
-            .serve_connection(watched, service);
-        // On the heap: it is twice as large as an HTTP/1.1 connection, which would otherwise reserve that size too.
-        let mut connection = Box::pin(connection);
-        drive(connection.as_mut(), &control, |connection| connection.graceful_shutdown()).await
-    } else {
-        let mut connection = http1::Builder::new()
+            .serve_connection(
+                watched,
+                service_fn(move |request| answer(&site, request, Some(flows.begin())))
+            )
+    );
+    drive(connection.as_mut(), &control, |connection| connection.graceful_shutdown()).await?;
+    Ok(())
+}
+
+/// Serves an HTTP/1.1 connection to its end, or to a CONNECT: then returns the socket, and the bytes that came after
+/// it. While the connection is idle, only its socket is kept.
+async fn serve_http1<S: Socket>(
+    site: &Rc<Site>,
+    server: &Server,
+    mut socket: S,
+    mut prefix: Vec<u8>,
+) -> hyper::Result<Option<(WatchedSocket<S>, Bytes)>> {
+    loop {
+        let watched = WatchedSocket::new(socket, prefix, false, site.control.clone(), &site.worker);
+        let service = service_fn({
+            let site = Rc::clone(site);
+            move |request| answer(&site, request, None)
+        });
+        let connection = http1::Builder::new()
             .max_header_size(server.max_header_size)
             .max_buf_size(server.max_header_size.max(64 * 1024))
             .serve_connection(watched, service);
+        // On the heap, so that a parked connection does not reserve its size.
+        let mut connection = Box::new(connection);
         let closing = |connection: Pin<&mut _>| http1::Connection::graceful_shutdown(connection);
-        let ended = drive(Pin::new(&mut connection), &control, closing).await;
-        if control.asked_to_change.get() && ended.is_ok() {
-            let parts = connection.into_parts();
-            let tunnel = control.tunnel.take();
-            drop((counted, control));
-            return change(worker, connections, parts.io, parts.read_buf, tunnel, caller).await;
+        let driven = drive(Pin::new(&mut *connection), &site.control, closing).await?;
+        if driven == Driven::Ended && !site.control.asked_to_change.get() {
+            return Ok(None);
         }
-        ended
-    };
-    if let Err(error) = ended {
-        debug!(peer = %caller.peer.address, "a caller's connection ended: {}", chain(&error));
+        let http1::Parts { io: watched, read_buf: ahead, .. } = connection.into_parts();
+        if driven == Driven::Ended {
+            return Ok(Some((watched, ahead)));
+        }
+        let until = watched.idle_until();
+        let (Some(idle), _) = watched.into_socket() else { return Ok(None) };
+        socket = idle;
+        if !ahead.is_empty() {
+            // The beginning of the next head came together with the last request.
+            prefix = ahead.into();
+            continue;
+        }
+        // Also empty it refers to hyper's buffer.
+        drop(ahead);
+        let parked = site.worker.tally().parked();
+        let woken = parked::wait(&mut socket, &site.control, until).await;
+        drop(parked);
+        prefix = match woken {
+            Woken::Bytes(bytes) => bytes,
+            Woken::Late => return Ok(None),
+            Woken::Ended => {
+                let closing = poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx));
+                // An error here affects only the caller.
+                let _ = tokio::time::timeout(LINGER, closing).await;
+                return Ok(None);
+            }
+        };
+    }
+}
+
+/// Serves one request. `flow`: on HTTP/2.
+fn answer(
+    site: &Rc<Site>,
+    mut request: Request<Incoming>,
+    flow: Option<Rc<Flow>>,
+) -> impl Future<Output = Result<Response<Guarded>, Infallible>> + use<> {
+    let Site { worker, connections, control, caller } = &**site;
+    let busy = Busy::new(control.clone());
+    let asks = (request.method() == Method::CONNECT).then(|| Asking {
+        stream: flow.is_some().then(|| hyper::upgrade::on(&mut request)),
+        control: control.clone(),
+        connections: connections.clone(),
+        caller: caller.clone(),
+    });
+    let (worker, mut caller, request) = (worker.clone(), caller.clone(), received(request, control));
+    // On HTTP/2, requests may still arrive until the caller has received GOAWAY.
+    caller.peer.uncertified |= caller.is_revoked();
+    // Called inside: a future that is captured and then awaited takes its size twice.
+    async move {
+        let served = handler::serve(worker.clone(), caller, request).await;
+        if let (Some(asks), Some(tunnel)) = (asks, served.tunnel) {
+            asks.got(worker, tunnel);
+        }
+        Ok(served.response.map(|body| Guarded::new(body, flow, busy)))
     }
 }
 
 /// Continues with a connection that hyper has finished and not shut down: it becomes a tunnel, or its CONNECT was
 /// refused.
-async fn change<S: Socket>(
-    worker: Rc<Worker>,
-    connections: Rc<Connections>,
-    mut socket: WatchedSocket<S>,
-    ahead: Bytes,
-    tunnel: Option<Opened>,
-    caller: Caller,
-) {
-    let Some(tunnel) = tunnel else {
+async fn change<S: Socket>(site: Rc<Site>, mut socket: WatchedSocket<S>, ahead: Bytes) {
+    let Some(tunnel) = site.control.tunnel.take() else {
         // An error here affects only the caller.
         let _ = poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await;
         return;
     };
     let (Some(socket), earlier) = socket.into_socket() else { return };
     let ahead = if earlier.is_empty() { ahead } else { [&*earlier, &*ahead].concat().into() };
+    let (worker, connections, caller) = (site.worker.clone(), site.connections.clone(), site.caller.clone());
+    drop(site);
     serve_tunnel(worker, connections, Rewound::new(socket, ahead), tunnel, caller).await;
 }
 
@@ -390,26 +464,32 @@ fn received(request: Request<Incoming>, control: &Control) -> Request<IncomingBo
     })
 }
 
-/// Polls a connection, and starts its graceful shutdown once the worker drains.
+/// Why [`drive`] returned.
+#[derive(PartialEq, Eq)]
+enum Driven {
+    /// The connection has ended.
+    Ended,
+    /// It is HTTP/1.1 and idle: it can be parked.
+    Idle,
+}
+
+/// Polls a connection until it ends or can be parked, and starts its graceful shutdown once the worker drains.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     mut connection: Pin<&mut C>,
     control: &Control,
     close: impl Fn(Pin<&mut C>),
-) -> hyper::Result<()> {
+) -> hyper::Result<Driven> {
     let mut told = false;
     poll_fn(|cx| {
-        if control.draining.get() && !told {
+        if !told && control.is_draining(cx) {
             told = true;
             close(connection.as_mut());
         }
-        let polled = connection.as_mut().poll(cx);
-        if polled.is_pending() && !told {
-            let mut waker = control.waker.borrow_mut();
-            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *waker = Some(cx.waker().clone());
-            }
+        match connection.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended.map(|()| Driven::Ended)),
+            Poll::Pending if !told && control.takes_park() => Poll::Ready(Ok(Driven::Idle)),
+            Poll::Pending => Poll::Pending,
         }
-        polled
     })
     .await
 }

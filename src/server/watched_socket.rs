@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::frame_watch::{FrameWatch, PREFACE};
+use super::parked;
 use super::socket::Socket;
 use crate::access::caller::Shown;
 use crate::http::incoming_body::Reading;
@@ -58,6 +59,10 @@ pub(crate) struct Control {
     pub(crate) is_http10: Cell<bool>,
     /// A response was truncated.
     pub(crate) broke_off: Cell<bool>,
+    /// All that was written has been flushed.
+    pub(crate) is_flushed: Cell<bool>,
+    /// The connection is HTTP/1.1 and has been idle for so long that it can be parked.
+    pub(crate) may_park: Cell<bool>,
     /// A CONNECT was received: hyper does not shut the connection down then.
     pub(crate) asked_to_change: Cell<bool>,
     /// The tunnel that the connection becomes.
@@ -79,14 +84,27 @@ impl Control {
 
     /// Returns once the connection is to end.
     pub(crate) async fn told_to_drain(&self) {
-        std::future::poll_fn(|cx| {
-            if self.draining.get() {
-                return Poll::Ready(());
-            }
-            *self.waker.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
+        std::future::poll_fn(|cx| if self.is_draining(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Whether the connection is to end; if not yet, the task is woken when it is.
+    pub(crate) fn is_draining(&self, cx: &Context<'_>) -> bool {
+        if self.draining.get() {
+            return true;
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        false
+    }
+
+    /// Whether nothing of hyper's state is needed for what comes next; asked after hyper was polled.
+    pub(crate) fn takes_park(&self) -> bool {
+        self.may_park.take()
+            && self.busy.get() == 0
+            && self.is_flushed.get()
+            && self.reading() == Reading::Complete
     }
 
     fn set_reading(&self, reading: Reading) {
@@ -117,6 +135,8 @@ pub(crate) struct WatchedSocket<S: Socket> {
     was_busy: bool,
     served: u64,
     read_timer: Option<Pin<Box<Sleep>>>,
+    /// The timer is set for a look at whether the connection is idle.
+    looks_soon: bool,
     /// When an idle HTTP/2 connection was told to end.
     ending_since: Option<Instant>,
     half_closed: Option<Box<HalfClosed>>,
@@ -165,6 +185,7 @@ impl<S: Socket> WatchedSocket<S> {
         let gateway = worker.gateway();
         let config = &gateway.config;
         let now = Instant::now();
+        let served = control.served.get();
         Self {
             socket: Held(Some(socket)),
             frames: is_http2
@@ -176,15 +197,21 @@ impl<S: Socket> WatchedSocket<S> {
             idle_since: now,
             head_since: Some(now),
             was_busy: false,
-            served: 0,
+            served,
             read_timer: None,
+            looks_soon: false,
             ending_since: None,
             half_closed: None,
             first_byte_sent: false,
-            answered: 0,
+            answered: served,
             writing: WriteTimeout::new(config.upstream.body_timeout),
             linger: None,
         }
+    }
+
+    /// When it ends if nothing comes any more.
+    pub(crate) fn idle_until(&self) -> Instant {
+        self.idle_since + self.keepalive_timeout
     }
 
     /// Takes the socket, and the bytes that were read and not yet consumed.
@@ -212,7 +239,7 @@ impl<S: Socket> WatchedSocket<S> {
                 // transit.
                 self.ending_since = self.ending_since.map(|_| now);
             }
-            let idle_until = self.idle_since + self.keepalive_timeout;
+            let idle_until = self.idle_until();
             let head_since = match &self.frames {
                 None => self.head_since,
                 Some(frames) => frames.since(),
@@ -221,7 +248,15 @@ impl<S: Socket> WatchedSocket<S> {
                 Some(since) => since + self.header_timeout,
                 // A connection with requests in progress is checked again, not ended.
                 None if busy => now + self.keepalive_timeout,
+                None if self.frames.is_none() => idle_until.min(self.idle_since + parked::AFTER),
                 None => self.ending_since.map_or(idle_until, |since| since + LINGER),
+            };
+            let is_idle = self.frames.is_none() && head_since.is_none() && !busy;
+            let deadline = if is_idle && deadline <= now && now < idle_until {
+                self.control.may_park.set(true);
+                idle_until
+            } else {
+                deadline
             };
             if deadline <= now {
                 // The head is late, or this is HTTP/1.1, or GOAWAY was sent already.
@@ -237,14 +272,30 @@ impl<S: Socket> WatchedSocket<S> {
             let timer = self.read_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
             if timer.deadline() > deadline {
                 timer.as_mut().reset(deadline);
+                self.looks_soon = is_idle;
             }
             if timer.as_mut().poll(cx).is_pending() {
                 return false;
             }
             timer.as_mut().reset(deadline);
+            self.looks_soon = is_idle;
             if timer.as_mut().poll(cx).is_pending() {
                 return false;
             }
+        }
+    }
+
+    /// Sets the timer for a look at whether the connection stays idle, since hyper does not read again at the end of a
+    /// response. With requests one after the other it is set once in [`parked::AFTER`], not for each.
+    fn look_soon(&mut self, cx: &mut Context<'_>) {
+        if self.looks_soon || self.frames.is_some() || self.is_busy() {
+            return;
+        }
+        if let Some(timer) = &mut self.read_timer {
+            timer.as_mut().reset(Instant::now() + parked::AFTER);
+            // Pending: it was just set.
+            let _ = timer.as_mut().poll(cx);
+            self.looks_soon = true;
         }
     }
 
@@ -354,6 +405,7 @@ impl<S: Socket> Read for WatchedSocket<S> {
 
 impl<S: Socket> Write for WatchedSocket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.control.is_flushed.set(false);
         if buf != INVITATION {
             self.answered = self.control.served.get();
         }
@@ -370,6 +422,7 @@ impl<S: Socket> Write for WatchedSocket<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.control.is_flushed.set(false);
         if !bufs.iter().any(|buf| **buf == *INVITATION) {
             self.answered = self.control.served.get();
         }
@@ -387,6 +440,10 @@ impl<S: Socket> Write for WatchedSocket<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut *self.socket).poll_flush(cx);
+        if let Poll::Ready(Ok(())) = polled {
+            self.control.is_flushed.set(true);
+            self.look_soon(cx);
+        }
         self.writing.watch(cx, polled)
     }
 

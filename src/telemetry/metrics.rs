@@ -127,6 +127,7 @@ struct Shared {
     retries: AtomicU64,
     dropped_fields: AtomicU64,
     connections: AtomicU64,
+    parked: AtomicU64,
     /// By the codes of [`ERROR_CODES`], in their order.
     errors: [AtomicU64; ERROR_CODES.len()],
 }
@@ -179,6 +180,12 @@ impl Tally {
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         OpenConnection(self.shared.clone())
     }
+
+    /// Counts a caller's connection as parked until the returned value is dropped.
+    pub(crate) fn parked(&self) -> ParkedConnection {
+        self.shared.parked.fetch_add(1, Ordering::Relaxed);
+        ParkedConnection(self.shared.clone())
+    }
 }
 
 fn bucket(buckets: &[AtomicU64; BOUNDS.len()], value: Duration) -> Option<&AtomicU64> {
@@ -192,6 +199,15 @@ pub(crate) struct OpenConnection(Arc<Shared>);
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts as a parked connection while it lives.
+pub(crate) struct ParkedConnection(Arc<Shared>);
+
+impl Drop for ParkedConnection {
+    fn drop(&mut self) {
+        self.0.parked.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -212,6 +228,11 @@ impl Metrics {
     /// Open connections of callers.
     pub(crate) fn connections(&self) -> u64 {
         self.sum(|worker| &worker.connections)
+    }
+
+    /// Those that are idle and hold next to no memory.
+    pub(crate) fn parked(&self) -> u64 {
+        self.sum(|worker| &worker.parked)
     }
 
     fn sum(&self, counter: impl Fn(&Shared) -> &AtomicU64) -> u64 {

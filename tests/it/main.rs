@@ -26,6 +26,7 @@ mod layers; // imports between modules
 mod limits; // rates, waiting, pauses, requests in flight
 mod operations; // every operation of Box's documents
 mod metrics; // that tell causes apart
+mod parked; // idle connections that hold no memory
 mod pages; // what web pages may do
 mod program; // the binary as a process
 mod raw; // peers scripted byte by byte

@@ -462,10 +462,10 @@ async fn no_part_of_an_answer_of_http_2_is_whole_at_the_caller_over_tls() {
 }
 
 /// Files of `[listen] tls`.
-struct Certificate(PathBuf);
+pub struct Certificate(PathBuf);
 
 impl Certificate {
-    fn written() -> Self {
+    pub fn written() -> Self {
         let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let folder = std::env::temp_dir().join(format!("boxgate-it-{:016x}", fastrand::u64(..)));
         std::fs::create_dir_all(&folder).unwrap();
@@ -474,7 +474,7 @@ impl Certificate {
         Self(folder)
     }
 
-    fn tls(&self) -> String {
+    pub fn tls(&self) -> String {
         format!("tls = {{ cert = {:?}, key = {:?} }}", self.0.join("tls.crt"), self.0.join("tls.key"))
     }
 }

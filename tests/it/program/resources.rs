@@ -94,6 +94,53 @@ fn figure(program: &Program, line: &str) -> u64 {
     found.unwrap_or_else(|| panic!("no {line} in {text}"))
 }
 
+/// An idle HTTP/1.1 connection is its socket and next to nothing else, of whatever was sent over it.
+#[test]
+fn two_thousand_idle_callers_take_a_few_kibibytes_each() {
+    const CALLERS: u64 = 2_000;
+    let at = FakeBox::start();
+    let program = Program::start(&at, "[limits]\nbox_defaults = false").ready();
+    let request = format!("GET {ME} HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n", "x".repeat(6_000));
+    let asks = |socket: &mut TcpStream| {
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // The sandbox's answer to this request ends with its JSON object.
+        while !answer.ends_with(b"}") {
+            let mut piece = [0; 4096];
+            let count = socket.read(&mut piece).unwrap();
+            assert_ne!(count, 0, "{}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&piece[..count]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    };
+    let connect = || {
+        let mut socket = TcpStream::connect(&program.callers).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        asks(&mut socket);
+        socket
+    };
+    let _first: Vec<_> = (0..100).map(|_| connect()).collect();
+    until("the first are parked", || figure(&program, "boxgate_connections_parked ") == 100);
+    let before = memory(&program, "VmRSS");
+    let _others: Vec<_> = (0..CALLERS).map(|_| connect()).collect();
+    until("all are parked", || figure(&program, "boxgate_connections_parked ") == 100 + CALLERS);
+    let each = memory(&program, "VmRSS").saturating_sub(before) / CALLERS;
+    assert!(each < 16 * 1024, "{each} bytes each");
+}
+
+/// Pages of 2 MiB would be kept by one small allocation each.
+#[test]
+#[cfg(target_os = "linux")]
+fn huge_pages_are_declined() {
+    let at = FakeBox::start();
+    let program = Program::start(&at, "").ready();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    // Kernels before 5.0 do not say.
+    if let Some(line) = status.lines().find(|line| line.starts_with("THP_enabled:")) {
+        assert_eq!(line, "THP_enabled:\t0");
+    }
+}
+
 /// What the page of deployment says of streams that their callers do not read: content, and other answers.
 #[test]
 fn a_thousand_stalled_streams_stay_within_their_bound() {
