@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use boxgate::cli::options::Options as GatewayOptions;
 use boxgate::cli::shell::Shell;
-use boxgate::cli::{admin_client, check, core_dumps, env, exec, health, init, manual, reload, run};
+use boxgate::cli::{
+    admin_client, check, core_dumps, env, exec, health, huge_pages, init, manual, reload, run,
+};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueHint};
 
 // Why: docs/decisions/mimalloc.md.
@@ -95,7 +97,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // First of all, since the environment may already hold secrets.
+    let declined = huge_pages::decline();
+    // Before anything is read, since the environment may already hold secrets.
     if let Err(code) = core_dumps::forbid() {
         return code;
     }
@@ -104,6 +107,8 @@ fn main() -> ExitCode {
     if !matches!(command, Command::Exec { .. }) {
         // `exec` runs another program, whose core dumps are up to its user.
         core_dumps::forbid_for_children();
+    } else if declined {
+        huge_pages::accept();
     }
     match command {
         Command::Run(options) => run::run(options),

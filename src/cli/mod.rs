@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program prints to its user")]
 
 pub mod run; // the gateway
-mod huge_pages; // declines them
+pub mod huge_pages; // declines them
 mod first_run; // what somebody is told who has configured nothing
 #[cfg(feature = "sandbox")]
 pub mod sandbox; // the gateway in front of an in-process Box

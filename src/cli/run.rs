@@ -8,7 +8,7 @@ use clap::Args;
 use tracing::{info, warn};
 
 use super::exit::{BAD_CONFIGURATION, bad_configuration, block_on, logged};
-use super::{core_dumps, first_run, huge_pages};
+use super::{core_dumps, first_run};
 use crate::config::{Overrides, Source};
 use crate::net::clock::Clock;
 use crate::server::signals::{self, Signals};
@@ -81,7 +81,6 @@ pub(super) async fn serve(
     watch: Watch,
     ready: impl FnOnce(&[String], &AccessLog),
 ) -> io::Result<ExitCode> {
-    huge_pages::decline();
     let (config, text) = match source.read() {
         Ok(read) => read,
         Err(problems) => return Ok(bad_configuration(&problems)),

@@ -22,7 +22,7 @@ mod connection;
 mod connections;
 mod file_watch; // which files have changed?
 pub(crate) mod frame_watch;
-pub(crate) mod parked; // idle HTTP/1.1 connections
+mod parked; // idle HTTP/1.1 connections
 pub(crate) mod socket;
 pub(crate) mod stream_task;
 mod tunnel;

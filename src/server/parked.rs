@@ -1,13 +1,12 @@
 //! An idle HTTP/1.1 connection of a caller, parked: between requests nothing of hyper's state is needed, and most
 //! connections of a gateway are idle. What is kept is the socket, with its TLS session, and the task that waits for it.
 //!
-//! [`super::connection`] parks a connection that has been idle for [`AFTER`] and makes hyper's connection anew when
-//! bytes come.
+//! [`super::connection`] parks a connection that [`super::watched_socket`] found idle, and makes hyper's connection anew
+//! when bytes come.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
@@ -15,8 +14,6 @@ use tokio::time::Instant;
 use super::socket::Socket;
 use super::watched_socket::Control;
 
-/// How long a connection is idle before it is parked, so that callers with requests one after the other cost nothing.
-pub(crate) const AFTER: Duration = Duration::from_millis(100);
 /// The most bytes that are read when a parked connection wakes up: most heads are shorter.
 const FIRST_READ: usize = 1024;
 

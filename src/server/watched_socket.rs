@@ -22,7 +22,6 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::frame_watch::{FrameWatch, PREFACE};
-use super::parked;
 use super::socket::Socket;
 use crate::access::caller::Shown;
 use crate::http::incoming_body::Reading;
@@ -30,6 +29,8 @@ use crate::net::write_timeout::WriteTimeout;
 use crate::proxy::handler::Opened;
 use crate::proxy::worker::Worker;
 
+/// How long an HTTP/1.1 connection is idle before it is parked: callers with requests one after the other cost nothing.
+const PARKED_AFTER: Duration = Duration::from_millis(100);
 const LINGER: Duration = Duration::from_secs(5);
 /// How long bytes that arrived before the end of the caller's side may take to reach their reader.
 const SETTLING: Duration = Duration::from_millis(20);
@@ -248,7 +249,7 @@ impl<S: Socket> WatchedSocket<S> {
                 Some(since) => since + self.header_timeout,
                 // A connection with requests in progress is checked again, not ended.
                 None if busy => now + self.keepalive_timeout,
-                None if self.frames.is_none() => idle_until.min(self.idle_since + parked::AFTER),
+                None if self.frames.is_none() => idle_until.min(self.idle_since + PARKED_AFTER),
                 None => self.ending_since.map_or(idle_until, |since| since + LINGER),
             };
             let is_idle = self.frames.is_none() && head_since.is_none() && !busy;
@@ -286,13 +287,13 @@ impl<S: Socket> WatchedSocket<S> {
     }
 
     /// Sets the timer for a look at whether the connection stays idle, since hyper does not read again at the end of a
-    /// response. With requests one after the other it is set once in [`parked::AFTER`], not for each.
+    /// response. With requests one after the other it is set once in [`PARKED_AFTER`], not for each.
     fn look_soon(&mut self, cx: &mut Context<'_>) {
         if self.looks_soon || self.frames.is_some() || self.is_busy() {
             return;
         }
         if let Some(timer) = &mut self.read_timer {
-            timer.as_mut().reset(Instant::now() + parked::AFTER);
+            timer.as_mut().reset(Instant::now() + PARKED_AFTER);
             // Pending: it was just set.
             let _ = timer.as_mut().poll(cx);
             self.looks_soon = true;

@@ -214,6 +214,19 @@ fn signals_are_forwarded_to_the_command() {
     }
 }
 
+/// They are declined for the gateway's sake alone.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_command_may_have_huge_pages() {
+    let (folder, chain) = (Folder::new(), Chain::new());
+    let gateway = FakeServer::gateway(&chain);
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let own: String = own.lines().filter(|line| line.starts_with("THP_enabled")).collect();
+    let mut command = exec(&folder, &gateway);
+    command.args(["--", "sh", "-c", "grep THP_enabled /proc/self/status | tr -d '\\n'"]);
+    says(command, &own);
+}
+
 #[test]
 fn a_signal_that_is_ignored_stays_ignored() {
     let (folder, chain) = (Folder::new(), Chain::new());
