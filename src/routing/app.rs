@@ -118,6 +118,30 @@ impl App {
         path.strip_prefix(self.path.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// The rest of the path below this app's own, or the first condition that does not hold.
+    fn serves<'p>(
+        &self,
+        path: &'p str,
+        of: Way<'_>,
+        claim: Claim<'_>,
+        key: ShownKey<'_>,
+    ) -> Result<&'p str, Mismatch> {
+        let rest = self.below(path).ok_or(Mismatch::Path)?;
+        if !self.hosts.is_empty() && !self.hosts.lists(of.host) {
+            return Err(Mismatch::Host);
+        }
+        if self.sources.as_ref().is_some_and(|sources| !of.client.is_in(sources)) {
+            return Err(Mismatch::Source);
+        }
+        match (&self.keys, key) {
+            (None, ShownKey::Nothing) | (_, ShownKey::NotNeeded) => {}
+            (Some(keys), ShownKey::Key(shown)) if keys.contain(shown) => {}
+            // A wrong key does not count as none, so an app without keys does not match either.
+            _ => return Err(Mismatch::Key),
+        }
+        if claim.fits(&self.origins) { Ok(rest) } else { Err(Mismatch::Origin) }
+    }
+
     /// Refuses every request while the app is switched off.
     pub fn check_enabled(&self) -> Result<(), Refusal> {
         if self.enabled { Ok(()) } else { Err(Refusal::AppDisabled) }
@@ -165,6 +189,21 @@ impl App {
     }
 }
 
+/// The first condition that keeps an app from serving a request, in the order in which they are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mismatch {
+    /// The path is not below the app's.
+    Path,
+    /// `hosts` does not list the `Host`.
+    Host,
+    /// The client is in none of `sources`.
+    Source,
+    /// The app needs a key that the request does not show, or the request shows one that is not the app's.
+    Key,
+    /// `origins` does not admit the page.
+    Origin,
+}
+
 /// The properties of a request on which the choice of an app depends.
 #[derive(Debug, Clone, Copy)]
 pub struct Way<'a> {
@@ -176,6 +215,23 @@ pub struct Way<'a> {
     pub names_box: bool,
     /// The app named by `Proxy-Authorization`.
     pub user: Option<&'a ProxyUser>,
+}
+
+impl<'a> Way<'a> {
+    /// The path below which apps are looked for. `None`: the request names its app.
+    fn app_path<'p>(&self, path: &'p str) -> Option<&'p str> {
+        match (self.names_box, self.user) {
+            (false, _) => Some(path),
+            // The path is a path of Box, not of an app.
+            (true, None) => Some("/"),
+            (true, Some(_)) => None,
+        }
+    }
+
+    /// The app that the request names.
+    fn named(&self) -> Option<&'a ProxyUser> {
+        self.user.filter(|_| self.names_box)
+    }
 }
 
 /// All apps, in order of precedence.
@@ -207,28 +263,35 @@ impl Apps {
         claim: Claim<'_>,
         key: ShownKey<'_>,
     ) -> Result<(AppId, &App, &'p str), Refusal> {
-        let Way { host, client, .. } = of;
-        if !of.names_box {
-            return self.choose_by_path(path, host, client, claim, key);
-        }
-        // The path is a path of Box, not of an app.
-        match of.user {
-            Some(user) => {
-                let (id, app) = self.named(user, client, claim)?;
-                // A key that is sent must be right, even if the app needs none.
-                match (key, &app.keys) {
-                    (ShownKey::Key(shown), Some(keys)) if keys.contain(shown) => {}
-                    (ShownKey::Key(_), _) => return Err(Refusal::KeyMissing),
-                    (ShownKey::Nothing | ShownKey::NotNeeded, _) => {}
-                }
-                Ok((id, app, path))
+        if let Some(user) = of.named() {
+            let (id, app) = self.named(user, of.client, claim)?;
+            // A key that is sent must be right, even if the app needs none.
+            match (key, &app.keys) {
+                (ShownKey::Key(shown), Some(keys)) if keys.contain(shown) => {}
+                (ShownKey::Key(_), _) => return Err(Refusal::KeyMissing),
+                (ShownKey::Nothing | ShownKey::NotNeeded, _) => {}
             }
-            None => match self.choose_by_path("/", host, client, claim, key) {
-                Ok((id, app, _)) => Ok((id, app, path)),
-                Err(Refusal::NoSuchApp) => Err(Refusal::NoAppForProxy),
-                Err(refusal) => Err(refusal),
-            },
+            return Ok((id, app, path));
         }
+        match self.choose_by_path(path, of, claim, key) {
+            Ok((id, app, _)) if of.names_box => Ok((id, app, path)),
+            Err(Refusal::NoSuchApp) if of.names_box => Err(Refusal::NoAppForProxy),
+            chosen => chosen,
+        }
+    }
+
+    /// Every app in order of precedence, with the rest of the path below its own or the condition that does not hold.
+    /// The first that serves the request is chosen. Empty for a request that names its app.
+    pub(crate) fn candidates<'p>(
+        &self,
+        path: &'p str,
+        of: Way<'_>,
+        claim: Claim<'_>,
+        key: ShownKey<'_>,
+    ) -> impl Iterator<Item = (AppId, &App, Result<&'p str, Mismatch>)> {
+        let path = of.app_path(path);
+        let apps = self.0.iter().enumerate();
+        apps.filter_map(move |(id, app)| Some((AppId(id), app, app.serves(path?, of, claim, key))))
     }
 
     /// The longest app path that is a prefix of the request's path, whether or not that app would serve the request.
@@ -239,39 +302,21 @@ impl Apps {
     fn choose_by_path<'p>(
         &self,
         path: &'p str,
-        host: Host<'_>,
-        client: ClientAddress,
+        of: Way<'_>,
         claim: Claim<'_>,
         key: ShownKey<'_>,
     ) -> Result<(AppId, &App, &'p str), Refusal> {
+        // That of the app which matches in most respects.
         let mut refusal = Refusal::NoSuchApp;
-        for (id, app) in self.0.iter().enumerate() {
-            let Some(rest) = app.below(path) else { continue };
-            if !app.hosts.is_empty() && !app.hosts.lists(host) {
-                continue;
+        for (id, app, served) in self.candidates(path, of, claim, key) {
+            match served {
+                Ok(rest) => return Ok((id, app, rest)),
+                Err(Mismatch::Path | Mismatch::Host) => {}
+                Err(Mismatch::Source) if refusal == Refusal::NoSuchApp => refusal = Refusal::SourceNotAllowed,
+                Err(Mismatch::Key) if refusal != Refusal::OriginNotAllowed => refusal = Refusal::KeyMissing,
+                Err(Mismatch::Source | Mismatch::Key) => {}
+                Err(Mismatch::Origin) => refusal = Refusal::OriginNotAllowed,
             }
-            if app.sources.as_ref().is_some_and(|sources| !client.is_in(sources)) {
-                if refusal == Refusal::NoSuchApp {
-                    refusal = Refusal::SourceNotAllowed;
-                }
-                continue;
-            }
-            match (&app.keys, key) {
-                (None, ShownKey::Nothing) | (_, ShownKey::NotNeeded) => {}
-                (Some(keys), ShownKey::Key(shown)) if keys.contain(shown) => {}
-                // A wrong key does not count as none, so an app without keys does not match either.
-                _ => {
-                    if matches!(refusal, Refusal::NoSuchApp | Refusal::SourceNotAllowed) {
-                        refusal = Refusal::KeyMissing;
-                    }
-                    continue;
-                }
-            }
-            if !claim.fits(&app.origins) {
-                refusal = Refusal::OriginNotAllowed;
-                continue;
-            }
-            return Ok((AppId(id), app, rest));
         }
         Err(refusal)
     }
@@ -356,13 +401,9 @@ mod tests {
         client: &str,
     ) -> Result<String, Refusal> {
         let host = host::parse(host).unwrap().0;
-        let chosen = apps.choose_by_path(
-            path,
-            host,
-            client.parse::<IpAddr>().unwrap().into(),
-            claim,
-            ShownKey::Nothing,
-        );
+        let client = client.parse::<IpAddr>().unwrap().into();
+        let of = Way { host, client, names_box: false, user: None };
+        let chosen = apps.choose_by_path(path, of, claim, ShownKey::Nothing);
         chosen.map(|(_, app, rest)| format!("{} {rest}", app.name))
     }
 

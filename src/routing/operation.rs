@@ -81,20 +81,53 @@ impl OperationPolicy {
     /// Refuses an operation that no `allow` pattern or any `deny` pattern matches, and batches that no `allow` pattern
     /// names without a `*` in its path.
     pub fn check(&self, operation: Operation<'_>) -> Result<(), Refusal> {
-        let spelled = operation.in_any_spelling();
-        // First, so that the log names what no change of `allow` would help against.
-        if let Some(pattern) = self.deny.iter().find(|pattern| pattern.matches_any_spelling(&spelled)) {
-            return Err(Refusal::OperationNotAllowed { denied_by: Some(pattern.to_string().into()) });
+        match self.judge(operation) {
+            Judgement::AllowedBy(_) => Ok(()),
+            Judgement::DeniedBy(pattern) => {
+                Err(Refusal::OperationNotAllowed { denied_by: Some(pattern.to_string().into()) })
+            }
+            Judgement::NotAllowed => Err(Refusal::OperationNotAllowed { denied_by: None }),
+            Judgement::UnnamedBatch => Err(Refusal::BatchNotAllowed),
         }
-        if !self.allow.iter().any(|pattern| pattern.matches(operation)) {
-            return Err(Refusal::OperationNotAllowed { denied_by: None });
-        }
-        let is_named = || self.allow.iter().any(|pattern| pattern.is_batch() && pattern.matches(operation));
-        if is_batch(operation.path) && !is_named() {
-            return Err(Refusal::BatchNotAllowed);
-        }
-        Ok(())
     }
+
+    /// Whether the operation is allowed, and the pattern that decides.
+    pub(crate) fn judge(&self, operation: Operation<'_>) -> Judgement<'_> {
+        // First, so that the log names what no change of `allow` would help against.
+        if let Some((pattern, _)) = self.deny_rules(operation).find(|(_, matches)| *matches) {
+            return Judgement::DeniedBy(pattern);
+        }
+        let mut allowing = self.allow_rules(operation).filter_map(|(pattern, matches)| matches.then_some(pattern));
+        match allowing.next() {
+            None => Judgement::NotAllowed,
+            Some(first) if !is_batch(operation.path) || first.is_batch() => Judgement::AllowedBy(first),
+            Some(_) => allowing.find(|other| other.is_batch()).map_or(Judgement::UnnamedBatch, Judgement::AllowedBy),
+        }
+    }
+
+    /// The patterns of `deny`, and whether each matches the operation.
+    pub(crate) fn deny_rules(&self, operation: Operation<'_>) -> impl Iterator<Item = (&Pattern, bool)> {
+        let spelled = operation.in_any_spelling();
+        self.deny.iter().map(move |pattern| (pattern, pattern.matches_any_spelling(&spelled)))
+    }
+
+    /// The patterns of `allow`, and whether each matches the operation.
+    pub(crate) fn allow_rules(&self, operation: Operation<'_>) -> impl Iterator<Item = (&Pattern, bool)> {
+        self.allow.iter().map(move |pattern| (pattern, pattern.matches(operation)))
+    }
+}
+
+/// What an app's rules say about an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judgement<'a> {
+    /// The first pattern of `allow` that matches; for a batch, the first that names it.
+    AllowedBy(&'a Pattern),
+    /// The first pattern of `deny` that matches.
+    DeniedBy(&'a Pattern),
+    /// No pattern of `allow` matches.
+    NotAllowed,
+    /// A batch, which no pattern of `allow` names.
+    UnnamedBatch,
 }
 
 /// The path of batches, which Box no longer documents. The body of a batch carries operations, each with an `As-User`,
