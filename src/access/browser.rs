@@ -32,8 +32,19 @@ pub(crate) struct Page<'a> {
     /// More than one `Origin`.
     contradicts_itself: bool,
     /// A page sent the request, or may have.
-    is_one: bool,
+    sign: Option<Sign>,
     reads: bool,
+}
+
+/// What shows that a page sent a request, or may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// It has an `Origin`.
+    Origin,
+    /// Its `Sec-Fetch-Site` is another than `none`.
+    FetchSite,
+    /// It reads, has the `User-Agent` of a browser, and came to a URL to which browsers send no Fetch Metadata.
+    UserAgent,
 }
 
 impl<'a> Page<'a> {
@@ -44,23 +55,29 @@ impl<'a> Page<'a> {
         let reads = method == Method::GET || method == Method::HEAD;
         let sites = headers.get_all(SEC_FETCH_SITE);
         let gets_fetch_metadata = || secure || host.is_some_and(Host::is_loopback);
-        let is_one = if origin.is_some() {
-            true
+        let sign = if origin.is_some() {
+            Some(Sign::Origin)
         } else if headers.contains_key(SEC_FETCH_SITE) {
             // `none` means that a person entered the address. Any other value, known or not, means a page.
-            sites.iter().any(|site| site != "none")
+            sites.iter().any(|site| site != "none").then_some(Sign::FetchSite)
         } else if reads && !gets_fetch_metadata() {
-            headers.get_all(USER_AGENT).iter().any(|agent| agent.as_bytes().starts_with(b"Mozilla/"))
+            let mut agents = headers.get_all(USER_AGENT).iter();
+            agents.any(|agent| agent.as_bytes().starts_with(b"Mozilla/")).then_some(Sign::UserAgent)
         } else {
-            false
+            None
         };
         let contradicts_itself = origin.is_some() && headers.get_all(ORIGIN).iter().nth(1).is_some();
-        Self { origin, contradicts_itself, is_one, reads }
+        Self { origin, contradicts_itself, sign, reads }
     }
 
     /// Whether a page sent the request, or may have.
     pub(crate) fn is_one(self) -> bool {
-        self.is_one
+        self.sign.is_some()
+    }
+
+    /// What shows that a page sent the request; `None`: no page did.
+    pub(crate) fn sign(self) -> Option<Sign> {
+        self.sign
     }
 
     /// The claim that the choice of an app takes into account.
@@ -98,7 +115,7 @@ impl<'a> Page<'a> {
         let refers = || headers.contains_key(REFERER) && headers.get_all(REFERER).iter().all(is_allowed);
         if self.reads && !origins.is_empty() && refers() {
             Ok(Reader::Elements)
-        } else if self.is_one {
+        } else if self.is_one() {
             Err(Refusal::OriginNotAllowed)
         } else {
             Ok(Reader::NoPage)

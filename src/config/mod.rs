@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::admission::Listen;
+use crate::access::admission::{Admission, Listen};
 use crate::limits::budget::definition::Budget;
 use crate::limits::limiter;
 use crate::limits::rate::limit::Limit;
@@ -161,6 +161,23 @@ impl Config {
             ProxyCertificate::Own | ProxyCertificate::Authority { .. } => None,
         });
         listen.into_iter().chain(proxy).collect()
+    }
+
+    /// The settings against which a caller's request is checked.
+    pub(crate) fn admission(&self) -> Admission<'_> {
+        Admission {
+            listen: &self.listen,
+            trusted_proxies: &self.trusted_proxies,
+            proxied: self.forward_proxy.as_ref().map(|_| &self.hosts),
+        }
+    }
+
+    /// Whether the forward proxy has a CA of its own, which callers can get from the gateway.
+    pub(crate) fn has_ca(&self) -> bool {
+        self.forward_proxy.as_ref().is_some_and(|proxy| match proxy.certificate {
+            ProxyCertificate::Own | ProxyCertificate::Authority { .. } => true,
+            ProxyCertificate::One(_) => false,
+        })
     }
 
     /// The settings of limits, pauses and concurrency.

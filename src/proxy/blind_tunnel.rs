@@ -47,10 +47,10 @@ pub(crate) struct BlindTunnels {
 pub(crate) const LOOK_UPS: usize = 64;
 
 impl BlindTunnels {
-    /// Connects to a host that is listed. `authority`: `HOST:PORT` as the caller wrote it.
+    /// Connects to a host that is listed (`super::connect` checks that). `authority`: `HOST:PORT`.
     ///
     /// # Errors
-    /// The host is not listed, or no address of it may be dialled, or none answers.
+    /// No address of it may be dialled, or none answers.
     pub(crate) async fn connect(
         &self,
         host: Host<'_>,
@@ -58,11 +58,6 @@ impl BlindTunnels {
         authority: &str,
     ) -> Result<(BufReader<TcpStream>, Room), Refusal> {
         let refused = |why: String| Refusal::TunnelNotAllowed { host: authority.to_owned(), why };
-        if !self.list.lists(host, port) {
-            return Err(refused(
-                "it is not a host of Box and not listed in tunnel of [forward_proxy]".to_owned(),
-            ));
-        }
         // Tunnels share the limit of connections for content, so that they cannot keep others from the API.
         let room = self.room.try_take(true).ok_or(Refusal::Overloaded("upstream-connections".into()))?;
         let unreachable = |cause: String| Refusal::TunnelUnreachable { host: authority.to_owned(), cause };

@@ -41,11 +41,7 @@ impl Gateway {
 
     /// The settings against which a caller's request is checked.
     pub(crate) fn admission(&self) -> Admission<'_> {
-        Admission {
-            listen: &self.config.listen,
-            trusted_proxies: &self.config.trusted_proxies,
-            proxied: self.forward_proxy.as_ref().map(|_| &self.config.hosts),
-        }
+        self.config.admission()
     }
 
     /// An app's name.

@@ -1,7 +1,7 @@
 //! The path of a request, on one screen.
 //!
 //! [`serve`] cannot fail: only it turns a refusal into a response. [`answer`] is the path itself; each stage is in the
-//! module of its name and returns what the next one needs.
+//! module of its name and returns what the next one needs. What the head alone decides is in [`decision`].
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -14,24 +14,21 @@ use hyper::ext::ReasonPhrase;
 use tracing::{debug, warn};
 
 use crate::access::admission;
-use crate::access::browser::Page;
 use crate::access::caller::Caller;
 use crate::access::cors;
 use crate::http::error::Refusal;
-use crate::http::headers::{self, AS_USER, REQUEST_ID};
+use crate::http::headers::{self, REQUEST_ID};
 use crate::http::incoming_body::IncomingBody;
-use crate::limits::{limiter, pauses};
-use crate::net::client_address::ClientAddress;
+use crate::limits::pauses;
 use crate::net::connection_limit::OpenConnection;
 use crate::net::peer::Here;
-use crate::oauth::identity::IdentityId;
 use crate::proxy::connect::{self, Tunnel};
+use crate::proxy::decision::{self, Decision, ForBox, OwnAnswer};
 use crate::proxy::error_answer::{self, ErrorBody};
 use crate::proxy::follow_redirect;
 use crate::proxy::forward::Forwarder;
-use crate::proxy::front_page::FrontPage;
 use crate::proxy::gateway::{Gateway, LocalGateway};
-use crate::proxy::local_response::{self, OwnPage};
+use crate::proxy::local_response;
 use crate::proxy::refused_origin;
 use crate::proxy::request_record::RequestRecord;
 use crate::proxy::response_body::{Answer, Source, Stream};
@@ -39,11 +36,7 @@ use crate::proxy::rewrite::json_stream::Node;
 use crate::proxy::rewrite::{self, Base, Rewriter};
 use crate::proxy::upstream_request::{self, UpstreamRequest};
 use crate::proxy::worker::Worker;
-use crate::routing::app::{AppId, Redirects};
-use crate::routing::app_key::ShownKey;
-use crate::routing::operation::Operation;
-use crate::routing::operation_class::Class;
-use crate::routing::route::{self, Access, Destination, Route};
+use crate::routing::app::Redirects;
 use crate::upstream::pool::Lease;
 
 /// The result of a request.
@@ -147,55 +140,11 @@ async fn answer(
             Box::pin(connect::open(&gateway, worker.connection_limit(), caller, head, record)).await?;
         return Ok(Answered::Tunnel(tunnel, counted));
     }
-    let admitted = admission::check(&gateway.admission(), caller, head)?; // may this caller use the listener?
-    let page = Page::of(&head.method, &head.headers, admitted.secure, Some(admitted.host));
-    record.set_client(admitted.client);
-    let path = head.uri.path();
-    if admitted.named.is_none()
-        && let Some(own) = OwnPage::at(path, &config.apps)
-    {
-        let response = own.response(&head.method, page, gateway.forward_proxy.as_deref());
-        return response.map(Answered::Gateway);
-    }
-    let key = if cors::is_preflight(head) { ShownKey::NotNeeded } else { ShownKey::of(&head.headers)? };
-    let front_page = admitted.named.is_none().then(|| FrontPage::asked_for(head)).flatten();
-    let chosen = config.apps.choose(path, admitted.way(), page.claim(&admitted), key); // which app is calling?
-    if let (Err(Refusal::NoSuchApp), Some(front_page), false) = (&chosen, front_page, page.is_one()) {
-        return Ok(Answered::Gateway(front_page.response()));
-    }
-    let (app_id, app, path) = chosen?;
-    record.set_app(app_id, app.identity);
-    record.set_cors_reader(page.check(&head.headers, &app.origins, &admitted)?); // is it a web page, and one that may call?
-    if cors::is_preflight(head) {
-        return Ok(Answered::Gateway(cors::preflight(app, &head.headers)));
-    }
-    app.check_enabled()?;
-    app.check_header(&head.headers)?;
-    if let Some(front_page) = front_page
-        && app.rules.check(Operation { method: &head.method, path: "/" }).is_ok()
-    {
-        return Ok(Answered::Gateway(front_page.response()));
-    }
-    let route = match admitted.named.as_deref() {
-        None => route::find(&head.method, path, &config.hosts)?, // which host and path of Box?
-        Some(named) => route::find_at(&head.method, path, named)?,
+    // Caller, app, web page, route, rules, As-User: all that the head alone decides.
+    let ForBox { admitted, app, to, request } = match decision::decide(config, caller, head, record)? {
+        Decision::Box(for_box) => for_box,
+        Decision::Own(own) => return own_answer(own, &gateway, head).map(Answered::Gateway),
     };
-    let to = match route {
-        Route::Box(destination) => destination,
-        Route::PlaceholderToken => return Ok(Answered::Gateway(local_response::placeholder_token())),
-        Route::Revoke => return Ok(Answered::Gateway(local_response::revoked())),
-    };
-    record.set_template(to.template());
-    to.check_path()?;
-    record.set_operation(&to);
-    let operation = Operation { method: &head.method, path: to.operation };
-    app.rules.check(operation)?; // may this app do this?
-    if to.access == Access::Token {
-        record.set_as_user(&head.headers);
-    }
-    app.as_user.check(&head.headers)?; // as whom?
-
-    let request = limited(head, &to, operation, (app_id, app.identity), admitted.client);
     record.set_class(request.class);
     let mut upload = upstream_request::upload(head, body, app, config.upstream.replay_buffer);
     if upload.may_be_empty(&head.method) {
@@ -204,7 +153,9 @@ async fn answer(
     }
     let hosts = &config.hosts;
     let mut outbound = UpstreamRequest::new(gateway.upstream(), hosts, app, &request, &to, head, upload)?; // what passes?
-    outbound.call = to.counted.then(|| gateway.ledger.call(app_id, app.identity, request.class, operation));
+    outbound.call = to
+        .counted
+        .then(|| gateway.ledger.call(request.app, request.identity, request.class, request.operation));
     worker.tally().fields_dropped(outbound.fields_dropped);
     record.set_upload(outbound.upload.progress());
     let forwarder = Forwarder {
@@ -252,19 +203,15 @@ async fn answer(
     Ok(Answered::Box(response, stream))
 }
 
-/// The properties of the request on which limits depend.
-fn limited<'a>(
-    head: &'a Parts,
-    to: &Destination<'_>,
-    operation: Operation<'a>,
-    (app, identity): (AppId, IdentityId),
-    client: ClientAddress,
-) -> limiter::Request<'a> {
-    // With a pre-signed URL, `As-User` has no effect.
-    let as_user = head.headers.get(AS_USER).filter(|_| to.access == Access::Token);
-    let as_user = as_user.and_then(|user| user.to_str().ok());
-    let class = Class::of(operation);
-    limiter::Request { operation, class, client, app, identity, as_user, counted: to.counted }
+/// The response that the gateway makes itself.
+fn own_answer(own: OwnAnswer<'_>, gateway: &Gateway, head: &Parts) -> Result<Response<Bytes>, Refusal> {
+    Ok(match own {
+        OwnAnswer::Page(page) => page.response(gateway.forward_proxy.as_deref())?,
+        OwnAnswer::FrontPage(page) => page.response(),
+        OwnAnswer::Preflight(app) => cors::preflight(app, &head.headers),
+        OwnAnswer::PlaceholderToken => local_response::placeholder_token(),
+        OwnAnswer::Revoked => local_response::revoked(),
+    })
 }
 
 /// Edits or searches the response if necessary.

@@ -7,7 +7,8 @@ use hyper::ext::ReasonPhrase;
 
 use crate::access::browser::Page;
 use crate::http::error::Refusal;
-use crate::http::{error_codes, headers};
+use crate::http::error_codes::{self, ErrorCode};
+use crate::http::headers;
 use crate::oauth::client_credentials::PLACEHOLDER;
 use crate::proxy::forward_proxy::ForwardProxy;
 use crate::routing::app::Apps;
@@ -36,16 +37,11 @@ impl<'a> OwnPage<'a> {
         (base.is_empty() || apps.iter().any(|app| app.path == base)).then_some(Self::ErrorCode(code))
     }
 
-    /// The page as a response to an admitted caller.
+    /// What is served to an admitted caller. `has_ca`: the forward proxy has a CA of its own.
     ///
     /// # Errors
     /// The caller is a web page, the method is not GET or HEAD, or there is no such page.
-    pub(crate) fn response(
-        self,
-        method: &Method,
-        page: Page<'_>,
-        forward_proxy: Option<&ForwardProxy>,
-    ) -> Result<Response<Bytes>, Refusal> {
+    pub(crate) fn check(self, method: &Method, page: Page<'_>, has_ca: bool) -> Result<ServedPage, Refusal> {
         if page.is_one() {
             return Err(Refusal::OriginNotAllowed);
         }
@@ -53,14 +49,36 @@ impl<'a> OwnPage<'a> {
             return Err(Refusal::OnlyForReading);
         }
         match self {
+            Self::Ca if has_ca => Ok(ServedPage::Ca),
+            Self::Ca => Err(Refusal::NoCertificateAuthority),
+            Self::ErrorCode(code) => {
+                error_codes::find(code).map(ServedPage::ErrorCode).ok_or(Refusal::NoSuchErrorCode)
+            }
+        }
+    }
+}
+
+/// A page of the gateway's that exists, for a caller that may read it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ServedPage {
+    /// The forward proxy's CA.
+    Ca,
+    /// The page of this error code.
+    ErrorCode(&'static ErrorCode),
+}
+
+impl ServedPage {
+    /// The page as a response.
+    ///
+    /// # Errors
+    /// The forward proxy has no CA of its own.
+    pub(crate) fn response(self, forward_proxy: Option<&ForwardProxy>) -> Result<Response<Bytes>, Refusal> {
+        match self {
             Self::Ca => {
                 let pem = forward_proxy.and_then(ForwardProxy::ca_pem);
                 Ok(made(pem.ok_or(Refusal::NoCertificateAuthority)?, "application/x-pem-file"))
             }
-            Self::ErrorCode(code) => {
-                let entry = error_codes::find(code).ok_or(Refusal::NoSuchErrorCode)?;
-                Ok(made(entry.page().into(), "text/plain; charset=utf-8"))
-            }
+            Self::ErrorCode(entry) => Ok(made(entry.page().into(), "text/plain; charset=utf-8")),
         }
     }
 }

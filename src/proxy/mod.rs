@@ -1,6 +1,7 @@
 //! One request, from its head to the last byte of the response.
 
 pub(crate) mod handler; // the whole path of a request, on one screen
+pub(crate) mod decision; // what its head alone decides
 pub(crate) mod process; // state that outlives a configuration
 pub(crate) mod gateway; // everything built from one configuration
 pub(crate) mod worker; // the state of one worker thread

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{HOST, USER_AGENT};
+use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
@@ -22,12 +23,14 @@ use crate::net::secret_filter;
 use crate::oauth::identity::IdentityId;
 use crate::proxy::access_line::{self, Field, Value};
 use crate::proxy::box_error::BoxError;
+use crate::proxy::decision::Stages;
 use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::worker::Worker;
-use crate::routing::app::{self, AppId};
+use crate::routing::app::{self, App, AppId};
 use crate::routing::box_hosts::Named;
+use crate::routing::operation::{Operation, OperationPolicy};
 use crate::routing::operation_class::Class;
-use crate::routing::route::Destination;
+use crate::routing::route::{Access, Destination};
 use crate::routing::{box_hosts, operation_template, route};
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::{AnsweredBy, ClassLabel, Labels};
@@ -185,46 +188,9 @@ impl RequestRecord {
         self.request_id.to_str().unwrap_or_default()
     }
 
-    /// Sets the client behind trusted proxies.
-    pub(crate) fn set_client(&mut self, client: ClientAddress) {
-        self.client = client;
-    }
-
-    /// Sets the chosen app and its identity.
-    pub(crate) fn set_app(&mut self, app: AppId, identity: IdentityId) {
-        (self.app, self.identity) = (Some(app), Some(identity));
-    }
-
-    /// Sets what is logged for the path, once the route is known; `None`: the path itself.
-    pub(crate) fn set_template(&mut self, template: Option<String>) {
-        self.template = template;
-    }
-
-    /// Sets the operation, once it is known that the path can be read in one way only.
-    pub(crate) fn set_operation(&mut self, to: &Destination<'_>) {
-        self.operation = match to.operation_template() {
-            Some(template) => Some(OperationPath::Template(template)),
-            // It is the end of the path, without the app's and `/api`.
-            None => {
-                self.uri.path().strip_suffix(to.operation).map(|before| OperationPath::From(before.len()))
-            }
-        };
-    }
-
-    /// Sets the user whom `As-User` names; any other text in it is not logged.
-    pub(crate) fn set_as_user(&mut self, headers: &HeaderMap) {
-        let user = headers.get(AS_USER).and_then(|user| user.to_str().ok());
-        self.as_user = user.filter(|user| app::is_id(user)).map(Into::into);
-    }
-
     /// Sets the class of the operation, once the app's rules have let it pass.
     pub(crate) fn set_class(&mut self, class: Class) {
         self.class = Some(class);
-    }
-
-    /// Sets who may read the response.
-    pub(crate) fn set_cors_reader(&mut self, reader: Reader) {
-        self.reader = Some(reader);
     }
 
     /// Who may read the response.
@@ -411,6 +377,47 @@ impl RequestRecord {
             ("wait_ms", Some(Value::Millis(self.waited))),
             ("attempts", Some(Value::Number(u64::from(self.attempts)))),
         ]
+    }
+}
+
+/// What the stages of the decision found, as access lines and metrics show it.
+impl Stages for RequestRecord {
+    fn client(&mut self, client: ClientAddress) {
+        self.client = client;
+    }
+
+    fn asks_for_tunnel(&mut self, authority: &str) {
+        self.template = Some(authority.to_owned());
+    }
+
+    fn chosen(&mut self, id: AppId, app: &App) {
+        (self.app, self.identity) = (Some(id), Some(app.identity));
+    }
+
+    fn page(&mut self, reader: Reader) {
+        self.reader = Some(reader);
+    }
+
+    fn routed(&mut self, to: &Destination<'_>) {
+        self.template = to.template();
+    }
+
+    fn judging(&mut self, _: &OperationPolicy, _: Operation<'_>, to: &Destination<'_>) {
+        self.operation = match to.operation_template() {
+            Some(template) => Some(OperationPath::Template(template)),
+            // It is the end of the path, without the app's and `/api`.
+            None => {
+                self.uri.path().strip_suffix(to.operation).map(|before| OperationPath::From(before.len()))
+            }
+        };
+    }
+
+    fn allowed(&mut self, _: &App, head: &Parts, to: &Destination<'_>) {
+        if to.access == Access::Token {
+            let user = head.headers.get(AS_USER).and_then(|user| user.to_str().ok());
+            // Any other text in the field is not logged.
+            self.as_user = user.filter(|user| app::is_id(user)).map(Into::into);
+        }
     }
 }
 

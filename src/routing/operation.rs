@@ -97,11 +97,14 @@ impl OperationPolicy {
         if let Some((pattern, _)) = self.deny_rules(operation).find(|(_, matches)| *matches) {
             return Judgement::DeniedBy(pattern);
         }
-        let mut allowing = self.allow_rules(operation).filter_map(|(pattern, matches)| matches.then_some(pattern));
+        let mut allowing =
+            self.allow_rules(operation).filter_map(|(pattern, matches)| matches.then_some(pattern));
         match allowing.next() {
             None => Judgement::NotAllowed,
             Some(first) if !is_batch(operation.path) || first.is_batch() => Judgement::AllowedBy(first),
-            Some(_) => allowing.find(|other| other.is_batch()).map_or(Judgement::UnnamedBatch, Judgement::AllowedBy),
+            Some(_) => {
+                allowing.find(|other| other.is_batch()).map_or(Judgement::UnnamedBatch, Judgement::AllowedBy)
+            }
         }
     }
 
