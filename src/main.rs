@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use boxgate::cli::options::Options as GatewayOptions;
 use boxgate::cli::shell::Shell;
 use boxgate::cli::{
-    admin_client, check, core_dumps, env, exec, health, huge_pages, init, manual, reload, run,
+    admin_client, check, core_dumps, env, exec, explain, health, huge_pages, init, manual, reload, run,
 };
 use clap::{CommandFactory as _, Parser, Subcommand, ValueHint};
 
@@ -37,6 +37,13 @@ enum Command {
     /// Each check prints a line with what to do. They only read. The exit status is 0 where all is well, 1 where a check
     /// failed, and 2 where the configuration has problems.
     Check(check::Options),
+    /// Say what an error code means, or how the configuration decides a request
+    ///
+    /// A request is decided as a running gateway decides it, step by step, up to limits and budgets, which are named with
+    /// what they would count. Nothing is sent: neither Box nor a running gateway is called. The exit status is 0 for a code
+    /// and for a request that passes, 1 for one that is refused or served by another app than --app names, and 2 where the
+    /// configuration or an argument cannot be used.
+    Explain(explain::Options),
     /// Ask for the account at Box, try it, and write proxy.toml and the file of the secret
     ///
     /// Environment variables that are set are not asked for: BOX_CLIENT_ID, BOX_CLIENT_SECRET, and BOX_ENTERPRISE_ID or
@@ -113,6 +120,7 @@ fn main() -> ExitCode {
     match command {
         Command::Run(options) => run::run(options),
         Command::Check(options) => check::run(&options),
+        Command::Explain(options) => explain::run(&options),
         Command::Init(options) => init::run(&options),
         Command::Reload(options) => reload::run(&options),
         Command::Health(options) => health::run(&options),

@@ -1,18 +1,30 @@
 //! Text for a terminal as wide as it is: lines are broken between words.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 
 /// Columns where the terminal does not say how many it has.
-const USUAL: u16 = 80;
+pub(super) const USUAL: u16 = 80;
+/// Longer lines of sentences are hard to read.
+pub(super) const MOST_READABLE: usize = 100;
 /// Narrower terminals are treated like this one.
 const FEWEST: u16 = 40;
 
 /// The columns of standard error; `None` where it is no terminal.
 pub(super) fn of_stderr() -> Option<usize> {
-    if !io::stderr().is_terminal() {
+    of(&io::stderr())
+}
+
+/// The columns of standard output; `None` where it is no terminal.
+pub(super) fn of_stdout() -> Option<usize> {
+    of(&io::stdout())
+}
+
+fn of(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    if !stream.is_terminal() {
         return None;
     }
-    let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col);
+    let columns = rustix::termios::tcgetwinsize(stream).map_or(0, |size| size.ws_col);
     Some(if columns == 0 { USUAL } else { columns.max(FEWEST) }.into())
 }
 

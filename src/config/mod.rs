@@ -35,7 +35,7 @@ mod syntax;
 mod values;
 
 pub use diagnostics::Problems;
-pub(crate) use diagnostics::{Frame, Problem};
+pub(crate) use diagnostics::{Frame, Problem, nearest};
 pub(crate) use sections::admin_addresses;
 pub use sections::{Overrides, from_environment, from_file, from_text};
 pub use source::{Source, Text, Variables};

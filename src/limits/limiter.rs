@@ -33,12 +33,14 @@ use crate::telemetry::repeats::Repeats;
 mod numbers;
 mod shared;
 mod attempts;
+mod charges;
 mod successor;
 mod upstream_response;
 
 use numbers::Numbers;
 
 pub(crate) use attempts::{Attempts, Reservation};
+pub(crate) use charges::Charge;
 
 /// How long a request may wait for a pause to end, and for its turn after it, unless a limit allows more: a
 /// page or SDK that retries in time, with a few requests at once, is not refused again.
@@ -301,15 +303,20 @@ impl Limiter {
         }
     }
 
-    fn slots(&self, request_key: &RequestKey<'_>) -> Result<Option<Guard>, Refusal> {
+    /// The kinds of requests in flight of which a request needs a slot, each with the most of them; at most three.
+    fn wanted_slots(&self, request_key: &RequestKey<'_>) -> impl Iterator<Item = (Kind, usize)> + use<> {
         let of_app = self.settings.apps.get(request_key.app.index()).and_then(|app| app.max_in_flight);
         let of_box =
             concurrency::of_box(request_key.operation, request_key.identity_number, request_key.enterprise)
                 .filter(|_| self.settings.box_defaults);
+        let of_app = of_app.map(|most| (Kind::App(request_key.app_number), most.get() as usize));
+        of_app.into_iter().chain(of_box.into_iter().flatten())
+    }
+
+    fn slots(&self, request_key: &RequestKey<'_>) -> Result<Option<Guard>, Refusal> {
         let mut wanted = [(Kind::App(request_key.app_number), 0); 3];
         let mut count = 0;
-        let of_app = of_app.map(|most| (Kind::App(request_key.app_number), most.get() as usize));
-        for (slot, kind) in wanted.iter_mut().zip(of_app.into_iter().chain(of_box.into_iter().flatten())) {
+        for (slot, kind) in wanted.iter_mut().zip(self.wanted_slots(request_key)) {
             *slot = kind;
             count += 1;
         }

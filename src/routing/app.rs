@@ -1,6 +1,7 @@
 //! Apps: which app is calling? The longest path wins, then a key, then `Host`, then the source address. If a web page
 //! calls, only apps that admit its origin are considered.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -86,6 +87,17 @@ pub enum AsUser {
     Any,
 }
 
+/// For people: `no user`, the ids, or `any user`.
+impl fmt::Display for AsUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any user"),
+            Self::Only(users) if users.is_empty() => f.write_str("no user"),
+            Self::Only(users) => f.write_str(&users.join(", ")),
+        }
+    }
+}
+
 impl AsUser {
     /// Refuses a request that names a user whom the app may not name. Only one spelling of an id is accepted
     /// (`is_id`): in another, Box could act for a user whom limits and pauses took for somebody else.
@@ -114,7 +126,7 @@ pub(crate) fn is_id(text: &str) -> bool {
 impl App {
     /// The path below this app's base path; `None` where the request is not below it. Only whole segments match:
     /// `/intranets` is not below `/intranet`.
-    fn below<'p>(&self, path: &'p str) -> Option<&'p str> {
+    pub(crate) fn below<'p>(&self, path: &'p str) -> Option<&'p str> {
         path.strip_prefix(self.path.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 

@@ -51,6 +51,11 @@ impl AppKeys {
         matches.fold(subtle::Choice::from(0), |any, one| any | one).into()
     }
 
+    /// One of them, for whoever acts as a caller of the app.
+    pub(crate) fn first(&self) -> Option<&Secret> {
+        self.0.first()
+    }
+
     /// Whether they have a key in common.
     pub fn overlap(&self, other: &Self) -> bool {
         other.0.iter().any(|key| self.contain(key.expose().as_bytes()))

@@ -182,6 +182,12 @@ impl BudgetLedger {
         Call { app, identity, class, budgets }
     }
 
+    /// The budgets to which a call would be charged, each with the app or identity that has the count, empty where all
+    /// have one.
+    pub(crate) fn charges_of<'l>(&'l self, call: &'l Call) -> impl Iterator<Item = (&'l Budget, Arc<str>)> {
+        self.about(call).map(|(_, budget)| (budget, self.value_name(budget, budget.value(call))))
+    }
+
     /// Checks whether the budgets allow a call; charges nothing. A call that a budget refuses should neither be charged
     /// to limits nor wait for them.
     ///

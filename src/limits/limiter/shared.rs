@@ -10,7 +10,7 @@ use super::{Alone, Identity, Limiter, Permit, Reservation, asked, exceeded, rule
 use crate::http::error::Refusal;
 use crate::limits::rate::headers::RateLimitHeaders;
 use crate::limits::rate::limit::{Key, Limit};
-use crate::limits::rate::matcher::{RequestKey, User};
+use crate::limits::rate::matcher::{RequestKey, User, first_64_bits};
 use crate::limits::rate::tally::Tally;
 use crate::limits::rate::waiting::Limits;
 use crate::limits::redis::replicas::{self, PauseKey, Replicas, Verdict};
@@ -120,12 +120,12 @@ impl Limiter {
     }
 
     /// The key of a count, the same in all replicas.
-    fn key(&self, key: Key, request_key: &RequestKey<'_>) -> String {
+    pub(super) fn key(&self, key: Key, request_key: &RequestKey<'_>) -> String {
         let identity = self.settings.identities.get(request_key.identity.index());
         let of_identity = |of: fn(&Identity) -> &str| identity.map(of).unwrap_or_default().to_owned();
         match key {
             Key::Client => match request_key.client {
-                ClientAddress::Known(IpAddr::V6(address)) => format!("{:x}/64", address.to_bits() >> 64),
+                ClientAddress::Known(IpAddr::V6(address)) => format!("{:x}/64", first_64_bits(address)),
                 other => other.to_string(),
             },
             Key::App => self

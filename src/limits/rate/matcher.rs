@@ -4,7 +4,7 @@
 //! can choose keys that collide.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::limit::{Key, Limit};
 use crate::net::client_address::ClientAddress;
@@ -103,6 +103,11 @@ impl LimitMatcher {
         self.rules_about(*request_key).map(|(index, rule)| (index, &rule.limit))
     }
 
+    /// Whether the limit with this index is one of Box's own.
+    pub(crate) fn is_of_box(&self, index: usize) -> bool {
+        self.rules.get(index).is_some_and(|rule| rule.of_box)
+    }
+
     /// The limits that count this request, with their keys; empty if none applies.
     pub(crate) fn applying(&self, request_key: &RequestKey<'_>) -> Keys {
         self.keys(request_key, |_| true)
@@ -143,7 +148,7 @@ impl LimitMatcher {
                 ClientAddress::Known(IpAddr::V4(address)) => hash(u64::from(address.to_bits())),
                 // A household or a server usually has a whole /64 network.
                 ClientAddress::Known(IpAddr::V6(address)) => {
-                    self.hasher.hash_one((key, 6, address.to_bits() >> 64))
+                    self.hasher.hash_one((key, 6, first_64_bits(address)))
                 }
                 // Clients without a known address share one count, which is not the proxy's.
                 ClientAddress::Unknown => self.hasher.hash_one((key, "unknown")),
@@ -158,6 +163,12 @@ impl LimitMatcher {
             },
         }
     }
+}
+
+/// The network whose addresses have one count.
+pub(crate) fn first_64_bits(address: Ipv6Addr) -> u64 {
+    // What is left of the shift fits.
+    (address.to_bits() >> 64) as u64
 }
 
 /// A limit, by the slot of its counts, and the key under which it counts.
