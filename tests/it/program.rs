@@ -23,5 +23,6 @@ mod fake_gateway; // a scripted gateway for env and exec
 mod environment; // env and exec
 mod terminal; // a program on a pseudo-terminal
 mod init; // the first files
+mod explain; // what a code means, and how a request is decided
 mod code_frames; // problems of a configuration on a terminal
 mod tunnels; // log and metrics of tunnels

@@ -22,12 +22,16 @@ type Counted = (Detail, Value);
 pub(super) fn counted(config: &Config, request: Request<'_>) -> (Vec<Step>, Vec<Fact>) {
     let limiter = Limiter::new(config.limiter(), Clock::real(), None);
     let charges = limiter.charges(request);
-    let words =
-        match (charges.iter().any(|charge| !charge.of_box), charges.iter().any(|charge| charge.of_box)) {
-            (false, false) => "none counts the request",
-            (true, false) => "each counts the request, and any can refuse it with 429",
-            (_, true) => "each counts the request, and any can refuse it with 429; box-… are Box's own",
-        };
+    let words = match (
+        charges.iter().any(|charge| !charge.of_box),
+        charges.iter().any(|charge| charge.of_box),
+    ) {
+        (false, false) => "none counts the request",
+        (true, false) => "each counts the request; one that is full makes it wait, or refuses it with 429",
+        (_, true) => {
+            "each counts the request; one that is full makes it wait, or refuses it with 429; box-* are Box's own"
+        }
+    };
     let (mut steps, mut facts) = (Vec::new(), Vec::new());
     let mut add = |name, words: &str, fact, counted: Vec<Counted>| {
         let (details, values): (Vec<_>, Vec<_>) = counted.into_iter().unzip();

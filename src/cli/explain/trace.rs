@@ -151,7 +151,22 @@ impl<'c> Trace<'c> {
             client: self.client,
             has_forward_proxy: self.config.forward_proxy.is_some(),
         };
-        let (by, advice) = advice::of(refusal, &subject);
+        let (by, mut advice) = advice::of(refusal, &subject);
+        // Otherwise it looks as if the path were wrong, although it is a condition of the app with that path.
+        if let (Some(app), Some((missed, mismatch))) = (self.app, &self.misses)
+            && app.name != *missed
+        {
+            let what = match mismatch {
+                Mismatch::Path => "path",
+                Mismatch::Host => "hosts",
+                Mismatch::Source => "sources",
+                Mismatch::Key => "key",
+                Mismatch::Origin => "origins",
+            };
+            advice.push_str(&format!(
+                "; app {missed:?}, below whose path it is, does not serve it because of its {what}"
+            ));
+        }
         let rule = match refusal {
             Refusal::OperationNotAllowed { denied_by: Some(rule) } => Some(rule.to_string()),
             _ => None,
@@ -227,8 +242,11 @@ impl Stages for Trace<'_> {
             true => "through the tunnel".to_owned(),
             false => format!("{} is in sources of [listen]", self.peer.address),
         };
-        if ClientAddress::from(self.peer.address) != admitted.client {
+        let speaks_for = ClientAddress::from(self.peer.address) != admitted.client;
+        if speaks_for {
             words.push_str(&format!(" and speaks for {}", admitted.client));
+        } else if self.config.proxy_protocol.contains(self.peer.address) {
+            words.push_str(" and its PROXY protocol header names itself (--client names another)");
         }
         let authority = admitted.authority;
         words.push_str(&match (&admitted.named, admitted.host) {
@@ -383,19 +401,16 @@ fn base(app: &App) -> &str {
     if app.path.is_empty() { "/" } else { &app.path }
 }
 
-/// Why an app serves a request: what it asks for holds.
+/// Why an app serves a request: the conditions that it has, all of which hold.
 fn conditions(app: &App) -> String {
-    let mut words = format!("path {}", base(app));
-    for (name, has) in
-        [("hosts", !app.hosts.is_empty()), ("sources", app.sources.is_some()), ("key", app.keys.is_some())]
-    {
-        if has {
-            words.push_str(", ");
-            words.push_str(name);
-        }
+    let has =
+        [("hosts", !app.hosts.is_empty()), ("sources", app.sources.is_some()), ("key", app.keys.is_some())];
+    let has: Vec<&str> = has.into_iter().filter_map(|(name, has)| has.then_some(name)).collect();
+    match has.split_last() {
+        None => format!("its path {} fits", base(app)),
+        Some((last, [])) => format!("its path {} and its {last} fit", base(app)),
+        Some((last, others)) => format!("its path {}, {} and {last} fit", base(app), others.join(", ")),
     }
-    words.push_str(" hold");
-    words
 }
 
 /// Why an app does not serve a request.
