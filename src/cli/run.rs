@@ -56,7 +56,7 @@ pub fn run(options: Options) -> ExitCode {
         return ExitCode::from(BAD_CONFIGURATION);
     }
     let hosts = hosts.into_iter().filter(|host| !host.is_empty()).collect();
-    let source = source(config.as_deref(), Overrides { listen, admin, hosts });
+    let source = source(config.as_deref(), Overrides { listen, admin, hosts, ..Overrides::default() });
     let watch = Watch { configuration: watch, named: !no_watch };
     if watch.configuration && source.path().is_none() {
         eprintln!("boxgate: --watch: there is no configuration file to watch");

@@ -69,7 +69,7 @@ pub fn run(options: Options) -> ExitCode {
         // The folder holds the CA that callers trust, so it must be private.
         let folder = TemporaryFolder::new("sandbox")?;
         std::fs::write(folder.path().join("ca.pem"), sandbox.ca_pem())?;
-        let overrides = Overrides { listen: Some(listen), admin: Some(admin), hosts: Vec::new() };
+        let overrides = Overrides { listen: Some(listen), admin: Some(admin), ..Overrides::default() };
         let secret = sandbox.client_secret().to_owned();
         let variables = Box::new(move |name: &str| (name == "SANDBOX_SECRET").then(|| secret.clone()));
         let (text, name) = (sandbox_file(&sandbox, &page), folder.path().join("sandbox.toml"));

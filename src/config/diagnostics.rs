@@ -167,6 +167,16 @@ pub(super) struct Notes<'t> {
     warnings: Vec<(Position, String)>,
     files: Vec<FileRead>,
     secret_files: Vec<PathBuf>,
+    unread_secrets: Vec<UnreadSecret>,
+}
+
+/// A secret that cannot be read by this user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadSecret {
+    /// Such as `identity.service.client_secret`.
+    pub key: String,
+    /// Why it cannot be read.
+    pub why: String,
 }
 
 /// What was noted while a configuration without problems was read.
@@ -178,6 +188,8 @@ pub(super) struct Noted {
     pub(super) files: Vec<FileRead>,
     /// Those of them that hold secrets.
     pub(super) secret_files: Vec<PathBuf>,
+    /// Secrets for which another text stands.
+    pub(super) unread_secrets: Vec<UnreadSecret>,
 }
 
 impl<'t> Notes<'t> {
@@ -191,6 +203,7 @@ impl<'t> Notes<'t> {
             warnings: Vec::new(),
             files: Vec::new(),
             secret_files: Vec::new(),
+            unread_secrets: Vec::new(),
         }
     }
 
@@ -232,6 +245,12 @@ impl<'t> Notes<'t> {
         self.secret_files.push(path.to_owned());
     }
 
+    /// Notes a secret that cannot be read, for which another text stands. Returns how many there were before.
+    pub(super) fn unread(&mut self, location: &Location, why: &str) -> usize {
+        self.unread_secrets.push(UnreadSecret { key: location.key.clone(), why: why.to_owned() });
+        self.unread_secrets.len() - 1
+    }
+
     /// Returns the warnings and files if there was no problem, else the problems.
     pub(super) fn conclude(mut self) -> Result<Noted, Problems> {
         if !self.problems.is_empty() {
@@ -239,7 +258,8 @@ impl<'t> Notes<'t> {
         }
         self.warnings.sort_by_key(|(position, _)| *position);
         let warnings = self.warnings.into_iter().map(|(_, warning)| warning).collect();
-        Ok(Noted { warnings, files: self.files, secret_files: self.secret_files })
+        let Self { files, secret_files, unread_secrets, .. } = self;
+        Ok(Noted { warnings, files, secret_files, unread_secrets })
     }
 
     /// Returns the problems; there must be at least one.

@@ -34,8 +34,8 @@ mod succession;
 mod syntax;
 mod values;
 
-pub use diagnostics::Problems;
 pub(crate) use diagnostics::{Frame, Problem, nearest};
+pub use diagnostics::{Problems, UnreadSecret};
 pub(crate) use sections::admin_addresses;
 pub use sections::{Overrides, from_environment, from_file, from_text};
 pub use source::{Source, Text, Variables};
@@ -86,6 +86,8 @@ pub struct Config {
     pub files: Vec<FileRead>,
     /// Those of them that hold secrets; the keys of certificates are not among them.
     pub secret_files: Vec<PathBuf>,
+    /// Secrets for which another text stands, since they cannot be read; none in a configuration that serves requests.
+    pub unread_secrets: Vec<UnreadSecret>,
 }
 
 /// Settings for programs with built-in Box hosts that use the gateway as their proxy.

@@ -55,6 +55,7 @@ pub(crate) trait Stages {
 }
 
 /// What becomes of a request.
+#[expect(clippy::large_enum_variant, reason = "nearly every request has the large one, and it is not stored")]
 pub(crate) enum Decision<'a> {
     /// The gateway answers it itself.
     Own(OwnAnswer<'a>),

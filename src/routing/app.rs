@@ -490,13 +490,9 @@ mod tests {
         ]);
         let of = |path, host, key| {
             let host = host::parse(host).unwrap().0;
-            let chosen = apps.choose_by_path(
-                path,
-                host,
-                "127.0.0.1".parse::<IpAddr>().unwrap().into(),
-                Claim::Nothing,
-                key,
-            );
+            let client = "127.0.0.1".parse::<IpAddr>().unwrap().into();
+            let of = Way { host, client, names_box: false, user: None };
+            let chosen = apps.choose_by_path(path, of, Claim::Nothing, key);
             chosen.map(|(_, app, _)| app.name.clone())
         };
         let key = |text: &'static str| ShownKey::Key(text.as_bytes());

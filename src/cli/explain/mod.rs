@@ -139,7 +139,8 @@ fn overrides() -> Overrides {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let hosts = variable("BOXGATE_HOSTS").unwrap_or_default();
     let hosts = hosts.split(',').filter(|host| !host.is_empty()).map(str::to_owned).collect();
-    Overrides { listen: variable("BOXGATE_LISTEN"), admin: None, hosts }
+    // A decision needs no secret of Box, and whoever asks may not be allowed to read them.
+    Overrides { listen: variable("BOXGATE_LISTEN"), admin: None, hosts, allows_unread_secrets: true }
 }
 
 /// `Name: value`.

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::Options;
 use crate::cli::options::Login;
-use crate::config::{Config, nearest};
+use crate::config::{Config, UnreadSecret, nearest};
 use crate::http::headers::AS_USER;
 use crate::net::address::Address;
 use crate::net::networks::unmapped;
@@ -63,6 +63,14 @@ impl Asked {
             headers.append(AS_USER, value("--as-user", user)?);
         }
         for (name, field) in &options.headers {
+            let unread = config.unread_secrets.iter().find(|unread| is_app_key(&unread.key));
+            if let Some(UnreadSecret { key, why }) =
+                unread.filter(|_| [APP_KEY, PROXY_AUTHORIZATION].contains(name))
+            {
+                return Err(format!(
+                    "--header {name}: it may be right or wrong, since {key} is not known: {why}"
+                ));
+            }
             headers.append(name.clone(), field.clone());
         }
         let as_app = app.map(|app| app.name.clone());
@@ -129,6 +137,11 @@ impl Asked {
         let as_app = app.map(|app| app.name.clone());
         Ok(Self { peer, connect, head: Some(inside), as_app })
     }
+}
+
+/// Whether a key of the configuration holds keys of an app.
+fn is_app_key(key: &str) -> bool {
+    key.starts_with("app.") && key.ends_with(".key")
 }
 
 fn head(method: Method, uri: Uri, headers: HeaderMap) -> Parts {

@@ -13,7 +13,7 @@ use crate::access::admission::Admitted;
 use crate::access::browser::{Page, Sign};
 use crate::access::caller::Caller;
 use crate::access::cors::Reader;
-use crate::config::Config;
+use crate::config::{Config, UnreadSecret};
 use crate::http::error::Refusal;
 use crate::http::headers::AS_USER;
 use crate::http::host::Host;
@@ -37,6 +37,7 @@ const MOST_OTHER_PATHS: usize = 5;
 /// Decides the request as the gateway does, and says what each stage found.
 pub(super) fn explained(config: &Config, asked: &Asked) -> Explanation {
     let mut trace = Trace::new(config, asked.peer);
+    trace.unread();
     let request = shown_request(asked);
     let mut caller = Caller::outside(asked.peer);
     if let Some(connect) = &asked.connect {
@@ -128,6 +129,22 @@ impl<'c> Trace<'c> {
 
     fn fact(&mut self, name: &'static str, value: impl Into<Value>) {
         self.facts.push((name, value.into()));
+    }
+
+    /// Names secrets that could not be read, which changes no decision.
+    fn unread(&mut self) {
+        let secrets = &self.config.unread_secrets;
+        if secrets.is_empty() {
+            return;
+        }
+        let detail = |secret: &UnreadSecret| Detail {
+            what: secret.key.clone(),
+            found: secret.why.clone(),
+            decides: false,
+        };
+        let words = "not read; only a key that is shown would need them, and --app shows the right one";
+        let details = secrets.iter().map(detail).collect();
+        self.steps.push(Step { name: "secrets", state: State::Info, words: words.to_owned(), details });
     }
 
     /// The explanation of a request that a stage refuses.

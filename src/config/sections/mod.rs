@@ -49,6 +49,9 @@ pub struct Overrides {
     pub admin: Option<String>,
     /// `--host`, any number: replaces `[listen] hosts`.
     pub hosts: Vec<String>,
+    /// Secrets that cannot be read are no problem; [`Config::unread_secrets`] names them. For whoever decides requests
+    /// and sends none.
+    pub allows_unread_secrets: bool,
 }
 
 /// Reads a file. Relative paths in it are relative to its folder. `env` looks up environment variables.
@@ -99,7 +102,8 @@ fn interpreted(
         }
         return Err(notes.into_problems());
     }
-    let around = Surroundings { folder: name.parent().unwrap_or(Path::new("")), variable: env };
+    let folder = name.parent().unwrap_or(Path::new(""));
+    let around = Surroundings { folder, variable: env, allows_unread: overrides.allows_unread_secrets };
     let written = raw::File::of(document.get_ref(), "", &mut notes);
     let identities = identity::from_table(written.identity.as_ref(), &around, &mut notes);
     assemble(&written, identities, &around, overrides, notes)
@@ -111,7 +115,7 @@ pub fn from_environment(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Problems> {
     let mut notes = Notes::new(Path::new("environment"), "");
-    let around = Surroundings { folder: Path::new(""), variable: env };
+    let around = Surroundings { folder: Path::new(""), variable: env, allows_unread: false };
     let identities = identity::from_environment(env, &mut notes);
     assemble(&raw::File::default(), identities, &around, overrides, notes)
 }
@@ -196,7 +200,7 @@ fn assemble(
     let box_defaults = limit_and_budget::box_defaults(written.limits.as_ref(), notes);
     let budgets = limit_and_budget::budgets(written.budget.as_ref(), notes);
     let state = state::read(written.state.as_ref(), around, notes);
-    let Noted { warnings, files, secret_files } = collected.conclude()?;
+    let Noted { warnings, files, secret_files, unread_secrets } = collected.conclude()?;
     Ok(Config {
         listen,
         admin,
@@ -219,6 +223,7 @@ fn assemble(
         warnings,
         files,
         secret_files,
+        unread_secrets,
     })
 }
 

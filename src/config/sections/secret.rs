@@ -18,6 +18,8 @@ pub(super) struct Surroundings<'a> {
     /// The folder of the configuration file, to which paths are relative.
     pub(super) folder: &'a Path,
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
+    /// A secret that cannot be read is no problem: another text stands for it, and it is noted.
+    pub(super) allows_unread: bool,
 }
 
 /// A text, given directly or by reference.
@@ -34,7 +36,7 @@ const FORMS: &str = "{ env = \"NAME\" } or { file = \"PATH\" }";
 
 /// Reads a secret. No message shows the value, not even a wrong one.
 pub(super) fn secret(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> Option<Secret> {
-    let found = referred(entry, around, notes)?;
+    let found = resolved(entry, around, notes, around.allows_unread)?;
     if found.is_literal {
         notes.warning(
             &entry.location,
@@ -51,6 +53,23 @@ pub(super) fn referred(
     around: &Surroundings<'_>,
     notes: &mut Notes<'_>,
 ) -> Option<Referred> {
+    resolved(entry, around, notes, false)
+}
+
+/// Why a reference leads to no text.
+enum Unresolved {
+    /// What it names does not exist, or may not be read by this user.
+    Unread(String),
+    /// The reference or the text is wrong, whoever reads it.
+    Wrong(String),
+}
+
+fn resolved(
+    entry: &Entry<'_>,
+    around: &Surroundings<'_>,
+    notes: &mut Notes<'_>,
+    allows_unread: bool,
+) -> Option<Referred> {
     match entry.value {
         DeValue::String(text) => Some(Referred { text: Zeroizing::new(text.to_string()), is_literal: true }),
         DeValue::Table(table) => {
@@ -60,7 +79,20 @@ pub(super) fn referred(
                 (None, Some(file)) => (file.location.clone(), of_file(&file, around, notes)),
                 // Other keys have already been reported as unknown.
                 (None, None) if !table.is_empty() => return None,
-                _ => (entry.location.clone(), Err(format!("expected exactly one of {FORMS}"))),
+                _ => (
+                    entry.location.clone(),
+                    Err(Unresolved::Wrong(format!("expected exactly one of {FORMS}"))),
+                ),
+            };
+            let text = match text {
+                Err(Unresolved::Unread(why)) if allows_unread => {
+                    // A different one for each, since apps with the same key would be one caller's. It is also a valid
+                    // URL of Redis.
+                    let stand_in = format!("redis://unread-{}", notes.unread(&entry.location, &why));
+                    Ok(Zeroizing::new(stand_in))
+                }
+                Err(Unresolved::Unread(why) | Unresolved::Wrong(why)) => Err(why),
+                Ok(text) => Ok(text),
             };
             Some(Referred { text: notes.take(&position, text)?, is_literal: false })
         }
@@ -71,20 +103,24 @@ pub(super) fn referred(
     }
 }
 
-fn of_variable(entry: &Entry<'_>, around: &Surroundings<'_>) -> Result<Zeroizing<String>, String> {
-    let name = string(entry)?;
+fn of_variable(entry: &Entry<'_>, around: &Surroundings<'_>) -> Result<Zeroizing<String>, Unresolved> {
+    let name = string(entry).map_err(Unresolved::Wrong)?;
     // Not shown unless it is a variable's name: it may be the secret itself.
     let is_name = !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !is_name {
-        return Err(
-            "expected the bare name of an environment variable such as \"BOX_CLIENT_SECRET\"".to_owned()
-        );
+        return Err(Unresolved::Wrong(
+            "expected the bare name of an environment variable such as \"BOX_CLIENT_SECRET\"".to_owned(),
+        ));
     }
     match variable(name, around.variable) {
-        None => Err(format!("the environment variable {name} is not set, or is not UTF-8")),
-        Some(text) if text.is_empty() => Err(format!("the environment variable {name} is empty")),
+        None => {
+            Err(Unresolved::Unread(format!("the environment variable {name} is not set, or is not UTF-8")))
+        }
+        Some(text) if text.is_empty() => {
+            Err(Unresolved::Wrong(format!("the environment variable {name} is empty")))
+        }
         Some(text) => Ok(text),
     }
 }
@@ -102,23 +138,24 @@ fn of_file(
     entry: &Entry<'_>,
     around: &Surroundings<'_>,
     notes: &mut Notes<'_>,
-) -> Result<Zeroizing<String>, String> {
-    let path = around.folder.join(string(entry)?);
+) -> Result<Zeroizing<String>, Unresolved> {
+    let path = around.folder.join(string(entry).map_err(Unresolved::Wrong)?);
     notes.secret_file(&path);
     let shown = path.display();
     let mut bytes = Zeroizing::new(Vec::new());
     File::open(&path)
         .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("{shown} cannot be read: {error}"))?;
+        .map_err(|error| Unresolved::Unread(format!("{shown} cannot be read: {error}")))?;
+    let wrong = |what: &str| Unresolved::Wrong(format!("{shown} {what}"));
     if bytes.len() as u64 > LONGEST {
-        return Err(format!("{shown} is larger than 64 KiB; it must hold only the secret"));
+        return Err(wrong("is larger than 64 KiB; it must hold only the secret"));
     }
     let text = without_byte_order_mark(&bytes);
-    let text = std::str::from_utf8(text).map_err(|_| format!("{shown} is not UTF-8 text"))?;
+    let text = std::str::from_utf8(text).map_err(|_| wrong("is not UTF-8 text"))?;
     // Editors and `echo` end a file with a line break. One is removed; more are an error.
     let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() {
-        return Err(format!("{shown} is empty"));
+        return Err(wrong("is empty"));
     }
     Ok(Zeroizing::new(text.to_owned()))
 }

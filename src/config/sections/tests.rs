@@ -299,6 +299,30 @@ fn the_environment_alone_is_enough() {
 }
 
 #[test]
+fn secrets_that_cannot_be_read_are_named_where_they_are_not_needed() {
+    let text = "[identity.a]\nclient_id = \"x\"\nclient_secret = { file = \"/nowhere/s\" }\nenterprise_id = \"1\"\n\
+                [[app]]\nname = \"k\"\nkey = [{ env = \"UNSET\" }, { file = \"/nowhere/k\" }]\n\
+                [state]\nredis = { file = \"/nowhere/r\" }\n";
+    let of = |text: &str, allows_unread_secrets| {
+        let overrides = Overrides { allows_unread_secrets, ..Overrides::default() };
+        from_text(text, Path::new("p.toml"), &overrides, &|_| None)
+    };
+    assert_eq!(of(text, false).unwrap_err().len(), 4);
+    let config = of(text, true).unwrap();
+    let keys: Vec<_> = config.unread_secrets.iter().map(|unread| unread.key.as_str()).collect();
+    assert_eq!(keys, ["identity.a.client_secret", "app.k.key", "app.k.key", "state.redis"]);
+    assert!(config.unread_secrets.iter().all(|unread| !unread.why.is_empty()));
+    // What is wrong for every reader stays a problem.
+    for wrong in ["{ file = \"/dev/null\" }", "{ env = \"no name\" }", "{ file = 1 }", "{}"] {
+        let text = text.replace("{ file = \"/nowhere/s\" }", wrong);
+        assert_eq!(of(&text, true).unwrap_err().len(), 1, "{wrong}");
+    }
+    // An id is part of decisions.
+    let text = text.replace("enterprise_id = \"1\"", "enterprise_id = { env = \"UNSET\" }");
+    assert!(of(&text, true).unwrap_err().to_string().contains("UNSET"));
+}
+
+#[test]
 fn flags_override_the_file() {
     let text = "[listen]\naddress = [\"127.0.0.1:1\", \"[::1]:1\"]\nhosts = [\"file.example\"]\n[[app]]\nname = \"a\"\nhosts = [\"app.example\"]\n";
     let text = format!("{IDENTITY}{text}");
@@ -306,12 +330,18 @@ fn flags_override_the_file() {
         listen: Some("127.0.0.1:0".to_owned()),
         admin: Some("localhost:0".to_owned()),
         hosts: vec!["flag.example".to_owned()],
+        ..Overrides::default()
     };
     let config = from_text(&text, Path::new("p.toml"), &flags, &env).unwrap();
     assert_eq!((config.listen.addresses, config.admin.addresses), (tcp("127.0.0.1:0"), tcp("127.0.0.1:0")));
     assert_eq!(config.listen.hosts.names().collect::<Vec<_>>(), ["flag.example", "app.example"]);
 
-    let flags = Overrides { listen: Some("x".into()), admin: Some("80".into()), hosts: vec!["a:1".into()] };
+    let flags = Overrides {
+        listen: Some("x".into()),
+        admin: Some("80".into()),
+        hosts: vec!["a:1".into()],
+        ..Overrides::default()
+    };
     let problems = from_text(&text, Path::new("p.toml"), &flags, &env).unwrap_err();
     let starts: Vec<_> =
         problems.iter().map(|problem| problem.to_string().split(' ').next().unwrap().to_owned()).collect();

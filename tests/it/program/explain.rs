@@ -167,10 +167,7 @@ fn a_refusal_names_what_refuses_and_the_key_to_change() {
             &["GET /intranet/2.0/files/17", "--from", "10.1.2.3", "--origin", "https://other.example.com"],
             "add \"https://other.example.com\" to origins of app \"intranet\"",
         ),
-        (
-            &["GET /reports/2.0/files/17", "--host", "reports.internal"],
-            "refused: 404 not_found",
-        ),
+        (&["GET /reports/2.0/files/17", "--host", "reports.internal"], "refused: 404 not_found"),
         (
             &["GET /intranet/2.0/files/17"],
             "; app \"intranet\", below whose path it is, does not serve it because of its sources",
@@ -374,6 +371,27 @@ fn hosts_from_the_environment_count() {
     command.args(["explain", "GET /2.0/users/me", "--host", "other.internal"]);
     assert_eq!(command.output().unwrap().status.code(), Some(1));
     assert_eq!(command.env("BOXGATE_HOSTS", "other.internal,b").output().unwrap().status.code(), Some(0));
+}
+
+/// An operator may ask who may not read the secrets, and with variables that only the service has.
+#[test]
+fn secrets_that_cannot_be_read_are_not_needed() {
+    let folder = folder();
+    std::fs::remove_file(folder.join("client_secret")).unwrap();
+    std::fs::remove_file(folder.join("reports.key")).unwrap();
+    let said = explain(&folder, &["GET /2.0/users/me"]);
+    assert_eq!(said.status, Some(0), "{}{}", said.out, said.err);
+    let secrets = said.step("secrets");
+    assert!(secrets.contains("identity.service.client_secret"), "{}", said.out);
+    assert!(secrets.contains("app.reports.key") && secrets.contains("No such file"), "{}", said.out);
+    let as_reports = explain(&folder, &["GET /2.0/users/me", "--app", "reports"]);
+    assert_eq!(as_reports.status, Some(0), "{}{}", as_reports.out, as_reports.err);
+    assert!(!as_reports.out.contains("unread-"), "{}", as_reports.out);
+    let shown = explain(&folder, &["GET /2.0/users/me", "--header", "X-Boxgate-Key: anything"]);
+    assert_eq!(shown.status, Some(2));
+    assert!(shown.err.contains("app.reports.key is not known"), "{}", shown.err);
+    let check = boxgate(&folder, &["check", "--offline"]);
+    assert_eq!(check.status.code(), Some(2), "to run, they are needed");
 }
 
 /// It is asked while a gateway runs with the same file: nothing of that gateway is touched.
