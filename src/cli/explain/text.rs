@@ -68,3 +68,74 @@ fn indented(words: &str, column: usize, width: Option<usize>) -> String {
         None => words.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::explanation::Step;
+    use super::*;
+
+    fn explanation() -> Explanation {
+        let detail = |what: &str, found: &str, decides| Detail {
+            what: what.to_owned(),
+            found: found.to_owned(),
+            decides,
+        };
+        let details = vec![
+            detail("deny \"DELETE /**\"", "matches", true),
+            detail("allow \"GET /2.0/enterprises/*/device_pinners/**\"", "does not match", false),
+        ];
+        let words = "a sentence that has more words than fit on one line of a terminal with eighty columns"
+            .to_owned();
+        let steps = vec![
+            Step { name: "listener", state: State::Ok, words, details: vec![] },
+            Step { name: "rules", state: State::Refused, words: "deny".to_owned(), details },
+        ];
+        let verdict = Verdict::Refused {
+            status: 403,
+            code: "operation_not_allowed",
+            rule: None,
+            by: Some("deny \"DELETE /**\"".to_owned()),
+            message: String::new(),
+            advice: "to allow it, take that pattern out of deny of app \"intranet\"".to_owned(),
+        };
+        Explanation { request: "DELETE /2.0/files/17".to_owned(), steps, verdict, facts: vec![] }
+    }
+
+    #[test]
+    fn without_a_terminal_a_step_is_one_line_and_the_verdict_the_last() {
+        assert_eq!(
+            page(&explanation(), None, false),
+            "DELETE /2.0/files/17\n\
+             \n\
+             listener    ok       a sentence that has more words than fit on one line of a terminal with eighty columns\n\
+             rules       refused  deny\n\
+             \x20          > deny \"DELETE /**\"                      matches (decides)\n\
+             \x20            allow \"GET /2.0/enterprises/*/device_pinners/**\"  does not match\n\
+             \n\
+             refused: 403 operation_not_allowed, by deny \"DELETE /**\"; to allow it, take that pattern out of deny of app \"intranet\"\n"
+        );
+    }
+
+    #[test]
+    fn lines_fit_the_terminal_and_go_on_in_their_column() {
+        for width in [80, 140] {
+            let text = page(&explanation(), Some(width), false);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+        }
+        let text = page(&explanation(), Some(80), false);
+        assert!(text.contains("\n                     terminal with eighty columns\n"), "{text}");
+        assert!(text.contains("\"; to\nallow it, take"), "{text}");
+    }
+
+    #[test]
+    fn colour_changes_no_column() {
+        let coloured = page(&explanation(), Some(80), true);
+        assert!(coloured.contains("\u{1b}[31mrefused\u{1b}[0m  deny\n"), "{coloured}");
+        assert!(coloured.contains("\n\u{1b}[31mrefused\u{1b}[0m: 403 "), "{coloured}");
+        let mut without = coloured;
+        for code in ["\u{1b}[2m", "\u{1b}[31m", "\u{1b}[32m", "\u{1b}[0m"] {
+            without = without.replace(code, "");
+        }
+        assert_eq!(without, page(&explanation(), Some(80), false));
+    }
+}
