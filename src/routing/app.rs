@@ -87,13 +87,23 @@ pub enum AsUser {
     Any,
 }
 
+/// More users are only counted.
+const SHOWN_USERS: usize = 5;
+
 /// For people: `no user`, the ids, or `any user`.
 impl fmt::Display for AsUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => f.write_str("any user"),
             Self::Only(users) if users.is_empty() => f.write_str("no user"),
-            Self::Only(users) => f.write_str(&users.join(", ")),
+            Self::Only(users) => {
+                let named = users.iter().take(SHOWN_USERS).map(String::as_str).collect::<Vec<_>>().join(", ");
+                f.write_str(&named)?;
+                match users.len().saturating_sub(SHOWN_USERS) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod blind; // tunnels to hosts that are not Box's
 mod hostile; // attacks through tunnels
+mod explained; // what boxgate explain says of them
 mod loops; // the gateway never calls itself
 pub mod program; // a caller with Box's hosts built in
 mod trust; // which hosts OpenSSL, Go, rustls and Java accept from the CA
