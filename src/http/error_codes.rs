@@ -59,7 +59,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
         status: 403,
         meaning: "The rules of this app do not allow the operation, or it is part of a login at Box, which the gateway does not serve. The message says which.",
         caller: "Use only operations that the app allows. Programs need no login: any text works as their access token.",
-        operator: "Change `allow` or `deny` of the app, if it should be allowed. Batches need an `allow` that names `POST /2.0/batch`.",
+        operator: "Change `allow` or `deny` of the app, if it should be allowed; `boxgate explain` with the request says which rule decides. Batches need an `allow` that names `POST /2.0/batch`.",
     },
     ErrorCode {
         code: "origin_not_allowed",
@@ -87,7 +87,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
         status: 404,
         meaning: "No app has this path and `Host`; or a program that uses the gateway as its proxy names no app, and none has the path `/`.",
         caller: "Check the base URL. As a proxy, name the app in its URL: `http://APP@HOST:PORT`.",
-        operator: "Look at `path` and `hosts` of the apps.",
+        operator: "Look at `path` and `hosts` of the apps; `boxgate explain` with the request says why each of them does not serve it.",
     },
     ErrorCode {
         code: "not_found",
@@ -129,7 +129,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
         status: 429,
         meaning: "A limit has no call left for this request, or Box requested a pause. The message and the header `RateLimit` say which. A response without `Proxy-Status` is from Box.",
         caller: "Send the request again after `Retry-After` seconds, and fewer at once.",
-        operator: "Look at `boxgate_limited_total`. Change the `[[limit]]` of that name; Box's own limits and pauses cannot be raised here.",
+        operator: "Look at `boxgate_limited_total`; `boxgate explain` with the request says which limits count it, and by which client, app or user. Change the `[[limit]]` of that name; Box's own limits and pauses cannot be raised here.",
     },
     ErrorCode {
         code: "credentials_refused",

@@ -490,6 +490,34 @@ mod tests {
     }
 
     #[test]
+    fn each_app_that_does_not_serve_a_request_has_the_first_condition_that_fails() {
+        let apps = Apps::new(vec![
+            app("other", "/other", &[], &[]),
+            app("named", "/x", &["x.test"], &["10.0.0.0/8"]),
+            keyed(app("near", "/x", &[], &["10.0.0.0/8"]), "k"),
+            keyed(app("keyed", "/x", &[], &[]), "k"),
+            for_pages(app("pages", "", &[], &[]), &["https://a.example"]),
+        ]);
+        let of = |path, key, user: Option<&ProxyUser>| {
+            let host = host::parse("localhost").unwrap().0;
+            let client = "127.0.0.1".parse::<IpAddr>().unwrap().into();
+            let of = Way { host, client, names_box: user.is_some(), user };
+            let found = apps.candidates(path, of, Claim::Unusable, key);
+            found.map(|(_, app, served)| format!("{} {served:?}", app.name)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of("/x/2.0", ShownKey::Nothing, None),
+            ["other Err(Path)", "near Err(Source)", "keyed Err(Key)", "named Err(Host)", "pages Err(Origin)"]
+        );
+        assert_eq!(
+            of("/x/2.0", ShownKey::Key(b"k"), None)[2..],
+            ["keyed Err(Origin)", "named Err(Host)", "pages Err(Key)"]
+        );
+        let user = ProxyUser { app: "near".to_owned(), key: zeroize::Zeroizing::new(String::new()) };
+        assert!(of("/x/2.0", ShownKey::Nothing, Some(&user)).is_empty(), "it is named, not looked for");
+    }
+
+    #[test]
     fn an_app_with_a_matching_key_comes_first_and_a_wrong_key_is_refused() {
         let apps = Apps::new(vec![
             app("root", "", &[], &[]),

@@ -412,6 +412,26 @@ mod tests {
     }
 
     #[test]
+    fn a_judgement_names_the_pattern_that_decides() {
+        let r = rules(&["GET /2.0/**", "* /2.0/files/*", "POST /2.0/*", "POST /2.0/batch"], &["DELETE /**"]);
+        let judged = |method: Method, path| match r.judge(Operation { method: &method, path }) {
+            Judgement::AllowedBy(pattern) => format!("allow {pattern}"),
+            Judgement::DeniedBy(pattern) => format!("deny {pattern}"),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(judged(Method::HEAD, "/2.0/files/1"), "allow GET /2.0/**");
+        assert_eq!(judged(Method::PUT, "/2.0/files/1"), "allow * /2.0/files/*");
+        assert_eq!(judged(Method::DELETE, "/2.0/FILES/1/"), "deny DELETE /**");
+        assert_eq!(judged(Method::PUT, "/2.0/users"), "NotAllowed");
+        assert_eq!(judged(Method::POST, "/2.0/batch"), "allow POST /2.0/batch", "the one that names it");
+        assert_eq!(judged(Method::POST, "/2.0/BATCH"), "UnnamedBatch");
+        let operation = Operation { method: &Method::PUT, path: "/2.0/Files/1" };
+        let matching = |(pattern, matches): (&Pattern, bool)| matches.then(|| pattern.to_string());
+        assert_eq!(r.allow_rules(operation).filter_map(matching).count(), 0, "allow is byte for byte");
+        assert_eq!(r.deny_rules(operation).filter_map(matching).count(), 0);
+    }
+
+    #[test]
     fn batches_are_refused_unless_a_pattern_names_them() {
         const SPELLINGS: [&str; 7] = [
             "/2.0/batch",

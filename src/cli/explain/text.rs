@@ -14,7 +14,7 @@ const LABEL: usize = 7;
 const WORDS: usize = NAME + LABEL + 4;
 /// Where less than this is left for words, lines are not broken.
 const NARROWEST_WORDS: usize = 24;
-/// A longer detail has its words on the next line.
+/// A longer detail pushes the rest of its line to the right.
 const WIDEST_DETAIL: usize = 30;
 
 /// The text; `width`: the columns of the terminal, `None`: no line is broken.
@@ -109,7 +109,7 @@ mod tests {
              \n\
              listener    ok       a sentence that has more words than fit on one line of a terminal with eighty columns\n\
              rules       refused  deny\n\
-             \x20          > deny \"DELETE /**\"                      matches (decides)\n\
+             \x20          > deny \"DELETE /**\"               matches (decides)\n\
              \x20            allow \"GET /2.0/enterprises/*/device_pinners/**\"  does not match\n\
              \n\
              refused: 403 operation_not_allowed, by deny \"DELETE /**\"; to allow it, take that pattern out of deny of app \"intranet\"\n"
@@ -124,7 +124,7 @@ mod tests {
         }
         let text = page(&explanation(), Some(80), false);
         assert!(text.contains("\n                     terminal with eighty columns\n"), "{text}");
-        assert!(text.contains("\"; to\nallow it, take"), "{text}");
+        assert!(text.contains("\"; to allow it, take that\npattern out"), "{text}");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! What each stage of a decision finds, in words. The stages themselves are the gateway's; nothing is decided here.
 
+use std::fmt;
 use std::sync::Arc;
 
+use http::Method;
 use http::request::Parts;
+use http::uri::Authority;
 use serde_json::Value;
 
 use super::advice::{self, Subject};
@@ -28,72 +31,101 @@ use crate::routing::app::{App, AppId, Apps, Mismatch, Way, is_id};
 use crate::routing::app_key::ShownKey;
 use crate::routing::operation::{Judgement, Operation, OperationPolicy, Pattern};
 use crate::routing::operation_class::Class;
-use crate::routing::operation_template;
 use crate::routing::route::{self, Access, Destination};
+use crate::routing::{box_hosts, operation_template};
 
 /// More apps that other paths lead to are counted, not listed.
 const MOST_OTHER_PATHS: usize = 5;
 
 /// Decides the request as the gateway does, and says what each stage found.
 pub(super) fn explained(config: &Config, asked: &Asked) -> Explanation {
-    let mut trace = Trace::new(config, asked.peer);
+    let mut trace = Trace::new(config, asked);
     trace.unread();
-    let request = shown_request(asked);
     let mut caller = Caller::outside(asked.peer);
     if let Some(connect) = &asked.connect {
         trace.reached = "tunnel";
         match connect::admit(config, &caller, connect, &mut trace) {
-            Err(refusal) => return trace.refused(&refusal, connect, request),
+            Err(refusal) => return trace.refused(&refusal, connect),
             Ok(Tunnel::Other { authority }) => {
                 let words = "tunnel of [forward_proxy] lists it: its bytes are copied and not read, if its address may be dialled";
                 trace.step("tunnel", State::Ok, format!("{authority} is not Box's; {words}"));
-                return trace.ended(
-                    request,
-                    Verdict::Passes(format!("a blind tunnel to {authority}")),
-                    asked,
-                );
+                return trace.ended(Verdict::Passes(format!("a blind tunnel to {authority}")), asked);
             }
             Ok(Tunnel::Box(inside)) => {
                 trace.step("tunnel", State::Ok, format!("CONNECT to {}, a host of Box", inside.authority));
                 if asked.head.is_none() {
                     let verdict = Verdict::Passes(format!("a tunnel to {}", inside.authority));
-                    return trace.ended(request, verdict, asked);
+                    return trace.ended(verdict, asked);
                 }
                 trace.app = None;
                 (caller.peer.secure, caller.inside) = (true, Some(Arc::new(inside)));
             }
         }
     }
-    let Some(head) = &asked.head else { return trace.ended(request, Verdict::Passes(String::new()), asked) };
+    let Some(head) = &asked.head else { return trace.ended(Verdict::Passes(String::new()), asked) };
     trace.reached = "listener";
     match decision::decide(config, &caller, head, &mut trace) {
-        Err(refusal) => trace.refused(&refusal, head, request),
+        Err(refusal) => trace.refused(&refusal, head),
         Ok(Decision::Own(own)) => {
             let verdict = trace.answered(&own);
-            trace.ended(request, verdict, asked)
+            trace.ended(verdict, asked)
         }
         Ok(Decision::Box(for_box)) => {
             let verdict = trace.passes(&for_box);
-            trace.ended(request, verdict, asked)
+            trace.ended(verdict, asked)
         }
     }
 }
 
-/// The method, and the path without its query; for a path that may be a credential, its template.
-fn shown_request(asked: &Asked) -> String {
-    let Some(head) = asked.head.as_ref().or(asked.connect.as_ref()) else { return String::new() };
-    let authority = head.uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
-    let path = if head.method == http::Method::CONNECT { "" } else { head.uri.path() };
-    let named = asked.connect.as_ref().and_then(|connect| connect.uri.authority());
-    let host =
-        named.filter(|_| asked.head.is_some()).map(|host| format!("https://{host}")).unwrap_or_default();
-    let path = route::template(path).unwrap_or_else(|| path.to_owned());
-    format!("{} {host}{authority}{path}", head.method)
+/// Method and URL, without the query.
+struct Target {
+    method: Method,
+    /// Scheme and authority, where the request is sent to a host of Box.
+    base: String,
+    path: String,
+    /// Shown in place of the URL, where the path is a credential, or may be.
+    template: Option<String>,
+}
+
+impl Target {
+    fn of(config: &Config, asked: &Asked) -> Self {
+        let authority = |head: &Parts| {
+            let authority = head.uri.authority().map(Authority::as_str).unwrap_or_default();
+            authority.rsplit('@').next().unwrap_or_default().to_owned()
+        };
+        let (base, path) = match (&asked.connect, &asked.head) {
+            (Some(connect), Some(head)) => (format!("https://{}", authority(connect)), head.uri.path()),
+            (Some(connect), None) => (authority(connect), ""),
+            (None, Some(head)) if head.uri.scheme().is_some() => {
+                (format!("http://{}", authority(head)), head.uri.path())
+            }
+            (None, Some(head)) => (authority(head), head.uri.path()),
+            (None, None) => (String::new(), ""),
+        };
+        let host = base.rsplit('/').next().unwrap_or_default();
+        let template = match box_hosts::named(&config.hosts, host.strip_suffix(":80").unwrap_or(host)) {
+            Some(named) => route::template_at(&named, path),
+            None => route::template(path),
+        };
+        let head = asked.head.as_ref().or(asked.connect.as_ref());
+        let method = head.map(|head| head.method.clone()).unwrap_or_default();
+        Self { method, base, path: path.to_owned(), template }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.template {
+            Some(template) => write!(f, "{} {template}", self.method),
+            None => write!(f, "{} {}{}", self.method, self.base, self.path),
+        }
+    }
 }
 
 /// The steps so far.
 struct Trace<'c> {
     config: &'c Config,
+    target: Target,
     peer: Peer,
     /// The stage that is under way.
     reached: &'static str,
@@ -108,9 +140,11 @@ struct Trace<'c> {
 }
 
 impl<'c> Trace<'c> {
-    fn new(config: &'c Config, peer: Peer) -> Self {
+    fn new(config: &'c Config, asked: &Asked) -> Self {
+        let peer = asked.peer;
         Self {
             config,
+            target: Target::of(config, asked),
             peer,
             reached: "listener",
             steps: Vec::new(),
@@ -148,7 +182,7 @@ impl<'c> Trace<'c> {
     }
 
     /// The explanation of a request that a stage refuses.
-    fn refused(mut self, refusal: &Refusal, head: &Parts, request: String) -> Explanation {
+    fn refused(mut self, refusal: &Refusal, head: &Parts) -> Explanation {
         let name = match refusal {
             Refusal::AppDisabled | Refusal::HeaderMissing(_) => "app",
             _ => self.reached,
@@ -189,18 +223,18 @@ impl<'c> Trace<'c> {
             _ => None,
         };
         let verdict = Verdict::Refused { status: status.as_u16(), code, rule, by, message, advice };
-        Explanation { request, steps: self.steps, verdict, facts: self.facts }
+        Explanation { request: self.target.to_string(), steps: self.steps, verdict, facts: self.facts }
     }
 
     /// The explanation of a request that is not refused.
-    fn ended(self, request: String, verdict: Verdict, asked: &Asked) -> Explanation {
+    fn ended(self, verdict: Verdict, asked: &Asked) -> Explanation {
         let verdict = match (&asked.as_app, self.app) {
             (Some(wanted), Some(app)) if *wanted != app.name => {
                 Verdict::OtherApp { wanted: wanted.clone(), served_by: app.name.clone() }
             }
             _ => verdict,
         };
-        Explanation { request, steps: self.steps, verdict, facts: self.facts }
+        Explanation { request: self.target.to_string(), steps: self.steps, verdict, facts: self.facts }
     }
 
     /// What the gateway answers itself.
@@ -361,6 +395,7 @@ impl Stages for Trace<'_> {
             Access::Realtime => "without a token: the URL is that of the long poll",
         };
         self.step("route", State::Ok, format!("{}{path}, {token}", to.authority));
+        self.target.template = to.template();
         self.fact("box_host", to.authority.as_str());
         self.fact("sends_token", to.access == Access::Token);
         self.reached = "path";

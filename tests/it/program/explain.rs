@@ -310,6 +310,11 @@ fn no_secret_and_no_credential_of_a_url_is_shown() {
         ("GET /_box/dl.boxcloud.com/d/1/canary-of-a-url/download", &[]),
         ("GET /2.0/zip_downloads/canary-of-a-zip/content", &[]),
         ("GET /2.0/files/canary-of-the-client", &[]),
+        ("GET https://dl.boxcloud.com/d/1/canary-of-a-url/download", &[]),
+        ("DELETE https://dl.boxcloud.com/d/1/canary-of-a-url/download", &[]),
+        ("GET http://2.realtime.services.box.net/canary-of-a-url", &[]),
+        ("GET https://user:canary@api.box.com/2.0/files/1", &[]),
+        ("GET /_box/dl.boxcloud.com/d/1/canary-of-a-url/download", &["--host", "evil.example"]),
     ] {
         for form in [&[][..], &["--json"]] {
             let said = explain(&folder, &[&[request], more, form].concat());

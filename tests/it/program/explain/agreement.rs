@@ -294,6 +294,15 @@ impl Case {
                 compare("code", &said["code"], &of("code"));
             }
             compare("rule", &said["rule"], &of("rule"));
+            // The path of a page that is refused is not logged.
+            let (_, target) = said["request"].as_str().unwrap().split_once(' ').unwrap();
+            let path = target.find("://").map_or(target, |at| {
+                let rest = &target[at + 3..];
+                rest.find('/').map_or("", |at| &rest[at..])
+            });
+            if of("path") != "-" {
+                compare("path", &Value::from(path), &of("path"));
+            }
         }
         // The first request has used up all that counts it, so the second shows each of these.
         let names = |list: &str| {
