@@ -1,6 +1,6 @@
 //! `boxgate explain`: what an error code means, or how a configuration decides a request, step by step.
 //!
-//! The steps are those of a real request: [`crate::proxy::decision`] and [`crate::proxy::connect`] decide a head that is
+//! The steps are those of a real request: `crate::proxy::decision` and `crate::proxy::connect` decide a head that is
 //! made here, and limits and budgets say what they would count. Nothing is sent, opened, bound or written.
 
 use std::net::IpAddr;
@@ -21,6 +21,7 @@ mod codes; // error codes
 mod counts; // what limits and budgets would count
 mod explanation; // the steps and the verdict, and their JSON
 mod request; // the head that is decided
+mod target; // what is shown of the request
 mod text; // the explanation for people
 mod trace; // what each stage of the decision finds
 
@@ -31,6 +32,7 @@ const REFUSED: u8 = 1;
 
 /// The command line options.
 #[derive(Debug, Clone, Default, Args)]
+#[allow(rustdoc::bare_urls, reason = "--help is not Markdown")]
 pub struct Options {
     /// An error code, or a request: "GET /2.0/users/me", or with a URL of Box as programs send it through the forward
     /// proxy: "GET https://api.box.com/2.0/users/me". Without it, all codes are listed

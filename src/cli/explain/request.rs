@@ -126,9 +126,11 @@ impl Asked {
             None => format!("{authority}:443"),
         };
         let mut headers = HeaderMap::new();
-        // The client is named on the CONNECT, never inside.
-        for value in inside.headers.get_all(FORWARDED_FOR) {
-            headers.append(FORWARDED_FOR, value.clone());
+        // The client and the app are named on the CONNECT, never inside.
+        for name in [FORWARDED_FOR, PROXY_AUTHORIZATION] {
+            for value in inside.headers.get_all(&name) {
+                headers.append(name.clone(), value.clone());
+            }
         }
         log_in(app, &mut headers);
         let target: Uri =

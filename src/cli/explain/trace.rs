@@ -1,17 +1,15 @@
 //! What each stage of a decision finds, in words. The stages themselves are the gateway's; nothing is decided here.
 
-use std::fmt;
 use std::sync::Arc;
 
-use http::Method;
 use http::request::Parts;
-use http::uri::Authority;
 use serde_json::Value;
 
 use super::advice::{self, Subject};
 use super::counts;
 use super::explanation::{Detail, Explanation, Fact, State, Step, Verdict, shown};
 use super::request::Asked;
+use super::target::Target;
 use crate::access::admission::Admitted;
 use crate::access::browser::{Page, Sign};
 use crate::access::caller::Caller;
@@ -31,8 +29,8 @@ use crate::routing::app::{App, AppId, Apps, Mismatch, Way, is_id};
 use crate::routing::app_key::ShownKey;
 use crate::routing::operation::{Judgement, Operation, OperationPolicy, Pattern};
 use crate::routing::operation_class::Class;
-use crate::routing::route::{self, Access, Destination};
-use crate::routing::{box_hosts, operation_template};
+use crate::routing::operation_template;
+use crate::routing::route::{Access, Destination};
 
 /// More apps that other paths lead to are counted, not listed.
 const MOST_OTHER_PATHS: usize = 5;
@@ -73,51 +71,6 @@ pub(super) fn explained(config: &Config, asked: &Asked) -> Explanation {
         Ok(Decision::Box(for_box)) => {
             let verdict = trace.passes(&for_box);
             trace.ended(verdict, asked)
-        }
-    }
-}
-
-/// Method and URL, without the query.
-struct Target {
-    method: Method,
-    /// Scheme and authority, where the request is sent to a host of Box.
-    base: String,
-    path: String,
-    /// Shown in place of the URL, where the path is a credential, or may be.
-    template: Option<String>,
-}
-
-impl Target {
-    fn of(config: &Config, asked: &Asked) -> Self {
-        let authority = |head: &Parts| {
-            let authority = head.uri.authority().map(Authority::as_str).unwrap_or_default();
-            authority.rsplit('@').next().unwrap_or_default().to_owned()
-        };
-        let (base, path) = match (&asked.connect, &asked.head) {
-            (Some(connect), Some(head)) => (format!("https://{}", authority(connect)), head.uri.path()),
-            (Some(connect), None) => (authority(connect), ""),
-            (None, Some(head)) if head.uri.scheme().is_some() => {
-                (format!("http://{}", authority(head)), head.uri.path())
-            }
-            (None, Some(head)) => (authority(head), head.uri.path()),
-            (None, None) => (String::new(), ""),
-        };
-        let host = base.rsplit('/').next().unwrap_or_default();
-        let template = match box_hosts::named(&config.hosts, host.strip_suffix(":80").unwrap_or(host)) {
-            Some(named) => route::template_at(&named, path),
-            None => route::template(path),
-        };
-        let head = asked.head.as_ref().or(asked.connect.as_ref());
-        let method = head.map(|head| head.method.clone()).unwrap_or_default();
-        Self { method, base, path: path.to_owned(), template }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.template {
-            Some(template) => write!(f, "{} {template}", self.method),
-            None => write!(f, "{} {}{}", self.method, self.base, self.path),
         }
     }
 }

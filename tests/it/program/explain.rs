@@ -243,14 +243,18 @@ fn requests_of_programs_with_boxs_hosts_built_in_come_through_a_tunnel() {
     let upload = explain(&folder, &["POST https://upload.box.com/api/2.0/files/content"]);
     assert_eq!(upload.verdict(), "passes: to upload.box.com, as \"service\"");
     let login = explain(&folder, &["GET https://account.box.com/api/oauth2/authorize"]);
-    assert_eq!((login.status, login.json_free_code()), (Some(1), "operation_not_allowed"));
+    assert_eq!((login.status, login.code()), (Some(1), "operation_not_allowed"));
+    // `reports` and a key that is not its own.
+    let login = "Proxy-Authorization: Basic cmVwb3J0czp3cm9uZw==";
+    let wrong = explain(&folder, &["GET https://api.box.com/2.0/users/me", "--header", login]);
+    assert_eq!((wrong.status, wrong.code()), (Some(1), "proxy_authentication_required"));
     let tunnel = explain(&folder, &["CONNECT", "api.box.com:443"]);
     assert_eq!((tunnel.status, tunnel.verdict()), (Some(0), "passes: a tunnel to api.box.com"));
 }
 
 impl Said {
     /// The code in the verdict.
-    fn json_free_code(&self) -> &str {
+    fn code(&self) -> &str {
         self.verdict().split_whitespace().nth(2).unwrap_or_default().trim_end_matches([',', ';'])
     }
 }
