@@ -15,8 +15,10 @@ use crate::routing::operation::{Operation, plain_path};
 
 /// The value of `Retry-After`: when a download ends is unknown.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
-const ZIPS_OF_USER: usize = 5;
-const ZIPS_OF_ENTERPRISE: usize = 10;
+/// The most zip downloads at once of a user …
+pub(crate) const ZIPS_OF_USER: usize = 5;
+/// … and of an enterprise.
+pub(crate) const ZIPS_OF_ENTERPRISE: usize = 10;
 
 /// What has its own count. Its numbers are the same in all configurations of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,8 +91,7 @@ impl InFlight {
     }
 
     /// The number of requests in flight of this kind.
-    #[cfg(test)]
-    fn count(&self, kind: Kind) -> usize {
+    pub(crate) fn count(&self, kind: Kind) -> usize {
         self.lock().get(&kind).copied().unwrap_or(0)
     }
 

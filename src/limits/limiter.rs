@@ -34,6 +34,7 @@ mod numbers;
 mod shared;
 mod attempts;
 mod charges;
+mod status;
 mod successor;
 mod upstream_response;
 
@@ -41,6 +42,7 @@ use numbers::Numbers;
 
 pub(crate) use attempts::{Attempts, Reservation};
 pub(crate) use charges::Charge;
+pub(crate) use status::{LimitStatus, PauseStatus};
 
 /// How long a request may wait for a pause to end, and for its turn after it, unless a limit allows more: a
 /// page or SDK that retries in time, with a few requests at once, is not refused again.

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::rate::matcher::User;
@@ -31,7 +31,7 @@ const WAITING_MAX: usize = 1024;
 
 /// What a pause applies to: a hash under a random key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Scope(u64);
+struct Scope(u64);
 
 /// A request: the user and the operation.
 #[derive(Debug, Clone, Copy)]
@@ -65,15 +65,54 @@ pub(crate) struct Pauses {
     refused: AtomicU64,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// The requests that a pause holds up, for operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Paused {
+    /// The number of the identity, the same in all configurations of the process.
+    pub identity: u64,
+    /// The user's id; `None`: the service account.
+    pub user: Option<Box<str>>,
+    pub requests: PausedRequests,
+}
+
+/// Which of a user's requests are paused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PausedRequests {
+    /// All of this class.
+    Class(Class),
+    /// One operation: method and template, such as `PUT /2.0/folders/*`. Control characters are escaped.
+    Operation(Box<str>),
+}
+
+impl Paused {
+    fn new(asked: Asked<'_>, alone: bool) -> Arc<Self> {
+        let Asked { identity, user, class, operation } = asked;
+        let user = match user {
+            User::Id(id) => Some(id.into()),
+            User::Service => None,
+        };
+        let requests = match alone {
+            false => PausedRequests::Class(class),
+            true => {
+                let template = operation_template::below_version(operation.path);
+                let text = format!("{} /2.0{}", operation.method, template.escape_debug());
+                PausedRequests::Operation(text.into())
+            }
+        };
+        Arc::new(Self { identity, user, requests })
+    }
+}
+
+#[derive(Debug, Clone)]
 struct Pause {
     until: u64,
     /// When the next request may go; not before the end of the pause.
     next: u64,
+    of: Arc<Paused>,
 }
 
 impl Pause {
-    fn is_over(self, now: u64) -> bool {
+    fn is_over(&self, now: u64) -> bool {
         now >= self.until.saturating_add(RAMP * SECOND)
     }
 
@@ -101,10 +140,8 @@ impl Pauses {
 
     /// Box answered with this status (429 or 503) and a `Retry-After`, which the caller has capped.
     pub(crate) fn box_said(&self, asked: Asked<'_>, status: u16, retry_after: Duration) -> Noted {
-        let [class, operation] = self.scopes(asked);
         let alone = status == 503 || has_its_own_limit(asked.operation);
-        let begins = self.pause(if alone { operation } else { class }, retry_after, self.now());
-        Noted { alone, begins }
+        Noted { alone, begins: self.begin(asked, alone, retry_after) }
     }
 
     /// Admits a request, after a pause if that ends within `wait`. Otherwise the error is the remaining time.
@@ -137,8 +174,15 @@ impl Pauses {
         }
     }
 
-    /// Pauses, or makes a pause longer. Returns whether a pause begins: none held before.
-    pub(crate) fn pause(&self, scope: Scope, retry_after: Duration, now: u64) -> bool {
+    /// Pauses the class of this request, or its operation alone; or makes that pause longer. Returns whether a pause begins: none
+    /// held before.
+    pub(crate) fn begin(&self, asked: Asked<'_>, alone: bool, retry_after: Duration) -> bool {
+        let [class, operation] = self.scopes(asked);
+        let scope = if alone { operation } else { class };
+        self.pause(scope, Paused::new(asked, alone), retry_after, self.now())
+    }
+
+    fn pause(&self, scope: Scope, of: Arc<Paused>, retry_after: Duration, now: u64) -> bool {
         let until = now.saturating_add(nanos(retry_after));
         let mut pauses = self.lock();
         if pauses.len() >= SCOPES_MAX && !pauses.contains_key(&scope) {
@@ -151,9 +195,9 @@ impl Pauses {
             }
         }
         let begins = pauses.get(&scope).is_none_or(|pause| pause.until <= now);
-        let pause = pauses.entry(scope).or_insert(Pause { until, next: until });
+        let pause = pauses.entry(scope).or_insert(Pause { until, next: until, of });
         if until > pause.until {
-            *pause = Pause { until, next: until };
+            (pause.until, pause.next) = (until, until);
         }
         self.live.store(pauses.len(), Ordering::Release);
         begins
@@ -169,8 +213,25 @@ impl Pauses {
             .map(|next| Duration::from_nanos(next - now))
     }
 
+    /// The pauses in force, those that end last first, each with the time left. The lock is held while at most [`SCOPES_MAX`] are
+    /// copied.
+    pub(crate) fn in_force(&self) -> Vec<(Arc<Paused>, Duration)> {
+        let now = self.now();
+        let mut in_force: Vec<(Arc<Paused>, Duration)> = {
+            let pauses = self.lock();
+            let left = |pause: &Pause| Duration::from_nanos(pause.until.saturating_sub(now));
+            pauses
+                .values()
+                .filter(|pause| pause.until > now)
+                .map(|pause| (pause.of.clone(), left(pause)))
+                .collect()
+        };
+        in_force.sort_by_key(|(_, left)| std::cmp::Reverse(*left));
+        in_force
+    }
+
     /// The scopes under which a request may be paused: its class, and its operation.
-    pub(crate) fn scopes(&self, asked: Asked<'_>) -> [Scope; 2] {
+    fn scopes(&self, asked: Asked<'_>) -> [Scope; 2] {
         let who = (
             asked.identity,
             match asked.user {
@@ -192,8 +253,8 @@ impl Pauses {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Nanoseconds since the process started, as for [`Pauses::pause`].
-    pub(crate) fn now(&self) -> u64 {
+    /// Nanoseconds since the process started.
+    fn now(&self) -> u64 {
         nanos(self.clock.mono().saturating_duration_since(self.start))
     }
 
@@ -272,7 +333,6 @@ mod tests {
     use super::*;
     use http::Method;
     use proptest::prelude::*;
-    use std::sync::Arc;
 
     fn asked<'a>(method: &'a Method, path: &'a str) -> Asked<'a> {
         let operation = Operation { method, path };
@@ -282,6 +342,13 @@ mod tests {
     fn pauses() -> (Arc<Pauses>, Clock) {
         let clock = Clock::adjustable();
         (Arc::new(Pauses::new(clock.clone())), clock)
+    }
+
+    impl Pauses {
+        fn pause_scope(&self, scope: Scope, retry_after: Duration, now: u64) -> bool {
+            let of = Paused::new(asked(&Method::GET, "/2.0/users/me"), false);
+            self.pause(scope, of, retry_after, now)
+        }
     }
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -320,12 +387,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn pauses_in_force_tell_what_they_hold_up() {
+        let (pauses, clock) = pauses();
+        pauses.box_said(asked(&Method::GET, "/2.0/search"), 429, MINUTE);
+        let of_user = Asked { identity: 7, user: User::Id("17"), ..asked(&Method::PUT, "/2.0/folders/1") };
+        pauses.box_said(of_user, 503, 2 * MINUTE);
+        clock.advance(Duration::from_secs(30));
+        let in_force = pauses.in_force();
+        let all: Vec<&Paused> = in_force.iter().map(|(paused, _)| &**paused).collect();
+        let operation = PausedRequests::Operation("PUT /2.0/folders/*".into());
+        assert_eq!(*all[0], Paused { identity: 7, user: Some("17".into()), requests: operation });
+        let search = PausedRequests::Class(Class::Search);
+        assert_eq!(*all[1], Paused { identity: 0, user: None, requests: search });
+        assert!(in_force[1].1 <= Duration::from_secs(30) && in_force[0].1 > MINUTE, "{in_force:?}");
+        clock.advance(MINUTE);
+        assert_eq!(
+            pauses.in_force().len(),
+            1,
+            "the other has ended, though its requests still come back slowly"
+        );
+    }
+
     proptest! {
         #[test]
         fn requests_do_not_resume_all_at_once(arrivals in prop::collection::vec(0..60_u64, 1..2_000), wait in 0..5_000_u64) {
             let (pauses, _clock) = pauses();
             let scope = Scope(1);
-            pauses.pause(scope, Duration::from_secs(1), 0);
+            pauses.pause_scope(scope, Duration::from_secs(1), 0);
             let mut now = 0;
             let mut went = vec![];
             for step in arrivals {
@@ -347,7 +436,7 @@ mod tests {
     fn the_ramp_is_as_fast_as_allowed_and_ends() {
         let (pauses, _clock) = pauses();
         let scope = Scope(1);
-        pauses.pause(scope, Duration::from_secs(1), 0);
+        pauses.pause_scope(scope, Duration::from_secs(1), 0);
         assert_eq!(pauses.check(scope, 0), Some(Duration::from_secs(1)));
         // All arrive at once and may wait as long as needed.
         let went: Vec<u64> = (0..100).map(|_| pauses.book(&[scope], SECOND, u64::MAX).unwrap()).collect();
@@ -367,7 +456,8 @@ mod tests {
     #[test]
     fn a_pause_begins_where_none_holds() {
         let (pauses, _clock) = pauses();
-        let begins = |at: u64, seconds| pauses.pause(Scope(1), Duration::from_secs(seconds), at * SECOND);
+        let begins =
+            |at: u64, seconds| pauses.pause_scope(Scope(1), Duration::from_secs(seconds), at * SECOND);
         assert_eq!([(0, 10), (1, 1), (2, 10)].map(|(at, seconds)| begins(at, seconds)), [true, false, false]);
         assert!(begins(12, 5), "the one before has ended, though requests come back slowly");
         assert!(!begins(13, 5));
@@ -376,8 +466,8 @@ mod tests {
     #[test]
     fn a_shorter_pause_does_not_end_a_longer_one() {
         let (pauses, _clock) = pauses();
-        pauses.pause(Scope(1), MINUTE, 0);
-        pauses.pause(Scope(1), Duration::from_secs(1), 0);
+        pauses.pause_scope(Scope(1), MINUTE, 0);
+        pauses.pause_scope(Scope(1), Duration::from_secs(1), 0);
         assert_eq!(pauses.check(Scope(1), 0), Some(MINUTE));
     }
 
@@ -385,7 +475,7 @@ mod tests {
     fn pauses_are_bounded() {
         let (pauses, _clock) = pauses();
         for i in 0..10_000 {
-            pauses.pause(Scope(i), Duration::from_secs(1 + i), 0);
+            pauses.pause_scope(Scope(i), Duration::from_secs(1 + i), 0);
         }
         assert_eq!(pauses.live().0, SCOPES_MAX);
         assert!(pauses.check(Scope(9_999), 0).is_some());

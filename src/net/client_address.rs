@@ -25,6 +25,18 @@ impl ClientAddress {
     }
 }
 
+impl ClientAddress {
+    /// The address, or the network of 64 bits in which an IPv6 client has its addresses, as in `2001:db8:0:1::/64`.
+    pub(crate) fn of_network(self) -> String {
+        match self {
+            Self::Known(IpAddr::V6(address)) => {
+                format!("{}/64", std::net::Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
 impl From<IpAddr> for ClientAddress {
     fn from(address: IpAddr) -> Self {
         Self::Known(unmapped(address))

@@ -18,6 +18,9 @@ use crate::limits::redis::reservation as shared;
 use crate::net::client_address::ClientAddress;
 use crate::routing::operation_template;
 
+/// The index of the operation's pause in [`Limiter::pause_keys`].
+const PAUSE_OF_OPERATION: usize = 1;
+
 impl Limiter {
     /// `None`: Redis is unavailable.
     pub(super) async fn admit_together(
@@ -57,13 +60,13 @@ impl Limiter {
                 }
                 Verdict::Refused { cell, after } => {
                     let Some((rule, limit, _)) = counted.get(cell) else { return Ok(None) };
+                    self.divided(replicas).remember(request_key);
                     return Err(self.exceeded_together(*rule, limit, after));
                 }
                 Verdict::Paused { pause, left } => {
                     // Record the pause here too, so that requests resume at a growing rate.
-                    if let Some(scope) = self.pauses.scopes(asked(request_key)).get(pause) {
-                        self.pauses.pause(*scope, left.min(self.settings.max_pause), self.pauses.now());
-                    }
+                    let alone = pause == PAUSE_OF_OPERATION;
+                    self.pauses.begin(asked(request_key), alone, left.min(self.settings.max_pause));
                     self.pass_pause(request_key, std::mem::take(&mut wait)).await?;
                 }
             }
@@ -144,7 +147,7 @@ impl Limiter {
         }
     }
 
-    /// The keys in the order of `Pauses::scopes`.
+    /// The keys of the pauses of its class and of its operation.
     pub(super) fn pause_keys(&self, request_key: &RequestKey<'_>) -> [PauseKey; 2] {
         // Not only by name: another client id or subject under the same name is not paused.
         let identity = self.settings.identities.get(request_key.identity.index());

@@ -53,6 +53,20 @@ impl BucketCounts {
         (self.interval, self.burst) == (interval, burst)
     }
 
+    /// Calls of a key's burst that are spent, a part of one counted whole. Charges nothing.
+    pub(super) fn spent(&self, key: u64, now: u64) -> Option<u64> {
+        self.counts.get(&key).map(|count| self.spent_of(*count, now))
+    }
+
+    /// The same of this many keys in no order.
+    pub(super) fn some_spent(&self, most: usize, now: u64) -> impl Iterator<Item = (u64, u64)> {
+        self.counts.iter().take(most).map(move |(key, count)| (*key, self.spent_of(*count, now)))
+    }
+
+    fn spent_of(&self, count: u64, now: u64) -> u64 {
+        count.saturating_sub(now).div_ceil(self.interval.max(1))
+    }
+
     /// The new count if a call passes, or the nanoseconds until one would. Charges nothing.
     pub(super) fn ask(&mut self, key: u64, now: u64, keys_max: usize) -> Result<u64, u64> {
         let count = self.count(key, now, keys_max);

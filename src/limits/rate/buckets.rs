@@ -15,6 +15,8 @@ use super::window_counts::WindowCounts;
 
 /// The most live counts of a limit.
 pub(crate) const KEYS_MAX: usize = 65_536;
+/// The most counts of a limit that are looked at for operators while the lock is held: it takes some tens of microseconds.
+const SCANNED: usize = 512;
 /// The time between two sweeps of each limit's dead counts, in nanoseconds.
 const SWEEP: u64 = 10_000_000_000;
 
@@ -252,6 +254,14 @@ impl Table {
     pub(super) fn left(&mut self, counted: Counted, now: u64) -> u64 {
         let counter = Self::counter_mut(&mut self.counters, counted.slot).filter(|counter| counter.enforce);
         counter.and_then(|counter| counter.ask(counted.key, now, self.keys_max).err()).unwrap_or(0)
+    }
+
+    /// What keys have used of a limit, from 0 to 1: these, and [`SCANNED`] others in no order; one may occur twice.
+    pub(super) fn used(&self, slot: u32, keys: &[u64], now: u64) -> Vec<(u64, f64)> {
+        let Some(counter) = self.counter(slot) else { return Vec::new() };
+        let mut used = counter.some_used(SCANNED, now);
+        used.extend(counter.used(keys, now));
+        used
     }
 
     /// The limit's rate as nanoseconds between two calls.

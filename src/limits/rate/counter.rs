@@ -107,6 +107,30 @@ impl Counter {
         }
     }
 
+    /// What these keys have used of the limit, those without a count left out: from 0 to 1, which is full.
+    pub(super) fn used<'k>(&'k self, keys: &'k [u64], now: u64) -> impl Iterator<Item = (u64, f64)> + 'k {
+        keys.iter().filter_map(move |key| {
+            let calls = match &self.counts {
+                Counts::Bucket(counts) => counts.spent(*key, now),
+                Counts::Window(counts) => counts.held(*key, now),
+            };
+            Some((*key, self.part(calls?)))
+        })
+    }
+
+    /// The same of this many keys in no order.
+    pub(super) fn some_used(&self, most: usize, now: u64) -> Vec<(u64, f64)> {
+        let used: Vec<(u64, u64)> = match &self.counts {
+            Counts::Bucket(counts) => counts.some_spent(most, now).collect(),
+            Counts::Window(counts) => counts.some_held(most, now).collect(),
+        };
+        used.into_iter().map(|(key, calls)| (key, self.part(calls))).collect()
+    }
+
+    fn part(&self, calls: u64) -> f64 {
+        (calls as f64 / f64::from(self.quota.at_once().0.max(1))).min(1.0)
+    }
+
     pub(super) fn sweep(&mut self, now: u64) {
         match &mut self.counts {
             Counts::Bucket(counts) => counts.sweep(now),

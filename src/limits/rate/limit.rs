@@ -2,6 +2,7 @@
 //!
 //! A request must pass all limits that apply to it. A request that one limit refuses is not counted against any other.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,47 @@ pub enum Key {
     Global,
 }
 
+impl Key {
+    /// The name in the configuration; `enterprise` is only in Box's own limits.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::App => "app",
+            Self::User => "user",
+            Self::Identity => "identity",
+            Self::Enterprise => "enterprise",
+            Self::Global => "global",
+        }
+    }
+}
+
+/// As in the configuration: `10/s`, `90/min`. A window's is the number of calls in its length.
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 4] = [(1, "s"), (60, "min"), (3_600, "h"), (86_400, "day")];
+        let units = UNITS.map(|(seconds, name)| (Duration::from_secs(seconds), name));
+        match *self {
+            Self::Bucket { interval, .. } => {
+                let calls =
+                    |unit: Duration| (unit.as_nanos() + interval.as_nanos() / 2) / interval.as_nanos().max(1);
+                // The configuration rounds the interval up to whole nanoseconds.
+                let is_it = |(unit, _): &(Duration, _)| {
+                    let calls = calls(*unit);
+                    calls > 0 && unit.as_nanos().div_ceil(calls) == interval.as_nanos()
+                };
+                match units.iter().find(|unit| is_it(unit)) {
+                    Some((unit, name)) => write!(f, "{}/{name}", calls(*unit)),
+                    None => write!(f, "1 in {interval:?}"),
+                }
+            }
+            Self::Window { calls, length } => match units.iter().find(|(unit, _)| *unit == length) {
+                Some((_, name)) => write!(f, "{calls}/{name}"),
+                None => write!(f, "{calls} in {length:?}"),
+            },
+        }
+    }
+}
+
 impl Quota {
     /// How many calls may be made at once when the limit is unused, and in what time they become available again.
     pub(crate) fn at_once(&self) -> (u32, Duration) {
@@ -103,5 +145,34 @@ impl Limit {
     /// Whether the limit applies to this operation, which has this class.
     pub fn applies(&self, operation: &Spelled<'_>, class: Class) -> bool {
         selector::select(&self.on, operation, class)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_read_as_in_the_configuration() {
+        let bucket = |calls: u128, unit: u64| Quota::Bucket {
+            interval: Duration::from_nanos((u128::from(unit) * 1_000_000_000).div_ceil(calls) as u64),
+            burst: NonZeroU32::MIN,
+        };
+        for (calls, unit, text) in [
+            (10, 1, "10/s"),
+            (3, 1, "3/s"),
+            (20, 60, "20/min"),
+            (60, 60, "1/s"),
+            (90, 60, "90/min"),
+            (7, 3_600, "7/h"),
+            (1_000, 86_400, "1000/day"),
+        ] {
+            assert_eq!(bucket(calls, unit).to_string(), text);
+        }
+        let window = |calls, length| Quota::Window { calls: NonZeroU32::new(calls).unwrap(), length };
+        assert_eq!(window(1000, Duration::from_secs(60)).to_string(), "1000/min");
+        assert_eq!(window(5, Duration::from_secs(90)).to_string(), "5 in 90s");
+        let odd = Quota::Bucket { interval: Duration::from_millis(2_500_300), burst: NonZeroU32::MIN };
+        assert_eq!(odd.to_string(), "1 in 2500.3s");
     }
 }

@@ -141,7 +141,19 @@ impl LimitMatcher {
         })
     }
 
-    fn hash(&self, key: Key, request_key: &RequestKey<'_>) -> u64 {
+    /// The key under which the app, identity or enterprise with this number is counted; for `Key::User`, the service account of the
+    /// enterprise with this number.
+    pub(crate) fn key_of(&self, key: Key, number: u64) -> u64 {
+        self.hasher.hash_one((key, number))
+    }
+
+    /// The key under which this user is counted.
+    pub(crate) fn key_of_user(&self, id: &str) -> u64 {
+        self.hasher.hash_one((Key::User, id))
+    }
+
+    /// The key of this kind under which the request is counted.
+    pub(super) fn hash(&self, key: Key, request_key: &RequestKey<'_>) -> u64 {
         let hash = |value: u64| self.hasher.hash_one((key, value));
         match key {
             Key::Client => match request_key.client {

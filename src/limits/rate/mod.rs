@@ -11,4 +11,5 @@ pub(crate) mod buckets; // the counts of all limits
 pub(crate) mod headers; // the RateLimit fields
 pub(crate) mod tally; // what limits have done
 pub(crate) mod queue; // the order of waiting requests
+pub(crate) mod fullest; // how full limits are
 pub(crate) mod waiting; // waiting for a turn

@@ -275,6 +275,22 @@ impl WaitQueues {
         self.queued.get(slot as usize).copied().unwrap_or(0)
     }
 
+    /// What keys have used of the limit with this slot, see [`Table::used`]; also of all keys for which requests wait.
+    pub(crate) fn used(&self, slot: u32, keys: &[u64], now: u64) -> Vec<(u64, f64)> {
+        let queued = self.lines.keys().filter(|at| at.slot == slot).map(|at| at.key);
+        let keys: Vec<u64> = queued.chain(keys.iter().copied()).collect();
+        self.table.used(slot, &keys, now.max(self.now))
+    }
+
+    /// The requests that wait for the limit with this slot: key, number of the app, how many.
+    pub(crate) fn waiting(&self, slot: u32) -> Vec<(u64, u64, usize)> {
+        let lines = self.lines.iter().filter(|(at, _)| at.slot == slot);
+        let of_line = |(at, line): (&Counted, &WaitQueue)| -> Vec<(u64, u64, usize)> {
+            line.apps.iter().map(|(app, order)| (at.key, *app, order.len())).collect()
+        };
+        lines.flat_map(of_line).collect()
+    }
+
     /// The number of slots of the table, and of those in use.
     #[cfg(test)]
     pub(crate) fn slots(&self) -> (usize, usize) {

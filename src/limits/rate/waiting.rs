@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::buckets::{Passed, Refused, Shadow};
-use super::limit::Limit;
-use super::matcher::{Counted, Keys, LimitMatcher, RequestKey};
+use super::fullest::{Fullness, Remembered};
+use super::limit::{Key, Limit};
+use super::matcher::{Counted, Keys, LimitMatcher, RequestKey, User};
 use super::queue::{Arrival, Polled, WaitQueues};
 use super::tally::{Tallies, Tally};
 use crate::net::clock::Clock;
@@ -39,6 +40,8 @@ struct Shared {
     start: Instant,
     hasher: RandomState,
     state: Mutex<State>,
+    /// Clients and users that a limit refused or let wait.
+    remembered: Remembered,
 }
 
 #[derive(Debug)]
@@ -76,7 +79,8 @@ impl Limits {
     pub(crate) fn new(rules: LimitMatcher, tallies: Tallies, clock: Clock) -> Self {
         let state = State { queues: WaitQueues::new(), waiting: HashMap::new(), newest: 0 };
         let (start, hasher) = (clock.mono(), RandomState::new());
-        let shared = Shared { clock, start, hasher, state: Mutex::new(state) };
+        let remembered = Remembered::default();
+        let shared = Shared { clock, start, hasher, state: Mutex::new(state), remembered };
         Self::bound(Arc::new(shared), rules, tallies, 0)
     }
 
@@ -126,9 +130,20 @@ impl Limits {
         }
         let arrived = self.now();
         match self.enqueue(keys, request_key.app_number, arrived) {
-            Entry::Passed(passed) => Entered::Passed(self.admitted(passed, Duration::ZERO)),
-            Entry::Refused(refused) => Entered::Refused(self.refused(refused)),
-            Entry::Waits(waiting) => Entered::Waits(Turn { waiting, arrived }),
+            Entry::Passed(passed) => {
+                if !passed.shadow.is_empty() {
+                    self.remember(request_key);
+                }
+                Entered::Passed(self.admitted(passed, Duration::ZERO))
+            }
+            Entry::Refused(refused) => {
+                self.remember(request_key);
+                Entered::Refused(self.refused(refused))
+            }
+            Entry::Waits(waiting) => {
+                self.remember(request_key);
+                Entered::Waits(Turn { waiting, arrived })
+            }
         }
     }
 
@@ -178,6 +193,36 @@ impl Limits {
             queued: state.queues.queued(slot),
         };
         self.rules.iter().zip(self.rules.slots()).zip(self.tallies.iter()).map(of).collect()
+    }
+
+    /// Remembers the client and the user of a request that is refused or waits, so that operators see who they are.
+    pub(crate) fn remember(&self, request_key: &RequestKey<'_>) {
+        for (_, limit) in self.rules.about(request_key) {
+            let key = || self.rules.hash(limit.key, request_key);
+            match (limit.key, request_key.user) {
+                (Key::Client, _) => {
+                    let name = || request_key.client.of_network().into();
+                    self.shared.remembered.add(key(), Key::Client, name);
+                }
+                (Key::User, User::Id(id)) => self.shared.remembered.add(key(), Key::User, || id.into()),
+                _ => {}
+            }
+        }
+    }
+
+    /// How full the limit with this index is, and who waits for it. The lock is held for some tens of microseconds, however many
+    /// keys there are: of a limit with more than 512, those that were refused or wait are looked at, and 512 others.
+    pub(crate) fn fullness(&self, index: usize) -> Fullness {
+        let limits = self.rules.iter().zip(self.rules.slots());
+        let Some((limit, slot)) = limits.into_iter().nth(index) else { return Fullness::default() };
+        let names = self.shared.remembered.of(limit.key);
+        let keys: Vec<u64> = names.iter().map(|(key, _)| *key).collect();
+        let now = self.now();
+        let (used, waiting) = {
+            let state = self.lock();
+            (state.queues.used(slot, &keys, now), state.queues.waiting(slot))
+        };
+        Fullness::new(used, &waiting, &names)
     }
 
     /// The number of queued requests.

@@ -79,6 +79,12 @@ impl Window {
         }
     }
 
+    fn held(&self, figure: &Figure, now: u64) -> u64 {
+        let is_over = |(stamp, _): &&(u64, u32)| figure.is_over(*stamp, now);
+        let old: u32 = self.written.iter().take_while(is_over).map(|(_, calls)| calls).sum();
+        u64::from(self.sum - old) + u64::from(self.reserved)
+    }
+
     fn is_empty(&self) -> bool {
         self.reserved == 0 && self.written.is_empty()
     }
@@ -124,6 +130,16 @@ impl WindowCounts {
     /// are unknown to a longer one.
     pub(super) fn change(&mut self, calls: u32, length: Duration) {
         self.figure = Figure::new(calls, length);
+    }
+
+    /// A key's calls in the window, with those reserved. Changes nothing.
+    pub(super) fn held(&self, key: u64, now: u64) -> Option<u64> {
+        self.windows.get(&key).map(|window| window.held(&self.figure, now))
+    }
+
+    /// The same of this many keys in no order.
+    pub(super) fn some_held(&self, most: usize, now: u64) -> impl Iterator<Item = (u64, u64)> {
+        self.windows.iter().take(most).map(move |(key, window)| (*key, window.held(&self.figure, now)))
     }
 
     /// Whether one more call may be made; the error is the nanoseconds until then.
