@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
@@ -29,6 +29,10 @@ use crate::oauth::identity::Identity;
 use crate::telemetry::outages::{Outages, Party};
 use crate::telemetry::repeats::{LeftOut, Repeats};
 use crate::telemetry::words::short;
+
+mod status; // what operators are told
+
+pub(crate) use status::TokenStatus;
 
 /// How long before a token's end the renewal starts; or at half its lifetime, if that is later.
 const MARGIN: Duration = Duration::from_secs(300);
@@ -132,6 +136,8 @@ pub(crate) struct Tokens {
     blanked: Mutex<VecDeque<(Moment, Secret)>>,
     obtained: AtomicU64,
     failed: AtomicU64,
+    /// When the last token was obtained, by the wall clock.
+    last_obtained: Mutex<Option<SystemTime>>,
     /// Host and port of the token endpoint, for the log.
     endpoint: String,
     outages: Arc<Outages>,
@@ -169,6 +175,7 @@ impl Tokens {
             blanked: Mutex::new(VecDeque::new()),
             obtained: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            last_obtained: Mutex::new(None),
         })
     }
 
@@ -307,18 +314,6 @@ impl Tokens {
         Rejected::Retired
     }
 
-    /// Why there is no valid token, in words for `/readyz`; `None` when there is one.
-    pub(crate) fn why_not_ready(&self) -> Option<String> {
-        if self.cached().is_some() {
-            return None;
-        }
-        Some(match &*self.phase.borrow() {
-            Phase::Asking | Phase::Holding => "the first token is being obtained".to_owned(),
-            Phase::Down { cause, .. } => format!("no valid token: {cause}"),
-            Phase::Refused { cause, .. } => format!("Box refuses the credentials: {cause}"),
-        })
-    }
-
     /// The time until the token expires; `None` without a valid one.
     pub(crate) fn expires_in(&self) -> Option<Duration> {
         self.cached().map(|token| token.expires.left(self.clock.now()))
@@ -414,6 +409,7 @@ impl Tokens {
         };
         self.keep_blanked(&token, asked);
         self.current.store(Some(Arc::new(token)));
+        *self.last_obtained.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.wall());
         self.phase.send_replace(Phase::Holding);
         self.outages.answered(self.token_endpoint(true), "");
         self.outages.answered(self.credentials(), "");
