@@ -1,16 +1,21 @@
-//! The operators' listener: `/healthz`, `/readyz`, `/metrics`, `POST /reload`. Requests are rare, so plain hyper runs
+//! The operators' listener: `/healthz`, `/readyz`, `/metrics`, `/status.json`, `/history.json`, `POST /reload`. Requests are rare, so plain hyper runs
 //! on the accepting thread.
 
+mod configured_hosts; // which hosts of Box answer
+mod history; // GET /history.json
 mod limit_metrics; // of limits, budgets and tunnels
+mod readiness; // is it ready, and why not?
 mod request_metrics; // of requests, connections, tokens, reloads and logs
 mod reload; // POST /reload
+mod status; // GET /status.json
 pub(crate) mod reloads; // requests for a reload, and their outcomes
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -21,20 +26,22 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use self::readiness::Readiness;
 use self::reloads::Reloads;
 use crate::access::{admission, browser};
 use crate::http::error::Refusal;
 use crate::http::headers;
-use crate::limits::redis::replicas::Health;
 use crate::net::listener::Listener;
 use crate::net::peer::{Here, Peer};
 use crate::net::secret_filter::{self, Audience};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::process::Process;
 use crate::telemetry::exposition::Exposition;
+use crate::telemetry::history::History;
 use crate::telemetry::metrics::Metrics;
 
 /// The most connections of operators on each listener; further ones are closed at once.
@@ -54,6 +61,12 @@ pub(crate) struct Overview {
     pub reloads: Arc<Reloads>,
     /// The metrics of all workers.
     pub metrics: Metrics,
+    /// What they counted in the last five minutes and the last day.
+    pub history: History,
+    /// When the process began to serve.
+    pub started: SystemTime,
+    /// The configuration file; `None`: there is none, or it is never read again.
+    pub file: Option<PathBuf>,
     /// True once the process has begun to stop.
     pub draining: AtomicBool,
     /// The TCP address of the callers' listener, which serves the pages about error codes; `None`: only Unix sockets.
@@ -173,41 +186,23 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
         "/healthz" => text_page(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" => readiness(overview),
         "/metrics" => metrics(overview),
+        "/status.json" => json_page(&status::Status::of(overview)),
+        "/history.json" => history::page(overview, request.uri().query()),
         _ => {
-            let pages = "here are /healthz, /readyz and /metrics, and POST /reload\n";
+            let pages =
+                "here are /healthz, /readyz, /metrics, /status.json and /history.json, and POST /reload\n";
             text_page(StatusCode::NOT_FOUND, pages.to_owned())
         }
     }))
 }
 
 fn readiness(overview: &Overview) -> Response<Bytes> {
-    let mut reasons = String::new();
-    if overview.draining.load(Ordering::Relaxed) {
-        reasons.push_str("draining\n");
-    }
-    let gateway = overview.gateway.load();
-    for tokens in &gateway.tokens {
-        if let Some(why) = tokens.why_not_ready() {
-            reasons.push_str(&format!("identity {}: {why}\n", tokens.name()));
-        }
-    }
-    // Notes that do not make the gateway unready: it serves with its own limits, or with the previous configuration.
-    let mut notes = match gateway.limiter.replicas().map(|replicas| replicas.health()) {
-        Some(Health::Local { since, why }) => {
-            format!(
-                "Redis has not been usable for {} s ({why}); limits count for this process alone\n",
-                since.elapsed().as_secs()
-            )
-        }
-        Some(Health::Shared) | None => String::new(),
-    };
-    if let Some(refused) = overview.reloads.last_refused() {
-        notes.push_str(&refused.note());
-    }
-    if reasons.is_empty() {
-        text_page(StatusCode::OK, format!("ready\n{notes}"))
+    let readiness = Readiness::of(overview);
+    let lines = |lines: &[String]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    if readiness.is_ready() {
+        text_page(StatusCode::OK, format!("ready\n{}", lines(&readiness.notes)))
     } else {
-        text_page(StatusCode::SERVICE_UNAVAILABLE, reasons)
+        text_page(StatusCode::SERVICE_UNAVAILABLE, lines(&readiness.reasons))
     }
 }
 
@@ -238,5 +233,12 @@ fn text_page(status: StatusCode, text: String) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn json_page(document: &impl Serialize) -> Response<Bytes> {
+    let text = serde_json::to_vec(document).expect("it has no maps, and so no keys that are no strings");
+    let mut response = Response::new(Bytes::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

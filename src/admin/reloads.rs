@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::telemetry::words::rfc_3339;
 
 /// The outcome of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,15 @@ pub(crate) struct Ask {
     pub reply: oneshot::Sender<Outcome>,
 }
 
+/// The last reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LastReload {
+    pub at: SystemTime,
+    /// Its cause, such as `SIGHUP`.
+    pub why: &'static str,
+    pub outcome: Outcome,
+}
+
 /// The last refused reload, until one is taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LastRefused {
@@ -42,9 +52,9 @@ pub(crate) struct LastRefused {
 }
 
 impl LastRefused {
-    /// A line for operators, with its line break.
+    /// A line for operators, without its line break.
     pub(crate) fn note(&self) -> String {
-        let at = Timestamp::try_from(self.at).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ");
+        let at = rfc_3339(self.at);
         let count = match self.problems.len() {
             1 => "1 problem".to_owned(),
             count => format!("{count} problems, the first"),
@@ -52,7 +62,7 @@ impl LastRefused {
         // A problem may quote a value of the file: control characters would break the line.
         let first = self.problems.first().map(String::as_str).unwrap_or_default();
         let first = first.replace(char::is_control, " ");
-        format!("the configuration was not taken over at {at} ({}): {count}: {first}\n", self.why)
+        format!("the configuration was not taken over at {at} ({}): {count}: {first}", self.why)
     }
 }
 
@@ -70,6 +80,7 @@ pub(crate) struct Reloads {
 struct Last {
     taken_over: SystemTime,
     refused: Option<LastRefused>,
+    reload: Option<LastReload>,
 }
 
 /// The callers that wait in [`Reloads::request_shared`].
@@ -85,7 +96,7 @@ impl Reloads {
     /// `now`: when the configuration of the start was taken over. The owner of the receiver carries the requests out.
     pub(crate) fn new(now: SystemTime) -> (Self, mpsc::UnboundedReceiver<Ask>) {
         let (asks, asked) = mpsc::unbounded_channel();
-        let last = Mutex::new(Last { taken_over: now, refused: None });
+        let last = Mutex::new(Last { taken_over: now, refused: None, reload: None });
         let (taken_over, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         (Self { asks, taken_over, refused, last, shared: Mutex::default() }, asked)
     }
@@ -140,9 +151,10 @@ impl Reloads {
     /// Records the outcome of a reload.
     pub(crate) fn note(&self, why: &'static str, outcome: &Outcome, now: SystemTime) {
         let mut last = lock(&self.last);
+        last.reload = Some(LastReload { at: now, why, outcome: outcome.clone() });
         match outcome {
             Outcome::TakenOver { .. } => {
-                *last = Last { taken_over: now, refused: None };
+                (last.taken_over, last.refused) = (now, None);
                 self.taken_over.fetch_add(1, Ordering::Relaxed);
             }
             Outcome::Refused { problems } => {
@@ -160,6 +172,11 @@ impl Reloads {
     /// When the configuration in use was taken over.
     pub(crate) fn last_taken_over(&self) -> SystemTime {
         lock(&self.last).taken_over
+    }
+
+    /// The last reload; `None` before the first.
+    pub(crate) fn last(&self) -> Option<LastReload> {
+        lock(&self.last).reload.clone()
     }
 
     /// Why the configuration in use is not that of the file; `None` if the last reload was taken over.
@@ -197,6 +214,7 @@ mod tests {
         reloads.note("SIGHUP", &taken_over(""), at(7));
         assert_eq!((reloads.last_refused(), reloads.counts()), (None, (1, 1)));
         assert_eq!(reloads.last_taken_over(), at(7));
+        assert_eq!(reloads.last(), Some(LastReload { at: at(7), why: "SIGHUP", outcome: taken_over("") }));
     }
 
     #[test]
@@ -207,8 +225,8 @@ mod tests {
             LastRefused { at, why: "SIGHUP", problems }.note()
         };
         let begin = "the configuration was not taken over at 2026-01-02T03:04:05Z (SIGHUP): ";
-        assert_eq!(note(&["a:1:1: b"]), format!("{begin}1 problem: a:1:1: b\n"));
-        assert_eq!(note(&["a\n\u{1b}b", "c"]), format!("{begin}2 problems, the first: a  b\n"));
+        assert_eq!(note(&["a:1:1: b"]), format!("{begin}1 problem: a:1:1: b"));
+        assert_eq!(note(&["a\n\u{1b}b", "c"]), format!("{begin}2 problems, the first: a  b"));
     }
 
     #[tokio::test]

@@ -3,20 +3,19 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::uri::Authority;
-
+use super::configured_hosts::configured_hosts;
 use super::reloads::Reloads;
 use crate::net::connection_limit::ConnectionLimit;
 use crate::net::tls_server::Tls;
-use crate::oauth::client_credentials;
 use crate::oauth::token_cache::Tokens;
 use crate::routing::box_hosts::BoxHosts;
 use crate::routing::operation_class::Class;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::exposition::Exposition;
+use crate::telemetry::latency::Histogram;
 use crate::telemetry::log;
-use crate::telemetry::metrics::{AppLabel, AppLabels, ClassLabel, Durations, Histogram, Metrics};
-use crate::telemetry::outages::{Outages, Party};
+use crate::telemetry::metrics::{AppLabel, AppLabels, ClassLabel, Durations, Metrics};
+use crate::telemetry::outages::Outages;
 
 /// Adds the running version.
 pub(super) fn build(text: &mut Exposition) {
@@ -67,22 +66,13 @@ fn upstream<T>((label, durations): (T, &Durations)) -> (T, &Histogram) {
     (label, &durations.upstream)
 }
 
-/// Adds whether the configured hosts of Box answer, each once: by default the token endpoint is at the API's host.
+/// Adds whether the configured hosts of Box answer.
 pub(super) fn upstream_up(text: &mut Exposition, hosts: &BoxHosts, outages: &Outages) {
-    let endpoint = client_credentials::authority_of(&hosts.token_url);
-    let mut authorities: Vec<&str> = hosts.authorities().map(Authority::as_str).to_vec();
-    authorities.push(endpoint);
-    authorities.sort_unstable();
-    authorities.dedup();
     let help = "1 while a configured host of Box answers, 0 while it is known to be unreachable or to give no tokens.";
     text.head("upstream_up", "gauge", help);
-    for authority in authorities {
-        let mut parties = vec![Party::Host(authority)];
-        if authority == endpoint {
-            parties.push(Party::TokenEndpoint { authority, reached: false });
-        }
-        let is_down = parties.into_iter().any(|party| outages.is_down(party));
-        text.line("upstream_up", &format!("host=\"{authority}\""), if is_down { 0.0 } else { 1.0 });
+    for (authority, outage) in configured_hosts(hosts, outages) {
+        let is_up = if outage.is_some() { 0.0 } else { 1.0 };
+        text.line("upstream_up", &format!("host=\"{authority}\""), is_up);
     }
 }
 

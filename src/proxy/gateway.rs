@@ -4,6 +4,8 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::uri::Authority;
+
 use crate::access::admission::Admission;
 use crate::config::Config;
 use crate::limits::budget::spending::BudgetLedger;
@@ -12,7 +14,7 @@ use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::{Renewal, Tokens};
 use crate::proxy::forward_proxy::ForwardProxy;
 use crate::routing::app::AppId;
-use crate::telemetry::metrics::AppLabel;
+use crate::telemetry::metrics::{AppLabel, HostLabel};
 use crate::upstream::pool::Upstream;
 
 /// Shared by the workers; it changes only through atomics. A request keeps the gateway with which it began.
@@ -25,6 +27,8 @@ pub(crate) struct Gateway {
     pub renewals: Vec<Arc<Renewal>>,
     /// Metric labels, by app id.
     pub app_labels: Vec<Option<AppLabel>>,
+    /// Metric labels of the configured hosts of Box.
+    pub host_labels: Vec<(Authority, Option<HostLabel>)>,
     /// Counts of calls of Box's API, and the budgets.
     pub ledger: BudgetLedger,
     /// Limits, concurrency and pauses.
@@ -52,6 +56,11 @@ impl Gateway {
     /// The label of an app in metrics.
     pub(crate) fn app_label(&self, app: AppId) -> Option<AppLabel> {
         self.app_labels.get(app.index()).copied().flatten()
+    }
+
+    /// The label of a host of Box; `None` of one that is not configured.
+    pub(crate) fn host_label(&self, authority: &Authority) -> Option<HostLabel> {
+        self.host_labels.iter().find(|(known, _)| known == authority).and_then(|(_, label)| *label)
     }
 
     /// An identity's name.

@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::net::clock::Clock;
 use crate::net::connection_limit::ConnectionLimit;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::AppLabels;
+use crate::telemetry::metrics::{AppLabels, HostLabels};
 use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::Repeats;
 
@@ -28,6 +28,8 @@ pub(crate) struct Process {
     pub refused_origins: Repeats,
     /// The apps' labels in metrics.
     pub app_labels: AppLabels,
+    /// The labels of Box's hosts in what is counted of them.
+    pub host_labels: HostLabels,
 }
 
 impl Process {

@@ -276,6 +276,9 @@ impl RequestRecord {
         self.status = Some(status);
         self.answered_by = AnsweredBy::Box;
         self.box_time = Some(after);
+        if let Some(to) = &self.sent_to {
+            self.worker.tally().box_answered(self.gateway.host_label(to), after);
+        }
     }
 
     /// Records that Box's response is not passed on, or not yet: it is a redirect that is followed, or its body is
@@ -390,8 +393,12 @@ impl Stages for RequestRecord {
         self.template = Some(authority.to_owned());
     }
 
+    /// Called once at most: the request counts as under way for this app from here on.
     fn chosen(&mut self, id: AppId, app: &App) {
         (self.app, self.identity) = (Some(id), Some(app.identity));
+        if let Some(label) = self.gateway.app_label(id) {
+            self.worker.tally().begins(label);
+        }
     }
 
     fn page(&mut self, reader: Reader) {

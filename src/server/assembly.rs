@@ -31,7 +31,7 @@ use crate::proxy::forward_proxy::{Certificates, ForwardProxy};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::process::Process;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::AppLabels;
+use crate::telemetry::metrics::{AppLabels, HostLabels};
 use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::Repeats;
 use crate::upstream::connector::Connector;
@@ -104,10 +104,18 @@ impl Assembly {
         let replicas = replicas(&config, &trust, &outages)?;
         let repeats = Repeats::new(clock.clone());
         let connection_limit = Arc::new(ConnectionLimit::default());
-        let app_labels = AppLabels::default();
+        let (app_labels, host_labels) = (AppLabels::default(), HostLabels::default());
         let refused_origins = Repeats::new(clock.clone());
-        let process =
-            Process { clock, access, connection_limit, outages, repeats, refused_origins, app_labels };
+        let process = Process {
+            clock,
+            access,
+            connection_limit,
+            outages,
+            repeats,
+            refused_origins,
+            app_labels,
+            host_labels,
+        };
         let (process, room) = (Arc::new(process), UpstreamRoom::new());
         let assembly = Self { process, refused: Arc::default(), room, replicas, counts, own };
         let grant = assembly.grant(&config, &trust)?;
@@ -181,13 +189,15 @@ impl Assembly {
         forward_proxy: Option<Arc<ForwardProxy>>,
         running: Option<&Gateway>,
     ) -> Arc<Gateway> {
-        let Process { clock, app_labels, .. } = &*self.process;
+        let Process { clock, app_labels, host_labels, .. } = &*self.process;
         let (tokens, renewals) =
             config.identities.iter().map(|identity| self.tokens(identity, grant, running)).unzip();
         let apps: Vec<Arc<str>> = config.apps.iter().map(|app| app.name.as_str().into()).collect();
         let identities = config.identities.iter().map(|identity| identity.name.as_str().into()).collect();
         let (budgets, now) = (config.budgets.clone(), clock.wall());
         let app_labels = apps.iter().map(|name| app_labels.label(name)).collect();
+        let hosts = config.hosts.authorities().into_iter();
+        let host_labels = hosts.map(|host| (host.clone(), host_labels.label(host.as_str()))).collect();
         let (ledger, limiter) = match running {
             None => (
                 BudgetLedger::new(budgets, apps, identities, self.counts.clone(), now),
@@ -198,7 +208,16 @@ impl Assembly {
                 running.limiter.successor(config.limiter()),
             ),
         };
-        Arc::new(Gateway { config, tokens, renewals, app_labels, ledger, limiter, forward_proxy })
+        Arc::new(Gateway {
+            config,
+            tokens,
+            renewals,
+            app_labels,
+            host_labels,
+            ledger,
+            limiter,
+            forward_proxy,
+        })
     }
 
     /// The tokens of an identity: the running ones if they belong to the same account at Box.

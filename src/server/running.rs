@@ -1,6 +1,7 @@
 //! A serving process: its threads and tasks, and how they end.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::limits::budget::writer::CountsWriter;
 use crate::net::descriptors::Shares;
 use crate::net::listener::Listener;
 use crate::proxy::worker::Worker;
+use crate::telemetry::history::History;
 use crate::telemetry::metrics::Metrics;
 
 /// How often the forward proxy's CA, which is valid for years, is checked for renewal.
@@ -97,12 +99,16 @@ impl Running {
         process.connection_limit.set_most(shares.callers);
         let limit = process.connection_limit.clone();
         let draining = AtomicBool::new(false);
-        let (reloads, asks) = Reloads::new(process.clock.wall());
+        let started = process.clock.now();
+        let (reloads, asks) = Reloads::new(started.wall);
         let overview = Arc::new(admin::Overview {
             process,
             gateway: ArcSwap::new(gateway),
             reloads: Arc::new(reloads),
             metrics,
+            history: History::new(started),
+            started: started.wall,
+            file: reloading.as_ref().and_then(|reloading| reloading.source.path()).map(Path::to_owned),
             draining,
             callers: callers.iter().find_map(Listener::here),
         });
@@ -120,6 +126,9 @@ impl Running {
                 }
             }
         });
+
+        let counted = overview.clone();
+        tasks.spawn(async move { counted.history.keep(&counted.metrics, &counted.process.clock).await });
 
         let workers = Arc::new(workers);
         if let Some(reloading) = reloading {

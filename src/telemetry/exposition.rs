@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use crate::telemetry::metrics::Histogram;
+use crate::telemetry::latency::Histogram;
 
 /// Builds the text. Writing to a `String` cannot fail.
 pub(crate) struct Exposition(String);
@@ -51,7 +51,7 @@ impl Exposition {
                 let labels = format!("{label}=\"{value}\",le=\"{bound}\"");
                 let _ = writeln!(self.0, "boxgate_{name}_bucket{{{labels}}} {count}");
             }
-            let count = histogram.count;
+            let count = histogram.count();
             let _ = writeln!(self.0, "boxgate_{name}_bucket{{{label}=\"{value}\",le=\"+Inf\"}} {count}");
             let seconds = histogram.sum().as_secs_f64();
             let _ = writeln!(self.0, "boxgate_{name}_sum{{{label}=\"{value}\"}} {seconds}");

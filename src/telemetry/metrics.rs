@@ -6,15 +6,14 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::latency::{Histogram, Recorder, add};
 use crate::http::error_codes::ERROR_CODES;
 
-/// Upper bounds of the histograms' buckets, in seconds.
-const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "other"];
 
 /// The origin of a response.
@@ -35,10 +34,36 @@ impl AnsweredBy {
     }
 }
 
-/// Names of apps and their numbers in [`Labels`]. A name keeps its number as long as the process runs, so
-/// that counters continue when a reload changes the order of the apps.
+/// Names and their numbers. A name keeps its number as long as the process runs, so that counters continue when a reload
+/// changes the order of what is configured.
 #[derive(Debug, Default)]
-pub(crate) struct AppLabels(Mutex<Vec<Arc<str>>>);
+struct Names(Mutex<Vec<Arc<str>>>);
+
+impl Names {
+    fn number(&self, name: &str) -> Option<u16> {
+        let mut names = lock(&self.0);
+        let known = names.iter().position(|known| **known == *name);
+        let number = u16::try_from(known.unwrap_or(names.len())).ok()?;
+        if known.is_none() {
+            names.push(name.into());
+        }
+        Some(number)
+    }
+
+    fn known(&self, name: &str) -> Option<u16> {
+        let names = lock(&self.0);
+        names.iter().position(|known| **known == *name).and_then(|index| u16::try_from(index).ok())
+    }
+
+    fn name(&self, number: u16) -> Arc<str> {
+        let names = lock(&self.0);
+        names.get(usize::from(number)).cloned().unwrap_or_default()
+    }
+}
+
+/// The names of apps, of all configurations so far.
+#[derive(Debug, Default)]
+pub(crate) struct AppLabels(Names);
 
 /// The number of an app's name in [`AppLabels`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,20 +72,48 @@ pub(crate) struct AppLabel(u16);
 impl AppLabels {
     /// The number of this name; `None` beyond 65,536 names, whose requests are counted without an app.
     pub(crate) fn label(&self, name: &str) -> Option<AppLabel> {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = names.iter().position(|known| **known == *name);
-        let index = known.unwrap_or(names.len());
-        let label = AppLabel(u16::try_from(index).ok()?);
-        if known.is_none() {
-            names.push(name.into());
-        }
-        Some(label)
+        self.0.number(name).map(AppLabel)
+    }
+
+    /// The number of this name, if any configuration so far has it.
+    pub(crate) fn known(&self, name: &str) -> Option<AppLabel> {
+        self.0.known(name).map(AppLabel)
     }
 
     /// The name of this number.
     pub(crate) fn name(&self, label: AppLabel) -> Arc<str> {
-        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        names.get(usize::from(label.0)).cloned().unwrap_or_default()
+        self.0.name(label.0)
+    }
+}
+
+impl AppLabel {
+    pub(super) fn of(number: u16) -> Self {
+        Self(number)
+    }
+
+    pub(super) fn number(self) -> u16 {
+        self.0
+    }
+}
+
+/// The configured hosts of Box, of all configurations so far.
+#[derive(Debug, Default)]
+pub(crate) struct HostLabels(Names);
+
+/// The number of a host in [`HostLabels`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct HostLabel(u16);
+
+impl HostLabels {
+    /// The number of this authority; `None` beyond 65,536, which are counted with the hosts that are not configured.
+    pub(crate) fn label(&self, authority: &str) -> Option<HostLabel> {
+        self.0.number(authority).map(HostLabel)
+    }
+}
+
+impl HostLabel {
+    pub(super) fn number(self) -> u16 {
+        self.0
     }
 }
 
@@ -100,30 +153,40 @@ impl Labels {
     }
 }
 
-#[derive(Debug, Default)]
+/// Requests with the same labels.
+#[derive(Debug)]
 struct Series {
     count: AtomicU64,
-    nanos: AtomicU64,
-    box_nanos: AtomicU64,
-    buckets: [AtomicU64; BOUNDS.len()],
-    box_buckets: [AtomicU64; BOUNDS.len()],
-    box_count: AtomicU64,
+    /// Shared by the series of the same app and class: a histogram for each status and method would multiply its memory.
+    durations: Arc<Recorders>,
 }
 
-/// Only its own worker writes a series, so no write can happen between the load and the store.
-fn add(counter: &AtomicU64, by: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+/// How long requests of one app and class took.
+#[derive(Debug, Default)]
+struct Recorders {
+    total: Recorder,
+    upstream: Recorder,
 }
 
 /// One worker's counters.
 pub(crate) struct Tally {
     shared: Arc<Shared>,
     known: RefCell<HashMap<Labels, Arc<Series>>>,
+    durations: RefCell<HashMap<AppAndClass, Arc<Recorders>>>,
+    /// By the host's number, from 1; at 0 those that are not configured.
+    hosts: RefCell<Vec<Option<Arc<Recorder>>>>,
+    /// By the app's number.
+    begun: RefCell<Vec<Option<Arc<AtomicU64>>>>,
 }
+
+type AppAndClass = (Option<AppLabel>, Option<ClassLabel>);
 
 #[derive(Debug, Default)]
 struct Shared {
     series: Mutex<Vec<(Labels, Arc<Series>)>>,
+    durations: Mutex<Vec<(AppAndClass, Arc<Recorders>)>>,
+    hosts: Mutex<Vec<(Option<HostLabel>, Arc<Recorder>)>>,
+    begun: Mutex<Vec<(AppLabel, Arc<AtomicU64>)>>,
     retries: AtomicU64,
     dropped_fields: AtomicU64,
     connections: AtomicU64,
@@ -132,27 +195,68 @@ struct Shared {
     errors: [AtomicU64; ERROR_CODES.len()],
 }
 
+/// Creates the counter at this index of a worker's list, and adds it to those that are read.
+#[cold]
+fn new_at<T: Default, L>(
+    list: &mut Vec<Option<Arc<T>>>,
+    index: usize,
+    shared: &Mutex<Vec<(L, Arc<T>)>>,
+    label: L,
+) -> Arc<T> {
+    let new = Arc::<T>::default();
+    if list.len() <= index {
+        list.resize_with(index + 1, || None);
+    }
+    if let Some(free) = list.get_mut(index) {
+        *free = Some(new.clone());
+    }
+    lock(shared).push((label, new.clone()));
+    new
+}
+
 impl Tally {
+    /// Counts a request of this app that begins. It ends with [`Tally::request`] of the same app.
+    pub(crate) fn begins(&self, app: AppLabel) {
+        let mut begun = self.begun.borrow_mut();
+        match begun.get(usize::from(app.0)) {
+            Some(Some(count)) => add(count, 1),
+            _ => add(&new_at(&mut begun, usize::from(app.0), &self.shared.begun, app), 1),
+        }
+    }
+
     /// Counts a request that has ended. `upstream`: how long Box took to the response's head, if the request was sent.
     pub(crate) fn request(&self, labels: Labels, total: Duration, upstream: Option<Duration>) {
         let mut known = self.known.borrow_mut();
-        let series = known.entry(labels).or_insert_with(|| {
-            let series = Arc::new(Series::default());
-            self.shared.series.lock().unwrap_or_else(PoisonError::into_inner).push((labels, series.clone()));
-            series
-        });
+        let series = known.entry(labels).or_insert_with(|| self.series(labels));
         add(&series.count, 1);
-        add(&series.nanos, total.as_nanos() as u64);
-        if let Some(bucket) = bucket(&series.buckets, total) {
-            add(bucket, 1);
-        }
+        series.durations.total.add(total);
         if let Some(upstream) = upstream {
-            add(&series.box_count, 1);
-            add(&series.box_nanos, upstream.as_nanos() as u64);
-            if let Some(bucket) = bucket(&series.box_buckets, upstream) {
-                add(bucket, 1);
-            }
+            series.durations.upstream.add(upstream);
         }
+    }
+
+    /// Counts an answer of this host of Box; `None`: one that is not configured. `after`: the time to its head.
+    pub(crate) fn box_answered(&self, host: Option<HostLabel>, after: Duration) {
+        let index = host.map_or(0, |host| usize::from(host.0) + 1);
+        let mut hosts = self.hosts.borrow_mut();
+        match hosts.get(index) {
+            Some(Some(recorder)) => recorder.add(after),
+            _ => new_at(&mut hosts, index, &self.shared.hosts, host).add(after),
+        }
+    }
+
+    #[cold]
+    fn series(&self, labels: Labels) -> Arc<Series> {
+        let Labels { app, class, .. } = labels;
+        let mut durations = self.durations.borrow_mut();
+        let durations = durations.entry((app, class)).or_insert_with(|| {
+            let new = Arc::<Recorders>::default();
+            lock(&self.shared.durations).push(((app, class), new.clone()));
+            new
+        });
+        let series = Arc::new(Series { count: AtomicU64::new(0), durations: durations.clone() });
+        lock(&self.shared.series).push((labels, series.clone()));
+        series
     }
 
     /// The gateway itself answered with an error of this code.
@@ -188,9 +292,8 @@ impl Tally {
     }
 }
 
-fn bucket(buckets: &[AtomicU64; BOUNDS.len()], value: Duration) -> Option<&AtomicU64> {
-    let seconds = value.as_secs_f64();
-    BOUNDS.iter().zip(buckets).find(|(bound, _)| seconds <= **bound).map(|(_, bucket)| bucket)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts as an open connection while it lives.
@@ -222,7 +325,13 @@ impl Metrics {
     pub(crate) fn add_worker(&mut self) -> impl FnOnce() -> Tally + Send + use<> {
         let shared = Arc::new(Shared::default());
         self.workers.push(shared.clone());
-        move || Tally { shared, known: RefCell::default() }
+        move || Tally {
+            shared,
+            known: RefCell::default(),
+            durations: RefCell::default(),
+            hosts: RefCell::default(),
+            begun: RefCell::default(),
+        }
     }
 
     /// Open connections of callers.
@@ -261,18 +370,62 @@ impl Metrics {
     /// What has been counted of requests.
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
+        self.each_series(|labels, count| {
+            *totals.requests.entry(Labels { class: None, ..*labels }).or_default() += count;
+        });
         for worker in &self.workers {
-            let series = worker.series.lock().unwrap_or_else(PoisonError::into_inner);
-            for (labels, series) in series.iter() {
-                let of_any_class = Labels { class: None, ..*labels };
-                *totals.requests.entry(of_any_class).or_default() += series.count.load(Ordering::Relaxed);
-                totals.by_app.entry(labels.app).or_default().add(series);
-                if let Some(class) = labels.class {
-                    totals.by_class.entry(class).or_default().add(series);
+            for ((app, class), recorders) in &*lock(&worker.durations) {
+                totals.by_app.entry(*app).or_default().add(recorders);
+                if let Some(class) = class {
+                    totals.by_class.entry(*class).or_default().add(recorders);
                 }
             }
         }
         totals
+    }
+
+    /// Every series of requests with its count; series of several workers may have the same labels.
+    pub(crate) fn each_series(&self, mut of: impl FnMut(&Labels, u64)) {
+        for worker in &self.workers {
+            for (labels, series) in &*lock(&worker.series) {
+                of(labels, series.count.load(Ordering::Relaxed));
+            }
+        }
+    }
+
+    /// How long requests took from the head to the end of the response, by app; the same app may occur several times.
+    pub(super) fn each_duration(&self, mut of: impl FnMut(Option<AppLabel>, &Recorder)) {
+        for worker in &self.workers {
+            lock(&worker.durations).iter().for_each(|((app, _), recorders)| of(*app, &recorders.total));
+        }
+    }
+
+    /// How long hosts of Box took to the head of a response; the same host may occur several times.
+    pub(super) fn each_host(&self, mut of: impl FnMut(Option<HostLabel>, &Recorder)) {
+        for worker in &self.workers {
+            lock(&worker.hosts).iter().for_each(|(host, recorder)| of(*host, recorder));
+        }
+    }
+
+    /// The numbers of requests under way, by app; apps without one may be missing.
+    pub(crate) fn in_flight(&self) -> BTreeMap<AppLabel, u64> {
+        // Those that have ended first: none of them began later than it is read that they began.
+        let mut ended: BTreeMap<AppLabel, u64> = BTreeMap::new();
+        self.each_series(|labels, count| {
+            if let Some(app) = labels.app {
+                *ended.entry(app).or_default() += count;
+            }
+        });
+        let mut begun: BTreeMap<AppLabel, u64> = BTreeMap::new();
+        for worker in &self.workers {
+            for (app, count) in &*lock(&worker.begun) {
+                *begun.entry(*app).or_default() += count.load(Ordering::Relaxed);
+            }
+        }
+        for (app, count) in &mut begun {
+            *count = count.saturating_sub(ended.get(app).copied().unwrap_or(0));
+        }
+        begun
     }
 }
 
@@ -297,40 +450,9 @@ pub(crate) struct Durations {
 }
 
 impl Durations {
-    fn add(&mut self, series: &Series) {
-        self.total.add(&series.buckets, &series.count, &series.nanos);
-        self.upstream.add(&series.box_buckets, &series.box_count, &series.box_nanos);
-    }
-}
-
-/// A histogram of durations.
-#[derive(Default)]
-pub(crate) struct Histogram {
-    buckets: [u64; BOUNDS.len()],
-    pub(crate) count: u64,
-    nanos: u64,
-}
-
-impl Histogram {
-    fn add(&mut self, buckets: &[AtomicU64], count: &AtomicU64, nanos: &AtomicU64) {
-        for (sum, bucket) in self.buckets.iter_mut().zip(buckets) {
-            *sum += bucket.load(Ordering::Relaxed);
-        }
-        self.count += count.load(Ordering::Relaxed);
-        self.nanos += nanos.load(Ordering::Relaxed);
-    }
-
-    /// Upper bounds in seconds, each with the count of durations up to it.
-    pub(crate) fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
-        BOUNDS.into_iter().zip(self.buckets).scan(0, |below, (bound, count)| {
-            *below += count;
-            Some((bound, *below))
-        })
-    }
-
-    /// The sum of all durations.
-    pub(crate) fn sum(&self) -> Duration {
-        Duration::from_nanos(self.nanos)
+    fn add(&mut self, recorders: &Recorders) {
+        self.total.add(&recorders.total);
+        self.upstream.add(&recorders.upstream);
     }
 }
 
@@ -363,10 +485,30 @@ mod tests {
         assert_eq!(durations, [(0.005, 0), (0.01, 1)]);
         // An hour is longer than the last bound.
         assert_eq!(of_app.total.cumulative().last(), Some((600.0, 1)));
-        assert_eq!((of_app.total.count, of_app.upstream.count), (2, 1));
-        let classes: Vec<_> =
-            totals.by_class.iter().map(|(class, of)| (class.0, of.total.count, of.upstream.count)).collect();
+        assert_eq!((of_app.total.count(), of_app.upstream.count()), (2, 1));
+        let classes: Vec<_> = totals
+            .by_class
+            .iter()
+            .map(|(class, of)| (class.0, of.total.count(), of.upstream.count()))
+            .collect();
         assert_eq!(classes, [(2, 1, 1)]);
+    }
+
+    #[test]
+    fn requests_under_way_are_those_that_began_and_did_not_end() {
+        let mut metrics = Metrics::default();
+        let (first, second) = (metrics.add_worker()(), metrics.add_worker()());
+        let labels = AppLabels::default();
+        let (web, jobs) = (labels.label("web"), labels.label("jobs"));
+        [(&first, web), (&first, web), (&second, web), (&second, jobs)]
+            .into_iter()
+            .for_each(|(tally, app)| tally.begins(app.unwrap()));
+        let ended = |app| Labels::new(app, None, &Method::GET, 200, AnsweredBy::Box);
+        first.request(ended(web), Duration::ZERO, None);
+        second.request(ended(jobs), Duration::ZERO, None);
+        second.request(ended(None), Duration::ZERO, None);
+        let in_flight: Vec<u64> = metrics.in_flight().into_values().collect();
+        assert_eq!(in_flight, [2, 0]);
     }
 
     #[test]
@@ -387,6 +529,7 @@ mod tests {
         let (web, jobs) = (labels.label("web").unwrap(), labels.label("jobs").unwrap());
         assert_ne!(web, jobs);
         assert_eq!((labels.label("web"), &*labels.name(jobs)), (Some(web), "jobs"));
+        assert_eq!((labels.known("jobs"), labels.known("other")), (Some(jobs), None));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
@@ -85,6 +85,15 @@ impl Party<'_> {
     fn is_severe(self) -> bool {
         matches!(self, Self::Credentials { .. })
     }
+}
+
+/// An outage, for operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outage {
+    /// When it began, by the wall clock.
+    pub since: SystemTime,
+    /// What fails and why, as in `unreachable (connection refused)`.
+    pub reason: String,
 }
 
 /// The current outages.
@@ -209,14 +218,16 @@ impl Outages {
         info!("{name} {} {after}{failed}{detail}", down.words.1);
     }
 
-    /// Whether the party has an outage now; false of one that was not called yet, or not for [`FORGOTTEN`].
-    pub(crate) fn is_down(&self, party: Party<'_>) -> bool {
+    /// The party's outage now; `None` of one that was not called yet, or not for [`FORGOTTEN`].
+    pub(crate) fn of(&self, party: Party<'_>) -> Option<Outage> {
         if self.count.load(Ordering::Acquire) == 0 {
-            return false;
+            return None;
         }
         let now = self.clock.mono();
         let state = self.lock();
-        state.down.get(&party.name()).is_some_and(|down| !down.is_forgotten(now))
+        let down = state.down.get(&party.name()).filter(|down| !down.is_forgotten(now))?;
+        let words = down.words.0.strip_suffix(" since").unwrap_or(down.words.0);
+        Some(Outage { since: down.since.wall, reason: format!("{words} ({})", down.cause) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -375,14 +386,19 @@ mod tests {
     fn a_party_is_down_from_a_failure_to_an_answer_or_until_it_is_forgotten() {
         let (outages, clock) = outages();
         let endpoint = |reached| Party::TokenEndpoint { authority: "api.box.com", reached };
-        assert!(!outages.is_down(API));
+        assert_eq!(outages.of(API), None);
+        let since = clock.wall();
         outages.failed(API, "refused", 1, "");
-        assert!(outages.is_down(API) && !outages.is_down(endpoint(false)));
+        let outage = outages.of(API).unwrap();
+        assert_eq!(outage.reason, "unreachable (refused)");
+        assert!(outage.since >= since && outage.since <= clock.wall());
+        assert_eq!(outages.of(endpoint(false)), None);
         outages.failed(endpoint(true), "no token", 1, "");
         outages.answered(API, "");
-        assert!(!outages.is_down(API) && outages.is_down(endpoint(false)));
+        assert_eq!(outages.of(API), None);
+        assert_eq!(outages.of(endpoint(false)).unwrap().reason, "gives no token (no token)");
         clock.advance(FORGOTTEN);
-        assert!(!outages.is_down(endpoint(false)), "nothing else has to happen for that");
+        assert_eq!(outages.of(endpoint(false)), None, "nothing else has to happen for that");
     }
 
     #[test]

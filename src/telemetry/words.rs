@@ -33,6 +33,12 @@ pub(crate) fn short(time: Duration) -> String {
     }
 }
 
+/// A time in UTC by RFC 3339, in whole seconds: `2026-11-26T18:31:35Z`.
+pub(crate) fn rfc_3339(time: SystemTime) -> String {
+    let time = Timestamp::try_from(time).unwrap_or_default();
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// A time in UTC, like the log's own times: `18:31:35`, with the date if it is not today's.
 pub(crate) fn time_of_day(time: SystemTime, now: SystemTime) -> String {
     let utc = |time| Offset::UTC.to_datetime(Timestamp::try_from(time).unwrap_or_default());
@@ -73,6 +79,7 @@ mod tests {
         let at = |text: &str| -> SystemTime { text.parse::<Timestamp>().unwrap().try_into().unwrap() };
         let then = at("2026-11-26T18:31:35.9Z");
         assert_eq!(time_of_day(then, at("2026-11-26T23:59:59Z")), "18:31:35");
+        assert_eq!(rfc_3339(then), "2026-11-26T18:31:35Z");
         assert_eq!(time_of_day(then, at("2026-11-27T00:00:00Z")), "2026-11-26 18:31:35");
     }
 }

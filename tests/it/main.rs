@@ -35,6 +35,7 @@ mod redis; // what replicas share, in a real Redis
 mod rewriting; // URLs and tokens in answers
 mod secrets; // secrets that Box and others repeat
 mod sessions; // uploads in parts, the long poll
+mod status; // what /status.json and /history.json say
 mod stalled; // callers that stall
 mod tokens; // single flight, 401s, refusals, back-off
 mod tools; // other programs, unmodified

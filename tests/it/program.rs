@@ -11,6 +11,7 @@ mod life; // starting, draining, stopping
 mod core_dumps; // core dumps are disabled
 mod tls; // TLS of the callers' listener
 mod reload; // another configuration meanwhile
+mod status; // /status.json over reloads
 mod secrets; // secrets in output
 mod access; // access lines
 mod access_fields; // what single fields of them say

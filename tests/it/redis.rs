@@ -32,6 +32,7 @@ mod joint_rate; // a limit of three gateways
 mod limits; // all or nothing, on the server's clock
 mod lost; // gateways whose Redis is slow or gone
 mod pauses; // shared pauses
+mod status; // what /status.json says of Redis
 mod ways; // passwords, TLS, sockets
 mod windows; // Box's own limits
 

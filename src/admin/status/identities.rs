@@ -1,0 +1,45 @@
+//! The identities and their tokens. No secret and no token is here.
+
+use serde::Serialize;
+
+use crate::admin::readiness::one_line;
+use crate::oauth::identity::{self, Subject};
+use crate::oauth::token_cache::{TokenStatus, Tokens};
+use crate::telemetry::words::rfc_3339;
+
+/// One identity.
+#[derive(Serialize)]
+pub(super) struct Identity {
+    name: String,
+    subject: String,
+    state: &'static str,
+    expires: Option<String>,
+    expires_in_seconds: Option<u64>,
+    renewed: Option<String>,
+    reason: Option<String>,
+    next_attempt: Option<String>,
+    obtained: u64,
+    failed: u64,
+}
+
+impl Identity {
+    pub(super) fn of(identity: &identity::Identity, tokens: &Tokens) -> Self {
+        let TokenStatus { state, expires, renewed, reason, next_attempt } = tokens.status();
+        let (obtained, failed) = tokens.outcomes();
+        Self {
+            name: identity.name.clone(),
+            subject: match &identity.subject {
+                Subject::Enterprise(id) => format!("enterprise {id}"),
+                Subject::User(id) => format!("user {id}"),
+            },
+            state: state.as_str(),
+            expires: expires.map(|(end, _)| rfc_3339(end)),
+            expires_in_seconds: expires.map(|(_, left)| left.as_secs()),
+            renewed: renewed.map(rfc_3339),
+            reason: reason.as_deref().map(one_line),
+            next_attempt: next_attempt.map(rfc_3339),
+            obtained,
+            failed,
+        }
+    }
+}

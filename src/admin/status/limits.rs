@@ -1,0 +1,150 @@
+//! What may go to Box: limits and who waits for them, pauses, budgets.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::limits::budget::definition::{Period, WhenSpent};
+use crate::limits::budget::spending::BudgetState;
+use crate::limits::limiter::{LimitStatus, PauseStatus};
+use crate::limits::pauses::PausedRequests;
+use crate::telemetry::words::rfc_3339;
+
+/// The most pauses that are listed: thousands may be in force, one for each user.
+pub(super) const PAUSES: usize = 100;
+
+/// A limit.
+#[derive(Serialize)]
+pub(super) struct Limit {
+    name: String,
+    key: Option<&'static str>,
+    rate: Option<String>,
+    burst: Option<u64>,
+    enforced: bool,
+    limited: u64,
+    waiting: usize,
+    share: u32,
+    fullest: Vec<KeyUse>,
+}
+
+/// What one key has used of a limit.
+#[derive(Serialize)]
+struct KeyUse {
+    key: Option<String>,
+    used: f64,
+    waiting: usize,
+}
+
+/// Requests of an app that wait for a limit.
+#[derive(Serialize)]
+pub(super) struct Waiting {
+    limit: String,
+    app: Option<String>,
+    requests: usize,
+}
+
+/// A pause in force.
+#[derive(Serialize)]
+pub(super) struct Pause {
+    identity: Option<String>,
+    as_user: Option<String>,
+    class: Option<&'static str>,
+    operation: Option<String>,
+    until: String,
+    seconds_left: u64,
+}
+
+/// A budget and one value of its key.
+#[derive(Serialize)]
+pub(super) struct Budget {
+    name: String,
+    key: &'static str,
+    value: String,
+    per: &'static str,
+    calls: u64,
+    used: u64,
+    forecast: u64,
+    refused: u64,
+    ends: String,
+    when_spent: &'static str,
+    enforced: bool,
+}
+
+/// The limits, and who waits for them.
+pub(super) fn limits(states: Vec<LimitStatus>) -> (Vec<Limit>, Vec<Waiting>) {
+    let mut waiting = Vec::new();
+    let mut limits = Vec::new();
+    for state in states {
+        let name = state.name.to_string();
+        waiting.extend(state.waiting_apps.iter().map(|(app, requests)| Waiting {
+            limit: name.clone(),
+            app: app.as_deref().map(str::to_owned),
+            requests: *requests,
+        }));
+        let fullest = state.fullest.into_iter().map(|of| {
+            let used = (of.used * 1000.0).round() / 1000.0;
+            KeyUse { key: of.key, used, waiting: of.waiting }
+        });
+        limits.push(Limit {
+            name,
+            key: state.key.map(|key| key.as_str()),
+            rate: state.rate,
+            burst: state.burst,
+            enforced: state.enforced,
+            limited: state.limited,
+            waiting: state.waiting,
+            share: state.share,
+            fullest: fullest.collect(),
+        });
+    }
+    (limits, waiting)
+}
+
+/// The pauses, in the same order.
+pub(super) fn pauses(in_force: Vec<PauseStatus>, now: SystemTime) -> Vec<Pause> {
+    let pause = |pause: PauseStatus| {
+        let (class, operation) = match pause.requests {
+            PausedRequests::Class(class) => (Some(class.as_str()), None),
+            PausedRequests::Operation(operation) => (None, Some(operation.into())),
+        };
+        Pause {
+            identity: pause.identity,
+            as_user: pause.user,
+            class,
+            operation,
+            until: rfc_3339(now + pause.left),
+            seconds_left: pause.left.as_secs_f64().ceil() as u64,
+        }
+    };
+    in_force.into_iter().map(pause).collect()
+}
+
+impl Budget {
+    pub(super) fn of(state: &BudgetState) -> Self {
+        Self {
+            name: state.name.to_string(),
+            key: state.key.as_str(),
+            value: state.value.to_string(),
+            per: match state.per {
+                Period::Day => "day",
+                Period::Month => "month",
+            },
+            calls: state.calls,
+            used: state.used,
+            forecast: state.forecast,
+            refused: state.refused,
+            ends: time(state.ends),
+            when_spent: match state.when_spent {
+                WhenSpent::Reject => "reject",
+                WhenSpent::Warn => "warn",
+            },
+            enforced: state.enforce,
+        }
+    }
+}
+
+/// By RFC 3339, in whole seconds.
+pub(super) fn time(time: Timestamp) -> String {
+    rfc_3339(SystemTime::try_from(time).unwrap_or(SystemTime::UNIX_EPOCH))
+}
