@@ -95,7 +95,19 @@ pub(crate) const BUCKETS: usize = BOUNDS.len() + 1;
 
 /// The index of the bucket that counts a duration. A duration that equals a bound is in that bound's bucket.
 fn bucket(nanos: u64) -> usize {
-    BOUNDS.partition_point(|bound| nanos > bound * 1_000)
+    /// Of the bounds.
+    const NANOS: [u64; BOUNDS.len()] = {
+        let (mut nanos, mut index) = (BOUNDS, 0);
+        while index < nanos.len() {
+            #[expect(clippy::indexing_slicing, reason = "it ends at the length, when it is compiled")]
+            {
+                nanos[index] *= 1_000;
+            }
+            index += 1;
+        }
+        nanos
+    };
+    NANOS.partition_point(|bound| nanos > *bound)
 }
 
 /// A histogram that one thread adds to and others read: an addition is a load and a store, no locked instruction. 536 bytes.

@@ -305,7 +305,7 @@ async fn requests_in_flight_count_until_the_last_byte() {
     assert!(now["connections"]["open"].as_u64().unwrap() >= 3);
     drop(held);
     for answer in asking {
-        assert_eq!(in_time(answer).await.unwrap().unwrap().bytes().await.unwrap().is_empty(), false);
+        assert!(!in_time(answer).await.unwrap().unwrap().bytes().await.unwrap().is_empty());
     }
     becomes(&bench, |now| app(now, "a")["in_flight"] == 0).await;
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::admin::Overview;
 use crate::admin::configured_hosts::configured_hosts;
+use crate::admin::readiness::one_line;
 use crate::limits::budget::spending::Snapshot;
 use crate::proxy::gateway::Gateway;
 use crate::telemetry::history::{Counts, Of, Recent};
@@ -78,7 +79,7 @@ pub(super) fn hosts(gateway: &Gateway, outages: &Outages, recent: &Recent) -> Ve
             None => Requests::of(&Counts::default()),
         };
         let (since, reason) = match outage {
-            Some(Outage { since, reason }) => (Some(rfc_3339(since)), Some(reason)),
+            Some(Outage { since, reason }) => (Some(rfc_3339(since)), Some(one_line(&reason))),
             None => (None, None),
         };
         let last_5_minutes = Answers { requests, p50_ms, p95_ms };

@@ -125,6 +125,27 @@ fn hosts_are_apart_from_apps() {
     assert!((40.0..50.0).contains(&p50), "{p50}");
 }
 
+#[tokio::test]
+async fn the_task_takes_the_totals_by_itself() {
+    let rig = Rig::new();
+    let clock = Clock::adjustable();
+    let counted = async {
+        for requests in 1..=2 {
+            rig.request("web", 200, 1);
+            clock.advance(STEP);
+            while rig.history.0.lock().unwrap().totals.values().map(|of| of.requests).sum::<u64>() < requests
+            {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let kept = rig.history.keep(&rig.metrics, &clock);
+    tokio::select! {
+        () = kept => panic!("it goes on as long as the process runs"),
+        ended = tokio::time::timeout(Duration::from_secs(30), counted) => ended.expect("it counts"),
+    }
+}
+
 #[test]
 fn slots_begin_at_whole_five_minutes_and_those_without_requests_are_left_out() {
     let mut rig = Rig::new();
