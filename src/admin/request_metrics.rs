@@ -12,9 +12,10 @@ use crate::routing::box_hosts::BoxHosts;
 use crate::routing::operation_class::Class;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::exposition::Exposition;
+use crate::telemetry::labels::{AppLabel, AppLabels, ClassLabel};
 use crate::telemetry::latency::Histogram;
 use crate::telemetry::log;
-use crate::telemetry::metrics::{AppLabel, AppLabels, ClassLabel, Durations, Metrics};
+use crate::telemetry::metrics::{Durations, Metrics};
 use crate::telemetry::outages::Outages;
 
 /// Adds the running version.

@@ -14,7 +14,7 @@ use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::{Renewal, Tokens};
 use crate::proxy::forward_proxy::ForwardProxy;
 use crate::routing::app::AppId;
-use crate::telemetry::metrics::{AppLabel, HostLabel};
+use crate::telemetry::labels::{AppLabel, HostLabel};
 use crate::upstream::pool::Upstream;
 
 /// Shared by the workers; it changes only through atomics. A request keeps the gateway with which it began.

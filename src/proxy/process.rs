@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::net::clock::Clock;
 use crate::net::connection_limit::ConnectionLimit;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::{AppLabels, HostLabels};
+use crate::telemetry::labels::{AppLabels, HostLabels};
 use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::Repeats;
 

@@ -32,8 +32,7 @@ use crate::routing::operation::{Operation, OperationPolicy};
 use crate::routing::operation_class::Class;
 use crate::routing::route::{Access, Destination};
 use crate::routing::{box_hosts, operation_template, route};
-use crate::telemetry::metrics;
-use crate::telemetry::metrics::{AnsweredBy, ClassLabel, Labels};
+use crate::telemetry::labels::{self, AnsweredBy, ClassLabel, Labels};
 use crate::telemetry::repeats::Repeats;
 use crate::upstream::request_body::Progress;
 
@@ -352,7 +351,7 @@ impl RequestRecord {
             ("method", Some(Value::Text(self.method.as_str()))),
             ("path", Some(Value::Text(path))),
             ("operation", self.operation().map(Value::Owned)),
-            ("status", Some(Value::Number(u64::from(metrics::status(self.status))))),
+            ("status", Some(Value::Number(u64::from(labels::status(self.status))))),
             ("answered_by", text(by)),
             ("code", self.code.map(Value::Text)),
             ("rule", self.rule.as_deref().map(Value::Text)),
@@ -461,7 +460,7 @@ impl Drop for RequestRecord {
             self.app.and_then(|app| self.gateway.app_label(app)),
             self.class.map(|class| ClassLabel(class as u8)),
             &self.method,
-            metrics::status(self.status),
+            labels::status(self.status),
             self.answered_by,
         );
         self.worker.tally().request(labels, total, self.box_time);

@@ -31,7 +31,7 @@ use crate::proxy::forward_proxy::{Certificates, ForwardProxy};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::process::Process;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::{AppLabels, HostLabels};
+use crate::telemetry::labels::{AppLabels, HostLabels};
 use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::Repeats;
 use crate::upstream::connector::Connector;

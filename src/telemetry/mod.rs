@@ -10,6 +10,7 @@ pub(crate) mod outages; // few log lines for an outage
 pub(crate) mod repeats; // few log lines for a repeated fault
 pub(crate) mod words; // numbers and times in log lines
 pub(crate) mod exposition; // the Prometheus text format
+pub(crate) mod labels; // what tells series of counts apart
 pub(crate) mod latency; // histograms of durations, and percentiles
 pub(crate) mod metrics; // counters
 pub(crate) mod history; // counts of the last five minutes and of the last day

@@ -1,7 +1,7 @@
 //! What is counted of requests in a stretch of time.
 
+use crate::telemetry::labels::CALLER_LEFT;
 use crate::telemetry::latency::Histogram;
-use crate::telemetry::metrics::CALLER_LEFT;
 
 /// Counts of an app's requests, of a host's answers, or of all requests together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -25,7 +25,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) use self::counts::Counts;
 use self::records::Records;
 use crate::net::clock::{Clock, Moment};
-use crate::telemetry::metrics::{AppLabel, HostLabel, Metrics};
+use crate::telemetry::labels::{AppLabel, HostLabel};
+use crate::telemetry::metrics::Metrics;
 
 /// How often the totals are taken.
 const STEP: Duration = Duration::from_secs(10);

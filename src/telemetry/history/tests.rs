@@ -1,7 +1,8 @@
 use http::Method;
 
 use super::*;
-use crate::telemetry::metrics::{AnsweredBy, AppLabels, HostLabels, Labels, Tally};
+use crate::telemetry::labels::{AnsweredBy, AppLabels, HostLabels, Labels};
+use crate::telemetry::metrics::Tally;
 
 /// One worker, and the store at noon of a day.
 struct Rig {
