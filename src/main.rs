@@ -7,6 +7,7 @@ use boxgate::cli::options::Options as GatewayOptions;
 use boxgate::cli::shell::Shell;
 use boxgate::cli::{
     admin_client, check, core_dumps, env, exec, explain, health, huge_pages, init, manual, reload, run,
+    status,
 };
 use clap::{CommandFactory as _, Parser, Subcommand, ValueHint};
 
@@ -62,6 +63,12 @@ enum Command {
     /// One line is printed within 5 seconds: on standard output with exit status 0 where the gateway is alive, or ready
     /// with --ready; else on standard error with 1.
     Health(health::Options),
+    /// Show on one screen what a running gateway is doing
+    ///
+    /// Box by host, identities and their tokens, apps with their requests of the last five minutes, limits, pauses and
+    /// budgets, what needs attention first. The exit status is 0 where the gateway is ready, 1 where it is not, and 2 where
+    /// no gateway answers; with --watch, as the last answer said.
+    Status(status::Options),
     /// Run an in-process Box with the gateway in front, without a Box account or a configuration file
     #[cfg(feature = "sandbox")]
     Sandbox(boxgate::cli::sandbox::Options),
@@ -124,6 +131,7 @@ fn main() -> ExitCode {
         Command::Init(options) => init::run(&options),
         Command::Reload(options) => reload::run(&options),
         Command::Health(options) => health::run(&options),
+        Command::Status(options) => status::run(&options),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => boxgate::cli::sandbox::run(options),
         Command::Env { gateway, shell } => env::run(&gateway, shell),

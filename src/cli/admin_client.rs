@@ -221,7 +221,8 @@ impl AdminListener {
         )
     }
 
-    fn is_another(&self, why: &str) -> String {
+    /// A message about a server that is something else. `why`: how that is known.
+    pub(super) fn is_another(&self, why: &str) -> String {
         format!(
             "the server at {self} ({}) is not an admin listener of boxgate: {why}; --admin names another ({A_LISTENER})",
             self.source

@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 
+use unicode_width::UnicodeWidthStr as _;
+
 /// Columns where the terminal does not say how many it has.
 pub(super) const USUAL: u16 = 80;
 /// Longer lines of sentences are hard to read.
@@ -28,12 +30,21 @@ fn of(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     Some(if columns == 0 { USUAL } else { columns.max(FEWEST) }.into())
 }
 
-/// Broken between words into lines of at most so many characters; a longer word gets a line of its own.
+/// Columns and lines of standard output; `None` where it is no terminal, or one that does not tell.
+pub(super) fn size_of_stdout() -> Option<(usize, usize)> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
+}
+
+/// Broken between words into lines of at most so many columns; a longer word gets a line of its own.
 pub(super) fn wrapped(text: &str, width: usize) -> String {
     let mut lines = String::with_capacity(text.len());
     let mut column = 0;
     for word in text.split(' ') {
-        let length = word.chars().count();
+        let length = word.width();
         if column > 0 && column + 1 + length > width {
             lines.push('\n');
             column = 0;
@@ -55,6 +66,7 @@ mod tests {
     fn text_is_broken_between_words() {
         assert_eq!(wrapped("one two three", 8), "one two\nthree");
         assert_eq!(wrapped("averylongword b", 4), "averylongword\nb");
+        assert_eq!(wrapped("日本 語", 5), "日本\n語", "a character may take two columns");
         assert_eq!(wrapped("", 4), "");
     }
 }

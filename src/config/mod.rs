@@ -39,7 +39,7 @@ pub use diagnostics::{Problems, UnreadSecret};
 pub(crate) use sections::admin_addresses;
 pub use sections::{Overrides, from_environment, from_file, from_text};
 pub use source::{Source, Text, Variables};
-pub(crate) use values::{box_id, credential};
+pub(crate) use values::{box_id, credential, duration};
 
 /// A checked configuration.
 #[derive(Debug, Clone)]

@@ -7,22 +7,27 @@ use jiff::Timestamp;
 /// A colour that is readable on light and on dark terminals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Colour {
+    Bold,
     Dim,
     Red,
     Green,
     Yellow,
     Cyan,
+    /// For what must not be overlooked.
+    BoldRed,
 }
 
 impl Colour {
-    /// The parameter of SGR (ECMA-48 §8.3.117).
-    fn parameter(self) -> u8 {
+    /// The parameters of SGR (ECMA-48 §8.3.117).
+    fn parameters(self) -> &'static str {
         match self {
-            Self::Dim => 2,
-            Self::Red => 31,
-            Self::Green => 32,
-            Self::Yellow => 33,
-            Self::Cyan => 36,
+            Self::Bold => "1",
+            Self::Dim => "2",
+            Self::Red => "31",
+            Self::Green => "32",
+            Self::Yellow => "33",
+            Self::Cyan => "36",
+            Self::BoldRed => "1;31",
         }
     }
 }
@@ -44,7 +49,7 @@ impl fmt::Display for Painted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.colour {
             None => f.write_str(self.text),
-            Some(colour) => write!(f, "\u{1b}[{}m{}\u{1b}[0m", colour.parameter(), self.text),
+            Some(colour) => write!(f, "\u{1b}[{}m{}\u{1b}[0m", colour.parameters(), self.text),
         }
     }
 }

@@ -5,7 +5,9 @@ mod client; // a plain client
 mod command; // flags, files, exit codes
 mod check; // what `boxgate check` finds
 mod certificates; // certificates for tests
+mod fake_admin; // an admin listener that says what a test wants
 mod health; // boxgate health
+mod status_command; // boxgate status
 mod manual; // completions and the manual page
 mod life; // starting, draining, stopping
 mod core_dumps; // core dumps are disabled

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use unicode_width::UnicodeWidthStr as _;
+
 use super::findings::{Report, Row, State};
 
 /// A longer name pushes the rest of its line to the right.
@@ -29,7 +31,8 @@ pub(super) fn table(report: &Report, style: Style) -> String {
         let indent = name_width.max(length(&name)) + 2 + label_width + 2;
         let padding = " ".repeat(label_width - length(label) + 2);
         let label = if style.colour { coloured(row, label) } else { label.to_owned() };
-        let line = format!("{name:name_width$}  {label}{padding}");
+        let name_padding = " ".repeat(name_width.saturating_sub(length(&name)) + 2);
+        let line = format!("{name}{name_padding}{label}{padding}");
         let words = wrapped(&row.text(), name_width + 2 + label_width + 2, indent, style.width);
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "{}", format!("{line}{words}").trim_end());
@@ -85,8 +88,9 @@ fn coloured(row: &Row, label: &str) -> String {
     format!("\u{1b}[{colour}m{label}\u{1b}[0m")
 }
 
+/// In columns of a terminal.
 fn length(text: &str) -> usize {
-    text.chars().count()
+    text.width()
 }
 
 #[cfg(test)]

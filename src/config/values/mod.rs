@@ -25,7 +25,7 @@ pub(super) const A_SIZE: &str = "a size such as \"512B\", \"64KiB\" or \"50MiB\"
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Parses an integer with a unit: `ms`, `s`, `m` or `h`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = number_and_unit(text);
     let millis = match unit {
         "ms" => 1,

@@ -157,7 +157,7 @@ struct State {
 }
 
 impl Lines {
-    fn of(stream: impl Read + Send + 'static) -> Self {
+    pub(super) fn of(stream: impl Read + Send + 'static) -> Self {
         let lines = Self::default();
         let (noted, mut stream) = (lines.clone(), BufReader::new(stream));
         thread::spawn(move || {
@@ -202,7 +202,7 @@ impl Lines {
         self.all()
     }
 
-    fn wait_for_end(&self) {
+    pub(super) fn wait_for_end(&self) {
         let ended = self.wait_while(|_, ended| !ended);
         assert!(ended, "the program goes on:\n{}", self.text());
     }

@@ -1,13 +1,12 @@
 //! `boxgate health`: one line, and exit status 0 or 1.
 
-use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Output;
-use std::thread;
 
 use boxgate::sandbox::{Options, TokenAnswer};
 
-use super::harness::{FakeBox, Folder, PATIENCE, Program, boxgate, command, until};
+use super::fake_admin::{FakeAdmin, Reply};
+use super::harness::{FakeBox, Folder, Program, boxgate, command, until};
 
 const BOXGATE: &str = env!("CARGO_BIN_EXE_boxgate");
 
@@ -36,20 +35,7 @@ fn unhealthy(answer: (String, i32), words: &[&str]) {
 
 /// Answers each request with this and closes.
 fn server(status: &str, body: &str) -> String {
-    let text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            let _ = stream.set_read_timeout(Some(PATIENCE));
-            let (mut head, mut byte) = (Vec::new(), [0]);
-            while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
-                head.push(byte[0]);
-            }
-            let _ = stream.write_all(text.as_bytes());
-        }
-    });
-    address
+    FakeAdmin::start(Reply::answer(status, body)).address
 }
 
 #[test]
