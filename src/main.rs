@@ -7,7 +7,7 @@ use boxgate::cli::options::Options as GatewayOptions;
 use boxgate::cli::shell::Shell;
 use boxgate::cli::{
     admin_client, check, core_dumps, env, exec, explain, health, huge_pages, init, manual, reload, run,
-    status,
+    status, usage,
 };
 use clap::{CommandFactory as _, Parser, Subcommand, ValueHint};
 
@@ -69,6 +69,11 @@ enum Command {
     /// budgets, what needs attention first. The exit status is 0 where the gateway is ready, 1 where it is not, and 2 where
     /// no gateway answers; with --watch, as the last answer said.
     Status(status::Options),
+    /// Ask a running gateway who spent Box's calls in a month
+    ///
+    /// A table is printed with the calls by app, identity, class or day (UTC), and each one's share. Requests for tokens
+    /// count, too; they have no app. The exit status is 0, or 2 where no gateway answers.
+    Usage(usage::Options),
     /// Run an in-process Box with the gateway in front, without a Box account or a configuration file
     #[cfg(feature = "sandbox")]
     Sandbox(boxgate::cli::sandbox::Options),
@@ -132,6 +137,7 @@ fn main() -> ExitCode {
         Command::Reload(options) => reload::run(&options),
         Command::Health(options) => health::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Usage(options) => usage::run(&options),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => boxgate::cli::sandbox::run(options),
         Command::Env { gateway, shell } => env::run(&gateway, shell),

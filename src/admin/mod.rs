@@ -1,5 +1,5 @@
-//! The operators' listener: `/healthz`, `/readyz`, `/metrics`, `/status.json`, `/history.json`, `POST /reload`. Requests are rare, so plain hyper runs
-//! on the accepting thread.
+//! The operators' listener: `/healthz`, `/readyz`, `/metrics`, `/status.json`, `/history.json`, `/usage.json`,
+//! `/usage.csv`, `POST /reload`. Requests are rare, so plain hyper runs on the accepting thread.
 
 mod configured_hosts; // which hosts of Box answer
 mod history; // GET /history.json
@@ -9,6 +9,8 @@ mod request_metrics; // of requests, connections, tokens, reloads and logs
 mod reload; // POST /reload
 mod status; // GET /status.json
 pub(crate) mod reloads; // requests for a reload, and their outcomes
+mod csv; // comma-separated values
+mod usage; // who spent Box's calls
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -116,9 +118,10 @@ where
     tokio::time::timeout(PATIENCE, connection).await.unwrap_or(Ok(()))
 }
 
-/// The response to a request: at once, or after a reload.
+/// The response to a request: at once, after a reload, or once Redis has said what other replicas have told.
 enum Page {
     Ready(Response<Bytes>),
+    Usage(usage::Question),
     Reload(Arc<Reloads>),
 }
 
@@ -134,6 +137,7 @@ async fn answer(overview: &Weak<Overview>, peer: &Peer, request: Request<Incomin
     };
     let answered = match page {
         Ok(Page::Ready(response)) => Ok(response),
+        Ok(Page::Usage(question)) => Ok(usage::answer(question).await),
         Ok(Page::Reload(reloads)) => reload::answer(&reloads, request.into_body(), reload::TIMEOUT).await,
         Err(refusal) => Err(refusal),
     };
@@ -182,6 +186,10 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Err(Refusal::OnlyForReading);
     }
+    if let Some(form) = usage::Form::at(path) {
+        let query = request.uri().query().unwrap_or_default();
+        return usage::question(&gateway, form, query, overview.process.clock.wall()).map(Page::Usage);
+    }
     Ok(Page::Ready(match path {
         "/healthz" => text_page(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" => readiness(overview),
@@ -190,7 +198,8 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
         "/history.json" => history::page(overview, request.uri().query()),
         _ => {
             let pages =
-                "here are /healthz, /readyz, /metrics, /status.json and /history.json, and POST /reload\n";
+                "here are /healthz, /readyz, /metrics, /status.json, /history.json, /usage.json and /usage.csv, and POST /reload
+";
             text_page(StatusCode::NOT_FOUND, pages.to_owned())
         }
     }))

@@ -21,6 +21,8 @@ use crate::net::secret_filter::{self, Audience};
 pub enum Refusal {
     /// A target or header that the gateway refuses to interpret; the message says which one and what is allowed.
     BadRequest(&'static str),
+    /// A query of the admin listener that cannot be used; the message names the parameter, its value and what is allowed.
+    BadQuery(String),
     /// TRACE; or CONNECT without `[forward_proxy]` or inside a tunnel.
     MethodNotAllowed,
     /// A method other than GET and HEAD for a resource that the gateway serves itself.
@@ -172,7 +174,9 @@ impl Refusal {
     /// The status and the code, as the table in `docs/errors.md` lists them.
     pub fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::BadRequest(_) | Self::CallerLeft => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::BadRequest(_) | Self::BadQuery(_) | Self::CallerLeft => {
+                (StatusCode::BAD_REQUEST, "bad_request")
+            }
             Self::MethodNotAllowed | Self::OnlyForReading | Self::OnlyByPost => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
             }
@@ -228,6 +232,7 @@ impl Refusal {
     fn unfiltered_message(&self) -> String {
         match self {
             Self::BadRequest(what) => (*what).to_owned(),
+            Self::BadQuery(what) => what.clone(),
             Self::MethodNotAllowed => "TRACE is not served here, nor CONNECT inside a tunnel or without a [forward_proxy] in proxy.toml.".to_owned(),
             Self::OnlyForReading => "Only GET and HEAD are served here.".to_owned(),
             Self::OnlyByPost => "Only POST is served here.".to_owned(),
@@ -333,6 +338,7 @@ impl Refusal {
     fn proxy_status(&self) -> &'static str {
         match self {
             Self::BadRequest(_)
+            | Self::BadQuery(_)
             | Self::MethodNotAllowed
             | Self::OnlyForReading
             | Self::OnlyByPost
@@ -384,6 +390,7 @@ impl Refusal {
             | Self::PausedByBox { retry_after, .. } => Some((*retry_after).max(1)),
             Self::Overloaded(_) | Self::TokenRetired => Some(1),
             Self::BadRequest(_)
+            | Self::BadQuery(_)
             | Self::MethodNotAllowed
             | Self::OnlyForReading
             | Self::OnlyByPost

@@ -18,6 +18,7 @@ use super::shutdown::{Stop, wait_for};
 use super::workers::{WorkerThread, hand_out};
 use crate::admin::reloads::Reloads;
 use crate::admin::{self, Overview};
+use crate::limits::budget::telling::Teller;
 use crate::limits::budget::writer::CountsWriter;
 use crate::net::descriptors::Shares;
 use crate::net::listener::Listener;
@@ -61,12 +62,16 @@ impl Running {
         let (outward, replicas) = (assembled.outward.clone(), assembly.replicas.clone());
         let mut tasks = JoinSet::new();
         let (leave, left) = oneshot::channel::<()>();
-        let sharing = replicas.clone().map(|replicas| {
+        let teller = replicas
+            .clone()
+            .map(|replicas| Teller::new(gateway.ledger.counts().clone(), replicas, process.clock.clone()));
+        let sharing = replicas.clone().zip(teller).map(|(replicas, teller)| {
             tokio::spawn(async move {
                 let left = async {
                     let _ = left.await;
                 };
-                replicas.run(left).await;
+                // The last counts are told before the connection ends.
+                replicas.run(teller.run(left)).await;
             })
         });
         // A replica that served before it reads Redis would begin with a fresh burst.

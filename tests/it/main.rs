@@ -39,6 +39,7 @@ mod status; // what /status.json and /history.json say
 mod stalled; // callers that stall
 mod tokens; // single flight, 401s, refusals, back-off
 mod tools; // other programs, unmodified
+mod usage; // who spent Box's calls
 mod tunnels; // programs that have Box's hosts built in
 mod whole; // incomplete messages never end cleanly
 mod wire; // targets, headers, routing, protocols

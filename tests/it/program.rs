@@ -8,6 +8,7 @@ mod certificates; // certificates for tests
 mod fake_admin; // an admin listener that says what a test wants
 mod health; // boxgate health
 mod status_command; // boxgate status
+mod usage; // boxgate usage
 mod manual; // completions and the manual page
 mod life; // starting, draining, stopping
 mod core_dumps; // core dumps are disabled

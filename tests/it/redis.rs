@@ -24,6 +24,7 @@ use crate::harness::{PATIENCE, free_port, in_time, until};
 
 mod away; // Redis slow, gone and back
 mod budgets; // budgets are exact
+mod calls; // who spent the calls of all replicas
 mod cost; // measurements, ignored by default
 mod fleet; // gateways as processes
 mod joint_budgets; // budgets of two gateways

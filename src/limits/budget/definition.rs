@@ -1,8 +1,8 @@
 //! Budgets: a number of calls of Box's API in a calendar day or month (UTC), as Box plans license them.
 //!
 //! The module `counts` holds all counts by name, `spending` checks and charges each call, `store` is the file and
-//! `store` is the file and `writer` the thread that writes it. What was spent is counted by app,
-//! "who spent our calls this month" has an answer.
+//! `writer` the thread that writes it. Calls are also counted by day, app, identity and class: `usage` says who made
+//! them.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;

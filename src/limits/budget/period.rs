@@ -66,6 +66,19 @@ impl Span {
         }
     }
 
+    /// The month that it is, or that it is in.
+    pub(crate) fn month(self) -> Self {
+        Self { period: Period::Month, first: self.first.first_of_month() }
+    }
+
+    /// The days of its month, in order.
+    pub(super) fn days(self) -> impl Iterator<Item = Self> {
+        let last = self.first.last_of_month();
+        let next = move |day: &Date| day.tomorrow().ok().filter(|day| *day <= last);
+        std::iter::successors(Some(self.first.first_of_month()), next)
+            .map(|first| Self { period: Period::Day, first })
+    }
+
     /// The number of days between the beginnings of the two.
     pub fn days_from(self, other: Self) -> u64 {
         (self.begins().as_second() - other.begins().as_second()).unsigned_abs() / DAY.unsigned_abs()
@@ -93,6 +106,11 @@ impl Span {
             Some(day) => (Period::Day, day.parse().ok()?),
         };
         Some(Self { period, first: Date::new(year, month, day).ok()? })
+    }
+
+    /// Parses a month, in exactly the format `2026-11`.
+    pub(crate) fn read_month(text: &str) -> Option<Self> {
+        Self::read(text).filter(|span| span.period == Period::Month && span.to_string() == text)
     }
 }
 
@@ -178,6 +196,26 @@ mod tests {
         assert_eq!(Span::read("2026-13"), None);
         assert_eq!(Span::read("2026-02-30"), None);
         assert_eq!(Span::read("x"), None);
+    }
+
+    #[test]
+    fn a_month_has_its_days() {
+        let february = Span::read_month("2028-02").unwrap();
+        let days: Vec<Span> = february.days().collect();
+        assert_eq!((days.len(), days[0].to_string().as_str()), (29, "2028-02-01"));
+        assert!(days.iter().all(|day| day.month() == february && day.days().eq(days.iter().copied())));
+    }
+
+    #[test]
+    fn a_month_is_read_in_one_format_only() {
+        let february = Span::read_month("2028-02").unwrap();
+        for within in ["2028-02", "2028-02-01", "2028-02-29"] {
+            assert_eq!(Span::read(within).unwrap().month(), february, "{within}");
+        }
+        for wrong in ["", "2028", "2028-2", "2028-02-01", "+2028-02", "28-02", "2028-13", "2028-02 ", "last"]
+        {
+            assert_eq!(Span::read_month(wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]

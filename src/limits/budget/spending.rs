@@ -3,6 +3,7 @@
 //! One atomic addition for each count; with two or more budgets that can refuse, also a short lock. A charge
 //! is given back if the call did not reach Box.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,10 +13,13 @@ use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
 use tracing::warn;
 
+use super::account::{Account, TOKEN};
 use super::call::{BudgetSet, Call};
-use super::counts::{Account, Alone, CallCounts, Charges, TOKEN};
+use super::counts::CallCounts;
 use super::definition::{Budget, Key, Period, WhenSpent};
+use super::paid::Charges;
 use super::period::{Span, timestamp};
+use super::untold::Alone;
 use crate::oauth::identity::IdentityId;
 use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
@@ -284,7 +288,7 @@ impl BudgetLedger {
     pub fn count_token_call(&self, identity: IdentityId, now: SystemTime) {
         let Some(identity) = self.identities.get(identity.index()).cloned() else { return };
         let account = Account::Calls { app: Arc::default(), identity, class: TOKEN.into() };
-        self.counts.count(self.page(timestamp(now)).month, account).fetch_add(1, Ordering::Relaxed);
+        self.counts.count(self.page(timestamp(now)).day, account).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Undoes the charge of a call that did not reach Box.
@@ -329,14 +333,23 @@ impl BudgetLedger {
                 });
             }
         }
-        let months = [page.month, page.month.previous()];
-        let spent = self.counts.entries().into_iter().filter_map(|((span, account), calls)| match account {
-            Account::Calls { app, identity, class } if calls > 0 && months.contains(&span) => {
-                Some(SpentCalls { month: span.to_string(), app, identity, class, calls })
+        let months = [page.month.previous(), page.month];
+        let spent = months.into_iter().flat_map(|month| self.spent(month)).collect();
+        Snapshot { budgets, spent, since }
+    }
+
+    /// The calls of a month, in the order of apps, identities and classes.
+    fn spent(&self, month: Span) -> impl Iterator<Item = SpentCalls> {
+        let mut sums: BTreeMap<Account, u64> = BTreeMap::new();
+        for ((_, account), calls) in self.counts.calls(month) {
+            *sums.entry(account).or_default() += calls;
+        }
+        sums.into_iter().filter_map(move |(account, calls)| match account {
+            Account::Calls { app, identity, class } => {
+                Some(SpentCalls { month: month.to_string(), app, identity, class, calls })
             }
-            _ => None,
-        });
-        Snapshot { budgets, spent: spent.collect(), since }
+            Account::Budget { .. } => None,
+        })
     }
 
     /// The page of a time. A new day gets a new page here; a clock that is set back gets its old counts.
@@ -393,7 +406,7 @@ impl BudgetLedger {
             .get((app.index() * self.identities.len() + identity.index()) * Class::ALL.len() + of_class)?;
         Some(count.get_or_init(|| {
             let (app, identity) = (app_name.clone(), identity_name.clone());
-            self.counts.count(page.month, Account::Calls { app, identity, class: class.as_str().into() })
+            self.counts.count(page.day, Account::Calls { app, identity, class: class.as_str().into() })
         }))
     }
 

@@ -4,33 +4,40 @@
 //! Every opening verifies all pages: after a clean shutdown redb would otherwise trust the file, and panic if it is
 //! damaged. Why redb: `docs/decisions/redb.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use tracing::{error, info};
 
-use super::counts::{Account, Entry};
+use super::account::{Account, Entry, Sheet};
+use super::counts::CallCounts;
 use super::definition::Key;
 use super::period::Span;
 
-/// Span, app, identity, class.
+/// Span (a day, or a month for calls of no known day), app, identity, class.
 const CALLS: TableDefinition<'_, (&str, &str, &str, &str), u64> = TableDefinition::new("calls");
 /// Span, name, key, key value.
 const BUDGETS: TableDefinition<'_, (&str, &str, &str, &str), u64> = TableDefinition::new("budgets");
 const ABOUT: TableDefinition<'_, &str, i64> = TableDefinition::new("about");
 
 const FILE: &str = "budgets.redb";
-/// The version of the tables. A higher one was written by a later boxgate.
-const FORMAT: i64 = 1;
-/// redb's cache in bytes; the whole file has some tens of KiB.
+/// The version of the tables. A higher one was written by a later boxgate. Version 1 counted calls by month: its rows are
+/// read as calls of no known day. A file gets this version with the first change, so that until then the earlier boxgate
+/// can go back to it.
+const FORMAT: i64 = 2;
+/// redb's cache in bytes; the whole file has some hundreds of KiB, or a few MiB with many apps.
 const CACHE: usize = 1024 * 1024;
+
+/// The counts in the file.
+type Stored = BTreeMap<Sheet, BTreeMap<Account, u64>>;
 
 /// The file, locked.
 pub(crate) struct Store {
@@ -38,8 +45,12 @@ pub(crate) struct Store {
     /// `None` after a failed write, after which redb must be opened again.
     database: Option<Database>,
     /// The counts in the file.
-    stored: BTreeMap<(Span, Account), u64>,
+    stored: Stored,
     since: Timestamp,
+    /// The number of this replica, by which the others know its counts.
+    replica: u64,
+    /// Whether the file has that number.
+    is_replica_stored: bool,
     /// The number of corrupt files found.
     set_aside: u64,
     /// Locked before the file is opened, so that two gateways do not both create or rename it.
@@ -112,8 +123,10 @@ impl Store {
         let mut store = Self {
             folder: folder.to_owned(),
             database: None,
-            stored: BTreeMap::new(),
+            stored: Stored::new(),
             since: now,
+            replica: fastrand::u64(..),
+            is_replica_stored: false,
             set_aside: 0,
             _lock: lock,
         };
@@ -123,7 +136,9 @@ impl Store {
 
     /// The counts in the file.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
-        self.stored.iter().map(|(at, count)| (at.clone(), *count))
+        self.stored.iter().flat_map(|(sheet, counts)| {
+            counts.iter().map(|(account, count)| ((sheet.span, account.clone()), *count))
+        })
     }
 
     /// When counting began.
@@ -131,45 +146,69 @@ impl Store {
         self.since
     }
 
+    /// The number of this replica, which lasts as long as the counts in the file. `None`: it is not in the file yet, which
+    /// it is after the first write that changes something.
+    pub(super) fn replica(&self) -> Option<u64> {
+        self.is_replica_stored.then_some(self.replica)
+    }
+
     /// The number of corrupt files found since the start.
     pub(crate) fn set_aside(&self) -> u64 {
         self.set_aside
     }
 
-    /// Replaces the counts in the file; returns once they are synced to disk. A count in the file never becomes
-    /// smaller.
+    /// Replaces the counts in the file; returns once they are synced to disk. Only rows that have changed are written, and
+    /// only sheets that may have changed are looked at. A count in the file never becomes smaller. Returns the sheets that
+    /// were looked at and had not changed.
     ///
     /// # Errors
     /// The reason, for the log. The next write tries again.
-    pub(crate) fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<(), String> {
+    pub(super) fn write(&mut self, counts: &CallCounts, now: Timestamp) -> Result<Vec<Sheet>, String> {
         if self.database.is_none() {
             self.reopen(now).map_err(|why| why.to_string())?;
         }
-        let changed: Vec<&Entry> = entries
+        let sheets = counts.sheet_states();
+        let (mut changed, mut unchanged): (Vec<Entry>, Vec<Sheet>) = (Vec::new(), Vec::new());
+        for (sheet, may_have_changed) in &sheets {
+            let stored = self.stored.get(sheet);
+            // A file that has been begun anew has none of them.
+            if stored.is_some() && !may_have_changed {
+                continue;
+            }
+            let known = |account: &Account| stored.and_then(|counts| counts.get(account)).copied();
+            let rows = counts.entries(*sheet).into_iter();
+            let before = changed.len();
+            changed.extend(
+                rows.filter(|(account, count)| *count > known(account).unwrap_or_default())
+                    .map(|(account, count)| ((sheet.span, account), count)),
+            );
+            if changed.len() == before {
+                unchanged.push(*sheet);
+            }
+        }
+        let is_gone = |sheet: &Sheet| sheets.binary_search_by_key(sheet, |(sheet, _)| *sheet).is_err();
+        let gone: Vec<Sheet> = self.stored.keys().copied().filter(is_gone).collect();
+        let gone_rows: Vec<(Span, Account)> = gone
             .iter()
-            .filter(|(at, count)| *count > self.stored.get(at).copied().unwrap_or_default())
+            .filter_map(|sheet| Some((sheet, self.stored.get(sheet)?)))
+            .flat_map(|(sheet, counts)| counts.keys().map(|account| (sheet.span, account.clone())))
             .collect();
-        let gone: Vec<(Span, Account)> = self
-            .stored
-            .keys()
-            .filter(|at| entries.binary_search_by(|(other, _)| other.cmp(at)).is_err())
-            .cloned()
-            .collect();
-        let Some(database) = self.database.as_ref().filter(|_| !changed.is_empty() || !gone.is_empty())
+        let Some(database) = self.database.as_ref().filter(|_| !changed.is_empty() || !gone_rows.is_empty())
         else {
-            return Ok(());
+            return Ok(unchanged);
         };
-        if let Err(why) = commit(database, self.since, &changed, &gone) {
+        if let Err(why) = commit(database, self.since, self.replica, &changed, &gone_rows) {
             self.database = None;
             return Err(format!("{}: {why}", self.folder.join(FILE).display()));
         }
-        for (at, count) in changed {
-            self.stored.insert(at.clone(), *count);
+        self.is_replica_stored = true;
+        for ((span, account), count) in changed {
+            self.stored.entry(Sheet::of(span, &account)).or_default().insert(account, count);
         }
-        for at in gone {
-            self.stored.remove(&at);
+        for sheet in gone {
+            self.stored.remove(&sheet);
         }
-        Ok(())
+        Ok(unchanged)
     }
 
     fn reopen(&mut self, now: Timestamp) -> Result<(), OpenError> {
@@ -177,8 +216,10 @@ impl Store {
         let unusable = |why: io::Error| OpenError::Unusable(path.clone(), why.to_string());
         if fs::exists(&path).map_err(unusable)? {
             match open(&path) {
-                Ok((database, since, stored)) => {
+                Ok((database, Contents { since, replica, stored, .. })) => {
                     (self.database, self.since, self.stored) = (Some(database), since, stored);
+                    self.is_replica_stored = replica.is_some();
+                    self.replica = replica.unwrap_or(self.replica);
                     return Ok(());
                 }
                 Err(Fault::Open(why)) => return Err(why),
@@ -188,7 +229,7 @@ impl Store {
                     self.set_aside += 1;
                     error!(
                         file = %path.display(), kept = %aside.display(), reason = %why,
-                        "the file of the calls counted so far is corrupt and was set aside: budgets begin at zero, and what was spent before, in this month and the last, is not known here. Box's admin console has the month's API calls; lower `calls` of the budgets by these until the month ends. Look for a failing disk"
+                        "the file of the calls counted so far is corrupt and was set aside: budgets begin at zero, and the calls of the last 13 months are not known here. Box's admin console has the month's API calls; lower `calls` of the budgets by these until the month ends. Look for a failing disk"
                     );
                 }
             }
@@ -204,20 +245,25 @@ impl Store {
             Fault::Open(why) => why,
             Fault::Corrupt(why) => OpenError::Unusable(begun.clone(), why),
         })?;
-        commit(&database, self.since, &[], &[])
+        commit(&database, self.since, self.replica, &[], &[])
             .map_err(|why| OpenError::Unusable(begun.clone(), why.to_string()))?;
         fs::rename(&begun, &path).map_err(unusable)?;
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(unusable)?;
-        (self.database, self.stored) = (Some(database), BTreeMap::new());
+        (self.database, self.stored, self.is_replica_stored) = (Some(database), Stored::new(), true);
         info!(file = %path.display(), "counts of calls begin at zero in a new file");
         Ok(())
     }
 }
 
 /// The content of a valid file.
-type Contents = (Database, Timestamp, BTreeMap<(Span, Account), u64>);
+struct Contents {
+    format: i64,
+    since: Timestamp,
+    replica: Option<u64>,
+    stored: Stored,
+}
 
-fn open(path: &Path) -> Result<Contents, Fault> {
+fn open(path: &Path) -> Result<(Database, Contents), Fault> {
     let unusable = |why: io::Error| Fault::Open(OpenError::Unusable(path.to_owned(), why.to_string()));
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(unusable)?;
     let about = file.metadata().map_err(unusable)?;
@@ -233,14 +279,14 @@ fn open(path: &Path) -> Result<Contents, Fault> {
         Fault::Open(OpenError::Unusable(_, why)) => Fault::Open(OpenError::Unusable(path.to_owned(), why)),
         other => other,
     })?;
-    let (format, since, stored) = read(&database).map_err(|why| match why {
+    let contents = read(&database).map_err(|why| match why {
         redb::Error::Io(why) if !is_of_content(&why) => unusable(why),
         why => Fault::Corrupt(why.to_string()),
     })?;
-    if format > FORMAT {
+    if contents.format > FORMAT {
         return Err(Fault::Open(OpenError::TooNew(path.to_owned())));
     }
-    Ok((database, since, stored))
+    Ok((database, contents))
 }
 
 fn database(file: File) -> Result<Database, Fault> {
@@ -262,40 +308,61 @@ fn is_of_content(why: &io::Error) -> bool {
     matches!(why.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
-type Read = (i64, Timestamp, BTreeMap<(Span, Account), u64>);
-
-fn read(database: &Database) -> Result<Read, redb::Error> {
+fn read(database: &Database) -> Result<Contents, redb::Error> {
     let reading = database.begin_read()?;
     let about = reading.open_table(ABOUT)?;
     let missing = || redb::Error::Corrupted("it is not from boxgate".to_owned());
     let format = about.get("format")?.ok_or_else(missing)?.value();
     let since = about.get("since")?.ok_or_else(missing)?.value();
     let since = Timestamp::from_second(since).map_err(|_| missing())?;
-    let mut stored = BTreeMap::new();
+    let replica = about.get("replica")?.map(|number| number.value().cast_unsigned());
+    let mut stored = Stored::new();
     if format > FORMAT {
-        return Ok((format, since, stored));
+        return Ok(Contents { format, since, replica, stored });
     }
+    let mut names = Names::default();
+    let mut note = |span: &str, account: Account, count: u64| {
+        let span = Span::read(span).ok_or_else(missing)?;
+        stored.entry(Sheet::of(span, &account)).or_default().insert(account, count);
+        Ok::<_, redb::Error>(())
+    };
     for row in reading.open_table(CALLS)?.iter()? {
         let (at, count) = row?;
         let (span, app, identity, class) = at.value();
-        let account = Account::Calls { app: app.into(), identity: identity.into(), class: class.into() };
-        stored.insert((Span::read(span).ok_or_else(missing)?, account), count.value());
+        let (app, identity, class) = (names.get(app), names.get(identity), names.get(class));
+        note(span, Account::Calls { app, identity, class }, count.value())?;
     }
     for row in reading.open_table(BUDGETS)?.iter()? {
         let (at, count) = row?;
         let (span, name, key, value) = at.value();
         let key = Key::named(key).ok_or_else(missing)?;
-        let account = Account::Budget { name: name.into(), key, value: value.into() };
-        stored.insert((Span::read(span).ok_or_else(missing)?, account), count.value());
+        let (name, value) = (names.get(name), names.get(value));
+        note(span, Account::Budget { name, key, value }, count.value())?;
     }
-    Ok((format, since, stored))
+    Ok(Contents { format, since, replica, stored })
+}
+
+/// Each name once, since every day has the same ones.
+#[derive(Default)]
+struct Names(BTreeSet<Arc<str>>);
+
+impl Names {
+    fn get(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return known.clone();
+        }
+        let new: Arc<str> = name.into();
+        self.0.insert(new.clone());
+        new
+    }
 }
 
 /// Writes in one transaction; redb syncs the file before it returns.
 fn commit(
     database: &Database,
     since: Timestamp,
-    changed: &[&Entry],
+    replica: u64,
+    changed: &[Entry],
     gone: &[(Span, Account)],
 ) -> Result<(), redb::Error> {
     let writing = database.begin_write()?;
@@ -303,6 +370,7 @@ fn commit(
         let mut about = writing.open_table(ABOUT)?;
         about.insert("format", FORMAT)?;
         about.insert("since", since.as_second())?;
+        about.insert("replica", replica.cast_signed())?;
         let mut calls = writing.open_table(CALLS)?;
         let mut budgets = writing.open_table(BUDGETS)?;
         let rows = changed.iter().map(|(at, count)| (at, Some(*count)));

@@ -53,7 +53,10 @@ pub(crate) fn start(
             // Opening writes to the disk, which the start should not wait for.
             match Store::open(&folder, now) {
                 Ok(store) => keeping.store = Some(store),
-                Err(why) => warn!("calls of Box's API are counted only until the next restart: {why}"),
+                Err(why) => {
+                    warn!("calls of Box's API are counted only until the next restart: {why}");
+                    keeping.counts.set_replica(fastrand::u64(..));
+                }
             }
             keeping.begin();
         }
@@ -98,14 +101,17 @@ impl Keeping {
         if let Some(store) = &self.store {
             self.counts.go_on_from(store.since(), store.entries());
             file.set_aside.store(store.set_aside(), Ordering::Relaxed);
+            name_replica(&self.counts, store);
         }
     }
 
     fn keep(&mut self) {
         let now = timestamp(self.clock.wall());
-        self.counts.forget([Period::Day.at(now), Period::Month.at(now)]);
+        let spans = [Period::Day.at(now), Period::Month.at(now)];
+        self.counts.forget(spans);
         let Some(store) = &mut self.store else { return };
-        let written = store.write(&self.counts.entries(), now);
+        let written = store.write(&self.counts, now).map(|unchanged| self.counts.close(&unchanged, spans));
+        name_replica(&self.counts, store);
         let file = &self.counts.file;
         file.set_aside.store(store.set_aside(), Ordering::Relaxed);
         let failed_before = file.failing.swap(written.is_err(), Ordering::Relaxed);
@@ -121,6 +127,13 @@ impl Keeping {
                 }
             }
         }
+    }
+}
+
+/// The name of the counts lasts as long as the file does.
+fn name_replica(counts: &CallCounts, store: &Store) {
+    if let Some(replica) = store.replica() {
+        counts.set_replica(replica);
     }
 }
 

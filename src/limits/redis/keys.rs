@@ -69,6 +69,16 @@ impl Keys {
         format!("{}m:{replica}:{number:016x}", self.tag)
     }
 
+    /// The calls of all replicas on a day.
+    pub(super) fn calls(&self, span: &str) -> String {
+        format!("{}c:{}", self.tag, label(span))
+    }
+
+    /// Which replicas have told their calls, and of which months.
+    pub(super) fn call_register(&self) -> String {
+        format!("{}calls", self.tag)
+    }
+
     pub(super) fn pause(&self, key: &PauseKey) -> String {
         format!("{}p:{}", self.tag, key.0)
     }

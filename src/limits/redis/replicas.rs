@@ -31,6 +31,7 @@ use crate::net::secret::Secret;
 use crate::net::tls_client::Trust;
 use crate::telemetry::outages::{Outages, Party};
 
+pub(crate) use self::calls::ToldCalls;
 pub use super::keys::PauseKey;
 pub use super::protocol::{Answer, Cell, Spend, Spent, Stamp, Tightest, Verdict};
 
@@ -38,6 +39,8 @@ use super::connection::{SAYS, Target};
 use super::keys::Keys;
 use super::protocol::{arguments, kept};
 use super::scripts::{self, Call, Script};
+
+mod calls; // the calls of each replica
 
 /// The timeout of an operation. No request waits longer for Redis, and once it is given up, later requests do not wait
 /// at all.

@@ -47,6 +47,7 @@ fn run(sandbox: &Program, document: &str, block: &Block, at: Option<&FakeBox>) -
         .env("PATH", format!("{own}:{path}"))
         .env("HOME", &*sandbox.folder)
         .env("BOXGATE_GATEWAY", format!("http://{}", sandbox.callers))
+        .env("BOXGATE_ADMIN", format!("http://{}", sandbox.operators))
         .env("BOX_CLIENT_ID", at.map_or("id", |at| at.client_id()))
         .env("BOX_CLIENT_SECRET", at.map_or("secret", |at| at.client_secret()))
         .env("BOX_ENTERPRISE_ID", at.map_or(ENTERPRISE, |at| at.enterprise_id()))

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::{Budget, BudgetLedger, BudgetSpent, Call, Key, Page, Spent, is_mark};
-use crate::limits::budget::counts::{Alone, Told};
 use crate::limits::budget::definition::WhenSpent;
 use crate::limits::budget::period::timestamp;
+use crate::limits::budget::untold::{Alone, Told};
 use crate::limits::redis::replicas::{Replicas, Spend, Unavailable};
 
 /// One call's charge to one budget.

@@ -42,8 +42,16 @@ fn entry(span: &str, app: &str, count: u64) -> Entry {
     ((Span::read(span).unwrap(), account), count)
 }
 
+/// Writes these counts and no others.
+fn write(store: &mut Store, entries: &[Entry]) -> Result<Vec<Sheet>, String> {
+    store.write(&CallCounts::new(now(), entries.iter().cloned()), now())
+}
+
+/// In order.
 fn all(store: &Store) -> Vec<Entry> {
-    store.entries().collect()
+    let mut entries: Vec<Entry> = store.entries().collect();
+    entries.sort();
+    entries
 }
 
 #[test]
@@ -61,12 +69,12 @@ fn a_restart_keeps_the_counts() {
     ];
     entries.sort();
     let mut store = Store::open(&folder.0, now()).unwrap();
-    store.write(&entries, now()).unwrap();
+    write(&mut store, &entries).unwrap();
     drop(store);
     let mut store = Store::open(&folder.0, Timestamp::MAX).unwrap();
     assert_eq!((all(&store), store.since().as_second(), store.set_aside()), (entries, now().as_second(), 0));
     // A count never becomes smaller; dropped counts are removed.
-    store.write(&[entry("2026-11", "a", 4)], now()).unwrap();
+    write(&mut store, &[entry("2026-11", "a", 4)]).unwrap();
     drop(store);
     assert_eq!(all(&Store::open(&folder.0, now()).unwrap()), [entry("2026-11", "a", 5)]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -79,7 +87,7 @@ fn after_a_crash_the_file_has_all_that_was_written() {
     fs::create_dir_all(&crashed.0).unwrap();
     let mut store = Store::open(&folder.0, now()).unwrap();
     for count in 1..=20 {
-        store.write(&[entry("2026-11", "a", count)], now()).unwrap();
+        write(&mut store, &[entry("2026-11", "a", count)]).unwrap();
         fs::copy(folder.file(), crashed.file()).unwrap();
         let left = Store::open(&crashed.0, now()).unwrap();
         assert_eq!((all(&left), left.set_aside()), (vec![entry("2026-11", "a", count)], 0));
@@ -96,7 +104,7 @@ fn a_corrupt_file_is_renamed() {
     let good = || {
         let mut store = Store::open(&folder.0, now()).unwrap();
         let entries: Vec<Entry> = (10..60).map(|n| entry("2026-11", &format!("app-{n}"), n)).collect();
-        store.write(&entries, now()).unwrap();
+        write(&mut store, &entries).unwrap();
         drop(store);
         fs::read(folder.file()).unwrap()
     };
@@ -143,8 +151,8 @@ fn no_damage_causes_a_panic_or_a_wrong_count() {
     let entries = |more: u64| -> Vec<Entry> {
         (10..40).map(|n| entry("2026-11", &format!("app-{n}"), n + more)).collect()
     };
-    store.write(&entries(0), now()).unwrap();
-    store.write(&entries(1), now()).unwrap();
+    write(&mut store, &entries(0)).unwrap();
+    write(&mut store, &entries(1)).unwrap();
     let unclean = fs::read(folder.file()).unwrap();
     drop(store);
     let clean = fs::read(folder.file()).unwrap();
@@ -195,6 +203,90 @@ fn the_file_of_a_later_version_is_not_changed() {
     drop(store);
     assert!(matches!(Store::open(&folder.0, now()), Err(OpenError::TooNew(_))));
     assert_eq!(folder.aside(), Vec::<PathBuf>::new());
+}
+
+/// A file as version 1 wrote it: the same tables, with calls by month.
+fn write_version_1(folder: &Folder) {
+    fs::create_dir_all(&folder.0).unwrap();
+    let database = Database::create(folder.file()).unwrap();
+    let writing = database.begin_write().unwrap();
+    {
+        let mut about = writing.open_table(ABOUT).unwrap();
+        about.insert("format", 1).unwrap();
+        about.insert("since", now().as_second()).unwrap();
+        let mut calls = writing.open_table(CALLS).unwrap();
+        calls.insert(("2026-10", "a", "i", "search"), 4).unwrap();
+        calls.insert(("2026-11", "a", "i", "search"), 5).unwrap();
+        calls.insert(("2026-11", "", "i", "token"), 1).unwrap();
+        let mut budgets = writing.open_table(BUDGETS).unwrap();
+        budgets.insert(("2026-11", "plan", "global", ""), 5).unwrap();
+        budgets.insert(("2026-11-25", "day", "app", "a"), 2).unwrap();
+    }
+    writing.commit().unwrap();
+}
+
+fn format_of(store: &Store) -> i64 {
+    let reading = store.database.as_ref().unwrap().begin_read().unwrap();
+    reading.open_table(ABOUT).unwrap().get("format").unwrap().unwrap().value()
+}
+
+/// The calls of a month.
+fn sum(counts: &CallCounts, month: &str) -> u64 {
+    counts.calls(Span::read(month).unwrap()).iter().map(|(_, calls)| calls).sum()
+}
+
+#[test]
+fn counts_of_version_1_stay_counts_of_their_months() {
+    let folder = Folder::new();
+    write_version_1(&folder);
+    let mut store = Store::open(&folder.0, Timestamp::MAX).unwrap();
+    assert_eq!((store.since().as_second(), store.set_aside()), (now().as_second(), 0));
+    let before = all(&store);
+    assert_eq!(before.len(), 5);
+    let counts = CallCounts::new(now(), []);
+    counts.go_on_from(store.since(), store.entries());
+    assert_eq!((sum(&counts, "2026-10"), sum(&counts, "2026-11")), (4, 6));
+    // Nothing has changed, so version 1 can still read the file.
+    store.write(&counts, now()).unwrap();
+    assert_eq!((format_of(&store), store.replica()), (1, None));
+    let ((day, account), _) = entry("2026-11-26", "a", 0);
+    counts.count(day, account).fetch_add(7, Ordering::Relaxed);
+    assert_eq!(sum(&counts, "2026-11"), 13);
+    store.write(&counts, now()).unwrap();
+    assert_eq!(format_of(&store), 2, "version 1 refuses it: it would read the day as a month");
+    let replica = store.replica();
+    assert!(replica.is_some(), "other replicas may know the counts by it");
+    drop(store);
+    let store = Store::open(&folder.0, now()).unwrap();
+    assert_eq!(store.replica(), replica);
+    let mut after = before;
+    after.push(entry("2026-11-26", "a", 7));
+    after.sort();
+    assert_eq!(all(&store), after);
+    let counts = CallCounts::new(now(), store.entries());
+    assert_eq!((sum(&counts, "2026-10"), sum(&counts, "2026-11")), (4, 13));
+}
+
+#[test]
+fn only_sheets_that_may_have_changed_are_looked_at_until_the_file_is_begun_anew() {
+    let folder = Folder::new();
+    let mut store = Store::open(&folder.0, now()).unwrap();
+    let counts = CallCounts::new(now(), [entry("2026-09-30", "a", 3), entry("2026-11-25", "a", 1)]);
+    let spans = [Span::read("2026-11-25").unwrap(), Span::read("2026-11").unwrap()];
+    assert_eq!(store.write(&counts, now()).unwrap(), []);
+    let unchanged = store.write(&counts, now()).unwrap();
+    assert_eq!(unchanged.len(), 2);
+    counts.close(&unchanged, spans);
+    assert_eq!(store.write(&counts, now()).unwrap().len(), 1, "that of today");
+    // After a failed write, the file turns out to be corrupt.
+    let replica = store.replica();
+    store.database = None;
+    fs::write(folder.file(), "nothing").unwrap();
+    store.write(&counts, now()).unwrap();
+    assert_eq!((store.set_aside(), store.replica()), (1, replica), "the counts go on under their name");
+    drop(store);
+    let found = all(&Store::open(&folder.0, now()).unwrap());
+    assert_eq!(found, [entry("2026-09-30", "a", 3), entry("2026-11-25", "a", 1)]);
 }
 
 #[test]
@@ -248,14 +340,14 @@ impl StorageBackend for Disk {
 fn a_failed_write_is_repeated() {
     let folder = Folder::new();
     let mut store = Store::open(&folder.0, now()).unwrap();
-    store.write(&[entry("2026-11", "a", 1)], now()).unwrap();
+    write(&mut store, &[entry("2026-11", "a", 1)]).unwrap();
     let full = Arc::new(AtomicBool::new(false));
     let disk = Disk(InMemoryBackend::new(), full.clone());
     store.database = Some(Database::builder().create_with_backend(disk).unwrap());
     full.store(true, Ordering::Relaxed);
-    let why = store.write(&[entry("2026-11", "a", 2)], now()).unwrap_err();
+    let why = write(&mut store, &[entry("2026-11", "a", 2)]).unwrap_err();
     assert!(why.contains(folder.file().to_str().unwrap()), "{why}");
-    store.write(&[entry("2026-11", "a", 3)], now()).unwrap();
+    write(&mut store, &[entry("2026-11", "a", 3)]).unwrap();
     drop(store);
     assert_eq!(all(&Store::open(&folder.0, now()).unwrap()), [entry("2026-11", "a", 3)]);
 }
@@ -279,8 +371,8 @@ fn writes_files_that_cannot_grow() {
         let mut failed = 0;
         for apps in (0..20_000).step_by(1000) {
             let entries = many(u64::from(apps) + 1, apps);
-            match store.write(&entries, now()) {
-                Ok(()) => good = entries,
+            match write(&mut store, &entries) {
+                Ok(_) => good = entries,
                 Err(_) => failed += 1,
             }
         }
@@ -291,7 +383,7 @@ fn writes_files_that_cannot_grow() {
         let mut store = Store::open(&folder, now()).unwrap();
         assert_eq!((store.set_aside(), all(&store) == good), (0, true), "{kib} KiB");
         let more = many(1_000_000, 20_000);
-        store.write(&more, now()).unwrap();
+        write(&mut store, &more).unwrap();
         assert!(all(&store) == more);
     }
 }

@@ -157,7 +157,10 @@ fn a_kill_loses_the_last_second_at_most() {
         child.wait().unwrap();
         let killed = clock.mono();
         let (counts, writer) = start(&folder.0, true, clock.clone()).unwrap();
-        let found = used(&ledger(&counts, &["a"], clock.wall()), "plan", "", clock.wall());
+        let ledger = ledger(&counts, &["a"], clock.wall());
+        let calls: u64 = ledger.snapshot(clock.wall()).spent.iter().map(|row| row.calls).sum();
+        let found = used(&ledger, "plan", "", clock.wall());
+        assert_eq!(calls, found, "calls and budgets are written together");
         writer.stop();
         // One second more than promised, for busy machines.
         let old = Duration::from_millis(2000);

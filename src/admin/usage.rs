@@ -1,0 +1,241 @@
+//! `/usage.json` and `/usage.csv`: who spent Box's calls in a month.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::{HeaderValue, Response};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+
+use super::csv;
+use crate::http::error::Refusal;
+use crate::http::query;
+use crate::limits::budget::counts::CallCounts;
+use crate::limits::budget::definition::Period;
+use crate::limits::budget::period::{Span, timestamp};
+use crate::limits::budget::telling;
+use crate::limits::budget::usage::{A_MONTH, Column, Columns, Usage, UsageRow};
+use crate::limits::redis::replicas::Replicas;
+use crate::proxy::gateway::Gateway;
+
+/// The document of `/usage.json`.
+#[derive(Serialize)]
+struct Document<'u> {
+    /// As `2026-11`, in UTC.
+    month: String,
+    by: Vec<&'static str>,
+    /// RFC 3339.
+    since: String,
+    in_memory: bool,
+    /// Whose calls these are: `all` replicas, or `this process only`.
+    replicas: &'static str,
+    /// Why they are not those of all replicas.
+    replicas_reason: Option<&'u str>,
+    months: Vec<String>,
+    calls: u64,
+    rows: Vec<Row<'u>>,
+}
+
+/// An object with a member for each column, and `calls`.
+struct Row<'u> {
+    columns: &'u [Column],
+    row: &'u UsageRow,
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(Some(self.columns.len() + 1))?;
+        for (column, value) in self.columns.iter().zip(&self.row.values) {
+            match column {
+                // A day that is not known.
+                Column::Day if value.is_empty() => object.serialize_entry(column.as_str(), &None::<&str>)?,
+                _ => object.serialize_entry(column.as_str(), &**value)?,
+            }
+        }
+        object.serialize_entry("calls", &self.row.calls)?;
+        object.end()
+    }
+}
+
+/// What is asked for, until Redis has answered.
+pub(super) struct Question {
+    form: Form,
+    month: Span,
+    by: Columns,
+    counts: Arc<CallCounts>,
+    replicas: Option<Arc<Replicas>>,
+}
+
+/// The form of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    Csv,
+}
+
+impl Form {
+    /// The form that is served at this path.
+    pub(super) fn at(path: &str) -> Option<Self> {
+        match path {
+            "/usage.json" => Some(Self::Json),
+            "/usage.csv" => Some(Self::Csv),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a query.
+///
+/// # Errors
+/// A parameter is unknown, malformed or there twice.
+pub(super) fn question(
+    gateway: &Gateway,
+    form: Form,
+    query: &str,
+    now: SystemTime,
+) -> Result<Question, Refusal> {
+    let Asked { month, by } = Asked::read(query).map_err(Refusal::BadQuery)?;
+    Ok(Question {
+        form,
+        month: month.unwrap_or_else(|| Period::Month.at(timestamp(now))),
+        by: by.unwrap_or_default(),
+        counts: gateway.ledger.counts().clone(),
+        replicas: gateway.limiter.replicas().cloned(),
+    })
+}
+
+/// The answer: the calls of all replicas if Redis says them, else those of this process.
+pub(super) async fn answer(question: Question) -> Response<Bytes> {
+    let Question { form, month, by, counts, replicas } = question;
+    let others = match replicas {
+        Some(replicas) => telling::others(&counts, &replicas, month).await,
+        None => Err("[state] redis is not set".to_owned()),
+    };
+    let (others, why_alone) = match others {
+        Ok(others) => (Some(others), None),
+        Err(why) => (None, Some(why)),
+    };
+    let usage = Usage::of(&counts, others, month, by);
+    match form {
+        Form::Json => json(&usage, why_alone.as_deref()),
+        Form::Csv => csv(&usage),
+    }
+}
+
+/// `why_alone`: why these are not the calls of all replicas.
+fn json(usage: &Usage, why_alone: Option<&str>) -> Response<Bytes> {
+    let document = Document {
+        month: usage.month.to_string(),
+        by: usage.by.as_slice().iter().map(|column| column.as_str()).collect(),
+        since: usage.since.to_string(),
+        in_memory: usage.in_memory,
+        replicas: if why_alone.is_none() { "all" } else { "this process only" },
+        replicas_reason: why_alone,
+        months: usage.months.iter().map(Span::to_string).collect(),
+        calls: usage.calls,
+        rows: usage.rows.iter().map(|row| Row { columns: usage.by.as_slice(), row }).collect(),
+    };
+    let text = serde_json::to_vec(&document).expect("strings and numbers always serialize");
+    page(text, HeaderValue::from_static("application/json"))
+}
+
+/// A line with the names of the columns, and one for each row. `month` is the first column and `calls` the last.
+fn csv(usage: &Usage) -> Response<Bytes> {
+    let month = usage.month.to_string();
+    let names = usage.by.as_slice().iter().map(|column| column.as_str());
+    let mut text = csv::line(["month"].into_iter().chain(names).chain(["calls"]));
+    for row in &usage.rows {
+        let calls = row.calls.to_string();
+        let values = row.values.iter().map(|value| &**value);
+        text.push_str(&csv::line([&*month].into_iter().chain(values).chain([&*calls])));
+    }
+    let mut response = page(text.into(), HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
+    let name = format!("attachment; filename=\"boxgate-calls-{month}.csv\"");
+    if let Ok(name) = HeaderValue::from_str(&name) {
+        response.headers_mut().insert(CONTENT_DISPOSITION, name);
+    }
+    response
+}
+
+fn page(text: Vec<u8>, kind: HeaderValue) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// What a query asks for. `None`: the default.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked {
+    month: Option<Span>,
+    by: Option<Columns>,
+}
+
+impl Asked {
+    /// # Errors
+    /// A message that names the parameter, its value and what is allowed.
+    fn read(query: &str) -> Result<Self, String> {
+        let mut asked = Self::default();
+        for (name, value) in query::parameters(query) {
+            let is_twice = match name.as_str() {
+                "month" => {
+                    let month = Span::read_month(&value).ok_or_else(|| wrong(&name, &value, A_MONTH))?;
+                    asked.month.replace(month).is_some()
+                }
+                "by" => {
+                    let by = Columns::read(&value).ok_or_else(|| wrong(&name, &value, Columns::ALLOWED))?;
+                    asked.by.replace(by).is_some()
+                }
+                _ => {
+                    return Err(format!(
+                        "The query parameter {:?} is not known here; allowed: month and by.",
+                        shortened(&name)
+                    ));
+                }
+            };
+            if is_twice {
+                return Err(format!("The query parameter {name} is there twice; allowed: once."));
+            }
+        }
+        Ok(asked)
+    }
+}
+
+fn wrong(name: &str, value: &str, allowed: &str) -> String {
+    format!("The query parameter {name} has the value {:?}; allowed: {allowed}.", shortened(value))
+}
+
+/// At most 60 characters of it.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_has_month_and_by_once_at_most() {
+        let read = |query| Asked::read(query).unwrap();
+        assert_eq!(read(""), Asked::default());
+        let both = Asked { month: Span::read_month("2026-11"), by: Columns::read("day,app") };
+        assert_eq!(read("by=day%2Capp&month=2026-11"), both);
+        for (query, parts) in [
+            ("month=11", ["month", "\"11\"", "YYYY-MM"]),
+            ("month=", ["month", "\"\"", "YYYY-MM"]),
+            ("by=user", ["by", "\"user\"", "app, identity, class and day"]),
+            ("mnth=2026-11", ["\"mnth\"", "allowed", "month and by"]),
+            ("by=app&by=day", ["by", "twice", "once"]),
+            ("month=2026-11&month=2026-11", ["month", "twice", "once"]),
+        ] {
+            let why = Asked::read(query).unwrap_err();
+            assert!(parts.iter().all(|part| why.contains(part)), "{query}: {why}");
+        }
+        let long = format!("by={}", "é".repeat(5000));
+        assert!(Asked::read(&long).unwrap_err().chars().count() < 250);
+    }
+}
