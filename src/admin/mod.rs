@@ -6,6 +6,7 @@ mod history; // GET /history.json
 mod limit_metrics; // of limits, budgets and tunnels
 mod readiness; // is it ready, and why not?
 mod request_metrics; // of requests, connections, tokens, reloads and logs
+mod trace_metrics; // what became of spans
 mod reload; // POST /reload
 mod status; // GET /status.json
 pub(crate) mod reloads; // requests for a reload, and their outcomes
@@ -227,6 +228,7 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
     request_metrics::reloads(&mut text, &overview.reloads);
     request_metrics::certificates(&mut text, &certificates);
     request_metrics::lines_lost(&mut text, &process.access);
+    trace_metrics::spans(&mut text, process.traces.counts());
     if let Some(proxy) = &gateway.forward_proxy {
         limit_metrics::tunnels(&mut text, &proxy.counts);
     }

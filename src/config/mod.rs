@@ -23,6 +23,7 @@ use crate::routing::app::{App, Apps, Redirects};
 use crate::routing::box_hosts::BoxHosts;
 use crate::routing::tunnel_list::TunnelList;
 use crate::telemetry::log::Log;
+use crate::telemetry::trace;
 use crate::upstream::connector;
 
 mod diagnostics;
@@ -80,6 +81,8 @@ pub struct Config {
     pub server: Server,
     /// What is logged.
     pub log: Log,
+    /// Where traces go; `None`: nowhere.
+    pub trace: Option<trace::settings::Settings>,
     /// Warnings for operators about settings that are allowed but not advised.
     pub warnings: Vec<String>,
     /// The files named in it: secrets, certificates and CAs.

@@ -83,7 +83,7 @@ macro_rules! tables {
 }
 
 tables! {
-    "" File { listen, forward_proxy, admin, r#box, identity, app, limit, limits, budget, state, upstream, server, log } later {}
+    "" File { listen, forward_proxy, admin, r#box, identity, app, limit, limits, budget, state, upstream, server, log, trace } later {}
 
     /// Where callers connect.
     "[listen]" Listen { address, hosts, sources, trusted_proxies, proxy_protocol, workers, max_connections, tls } later {}
@@ -135,6 +135,9 @@ tables! {
     /// What is logged.
     "[log]" Log { level, format, access } later {}
 
+    /// Where traces go.
+    "[trace]" Trace { otlp, sample } later {}
+
     /// A reference to a text in the environment or a file.
     "{ env = \"NAME\" } or { file = \"PATH\" }" Reference { env, file } later {}
 }
@@ -153,7 +156,7 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
 }
 
 /// Keys whose values may be or contain a secret.
-const SECRETS: [&str; 4] = ["client_secret", "key", "redis", "proxy"];
+const SECRETS: [&str; 5] = ["client_secret", "key", "redis", "proxy", "otlp"];
 
 /// Whether messages may show what is written for a key of this table: it is known and takes no secret. Under a wrong key,
 /// the value may be a secret. The `key` of a limit or budget is a keyword.

@@ -29,7 +29,6 @@ pub(crate) const AS_USER: HeaderName = HeaderName::from_static("as-user");
 pub(crate) const IDENTITY_HEADERS: [HeaderName; 2] = [AS_USER, HeaderName::from_static("boxapi")];
 /// Which sites' pages may embed a response (Fetch §3.7).
 pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const PSEUDONYM: HeaderValue = HeaderValue::from_static("1.1 boxgate");
 
 /// End-to-end fields that pass to Box.
@@ -214,18 +213,6 @@ pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
         *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
     }
     HeaderValue::from_bytes(&hex).expect("hexadecimal digits are a header value")
-}
-
-/// The trace id of a well-formed `traceparent` (W3C Trace Context §3.2).
-pub(crate) fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(TRACEPARENT)?.to_str().ok()?;
-    let mut parts = value.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |text: &str, length: usize| {
-        text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
-    let fits = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && version != "ff";
-    (fits && trace.bytes().any(|b| b != b'0')).then_some(trace)
 }
 
 /// Fields of Box that are not passed to the caller.
@@ -498,14 +485,5 @@ mod tests {
             let made = request_id(&map(&[("x-request-id", bad)]));
             assert!(made.len() == 32 && made != bad, "{bad}");
         }
-    }
-
-    #[test]
-    fn trace_ids_are_read_where_well_formed() {
-        let of = |text: &'static str| trace_id(&map(&[("traceparent", text)])).map(str::to_owned);
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").as_deref(), Some(trace));
-        assert_eq!(of("00-00000000000000000000000000000000-00f067aa0ba902b7-01"), None);
-        assert_eq!(of("garbage"), None);
     }
 }

@@ -10,4 +10,5 @@ pub(crate) mod incoming_body; // bodies whose end is checked
 pub(crate) mod origin; // origins of web pages
 pub(crate) mod query; // parameters of a query
 pub(crate) mod retry_after; // the field Retry-After
+pub(crate) mod trace_context; // W3C Trace Context
 pub(crate) mod target; // refuses ambiguous targets

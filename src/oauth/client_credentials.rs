@@ -16,11 +16,13 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::http::retry_after;
+use crate::http::trace_context::TRACEPARENT;
 use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
 use crate::net::secret::Secret;
 use crate::net::secret_filter;
 use crate::oauth::identity::{Identity, Subject};
+use crate::oauth::token_span::TokenSpan;
 
 /// The longest accepted token, in bytes; tokens of the newer form have over 700.
 const LONGEST_TOKEN: usize = 4096;
@@ -78,6 +80,17 @@ pub(crate) enum Fault {
     Loop(String),
 }
 
+impl Fault {
+    /// A word for it: Box's own code of a refusal, else that of the error that requests get.
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Self::Refused(refused) => &refused.error,
+            Self::Transient { .. } => "token_unavailable",
+            Self::Loop(_) => "loop_detected",
+        }
+    }
+}
+
 /// Box's refusal of an identity (schema `OAuth2Error`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
@@ -117,7 +130,18 @@ impl Grant {
         authority_of(&self.url)
     }
 
+    /// Gets a token. `on_sent` is called once the request has reached the endpoint.
     pub(crate) async fn fetch(&self, identity: &Identity, on_sent: impl Fn()) -> Result<Granted, Fault> {
+        self.fetch_traced(identity, &mut None, on_sent).await
+    }
+
+    /// The same, in a span that learns the answer's status.
+    pub(crate) async fn fetch_traced(
+        &self,
+        identity: &Identity,
+        span: &mut Option<TokenSpan>,
+        on_sent: impl Fn(),
+    ) -> Result<Granted, Fault> {
         if let Ok(url) = self.url.parse()
             && let Some(cause) = self.own.on_the_way_to(&url, &self.proxies).await
         {
@@ -134,13 +158,19 @@ impl Grant {
             ("box_subject_type", subject_type),
             ("box_subject_id", subject_id.as_str()),
         ];
-        let sent = self.client.post(&self.url).form(&form).timeout(PATIENCE).send();
-        let answered = sent.await;
+        let mut request = self.client.post(&self.url).form(&form).timeout(PATIENCE);
+        if let Some(span) = span {
+            request = request.header(TRACEPARENT, span.traceparent());
+        }
+        let answered = request.send().await;
         if !answered.as_ref().is_err_and(reqwest::Error::is_connect) {
             on_sent();
         }
         let mut answer = answered.map_err(|error| failed(&error))?;
         let status = answer.status();
+        if let Some(span) = span {
+            span.answered(status);
+        }
         let retry_after = retry_after::read(answer.headers(), None);
         let html = answer
             .headers()

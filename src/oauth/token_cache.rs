@@ -26,8 +26,10 @@ use crate::net::clock::{Clock, Moment};
 use crate::net::secret::Secret;
 use crate::oauth::client_credentials::{Fault, Grant, Granted};
 use crate::oauth::identity::Identity;
+use crate::oauth::token_span::TokenSpan;
 use crate::telemetry::outages::{Outages, Party};
 use crate::telemetry::repeats::{LeftOut, Repeats};
+use crate::telemetry::trace::tracer::CurrentTracer;
 use crate::telemetry::words::short;
 
 mod status; // what operators are told
@@ -325,14 +327,20 @@ impl Tokens {
     }
 
     /// Obtains the token and renews it in time; never returns. `sent` is called for each request that has reached Box,
-    /// `refused` when Box refuses the credentials.
-    pub(crate) async fn renew_forever(&self, sent: impl Fn(), refused: impl Fn()) {
+    /// `refused` when Box refuses the credentials. `tracer`: what traces the requests, if anything does.
+    pub(crate) async fn renew_forever(&self, tracer: &CurrentTracer, sent: impl Fn(), refused: impl Fn()) {
         let mut faults = 0;
         let mut refusals = 0;
         loop {
             let asked = self.clock.now();
             let means = self.means.load_full();
-            match means.grant.fetch(&means.identity, &sent).await {
+            let mut span = TokenSpan::begin(tracer, asked);
+            let fetched = means.grant.fetch_traced(&means.identity, &mut span, &sent).await;
+            if let Some(span) = span {
+                let error = fetched.as_ref().err().map(Fault::code);
+                span.end(self.name(), means.grant.url(), error, self.clock.now());
+            }
+            match fetched {
                 Ok(granted) => {
                     (faults, refusals) = (0, 0);
                     let renew = self.store(granted, asked);
@@ -453,13 +461,14 @@ impl Tokens {
 pub(crate) struct Renewal(AbortHandle);
 
 impl Renewal {
-    /// Starts it on the current runtime; for `sent` and `refused` see [`Tokens::renew_forever`].
+    /// Starts it on the current runtime; for the others see [`Tokens::renew_forever`].
     pub(crate) fn begin(
         tokens: Arc<Tokens>,
+        tracer: CurrentTracer,
         sent: impl Fn() + Send + Sync + 'static,
         refused: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        Self(tokio::spawn(async move { tokens.renew_forever(sent, refused).await }).abort_handle())
+        Self(tokio::spawn(async move { tokens.renew_forever(&tracer, sent, refused).await }).abort_handle())
     }
 
     /// Ends it early.

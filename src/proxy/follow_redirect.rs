@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::http::error::Refusal;
 use crate::http::incoming_body::IncomingBody;
+use crate::http::trace_context::TRACEPARENT;
 use crate::limits::limiter::Attempts;
 use crate::proxy::forward::Forwarder;
 use crate::proxy::request_record::RequestRecord;
@@ -47,7 +48,7 @@ const KEPT: [HeaderName; 13] = [
     RANGE,
     USER_AGENT,
     VIA,
-    HeaderName::from_static("traceparent"),
+    TRACEPARENT,
 ];
 
 /// How this request's redirects are handled. `setting`: the app's.

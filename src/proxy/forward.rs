@@ -74,9 +74,9 @@ impl Forwarder<'_> {
                 None => None,
                 Some(call) => Some(self.charge(record, call).await?),
             };
-            record.attempt(outbound.origin.authority());
+            let mut request = outbound.request(token.as_deref());
+            record.attempt(outbound.origin.authority(), outbound.attempt_path(), request.headers_mut());
             let sent = Instant::now();
-            let request = outbound.request(token.as_deref());
             let taken = Rc::clone(request.body().taken());
             let charge = charge.map(|charge| charge.sent_with(&taken));
             if let Some(reservation) = reservation {
@@ -87,7 +87,8 @@ impl Forwarder<'_> {
             if let Some(charge) = charge {
                 charge.settle(answered.as_ref().err());
             }
-            if answered.is_ok() {
+            if let Ok((response, _)) = &answered {
+                record.attempt_answered(response);
                 // A request that was answered must have been written.
                 taken.set();
                 self.outages.answered(Party::Host(outbound.origin.authority().as_str()), "");
@@ -120,6 +121,7 @@ impl Forwarder<'_> {
                     if let Some(broken) = outbound.upload.broken() {
                         return Err(Refusal::from(&broken));
                     }
+                    record.attempt_failed(code(&error));
                     // If there was no room for a connection, the request has already waited for it.
                     let repeatable = (error.unsent || is_safe(&outbound.method))
                         && !matches!(error.fault, SendFault::NoRoom | SendFault::Loop);
@@ -193,7 +195,7 @@ impl Forwarder<'_> {
         }
         let began = Instant::now();
         let token = Box::pin(tokens.current()).await;
-        record.waited(began.elapsed());
+        record.waited_for_token(began.elapsed());
         token
     }
 
@@ -333,6 +335,16 @@ async fn either<F: Future<Output = ()> + Unpin>(future: &mut Option<F>) {
 /// Whether the method is safe (RFC 9110 §9.2.1). At Box, OPTIONS is a pre-flight check of an upload.
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// The code of [`refusal`].
+fn code(error: &SendError) -> &'static str {
+    match error.fault {
+        SendFault::Unreachable => "upstream_unreachable",
+        SendFault::Loop => "loop_detected",
+        SendFault::NoRoom => "overloaded",
+        SendFault::Broken => "upstream_protocol_error",
+    }
 }
 
 fn refusal(error: SendError) -> Refusal {

@@ -15,6 +15,7 @@ use crate::oauth::token_cache::{Renewal, Tokens};
 use crate::proxy::forward_proxy::ForwardProxy;
 use crate::routing::app::AppId;
 use crate::telemetry::labels::{AppLabel, HostLabel};
+use crate::telemetry::trace::tracer::Tracer;
 use crate::upstream::pool::Upstream;
 
 /// Shared by the workers; it changes only through atomics. A request keeps the gateway with which it began.
@@ -35,6 +36,8 @@ pub(crate) struct Gateway {
     pub limiter: Limiter,
     /// The forward proxy; `None`: CONNECT is refused.
     pub forward_proxy: Option<Arc<ForwardProxy>>,
+    /// Traces requests; `None`: none is traced.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 impl Gateway {

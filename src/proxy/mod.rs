@@ -19,5 +19,6 @@ pub(crate) mod box_error; // their code and request id
 pub(crate) mod rewrite; // edits URLs and tokens in responses
 pub(crate) mod response_body; // streams the response
 pub(crate) mod request_record; // counts and logs the request
+pub(crate) mod request_trace; // its spans
 pub(crate) mod access_line; // the forms of its line
 pub(crate) mod refused_origin; // tells operators which web page was refused

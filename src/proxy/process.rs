@@ -11,6 +11,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::labels::{AppLabels, HostLabels};
 use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::Repeats;
+use crate::telemetry::trace::traces::Traces;
 
 /// Shared by the workers and by all configurations.
 pub(crate) struct Process {
@@ -30,6 +31,8 @@ pub(crate) struct Process {
     pub app_labels: AppLabels,
     /// The labels of Box's hosts in what is counted of them.
     pub host_labels: HostLabels,
+    /// Traces, and what became of their spans.
+    pub traces: Traces,
 }
 
 impl Process {

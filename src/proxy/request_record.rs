@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::header::{HOST, USER_AGENT};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 
 use crate::access::admission;
 use crate::access::browser::Page;
@@ -16,15 +16,17 @@ use crate::access::caller::Caller;
 use crate::access::cors::Reader;
 use crate::http::headers::AS_USER;
 use crate::http::host::Host;
-use crate::http::{headers, host};
+use crate::http::{headers, host, trace_context};
 use crate::limits::limiter::Permit;
 use crate::net::client_address::ClientAddress;
+use crate::net::clock::Moment;
 use crate::net::secret_filter;
 use crate::oauth::identity::IdentityId;
 use crate::proxy::access_line::{self, Field, Value};
 use crate::proxy::box_error::BoxError;
 use crate::proxy::decision::Stages;
 use crate::proxy::gateway::{Gateway, LocalGateway};
+use crate::proxy::request_trace::{self, AttemptPath, RequestTrace, WaitedFor};
 use crate::proxy::worker::Worker;
 use crate::routing::app::{self, App, AppId};
 use crate::routing::box_hosts::Named;
@@ -72,6 +74,8 @@ pub(crate) struct RequestRecord {
     client: ClientAddress,
     request_id: HeaderValue,
     trace_id: Option<String>,
+    /// `None` if it is not traced.
+    trace: Option<Box<RequestTrace>>,
     /// `None` also if no access lines are written.
     user_agent: Option<HeaderValue>,
     app: Option<AppId>,
@@ -114,6 +118,17 @@ pub(crate) struct RequestRecord {
     left: bool,
 }
 
+impl End {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::CallerLeft => "caller_left",
+            Self::BoxBroke => "box_broke",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 impl RequestRecord {
     /// Begins the record of a request that has just arrived.
     pub(crate) fn begin(
@@ -128,12 +143,18 @@ impl RequestRecord {
         let host = admission::authority(&uri, headers).ok().map(|(host, _)| host);
         // The target of a CONNECT is a host, which web pages cannot choose.
         let from_page = method != Method::CONNECT && Page::of(&method, headers, secure, host).is_one();
+        let trace = gateway.tracer.as_ref().and_then(|tracer| RequestTrace::begin(tracer, headers, secure));
+        let trace_id = || match &trace {
+            Some(trace) => Some(trace_context::trace_id_text(trace.trace_id())),
+            None => trace_context::trace_id(headers),
+        };
         Self {
             started: worker.clock().mono(),
             method,
             client: caller.peer.client,
             request_id: headers::request_id(headers),
-            trace_id: worker.access().format().and_then(|_| headers::trace_id(headers)).map(str::to_owned),
+            trace_id: worker.access().format().and_then(|_| trace_id()),
+            trace,
             user_agent: worker.access().format().and_then(|_| headers.get(USER_AGENT)).cloned(),
             app: None,
             identity: None,
@@ -224,7 +245,7 @@ impl RequestRecord {
 
     /// Sets the permit with which the request may go to Box.
     pub(crate) fn set_permit(&mut self, permit: &Permit) {
-        self.waited += permit.waited;
+        self.add_wait(WaitedFor::Limit, permit.waited);
         permit.shadow.iter().for_each(|limit| self.shadow(Some(limit)));
     }
 
@@ -238,16 +259,40 @@ impl RequestRecord {
         }
     }
 
-    /// Adds time spent waiting for a token or a turn.
-    pub(crate) fn waited(&mut self, time: Duration) {
-        self.waited += time;
+    /// Adds time spent waiting for a token.
+    pub(crate) fn waited_for_token(&mut self, time: Duration) {
+        self.add_wait(WaitedFor::Token, time);
     }
 
-    /// Records an attempt to send the request to this host of Box.
-    pub(crate) fn attempt(&mut self, to: &Authority) {
+    fn add_wait(&mut self, what: WaitedFor, time: Duration) {
+        self.waited += time;
+        if let Some(trace) = &mut self.trace {
+            trace.waited(what, self.worker.clock().mono(), time);
+        }
+    }
+
+    /// Records an attempt to send the request to this host of Box. `fields`: those that are sent.
+    pub(crate) fn attempt(&mut self, to: &Authority, path: AttemptPath, fields: &mut HeaderMap) {
         self.attempts += 1;
         self.box_error = BoxError::default();
         self.sent_to = Some(to.clone());
+        if let Some(trace) = &mut self.trace {
+            trace.attempt(to, path, self.worker.clock().mono(), fields);
+        }
+    }
+
+    /// Records the head of Box's answer to the last attempt.
+    pub(crate) fn attempt_answered<B>(&mut self, response: &Response<B>) {
+        if let Some(trace) = &mut self.trace {
+            trace.answered(self.worker.clock().mono(), response);
+        }
+    }
+
+    /// Records that the last attempt has failed. `why`: the code of the error that the caller would get for it.
+    pub(crate) fn attempt_failed(&mut self, why: &'static str) {
+        if let Some(trace) = &mut self.trace {
+            trace.failed(self.worker.clock().mono(), why);
+        }
     }
 
     /// The host of Box to which it was last sent; empty if none.
@@ -322,16 +367,53 @@ impl RequestRecord {
 
     /// Method and template, such as `GET /2.0/files/*`.
     fn operation(&self) -> Option<String> {
-        let operation = self.operation?;
-        let path = self.uri.path();
-        let mut text = String::with_capacity(self.method.as_str().len() + 1 + path.len());
-        text.push_str(self.method.as_str());
+        let method = self.method.as_str();
+        let mut text = String::with_capacity(method.len() + 1 + self.uri.path().len());
+        text.push_str(method);
         text.push(' ');
-        match operation {
-            OperationPath::Template(template) => text.push_str(template),
-            OperationPath::From(byte) => operation_template::push(path.get(byte..)?, &mut text),
-        }
+        self.push_route(&mut text)?;
         Some(text)
+    }
+
+    /// The template of the operation's path, such as `/2.0/files/*`.
+    fn route(&self) -> Option<String> {
+        let mut text = String::with_capacity(self.uri.path().len());
+        self.push_route(&mut text)?;
+        Some(text)
+    }
+
+    fn push_route(&self, text: &mut String) -> Option<()> {
+        match self.operation? {
+            OperationPath::Template(template) => text.push_str(template),
+            OperationPath::From(byte) => operation_template::push(self.uri.path().get(byte..)?, text),
+        }
+        Some(())
+    }
+
+    /// Passes the spans on.
+    fn end_trace(&self, trace: RequestTrace, now: Moment) {
+        let fault = match (self.end, &self.status) {
+            (End::BoxBroke | End::Stopped, _) => Some(self.end.as_str()),
+            (_, Some(status)) if status.is_server_error() => {
+                Some(self.code.unwrap_or_else(|| status.as_str()))
+            }
+            _ => None,
+        };
+        trace.end(&request_trace::Ended {
+            now,
+            began: self.started,
+            method: &self.method,
+            route: self.route(),
+            status: self.status,
+            fault,
+            end: self.end.as_str(),
+            answered_by: self.answered_by.as_str(),
+            code: self.code,
+            app: self.app.and_then(|app| self.gateway.app_name(app)),
+            identity: self.identity_name(),
+            limit: self.limit.as_deref(),
+            request_id: self.request_id_text(),
+        });
     }
 
     fn fields(&self, total: Duration) -> [Field<'_>; 26] {
@@ -360,15 +442,7 @@ impl RequestRecord {
             ("cause", self.cause.as_deref().map(Value::Text)),
             ("limit", self.limit.as_deref().map(Value::Text)),
             ("would_refuse", Some(self.shadow.as_str()).filter(|shadow| !shadow.is_empty()).map(Value::Text)),
-            (
-                "end",
-                text(match self.end {
-                    End::Complete => "complete",
-                    End::CallerLeft => "caller_left",
-                    End::BoxBroke => "box_broke",
-                    End::Stopped => "stopped",
-                }),
-            ),
+            ("end", text(self.end.as_str())),
             (
                 "bytes_in",
                 Some(Value::Number(self.upload.as_ref().map_or(self.bytes_in, |upload| upload.bytes()))),
@@ -470,6 +544,9 @@ impl Drop for RequestRecord {
         let access = self.worker.access();
         if let Some(format) = access.format() {
             access.write(access_line::line(format, &self.fields(total)));
+        }
+        if let Some(trace) = self.trace.take() {
+            self.end_trace(*trace, self.worker.clock().now());
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::limits::budget::call::Call;
 use crate::limits::limiter::Request;
 use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::Token;
+use crate::proxy::request_trace::AttemptPath;
 use crate::proxy::rewrite;
 use crate::proxy::rewrite::json_stream::Node;
 use crate::routing::app::App;
@@ -109,6 +110,14 @@ impl UpstreamRequest {
     pub(crate) fn protocol(&self) -> Protocol {
         // hyper cannot wait for `100 Continue` on HTTP/2.
         if self.bulk || self.upload.invitation().is_some() { Protocol::Http1 } else { Protocol::Any }
+    }
+
+    /// Which path it goes to, as far as traces may tell.
+    pub(crate) fn attempt_path(&self) -> AttemptPath {
+        match self.identity {
+            Some(_) => AttemptPath::Operation { under_api: self.target.path().starts_with("/api/") },
+            None => AttemptPath::Presigned,
+        }
     }
 
     /// Builds the HTTP request for one attempt.

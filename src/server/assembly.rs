@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
 
-use crate::config::{Config, ProxyCertificate};
+use crate::config::{Config, ProxyCertificate, Upstream as UpstreamSettings};
 use crate::limits::budget::counts::CallCounts;
 use crate::limits::budget::spending::BudgetLedger;
 use crate::limits::budget::writer::{self, CountsWriter};
@@ -34,6 +34,9 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::labels::{AppLabels, HostLabels};
 use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::Repeats;
+use crate::telemetry::trace::collector::Collector;
+use crate::telemetry::trace::tracer::Tracer;
+use crate::telemetry::trace::traces::Traces;
 use crate::upstream::connector::Connector;
 use crate::upstream::pool::Upstream;
 
@@ -64,6 +67,8 @@ pub(super) struct Prepared {
     pub(super) outward: Outward,
     grant: Arc<Grant>,
     forward_proxy: Option<Arc<ForwardProxy>>,
+    /// A collector to which spans did not go before.
+    collector: Option<Collector>,
     /// The settings of connections to Box have changed.
     pub(super) has_new_pools: bool,
 }
@@ -106,6 +111,7 @@ impl Assembly {
         let connection_limit = Arc::new(ConnectionLimit::default());
         let (app_labels, host_labels) = (AppLabels::default(), HostLabels::default());
         let refused_origins = Repeats::new(clock.clone());
+        let traces = Traces::new(clock.clone(), outages.clone());
         let process = Process {
             clock,
             access,
@@ -115,12 +121,15 @@ impl Assembly {
             refused_origins,
             app_labels,
             host_labels,
+            traces,
         };
         let (process, room) = (Arc::new(process), UpstreamRoom::new());
         let assembly = Self { process, refused: Arc::default(), room, replicas, counts, own };
         let grant = assembly.grant(&config, &trust)?;
         let forward_proxy = assembly.forward_proxy(&config, None)?;
-        let gateway = assembly.gateway(config, &grant, forward_proxy, None);
+        let collector = assembly.collector(&config, &trust)?;
+        let tracer = assembly.tracer(&config, collector, None);
+        let gateway = assembly.gateway(config, &grant, forward_proxy, tracer, None);
         let outward = assembly.outward(trust);
         Ok((assembly, Assembled { gateway, outward, grant }, counts_writer))
     }
@@ -158,16 +167,20 @@ impl Assembly {
             Some(proxy) if same_way && before.forward_proxy == now.forward_proxy => Some(proxy.clone()),
             _ => self.forward_proxy(now, Some(&running.gateway))?,
         };
-        Ok(Prepared { config, outward, grant, forward_proxy, has_new_pools })
+        let endpoint = |config: &Config| config.trace.as_ref().map(|trace| trace.endpoint.clone());
+        let has_collector = same_way && endpoint(before) == endpoint(now);
+        let collector = if has_collector { None } else { self.collector(now, &outward.trust)? };
+        Ok(Prepared { config, outward, grant, forward_proxy, collector, has_new_pools })
     }
 
     /// Builds the gateway that replaces the running one. From here on, requests of both share all counts.
     pub(super) fn follow(&self, prepared: Prepared, running: &Assembled) -> Assembled {
-        let Prepared { config, outward, grant, forward_proxy, has_new_pools: _ } = prepared;
+        let Prepared { config, outward, grant, forward_proxy, collector, has_new_pools: _ } = prepared;
         if let Some(replicas) = &self.replicas {
             replicas.set_max_pause(config.upstream.max_pause);
         }
-        let gateway = self.gateway(config, &grant, forward_proxy, Some(&running.gateway));
+        let tracer = self.tracer(&config, collector, running.gateway.tracer.as_ref());
+        let gateway = self.gateway(config, &grant, forward_proxy, tracer, Some(&running.gateway));
         Assembled { gateway, outward, grant }
     }
 
@@ -182,11 +195,45 @@ impl Assembly {
         Ok(Arc::new(Grant::new(client, config.hosts.token_url.clone(), proxies, self.own.clone())))
     }
 
+    /// The collector, if configured.
+    fn collector(&self, config: &Config, trust: &Trust) -> io::Result<Option<Collector>> {
+        let Some(settings) = &config.trace else { return Ok(None) };
+        let UpstreamSettings { proxy, connect_timeout, .. } = &config.upstream;
+        Collector::new(
+            &settings.endpoint,
+            trust,
+            proxy,
+            self.own.clone(),
+            *connect_timeout,
+            self.process.clock.clone(),
+        )
+        .map(Some)
+        .map_err(|error| io::Error::other(format!("[trace] otlp: {error}")))
+    }
+
+    /// The tracer, if configured: with an exporter for this collector or, if there is none, with the running one.
+    fn tracer(
+        &self,
+        config: &Config,
+        collector: Option<Collector>,
+        running: Option<&Arc<Tracer>>,
+    ) -> Option<Arc<Tracer>> {
+        let traces = &self.process.traces;
+        let tracer = config.trace.as_ref().and_then(|settings| match collector {
+            Some(collector) => Some(Tracer::new(settings.sample, traces.start_exporter(collector))),
+            None => running.map(|running| running.with_sample(settings.sample)),
+        });
+        let tracer = tracer.map(Arc::new);
+        traces.set_current(tracer.clone());
+        tracer
+    }
+
     fn gateway(
         &self,
         config: Config,
         grant: &Arc<Grant>,
         forward_proxy: Option<Arc<ForwardProxy>>,
+        tracer: Option<Arc<Tracer>>,
         running: Option<&Gateway>,
     ) -> Arc<Gateway> {
         let Process { clock, app_labels, host_labels, .. } = &*self.process;
@@ -217,6 +264,7 @@ impl Assembly {
             ledger,
             limiter,
             forward_proxy,
+            tracer,
         })
     }
 
@@ -233,12 +281,13 @@ impl Assembly {
             tokens.ask_by(identity, grant);
             return (tokens.clone(), renewal.clone());
         }
-        let Process { clock, outages, .. } = &*self.process;
+        let Process { clock, outages, traces, .. } = &*self.process;
         let tokens = Tokens::new(identity.clone(), grant.clone(), clock.clone(), outages.clone());
         let (counts, clock, refused) = (self.counts.clone(), clock.clone(), self.refused.clone());
         let name: Arc<str> = identity.name.as_str().into();
         let sent = move || counts.count_token_call(name.clone(), clock.wall());
-        let renewal = Renewal::begin(tokens.clone(), sent, move || refused.notify_one());
+        let tracer = traces.current().clone();
+        let renewal = Renewal::begin(tokens.clone(), tracer, sent, move || refused.notify_one());
         (tokens, Arc::new(renewal))
     }
 

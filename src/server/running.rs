@@ -187,6 +187,7 @@ impl Running {
         if let Some(sharing) = sharing {
             let _ = timeout(ENDING, sharing).await;
         }
+        let process = overview.process.clone();
         drop(overview);
         let until = Instant::now() + ENDING;
         for worker in Arc::into_inner(workers).into_iter().flatten() {
@@ -196,6 +197,8 @@ impl Running {
                 );
             }
         }
+        // Their last requests have ended: no spans will come any more.
+        process.traces.stop().await;
         counts_writer.stop();
     }
 }

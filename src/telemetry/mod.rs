@@ -14,3 +14,4 @@ pub(crate) mod labels; // what tells series of counts apart
 pub(crate) mod latency; // histograms of durations, and percentiles
 pub(crate) mod metrics; // counters
 pub(crate) mod history; // counts of the last five minutes and of the last day
+pub mod trace; // spans for a collector

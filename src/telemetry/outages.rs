@@ -55,6 +55,12 @@ pub(crate) enum Party<'a> {
         server: &'a str,
         reached: bool,
     },
+    /// The collector of `[trace] otlp` at this authority. `reached`: it answers, but takes no spans.
+    Collector {
+        /// Host and port.
+        authority: &'a str,
+        reached: bool,
+    },
 }
 
 impl Party<'_> {
@@ -64,6 +70,7 @@ impl Party<'_> {
             Self::TokenEndpoint { authority, .. } => format!("token endpoint {authority}"),
             Self::Credentials { identity } => format!("identity {identity:?}:"),
             Self::Redis { server, .. } => format!("Redis at {server}"),
+            Self::Collector { authority, .. } => format!("trace collector {authority}"),
         }
     }
 
@@ -72,8 +79,10 @@ impl Party<'_> {
         match self {
             Self::Host(_)
             | Self::Redis { reached: false, .. }
+            | Self::Collector { reached: false, .. }
             | Self::TokenEndpoint { reached: false, .. } => ("unreachable since", "reachable again after"),
             Self::Redis { reached: true, .. } => ("answers with errors since", "works again after"),
+            Self::Collector { reached: true, .. } => ("takes no spans since", "takes spans again after"),
             Self::TokenEndpoint { reached: true, .. } => ("gives no token since", "gives tokens again after"),
             Self::Credentials { .. } => {
                 ("Box refuses its credentials since", "Box accepts its credentials again after")

@@ -40,6 +40,7 @@ mod stalled; // callers that stall
 mod tokens; // single flight, 401s, refusals, back-off
 mod tools; // other programs, unmodified
 mod usage; // who spent Box's calls
+mod traces; // spans for a collector, and collectors that fail
 mod tunnels; // programs that have Box's hosts built in
 mod whole; // incomplete messages never end cleanly
 mod wire; // targets, headers, routing, protocols

@@ -29,4 +29,5 @@ mod terminal; // a program on a pseudo-terminal
 mod init; // the first files
 mod explain; // what a code means, and how a request is decided
 mod code_frames; // problems of a configuration on a terminal
+mod traces; // what a collector that fails costs
 mod tunnels; // log and metrics of tunnels

@@ -66,7 +66,7 @@ fn a_file_that_the_message_names_is_shown() {
 }
 
 /// Texts with a problem in a line that holds a secret, or may hold one.
-const WITH_SECRETS: [&str; 45] = [
+const WITH_SECRETS: [&str; 47] = [
     "[identity.a]\nclient_secret = \" canary\"\n",
     "[identity.a]\nclient_secret = \"canary\\u200b\"\n",
     "[identity.a]\nclient_secret = canary\n",
@@ -112,6 +112,8 @@ const WITH_SECRETS: [&str; 45] = [
     "[upstream]\nproxy = \"ftp://user:canary@host\"\n",
     "[upstream]\nproxy = http://user:canary@host:1\n",
     "[forward_proxy]\nca = { cert = \"c\", key = \"canary\" }\n",
+    "[trace]\notlp = \"http://user:canary@host\"\n",
+    "[trace]\notlp = http://user:canary@host\n",
 ];
 
 #[test]

@@ -36,6 +36,7 @@ mod reader;
 mod secret;
 mod settings;
 mod state;
+mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -196,6 +197,7 @@ fn assemble(
     let forward_proxy = forward_proxy::read(written.forward_proxy.as_ref(), around, &outward, notes);
     let server = settings::server(written.server.as_ref(), notes);
     let log = settings::log(written.log.as_ref(), notes);
+    let trace = trace::read(written.trace.as_ref(), notes);
     let limits = limit_and_budget::read(written.limit.as_ref(), notes);
     let box_defaults = limit_and_budget::box_defaults(written.limits.as_ref(), notes);
     let budgets = limit_and_budget::budgets(written.budget.as_ref(), notes);
@@ -220,6 +222,7 @@ fn assemble(
         upstream,
         server,
         log,
+        trace,
         warnings,
         files,
         secret_files,

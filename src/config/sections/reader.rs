@@ -168,6 +168,29 @@ pub(super) fn integer<T: Copy + PartialOrd + TryFrom<u64> + fmt::Display>(
     })
 }
 
+/// Reads a number from 0 to 1, with a fraction or without.
+pub(super) fn share(entry: Option<&Entry<'_>>, default: f64, notes: &mut Notes<'_>) -> f64 {
+    let Some(entry) = entry else { return default };
+    let number = match entry.value {
+        DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+        DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix()).ok().map(f64::from),
+        _ => None,
+    };
+    let fits = |number: &f64| (0.0..=1.0).contains(number);
+    number.filter(fits).unwrap_or_else(|| {
+        let quoted = match entry.value {
+            DeValue::String(text) => text.parse().ok().filter(fits),
+            _ => None,
+        };
+        let hint = quoted.map(|number| format!("; write {number:?}, without quotes")).unwrap_or_default();
+        notes.problem(
+            &entry.location,
+            format_args!("expected a number from 0.0 to 1.0, found {}{hint}", Found(entry.value)),
+        );
+        default
+    })
+}
+
 /// `true` or `false`.
 pub(super) fn boolean(entry: Option<&Entry<'_>>, default: bool, notes: &mut Notes<'_>) -> bool {
     match entry {

@@ -8,12 +8,14 @@ use crate::net::hidden_characters::HiddenCharacter;
 use crate::routing::app::is_id;
 
 mod addresses;
+mod collector_url;
 mod rates;
 mod unix_address;
 
 pub(super) use addresses::{
     A_PROXY, A_TOKEN_URL, AN_ADDRESS, AN_ORIGIN, address, location, proxy, redis_url, token_url,
 };
+pub(super) use collector_url::{A_COLLECTOR, collector_url};
 pub(super) use rates::{A_RATE, budget_name, limit_name, rate, redis_prefix, selector};
 
 /// The allowed forms of a duration, for messages.

@@ -7,6 +7,7 @@ mod files; // which files are read again, and when
 mod identities; // which tokens are kept
 mod limits; // which counts are kept
 mod mishaps; // bad times, bad files
+mod traces; // where they go
 mod proof; // under load, a hundred times
 
 use std::process::Output;
