@@ -26,6 +26,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const STALLED: u32 = 20;
 /// … and after this many checks in any case.
 const LOOKS: u32 = 100;
+/// The pause after a write, for which further lines are only queued: waking the thread for each line costs more than the
+/// line. A line after a pause is written at once.
+const GATHER: Duration = Duration::from_millis(5);
 /// The pause before a retry, if a non-blocking descriptor accepts nothing now.
 const BUSY: Duration = Duration::from_millis(10);
 
@@ -170,8 +173,11 @@ fn write_lines(
         {
             failed(&error);
         }
-        if let Some(done) = flush {
-            let _ = done.send(());
+        match flush {
+            Some(done) => {
+                let _ = done.send(());
+            }
+            None => thread::sleep(GATHER),
         }
     }
 }
