@@ -56,7 +56,12 @@ pub(super) fn counted(config: &Config, request: Request<'_>) -> (Vec<Step>, Vec<
 fn limit(charge: &Charge<'_>) -> Counted {
     let limit = charge.limit;
     let (rate, key) = (rate(limit.quota), key(limit.key));
-    let of = if charge.counted.is_empty() { String::new() } else { format!(" {}", charge.counted) };
+    let of = match limit.key {
+        // Box does not say which enterprise it is; all accounts of an app belong to the same.
+        Key::Enterprise => format!(" of client_id {}", charge.counted),
+        _ if charge.counted.is_empty() => String::new(),
+        _ => format!(" {}", charge.counted),
+    };
     let lenient = if limit.enforce { "" } else { "; counts only (enforce = false)" };
     let found = format!("{rate}, key {key}{of}{lenient}");
     let value = json!({

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Limiter, Request};
 use crate::limits::rate::limit::{Key, Limit};
-use crate::limits::rate::matcher::first_64_bits;
+use crate::limits::rate::matcher::{User, first_64_bits};
 use crate::net::client_address::ClientAddress;
 
 /// A limit to which a request would be charged.
@@ -26,6 +26,11 @@ impl Limiter {
             let counted = match (limit.key, request_key.client) {
                 (Key::Client, ClientAddress::Known(IpAddr::V6(address))) => {
                     format!("{}/64", std::net::Ipv6Addr::from_bits(u128::from(first_64_bits(address)) << 64))
+                }
+                // In the words of `/status.json`.
+                (Key::User, _) if request_key.user == User::Service => {
+                    let identity = self.settings.identities.get(request_key.identity.index());
+                    format!("service account of {}", identity.map_or("", |identity| &identity.name))
                 }
                 (key, _) => self.key(key, &request_key),
             };
