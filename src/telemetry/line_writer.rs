@@ -167,6 +167,7 @@ fn write_lines(
             }
             next = if batch.bytes.len() < BATCH { lines.try_recv().ok() } else { None };
         }
+        let is_full = batch.bytes.len() >= BATCH;
         // Writing goes on after a failure (no reader, or a full disk), which may be temporary.
         if let Err(error) = batch.write(&mut out, counts)
             && let Some(failed) = failed.take()
@@ -177,6 +178,8 @@ fn write_lines(
             Some(done) => {
                 let _ = done.send(());
             }
+            // More may be queued, and must not wait.
+            None if is_full => {}
             None => thread::sleep(GATHER),
         }
     }
