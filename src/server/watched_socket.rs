@@ -289,7 +289,10 @@ impl<S: Socket> WatchedSocket<S> {
     /// Sets the timer for a look at whether the connection stays idle, since hyper does not read again at the end of a
     /// response. With requests one after the other it is set once in [`PARKED_AFTER`], not for each.
     fn look_soon(&mut self, cx: &mut Context<'_>) {
-        if self.looks_soon || self.frames.is_some() || self.is_busy() {
+        let served = self.control.served.get();
+        // A head that is arriving has a time limit of its own, for which the timer is set.
+        let has_head = self.head_since.is_some() && self.served == served;
+        if self.looks_soon || self.frames.is_some() || has_head || self.is_busy() {
             return;
         }
         if let Some(timer) = &mut self.read_timer {
@@ -441,11 +444,12 @@ impl<S: Socket> Write for WatchedSocket<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut *self.socket).poll_flush(cx);
-        if let Poll::Ready(Ok(())) = polled {
+        let watched = self.writing.watch(cx, polled);
+        if let Poll::Ready(Ok(())) = watched {
             self.control.is_flushed.set(true);
             self.look_soon(cx);
         }
-        self.writing.watch(cx, polled)
+        watched
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
