@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::rate::matcher::User;
 use crate::net::clock::Clock;
+use crate::net::secret_filter;
 use crate::routing::operation::{Operation, plain_path};
 use crate::routing::operation_class::Class;
 use crate::routing::operation_template;
@@ -26,6 +27,8 @@ const RAMP: u64 = 10;
 const SECOND: u64 = 1_000_000_000;
 /// The most pauses at once; beyond, the one that ends first is dropped.
 const SCOPES_MAX: usize = 4096;
+/// The longest operation of a pause, in characters; longer ones are cut.
+const LONGEST_OPERATION: usize = 128;
 /// The most requests that wait.
 const WAITING_MAX: usize = 1024;
 
@@ -80,7 +83,8 @@ pub(crate) struct Paused {
 pub(crate) enum PausedRequests {
     /// All of this class.
     Class(Class),
-    /// One operation: method and template, such as `PUT /2.0/folders/*`. Control characters are escaped.
+    /// One operation: method and template, such as `PUT /2.0/folders/*`; its first [`LONGEST_OPERATION`] characters, since
+    /// callers choose the path. Control characters are escaped.
     Operation(Box<str>),
 }
 
@@ -96,7 +100,7 @@ impl Paused {
             true => {
                 let template = operation_template::below_version(operation.path);
                 let text = format!("{} /2.0{}", operation.method, template.escape_debug());
-                PausedRequests::Operation(text.into())
+                PausedRequests::Operation(secret_filter::shortened(text, LONGEST_OPERATION).into())
             }
         };
         Arc::new(Self { identity, user, requests })
@@ -352,6 +356,17 @@ mod tests {
     }
 
     const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_is_kept_of_a_callers_path_is_bounded() {
+        let path = format!("/2.0/{}", "letters/".repeat(4_000));
+        match &Paused::new(asked(&Method::GET, &path), true).requests {
+            PausedRequests::Operation(text) => {
+                assert!(text.starts_with("GET /2.0/letters/") && text.len() == LONGEST_OPERATION, "{text}");
+            }
+            PausedRequests::Class(class) => panic!("{class:?}"),
+        }
+    }
 
     #[tokio::test]
     async fn a_429_pauses_only_one_users_class() {

@@ -2,6 +2,7 @@
 //! have a name: apps, identities and enterprises by the configuration, and the clients and users that a limit refused or let
 //! wait lately, which are remembered. A request that passes costs nothing here.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,8 +68,11 @@ impl Fullness {
         waiting: &[(u64, u64, usize)],
         names: &[(u64, Arc<str>)],
     ) -> Self {
-        let waits =
-            |key: u64| waiting.iter().filter(|(of, ..)| *of == key).map(|(.., count)| count).sum::<usize>();
+        let mut by_key: HashMap<u64, usize> = HashMap::new();
+        for (key, _, count) in waiting {
+            *by_key.entry(*key).or_default() += count;
+        }
+        let waits = |key: u64| by_key.get(&key).copied().unwrap_or_default();
         used.retain(|(_, used)| *used > 0.0);
         used.sort_by(|(one, of_one), (other, of_other)| {
             of_other.total_cmp(of_one).then_with(|| waits(*other).cmp(&waits(*one))).then(one.cmp(other))
