@@ -11,7 +11,7 @@ mod reload; // POST /reload
 mod status; // GET /status.json
 pub(crate) mod reloads; // requests for a reload, and their outcomes
 mod csv; // comma-separated values
-mod usage; // who spent Box's calls
+pub(crate) mod usage; // who spent Box's calls
 
 use std::convert::Infallible;
 use std::path::PathBuf;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use http::{HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Response};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
@@ -59,6 +59,9 @@ impl Serialize for Row<'_> {
     }
 }
 
+/// The header field of `/usage.csv` that says whose calls are missing.
+pub(crate) const REPLICAS: HeaderName = HeaderName::from_static("x-boxgate-replicas");
+
 /// What is asked for, until Redis has answered.
 pub(super) struct Question {
     form: Form,
@@ -109,6 +112,7 @@ pub(super) fn question(
 /// The answer: the calls of all replicas if Redis says them, else those of this process.
 pub(super) async fn answer(question: Question) -> Response<Bytes> {
     let Question { form, month, by, counts, replicas } = question;
+    let are_many = replicas.is_some();
     let others = match replicas {
         Some(replicas) => telling::others(&counts, &replicas, month).await,
         None => Err("[state] redis is not set".to_owned()),
@@ -117,10 +121,11 @@ pub(super) async fn answer(question: Question) -> Response<Bytes> {
         Ok(others) => (Some(others), None),
         Err(why) => (None, Some(why)),
     };
+    let why_partial = why_alone.clone().filter(|_| are_many);
     let usage = Usage::of(&counts, others, month, by);
     match form {
         Form::Json => json(&usage, why_alone.as_deref()),
-        Form::Csv => csv(&usage),
+        Form::Csv => csv(&usage, why_partial.as_deref()),
     }
 }
 
@@ -142,7 +147,8 @@ fn json(usage: &Usage, why_alone: Option<&str>) -> Response<Bytes> {
 }
 
 /// A line with the names of the columns, and one for each row. `month` is the first column and `calls` the last.
-fn csv(usage: &Usage) -> Response<Bytes> {
+/// `why_partial`: why the calls of other replicas are missing. A table has no place for it, so a header field says it.
+fn csv(usage: &Usage, why_partial: Option<&str>) -> Response<Bytes> {
     let month = usage.month.to_string();
     let names = usage.by.as_slice().iter().map(|column| column.as_str());
     let mut text = csv::line(["month"].into_iter().chain(names).chain(["calls"]));
@@ -155,6 +161,11 @@ fn csv(usage: &Usage) -> Response<Bytes> {
     let name = format!("attachment; filename=\"boxgate-calls-{month}.csv\"");
     if let Ok(name) = HeaderValue::from_str(&name) {
         response.headers_mut().insert(CONTENT_DISPOSITION, name);
+    }
+    if let Some(why) = why_partial {
+        let said = format!("this process only; {}", why.replace(|c: char| !(' '..='~').contains(&c), " "));
+        let said = HeaderValue::from_str(&said).unwrap_or(HeaderValue::from_static("this process only"));
+        response.headers_mut().insert(REPLICAS, said);
     }
     response
 }

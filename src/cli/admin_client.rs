@@ -11,7 +11,7 @@ use bytes::Bytes;
 use clap::Args;
 use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::uri::Authority;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -72,6 +72,7 @@ enum Place {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -190,7 +191,7 @@ impl AdminListener {
             None => broken(&*error),
         })?;
         connection.abort();
-        Ok(Answer { status: head.status, body: body.to_bytes() })
+        Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
     }
 
     async fn connect(&self) -> Result<AnyStream, String> {
@@ -237,7 +238,7 @@ impl AdminListener {
             code: String,
             message: String,
         }
-        let Answer { status, body } = answer;
+        let Answer { status, body, .. } = answer;
         let words = match serde_json::from_slice::<Told>(body) {
             Ok(Told { code, message }) => format!(
                 "the gateway at {self} ({}) answers {asked} with {} ({code}): {message}",

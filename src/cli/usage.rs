@@ -15,6 +15,7 @@ use super::Failure;
 use super::admin_client::{self, AdminListener};
 use super::exit::{print, with_status};
 use super::run::DEFAULT_FILE;
+use crate::admin::usage::REPLICAS;
 use crate::limits::budget::period::Span;
 use crate::limits::budget::usage::{A_MONTH, Columns};
 
@@ -79,10 +80,13 @@ async fn usage(options: &Options) -> Result<Vec<u8>, Failure> {
     }
     if options.csv {
         // Another server would answer with something else.
-        return match answer.body.starts_with(b"month,") {
-            true => Ok(answer.body.to_vec()),
-            false => Err(listener.unexpected(&asked, &answer)),
-        };
+        if !answer.body.starts_with(b"month,") {
+            return Err(listener.unexpected(&asked, &answer));
+        }
+        if let Some(why) = answer.headers.get(&REPLICAS).and_then(|why| why.to_str().ok()) {
+            eprintln!("boxgate: these are not the calls of all replicas: {why}");
+        }
+        return Ok(answer.body.to_vec());
     }
     let Ok(usage) = serde_json::from_slice::<Usage>(&answer.body) else {
         return Err(listener.unexpected(&asked, &answer));

@@ -46,9 +46,14 @@ impl Teller {
     pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         loop {
+            // A telling that is cut off is told again: counts are absolute.
+            let telling = async {
+                sleep(EVERY).await;
+                self.tell_or_begin_anew().await;
+            };
             tokio::select! {
                 () = &mut stop => break,
-                () = sleep(EVERY) => self.tell_or_begin_anew().await,
+                () = telling => {}
             }
         }
         let _ = timeout(LAST, self.tell_or_begin_anew()).await;
@@ -136,20 +141,23 @@ pub(crate) struct Others {
 /// # Errors
 /// Why they are not known, for operators.
 pub(crate) async fn others(counts: &CallCounts, replicas: &Replicas, month: Span) -> Result<Others, String> {
-    let own = counts.replica();
-    let reading = timeout(READING, read(own.as_deref(), replicas, month));
+    // Without it, what Redis has of this replica would count as another's.
+    let Some(own) = counts.replica() else {
+        return Err("the file of this replica's counts is not open".to_owned());
+    };
+    let reading = timeout(READING, read(&own, replicas, month));
     reading.await.unwrap_or_else(|_| Err(format!("Redis has not told all within {READING:?}")))
 }
 
-async fn read(own: Option<&str>, replicas: &Replicas, month: Span) -> Result<Others, String> {
+async fn read(own: &str, replicas: &Replicas, month: Span) -> Result<Others, String> {
     let mut register = replicas.call_register().await?;
-    register.replicas.retain(|replica, _| Some(&**replica) != own);
+    register.replicas.retain(|replica, _| **replica != *own);
     let mut entries = Vec::new();
     for span in [month].into_iter().chain(month.days()) {
         for ToldCalls { replica, app, identity, class, calls } in
             replicas.told_calls(&span.to_string()).await?
         {
-            if Some(&*replica) != own && [&app, &identity, &class].into_iter().all(|name| is_name(name)) {
+            if *replica != *own && [&app, &identity, &class].into_iter().all(|name| is_name(name)) {
                 let (app, identity, class) = (app.into(), identity.into(), class.into());
                 entries.push(((span, Account::Calls { app, identity, class }), calls));
             }

@@ -9,6 +9,7 @@ use std::thread;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde_json::Value;
 
+use super::fake_admin::{FakeAdmin, Reply};
 use super::harness::{FakeBox, Folder, PATIENCE, Program, boxgate, until};
 
 /// The tables of the state file: span, app, identity, class; span, budget, key, value; and what the file is.
@@ -270,4 +271,15 @@ fn what_is_not_a_gateway_is_exit_status_2() {
         let refusing = server("403 Forbidden", r#"{"code":"source_not_allowed","message":"Not you."}"#);
         fails(&run(&refusing, more), &["403 (source_not_allowed): Not you."]);
     }
+}
+
+#[test]
+fn csv_that_lacks_the_calls_of_other_replicas_says_so_on_standard_error() {
+    let answer = "HTTP/1.1 200 OK\r\nX-Boxgate-Replicas: this process only; Redis is away\r\n\
+                  Content-Length: 12\r\n\r\nmonth,calls\n";
+    let fake = FakeAdmin::start(Reply::Bytes(answer.as_bytes().into()));
+    let output = boxgate(&Folder::new(), &["usage", "--csv", "--admin", &fake.address]);
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("month,calls\n", Some(0)));
+    let said = "boxgate: these are not the calls of all replicas: this process only; Redis is away\n";
+    assert_eq!(text(&output.stderr), said);
 }

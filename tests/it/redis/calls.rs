@@ -11,6 +11,11 @@ async fn usage(gateway: &Gateway, query: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
+/// What `/usage.csv` says of the calls of other replicas.
+async fn said_with_csv(gateway: &Gateway) -> Option<String> {
+    gateway.admin_field("/usage.csv", "x-boxgate-replicas").await
+}
+
 /// Requests that the sandbox got, for the API and for tokens.
 fn got(fleet: &Fleet) -> u64 {
     (fleet.sandbox.calls() + fleet.sandbox.token_requests()) as u64
@@ -85,6 +90,7 @@ async fn calls_are_counted_once_over_restarts_and_losses_of_redis() {
     knows_all(&fleet, &other).await;
     call(&other, 4).await;
     knows_all(&fleet, &one).await;
+    assert_eq!(said_with_csv(&one).await, None);
     // Redis is away, and comes back with nothing in it.
     fleet.redis.kill();
     one.goes_alone().await;
@@ -97,6 +103,8 @@ async fn calls_are_counted_once_over_restarts_and_losses_of_redis() {
     );
     let why = alone["replicas_reason"].as_str().unwrap();
     assert!(why.starts_with("Redis has not been usable for "), "{why}");
+    let said = said_with_csv(&one).await.unwrap();
+    assert!(said.starts_with("this process only; Redis has not been usable for "), "{said}");
     assert!(fleet.redis.launch().await, "it gets its port back");
     knows_all(&fleet, &other).await;
     knows_all(&fleet, &one).await;

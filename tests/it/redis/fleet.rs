@@ -196,6 +196,13 @@ impl Gateway {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
+    /// A field of the head of an answer to operators.
+    pub async fn admin_field(&self, path: &str, name: &str) -> Option<String> {
+        let answer = self.client.get(format!("http://{}{path}", self.admin)).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    }
+
     /// The value of a metric's line, `0` where there is none.
     pub async fn metric(&self, line: &str) -> f64 {
         let (_, text) = self.admin("/metrics").await;
