@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::net::secret::Secret;
@@ -39,4 +40,16 @@ pub(crate) fn proxy_matcher(proxy: &Proxy) -> Matcher {
 fn url_in(variable: &str) -> Option<Secret> {
     let text = std::env::var(variable).ok()?;
     Some(Secret::new(if text.contains("://") { text } else { format!("http://{text}") }))
+}
+
+/// The host and port of the proxy on the way to a URL, for messages; `None` without one. They have no user or password.
+pub(crate) fn proxy_name(proxies: &Matcher, url: &Uri) -> Option<String> {
+    let proxy = proxies.intercept(url)?;
+    Some(host_and_port(proxy.uri()))
+}
+
+/// The host and port of a proxy.
+pub(crate) fn host_and_port(proxy: &Uri) -> String {
+    let port = proxy.port_u16().unwrap_or(if proxy.scheme_str() == Some("https") { 443 } else { 80 });
+    format!("{}:{port}", proxy.host().unwrap_or_default())
 }

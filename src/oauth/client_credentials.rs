@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::http::retry_after;
 use crate::http::trace_context::TRACEPARENT;
+use crate::net::egress_proxy::proxy_name;
 use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
 use crate::net::secret::Secret;
@@ -166,7 +167,8 @@ impl Grant {
         if !answered.as_ref().is_err_and(reqwest::Error::is_connect) {
             on_sent();
         }
-        let mut answer = answered.map_err(|error| failed(&error))?;
+        let proxy = || self.url.parse().ok().and_then(|url| proxy_name(&self.proxies, &url));
+        let mut answer = answered.map_err(|error| failed(&error, proxy()))?;
         let status = answer.status();
         if let Some(span) = span {
             span.answered(status);
@@ -177,7 +179,7 @@ impl Grant {
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().contains("html")));
         let mut body = Zeroizing::new(Vec::new());
-        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error, None))? {
             if body.len() + chunk.len() > LARGEST_ANSWER {
                 return Err(passing(format!("the token endpoint's answer ({status}) is larger than 64 KiB")));
             }
@@ -211,16 +213,18 @@ fn passing(cause: String) -> Fault {
     Fault::Transient { cause, retry_after: None, reached: true }
 }
 
-fn failed(error: &reqwest::Error) -> Fault {
-    Fault::Transient { cause: describe(error), retry_after: None, reached: false }
+fn failed(error: &reqwest::Error, proxy: Option<String>) -> Fault {
+    Fault::Transient { cause: describe(error, proxy), retry_after: None, reached: false }
 }
 
-/// reqwest's messages omit the cause, and contain the URL, which is known and might hold a secret.
-fn describe(error: &reqwest::Error) -> String {
+/// reqwest's messages omit the cause, and contain the URL, which is known and might hold a secret. `proxy`: on the way to
+/// the endpoint.
+fn describe(error: &reqwest::Error, proxy: Option<String>) -> String {
     let mut words = if error.is_timeout() {
         "the token endpoint did not answer in time".to_owned()
     } else if error.is_connect() {
-        "the token endpoint cannot be reached".to_owned()
+        let through = proxy.map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
+        format!("the token endpoint cannot be reached{through}")
     } else {
         "the token endpoint did not answer".to_owned()
     };

@@ -263,7 +263,8 @@ impl Tokens {
     fn no_token(&self, reached: bool, cause: &str) {
         // The log line already begins with the endpoint.
         let cause = cause.strip_prefix("the token endpoint ").unwrap_or(cause);
-        let cause = cause.strip_prefix("cannot be reached: ").unwrap_or(cause);
+        let cause = cause.strip_prefix("cannot be reached").unwrap_or(cause);
+        let cause = cause.trim_start_matches([':', ' ']);
         let identity = self.name();
         let detail = match self.expires_in() {
             Some(left) => format!("the token of identity {identity:?} is valid for another {}", short(left)),

@@ -26,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use crate::net::descriptors::{Room, UpstreamRoom};
-use crate::net::egress_proxy::{Proxy, proxy_matcher};
+use crate::net::egress_proxy::{Proxy, host_and_port, proxy_matcher};
 use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
 use crate::net::tls_client::Trust;
@@ -223,7 +223,7 @@ impl Connector {
                 if let Some(credentials) = proxy.basic_auth() {
                     tunnel = tunnel.with_auth(credentials.clone());
                 }
-                let host = proxy.uri().host().unwrap_or_default().to_owned();
+                let host = host_and_port(proxy.uri());
                 tunnel
                     .call(uri)
                     .await

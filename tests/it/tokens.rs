@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use boxgate::sandbox::{Fault, Options, Role, Sandbox, TokenAnswer};
 
-use crate::harness::{Bench, in_time, refusal, until};
+use crate::harness::{Bench, free_port, in_time, refusal, until};
 
 #[tokio::test]
 async fn two_hundred_first_requests_share_one_token_call() {
@@ -244,4 +244,16 @@ async fn a_request_that_was_never_carried_is_repeated_and_a_broken_post_is_not()
     assert_eq!(bench.sandbox.calls(), before + 1, "a POST that may have been carried is not");
     bench.sandbox.go_down(Role::Api).await;
     assert_eq!(refusal(bench.get("/2.0/users/me").await).await, (502, "upstream_unreachable".into()));
+}
+
+/// Operators must be able to tell an outage of Box from one of their own proxy.
+#[tokio::test]
+async fn a_proxy_on_the_way_to_the_token_endpoint_that_is_down_is_named() {
+    let proxy = format!("127.0.0.1:{}", free_port());
+    let bench = Bench::with(&format!("[upstream]\nproxy = \"http://user:pass-word@{proxy}\"")).await;
+    let named = format!("cannot be reached through the proxy {proxy}: ");
+    until(|| async { bench.admin("/readyz").await.1.contains(&named) }).await;
+    let answer = bench.get("/2.0/users/me").await;
+    assert_eq!(refusal(answer).await, (503, "token_unavailable".to_owned()));
+    assert!(!bench.admin("/status.json").await.1.contains("pass-word"));
 }

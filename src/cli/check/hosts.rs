@@ -8,6 +8,7 @@ use http::uri::Authority;
 use super::call::{self, PATIENCE};
 use super::findings::{About, Row};
 use super::online::Online;
+use crate::net::egress_proxy::host_and_port;
 use crate::upstream::inspection::{Reached, Unreached, inspect};
 
 /// What was found about a host.
@@ -83,8 +84,7 @@ pub(super) async fn check(online: &Online, host: &Authority, keys: &str) -> Foun
 
 fn through(online: &Online, host: &Authority) -> String {
     let proxy = online.connector.proxy_to(host);
-    let proxy = proxy.as_ref().and_then(|proxy| Some((proxy.host()?, proxy.port_u16().unwrap_or(80))));
-    proxy.map(|(host, port)| format!(", through the proxy {host}:{port}")).unwrap_or_default()
+    proxy.map(|proxy| format!(", through the proxy {}", host_and_port(&proxy))).unwrap_or_default()
 }
 
 fn would_call_itself(cause: &str) -> String {
@@ -117,7 +117,7 @@ fn explained(unreached: Unreached, host: &Authority, keys: &str) -> (String, Str
         ),
         Unreached::Proxy(cause) => (
             format!("no connection {cause}"),
-            "look at [upstream] proxy or HTTPS_PROXY; the proxy must let CONNECT pass to this host, and its user and password must be right"
+            "look at [upstream] proxy or HTTPS_PROXY: does the proxy run there? It must let CONNECT pass to this host, and its user and password must be right"
                 .to_owned(),
         ),
         Unreached::Untrusted { issuer } => {

@@ -117,7 +117,7 @@ fn faults_on_the_way_are_told_apart() {
         "proxy = \"none\"",
         &proxy,
         &authority(&upload),
-        &["no connection through the proxy 127.0.0.1", "[upstream] proxy"],
+        &[&format!("no connection through the proxy {closed}: "), "[upstream] proxy"],
     );
 }
 
