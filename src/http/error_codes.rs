@@ -45,7 +45,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
         status: 403,
         meaning: "A budget of calls to Box is used up. The message names it and says when its next period begins.",
         caller: "Wait until then, or ask the operator of the gateway for more calls.",
-        operator: "`boxgate_box_calls` shows which apps spent them. Raise `calls` of the `[[budget]]`, or set `when_spent = \"warn\"`.",
+        operator: "`boxgate usage` says who made the calls, `boxgate status` what is left. Raise `calls` of the `[[budget]]`, or set `when_spent = \"warn\"`.",
     },
     ErrorCode {
         code: "caller_not_allowed",
@@ -129,7 +129,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
         status: 429,
         meaning: "A limit has no call left for this request, or Box requested a pause. The message and the header `RateLimit` say which. A response without `Proxy-Status` is from Box.",
         caller: "Send the request again after `Retry-After` seconds, and fewer at once.",
-        operator: "Look at `boxgate_limited_total`; `boxgate explain` with the request says which limits count it, and by which client, app or user. Change the `[[limit]]` of that name; Box's own limits and pauses cannot be raised here.",
+        operator: "`boxgate status` shows which limit is full, which client or user fills it, and which pause holds; `boxgate usage` who made the calls; `boxgate explain` which limits count a request. Change the `[[limit]]` of that name; Box's own limits and pauses cannot be raised here.",
     },
     ErrorCode {
         code: "credentials_refused",

@@ -1,6 +1,6 @@
 //! The first lines: is it ready, since when does it run, with which configuration, and what is to do.
 
-use super::document::{Identity, Status};
+use super::document::{Identity, Status, Text};
 use super::figures::{duration, time};
 use super::line::{Line, Span, cut_middle, hanging, parts};
 use crate::telemetry::terminal::Colour;
@@ -12,27 +12,80 @@ const INDENT: usize = 2;
 /// shown; `None`: all.
 pub(super) fn head(status: &Status, width: Option<usize>, most: Option<usize>) -> Vec<Line> {
     let mut lines = parts(first_line(status, width), INDENT, width);
-    let indent = || Span::plain(" ".repeat(INDENT));
     let shown = most.unwrap_or(usize::MAX);
-    if !status.ready {
-        for reason in status.reasons.iter().take(shown) {
-            let words = with_advice(reason, advice(status, reason));
-            lines.extend(hanging(vec![indent()], &Span::coloured(words, Colour::Red), width));
-        }
-        if status.reasons.is_empty() {
-            let words = with_advice("the gateway gives no reason", "its log says more");
-            lines.extend(hanging(vec![indent()], &Span::plain(words), width));
-        }
-    }
-    for note in notes(status).iter().take(shown) {
-        let mark = vec![indent(), Span::coloured("note:", Colour::Yellow), Span::plain(" ")];
-        lines.extend(hanging(mark, &Span::plain(note), width));
-    }
+    lines.extend(reason_lines(status, width, shown).into_iter().flatten());
+    lines.extend(note_lines(status, width, shown).into_iter().flatten());
     let hidden = status.reasons.len().saturating_sub(shown) + status.notes.len().saturating_sub(shown);
     if hidden > 0 {
-        lines.push(Line::of([indent(), Span::coloured(format!("… {hidden} more: --json"), Colour::Dim)]));
+        lines.push(dim(format!("… {hidden} more: --json")));
     }
     lines
+}
+
+/// The same for a window in which there is not room for all: reasons have a third of its height, notes a fifth.
+pub(super) fn low_head(status: &Status, width: Option<usize>, height: usize) -> Vec<Line> {
+    let mut lines = parts(first_line(status, width), INDENT, width);
+    // Each has a line or more: further ones would not fit.
+    let reasons = reason_lines(status, width, height);
+    let count = if status.ready { 0 } else { status.reasons.len() };
+    lines.extend(some_of(reasons, count, height / 3, "reason"));
+    let notes = note_lines(status, width, height);
+    lines.extend(some_of(notes, status.notes.len(), height / 5, "note"));
+    lines
+}
+
+/// The first ones that have room in so many lines, at least a line of the first one, and how many there are besides.
+fn some_of(texts: Vec<Vec<Line>>, count: usize, room: usize, what: &str) -> Vec<Line> {
+    let room = room.max(1);
+    let (mut lines, mut shown, mut is_cut) = (Vec::new(), 0, false);
+    for text in texts {
+        if shown > 0 && lines.len() + text.len() > room {
+            break;
+        }
+        is_cut |= text.len() > room;
+        lines.extend(text.into_iter().take(room));
+        shown += 1;
+    }
+    match count.saturating_sub(shown) {
+        0 if is_cut => lines.push(dim("… cut: --json".to_owned())),
+        0 => {}
+        1 => lines.push(dim(format!("… 1 more {what}: --json"))),
+        hidden => lines.push(dim(format!("… {hidden} more {what}s: --json"))),
+    }
+    lines
+}
+
+fn dim(words: String) -> Line {
+    Line::of([indent(), Span::coloured(words, Colour::Dim)])
+}
+
+fn indent() -> Span {
+    Span::plain(" ".repeat(INDENT))
+}
+
+/// The lines of each of the first reasons why it is not ready.
+fn reason_lines(status: &Status, width: Option<usize>, most: usize) -> Vec<Vec<Line>> {
+    if status.ready {
+        return Vec::new();
+    }
+    if status.reasons.is_empty() {
+        let words = with_advice("the gateway gives no reason", "its log says more");
+        return vec![hanging(vec![indent()], &Span::plain(words), width)];
+    }
+    let lines = |reason: &Text| {
+        let words = with_advice(reason, advice(status, reason));
+        hanging(vec![indent()], &Span::coloured(words, Colour::Red), width)
+    };
+    status.reasons.iter().take(most).map(lines).collect()
+}
+
+/// The lines of each of the first notes.
+fn note_lines(status: &Status, width: Option<usize>, most: usize) -> Vec<Vec<Line>> {
+    let lines = |note: &String| {
+        let mark = vec![indent(), Span::coloured("note:", Colour::Yellow), Span::plain(" ")];
+        hanging(mark, &Span::plain(note), width)
+    };
+    notes(status).iter().take(most).map(lines).collect()
 }
 
 fn first_line(status: &Status, width: Option<usize>) -> Vec<Vec<Span>> {

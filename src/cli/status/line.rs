@@ -47,6 +47,16 @@ impl Line {
         self.0.push(span);
     }
 
+    /// The title of a heading.
+    pub(super) fn first(&self) -> Option<&Span> {
+        self.0.first()
+    }
+
+    /// It says in red that something is wrong.
+    pub(super) fn is_alarming(&self) -> bool {
+        self.0.iter().any(|span| matches!(span.colour, Some(Colour::Red | Colour::BoldRed)))
+    }
+
     /// Adds spaces up to this column.
     pub(super) fn pad_to(&mut self, column: usize) {
         let missing = column.saturating_sub(self.width());

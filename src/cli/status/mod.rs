@@ -13,9 +13,10 @@ use super::columns;
 use super::exit::with_status;
 use super::run::DEFAULT_FILE;
 use crate::config;
-use crate::telemetry::terminal::has_colours;
+use crate::telemetry::terminal::{Colour, has_colours};
 
 use self::answer::Answer;
+use self::line::{Line, Span};
 use self::screen::{Size, screen};
 
 mod answer; // asks the gateway
@@ -87,7 +88,17 @@ fn text(answer: &Answer) -> String {
     let size = columns::size_of_stdout();
     let (width, height) = size.map(|(columns, lines)| (columns, lines.saturating_sub(1))).unzip();
     let has_colours = size.is_some() && has_colours();
-    let lines = screen(&answer.status, Size { width, height });
+    let height = height.map(|height| height.max(1));
+    let mut lines = screen(&answer.status, Size { width, height });
+    // A very low window has the beginning: it says whether the gateway is ready.
+    if let Some(height) = height.filter(|height| *height < lines.len()) {
+        let hidden = lines.len() - height + 1;
+        lines.truncate(height.saturating_sub(1).max(1));
+        if lines.len() < height {
+            let more = format!("… {hidden} more lines: --json");
+            lines.push(Line::of([Span::coloured(more, Colour::Dim)]));
+        }
+    }
     lines.iter().map(|line| line.text(width, has_colours) + "\n").collect()
 }
 

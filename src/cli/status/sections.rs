@@ -68,8 +68,11 @@ fn hosts(status: &Status) -> Option<Section> {
         .map(|host| {
             let requests = &host.last_5_minutes;
             let [p50, p95] = latencies(requests);
-            let (state, words) = if host.up {
+            let (state, words) = if host.up && requests.requests > 0 {
                 (Span::coloured("up", Colour::Green), Vec::new())
+            } else if host.up {
+                // No outage was noticed, since nothing was asked.
+                (Span::coloured("no calls", Colour::Dim), Vec::new())
             } else {
                 let since = since(status, host.since);
                 let reason = host.reason.as_deref().unwrap_or("the gateway's log has the reason");
@@ -188,7 +191,9 @@ fn apps(status: &Status) -> Option<Section> {
     if rows.is_empty() {
         return None;
     }
-    let table = Table { title: "Apps (5 min)".to_owned(), columns, rows, footers: Vec::new() };
+    let footer = status.redis.as_ref().map(|_| "this month: of this replica; all: boxgate usage".to_owned());
+    let footers = footer.into_iter().collect();
+    let table = Table { title: "Apps (5 min)".to_owned(), columns, rows, footers };
     Some(Section::Table { table, is_long: true })
 }
 
@@ -250,7 +255,7 @@ fn limit_row(status: &Status, limit: &Limit) -> Row {
         status.waiting.iter().filter(|waiting| *waiting.limit == *limit.name && waiting.requests > 0);
     let waiting: Vec<String> = waiting
         .map(|waiting| match &*waiting.app {
-            "" => format!("{} of apps that are not known", count(waiting.requests)),
+            "" => format!("app not known {}", count(waiting.requests)),
             app => format!("{app} {}", count(waiting.requests)),
         })
         .collect();

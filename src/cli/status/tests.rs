@@ -96,6 +96,41 @@ fn of_a_thousand_apps_those_are_shown_that_fit() {
     assert!(!all.contains("more: --json"));
 }
 
+/// What one looks for first is not scrolled away.
+#[test]
+fn many_refused_identities_leave_the_verdict_on_the_screen() {
+    let (mut reasons, mut identities) = (Vec::new(), Vec::new());
+    for number in 10..22 {
+        reasons.push(format!(
+            "\"identity i-{number}: Box refuses the credentials: invalid_client (The client credentials are invalid)\""
+        ));
+        identities
+            .push(format!("{{\"name\":\"i-{number}\",\"state\":\"refused\",\"reason\":\"invalid_client\"}}"));
+    }
+    let keys = format!("{{\"reasons\":[{}],\"identities\":[{}]}}", reasons.join(","), identities.join(","));
+    let text = shown(&with(NOT_READY, &keys), Some(80), Some(23));
+    assert!(text.lines().count() <= 23, "{text}");
+    assert!(text.starts_with("boxgate 0.1.0   NOT READY "), "{text}");
+    assert!(text.contains("  identity i-10: ") && text.contains("\n  … 10 more reasons: --json\n"), "{text}");
+    // A host that is down has its row, parts for which no room is left their title.
+    assert!(text.contains("  dl.boxcloud.com  DOWN "), "{text}");
+    assert!(text.contains("\nIdentities  … 12 more: --json\n"), "{text}");
+    assert!(text.contains("\nConnections  … 4 more: --json\n"), "{text}");
+}
+
+#[test]
+fn in_a_low_window_all_parts_have_at_least_their_title() {
+    for height in [18, 23, 30, 40, 50] {
+        let text = shown(NOT_READY, Some(80), Some(height));
+        assert!(text.lines().count() <= height, "{height}:\n{text}");
+        for title in
+            ["Box (5 min)", "Identities", "Apps (5 min)", "Limits", "Pauses by Box", "Budgets", "Connections"]
+        {
+            assert!(text.lines().any(|line| line.starts_with(title)), "{title} at {height}:\n{text}");
+        }
+    }
+}
+
 #[test]
 fn no_line_is_wider_than_the_terminal() {
     for width in [20, 40, 60, 80, 100, 140, 200] {
@@ -132,9 +167,9 @@ fn without_a_file_the_configuration_has_no_name() {
 
 #[test]
 fn limits_that_counted_nothing_are_one_line() {
-    let limits = r#"{"limits":[{"name":"per-caller","fullest":[]},{"name":"box-user-general","fullest":[{"key":"","used":0.0,"waiting":0}]}]}"#;
+    let limits = r#"{"limits":[{"name":"per-caller","fullest":[]},{"name":"box-user","fullest":[{"key":"","used":0.0,"waiting":0}]}]}"#;
     let text = shown(&with(READY, limits), Some(80), Some(40));
-    assert!(text.contains("\nLimits  unused: per-caller, box-user-general\n"), "{text}");
+    assert!(text.contains("\nLimits  unused: per-caller, box-user\n"), "{text}");
     // Of a count of all requests no key is shown.
     let global =
         r#"{"limits":[{"name":"all","key":"global","rate":"5/s","fullest":[{"key":"","used":0.5}]}]}"#;
@@ -178,7 +213,7 @@ fn a_row_says_what_its_columns_do_not() {
         (
             "box-pause",
             r#"{"limits":[{"name":"box-pause","waiting":3}],"waiting":[{"limit":"box-pause","app":null,"requests":3}]}"#,
-            "waiting: 3 of apps that are not known",
+            "waiting: app not known 3",
         ),
         (
             "a",

@@ -92,13 +92,13 @@ fn it_follows_the_size_of_the_window() {
     // It asks once, so that only the new size can change the screen.
     let line = "$WATCH & read a; stty cols 140 rows 60; read b; kill $!; wait $!";
     let mut screen = at_terminal(&folder, &fake, "1h", line);
-    screen.answer("more lines: a taller window", "\n");
+    screen.answer("more: --json", "\n");
     screen.answer("  archive   UNAVAILABLE            –  2026-11-24 09:08Z", "\n");
     let (exit, text) = screen.end();
     assert_eq!((exit, fake.asked().len()), (Some(1), 1), "{text:?}");
     let lines_of = |screen: &str| screen.split("\u{1b}[?2026l").next().unwrap().split('\n').count();
     let screens: Vec<usize> = text.split("\u{1b}[H").skip(2).map(lines_of).collect();
-    assert_eq!(screens.first(), Some(&24), "{text:?}");
+    assert!(screens.first().is_some_and(|lines| (15..=24).contains(lines)), "{screens:?} {text:?}");
     assert!(screens.last().is_some_and(|lines| (25..=60).contains(lines)), "{screens:?} {text:?}");
 }
 
