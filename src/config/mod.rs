@@ -89,7 +89,7 @@ pub struct Config {
     pub files: Vec<FileRead>,
     /// Those of them that hold secrets; the keys of certificates are not among them.
     pub secret_files: Vec<PathBuf>,
-    /// Secrets for which another text stands, since they cannot be read; none in a configuration that serves requests.
+    /// Secrets and ids for which another text stands, since they cannot be read; none in a configuration that serves requests.
     pub unread_secrets: Vec<UnreadSecret>,
 }
 

@@ -65,6 +65,10 @@ pub(super) fn of(refusal: &Refusal, subject: &Subject<'_>) -> (Option<String>, S
             Some(format!("require_header of {app}")),
             format!("send the header {name}, with any value, or take require_header out of {app}"),
         ),
+        // The gateway's own pages belong to no app, and are served before one is chosen.
+        Refusal::OriginNotAllowed if subject.app().is_empty() => {
+            (None, "web pages can never read this; no key of proxy.toml changes that".to_owned())
+        }
         Refusal::OriginNotAllowed => (Some(format!("origins of {app}")), origin(subject, &app)),
         Refusal::OperationNotAllowed { denied_by: Some(rule) } => (
             Some(format!("deny \"{rule}\"")),

@@ -33,9 +33,14 @@ pub(super) fn explained(code: &str, as_json: bool, width: usize) -> Result<Strin
             list(width)
         });
     }
-    let Some(entry) = error_codes::find(code) else {
+    let Some(entry) = find(code) else {
         let codes = || ERROR_CODES.iter().map(|entry| entry.code);
-        let nearest = nearest(code, codes()).map(|nearest| format!("did you mean {nearest}? "));
+        let with_status = || ERROR_CODES.iter().filter(|entry| entry.status.to_string() == code);
+        if with_status().next().is_some() {
+            let codes: Vec<&str> = with_status().map(|entry| entry.code).collect();
+            return Err(format!("{code} is a status; the codes with it are: {}", codes.join(", ")));
+        }
+        let nearest = nearest(&spelled(code), codes()).map(|nearest| format!("did you mean {nearest}? "));
         let all: Vec<&str> = codes().collect();
         return Err(format!(
             "{code:?} is no error code; {}for a request write \"METHOD /path\"; the codes are: {}",
@@ -44,6 +49,16 @@ pub(super) fn explained(code: &str, as_json: bool, width: usize) -> Result<Strin
         ));
     };
     Ok(if as_json { format!("{}\n", document(entry)) } else { page(entry, width) })
+}
+
+/// The code, in any case, and with `-` in place of `_`.
+pub(super) fn find(code: &str) -> Option<&'static ErrorCode> {
+    error_codes::find(&spelled(code))
+}
+
+/// As codes are written.
+fn spelled(code: &str) -> String {
+    code.to_ascii_lowercase().replace('-', "_")
 }
 
 /// The page that callers see, in lines of this width.
@@ -148,6 +163,23 @@ mod tests {
         assert!(why.contains("did you mean operation_not_allowed?"), "{why}");
         assert!(ERROR_CODES.iter().all(|entry| why.contains(entry.code)), "{why}");
         assert!(!explained("xyzzy", false, 80).unwrap_err().contains("did you mean"));
+        assert!(explained("Not-Fuond", false, 80).unwrap_err().contains("did you mean not_found?"));
+    }
+
+    #[test]
+    fn a_code_may_be_in_any_case_and_have_hyphens() {
+        let page = explained("not_found", false, 80);
+        for spelled in ["not-found", "NOT_FOUND", "Not-Found"] {
+            assert_eq!(explained(spelled, false, 80), page, "{spelled}");
+        }
+    }
+
+    #[test]
+    fn a_status_is_answered_with_its_codes() {
+        let why = explained("429", false, 80).unwrap_err();
+        assert!(why.contains("429 is a status") && why.contains("rate_limit_exceeded"), "{why}");
+        assert!(!why.contains("not_found"), "{why}");
+        assert!(explained("418", false, 80).unwrap_err().contains("is no error code"));
     }
 
     #[test]

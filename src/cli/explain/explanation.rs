@@ -106,7 +106,9 @@ impl Explanation {
                 format!("refused: {status} {code}{by}{advice}")
             }
             Verdict::OtherApp { wanted, served_by } => {
-                format!("passes, but as app {served_by:?} and not as {wanted:?}; the step app says why")
+                format!(
+                    "passes, but not as app {wanted:?}: app {served_by:?} serves it; the step app says why"
+                )
             }
         })
     }

@@ -41,7 +41,8 @@ pub struct Options {
     /// The configuration file [default: proxy.toml, or the environment where there is none]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Call as a caller of this app does: its path is put in front, its first host is the Host, its key is shown
+    /// Call as a caller of this app does: its path is put in front unless the request begins with it, its first host is
+    /// the Host, its key is shown
     #[arg(long, value_name = "NAME")]
     pub app: Option<String>,
     /// The address that connects [default: 127.0.0.1]
@@ -72,15 +73,25 @@ pub struct Options {
 pub fn run(options: &Options) -> ExitCode {
     let what = options.what.join(" ");
     if options.what.is_empty() || codes::may_be_one(&what) {
-        if let Some(option) = options.of_a_request() {
-            return unusable(&format!(
-                "{option} belongs to a request; write it as \"METHOD /path\", such as \"GET /2.0/users/me\""
-            ));
-        }
-        return match codes::explained(&what, options.json, text_width()) {
-            Ok(text) => print(text.as_bytes()),
-            Err(why) => unusable(&why),
+        return match (codes::explained(&what, options.json, text_width()), options.of_a_request()) {
+            // The first mistake is not the option.
+            (Err(why), _) => unusable(&why),
+            (Ok(_), Some(option)) => unusable(&format!(
+                "{option} belongs to a request; write it as \"METHOD /path\", such as \"GET /2.0/users/me\"{}",
+                codes::find(&what)
+                    .map(|entry| format!(", or ask about the code {} without {option}", entry.code))
+                    .unwrap_or_default()
+            )),
+            (Ok(text), None) => print(text.as_bytes()),
         };
+    }
+    if let Some((entry, more)) =
+        what.split_once(' ').and_then(|(first, more)| Some((codes::find(first)?, more)))
+    {
+        return unusable(&format!(
+            "{} is an error code, and {more:?} after it is too much: ask about one code at a time",
+            entry.code
+        ));
     }
     if options.config.is_none() && first_run::is_unconfigured(Path::new(DEFAULT_FILE)) {
         eprintln!("{}", first_run::WORDS);
@@ -141,7 +152,7 @@ fn overrides() -> Overrides {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let hosts = variable("BOXGATE_HOSTS").unwrap_or_default();
     let hosts = hosts.split(',').filter(|host| !host.is_empty()).map(str::to_owned).collect();
-    // A decision needs no secret of Box, and whoever asks may not be allowed to read them.
+    // A decision needs no secret or id of Box, and whoever asks may not be allowed to read them.
     Overrides { listen: variable("BOXGATE_LISTEN"), admin: None, hosts, allows_unread_secrets: true }
 }
 

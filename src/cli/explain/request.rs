@@ -9,14 +9,17 @@ use super::Options;
 use crate::cli::options::Login;
 use crate::config::{Config, UnreadSecret, nearest};
 use crate::http::headers::AS_USER;
+use crate::http::host;
 use crate::net::address::Address;
 use crate::net::networks::unmapped;
 use crate::net::peer::Peer;
 use crate::net::secret::Secret;
 use crate::routing::app::App;
 use crate::routing::app_key::APP_KEY;
+use crate::routing::box_hosts;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The allowed forms of a request.
 const A_REQUEST: &str = "a request is \"METHOD /path\", such as \"GET /2.0/users/me\"";
@@ -53,7 +56,8 @@ impl Asked {
         let mut headers = HeaderMap::new();
         add_client(config, options, &mut peer, &mut headers)?;
         let value = |option: &str, text: &str| {
-            let value = HeaderValue::from_str(text);
+            // Spaces around a value are no part of it (RFC 9110 §5.5).
+            let value = HeaderValue::from_str(text.trim_matches([' ', '\t']));
             value.map_err(|_| format!("{option} {text:?} cannot stand in a header"))
         };
         if let Some(origin) = &options.origin {
@@ -80,27 +84,39 @@ impl Asked {
             headers.entry(HOST).or_insert(value("target", target)?);
             return Ok(Self { peer, connect: Some(head(method, uri, headers)), head: None, as_app });
         }
+        let (mut own_host, mut own_path) = (None, None);
         if !target.starts_with('/') && target.contains("://") {
             let uri = uri()?;
             let Some(authority) = uri.authority().cloned() else { return Err(unreadable("URL", target)) };
             if options.host.is_some() {
                 return Err("--host and a URL with a host are given; leave one out".to_owned());
             }
-            headers.entry(HOST).or_insert(value("URL", authority.as_str())?);
-            return if uri.scheme() == Some(&Scheme::HTTPS) {
-                Self::through_tunnel(app, peer, &uri, &authority, head(method, path_of(&uri)?, headers))
+            if leads_here(config, &uri, &authority) {
+                check_scheme(config, peer, &uri)?;
+                // As proxies in front do.
+                if uri.scheme() == Some(&Scheme::HTTPS) && config.trusted_proxies.contains(peer.address) {
+                    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("https"));
+                }
+                own_host = Some(authority.to_string());
+                own_path = Some(path_of(&uri)?.to_string());
             } else {
-                log_in(app, &mut headers);
-                Ok(Self { peer, connect: None, head: Some(head(method, uri, headers)), as_app })
-            };
+                headers.entry(HOST).or_insert(value("URL", authority.as_str())?);
+                return if uri.scheme() == Some(&Scheme::HTTPS) {
+                    Self::through_tunnel(app, peer, &uri, &authority, head(method, path_of(&uri)?, headers))
+                } else {
+                    log_in(app, &mut headers);
+                    Ok(Self { peer, connect: None, head: Some(head(method, uri, headers)), as_app })
+                };
+            }
         }
+        let target = own_path.as_deref().unwrap_or(target);
         // The key is that of the app, unless another is to be tried.
         if let Some(key) = app.and_then(|app| app.keys.as_ref()?.first())
             && !headers.contains_key(APP_KEY)
         {
             headers.append(APP_KEY, sensitive(key)?);
         }
-        let host = options.host.clone().unwrap_or_else(|| host(config, app));
+        let host = options.host.clone().or(own_host).unwrap_or_else(|| usual_host(config, app));
         headers.entry(HOST).or_insert(value("--host", &host)?);
         let target = match app {
             // `*` and the like are no paths.
@@ -139,6 +155,45 @@ impl Asked {
         let as_app = app.map(|app| app.name.clone());
         Ok(Self { peer, connect, head: Some(inside), as_app })
     }
+}
+
+/// Whether a URL leads to the gateway itself: its host is one by which callers name the gateway, none of Box's, and none to
+/// which `tunnel` lets programs connect.
+fn leads_here(config: &Config, uri: &Uri, authority: &Authority) -> bool {
+    let is_https = uri.scheme() == Some(&Scheme::HTTPS);
+    if !is_https && uri.scheme() != Some(&Scheme::HTTP) {
+        return false;
+    }
+    let Some((host, port)) = host::parse(authority.as_str()) else { return false };
+    let without_port = authority.as_str().strip_suffix(":80").filter(|_| !is_https);
+    let names_box = box_hosts::named(&config.hosts, without_port.unwrap_or(authority.as_str())).is_some();
+    let is_tunnelled = config
+        .forward_proxy
+        .as_ref()
+        .is_some_and(|proxy| is_https && proxy.tunnel.lists(host, port.unwrap_or(443)));
+    !names_box && !is_tunnelled && config.listen.hosts.admits(host)
+}
+
+/// Whether the listener speaks the scheme of a URL. A balancer or proxy in front may speak the other to its clients.
+///
+/// # Errors
+/// It does not: what happens then, and what to write.
+fn check_scheme(config: &Config, peer: Peer, uri: &Uri) -> Result<(), String> {
+    let is_https = uri.scheme() == Some(&Scheme::HTTPS);
+    let has_balancer =
+        config.trusted_proxies.contains(peer.address) || config.proxy_protocol.contains(peer.address);
+    if is_https == peer.secure || has_balancer {
+        return Ok(());
+    }
+    Err(match peer.secure {
+        true => {
+            "[listen] has tls, and such a port answers http:// with 400 \"This port uses TLS\"; write https://"
+        }
+        false => {
+            "[listen] has no tls, and the TLS handshake of an https:// URL fails there; write http://, or set tls of [listen]"
+        }
+    }
+    .to_owned())
 }
 
 /// Whether a key of the configuration holds keys of an app.
@@ -217,7 +272,7 @@ fn sensitive(key: &Secret) -> Result<HeaderValue, String> {
 }
 
 /// The first name of the app, else `localhost`, with the port of the first address.
-fn host(config: &Config, app: Option<&App>) -> String {
+fn usual_host(config: &Config, app: Option<&App>) -> String {
     let name = app.and_then(|app| app.hosts.names().next()).unwrap_or("localhost");
     let port = config.listen.addresses.iter().find_map(|address| match address {
         Address::Tcp(address) => Some(address.port()),

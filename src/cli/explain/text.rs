@@ -38,14 +38,14 @@ pub(super) fn page(explanation: &Explanation, width: Option<usize>, has_colours:
         }
     }
     let verdict = explanation.verdict();
-    let (word, rest) = verdict.split_once(':').unwrap_or((&verdict, ""));
+    let word = verdict.split_once(':').map_or(verdict.as_str(), |(word, _)| word);
     let colour = match explanation.verdict {
         Verdict::Passes(_) | Verdict::Answered(..) => Colour::Green,
         Verdict::Refused { .. } | Verdict::OtherApp { .. } => Colour::Red,
     };
     // The colour does not count as columns.
-    let lines = indented(&format!("{word}:{rest}"), 0, width);
-    let lines = lines.strip_prefix(word).unwrap_or(&lines);
+    let lines = indented(&verdict, 0, width);
+    let (word, lines) = lines.split_at_checked(word.len()).unwrap_or((lines.as_str(), ""));
     let _ = writeln!(text, "\n{}{lines}", Painted::new(word, colour, has_colours));
     text
 }

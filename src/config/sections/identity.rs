@@ -140,7 +140,11 @@ fn plain(
         );
         return None;
     }
-    let found = secret::referred(entry, around, notes)?;
+    let found = secret::referred_if_read(entry, around, notes)?;
+    if found.is_unread {
+        // For explanations, which show it in place of the id.
+        return Some(format!("({} was not read)", entry.location.key));
+    }
     let checked = check(&found.text).map_err(|what| match found.is_literal {
         true => format!("{:?}: {what}", *found.text),
         false => what,

@@ -50,7 +50,7 @@ pub struct Overrides {
     pub admin: Option<String>,
     /// `--host`, any number: replaces `[listen] hosts`.
     pub hosts: Vec<String>,
-    /// Secrets that cannot be read are no problem; [`Config::unread_secrets`] names them. For whoever decides requests
+    /// Secrets and ids that cannot be read are no problem; [`Config::unread_secrets`] names them. For whoever decides requests
     /// and sends none.
     pub allows_unread_secrets: bool,
 }

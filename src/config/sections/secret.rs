@@ -27,6 +27,8 @@ pub(super) struct Referred {
     pub(super) text: Zeroizing<String>,
     /// Whether it is written in the configuration itself, so that messages may show it.
     pub(super) is_literal: bool,
+    /// Whether the reference could not be read, so that another text stands for it.
+    pub(super) is_unread: bool,
 }
 
 /// The longest secret in bytes. A device or a wrong file may be endless.
@@ -56,6 +58,15 @@ pub(super) fn referred(
     resolved(entry, around, notes, false)
 }
 
+/// As [`referred`], but where [`Surroundings::allows_unread`] says so, a text that cannot be read is no problem.
+pub(super) fn referred_if_read(
+    entry: &Entry<'_>,
+    around: &Surroundings<'_>,
+    notes: &mut Notes<'_>,
+) -> Option<Referred> {
+    resolved(entry, around, notes, around.allows_unread)
+}
+
 /// Why a reference leads to no text.
 enum Unresolved {
     /// What it names does not exist, or may not be read by this user.
@@ -71,7 +82,9 @@ fn resolved(
     allows_unread: bool,
 ) -> Option<Referred> {
     match entry.value {
-        DeValue::String(text) => Some(Referred { text: Zeroizing::new(text.to_string()), is_literal: true }),
+        DeValue::String(text) => {
+            Some(Referred { text: Zeroizing::new(text.to_string()), is_literal: true, is_unread: false })
+        }
         DeValue::Table(table) => {
             let reference = Reference::of(table, &entry.location.key, notes);
             let (position, text) = match (reference.env, reference.file) {
@@ -84,6 +97,7 @@ fn resolved(
                     Err(Unresolved::Wrong(format!("expected exactly one of {FORMS}"))),
                 ),
             };
+            let is_unread = allows_unread && matches!(text, Err(Unresolved::Unread(_)));
             let text = match text {
                 Err(Unresolved::Unread(why)) if allows_unread => {
                     // A different one for each, since apps with the same key would be one caller's. It is also a valid
@@ -94,7 +108,7 @@ fn resolved(
                 Err(Unresolved::Unread(why) | Unresolved::Wrong(why)) => Err(why),
                 Ok(text) => Ok(text),
             };
-            Some(Referred { text: notes.take(&position, text)?, is_literal: false })
+            Some(Referred { text: notes.take(&position, text)?, is_literal: false, is_unread })
         }
         other => {
             notes.problem(&entry.location, format_args!("expected a string, {FORMS}, found {}", kind(other)));

@@ -318,9 +318,13 @@ fn secrets_that_cannot_be_read_are_named_where_they_are_not_needed() {
         let text = text.replace("{ file = \"/nowhere/s\" }", wrong);
         assert_eq!(of(&text, true).unwrap_err().len(), 1, "{wrong}");
     }
-    // An id is part of decisions.
+    // Ids are read from the same places; a wrong one stays a problem.
     let text = text.replace("enterprise_id = \"1\"", "enterprise_id = { env = \"UNSET\" }");
-    assert!(of(&text, true).unwrap_err().to_string().contains("UNSET"));
+    assert!(of(&text, false).unwrap_err().to_string().contains("UNSET"));
+    let config = of(&text, true).unwrap();
+    assert!(config.unread_secrets.iter().any(|unread| unread.key == "identity.a.enterprise_id"));
+    let text = text.replace("enterprise_id = { env = \"UNSET\" }", "enterprise_id = \"x\"");
+    assert_eq!(of(&text, true).unwrap_err().len(), 1);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
+use super::certificates::Authority;
 use super::harness::{Folder, boxgate, command};
 
 mod agreement; // with the gateway
@@ -107,6 +108,85 @@ fn a_code_is_explained_without_a_configuration() {
     let with_option = explain(&folder, &["budget_spent", "--app", "a"]);
     assert_eq!(with_option.status, Some(2));
     assert!(with_option.err.contains("--app belongs to a request"), "{}", with_option.err);
+    for (arguments, words) in [
+        (&["RATE_LIMIT_EXCEDED", "--config", "p.toml"][..], "did you mean rate_limit_exceeded?"),
+        (&["RATE_LIMIT_EXCEEDED", "--config", "p.toml"], "the code rate_limit_exceeded without --config"),
+        (&["not_found", "extra"], "not_found is an error code, and \"extra\" after it is too much"),
+        (&["429"], "429 is a status; the codes with it are: "),
+    ] {
+        let said = explain(&folder, arguments);
+        assert_eq!((said.status, said.out.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(said.err.contains(words), "{arguments:?}: {}", said.err);
+    }
+}
+
+/// A URL whose host is the gateway's own is no request for the forward proxy.
+#[test]
+fn a_url_of_the_gateway_itself_is_a_direct_call() {
+    let folder = folder();
+    for host in ["localhost:26080", "127.0.0.1:8080", "boxgate.internal"] {
+        let said = explain(&folder, &[&format!("GET http://{host}/2.0/users/me")]);
+        assert_eq!(said.verdict(), "passes: to api.box.com, as \"service\"", "{}{}", said.out, said.err);
+        assert!(said.step("listener").contains(&format!("Host {host} ")), "{}", said.out);
+        let said = explain(&folder, &[&format!("GET https://{host}/2.0/users/me")]);
+        assert_eq!((said.status, said.out.as_str()), (Some(2), ""), "{host}");
+        assert!(said.err.contains("[listen] has no tls"), "{}", said.err);
+    }
+    let with_key = explain(&folder, &["GET http://reports.internal/2.0/users/me", "--app", "reports"]);
+    assert_eq!(with_key.status, Some(0), "{}{}", with_key.out, with_key.err);
+    // The proxy in front has TLS.
+    let in_front = explain(&folder, &["GET https://boxgate.internal/2.0/users/me", "--from", "10.9.0.1"]);
+    assert_eq!(in_front.status, Some(0), "{}{}", in_front.out, in_front.err);
+    // One that is listed in `tunnel` is no call to the gateway, nor is another host.
+    folder.write(
+        "proxy.toml",
+        &CONFIGURATION.replace("[forward_proxy]", "[forward_proxy]\ntunnel = [\"198.51.100.7:443\"]"),
+    );
+    let listed = explain(&folder, &["GET https://198.51.100.7/x"]);
+    assert_eq!(listed.verdict(), "passes: a blind tunnel to 198.51.100.7:443");
+    let other = explain(&folder, &["GET https://evil.example/x"]);
+    assert_eq!((other.status, other.code()), (Some(1), "tunnel_not_allowed"));
+}
+
+/// What a caller gets for each scheme.
+#[test]
+fn a_url_has_the_scheme_of_the_listener() {
+    let folder = folder();
+    Authority::new("Servers").server().write(&folder);
+    let tls = "[listen]\ntls = { cert = \"tls.crt\", key = \"tls.key\" }";
+    folder.write("proxy.toml", &CONFIGURATION.replace("[listen]", tls));
+    let said = explain(&folder, &["GET https://localhost:26080/2.0/users/me"]);
+    assert_eq!(said.verdict(), "passes: to api.box.com, as \"service\"", "{}{}", said.out, said.err);
+    assert!(said.step("listener").contains("over TLS"), "{}", said.out);
+    let plain = explain(&folder, &["GET http://localhost:26080/2.0/users/me"]);
+    assert_eq!((plain.status, plain.out.as_str()), (Some(2), ""));
+    assert!(plain.err.contains("400 \"This port uses TLS\"; write https://"), "{}", plain.err);
+    let of_box = explain(&folder, &["GET https://api.box.com/2.0/users/me"]);
+    assert!(of_box.step("tunnel").contains("CONNECT to api.box.com"), "{}{}", of_box.out, of_box.err);
+}
+
+/// The gateway's own pages belong to no app.
+#[test]
+fn no_app_is_named_where_web_pages_can_never_read() {
+    let said = explain(
+        &folder(),
+        &["GET /intranet/.well-known/boxgate/errors/not_found", "--origin", "https://evil.example"],
+    );
+    assert_eq!(
+        said.verdict(),
+        "refused: 403 origin_not_allowed; web pages can never read this; no key of proxy.toml changes that"
+    );
+}
+
+/// As HTTP does with the values of fields.
+#[test]
+fn spaces_around_values_do_not_count() {
+    let folder = folder();
+    for user in [&["--as-user", "11446498 "][..], &["--header", "As-User: \t 11446498 "]] {
+        let call = ["GET /2.0/files/17", "--app", "intranet", "--from", "10.1.2.3"];
+        let said = explain(&folder, &[&call, user].concat());
+        assert_eq!(said.status, Some(0), "{user:?}\n{}{}", said.out, said.err);
+    }
 }
 
 #[test]
@@ -200,7 +280,10 @@ fn an_app_that_does_not_serve_the_request_itself_is_a_refusal() {
     folder.write("proxy.toml", root);
     let said = explain(&folder, &["GET /2.0/users/me", "--app", "narrow"]);
     assert_eq!(said.status, Some(1), "{}{}", said.out, said.err);
-    assert!(said.verdict().starts_with("passes, but as app \"wide\" and not as \"narrow\""), "{}", said.out);
+    assert_eq!(
+        said.verdict(),
+        "passes, but not as app \"narrow\": app \"wide\" serves it; the step app says why"
+    );
     let said = explain(&folder, &["GET /2.0/users/me", "--app", "narow"]);
     assert_eq!(said.status, Some(2));
     assert!(said.err.contains("did you mean \"narrow\"?"), "{}", said.err);
@@ -401,6 +484,26 @@ fn secrets_that_cannot_be_read_are_not_needed() {
     assert!(shown.err.contains("app.reports.key is not known"), "{}", shown.err);
     let check = boxgate(&folder, &["check", "--offline"]);
     assert_eq!(check.status.code(), Some(2), "to run, they are needed");
+}
+
+#[test]
+fn ids_that_cannot_be_read_are_not_needed_either() {
+    let folder = folder();
+    let text = CONFIGURATION
+        .replace("\"the-client-id\"", "{ env = \"NO_SUCH_CLIENT_ID\" }")
+        .replace("\"123456\"", "{ file = \"no-such-file\" }");
+    folder.write("proxy.toml", &text);
+    let said = explain(&folder, &["GET /2.0/search"]);
+    assert_eq!(said.status, Some(0), "{}{}", said.out, said.err);
+    let unread = said.step("secrets");
+    for key in ["identity.service.client_id", "identity.service.enterprise_id"] {
+        assert!(unread.contains(key), "{}", said.out);
+    }
+    assert!(
+        said.step("identity").contains("enterprise (identity.service.enterprise_id was not read)"),
+        "{}",
+        said.out
+    );
 }
 
 /// It is asked while a gateway runs with the same file: nothing of that gateway is touched.
