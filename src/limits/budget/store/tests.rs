@@ -3,6 +3,8 @@ use super::*;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
@@ -42,6 +44,24 @@ fn entry(span: &str, app: &str, count: u64) -> Entry {
     ((Span::read(span).unwrap(), account), count)
 }
 
+/// Opens a file that nobody has open. A test that starts a process just now may hold copies of all descriptors for a
+/// moment, and with them the lock of a file that was closed: until the new process executes its program.
+pub(in crate::limits::budget) fn unless_in_use<T>(
+    open: impl Fn() -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    for _ in 0..10_000 {
+        match open() {
+            Err(OpenError::InUse(_)) => thread::sleep(Duration::from_millis(1)),
+            opened => return opened,
+        }
+    }
+    open()
+}
+
+fn opened(folder: &Path, now: Timestamp) -> Store {
+    unless_in_use(|| Store::open(folder, now)).unwrap()
+}
+
 /// Writes these counts and no others.
 fn write(store: &mut Store, entries: &[Entry]) -> Result<Vec<Sheet>, String> {
     store.write(&CallCounts::new(now(), entries.iter().cloned()), now())
@@ -68,15 +88,15 @@ fn a_restart_keeps_the_counts() {
         ((Span::read("2026-11-25").unwrap(), budget(Key::Global, "")), 1),
     ];
     entries.sort();
-    let mut store = Store::open(&folder.0, now()).unwrap();
+    let mut store = opened(&folder.0, now());
     write(&mut store, &entries).unwrap();
     drop(store);
-    let mut store = Store::open(&folder.0, Timestamp::MAX).unwrap();
+    let mut store = opened(&folder.0, Timestamp::MAX);
     assert_eq!((all(&store), store.since().as_second(), store.set_aside()), (entries, now().as_second(), 0));
     // A count never becomes smaller; dropped counts are removed.
     write(&mut store, &[entry("2026-11", "a", 4)]).unwrap();
     drop(store);
-    assert_eq!(all(&Store::open(&folder.0, now()).unwrap()), [entry("2026-11", "a", 5)]);
+    assert_eq!(all(&opened(&folder.0, now())), [entry("2026-11", "a", 5)]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&folder.0), mode(&folder.file())), (0o700, 0o600));
 }
@@ -85,24 +105,24 @@ fn a_restart_keeps_the_counts() {
 fn after_a_crash_the_file_has_all_that_was_written() {
     let (folder, crashed) = (Folder::new(), Folder::new());
     fs::create_dir_all(&crashed.0).unwrap();
-    let mut store = Store::open(&folder.0, now()).unwrap();
+    let mut store = opened(&folder.0, now());
     for count in 1..=20 {
         write(&mut store, &[entry("2026-11", "a", count)]).unwrap();
         fs::copy(folder.file(), crashed.file()).unwrap();
-        let left = Store::open(&crashed.0, now()).unwrap();
+        let left = opened(&crashed.0, now());
         assert_eq!((all(&left), left.set_aside()), (vec![entry("2026-11", "a", count)], 0));
     }
     // A crash while the file is created.
     fs::remove_file(crashed.file()).unwrap();
     fs::write(crashed.0.join("budgets.redb.new"), "half").unwrap();
-    assert_eq!(all(&Store::open(&crashed.0, now()).unwrap()), []);
+    assert_eq!(all(&opened(&crashed.0, now())), []);
 }
 
 #[test]
 fn a_corrupt_file_is_renamed() {
     let folder = Folder::new();
     let good = || {
-        let mut store = Store::open(&folder.0, now()).unwrap();
+        let mut store = opened(&folder.0, now());
         let entries: Vec<Entry> = (10..60).map(|n| entry("2026-11", &format!("app-{n}"), n)).collect();
         write(&mut store, &entries).unwrap();
         drop(store);
@@ -129,7 +149,7 @@ fn a_corrupt_file_is_renamed() {
         let mut bytes = good();
         damage(&mut bytes);
         fs::write(folder.file(), &bytes).unwrap();
-        let store = Store::open(&folder.0, now()).unwrap();
+        let store = opened(&folder.0, now());
         assert_eq!((all(&store), store.set_aside()), (Vec::new(), 1), "{what}");
         let aside = folder.aside();
         assert_eq!(aside.len(), number + 1, "{what}");
@@ -139,7 +159,7 @@ fn a_corrupt_file_is_renamed() {
     // A redb file of another program.
     fs::remove_file(folder.file()).unwrap();
     drop(Database::create(folder.file()).unwrap());
-    assert_eq!(Store::open(&folder.0, now()).unwrap().set_aside(), 1);
+    assert_eq!(opened(&folder.0, now()).set_aside(), 1);
 }
 
 /// Wherever a byte is changed or the file is truncated, the counts are intact, those of the commit before, or the file
@@ -147,7 +167,7 @@ fn a_corrupt_file_is_renamed() {
 #[test]
 fn no_damage_causes_a_panic_or_a_wrong_count() {
     let folder = Folder::new();
-    let mut store = Store::open(&folder.0, now()).unwrap();
+    let mut store = opened(&folder.0, now());
     let entries = |more: u64| -> Vec<Entry> {
         (10..40).map(|n| entry("2026-11", &format!("app-{n}"), n + more)).collect()
     };
@@ -172,7 +192,7 @@ fn no_damage_causes_a_panic_or_a_wrong_count() {
             }
         }
         fs::write(folder.file(), &bytes).unwrap();
-        let store = Store::open(&folder.0, now()).unwrap();
+        let store = opened(&folder.0, now());
         let found = all(&store);
         let whole = found == entries(1) || (round % 2 == 1 && found == entries(0));
         assert!(whole != (store.set_aside() == 1), "round {round}: {found:?}");
@@ -182,7 +202,7 @@ fn no_damage_causes_a_panic_or_a_wrong_count() {
 #[test]
 fn a_file_in_use_is_an_error_that_says_what_to_do() {
     let folder = Folder::new();
-    let store = Store::open(&folder.0, now()).unwrap();
+    let store = opened(&folder.0, now());
     let why = Store::open(&folder.0, now()).err().unwrap().to_string();
     assert!(why.contains(folder.file().to_str().unwrap()) && why.contains("[state] redis"), "{why}");
     drop(store);
@@ -190,18 +210,18 @@ fn a_file_in_use_is_an_error_that_says_what_to_do() {
     let other = Database::create(folder.file()).unwrap();
     assert!(matches!(Store::open(&folder.0, now()), Err(OpenError::InUse(path)) if path == folder.file()));
     drop(other);
-    Store::open(&folder.0, now()).unwrap();
+    opened(&folder.0, now());
 }
 
 #[test]
 fn the_file_of_a_later_version_is_not_changed() {
     let folder = Folder::new();
-    let store = Store::open(&folder.0, now()).unwrap();
+    let store = opened(&folder.0, now());
     let writing = store.database.as_ref().unwrap().begin_write().unwrap();
     writing.open_table(ABOUT).unwrap().insert("format", FORMAT + 1).unwrap();
     writing.commit().unwrap();
     drop(store);
-    assert!(matches!(Store::open(&folder.0, now()), Err(OpenError::TooNew(_))));
+    assert!(matches!(unless_in_use(|| Store::open(&folder.0, now())), Err(OpenError::TooNew(_))));
     assert_eq!(folder.aside(), Vec::<PathBuf>::new());
 }
 
@@ -239,7 +259,7 @@ fn sum(counts: &CallCounts, month: &str) -> u64 {
 fn counts_of_version_1_stay_counts_of_their_months() {
     let folder = Folder::new();
     write_version_1(&folder);
-    let mut store = Store::open(&folder.0, Timestamp::MAX).unwrap();
+    let mut store = opened(&folder.0, Timestamp::MAX);
     assert_eq!((store.since().as_second(), store.set_aside()), (now().as_second(), 0));
     let before = all(&store);
     assert_eq!(before.len(), 5);
@@ -257,7 +277,7 @@ fn counts_of_version_1_stay_counts_of_their_months() {
     let replica = store.replica();
     assert!(replica.is_some(), "other replicas may know the counts by it");
     drop(store);
-    let store = Store::open(&folder.0, now()).unwrap();
+    let store = opened(&folder.0, now());
     assert_eq!(store.replica(), replica);
     let mut after = before;
     after.push(entry("2026-11-26", "a", 7));
@@ -270,7 +290,7 @@ fn counts_of_version_1_stay_counts_of_their_months() {
 #[test]
 fn only_sheets_that_may_have_changed_are_looked_at_until_the_file_is_begun_anew() {
     let folder = Folder::new();
-    let mut store = Store::open(&folder.0, now()).unwrap();
+    let mut store = opened(&folder.0, now());
     let counts = CallCounts::new(now(), [entry("2026-09-30", "a", 3), entry("2026-11-25", "a", 1)]);
     let spans = [Span::read("2026-11-25").unwrap(), Span::read("2026-11").unwrap()];
     assert_eq!(store.write(&counts, now()).unwrap(), []);
@@ -285,7 +305,7 @@ fn only_sheets_that_may_have_changed_are_looked_at_until_the_file_is_begun_anew(
     store.write(&counts, now()).unwrap();
     assert_eq!((store.set_aside(), store.replica()), (1, replica), "the counts go on under their name");
     drop(store);
-    let found = all(&Store::open(&folder.0, now()).unwrap());
+    let found = all(&opened(&folder.0, now()));
     assert_eq!(found, [entry("2026-09-30", "a", 3), entry("2026-11-25", "a", 1)]);
 }
 
@@ -294,11 +314,11 @@ fn an_unusable_folder_is_an_error() {
     let folder = Folder::new();
     fs::create_dir_all(folder.0.parent().unwrap()).unwrap();
     fs::write(&folder.0, "a file").unwrap();
-    let why = Store::open(&folder.0, now()).err().unwrap().to_string();
+    let why = unless_in_use(|| Store::open(&folder.0, now())).err().unwrap().to_string();
     assert!(why.contains("[state] dir") && why.contains(folder.0.to_str().unwrap()), "{why}");
     let folder = Folder::new();
     fs::create_dir_all(folder.file()).unwrap();
-    assert!(matches!(Store::open(&folder.0, now()), Err(OpenError::Unusable(..))));
+    assert!(matches!(unless_in_use(|| Store::open(&folder.0, now())), Err(OpenError::Unusable(..))));
 }
 
 /// A simulated disk that can be full.
@@ -339,7 +359,7 @@ impl StorageBackend for Disk {
 #[test]
 fn a_failed_write_is_repeated() {
     let folder = Folder::new();
-    let mut store = Store::open(&folder.0, now()).unwrap();
+    let mut store = opened(&folder.0, now());
     write(&mut store, &[entry("2026-11", "a", 1)]).unwrap();
     let full = Arc::new(AtomicBool::new(false));
     let disk = Disk(InMemoryBackend::new(), full.clone());
@@ -349,7 +369,7 @@ fn a_failed_write_is_repeated() {
     assert!(why.contains(folder.file().to_str().unwrap()), "{why}");
     write(&mut store, &[entry("2026-11", "a", 3)]).unwrap();
     drop(store);
-    assert_eq!(all(&Store::open(&folder.0, now()).unwrap()), [entry("2026-11", "a", 3)]);
+    assert_eq!(all(&opened(&folder.0, now())), [entry("2026-11", "a", 3)]);
 }
 
 const CHILD: &str = "BOXGATE_TEST_STORE_CHILD";
@@ -364,7 +384,7 @@ fn writes_files_that_cannot_grow() {
     };
     for kib in [100, 150, 200, 300, 500] {
         let _ = fs::remove_dir_all(&folder);
-        let mut store = Store::open(&folder, now()).unwrap();
+        let mut store = opened(&folder, now());
         let size = fs::metadata(folder.join(FILE)).unwrap().len();
         rlimit::setrlimit(rlimit::Resource::FSIZE, size + (kib << 10), rlimit::INFINITY).unwrap();
         let mut good = Vec::new();
@@ -380,7 +400,7 @@ fn writes_files_that_cannot_grow() {
         rlimit::setrlimit(rlimit::Resource::FSIZE, rlimit::INFINITY, rlimit::INFINITY).unwrap();
         // The file as a crash at this moment would leave it.
         drop(store);
-        let mut store = Store::open(&folder, now()).unwrap();
+        let mut store = opened(&folder, now());
         assert_eq!((store.set_aside(), all(&store) == good), (0, true), "{kib} KiB");
         let more = many(1_000_000, 20_000);
         write(&mut store, &more).unwrap();

@@ -9,11 +9,15 @@ use std::time::SystemTime;
 use crate::limits::budget::call::Call;
 use crate::limits::budget::definition::{Budget, Key, WhenSpent};
 use crate::limits::budget::spending::BudgetLedger;
-use crate::limits::budget::store::tests::Folder;
+use crate::limits::budget::store::tests::{Folder, unless_in_use};
 use crate::oauth::identity::IdentityId;
 use crate::routing::app::AppId;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
+
+fn started(folder: &Path, needed: bool, clock: Clock) -> (Arc<CallCounts>, CountsWriter) {
+    unless_in_use(|| start(folder, needed, clock.clone())).unwrap()
+}
 
 fn ledger(counts: &Arc<CallCounts>, apps: &[&str], now: SystemTime) -> BudgetLedger {
     let rule = |name: &str, key, calls, per| Budget {
@@ -48,7 +52,7 @@ fn used(ledger: &BudgetLedger, name: &str, value: &str, now: SystemTime) -> u64 
 fn counts_survive_a_restart_and_end_with_their_period() {
     let folder = Folder::new();
     let clock = Clock::adjustable();
-    let (counts, writer) = start(&folder.0, true, clock.clone()).unwrap();
+    let (counts, writer) = started(&folder.0, true, clock.clone());
     let before = ledger(&counts, &["a", "b"], clock.wall());
     for app in [0, 0, 1] {
         before.try_spend(&call_of(&before, app, 0), clock.wall()).unwrap();
@@ -56,7 +60,7 @@ fn counts_survive_a_restart_and_end_with_their_period() {
     let wall = clock.wall();
     writer.stop();
     // With apps in another order, and one renamed.
-    let (counts, writer) = start(&folder.0, true, clock.clone()).unwrap();
+    let (counts, writer) = started(&folder.0, true, clock.clone());
     let after = ledger(&counts, &["c", "a"], clock.wall());
     after.try_spend(&call_of(&after, 1, 0), wall).unwrap();
     let counts =
@@ -72,7 +76,7 @@ fn counts_survive_a_restart_and_end_with_their_period() {
     assert_eq!(used(&after, "plan", "", clock.wall()), 0);
     after.try_spend(&call_of(&after, 0, 0), clock.wall()).unwrap();
     writer.stop();
-    let (counts, _writer) = start(&folder.0, true, clock.clone()).unwrap();
+    let (counts, _writer) = started(&folder.0, true, clock.clone());
     let later = ledger(&counts, &["c"], clock.wall());
     assert_eq!(used(&later, "plan", "", clock.wall()), 1);
     assert_eq!(used(&later, "day", "c", clock.wall()), 1);
@@ -87,7 +91,7 @@ fn without_a_budget_an_unusable_folder_is_not_an_error() {
     fs::create_dir_all(folder.0.parent().unwrap()).unwrap();
     fs::write(&folder.0, "a file").unwrap();
     assert!(start(&folder.0, true, Clock::real()).is_err());
-    let (counts, writer) = start(&folder.0, false, Clock::real()).unwrap();
+    let (counts, writer) = started(&folder.0, false, Clock::real());
     assert!(counts.file.in_memory.load(Ordering::Relaxed));
     let now = Clock::real().wall();
     let ledger = ledger(&counts, &["a"], now);
@@ -101,7 +105,7 @@ fn a_renamed_corrupt_file_is_counted() {
     let folder = Folder::new();
     fs::create_dir_all(&folder.0).unwrap();
     fs::write(folder.0.join("budgets.redb"), "not at all").unwrap();
-    let (counts, _writer) = start(&folder.0, true, Clock::real()).unwrap();
+    let (counts, _writer) = started(&folder.0, true, Clock::real());
     assert_eq!(counts.file.set_aside.load(Ordering::Relaxed), 1);
     assert!(!counts.file.in_memory.load(Ordering::Relaxed));
 }
@@ -114,7 +118,7 @@ const CHILD: &str = "BOXGATE_TEST_BUDGET_CHILD";
 fn spends_till_it_is_killed() {
     let Some(folder) = std::env::var_os(CHILD) else { return };
     let clock = Clock::real();
-    let (counts, _writer) = start(Path::new(&folder), true, clock.clone()).unwrap();
+    let (counts, _writer) = started(Path::new(&folder), true, clock.clone());
     let ledger = ledger(&counts, &["a"], clock.wall());
     for count in used(&ledger, "plan", "", clock.wall()) + 1.. {
         ledger.try_spend(&call_of(&ledger, 0, 0), clock.wall()).unwrap();
@@ -156,7 +160,7 @@ fn a_kill_loses_the_last_second_at_most() {
         child.kill().unwrap();
         child.wait().unwrap();
         let killed = clock.mono();
-        let (counts, writer) = start(&folder.0, true, clock.clone()).unwrap();
+        let (counts, writer) = started(&folder.0, true, clock.clone());
         let ledger = ledger(&counts, &["a"], clock.wall());
         let calls: u64 = ledger.snapshot(clock.wall()).spent.iter().map(|row| row.calls).sum();
         let found = used(&ledger, "plan", "", clock.wall());
