@@ -11,7 +11,7 @@ pub mod limits; // may it go to Box now?
 mod upstream; // connections to Box
 pub mod routing; // which app, which operation, which host of Box?
 pub mod oauth; // identities and their tokens
-pub mod telemetry; // log, access lines, metrics
+pub mod telemetry; // log, access lines, metrics, history, traces
 mod http; // parsing and checks of HTTP
 pub mod net; // sockets, certificates, secrets, time
 #[cfg(feature = "sandbox")]

@@ -1,4 +1,4 @@
-//! Transparent huge pages: where the system gives them to every program, one small allocation keeps 2 MiB, which was half
+//! Transparent huge pages: where the system gives them to every program, one small allocation keeps 2 MiB, which was a third
 //! of the memory of an idle gateway. It has no large buffers that would gain from them, so they are declined.
 
 /// Declines them for this process and what it executes. Returns true unless they were declined before, by whoever
