@@ -1,4 +1,4 @@
-//! The operators' listener: `/healthz`, `/readyz`, `/metrics`, `/status.json`, `/history.json`, `/usage.json`,
+//! The operators' listener: the page at `/`, `/healthz`, `/readyz`, `/metrics`, `/status.json`, `/history.json`, `/usage.json`,
 //! `/usage.csv`, `POST /reload`. Requests are rare, so plain hyper runs on the accepting thread.
 
 mod configured_hosts; // which hosts of Box answer
@@ -9,9 +9,11 @@ mod request_metrics; // of requests, connections, tokens, reloads and logs
 mod trace_metrics; // what became of spans
 mod reload; // POST /reload
 mod status; // GET /status.json
+mod page; // GET /, for people
 pub(crate) mod reloads; // requests for a reload, and their outcomes
 mod csv; // comma-separated values
 pub(crate) mod usage; // who spent Box's calls
+pub(crate) mod advice; // what to do about it
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -22,7 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -33,6 +35,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+pub(crate) use self::page::RenderedPages;
 use self::readiness::Readiness;
 use self::reloads::Reloads;
 use crate::access::{admission, browser};
@@ -74,6 +77,8 @@ pub(crate) struct Overview {
     pub draining: AtomicBool,
     /// The TCP address of the callers' listener, which serves the pages about error codes; `None`: only Unix sockets.
     pub callers: Option<Here>,
+    /// Pages for people that were rendered within the last second.
+    pub pages: RenderedPages,
 }
 
 /// Serves one listener; never returns.
@@ -144,7 +149,12 @@ async fn answer(overview: &Weak<Overview>, peer: &Peer, request: Request<Incomin
     };
     let mut response =
         answered.unwrap_or_else(|refusal| refusal.response(id.to_str().unwrap_or_default(), &help_base));
+    // Assets of the page may be kept; nothing else may.
+    let kept = response.headers_mut().remove(CACHE_CONTROL);
     headers::guard(response.headers_mut());
+    if let Some(kept) = kept {
+        response.headers_mut().insert(CACHE_CONTROL, kept);
+    }
     // Reasons for not being ready may quote the token endpoint or Redis, so secrets are blanked.
     response
         .map(|body| secret_filter::blanked(&body, Audience::Operators).map_or(body, Bytes::from))
@@ -191,7 +201,11 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
         let query = request.uri().query().unwrap_or_default();
         return usage::question(&gateway, form, query, overview.process.clock.wall()).map(Page::Usage);
     }
+    if let Some(asset) = page::asset(path, request.uri().query()) {
+        return Ok(Page::Ready(asset));
+    }
     Ok(Page::Ready(match path {
+        "/" => page::answer(overview, request, help_base(overview, peer)),
         "/healthz" => text_page(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" => readiness(overview),
         "/metrics" => metrics(overview),
@@ -199,7 +213,7 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
         "/history.json" => history::page(overview, request.uri().query()),
         _ => {
             let pages =
-                "here are /healthz, /readyz, /metrics, /status.json, /history.json, /usage.json and /usage.csv, and POST /reload
+                "here are / for people, /healthz, /readyz, /metrics, /status.json, /history.json, /usage.json and /usage.csv, and POST /reload
 ";
             text_page(StatusCode::NOT_FOUND, pages.to_owned())
         }

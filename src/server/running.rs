@@ -17,7 +17,7 @@ use super::reload::{Reloader, Reloading};
 use super::shutdown::{Stop, wait_for};
 use super::workers::{WorkerThread, hand_out};
 use crate::admin::reloads::Reloads;
-use crate::admin::{self, Overview};
+use crate::admin::{self, Overview, RenderedPages};
 use crate::limits::budget::telling::Teller;
 use crate::limits::budget::writer::CountsWriter;
 use crate::net::descriptors::Shares;
@@ -116,6 +116,7 @@ impl Running {
             file: reloading.as_ref().and_then(|reloading| reloading.source.path()).map(Path::to_owned),
             draining,
             callers: callers.iter().find_map(Listener::here),
+            pages: RenderedPages::default(),
         });
         for listener in operators {
             tasks.spawn(admin::serve(listener, overview.clone()));

@@ -9,6 +9,7 @@ pub mod log; // log messages
 pub(crate) mod outages; // few log lines for an outage
 pub(crate) mod repeats; // few log lines for a repeated fault
 pub(crate) mod words; // numbers and times in log lines
+pub(crate) mod figures; // numbers and times in `boxgate status` and on the operators' page
 pub(crate) mod exposition; // the Prometheus text format
 pub(crate) mod labels; // what tells series of counts apart
 pub(crate) mod latency; // histograms of durations, and percentiles

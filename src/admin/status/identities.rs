@@ -9,17 +9,17 @@ use crate::telemetry::words::rfc_3339;
 
 /// One identity.
 #[derive(Serialize)]
-pub(super) struct Identity {
-    name: String,
-    subject: String,
-    state: &'static str,
-    expires: Option<String>,
-    expires_in_seconds: Option<u64>,
-    renewed: Option<String>,
-    reason: Option<String>,
-    next_attempt: Option<String>,
-    obtained: u64,
-    failed: u64,
+pub(in crate::admin) struct Identity {
+    pub name: String,
+    pub subject: String,
+    pub state: &'static str,
+    pub expires: Option<String>,
+    pub expires_in_seconds: Option<u64>,
+    pub renewed: Option<String>,
+    pub reason: Option<String>,
+    pub next_attempt: Option<String>,
+    pub obtained: u64,
+    pub failed: u64,
 }
 
 impl Identity {

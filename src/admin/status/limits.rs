@@ -16,59 +16,59 @@ pub(super) const PAUSES: usize = 100;
 
 /// A limit.
 #[derive(Serialize)]
-pub(super) struct Limit {
-    name: String,
-    key: Option<&'static str>,
-    rate: Option<String>,
-    burst: Option<u64>,
-    enforced: bool,
-    limited: u64,
-    waiting: usize,
-    share: u32,
-    fullest: Vec<KeyUse>,
+pub(in crate::admin) struct Limit {
+    pub name: String,
+    pub key: Option<&'static str>,
+    pub rate: Option<String>,
+    pub burst: Option<u64>,
+    pub enforced: bool,
+    pub limited: u64,
+    pub waiting: usize,
+    pub share: u32,
+    pub fullest: Vec<KeyUse>,
 }
 
 /// What one key has used of a limit.
 #[derive(Serialize)]
-struct KeyUse {
-    key: Option<String>,
-    used: f64,
-    waiting: usize,
+pub(in crate::admin) struct KeyUse {
+    pub key: Option<String>,
+    pub used: f64,
+    pub waiting: usize,
 }
 
 /// Requests of an app that wait for a limit.
 #[derive(Serialize)]
-pub(super) struct Waiting {
-    limit: String,
-    app: Option<String>,
-    requests: usize,
+pub(in crate::admin) struct Waiting {
+    pub limit: String,
+    pub app: Option<String>,
+    pub requests: usize,
 }
 
 /// A pause in force.
 #[derive(Serialize)]
-pub(super) struct Pause {
-    identity: Option<String>,
-    as_user: Option<String>,
-    class: Option<&'static str>,
-    operation: Option<String>,
-    until: String,
-    seconds_left: u64,
+pub(in crate::admin) struct Pause {
+    pub identity: Option<String>,
+    pub as_user: Option<String>,
+    pub class: Option<&'static str>,
+    pub operation: Option<String>,
+    pub until: String,
+    pub seconds_left: u64,
 }
 
 /// A budget and one value of its key.
 #[derive(Serialize)]
-pub(super) struct Budget {
-    name: String,
-    key: &'static str,
-    value: String,
-    per: &'static str,
-    calls: u64,
-    used: u64,
-    forecast: u64,
-    refused: u64,
-    ends: String,
-    when_spent: &'static str,
-    enforced: bool,
+pub(in crate::admin) struct Budget {
+    pub name: String,
+    pub key: &'static str,
+    pub value: String,
+    pub per: &'static str,
+    pub calls: u64,
+    pub used: u64,
+    pub forecast: u64,
+    pub refused: u64,
+    pub ends: String,
+    pub when_spent: &'static str,
+    pub enforced: bool,
 }
 
 /// The limits, and who waits for them.

@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use self::identities::Identity;
-use self::limits::{Budget, Limit, Pause, Waiting};
-pub(super) use self::traffic::Requests;
-use self::traffic::{App, BoxHost};
+pub(super) use self::identities::Identity;
+use self::limits::Waiting;
+pub(super) use self::limits::{Budget, Limit, Pause};
+pub(super) use self::traffic::{App, BoxHost, Requests};
 use super::Overview;
 use super::readiness::{Readiness, one_line};
 use super::reloads::Outcome;
@@ -26,69 +26,69 @@ use crate::telemetry::words::rfc_3339;
 
 /// The document.
 #[derive(Serialize)]
-pub(super) struct Status {
-    ready: bool,
-    reasons: Vec<String>,
-    notes: Vec<String>,
-    version: &'static str,
-    started: String,
-    now: String,
-    draining: bool,
-    config: Config,
+pub(in crate::admin) struct Status {
+    pub ready: bool,
+    pub reasons: Vec<String>,
+    pub notes: Vec<String>,
+    pub version: &'static str,
+    pub started: String,
+    pub now: String,
+    pub draining: bool,
+    pub config: Config,
     #[serde(rename = "box")]
-    hosts: Vec<BoxHost>,
-    identities: Vec<Identity>,
-    apps: Vec<App>,
-    requests_of_no_app: Requests,
-    requests: Requests,
-    limits: Vec<Limit>,
-    waiting: Vec<Waiting>,
-    pauses: Vec<Pause>,
-    pauses_in_force: usize,
-    budgets: Vec<Budget>,
-    counting_since: String,
-    month: String,
-    connections: Connections,
-    tunnels: Option<Tunnels>,
-    redis: Option<Redis>,
+    pub hosts: Vec<BoxHost>,
+    pub identities: Vec<Identity>,
+    pub apps: Vec<App>,
+    pub requests_of_no_app: Requests,
+    pub requests: Requests,
+    pub limits: Vec<Limit>,
+    pub waiting: Vec<Waiting>,
+    pub pauses: Vec<Pause>,
+    pub pauses_in_force: usize,
+    pub budgets: Vec<Budget>,
+    pub counting_since: String,
+    pub month: String,
+    pub connections: Connections,
+    pub tunnels: Option<Tunnels>,
+    pub redis: Option<Redis>,
 }
 
 #[derive(Serialize)]
-struct Config {
-    file: Option<String>,
-    in_use_since: String,
-    reload: Option<Reload>,
+pub(in crate::admin) struct Config {
+    pub file: Option<String>,
+    pub in_use_since: String,
+    pub reload: Option<Reload>,
 }
 
 #[derive(Serialize)]
-struct Reload {
-    time: String,
-    result: &'static str,
-    cause: &'static str,
-    problems: Vec<String>,
-    notes: Vec<String>,
+pub(in crate::admin) struct Reload {
+    pub time: String,
+    pub result: &'static str,
+    pub cause: &'static str,
+    pub problems: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct Connections {
-    open: u64,
-    max: usize,
-    refused: u64,
+pub(in crate::admin) struct Connections {
+    pub open: u64,
+    pub max: usize,
+    pub refused: u64,
 }
 
 #[derive(Serialize)]
-struct Tunnels {
+pub(in crate::admin) struct Tunnels {
     #[serde(rename = "box")]
-    to_box: u64,
-    other: u64,
+    pub to_box: u64,
+    pub other: u64,
 }
 
 #[derive(Serialize)]
-struct Redis {
-    shared: bool,
-    replicas: u32,
-    since: Option<String>,
-    reason: Option<String>,
+pub(in crate::admin) struct Redis {
+    pub shared: bool,
+    pub replicas: u32,
+    pub since: Option<String>,
+    pub reason: Option<String>,
 }
 
 impl Status {

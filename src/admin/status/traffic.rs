@@ -16,13 +16,13 @@ use crate::telemetry::words::rfc_3339;
 /// Counts of requests.
 #[derive(Serialize)]
 pub(in crate::admin) struct Requests {
-    requests: u64,
-    caller_left: u64,
-    status_4xx: u64,
-    status_429: u64,
-    status_5xx: u64,
-    p50_ms: Option<f64>,
-    p95_ms: Option<f64>,
+    pub requests: u64,
+    pub caller_left: u64,
+    pub status_4xx: u64,
+    pub status_429: u64,
+    pub status_5xx: u64,
+    pub p50_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
 }
 
 impl Requests {
@@ -41,32 +41,32 @@ impl Requests {
 
 /// A configured host of Box.
 #[derive(Serialize)]
-pub(super) struct BoxHost {
-    host: String,
-    up: bool,
-    since: Option<String>,
-    reason: Option<String>,
-    last_5_minutes: Answers,
+pub(in crate::admin) struct BoxHost {
+    pub host: String,
+    pub up: bool,
+    pub since: Option<String>,
+    pub reason: Option<String>,
+    pub last_5_minutes: Answers,
 }
 
 /// Answers of a host.
 #[derive(Serialize)]
-pub(super) struct Answers {
-    requests: u64,
-    p50_ms: Option<f64>,
-    p95_ms: Option<f64>,
+pub(in crate::admin) struct Answers {
+    pub requests: u64,
+    pub p50_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
 }
 
 /// An app of the configuration, or one that was removed and had requests in the last five minutes.
 #[derive(Serialize)]
-pub(super) struct App {
-    name: String,
-    configured: bool,
-    identity: Option<String>,
-    enabled: bool,
-    in_flight: u64,
-    last_5_minutes: Requests,
-    calls_this_month: u64,
+pub(in crate::admin) struct App {
+    pub name: String,
+    pub configured: bool,
+    pub identity: Option<String>,
+    pub enabled: bool,
+    pub in_flight: u64,
+    pub last_5_minutes: Requests,
+    pub calls_this_month: u64,
 }
 
 /// The configured hosts of Box.

@@ -1,8 +1,9 @@
 //! The first lines: is it ready, since when does it run, with which configuration, and what is to do.
 
-use super::document::{Identity, Status, Text};
-use super::figures::{duration, time};
+use super::document::{Status, Text};
 use super::line::{Line, Span, cut_middle, hanging, parts};
+use crate::admin::advice;
+use crate::telemetry::figures::{duration, time};
 use crate::telemetry::terminal::Colour;
 
 /// Before further lines of the same.
@@ -114,21 +115,10 @@ fn first_line(status: &Status, width: Option<usize>) -> Vec<Vec<Span>> {
     all
 }
 
-/// What to do about a reason of `/readyz`, which names an identity or says that the gateway stops.
+/// What to do about a reason of `/readyz`.
 fn advice(status: &Status, reason: &str) -> &'static str {
-    if reason == "draining" {
-        return "it ends once the requests in flight have; start it again, or ask the gateway that replaces it";
-    }
-    let names = |identity: &&Identity| {
-        let rest = reason.strip_prefix("identity ").and_then(|rest| rest.strip_prefix(&*identity.name));
-        rest.is_some_and(|rest| rest.starts_with(':'))
-    };
-    match status.identities.iter().find(names).map(|identity| &*identity.state) {
-        Some("refused") => "boxgate check says what to change, and where in Box's consoles",
-        Some("waiting") => "the answer of Box's token endpoint is awaited",
-        Some("unavailable") => "boxgate check finds what fails on the way to Box",
-        _ => "the gateway's log says more",
-    }
+    let identities = status.identities.iter().map(|identity| (&*identity.name, &*identity.state));
+    advice::of_reason(reason, identities)
 }
 
 /// The gateway's notes, with what to do.
@@ -136,12 +126,7 @@ fn notes(status: &Status) -> Vec<String> {
     let mut notes: Vec<String> = status.notes.iter().map(|note| note.to_string()).collect();
     let is_refused = status.config.reload.as_ref().is_some_and(|reload| &*reload.result == "refused");
     let is_alone = status.redis.as_ref().is_some_and(|redis| !redis.shared);
-    let advice = match (is_refused, is_alone) {
-        (true, true) => "boxgate check shows every problem of the file, and tries Redis",
-        (true, false) => "boxgate check shows every problem of the file",
-        (false, true) => "boxgate check tries Redis",
-        (false, false) => return notes,
-    };
+    let Some(advice) = advice::of_notes(is_refused, is_alone) else { return notes };
     match notes.last_mut() {
         Some(last) => *last = with_advice(last, advice),
         None => notes.push(advice.to_owned()),

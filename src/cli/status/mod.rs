@@ -21,7 +21,6 @@ use self::screen::{Size, screen};
 
 mod answer; // asks the gateway
 mod document; // what it answers
-mod figures; // numbers for people
 mod full_screen; // the terminal while the screen is refreshed
 mod head; // ready or not, and what to do
 mod line; // texts with colours

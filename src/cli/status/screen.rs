@@ -5,6 +5,7 @@ use super::head::{head, low_head};
 use super::line::{Line, Span, parts};
 use super::sections::{Section, sections};
 use super::table::Layout;
+use crate::telemetry::figures::count;
 use crate::telemetry::terminal::Colour;
 
 /// Rows of each part in the smallest window.
@@ -156,9 +157,8 @@ impl Part {
 
     fn lines(self) -> Vec<Line> {
         let hidden = self.hidden();
-        let more = |hidden: usize| {
-            Span::coloured(format!("  … {} more: --json", super::figures::count(hidden as u64)), Colour::Dim)
-        };
+        let more =
+            |hidden: usize| Span::coloured(format!("  … {} more: --json", count(hidden as u64)), Colour::Dim);
         if self.is_folded() {
             let title = self.layout.heading.first().cloned();
             let hidden = hidden + usize::from(self.is_words);

@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 
 use super::document::{App, BoxHost, Budget, Identity, Limit, Pause, Requests, Status};
-use super::figures::{NONE, bar, count, duration, latency, percent, time};
 use super::line::Span;
 use super::table::{Column, Row, Table};
+use crate::telemetry::figures::{NONE, bar, count, duration, latency, percent, time};
 use crate::telemetry::terminal::Colour;
 
 /// A part of the screen.

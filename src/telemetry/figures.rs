@@ -1,12 +1,12 @@
-//! Numbers, durations and times as people read them.
+//! Numbers, durations and times as people read them, in `boxgate status` and on the operators' page.
 
 use jiff::Timestamp;
 
 /// What stands where there is no value.
-pub(super) const NONE: &str = "–";
+pub(crate) const NONE: &str = "–";
 
 /// `51,234`; from a hundred million on in millions: `123 M`.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     const MILLION: u64 = 1_000_000;
     let (number, unit) = if number >= 100 * MILLION { (number / MILLION, " M") } else { (number, "") };
     let digits = number.to_string();
@@ -21,7 +21,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// A latency: `0.4 ms`, `43 ms`, `1.2 s`, `43 s`, `3 min 20 s`.
-pub(super) fn latency(milliseconds: Option<f64>) -> String {
+pub(crate) fn latency(milliseconds: Option<f64>) -> String {
     let Some(milliseconds) = milliseconds else { return NONE.to_owned() };
     let seconds = milliseconds / 1000.0;
     match milliseconds {
@@ -35,7 +35,7 @@ pub(super) fn latency(milliseconds: Option<f64>) -> String {
 }
 
 /// The two largest units: `12 s`, `1 min 58 s`, `3 h 12 min`, `4 d 3 h`. Less than nothing is `0 s`.
-pub(super) fn duration(seconds: i64) -> String {
+pub(crate) fn duration(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
     let first = units.iter().position(|(length, _)| seconds >= *length).unwrap_or(units.len() - 1);
@@ -52,13 +52,13 @@ pub(super) fn duration(seconds: i64) -> String {
 }
 
 /// A share of the whole in per cent. Rounded down, so that `100 %` is full; what is more than nothing is at least `1 %`.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let percent = (share * 100.0).floor().max(if share > 0.0 { 1.0 } else { 0.0 });
     format!("{percent:.0} %")
 }
 
 /// A share of the whole as a bar of ten cells.
-pub(super) fn bar(share: f64) -> String {
+pub(crate) fn bar(share: f64) -> String {
     const CELLS: usize = 10;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to 10")]
     let full = (share.clamp(0.0, 1.0) * 10.0).round() as usize;
@@ -66,7 +66,7 @@ pub(super) fn bar(share: f64) -> String {
 }
 
 /// In UTC: `09:00:12Z` on the same day as `now`, else `2026-11-24 09:00Z`, or the day alone where it begins then.
-pub(super) fn time(time: Timestamp, now: Option<Timestamp>) -> String {
+pub(crate) fn time(time: Timestamp, now: Option<Timestamp>) -> String {
     let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
     let form = match now {
         Some(now) if day(now) == day(time) => "%H:%M:%SZ",

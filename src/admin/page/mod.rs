@@ -1,0 +1,127 @@
+//! `GET /` of the operators' listener: the page that operators keep open. It is rendered here as a whole, so it needs no
+//! script; its script fetches the same URL again and changes what differs.
+//!
+//! The query names the view (`?view=requests`). A view is the content of `<main>`; what is around it is the same for all.
+
+mod asset; // the style sheet, the script and the icon
+mod figures; // numbers and times as HTML
+mod now; // the view of the present state
+mod rendered; // pages that were rendered within the last second
+mod shell; // what is around a view
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, REFERRER_POLICY,
+};
+use http::{HeaderValue, Request, Response, StatusCode};
+use maud::{Markup, html};
+use url::form_urlencoded;
+
+pub(super) use self::asset::asset;
+pub(crate) use self::rendered::RenderedPages;
+use self::rendered::{Key, Rendered};
+use super::Overview;
+
+/// Everything is from this listener. There is no inline style and no inline script.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
+
+/// A view of the page.
+struct View {
+    /// The value of `view` in the query; the first view is also the page's without one.
+    name: &'static str,
+    /// Its name in the navigation.
+    title: &'static str,
+    /// The content of `<main>`.
+    content: fn(&Overview, &Asked) -> Markup,
+}
+
+/// All views, in the order of the navigation.
+const VIEWS: &[View] = &[View { name: "now", title: "Now", content: now::view }];
+
+/// What a request asks of a view.
+struct Asked {
+    /// The parameters of the query, decoded, in their order.
+    parameters: Vec<(String, String)>,
+    /// The base URL of the callers' listener, which has the pages about error codes.
+    #[expect(dead_code, reason = "views with links to error codes use it")]
+    help_base: String,
+}
+
+impl Asked {
+    /// The first value of a parameter; `None` if the query does not have it, or it is empty.
+    fn get(&self, name: &str) -> Option<&str> {
+        let found = self.parameters.iter().find(|(parameter, _)| parameter == name);
+        found.map(|(_, value)| &**value).filter(|value| !value.is_empty())
+    }
+}
+
+/// Answers a request for the page.
+pub(super) fn answer<B>(overview: &Overview, request: &Request<B>, help_base: String) -> Response<Bytes> {
+    let query = request.uri().query().unwrap_or_default();
+    let key = Key { query: query.to_owned(), help_base };
+    let now = overview.process.clock.now();
+    let is_fresh_wanted = fields(request.headers(), CACHE_CONTROL.as_str()).any(|field| field == "no-cache");
+    let kept = if is_fresh_wanted { None } else { overview.pages.get(&key, now) };
+    let rendered = kept.unwrap_or_else(|| {
+        let rendered = render(overview, query, key.help_base.clone());
+        overview.pages.keep(key, rendered.clone(), now);
+        rendered
+    });
+    let has_it = fields(request.headers(), IF_NONE_MATCH.as_str()).any(|tag| tag == rendered.tag);
+    let is_unchanged = has_it && rendered.status == StatusCode::OK;
+    let mut response = Response::new(if is_unchanged { Bytes::new() } else { rendered.html });
+    *response.status_mut() = if is_unchanged { StatusCode::NOT_MODIFIED } else { rendered.status };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+    // A form that posts sends `Origin` only if the page may send a `Referer` to this listener.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    if let Ok(tag) = HeaderValue::from_str(&rendered.tag) {
+        headers.insert(ETAG, tag);
+    }
+    response
+}
+
+/// The comma-separated members of a field.
+fn fields<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+fn render(overview: &Overview, query: &str, help_base: String) -> Rendered {
+    let parameters = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let asked = Asked { parameters, help_base };
+    let name = asked.get("view");
+    let view = match name {
+        None => VIEWS.first(),
+        Some(name) => VIEWS.iter().find(|view| view.name == name),
+    };
+    let (status, content) = match view {
+        Some(view) => (StatusCode::OK, (view.content)(overview, &asked)),
+        None => (StatusCode::NOT_FOUND, unknown(name.unwrap_or_default())),
+    };
+    Rendered::of(status, shell::document(overview, view, content))
+}
+
+/// The address of a view with these parameters, for a link; `None`: there is no such view.
+fn link(view: &str, parameters: &[(&str, &str)]) -> Option<String> {
+    let view = VIEWS.iter().find(|known| known.name == view)?;
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("view", view.name).extend_pairs(parameters);
+    Some(format!("/?{}", query.finish()))
+}
+
+/// For a view that does not exist.
+fn unknown(name: &str) -> Markup {
+    html! {
+        h1 { "There is no view “" (name) "”" }
+        p { "These are the views:" }
+        ul {
+            @for view in VIEWS {
+                li { a href=(shell::address(view)) { (view.title) } }
+            }
+        }
+    }
+}
