@@ -1,12 +1,14 @@
 //! `GET /history.json`: what was counted in each five minutes of the last day, of all requests, of an app or of a host of Box.
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 use serde::Serialize;
-use url::form_urlencoded;
 
 use super::status::Requests;
-use super::{Overview, json_page, text_page};
+use super::usage::shortened;
+use super::{Overview, json_page};
+use crate::http::error::Refusal;
+use crate::http::query;
 use crate::telemetry::history::{Of, SLOT};
 use crate::telemetry::words::rfc_3339;
 
@@ -26,48 +28,56 @@ struct Slot {
 }
 
 /// The answer to a request with this query.
-pub(super) fn page(overview: &Overview, query: Option<&str>) -> Response<Bytes> {
-    let of = match of(overview, query.unwrap_or_default()) {
-        Ok(of) => of,
-        Err((status, problem)) => return text_page(status, problem),
-    };
+///
+/// # Errors
+/// A parameter or a name is unknown, or there is more than one.
+pub(super) fn page(overview: &Overview, query: &str) -> Result<Response<Bytes>, Refusal> {
+    let of = of_query(overview, query)?;
     let slots = overview.history.day(&overview.metrics, of, overview.process.clock.now()).into_iter();
     let slots = slots
         .map(|(begins, counts)| Slot { begins: rfc_3339(begins), requests: Requests::of(&counts) })
         .collect();
-    json_page(&History { slot_seconds: SLOT, slots })
+    Ok(json_page(&History { slot_seconds: SLOT, slots }))
 }
 
-/// What the query asks for; else the status and the problem.
-fn of(overview: &Overview, query: &str) -> Result<Of, (StatusCode, String)> {
-    let mut parameters = form_urlencoded::parse(query.as_bytes());
+fn of_query(overview: &Overview, query: &str) -> Result<Of, Refusal> {
+    let mut parameters = query::parameters(query);
     let of = match parameters.next() {
         None => return Ok(Of::All),
-        Some((name, app)) if name == "app" && app.is_empty() => Of::App(None),
-        Some((name, app)) if name == "app" => {
-            // Names of earlier configurations too, since what was counted of them stays.
-            let label = overview.process.app_labels.known(&app);
-            let unknown = || format!("app={app:?}: no app has this name; /status.json lists the apps\n");
-            Of::App(Some(label.ok_or_else(|| (StatusCode::NOT_FOUND, unknown()))?))
-        }
-        Some((name, host)) if name == "host" => {
-            let gateway = overview.gateway.load();
-            let known = gateway.host_labels.iter().find(|(known, _)| known.as_str() == host);
-            let unknown = || format!("host={host:?}: not in [box]; /status.json lists the hosts under box\n");
-            Of::Host(known.ok_or_else(|| (StatusCode::NOT_FOUND, unknown()))?.1)
-        }
-        Some((name, _)) => {
-            let problem =
-                format!("{name:?} is no parameter; there are app=NAME and host=HOST, one at most\n");
-            return Err((StatusCode::BAD_REQUEST, problem));
-        }
+        Some((name, value)) => of(overview, &name, &value).unwrap_or_else(|| {
+            Err(Refusal::BadQuery(format!(
+                "The query parameter {:?} is not known here; allowed: app and host, one at most.",
+                shortened(&name)
+            )))
+        })?,
     };
     match parameters.next() {
         None => Ok(of),
-        Some((name, _)) => {
-            let problem =
-                format!("{name:?} is one parameter too many; there may be one of app=NAME and host=HOST\n");
-            Err((StatusCode::BAD_REQUEST, problem))
+        Some((name, _)) => Err(Refusal::BadQuery(format!(
+            "The query parameter {:?} is one too many; allowed: one of app and host, once.",
+            shortened(&name)
+        ))),
+    }
+}
+
+/// What `app=NAME` or `host=HOST` asks for; `None` for any other parameter.
+pub(super) fn of(overview: &Overview, parameter: &str, value: &str) -> Option<Result<Of, Refusal>> {
+    let unknown = |why: &str| Refusal::UnknownName(format!("{parameter}={:?}: {why}.", shortened(value)));
+    match (parameter, value) {
+        ("app", "") => Some(Ok(Of::App(None))),
+        ("app", app) => {
+            // Names of earlier configurations too, since what was counted of them stays.
+            let label = overview.process.app_labels.known(app).map(|label| Of::App(Some(label)));
+            Some(label.ok_or_else(|| unknown("no app has this name; /status.json lists the apps")))
         }
+        ("host", host) => {
+            let gateway = overview.gateway.load();
+            let known = gateway.host_labels.iter().find(|(known, _)| known.as_str() == host);
+            let known = known.map(|(_, label)| Of::Host(*label));
+            Some(known.ok_or_else(|| {
+                unknown("this host is not in [box] of proxy.toml; /status.json lists the hosts under box")
+            }))
+        }
+        _ => None,
     }
 }

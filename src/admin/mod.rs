@@ -210,7 +210,7 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
         "/readyz" => readiness(overview),
         "/metrics" => metrics(overview),
         "/status.json" => json_page(&status::Status::of(overview)),
-        "/history.json" => history::page(overview, request.uri().query()),
+        "/history.json" => history::page(overview, request.uri().query().unwrap_or_default())?,
         _ => {
             let pages =
                 "here are / for people, /healthz, /readyz, /metrics, /status.json, /history.json, /usage.json and /usage.csv, and POST /reload

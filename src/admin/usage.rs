@@ -218,7 +218,7 @@ fn wrong(name: &str, value: &str, allowed: &str) -> String {
 }
 
 /// At most 60 characters of it.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),

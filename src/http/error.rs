@@ -23,6 +23,9 @@ pub enum Refusal {
     BadRequest(&'static str),
     /// A query of the admin listener that cannot be used; the message names the parameter, its value and what is allowed.
     BadQuery(String),
+    /// A query of the admin listener that asks about something unknown; the message names the parameter, its value and where
+    /// the known ones are listed.
+    UnknownName(String),
     /// TRACE; or CONNECT without `[forward_proxy]` or inside a tunnel.
     MethodNotAllowed,
     /// A method other than GET and HEAD for a resource that the gateway serves itself.
@@ -205,7 +208,7 @@ impl Refusal {
             Self::BudgetSpent { .. } => (StatusCode::FORBIDDEN, "budget_spent"),
             Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::NoSuchApp | Self::NoAppForProxy => (StatusCode::NOT_FOUND, "no_such_app"),
-            Self::NotFound | Self::NoCertificateAuthority | Self::NoSuchErrorCode => {
+            Self::NotFound | Self::NoCertificateAuthority | Self::NoSuchErrorCode | Self::UnknownName(_) => {
                 (StatusCode::NOT_FOUND, "not_found")
             }
             Self::CredentialsRefused { .. } => (StatusCode::BAD_GATEWAY, "credentials_refused"),
@@ -232,7 +235,7 @@ impl Refusal {
     fn unfiltered_message(&self) -> String {
         match self {
             Self::BadRequest(what) => (*what).to_owned(),
-            Self::BadQuery(what) => what.clone(),
+            Self::BadQuery(what) | Self::UnknownName(what) => what.clone(),
             Self::MethodNotAllowed => "TRACE is not served here, nor CONNECT inside a tunnel or without a [forward_proxy] in proxy.toml.".to_owned(),
             Self::OnlyForReading => "Only GET and HEAD are served here.".to_owned(),
             Self::OnlyByPost => "Only POST is served here.".to_owned(),
@@ -369,7 +372,8 @@ impl Refusal {
             | Self::NoAppForProxy
             | Self::NotFound
             | Self::NoCertificateAuthority
-            | Self::NoSuchErrorCode => "boxgate; error=destination_not_found",
+            | Self::NoSuchErrorCode
+            | Self::UnknownName(_) => "boxgate; error=destination_not_found",
             Self::CredentialsRefused { .. } => "boxgate; error=proxy_configuration_error",
             Self::UpstreamUnauthorized => "boxgate; error=proxy_configuration_error; received-status=401",
             Self::UrlUnauthorized => "boxgate; error=http_request_denied; received-status=401",
@@ -402,6 +406,7 @@ impl Refusal {
             | Self::LoginNotServed
             | Self::NoCertificateAuthority
             | Self::NoSuchErrorCode
+            | Self::UnknownName(_)
             | Self::LoopDetected(_)
             | Self::HostNotAllowed { .. }
             | Self::SourceNotAllowed

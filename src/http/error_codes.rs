@@ -92,7 +92,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
     ErrorCode {
         code: "not_found",
         status: 404,
-        meaning: "An app serves this path, but neither Box nor the gateway has anything there.",
+        meaning: "An app serves this path, but neither Box nor the gateway has anything there. On the admin listener: there is nothing of the name that the message quotes.",
         caller: "Check the path: those of Box's API begin with `/2.0/`, after the base URL.",
         operator: "Nothing. The CA at `/.well-known/boxgate/ca.pem` exists only with a `[forward_proxy]` without `cert`.",
     },

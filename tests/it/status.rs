@@ -152,17 +152,29 @@ async fn the_day_has_slots_of_five_minutes() {
 }
 
 #[tokio::test]
-async fn unknown_names_and_parameters_of_the_history_are_told() {
+async fn unknown_names_and_parameters_of_the_history_are_errors_in_boxs_shape() {
     let bench = Bench::with(APPS).await;
-    for (query, status, words) in [
-        ("?app=c", 404, "app=\"c\""),
-        ("?host=evil.example", 404, "host=\"evil.example\""),
-        ("?apps=a", 400, "\"apps\" is no parameter"),
-        ("?app=a&host=b", 400, "\"host\" is one parameter too many"),
+    for (query, status, code, words) in [
+        ("?app=c", 404, "not_found", "app=\"c\""),
+        ("?app=%20", 404, "not_found", "/status.json lists the apps"),
+        ("?host=evil.example", 404, "not_found", "host=\"evil.example\""),
+        ("?apps=a", 400, "bad_request", "\"apps\" is not known here; allowed: app and host"),
+        ("?app=a&host=b", 400, "bad_request", "\"host\" is one too many"),
+        ("?app=a&app=a", 400, "bad_request", "\"app\" is one too many"),
     ] {
-        let answer = bench.admin(&format!("/history.json{query}")).await;
-        assert!(answer.0 == status && answer.1.contains(words), "{query}: {answer:?}");
+        let at = format!("http://{}/history.json{query}", bench.admin);
+        let answer = bench.client.get(at).send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/json", "{query}");
+        assert_eq!(answer.status(), status, "{query}");
+        let error: Value = answer.json().await.unwrap();
+        assert_eq!((&error["type"], &error["status"]), (&"error".into(), &status.into()), "{query}: {error}");
+        assert_eq!(error["code"], code, "{query}: {error}");
+        assert!(error["message"].as_str().unwrap().contains(words), "{query}: {error}");
+        assert!(error["help_url"].as_str().unwrap().ends_with(&format!("/errors/{code}")), "{error}");
     }
+    // What is quoted is bounded.
+    let (_, text) = bench.admin(&format!("/history.json?app={}", "x".repeat(5000))).await;
+    assert!(text.len() < 600, "{text}");
 }
 
 #[tokio::test]
