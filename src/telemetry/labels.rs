@@ -102,6 +102,10 @@ impl HostLabels {
 }
 
 impl HostLabel {
+    pub(super) fn of(number: u16) -> Self {
+        Self(number)
+    }
+
     pub(super) fn number(self) -> u16 {
         self.0
     }

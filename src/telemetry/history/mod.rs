@@ -17,6 +17,7 @@
 
 mod counts; // what is counted in a stretch of time
 mod records; // many of them, packed
+mod sums; // sums of them over many slots
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) use self::counts::Counts;
 use self::records::Records;
+pub(crate) use self::sums::Sums;
+use self::sums::SumsByKey;
 use crate::net::clock::{Clock, Moment};
 use crate::telemetry::labels::{AppLabel, HostLabel};
 use crate::telemetry::metrics::Metrics;
@@ -35,7 +38,7 @@ const WINDOW: Duration = Duration::from_secs(300);
 /// The length of a slot, in seconds.
 pub(crate) const SLOT: i64 = 300;
 /// The number of slots: a day.
-const SLOTS: usize = 288;
+pub(crate) const SLOTS: usize = 288;
 
 /// What counts are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +51,12 @@ pub(crate) enum Of {
     Host(Option<HostLabel>),
 }
 
+/// The key of the hosts that are not configured; those of the others follow.
+const HOSTS: u32 = 0x2_0000;
+
 impl Of {
     /// Its key in a slot. All requests come first, so that they are found at once.
     fn key(self) -> u32 {
-        const HOSTS: u32 = 0x2_0000;
         match self {
             Self::All => 0,
             Self::App(None) => 1,
@@ -59,6 +64,18 @@ impl Of {
             Self::Host(None) => HOSTS,
             Self::Host(Some(host)) => HOSTS + 1 + u32::from(host.number()),
         }
+    }
+
+    /// What has this key; `None` if no key is this number.
+    fn with_key(key: u32) -> Option<Self> {
+        let number = |number: u32| u16::try_from(number).ok();
+        Some(match key {
+            0 => Self::All,
+            1 => Self::App(None),
+            2..HOSTS => Self::App(Some(AppLabel::of(number(key - 2)?))),
+            HOSTS => Self::Host(None),
+            _ => Self::Host(Some(HostLabel::of(number(key - HOSTS - 1)?))),
+        })
     }
 }
 
@@ -143,6 +160,38 @@ impl History {
         let slots = closed.chain([(present, open)]);
         slots.filter_map(|(slot, counts)| Some((begins(*slot), counts?))).collect()
     }
+
+    /// The sums of the last so many slots, the present one up to now, of each app and host that had requests in them, and its
+    /// requests in `parts` equal parts of that time.
+    pub(crate) fn sums(&self, metrics: &Metrics, now: Moment, slots: usize, parts: usize) -> Vec<(Of, Sums)> {
+        let state = self.sample(metrics, now);
+        let (present, counts) = &state.slot;
+        let slots = slots.clamp(1, SLOTS);
+        let oldest = present - (slots as i64 - 1);
+        let part = |slot: i64| usize::try_from(slot - oldest).unwrap_or(0) * parts / slots;
+        let mut sums = SumsByKey::new(parts);
+        for (slot, records) in state.slots.range(oldest..*present) {
+            records.add_to(&mut sums, part(*slot));
+        }
+        let mut cursor = 0;
+        for (key, counts) in counts {
+            if let Some(sums) = sums.of(*key, &mut cursor) {
+                sums.counts.add(counts);
+                if let Some(of_part) = sums.requests.get_mut(part(*present)) {
+                    *of_part += counts.requests;
+                }
+            }
+        }
+        let of = |(key, sums)| Some((Of::with_key(key)?, sums));
+        // Of all requests there are sums in closed slots alone.
+        sums.into_sums().filter_map(of).filter(|(of, _)| *of != Of::All).collect()
+    }
+}
+
+/// When the last so many slots begin, the oldest first; the last one is going on.
+pub(crate) fn slot_beginnings(now: SystemTime, slots: usize) -> Vec<SystemTime> {
+    let present = slot_of(now);
+    (0..slots as i64).rev().map(|before| begins(present - before)).collect()
 }
 
 /// The counts of the last five minutes.

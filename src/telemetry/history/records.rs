@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::counts::Counts;
+use super::sums::SumsByKey;
 use crate::telemetry::latency::BUCKETS;
 
 /// By key, in ascending order.
@@ -49,6 +50,18 @@ impl Records {
         self.packed().find(|(of, _)| *of == key).map(|(_, record)| unpacked(record))
     }
 
+    /// Adds all counts to the sums of their keys, and their requests to those of this part of the stretch.
+    pub(super) fn add_to(&self, sums: &mut SumsByKey, part: usize) {
+        let mut cursor = 0;
+        for (key, record) in self.packed() {
+            let Some(sums) = sums.of(key, &mut cursor) else { continue };
+            let requests = add(record, &mut sums.counts);
+            if let Some(of_part) = sums.requests.get_mut(part) {
+                *of_part += requests;
+            }
+        }
+    }
+
     /// The number of bytes that they take.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
@@ -67,20 +80,31 @@ impl Records {
     }
 }
 
-fn unpacked(mut record: &[u8]) -> Counts {
+fn unpacked(record: &[u8]) -> Counts {
     let mut counts = Counts::default();
-    for counter in counts.counters() {
-        *counter = read(&mut record).unwrap_or_default();
+    add(record, &mut counts);
+    counts
+}
+
+/// Adds what is packed, and returns its number of requests.
+fn add(mut record: &[u8], sums: &mut Counts) -> u64 {
+    let mut requests = None;
+    for sum in sums.counters() {
+        let count = read(&mut record).unwrap_or_default();
+        *sum = sum.saturating_add(count);
+        // The first of them.
+        requests.get_or_insert(count);
     }
+    let buckets = sums.durations.buckets_mut();
     let mut index = 0;
     while let (Some(skipped), Some(count)) = (read(&mut record), read(&mut record)) {
         index += usize::try_from(skipped).unwrap_or(BUCKETS);
-        if let Some(bucket) = counts.durations.buckets_mut().get_mut(index) {
-            *bucket = count;
+        if let Some(bucket) = buckets.get_mut(index) {
+            *bucket = bucket.saturating_add(count);
         }
         index += 1;
     }
-    counts
+    requests.unwrap_or_default()
 }
 
 fn write(mut number: u64, bytes: &mut Vec<u8>) {

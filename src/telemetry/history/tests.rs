@@ -63,6 +63,77 @@ impl Rig {
 }
 
 #[test]
+fn sums_of_a_stretch_equal_the_slots_in_it() {
+    let mut rig = Rig::new();
+    let hosts = HostLabels::default();
+    let (web, jobs) = (rig.of("web"), rig.of("jobs"));
+    // Apps begin and end, so that their keys are in some slots only.
+    for slot in 0..30_u64 {
+        for _ in 0..slot {
+            rig.request("web", 200, 40);
+        }
+        if slot % 3 == 1 {
+            rig.request("jobs", 429, 1);
+        }
+        if slot == 29 {
+            rig.request("late", 500, 1);
+            let api = hosts.label("api.box.com");
+            rig.tally.box_answered(api, Duration::from_millis(7));
+        }
+        if slot < 29 {
+            rig.pass(300);
+        }
+    }
+    let sums = rig.history.sums(&rig.metrics, rig.now, 12, 4);
+    let of = |of: Of| sums.iter().find(|(known, _)| *known == of).map(|(_, sums)| sums.clone());
+    let requests = |of: Of| {
+        let day = rig.history.day(&rig.metrics, of, rig.now).into_iter();
+        let from = slot_beginnings(rig.now.wall, 12)[0];
+        let counts = day.filter(|(begins, _)| *begins >= from).map(|(_, counts)| counts);
+        counts.fold(Counts::default(), |mut sum, counts| {
+            sum.add(&counts);
+            sum
+        })
+    };
+    for (key, parts) in [
+        (web, vec![18 + 19 + 20, 21 + 22 + 23, 24 + 25 + 26, 27 + 28 + 29]),
+        (jobs, vec![1, 1, 1, 1]),
+        (rig.of("late"), vec![0, 0, 0, 1]),
+        (Of::Host(hosts.label("api.box.com")), vec![0, 0, 0, 1]),
+    ] {
+        let sums = of(key).unwrap();
+        // What is not packed yet has a sum of durations too.
+        assert_eq!(sums.counts.durations.buckets(), requests(key).durations.buckets());
+        assert_eq!(sums.counts.requests, requests(key).requests);
+        assert_eq!(sums.requests, parts, "{key:?}");
+    }
+    assert_eq!(sums.len(), 4, "{sums:?}");
+    assert_eq!(of(Of::All), None);
+    // The whole day, and a stretch without requests.
+    let day = rig.history.sums(&rig.metrics, rig.now, SLOTS, SLOTS);
+    assert_eq!(day.iter().map(|(_, sums)| sums.requests.iter().sum::<u64>()).sum::<u64>(), 435 + 10 + 1 + 1);
+    rig.pass(7200);
+    assert!(rig.history.sums(&rig.metrics, rig.now, 12, 4).is_empty());
+}
+
+#[test]
+fn keys_are_of_what_they_were_made_from() {
+    let (apps, hosts) = (AppLabels::default(), HostLabels::default());
+    let (app, host) = (apps.label("a"), hosts.label("h"));
+    for of in [Of::All, Of::App(None), Of::App(app), Of::Host(None), Of::Host(host)] {
+        assert_eq!(Of::with_key(of.key()), Some(of));
+    }
+    assert_eq!((Of::with_key(2 + 65_536), Of::with_key(u32::MAX)), (None, None));
+}
+
+#[test]
+fn slots_begin_at_whole_five_minutes_of_the_wall_clock() {
+    let at = |seconds| UNIX_EPOCH + NOON + Duration::from_secs(seconds);
+    assert_eq!(slot_beginnings(at(299), 2), [UNIX_EPOCH + NOON - Duration::from_secs(300), at(0)]);
+    assert_eq!(slot_beginnings(at(300), 1), [at(300)]);
+}
+
+#[test]
 fn the_last_five_minutes_slide_and_are_exact_at_the_moment_of_reading() {
     let mut rig = Rig::new();
     rig.request("web", 200, 1);
