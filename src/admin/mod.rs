@@ -127,7 +127,7 @@ where
 /// The response to a request: at once, after a reload, or once Redis has said what other replicas have told.
 enum Page {
     Ready(Response<Bytes>),
-    Usage(usage::Question),
+    Usage(usage::Question, usage::Form),
     Reload(Arc<Reloads>),
 }
 
@@ -143,7 +143,7 @@ async fn answer(overview: &Weak<Overview>, peer: &Peer, request: Request<Incomin
     };
     let answered = match page {
         Ok(Page::Ready(response)) => Ok(response),
-        Ok(Page::Usage(question)) => Ok(usage::answer(question).await),
+        Ok(Page::Usage(question, form)) => Ok(usage::response(form, &question.ask().await)),
         Ok(Page::Reload(reloads)) => reload::answer(&reloads, request.into_body(), reload::TIMEOUT).await,
         Err(refusal) => Err(refusal),
     };
@@ -199,7 +199,8 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
     }
     if let Some(form) = usage::Form::at(path) {
         let query = request.uri().query().unwrap_or_default();
-        return usage::question(&gateway, form, query, overview.process.clock.wall()).map(Page::Usage);
+        let question = usage::question(&gateway, query, overview.process.clock.wall())?;
+        return Ok(Page::Usage(question, form));
     }
     if let Some(asset) = page::asset(path, request.uri().query()) {
         return Ok(Page::Ready(asset));

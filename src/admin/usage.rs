@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response};
+use jiff::Timestamp;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
@@ -29,6 +30,8 @@ struct Document<'u> {
     /// RFC 3339.
     since: String,
     in_memory: bool,
+    /// Why nothing is known of the month, where it has no rows for that reason.
+    uncounted: Option<String>,
     /// Whose calls these are: `all` replicas, or `this process only`.
     replicas: &'static str,
     /// Why they are not those of all replicas.
@@ -64,11 +67,43 @@ pub(crate) const REPLICAS: HeaderName = HeaderName::from_static("x-boxgate-repli
 
 /// What is asked for, until Redis has answered.
 pub(super) struct Question {
-    form: Form,
     month: Span,
     by: Columns,
     counts: Arc<CallCounts>,
     replicas: Option<Arc<Replicas>>,
+    now: Timestamp,
+}
+
+impl Question {
+    /// What is asked of this gateway's counts, and of those of its replicas.
+    pub(super) fn new(gateway: &Gateway, month: Span, by: Columns, now: Timestamp) -> Self {
+        let (counts, replicas) = (gateway.ledger.counts().clone(), gateway.limiter.replicas().cloned());
+        Self { month, by, counts, replicas, now }
+    }
+
+    /// The calls of all replicas if Redis says them, else those of this process.
+    pub(super) async fn ask(self) -> Answer {
+        let Self { month, by, counts, replicas, now } = self;
+        let are_many = replicas.is_some();
+        let others = match replicas {
+            Some(replicas) => telling::others(&counts, &replicas, month).await,
+            None => Err("[state] redis is not set".to_owned()),
+        };
+        let (others, why_alone) = match others {
+            Ok(others) => (Some(others), None),
+            Err(why) => (None, Some(why)),
+        };
+        Answer { usage: Usage::of(&counts, others, month, by, now), why_alone, are_many }
+    }
+}
+
+/// The calls of a month, and whose they are.
+pub(super) struct Answer {
+    pub(super) usage: Usage,
+    /// Why they are not those of all replicas.
+    pub(super) why_alone: Option<String>,
+    /// There may be other replicas.
+    pub(super) are_many: bool,
 }
 
 /// The form of the answer.
@@ -93,39 +128,19 @@ impl Form {
 ///
 /// # Errors
 /// A parameter is unknown, malformed or there twice.
-pub(super) fn question(
-    gateway: &Gateway,
-    form: Form,
-    query: &str,
-    now: SystemTime,
-) -> Result<Question, Refusal> {
+pub(super) fn question(gateway: &Gateway, query: &str, now: SystemTime) -> Result<Question, Refusal> {
     let Asked { month, by } = Asked::read(query).map_err(Refusal::BadQuery)?;
-    Ok(Question {
-        form,
-        month: month.unwrap_or_else(|| Period::Month.at(timestamp(now))),
-        by: by.unwrap_or_default(),
-        counts: gateway.ledger.counts().clone(),
-        replicas: gateway.limiter.replicas().cloned(),
-    })
+    let now = timestamp(now);
+    let month = month.unwrap_or_else(|| Period::Month.at(now));
+    Ok(Question::new(gateway, month, by.unwrap_or_default(), now))
 }
 
-/// The answer: the calls of all replicas if Redis says them, else those of this process.
-pub(super) async fn answer(question: Question) -> Response<Bytes> {
-    let Question { form, month, by, counts, replicas } = question;
-    let are_many = replicas.is_some();
-    let others = match replicas {
-        Some(replicas) => telling::others(&counts, &replicas, month).await,
-        None => Err("[state] redis is not set".to_owned()),
-    };
-    let (others, why_alone) = match others {
-        Ok(others) => (Some(others), None),
-        Err(why) => (None, Some(why)),
-    };
-    let why_partial = why_alone.clone().filter(|_| are_many);
-    let usage = Usage::of(&counts, others, month, by);
+/// The answer in this form.
+pub(super) fn response(form: Form, answer: &Answer) -> Response<Bytes> {
+    let why_alone = answer.why_alone.as_deref();
     match form {
-        Form::Json => json(&usage, why_alone.as_deref()),
-        Form::Csv => csv(&usage, why_partial.as_deref()),
+        Form::Json => json(&answer.usage, why_alone),
+        Form::Csv => csv(&answer.usage, why_alone.filter(|_| answer.are_many)),
     }
 }
 
@@ -136,6 +151,7 @@ fn json(usage: &Usage, why_alone: Option<&str>) -> Response<Bytes> {
         by: usage.by.as_slice().iter().map(|column| column.as_str()).collect(),
         since: usage.since.to_string(),
         in_memory: usage.in_memory,
+        uncounted: usage.uncounted.map(|why| why.to_string()),
         replicas: if why_alone.is_none() { "all" } else { "this process only" },
         replicas_reason: why_alone,
         months: usage.months.iter().map(Span::to_string).collect(),

@@ -52,6 +52,9 @@ struct Usage {
     by: Vec<String>,
     since: String,
     in_memory: bool,
+    /// Why nothing is known of the month; gateways before this member never said so.
+    #[serde(default)]
+    uncounted: Option<String>,
     replicas: String,
     replicas_reason: Option<String>,
     months: Vec<String>,

@@ -150,7 +150,7 @@ async fn days_and_months_begin_at_midnight_of_utc() {
 }
 
 #[tokio::test]
-async fn a_month_without_calls_is_empty_and_names_those_with_calls() {
+async fn a_month_that_was_not_counted_is_empty_says_why_and_names_those_with_calls() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     call(&bench, ME, 1).await;
@@ -160,6 +160,11 @@ async fn a_month_without_calls_is_empty_and_names_those_with_calls() {
         (&json!("2001-02"), &json!(0), &json!([]))
     );
     assert_eq!(empty["months"].as_array().unwrap().len(), 1);
+    assert!(empty["uncounted"].as_str().unwrap().starts_with("counting began after it, on "), "{empty}");
+    let to_come = usage(&bench, "?month=2999-01").await;
+    assert_eq!((&to_come["uncounted"], &to_come["calls"]), (&json!("it has not begun"), &json!(0)));
+    let this = usage(&bench, "").await;
+    assert_eq!(this["uncounted"], Value::Null);
     assert_eq!(bench.admin("/usage.csv?month=2001-02").await.1, "month,app,identity,class,calls\r\n");
 }
 

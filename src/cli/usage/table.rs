@@ -28,7 +28,12 @@ pub(super) fn table(usage: &Usage, style: Style) -> String {
             [] => "there are none in any month yet".to_owned(),
             months => format!("there are calls in {}", months.join(", ")),
         };
-        text.push_str(&printable(&format!("no calls in {}; {months}\n", usage.month)));
+        // Unknown is not the same as none.
+        let none = match &usage.uncounted {
+            Some(why) => format!("the calls of {} are not known: {why}", usage.month),
+            None => format!("no calls in {}", usage.month),
+        };
+        text.push_str(&printable(&format!("{none}; {months}\n")));
     } else {
         text.push_str(&lines(usage, style));
     }
@@ -48,7 +53,7 @@ fn since(usage: &Usage) -> String {
 fn notes(usage: &Usage) -> Vec<String> {
     let mut notes = Vec::new();
     // Both are in the same form, from the year to the day.
-    if *usage.since >= *format!("{}-01", usage.month) {
+    if usage.uncounted.is_none() && *usage.since >= *format!("{}-01", usage.month) {
         notes.push(format!("calls before {} are unknown", since(usage)));
     }
     let has = |column: &str, of: fn(&serde_json::Value) -> bool| {
@@ -189,6 +194,7 @@ mod tests {
             by: by.iter().map(|column| (*column).to_owned()).collect(),
             since: "2026-11-02T09:05:59Z".into(),
             in_memory: false,
+            uncounted: None,
             replicas: "this process only".into(),
             replicas_reason: Some("[state] redis is not set".into()),
             months: vec!["2026-10".into(), "2026-11".into()],
@@ -256,6 +262,18 @@ mod tests {
         assert!(text.contains("\n\nno calls in 2026-11; there are calls in 2026-10, 2026-11\n"), "{text}");
         let text = table(&Usage { months: vec![], ..empty }, PLAIN);
         assert!(text.contains("no calls in 2026-11; there are none in any month yet\n"), "{text}");
+    }
+
+    #[test]
+    fn a_month_that_was_never_counted_is_not_shown_as_one_without_calls() {
+        let why = Some("counting began after it, on 2026-11-02 09:05".to_owned());
+        let never = Usage { month: "2026-09".into(), uncounted: why, ..usage(&["app"], &[]) };
+        assert_eq!(
+            table(&never, PLAIN),
+            "Calls at Box in 2026-09 (UTC), counted since 2026-11-02 09:05\n\
+             \n\
+             the calls of 2026-09 are not known: counting began after it, on 2026-11-02 09:05; there are calls in 2026-10, 2026-11\n"
+        );
     }
 
     #[test]

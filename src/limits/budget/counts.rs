@@ -34,7 +34,7 @@ struct Counts {
 type Sheets = BTreeMap<Sheet, Counts>;
 
 /// For so many months, this one included, calls are kept.
-const CALL_MONTHS: usize = 13;
+pub(crate) const CALL_MONTHS: usize = 13;
 /// The same for budgets of a month, of which only the current count is used.
 const BUDGET_MONTHS: usize = 3;
 /// The same for budgets of a day.
@@ -163,6 +163,19 @@ impl CallCounts {
         });
         let made = counts.filter(|(_, _, count)| *count > 0);
         made.map(|(span, account, count)| ((span, account.clone()), count)).collect()
+    }
+
+    /// All calls of a month by its days, in order; those of no known day come first, under the month itself.
+    pub(crate) fn calls_by_day(&self, month: Span) -> Vec<(Span, u64)> {
+        let sheets = self.sheets();
+        let sum = |counts: &Counts| {
+            let counts = counts.counts.values().map(|count| count.load(Ordering::Relaxed));
+            counts.fold(0, u64::saturating_add)
+        };
+        let days = calls_of(&sheets, month).map(|(span, counts)| (span, sum(counts)));
+        let mut days: Vec<(Span, u64)> = days.filter(|(_, calls)| *calls > 0).collect();
+        days.sort_by_key(|(span, _)| (span.period() == Period::Day, *span));
+        days
     }
 
     /// The months with calls, in order.

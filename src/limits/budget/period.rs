@@ -66,13 +66,22 @@ impl Span {
         }
     }
 
+    /// The next span; at the end of the calendar, the span itself.
+    pub(crate) fn next(self) -> Self {
+        let next = match self.period {
+            Period::Day => self.first.tomorrow(),
+            Period::Month => self.first.last_of_month().tomorrow(),
+        };
+        next.map_or(self, |first| Self { first, ..self })
+    }
+
     /// The month that it is, or that it is in.
     pub(crate) fn month(self) -> Self {
         Self { period: Period::Month, first: self.first.first_of_month() }
     }
 
     /// The days of its month, in order.
-    pub(super) fn days(self) -> impl Iterator<Item = Self> {
+    pub(crate) fn days(self) -> impl Iterator<Item = Self> {
         let last = self.first.last_of_month();
         let next = move |day: &Date| day.tomorrow().ok().filter(|day| *day <= last);
         std::iter::successors(Some(self.first.first_of_month()), next)

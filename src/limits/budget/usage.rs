@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::account::Account;
-use super::counts::CallCounts;
+use super::counts::{CALL_MONTHS, CallCounts};
 use super::definition::Period;
 use super::period::Span;
 use super::telling::Others;
@@ -62,6 +62,11 @@ impl Columns {
         (!columns.iter().enumerate().any(is_twice)).then_some(Self(columns))
     }
 
+    /// A column and the days.
+    pub(crate) fn with_days(column: Column) -> Self {
+        Self(if column == Column::Day { vec![Column::Day] } else { vec![column, Column::Day] })
+    }
+
     pub(crate) fn as_slice(&self) -> &[Column] {
         &self.0
     }
@@ -99,6 +104,48 @@ pub(crate) struct Usage {
     pub(crate) since: Timestamp,
     /// Counts are lost when the process ends, as there is no file for them.
     pub(crate) in_memory: bool,
+    /// Why nothing is known of the month, which has no rows then.
+    pub(crate) uncounted: Option<Uncounted>,
+}
+
+/// Why nothing is known of a month. Its `Display` is for operators, without a full stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Uncounted {
+    /// It was over when counting began.
+    Before(Timestamp),
+    /// It is older than what is kept.
+    Dropped,
+    /// It has not begun.
+    ToCome,
+}
+
+impl Uncounted {
+    /// For a month without calls. `since`: when counting began.
+    fn of(month: Span, since: Timestamp, now: Timestamp) -> Option<Self> {
+        let current = Period::Month.at(now);
+        let oldest = (1..CALL_MONTHS).fold(current, |month, _| month.previous());
+        if month.begins() > now {
+            Some(Self::ToCome)
+        } else if month.ends() <= since && since <= now {
+            // A beginning in the future is ignored: the clock was ahead then.
+            Some(Self::Before(since))
+        } else {
+            // It may be kept for longer, while months after it have no calls; then it has none itself, or is dropped.
+            (month < oldest).then_some(Self::Dropped)
+        }
+    }
+}
+
+impl fmt::Display for Uncounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Before(since) => {
+                write!(f, "counting began after it, on {}", since.strftime("%Y-%m-%d %H:%M"))
+            }
+            Self::Dropped => write!(f, "calls are kept for {CALL_MONTHS} months, and it is older"),
+            Self::ToCome => f.write_str("it has not begun"),
+        }
+    }
 }
 
 /// The calls of one app, for example.
@@ -112,7 +159,13 @@ pub(crate) struct UsageRow {
 impl Usage {
     /// Sums the calls of a month, those of other replicas included. So are apps and identities that are no longer
     /// configured.
-    pub(crate) fn of(counts: &CallCounts, others: Option<Others>, month: Span, by: Columns) -> Self {
+    pub(crate) fn of(
+        counts: &CallCounts,
+        others: Option<Others>,
+        month: Span,
+        by: Columns,
+        now: Timestamp,
+    ) -> Self {
         let (mut months, mut since) = (counts.months(), counts.since());
         let mut entries = counts.calls(month);
         if let Some(others) = others {
@@ -147,6 +200,7 @@ impl Usage {
             months: months.into_iter().collect(),
             since,
             in_memory: counts.is_in_memory(),
+            uncounted: if total == 0 { Uncounted::of(month, since, now) } else { None },
             by,
         }
     }
@@ -177,9 +231,14 @@ mod tests {
         )
     }
 
+    fn at(time: &str) -> Timestamp {
+        time.parse().unwrap()
+    }
+
     fn rows(by: &str) -> Vec<String> {
         let by = Columns::read(by).unwrap();
-        let usage = Usage::of(&counts(), None, Span::read("2026-11").unwrap(), by);
+        let usage =
+            Usage::of(&counts(), None, Span::read("2026-11").unwrap(), by, at("2026-12-01T00:00:00Z"));
         assert_eq!(usage.calls, 65);
         assert_eq!(usage.rows.iter().map(|row| row.calls).sum::<u64>(), 65);
         usage.rows.iter().map(|row| format!("{}:{}", row.values.join("|"), row.calls)).collect()
@@ -199,10 +258,57 @@ mod tests {
 
     #[test]
     fn months_without_calls_have_no_rows_and_are_not_listed() {
-        let usage = Usage::of(&counts(), None, Span::read("2027-01").unwrap(), Columns::default());
+        let month = Span::read("2027-01").unwrap();
+        let usage = Usage::of(&counts(), None, month, Columns::default(), at("2027-01-02T00:00:00Z"));
         assert_eq!((usage.rows.len(), usage.calls), (0, 0));
         let months: Vec<String> = usage.months.iter().map(Span::to_string).collect();
         assert_eq!(months, ["2026-10", "2026-11", "2026-12"]);
+    }
+
+    #[test]
+    fn a_month_of_which_nothing_is_known_says_why_and_one_without_calls_does_not() {
+        let now = at("2026-11-26T12:00:00Z");
+        let counts = |since: &str, month: &str, calls: u64| {
+            let account = Account::Calls { app: "a".into(), identity: "i".into(), class: "general".into() };
+            CallCounts::new(at(since), [((Span::read(month).unwrap(), account), calls)])
+        };
+        let why = |counts: &CallCounts, month: &str| {
+            let month = Span::read(month).unwrap();
+            Usage::of(counts, None, month, Columns::default(), now).uncounted.map(|why| why.to_string())
+        };
+        let young = counts("2026-10-02T09:05:59Z", "2026-11", 1);
+        assert_eq!(why(&young, "2026-11"), None);
+        assert_eq!(why(&young, "2026-10"), None, "it was counted from its second day on, and had no calls");
+        let before = "counting began after it, on 2026-10-02 09:05";
+        assert_eq!(why(&young, "2026-09").as_deref(), Some(before));
+        assert_eq!(why(&young, "2026-12").as_deref(), Some("it has not begun"));
+        let old = counts("2020-01-01T00:00:00Z", "2025-01", 1);
+        assert_eq!(why(&old, "2025-11"), None, "the thirteenth month");
+        assert_eq!(why(&old, "2025-10").as_deref(), Some("calls are kept for 13 months, and it is older"));
+        assert_eq!(why(&old, "2025-01"), None, "it is kept as long as no month takes its place");
+        // Counting began exactly when the month was over.
+        assert!(why(&counts("2026-10-01T00:00:00Z", "2026-11", 1), "2026-09").is_some());
+        assert_eq!(
+            why(&counts("2027-10-01T00:00:00Z", "2026-11", 1), "2026-10"),
+            None,
+            "the clock was ahead"
+        );
+        // Another replica's counts are older than when this one began.
+        let others = Others {
+            entries: vec![],
+            months: [Span::read("2026-08").unwrap()].into(),
+            since: Some(at("2026-08-01T00:00:00Z")),
+        };
+        let month = Span::read("2026-09").unwrap();
+        assert_eq!(Usage::of(&young, Some(others), month, Columns::default(), now).uncounted, None);
+    }
+
+    #[test]
+    fn days_of_a_month_are_summed_without_names() {
+        let days = counts().calls_by_day(Span::read("2026-11").unwrap());
+        let days: Vec<String> = days.iter().map(|(span, calls)| format!("{span}:{calls}")).collect();
+        assert_eq!(days, ["2026-11:50", "2026-11-01:3", "2026-11-30:12"]);
+        assert!(counts().calls_by_day(Span::read("2027-01").unwrap()).is_empty());
     }
 
     #[test]

@@ -91,7 +91,10 @@ fn a_table_csv_and_json_have_the_calls_that_box_got() {
     let table = printed(&program, &["--by", "day,app", "--month", month]);
     assert!(table.contains(&format!("\n{month}-")), "{table}");
     let empty = printed(&program, &["--month", "2001-02"]);
-    assert!(empty.contains(&format!("no calls in 2001-02; there are calls in {month}")), "{empty}");
+    let why = format!("counting began after it, on {since}");
+    let words = format!("\nthe calls of 2001-02 are not known: {why}; there are calls in {month}\n");
+    assert!(empty.contains(&words) && !empty.contains("no calls"), "{empty}");
+    assert_eq!(json(&program, &["--month", "2001-02"])["uncounted"], why);
     assert_eq!(json(&program, &["--month", "2001-02"])["rows"], serde_json::json!([]));
 
     let csv = printed(&program, &["--csv", "--by", "app,class"]);
