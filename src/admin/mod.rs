@@ -1,6 +1,7 @@
 //! The operators' listener: the page at `/`, `/healthz`, `/readyz`, `/metrics`, `/status.json`, `/history.json`, `/usage.json`,
 //! `/usage.csv`, `POST /reload`. Requests are rare, so plain hyper runs on the accepting thread.
 
+pub(crate) mod access; // who may ask what
 mod configured_hosts; // which hosts of Box answer
 mod history; // GET /history.json
 mod limit_metrics; // of limits, budgets and tunnels
@@ -12,6 +13,7 @@ mod status; // GET /status.json
 mod page; // GET /, for people
 pub(crate) mod reloads; // requests for a reload, and their outcomes
 mod csv; // comma-separated values
+pub(crate) mod wrong_keys; // bounds the guessing of the key
 pub(crate) mod usage; // who spent Box's calls
 pub(crate) mod advice; // what to do about it
 
@@ -36,9 +38,10 @@ use tokio::sync::Semaphore;
 use tracing::debug;
 
 pub(crate) use self::page::RenderedPages;
+use self::access::Asked;
 use self::readiness::Readiness;
 use self::reloads::Reloads;
-use crate::access::{admission, browser};
+use self::wrong_keys::WrongKeys;
 use crate::http::error::Refusal;
 use crate::http::headers;
 use crate::net::listener::Listener;
@@ -75,6 +78,8 @@ pub(crate) struct Overview {
     pub file: Option<PathBuf>,
     /// True once the process has begun to stop.
     pub draining: AtomicBool,
+    /// The keys that operators' requests had and that were wrong.
+    pub wrong_keys: WrongKeys,
     /// The TCP address of the callers' listener, which serves the pages about error codes; `None`: only Unix sockets.
     pub callers: Option<Here>,
     /// Pages for people that were rendered within the last second.
@@ -174,21 +179,14 @@ fn help_base(overview: &Overview, peer: &Peer) -> String {
 
 fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result<Page, Refusal> {
     let gateway = overview.gateway.load();
-    let admin = &gateway.config.admin;
-    if !admin.sources.contains(peer.address) {
-        return Err(Refusal::SourceNotAllowed);
-    }
-    headers::check_single(request.headers())?;
-    let (host, text) = admission::authority(request.uri(), request.headers())?;
-    if !admin.hosts.admits(host) {
-        return Err(Refusal::HostNotAllowed { host: text.to_owned(), key: "hosts of [admin]" });
-    }
+    let asked = Asked { config: &gateway.config, peer, uri: request.uri(), headers: request.headers() };
+    let authority = access::admit(asked, &overview.process, &overview.wrong_keys)?;
     let path = request.uri().path();
     if path == "/reload" {
         if request.method() != Method::POST {
             return Err(Refusal::OnlyByPost);
         }
-        browser::check_own_page(request.headers(), text, peer.secure)?;
+        access::may_change(asked, authority)?;
         if overview.draining.load(Ordering::Relaxed) {
             return Err(reload::STOPS);
         }

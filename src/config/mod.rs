@@ -20,6 +20,7 @@ use crate::net::secret::Secret;
 use crate::net::tls_server::Tls;
 use crate::oauth::identity::Identity;
 use crate::routing::app::{App, Apps, Redirects};
+use crate::routing::app_key::AppKeys;
 use crate::routing::box_hosts::BoxHosts;
 use crate::routing::tunnel_list::TunnelList;
 use crate::telemetry::log::Log;
@@ -49,6 +50,8 @@ pub struct Config {
     pub listen: Listen,
     /// The operators' listeners.
     pub admin: Listen,
+    /// The keys that operators show, any of which admits; `None`: they need none.
+    pub admin_keys: Option<AppKeys>,
     /// The number of threads that serve requests.
     pub workers: NonZeroUsize,
     /// The most connections of callers at once; 0: as many as the limit of open files allows.

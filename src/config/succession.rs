@@ -55,6 +55,9 @@ impl Config {
                 now.clone_from(before);
             }
         }
+        // A key that is taken out may have been written for the addresses that are yet to come, too.
+        let keeps_key = moves_admin && self.admin_keys.is_none() && running.admin_keys.is_some();
+        keep("[admin] key, which is taken out", keeps_key);
         let wants = |tls: &Option<Arc<Tls>>| tls.as_ref().is_some_and(|tls| tls.wants_certificates());
         let keeps_authority = moves && !switches_tls && wants(&running.tls) && !wants(&self.tls);
         keep("[listen] tls, which has no client_ca any more", keeps_authority);
@@ -66,6 +69,9 @@ impl Config {
         keep("[log] access", self.log.access != running.log.access);
         self.listen.addresses.clone_from(&running.listen.addresses);
         self.admin.addresses.clone_from(&running.admin.addresses);
+        if keeps_key {
+            self.admin_keys.clone_from(&running.admin_keys);
+        }
         self.workers = running.workers;
         self.max_connections = running.max_connections;
         if switches_tls || keeps_authority {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -80,6 +80,15 @@ pub enum Refusal {
     HeaderMissing(HeaderName),
     /// The app's key is missing or wrong.
     KeyMissing,
+    /// The operators' listener has a key, and the request has none or a wrong one.
+    AdminKeyRequired { is_wrong: bool },
+    /// An address has tried so many wrong keys at the operators' listener that none of its keys is looked at for a while.
+    TooManyWrongKeys {
+        /// Seconds until a key is looked at again, at least 1.
+        retry_after: u64,
+    },
+    /// The operators' listener has no key, and answers this only to programs on the gateway's machine.
+    OnlyOnThisMachine,
     /// A request from a web page whose origin the app does not list.
     OriginNotAllowed,
     /// A page of another origin would change something on the admin listener.
@@ -192,9 +201,11 @@ impl Refusal {
             }
             Self::LoopDetected(_) => (StatusCode::LOOP_DETECTED, "loop_detected"),
             Self::SourceNotAllowed => (StatusCode::FORBIDDEN, "source_not_allowed"),
-            Self::CertificateMissing | Self::HeaderMissing(_) | Self::KeyMissing => {
-                (StatusCode::FORBIDDEN, "caller_not_allowed")
-            }
+            Self::CertificateMissing
+            | Self::HeaderMissing(_)
+            | Self::KeyMissing
+            | Self::OnlyOnThisMachine => (StatusCode::FORBIDDEN, "caller_not_allowed"),
+            Self::AdminKeyRequired { .. } => (StatusCode::UNAUTHORIZED, "admin_key_required"),
             Self::OriginNotAllowed | Self::ForeignPage => (StatusCode::FORBIDDEN, "origin_not_allowed"),
             Self::ReloadUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "reload_unavailable"),
             Self::OperationNotAllowed { .. } | Self::BatchNotAllowed | Self::LoginNotServed => {
@@ -202,7 +213,7 @@ impl Refusal {
             }
             Self::AppDisabled => (StatusCode::SERVICE_UNAVAILABLE, "app_disabled"),
             Self::AsUserNotAllowed => (StatusCode::FORBIDDEN, "as_user_not_allowed"),
-            Self::RateLimitExceeded { .. } | Self::PausedByBox { .. } => {
+            Self::RateLimitExceeded { .. } | Self::PausedByBox { .. } | Self::TooManyWrongKeys { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded")
             }
             Self::BudgetSpent { .. } => (StatusCode::FORBIDDEN, "budget_spent"),
@@ -267,13 +278,23 @@ impl Refusal {
                 "Your address is in none of the networks that may call here ([listen] sources, or sources of the app).".to_owned()
             }
             Self::CertificateMissing => {
-                "This listener requires a client certificate signed by [listen] tls.client_ca; this connection has none.".to_owned()
+                "This listener requires a client certificate signed by tls.client_ca of its table in proxy.toml; this connection has none.".to_owned()
             }
             Self::HeaderMissing(name) => format!(
                 "Requests here must carry the header {name}, with any value (require_header of the app)."
             ),
             Self::KeyMissing => {
                 "Callers of this app must send its key in the header X-Boxgate-Key; the key is missing or wrong (key of the app).".to_owned()
+            }
+            Self::AdminKeyRequired { is_wrong } => {
+                let what = if *is_wrong { "The key is wrong." } else { "This listener asks operators for a key." };
+                format!("{what} Send that of [admin] key in proxy.toml in the header X-Boxgate-Key, or as the password of HTTP Basic with any user name; the commands take it from --key-file or BOXGATE_ADMIN_KEY.")
+            }
+            Self::TooManyWrongKeys { retry_after } => format!(
+                "Too many different keys from your address were wrong; none is looked at for another {retry_after} s."
+            ),
+            Self::OnlyOnThisMachine => {
+                "As long as proxy.toml has no [admin] key, this is answered only to programs on the gateway's own machine: from a loopback address or over a Unix socket, and not through a proxy (X-Forwarded-For, Forwarded, X-Real-IP and Via are signs of one). Set [admin] key and send it, or ask on that machine.".to_owned()
             }
             Self::OriginNotAllowed => {
                 "This request comes from a web page whose origin is not listed in origins of an app here; scheme, host and port count.".to_owned()
@@ -357,6 +378,9 @@ impl Refusal {
             | Self::CertificateMissing
             | Self::HeaderMissing(_)
             | Self::KeyMissing
+            | Self::AdminKeyRequired { .. }
+            | Self::TooManyWrongKeys { .. }
+            | Self::OnlyOnThisMachine
             | Self::OriginNotAllowed
             | Self::ForeignPage
             | Self::OperationNotAllowed { .. }
@@ -391,7 +415,8 @@ impl Refusal {
         match self {
             Self::TokenUnavailable { retry_after, .. }
             | Self::RateLimitExceeded { retry_after, .. }
-            | Self::PausedByBox { retry_after, .. } => Some((*retry_after).max(1)),
+            | Self::PausedByBox { retry_after, .. }
+            | Self::TooManyWrongKeys { retry_after } => Some((*retry_after).max(1)),
             Self::Overloaded(_) | Self::TokenRetired => Some(1),
             Self::BadRequest(_)
             | Self::BadQuery(_)
@@ -413,6 +438,8 @@ impl Refusal {
             | Self::CertificateMissing
             | Self::HeaderMissing(_)
             | Self::KeyMissing
+            | Self::AdminKeyRequired { .. }
+            | Self::OnlyOnThisMachine
             | Self::OriginNotAllowed
             | Self::ForeignPage
             | Self::ReloadUnavailable(_)
@@ -474,6 +501,10 @@ impl Refusal {
         if let Self::ProxyAuthenticationRequired(_) = self {
             let asks = HeaderValue::from_static("Basic realm=\"boxgate\", charset=\"UTF-8\"");
             headers.insert(PROXY_AUTHENTICATE, asks);
+        }
+        if let Self::AdminKeyRequired { .. } = self {
+            let asks = HeaderValue::from_static("Basic realm=\"boxgate admin\", charset=\"UTF-8\"");
+            headers.insert(WWW_AUTHENTICATE, asks);
         }
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -25,13 +25,20 @@ pub(crate) struct ErrorCode {
 }
 
 /// Every code, by status.
-pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
+pub(crate) static ERROR_CODES: [ErrorCode; 26] = [
     ErrorCode {
         code: "bad_request",
         status: 400,
         meaning: "The request is ambiguous or invalid: its target, a header or the framing of its body. The message says which.",
         caller: "Correct what the message names. A base URL that ends in a slash makes paths such as `//2.0/users/me`: remove the slash.",
         operator: "Nothing, unless a proxy in front of the gateway changes requests: then compare what the caller sends with what arrives.",
+    },
+    ErrorCode {
+        code: "admin_key_required",
+        status: 401,
+        meaning: "The operators' listener asks for a key, and the request has none or a wrong one.",
+        caller: "Nothing; only operators of the gateway use this listener.",
+        operator: "Send the `key` of `[admin]` in `X-Boxgate-Key`, or as the password of HTTP Basic with any user name; the commands take it from `--key-file` or `BOXGATE_ADMIN_KEY`.",
     },
     ErrorCode {
         code: "as_user_not_allowed",
@@ -50,9 +57,9 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
     ErrorCode {
         code: "caller_not_allowed",
         status: 403,
-        meaning: "Something that this caller must show is missing or wrong: a client certificate, a header or the app's key. The message says which.",
+        meaning: "Something that this caller must show is missing or wrong: a client certificate, a header or the app's key; or an operator on another machine asks for what a listener without a key answers only on its own. The message says which.",
         caller: "Send the header that the message names, the key in `X-Boxgate-Key`, or a client certificate.",
-        operator: "Give the caller a certificate that `[listen] tls.client_ca` has signed, or the `key` of its app; look at `require_header`.",
+        operator: "Give the caller a certificate that `[listen] tls.client_ca` has signed, or the `key` of its app; look at `require_header`. For operators on other machines set `key` of `[admin]`.",
     },
     ErrorCode {
         code: "operation_not_allowed",
@@ -127,7 +134,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 25] = [
     ErrorCode {
         code: "rate_limit_exceeded",
         status: 429,
-        meaning: "A limit has no call left for this request, or Box requested a pause. The message and the header `RateLimit` say which. A response without `Proxy-Status` is from Box.",
+        meaning: "A limit has no call left for this request, or Box requested a pause; or, on the operators' listener, too many wrong keys came from an address. The message says which, and the header `RateLimit` names a limit. A response without `Proxy-Status` is from Box.",
         caller: "Send the request again after `Retry-After` seconds, and fewer at once.",
         operator: "`boxgate status` shows which limit is full, which client or user fills it, and which pause holds; `boxgate usage` who made the calls; `boxgate explain` which limits count a request. Change the `[[limit]]` of that name; Box's own limits and pauses cannot be raised here.",
     },

@@ -1,5 +1,6 @@
 //! HTTP: parsing and checks that the `http` crate does not do.
 
+pub(crate) mod basic_credentials; // HTTP Basic
 pub(crate) mod content_encoding; // codings that can be decoded
 pub(crate) mod error; // refusals, in Box's error shape
 pub(crate) mod error_codes; // what each code means, and what to do

@@ -1,4 +1,4 @@
-//! `X-Boxgate-Key`: the secret that callers must send if an app has keys.
+//! `X-Boxgate-Key`: the secret that callers must send if an app has keys, and operators if their listener has.
 
 use http::{HeaderMap, HeaderName};
 use subtle::ConstantTimeEq;
@@ -35,7 +35,7 @@ impl<'a> ShownKey<'a> {
     }
 }
 
-/// The keys of one app: several while a key is rotated.
+/// The keys of one app, or of the operators' listener: several while a key is rotated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppKeys(Vec<Secret>);
 
@@ -49,6 +49,11 @@ impl AppKeys {
     pub fn contain(&self, shown: &[u8]) -> bool {
         let matches = self.0.iter().map(|key| key.expose().as_bytes().ct_eq(shown));
         matches.fold(subtle::Choice::from(0), |any, one| any | one).into()
+    }
+
+    /// The length in bytes of the shortest; `None` if there is none.
+    pub(crate) fn shortest(&self) -> Option<usize> {
+        self.0.iter().map(|key| key.expose().len()).min()
     }
 
     /// One of them, for whoever acts as a caller of the app.

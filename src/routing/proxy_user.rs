@@ -1,12 +1,11 @@
 //! `Proxy-Authorization` (RFC 9110 §11.7.1, RFC 7617): the app that is named by a program that uses the gateway as its
 //! proxy.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::PROXY_AUTHORIZATION;
 use zeroize::Zeroizing;
 
+use crate::http::basic_credentials::{self, BasicCredentials};
 use crate::http::error::Refusal;
 
 /// User name and password of a proxy URL.
@@ -39,14 +38,8 @@ pub(crate) fn read(headers: &HeaderMap) -> Result<Option<ProxyUser>, Refusal> {
             "The request has more than one Proxy-Authorization header.",
         ));
     }
-    let (scheme, encoded) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or(WRONG)?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return Err(WRONG);
-    }
-    let decoded = Zeroizing::new(STANDARD.decode(encoded.trim_matches(' ')).map_err(|_| WRONG)?);
-    let text = std::str::from_utf8(&decoded).map_err(|_| WRONG)?;
-    let (app, key) = text.split_once(':').ok_or(WRONG)?;
-    Ok(Some(ProxyUser { app: app.to_owned(), key: Zeroizing::new(key.to_owned()) }))
+    let BasicCredentials { user, password } = basic_credentials::read(value).ok_or(WRONG)?;
+    Ok(Some(ProxyUser { app: user, key: password }))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::shutdown::{Stop, wait_for};
 use super::workers::{WorkerThread, hand_out};
 use crate::admin::reloads::Reloads;
 use crate::admin::{self, Overview, RenderedPages};
+use crate::admin::wrong_keys::WrongKeys;
 use crate::limits::budget::telling::Teller;
 use crate::limits::budget::writer::CountsWriter;
 use crate::net::descriptors::Shares;
@@ -115,6 +116,7 @@ impl Running {
             started: started.wall,
             file: reloading.as_ref().and_then(|reloading| reloading.source.path()).map(Path::to_owned),
             draining,
+            wrong_keys: WrongKeys::default(),
             callers: callers.iter().find_map(Listener::here),
             pages: RenderedPages::default(),
         });

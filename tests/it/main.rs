@@ -24,6 +24,7 @@ mod front_page; // what a person sees at `/`
 mod faults; // attributed to the caller, Box, or the stop
 mod layers; // imports between modules
 mod limits; // rates, waiting, pauses, requests in flight
+mod operators; // who may ask what on the admin listener
 mod operations; // every operation of Box's documents
 mod metrics; // that tell causes apart
 mod parked; // idle connections that hold no memory

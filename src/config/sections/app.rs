@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
-use super::super::diagnostics::{Location, Notes, Position, nearest};
+use super::super::diagnostics::{Location, Notes, nearest};
 use super::super::raw::{self, Entry, Table};
 use super::super::values;
 use super::reader::{self, Text};
@@ -15,7 +15,6 @@ use crate::http::origin::{self, OriginList};
 use crate::oauth::identity::IdentityId;
 use crate::routing::app::Redirects;
 use crate::routing::app::{App, AsUser};
-use crate::routing::app_key::AppKeys;
 use crate::routing::operation::{OperationPolicy, Pattern};
 
 /// All apps, and the origins that they list with their locations.
@@ -125,7 +124,10 @@ fn app<'d>(
                 notes,
             )
         }),
-        keys: written.key.as_ref().map(|entry| keys(entry, around, notes)),
+        keys: written
+            .key
+            .as_ref()
+            .map(|entry| secret::keys(entry, "no one could call this app", around, notes)),
         origins: origins(written.origins.as_ref(), pages, notes),
         require_header: reader::parsed(
             written.require_header.as_ref(),
@@ -150,26 +152,6 @@ fn app<'d>(
             .and_then(|entry| NonZeroU32::new(reader::integer(Some(entry), 1..=1_000_000, 1, notes))),
     };
     (notes.count() == before).then_some(app)
-}
-
-/// Reads `key`: one secret or a list of secrets.
-fn keys(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> AppKeys {
-    let DeValue::Array(items) = entry.value else {
-        return AppKeys::new(Vec::from_iter(secret::secret(entry, around, notes)));
-    };
-    if items.is_empty() {
-        notes.problem(
-            &entry.location,
-            "an empty list: no one could call this app; leave the key out if no key is needed",
-        );
-    }
-    let mut keys = Vec::new();
-    for item in items {
-        let location =
-            Location { position: Position::At(item.span().start), key: entry.location.key.clone() };
-        keys.extend(secret::secret(&Entry { location, value: item.get_ref() }, around, notes));
-    }
-    AppKeys::new(keys)
 }
 
 fn identity(

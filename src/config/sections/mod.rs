@@ -32,6 +32,7 @@ mod identity;
 mod limit_and_budget;
 mod listen_tls;
 mod names;
+mod operators;
 mod reader;
 mod secret;
 mod settings;
@@ -182,6 +183,7 @@ fn assemble(
         );
     }
     let tls = listen_tls::read(callers.tls.as_ref(), folder, notes);
+    let admin_keys = operators::keys(operators.key.as_ref(), around, notes);
     let (listen, admin) = listens(&callers, &operators, overrides, &apps, notes);
     if let Some(Entry { location, .. }) = &callers.tls
         && listen.addresses.iter().all(|address| matches!(address, Address::Unix(_)))
@@ -206,6 +208,7 @@ fn assemble(
     Ok(Config {
         listen,
         admin,
+        admin_keys,
         workers,
         max_connections,
         tls,
@@ -292,6 +295,7 @@ fn listens(
             notes.problem(location, format_args!("{} is listed twice", Shown(address)));
         }
     }
+    operators::judge_exposure(taken.get(callers_count..).unwrap_or_default(), operators.key.is_some(), notes);
     let mut taken = taken.into_iter().map(|(_, address)| address);
     let caller_addresses = taken.by_ref().take(callers_count).collect();
     let operator_addresses = taken.collect();

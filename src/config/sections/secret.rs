@@ -7,11 +7,12 @@ use std::path::Path;
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
-use super::super::diagnostics::Notes;
+use super::super::diagnostics::{Location, Notes, Position};
 use super::super::raw::{Entry, Reference, Table, kind};
 use super::super::values;
 use crate::net::hidden_characters::{BYTE_ORDER_MARK, without_byte_order_mark};
 use crate::net::secret::Secret;
+use crate::routing::app_key::AppKeys;
 
 /// Where references of a configuration are resolved.
 pub(super) struct Surroundings<'a> {
@@ -47,6 +48,31 @@ pub(super) fn secret(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut N
     }
     notes.take(&entry.location, values::credential(&found.text))?;
     Some(Secret::new(found.text.to_string()))
+}
+
+/// Reads one secret or a list of secrets. `nobody`: the effect of an empty list.
+pub(super) fn keys(
+    entry: &Entry<'_>,
+    nobody: &str,
+    around: &Surroundings<'_>,
+    notes: &mut Notes<'_>,
+) -> AppKeys {
+    let DeValue::Array(items) = entry.value else {
+        return AppKeys::new(Vec::from_iter(secret(entry, around, notes)));
+    };
+    if items.is_empty() {
+        notes.problem(
+            &entry.location,
+            format_args!("an empty list: {nobody}; leave the key out if no key is needed"),
+        );
+    }
+    let mut keys = Vec::new();
+    for item in items {
+        let location =
+            Location { position: Position::At(item.span().start), key: entry.location.key.clone() };
+        keys.extend(secret(&Entry { location, value: item.get_ref() }, around, notes));
+    }
+    AppKeys::new(keys)
 }
 
 /// Reads a string, or the text to which `{ env = … }` or `{ file = … }` refers.

@@ -103,8 +103,39 @@ fn a_syntax_error_has_its_position_and_shows_no_value() {
 
 #[test]
 fn a_key_of_a_later_version_is_refused_as_such() {
-    let message = only_message("[admin]\ntls = {}\n");
-    assert!(message.contains("is not available in this version"), "{message}");
+    let messages = messages("[identity.b]\nclient_id = \"b\"\ndownscope = []\n");
+    let of_it: Vec<_> = messages.iter().filter(|message| message.contains("downscope")).collect();
+    assert!(of_it.len() == 1 && of_it[0].contains("is not available in this version"), "{messages:?}");
+}
+
+#[test]
+fn an_admin_listener_beyond_loopback_wants_a_key() {
+    let of = |admin: &str| {
+        let variable = |name: &str| match name {
+            "KEY" => Some("a key that is long enough".to_owned()),
+            other => env(other),
+        };
+        let text = format!("{IDENTITY}[admin]\n{admin}\n");
+        let warnings =
+            from_text(&text, Path::new("p.toml"), &Overrides::default(), &variable).unwrap().warnings;
+        warnings.into_iter().filter(|warning| warning.contains("admin.")).collect::<Vec<_>>()
+    };
+    for quiet in [
+        "",
+        "address = \"[::1]:8081\"",
+        "address = \"unix:/run/a.sock\"",
+        "address = \"0.0.0.0:8081\"\nkey = { env = \"KEY\" }",
+    ] {
+        assert!(of(quiet).is_empty(), "{quiet}: {:?}", of(quiet));
+    }
+    for open in ["address = \"0.0.0.0:8081\"", "address = [\"127.0.0.1:8081\", \"10.1.2.3:8081\"]"] {
+        let warnings = of(open);
+        assert!(warnings.len() == 1 && warnings[0].contains("set [admin] key"), "{open}: {warnings:?}");
+    }
+    let short = of("key = \"hunter2\"");
+    assert!(short.len() == 2 && short[1].contains("can be guessed"), "{short:?}");
+    assert!(!short.concat().contains("hunter2"), "{short:?}");
+    assert!(only_message("[admin]\nkey = []\n").contains("no operator could ask"));
 }
 
 #[test]
