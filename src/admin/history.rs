@@ -5,10 +5,9 @@ use http::Response;
 use serde::Serialize;
 
 use super::status::Requests;
-use super::usage::shortened;
 use super::{Overview, json_page};
 use crate::http::error::Refusal;
-use crate::http::query;
+use crate::http::query::{self, shortened};
 use crate::telemetry::history::{Of, SLOT};
 use crate::telemetry::words::rfc_3339;
 

@@ -1,9 +1,12 @@
-//! The operators' listener: the page at `/`, `/healthz`, `/readyz`, `/metrics`, `/status.json`, `/history.json`, `/usage.json`,
-//! `/usage.csv`, `POST /reload`. Requests are rare, so plain hyper runs on the accepting thread.
+//! The operators' listener: the page at `/`, `/healthz`, `/readyz`, `/metrics`, `/status.json`, `/history.json`,
+//! `/requests.json`, `/usage.json`, `/usage.csv`, `POST /reload`. Requests are rare, so plain hyper runs on the accepting thread.
 
 pub(crate) mod access; // who may ask what
 mod configured_hosts; // which hosts of Box answer
 mod history; // GET /history.json
+mod recent_requests; // GET /requests.json
+mod request_entry; // what is told of one of them
+mod request_filter; // which of the last requests are asked for
 mod limit_metrics; // of limits, budgets and tunnels
 mod readiness; // is it ready, and why not?
 mod request_metrics; // of requests, connections, tokens, reloads and logs
@@ -37,8 +40,8 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-pub(crate) use self::page::RenderedPages;
 use self::access::Asked;
+pub(crate) use self::page::RenderedPages;
 use self::readiness::Readiness;
 use self::reloads::Reloads;
 use self::wrong_keys::WrongKeys;
@@ -52,6 +55,7 @@ use crate::proxy::process::Process;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::history::History;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::recent_requests::RecentRequests;
 
 /// The most connections of operators on each listener; further ones are closed at once.
 pub(crate) const CONNECTIONS: usize = 32;
@@ -70,6 +74,8 @@ pub(crate) struct Overview {
     pub reloads: Arc<Reloads>,
     /// The metrics of all workers.
     pub metrics: Metrics,
+    /// The last requests that they served.
+    pub recent: RecentRequests,
     /// What they counted in the last five minutes and the last day.
     pub history: History,
     /// When the process began to serve.
@@ -210,9 +216,13 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
         "/metrics" => metrics(overview),
         "/status.json" => json_page(&status::Status::of(overview)),
         "/history.json" => history::page(overview, request.uri().query().unwrap_or_default())?,
+        "/requests.json" => {
+            access::may_see_requests(asked)?;
+            recent_requests::page(overview, request.uri().query())?
+        }
         _ => {
             let pages =
-                "here are / for people, /healthz, /readyz, /metrics, /status.json, /history.json, /usage.json and /usage.csv, and POST /reload
+                "here are / for people, /healthz, /readyz, /metrics, /status.json, /history.json, /requests.json, /usage.json and /usage.csv, and POST /reload
 ";
             text_page(StatusCode::NOT_FOUND, pages.to_owned())
         }

@@ -207,37 +207,24 @@ impl Asked {
         for (name, value) in query::parameters(query) {
             let is_twice = match name.as_str() {
                 "month" => {
-                    let month = Span::read_month(&value).ok_or_else(|| wrong(&name, &value, A_MONTH))?;
+                    let month =
+                        Span::read_month(&value).ok_or_else(|| query::wrong(&name, &value, A_MONTH))?;
                     asked.month.replace(month).is_some()
                 }
                 "by" => {
-                    let by = Columns::read(&value).ok_or_else(|| wrong(&name, &value, Columns::ALLOWED))?;
+                    let by =
+                        Columns::read(&value).ok_or_else(|| query::wrong(&name, &value, Columns::ALLOWED))?;
                     asked.by.replace(by).is_some()
                 }
                 _ => {
-                    return Err(format!(
-                        "The query parameter {:?} is not known here; allowed: month and by.",
-                        shortened(&name)
-                    ));
+                    return Err(query::unknown(&name, "month and by"));
                 }
             };
             if is_twice {
-                return Err(format!("The query parameter {name} is there twice; allowed: once."));
+                return Err(query::twice(&name));
             }
         }
         Ok(asked)
-    }
-}
-
-fn wrong(name: &str, value: &str, allowed: &str) -> String {
-    format!("The query parameter {name} has the value {:?}; allowed: {allowed}.", shortened(value))
-}
-
-/// At most 60 characters of it.
-pub(super) fn shortened(text: &str) -> String {
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
     }
 }
 

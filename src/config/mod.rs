@@ -52,6 +52,8 @@ pub struct Config {
     pub admin: Listen,
     /// The keys that operators show, any of which admits; `None`: they need none.
     pub admin_keys: Option<AppKeys>,
+    /// How many of the last requests are kept for operators; 0: none.
+    pub recent_requests: usize,
     /// The number of threads that serve requests.
     pub workers: NonZeroUsize,
     /// The most connections of callers at once; 0: as many as the limit of open files allows.

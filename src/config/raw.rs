@@ -98,7 +98,7 @@ tables! {
     "{ cert = \"PATH\", key = { file = \"PATH\" } }" ProxyCa { cert, key } later {}
 
     /// Where operators connect.
-    "[admin]" Admin { address, hosts, sources, key } later { tls }
+    "[admin]" Admin { address, hosts, sources, key, requests } later { tls }
 
     /// Where Box is.
     "[box]" BoxTable { api, upload, download, token_url, ca_file } later {}

@@ -10,6 +10,29 @@ pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (String, String)> 
     })
 }
 
+/// The message about a parameter with a value that is not allowed.
+pub(crate) fn wrong(name: &str, value: &str, allowed: &str) -> String {
+    format!("The query parameter {name} has the value {:?}; allowed: {allowed}.", shortened(value))
+}
+
+/// The message about a parameter that does not exist.
+pub(crate) fn unknown(name: &str, allowed: &str) -> String {
+    format!("The query parameter {:?} is not known here; allowed: {allowed}.", shortened(name))
+}
+
+/// The message about a parameter that may not be repeated.
+pub(crate) fn twice(name: &str) -> String {
+    format!("The query parameter {name} is there twice; allowed: once.")
+}
+
+/// At most 60 characters of it.
+pub(crate) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
 fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }

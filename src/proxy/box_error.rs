@@ -45,6 +45,43 @@ impl BoxError {
     }
 }
 
+/// Box's name for a request, from the head of an answer. It is copied, and needs no memory of its own: nearly every
+/// request has one, and a clone of the field would keep the read buffer of the connection to Box.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BoxRequestId {
+    bytes: [u8; LONGEST],
+    length: u8,
+}
+
+impl Default for BoxRequestId {
+    fn default() -> Self {
+        Self { bytes: [0; LONGEST], length: 0 }
+    }
+}
+
+impl BoxRequestId {
+    /// Reads the head of an answer. An id that is longer than any of Box's is left out.
+    pub(crate) fn read(&mut self, headers: &HeaderMap) {
+        self.length = 0;
+        let Some(value) = headers.get(BOX_REQUEST_ID) else { return };
+        if let (Some(bytes), Ok(length)) = (self.bytes.get_mut(..value.len()), u8::try_from(value.len())) {
+            bytes.copy_from_slice(value.as_bytes());
+            self.length = length;
+        }
+    }
+
+    /// Forgets it.
+    pub(crate) fn clear(&mut self) {
+        self.length = 0;
+    }
+
+    /// The id; empty if there is none.
+    pub(crate) fn text(&self) -> &str {
+        let bytes = self.bytes.get(..self.length.into()).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
 /// A code or id has none of the characters that a log line or a terminal would have to escape.
 fn usable(value: &[u8]) -> Option<Box<str>> {
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.:/=+".contains(byte);

@@ -24,6 +24,7 @@ use crate::oauth::identity::IdentityId;
 use crate::oauth::token_cache::{Rejected, Token};
 use crate::proxy::gateway::LocalGateway;
 use crate::proxy::request_record::RequestRecord;
+use crate::proxy::request_trace::WaitedFor;
 use crate::proxy::upstream_request::{LONG_ANSWER, UpstreamRequest};
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::outages::{Outages, Party};
@@ -76,7 +77,7 @@ impl Forwarder<'_> {
             };
             let mut request = outbound.request(token.as_deref());
             record.attempt(outbound.origin.authority(), outbound.attempt_path(), request.headers_mut());
-            let sent = Instant::now();
+            let sent = self.clock.mono();
             let taken = Rc::clone(request.body().taken());
             let charge = charge.map(|charge| charge.sent_with(&taken));
             if let Some(reservation) = reservation {
@@ -114,7 +115,7 @@ impl Forwarder<'_> {
                     if let Some(token) = token.filter(|_| !response.status().is_server_error()) {
                         token.accepted();
                     }
-                    record.box_answered(response.status(), sent.elapsed());
+                    record.box_answered(response.status(), sent);
                     return Ok((response, lease));
                 }
                 Err(error) => {
@@ -193,9 +194,9 @@ impl Forwarder<'_> {
         if let Some(token) = tokens.cached() {
             return Ok(token);
         }
-        let began = Instant::now();
+        record.waits_for(WaitedFor::Token);
         let token = Box::pin(tokens.current()).await;
-        record.waited_for_token(began.elapsed());
+        record.waited_for_token();
         token
     }
 

@@ -31,6 +31,7 @@ use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::local_response;
 use crate::proxy::refused_origin;
 use crate::proxy::request_record::RequestRecord;
+use crate::proxy::request_trace::WaitedFor;
 use crate::proxy::response_body::{Answer, Source, Stream};
 use crate::proxy::rewrite::json_stream::Node;
 use crate::proxy::rewrite::{self, Base, Rewriter};
@@ -167,6 +168,7 @@ async fn answer(
     };
     forwarder.check_budget(&outbound)?; // before limits: a request that a budget refuses is not counted against them
     let broke_off = || async { Refusal::from(&outbound.upload.broke_off().await) };
+    record.waits_for(WaitedFor::Limit);
     let permit = gateway.limiter.admit(request, broke_off).await?; // may it go now?
     record.set_permit(&permit);
     let stream = Stream::new(

@@ -1,6 +1,7 @@
 //! The record of one request. When it is dropped, even because the caller has left, it writes one access line and
 //! counts the request once.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use crate::net::clock::Moment;
 use crate::net::secret_filter;
 use crate::oauth::identity::IdentityId;
 use crate::proxy::access_line::{self, Field, Value};
-use crate::proxy::box_error::BoxError;
+use crate::proxy::box_error::{BoxError, BoxRequestId};
 use crate::proxy::decision::Stages;
 use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::request_trace::{self, AttemptPath, RequestTrace, WaitedFor};
@@ -35,6 +36,7 @@ use crate::routing::operation_class::Class;
 use crate::routing::route::{Access, Destination};
 use crate::routing::{box_hosts, operation_template, route};
 use crate::telemetry::labels::{self, AnsweredBy, ClassLabel, Labels};
+use crate::telemetry::recent_requests::{Facts, LONGEST, TEXTS, Text};
 use crate::telemetry::repeats::Repeats;
 use crate::upstream::request_body::Progress;
 
@@ -62,6 +64,8 @@ enum OperationPath {
 
 /// The most characters of `User-Agent` that are logged: those of browsers have fewer.
 const LONGEST_USER_AGENT: usize = 256;
+/// A request that was refused or left was not kept waiting before this time.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// One request under way.
 pub(crate) struct RequestRecord {
@@ -76,7 +80,7 @@ pub(crate) struct RequestRecord {
     trace_id: Option<String>,
     /// `None` if it is not traced.
     trace: Option<Box<RequestTrace>>,
-    /// `None` also if no access lines are written.
+    /// `None` also if the request is neither logged nor kept.
     user_agent: Option<HeaderValue>,
     app: Option<AppId>,
     identity: Option<IdentityId>,
@@ -108,7 +112,13 @@ pub(crate) struct RequestRecord {
     /// The limits and budgets with `enforce = false` that would have refused.
     shadow: String,
     box_time: Option<Duration>,
-    waited: Duration,
+    waited_for_limit: Duration,
+    waited_for_token: Duration,
+    /// What it may be waiting for, and since when.
+    waiting: Option<(WaitedFor, Instant)>,
+    /// When the head of Box's last answer came.
+    head_at: Option<Instant>,
+    box_request_id: BoxRequestId,
     attempts: u32,
     /// The host of Box to which it was last sent.
     sent_to: Option<Authority>,
@@ -148,14 +158,15 @@ impl RequestRecord {
             Some(trace) => Some(trace_context::trace_id_text(trace.trace_id())),
             None => trace_context::trace_id(headers),
         };
+        let is_told = worker.access().format().is_some() || gateway.config.recent_requests > 0;
         Self {
             started: worker.clock().mono(),
             method,
             client: caller.peer.client,
             request_id: headers::request_id(headers),
-            trace_id: worker.access().format().and_then(|_| trace_id()),
+            trace_id: is_told.then(trace_id).flatten(),
             trace,
-            user_agent: worker.access().format().and_then(|_| headers.get(USER_AGENT)).cloned(),
+            user_agent: headers.get(USER_AGENT).filter(|_| is_told).cloned(),
             app: None,
             identity: None,
             operation: None,
@@ -181,7 +192,11 @@ impl RequestRecord {
             limit: None,
             shadow: String::new(),
             box_time: None,
-            waited: Duration::ZERO,
+            waited_for_limit: Duration::ZERO,
+            waited_for_token: Duration::ZERO,
+            waiting: None,
+            head_at: None,
+            box_request_id: BoxRequestId::default(),
             attempts: 0,
             sent_to: None,
             cause: None,
@@ -245,6 +260,7 @@ impl RequestRecord {
 
     /// Sets the permit with which the request may go to Box.
     pub(crate) fn set_permit(&mut self, permit: &Permit) {
+        self.waiting = None;
         self.add_wait(WaitedFor::Limit, permit.waited);
         permit.shadow.iter().for_each(|limit| self.shadow(Some(limit)));
     }
@@ -259,13 +275,35 @@ impl RequestRecord {
         }
     }
 
-    /// Adds time spent waiting for a token.
-    pub(crate) fn waited_for_token(&mut self, time: Duration) {
-        self.add_wait(WaitedFor::Token, time);
+    /// The request may have to wait for this from now on. If it ends before [`Self::set_permit`] or
+    /// [`Self::waited_for_token`] is called, it has waited until its end.
+    pub(crate) fn waits_for(&mut self, what: WaitedFor) {
+        self.waiting = Some((what, self.worker.clock().mono()));
+    }
+
+    /// Adds the time spent waiting for a token.
+    pub(crate) fn waited_for_token(&mut self) {
+        if let Some((what, since)) = self.waiting.take() {
+            self.add_wait(what, self.worker.clock().mono().saturating_duration_since(since));
+        }
+    }
+
+    /// Adds the wait during which the request was refused or left.
+    fn end_wait(&mut self, now: Instant) {
+        if let Some((what, since)) = self.waiting.take() {
+            let time = now.saturating_duration_since(since);
+            // A refusal at once takes time too, but that is no wait.
+            if time >= SHORTEST_WAIT {
+                self.add_wait(what, time);
+            }
+        }
     }
 
     fn add_wait(&mut self, what: WaitedFor, time: Duration) {
-        self.waited += time;
+        match what {
+            WaitedFor::Limit => self.waited_for_limit += time,
+            WaitedFor::Token => self.waited_for_token += time,
+        }
         if let Some(trace) = &mut self.trace {
             trace.waited(what, self.worker.clock().mono(), time);
         }
@@ -275,6 +313,7 @@ impl RequestRecord {
     pub(crate) fn attempt(&mut self, to: &Authority, path: AttemptPath, fields: &mut HeaderMap) {
         self.attempts += 1;
         self.box_error = BoxError::default();
+        self.box_request_id.clear();
         self.sent_to = Some(to.clone());
         if let Some(trace) = &mut self.trace {
             trace.attempt(to, path, self.worker.clock().mono(), fields);
@@ -283,6 +322,9 @@ impl RequestRecord {
 
     /// Records the head of Box's answer to the last attempt.
     pub(crate) fn attempt_answered<B>(&mut self, response: &Response<B>) {
+        if self.is_kept() {
+            self.box_request_id.read(response.headers());
+        }
         if let Some(trace) = &mut self.trace {
             trace.answered(self.worker.clock().mono(), response);
         }
@@ -315,8 +357,11 @@ impl RequestRecord {
         self.worker.repeats()
     }
 
-    /// Records Box's response; `after`: the time since the request was last sent.
-    pub(crate) fn box_answered(&mut self, status: StatusCode, after: Duration) {
+    /// Records Box's response to the request that was last sent at this time.
+    pub(crate) fn box_answered(&mut self, status: StatusCode, sent: Instant) {
+        let now = self.worker.clock().mono();
+        let after = now.saturating_duration_since(sent);
+        self.head_at = Some(now);
         self.status = Some(status);
         self.answered_by = AnsweredBy::Box;
         self.box_time = Some(after);
@@ -338,6 +383,7 @@ impl RequestRecord {
 
     /// Records a response of the gateway's own.
     pub(crate) fn gateway_answered(&mut self, status: StatusCode, code: Option<&'static str>) {
+        self.end_wait(self.worker.clock().mono());
         (self.status, self.answered_by, self.code) = (Some(status), AnsweredBy::Gateway, code);
     }
 
@@ -416,22 +462,91 @@ impl RequestRecord {
         });
     }
 
+    /// Whether path and `User-Agent` are kept out of the log: see `reader`.
+    fn is_hidden(&self) -> bool {
+        self.from_page && self.reader.is_none()
+    }
+
+    /// The path, or what stands for one that is a credential or must not be logged.
+    fn path(&self) -> &str {
+        if self.is_hidden() { "-" } else { self.template.as_deref().unwrap_or(self.uri.path()) }
+    }
+
+    /// Whether it is kept for operators once it has ended.
+    fn is_kept(&self) -> bool {
+        self.gateway.config.recent_requests > 0
+    }
+
+    /// Keeps it for operators.
+    fn keep(&self, total: Duration, now: Moment) {
+        let path = self.path();
+        let operation_at = match self.operation {
+            Some(OperationPath::From(byte)) if path.len() <= LONGEST => u16::try_from(byte).ok(),
+            _ => None,
+        };
+        // Of a path that is cut, the template is made from all of it.
+        let operation = self.operation.filter(|_| operation_at.is_none()).and_then(|_| self.route());
+        let user_agent = self.user_agent.as_ref().filter(|_| !self.is_hidden()).map(kept);
+        let of_box = self.box_error.request_id.as_deref().unwrap_or(self.box_request_id.text());
+        let body_time = self.head_at.filter(|_| self.answered_by == AnsweredBy::Box);
+        let facts = Facts {
+            ended: now,
+            client: self.client,
+            status: labels::status(self.status),
+            answered_by: self.answered_by,
+            code: self.code,
+            end: self.end.as_str(),
+            class: self.class.map(|class| ClassLabel(class as u8)),
+            operation_at,
+            attempts: self.attempts,
+            bytes_in: self.upload.as_ref().map_or(self.bytes_in, |upload| upload.bytes()),
+            bytes_out: self.bytes_out,
+            total,
+            waited_for_limit: self.waited_for_limit,
+            waited_for_token: self.waited_for_token,
+            box_time: self.box_time,
+            body_time: body_time.map(|head| now.mono.saturating_duration_since(head)),
+        };
+        let mut texts = [""; TEXTS];
+        for (of, text) in [
+            (Text::RequestId, Some(self.request_id_text())),
+            (Text::TraceId, self.trace_id.as_deref()),
+            (Text::UserAgent, user_agent.as_deref()),
+            (Text::App, self.app.and_then(|app| self.gateway.app_name(app))),
+            (Text::Identity, self.identity_name()),
+            (Text::AsUser, self.as_user.as_deref()),
+            (Text::Method, Some(self.method.as_str())),
+            (Text::Path, Some(path)),
+            (Text::Operation, operation.as_deref()),
+            (Text::Rule, self.rule.as_deref()),
+            (Text::BoxCode, self.box_error.code.as_deref()),
+            (Text::BoxRequestId, Some(of_box)),
+            (Text::Cause, self.cause.as_deref()),
+            (Text::Limit, self.limit.as_deref()),
+            (Text::WouldRefuse, Some(&*self.shadow)),
+            (Text::Host, Some(self.sent_to())),
+        ] {
+            if let (Some(slot), Some(text)) = (texts.get_mut(of as usize), text) {
+                *slot = text;
+            }
+        }
+        self.worker.recent().write(facts, &texts);
+    }
+
     fn fields(&self, total: Duration) -> [Field<'_>; 26] {
         let gateway = &self.gateway;
         let text = |text: &'static str| Some(Value::Text(text));
         let by = self.answered_by.as_str();
-        let is_hidden = self.from_page && self.reader.is_none();
-        let path = if is_hidden { "-" } else { self.template.as_deref().unwrap_or(self.uri.path()) };
         [
             ("request_id", Some(Value::Text(self.request_id_text()))),
             ("trace_id", self.trace_id.as_deref().map(Value::Text)),
             ("client", Some(Value::Owned(self.client.to_string()))),
-            ("user_agent", self.user_agent.as_ref().filter(|_| !is_hidden).map(bounded)),
+            ("user_agent", self.user_agent.as_ref().filter(|_| !self.is_hidden()).map(bounded)),
             ("app", self.app.and_then(|app| gateway.app_name(app)).map(Value::Text)),
             ("identity", self.identity_name().map(Value::Text)),
             ("as_user", self.as_user.as_deref().map(Value::Text)),
             ("method", Some(Value::Text(self.method.as_str()))),
-            ("path", Some(Value::Text(path))),
+            ("path", Some(Value::Text(self.path()))),
             ("operation", self.operation().map(Value::Owned)),
             ("status", Some(Value::Number(u64::from(labels::status(self.status))))),
             ("answered_by", text(by)),
@@ -450,7 +565,7 @@ impl RequestRecord {
             ("bytes_out", Some(Value::Number(self.bytes_out))),
             ("duration_ms", Some(Value::Millis(total))),
             ("box_ms", self.box_time.map(Value::Millis)),
-            ("wait_ms", Some(Value::Millis(self.waited))),
+            ("wait_ms", Some(Value::Millis(self.waited_for_limit + self.waited_for_token))),
             ("attempts", Some(Value::Number(u64::from(self.attempts)))),
         ]
     }
@@ -512,6 +627,11 @@ fn bounded(value: &HeaderValue) -> Value<'_> {
     }
 }
 
+/// A value that callers choose, as text.
+fn kept(value: &HeaderValue) -> Cow<'_, str> {
+    value.to_str().map_or_else(|_| String::from_utf8_lossy(value.as_bytes()), Cow::Borrowed)
+}
+
 /// The host of Box that a request outside of a tunnel itself names. Whether it may is checked later.
 fn named(gateway: &Gateway, uri: &Uri, headers: &HeaderMap) -> Option<Named> {
     gateway.forward_proxy.as_ref()?;
@@ -524,7 +644,9 @@ fn named(gateway: &Gateway, uri: &Uri, headers: &HeaderMap) -> Option<Named> {
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        let total = self.worker.clock().mono().saturating_duration_since(self.started);
+        let now = self.worker.clock().mono();
+        let total = now.saturating_duration_since(self.started);
+        self.end_wait(now);
         if self.end == End::CallerLeft && !self.left && self.worker.drain().is_cut_off() {
             self.end = End::Stopped;
             // No status was sent; this is what a new caller would get while the process stops.
@@ -544,6 +666,9 @@ impl Drop for RequestRecord {
         let access = self.worker.access();
         if let Some(format) = access.format() {
             access.write(access_line::line(format, &self.fields(total)));
+        }
+        if self.is_kept() {
+            self.keep(total, Moment { mono: now, wall: self.worker.clock().wall() });
         }
         if let Some(trace) = self.trace.take() {
             self.end_trace(*trace, self.worker.clock().now());

@@ -12,6 +12,7 @@ use crate::proxy::process::Process;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::outages::Outages;
+use crate::telemetry::recent_requests::Recorder;
 use crate::telemetry::repeats::Repeats;
 use crate::upstream::pool::Upstream;
 
@@ -20,6 +21,7 @@ pub(crate) struct Worker {
     process: Arc<Process>,
     gateway: RefCell<LocalGateway>,
     tally: Tally,
+    recent: Recorder,
     drain: Rc<Drain>,
 }
 
@@ -29,9 +31,11 @@ impl Worker {
         gateway: Arc<Gateway>,
         upstream: Upstream,
         tally: Tally,
+        recent: Recorder,
     ) -> Self {
+        recent.resize(gateway.config.recent_requests);
         let gateway = RefCell::new(LocalGateway::new(gateway, Rc::new(upstream)));
-        Self { process, gateway, tally, drain: Rc::default() }
+        Self { process, gateway, tally, recent, drain: Rc::default() }
     }
 
     /// The gateway of the current configuration. A request keeps the one with which it began.
@@ -41,12 +45,18 @@ impl Worker {
 
     /// Serves requests that begin from now on by this gateway.
     pub(crate) fn replace_gateway(&self, gateway: LocalGateway) {
+        self.recent.resize(gateway.config.recent_requests);
         self.gateway.replace(gateway);
     }
 
     /// This worker's counters.
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// Where its requests are kept for operators, once they have ended.
+    pub(crate) fn recent(&self) -> &Recorder {
+        &self.recent
     }
 
     /// Tells its requests that the process stops.

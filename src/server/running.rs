@@ -17,8 +17,8 @@ use super::reload::{Reloader, Reloading};
 use super::shutdown::{Stop, wait_for};
 use super::workers::{WorkerThread, hand_out};
 use crate::admin::reloads::Reloads;
-use crate::admin::{self, Overview, RenderedPages};
 use crate::admin::wrong_keys::WrongKeys;
+use crate::admin::{self, Overview, RenderedPages};
 use crate::limits::budget::telling::Teller;
 use crate::limits::budget::writer::CountsWriter;
 use crate::net::descriptors::Shares;
@@ -26,6 +26,7 @@ use crate::net::listener::Listener;
 use crate::proxy::worker::Worker;
 use crate::telemetry::history::History;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::recent_requests::RecentRequests;
 
 /// How often the forward proxy's CA, which is valid for years, is checked for renewal.
 const MAINTENANCE: Duration = Duration::from_secs(6 * 60 * 60);
@@ -80,15 +81,15 @@ impl Running {
             replicas.tried().await;
         }
         let (drain, draining) = watch::channel(Stop::No);
-        let mut metrics = Metrics::default();
+        let (mut metrics, mut recent) = (Metrics::default(), RecentRequests::default());
         let mut workers = Vec::new();
         for number in 0..gateway.config.workers.get() {
-            let tally = metrics.add_worker();
+            let (tally, recorder) = (metrics.add_worker(), recent.add_worker());
             let (process, gateway) = (process.clone(), gateway.clone());
             let (outward, draining) = (outward.clone(), draining.clone());
             workers.push(WorkerThread::start(number, draining, move || {
                 let upstream = outward.upstream(&gateway.config);
-                Worker::new(process, gateway, upstream, tally())
+                Worker::new(process, gateway, upstream, tally(), recorder)
             })?);
         }
         // All long-lived descriptors are open now: the rest can be divided.
@@ -112,6 +113,7 @@ impl Running {
             gateway: ArcSwap::new(gateway),
             reloads: Arc::new(reloads),
             metrics,
+            recent,
             history: History::new(started),
             started: started.wall,
             file: reloading.as_ref().and_then(|reloading| reloading.source.path()).map(Path::to_owned),

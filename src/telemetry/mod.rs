@@ -14,5 +14,6 @@ pub(crate) mod exposition; // the Prometheus text format
 pub(crate) mod labels; // what tells series of counts apart
 pub(crate) mod latency; // histograms of durations, and percentiles
 pub(crate) mod metrics; // counters
+pub(crate) mod recent_requests; // the last requests, for operators
 pub(crate) mod history; // counts of the last five minutes and of the last day
 pub mod trace; // spans for a collector

@@ -167,6 +167,7 @@ fn assemble(
     let callers: raw::Listen<'_> = raw::read(written.listen.as_ref(), notes);
     let operators: raw::Admin<'_> = raw::read(written.admin.as_ref(), notes);
     let workers = workers(reader::integer(callers.workers.as_ref(), 0..=1024, 0, notes));
+    let recent_requests = reader::integer(operators.requests.as_ref(), 0..=10_000, 500, notes);
     let max_connections = reader::integer(callers.max_connections.as_ref(), 0..=10_000_000, 0, notes);
     let trusted_proxies = any_networks(callers.trusted_proxies.as_ref(), notes);
     let proxy_protocol = any_networks(callers.proxy_protocol.as_ref(), notes);
@@ -209,6 +210,7 @@ fn assemble(
         listen,
         admin,
         admin_keys,
+        recent_requests,
         workers,
         max_connections,
         tls,

@@ -1,0 +1,392 @@
+//! The last requests, for operators: what is known of each once it has ended, without bodies, queries and credentials.
+//!
+//! Each worker has a ring of its own, so that its lock is free unless an operator reads just then, and a reader takes it
+//! for a few entries at a time. Slots and their text buffers are used again, so that a full ring allocates nothing.
+//! Texts are copied: a clone of a URI or of a header field would keep the read buffer of its connection in memory.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::net::client_address::ClientAddress;
+use crate::net::clock::Moment;
+use crate::net::secret_filter;
+use crate::telemetry::labels::{AnsweredBy, ClassLabel};
+
+/// The most bytes that are kept of one text; longer ones are cut.
+pub(crate) const LONGEST: usize = 512;
+/// So many entries are copied each time that a reader takes the lock of a ring: within microseconds.
+const COPIED: usize = 32;
+
+/// The texts of an entry, which are fields of access lines but for the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Text {
+    RequestId,
+    TraceId,
+    UserAgent,
+    App,
+    Identity,
+    AsUser,
+    Method,
+    Path,
+    /// The template of the operation's path, where it is not formed from [`Facts::operation_at`].
+    Operation,
+    Rule,
+    BoxCode,
+    BoxRequestId,
+    Cause,
+    Limit,
+    WouldRefuse,
+    /// The host of Box to which the request was sent last.
+    Host,
+}
+
+/// How many texts an entry has.
+pub(crate) const TEXTS: usize = Text::Host as usize + 1;
+
+/// What an entry has besides its texts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts {
+    /// When the request ended.
+    pub(crate) ended: Moment,
+    pub(crate) client: ClientAddress,
+    /// 499 of a caller that left before a response.
+    pub(crate) status: u16,
+    pub(crate) answered_by: AnsweredBy,
+    pub(crate) code: Option<&'static str>,
+    pub(crate) end: &'static str,
+    pub(crate) class: Option<ClassLabel>,
+    /// The operation's path is that of the request from this byte on.
+    pub(crate) operation_at: Option<u16>,
+    pub(crate) attempts: u32,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) total: Duration,
+    pub(crate) waited_for_limit: Duration,
+    pub(crate) waited_for_token: Duration,
+    /// From the last sending to the head of Box's answer.
+    pub(crate) box_time: Option<Duration>,
+    /// From that head to the end of the answer.
+    pub(crate) body_time: Option<Duration>,
+}
+
+/// A request that has ended, as it is copied out of a ring.
+#[derive(Debug, Clone)]
+pub(crate) struct RecentRequest {
+    pub(crate) facts: Facts,
+    /// Where each text ends in `texts`.
+    ends: [u16; TEXTS],
+    texts: String,
+}
+
+impl RecentRequest {
+    fn new(facts: Facts) -> Self {
+        Self { facts, ends: [0; TEXTS], texts: String::new() }
+    }
+
+    /// Replaces the entry, and keeps its buffer.
+    fn set(&mut self, facts: Facts, texts: &[&str; TEXTS]) {
+        self.facts = facts;
+        self.texts.clear();
+        for (end, text) in self.ends.iter_mut().zip(texts) {
+            if text.len() <= LONGEST {
+                self.texts.push_str(text);
+            } else {
+                push_cut(&mut self.texts, text);
+            }
+            // At most 16 texts of 512 bytes each.
+            *end = self.texts.len() as u16;
+        }
+    }
+
+    /// A text; `None` where it has none.
+    pub(crate) fn text(&self, of: Text) -> Option<&str> {
+        let index = of as usize;
+        let end = self.ends.get(index).copied().map(usize::from)?;
+        let begin =
+            index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().map_or(0, usize::from);
+        self.texts.get(begin..end).filter(|text| !text.is_empty())
+    }
+}
+
+/// Appends the beginning of a text. Secrets are blanked first, since part of one would not be recognized later.
+#[cold]
+fn push_cut(texts: &mut String, text: &str) {
+    let text = secret_filter::shortened(text.to_owned(), LONGEST);
+    let end = (0..=text.len().min(LONGEST)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    texts.push_str(text.get(..end).unwrap_or_default());
+}
+
+/// The entries of one worker.
+#[derive(Default)]
+struct Ring {
+    /// How many it keeps.
+    most: usize,
+    slots: Vec<RecentRequest>,
+    /// The slot that is written next, once all are used: the oldest.
+    oldest: usize,
+    /// How many were ever written.
+    written: u64,
+}
+
+impl Ring {
+    fn write(&mut self, facts: Facts, texts: &[&str; TEXTS]) {
+        if self.most == 0 {
+            return;
+        }
+        self.written += 1;
+        if self.slots.len() < self.most {
+            self.slots.push(RecentRequest::new(facts));
+        }
+        if let Some(slot) = self.slots.get_mut(self.oldest) {
+            slot.set(facts, texts);
+        }
+        self.oldest += 1;
+        if self.oldest == self.most {
+            self.oldest = 0;
+        }
+    }
+
+    /// Keeps this many from now on; of those that it has, the newest.
+    fn resize(&mut self, most: usize) {
+        if most == self.most {
+            return;
+        }
+        if self.slots.len() == self.most {
+            self.slots.rotate_left(self.oldest);
+        }
+        self.slots.drain(..self.slots.len().saturating_sub(most));
+        self.slots.shrink_to_fit();
+        self.oldest = if self.slots.len() == most { 0 } else { self.slots.len() };
+        self.most = most;
+    }
+
+    /// The entry before which `newer` others were written; `None`: it is no longer kept, or never was.
+    fn nth_newest(&self, newer: usize) -> Option<&RecentRequest> {
+        let before = self.slots.len().checked_sub(newer + 1)?;
+        let index = if self.slots.len() == self.most { self.oldest + before } else { before };
+        self.slots.get(index % self.slots.len().max(1))
+    }
+}
+
+/// One worker's side of its ring.
+pub(crate) struct Recorder(Arc<Mutex<Ring>>);
+
+impl Recorder {
+    /// Keeps a request that has ended.
+    pub(crate) fn write(&self, facts: Facts, texts: &[&str; TEXTS]) {
+        lock(&self.0).write(facts, texts);
+    }
+
+    /// Keeps this many requests from now on; 0: none.
+    pub(crate) fn resize(&self, most: usize) {
+        lock(&self.0).resize(most);
+    }
+}
+
+fn lock(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
+    ring.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The rings of all workers.
+#[derive(Default)]
+pub(crate) struct RecentRequests(Vec<Arc<Mutex<Ring>>>);
+
+impl fmt::Debug for RecentRequests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RecentRequests of {} workers", self.0.len())
+    }
+}
+
+impl RecentRequests {
+    /// The ring of one more worker, which keeps nothing until it is resized.
+    pub(crate) fn add_worker(&mut self) -> Recorder {
+        let ring = Arc::<Mutex<Ring>>::default();
+        self.0.push(ring.clone());
+        Recorder(ring)
+    }
+
+    /// The last `most` requests of all workers, the newest first.
+    pub(crate) fn newest(&self, most: usize) -> impl Iterator<Item = RecentRequest> + '_ {
+        let mut rings: Vec<Cursor<'_>> = self.0.iter().map(|ring| Cursor::new(ring)).collect();
+        std::iter::from_fn(move || {
+            let newest = rings.iter_mut().filter_map(|ring| Some((ring.peek()?, ring)));
+            let (_, ring) = newest.max_by_key(|(ended, _)| *ended)?;
+            ring.copied.pop_front()
+        })
+        .take(most)
+    }
+}
+
+/// A reader of one ring, from the newest entry to the oldest.
+struct Cursor<'r> {
+    ring: &'r Mutex<Ring>,
+    copied: VecDeque<RecentRequest>,
+    /// The number of the entry that was copied last; `None` before the first.
+    reached: Option<u64>,
+}
+
+impl<'r> Cursor<'r> {
+    fn new(ring: &'r Mutex<Ring>) -> Self {
+        Self { ring, copied: VecDeque::new(), reached: None }
+    }
+
+    /// When the next entry ended; `None` if there is no other.
+    fn peek(&mut self) -> Option<std::time::Instant> {
+        if self.copied.is_empty() {
+            let ring = lock(self.ring);
+            // Entries that were written since the last copy have pushed the next one further back.
+            let reached = self.reached.unwrap_or(ring.written);
+            let newer = usize::try_from(ring.written - reached).unwrap_or(usize::MAX);
+            let next = (0..COPIED).map_while(|further| ring.nth_newest(newer.checked_add(further)?));
+            self.copied.extend(next.cloned());
+            self.reached = Some(reached - self.copied.len() as u64);
+        }
+        self.copied.front().map(|next| next.facts.ended.mono)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::clock::Clock;
+    use crate::net::secret::Secret;
+
+    fn facts(second: u64) -> Facts {
+        static START: std::sync::LazyLock<Moment> = std::sync::LazyLock::new(|| Clock::real().now());
+        Facts {
+            ended: START.after(Duration::from_secs(second)),
+            client: ClientAddress::Unknown,
+            status: 200,
+            answered_by: AnsweredBy::Box,
+            code: None,
+            end: "complete",
+            class: None,
+            operation_at: None,
+            attempts: 1,
+            bytes_in: 0,
+            bytes_out: 0,
+            total: Duration::ZERO,
+            waited_for_limit: Duration::ZERO,
+            waited_for_token: Duration::ZERO,
+            box_time: None,
+            body_time: None,
+        }
+    }
+
+    fn write(recorder: &Recorder, second: u64) {
+        let id = second.to_string();
+        let mut texts = [""; TEXTS];
+        texts[Text::RequestId as usize] = &id;
+        recorder.write(facts(second), &texts);
+    }
+
+    fn ids(requests: &RecentRequests, most: usize) -> Vec<u64> {
+        requests.newest(most).map(|entry| entry.text(Text::RequestId).unwrap().parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_ring_keeps_exactly_the_last_requests() {
+        for most in [1, 2, 3, 7, 100] {
+            let mut requests = RecentRequests::default();
+            let recorder = requests.add_worker();
+            recorder.resize(most);
+            for second in 0..250_u64 {
+                write(&recorder, second);
+                let wanted: Vec<u64> = (0..=second).rev().take(most).collect();
+                assert_eq!(ids(&requests, most), wanted);
+            }
+        }
+    }
+
+    #[test]
+    fn workers_are_merged_newest_first_and_the_oldest_are_left_out() {
+        let mut requests = RecentRequests::default();
+        let recorders = [requests.add_worker(), requests.add_worker(), requests.add_worker()];
+        recorders.iter().for_each(|recorder| recorder.resize(100));
+        // One worker has the newest of all, one the oldest, and one nothing.
+        for second in 0..100 {
+            write(&recorders[usize::from(second % 3 == 0 || second > 60)], second);
+        }
+        assert_eq!(ids(&requests, 100), (0..100).rev().collect::<Vec<_>>());
+        assert_eq!(ids(&requests, 50), (50..100).rev().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_resized_ring_keeps_the_newest_and_goes_on() {
+        for filled in [0, 3, 5, 6, 13] {
+            for most in [0, 1, 4, 5, 9] {
+                let mut requests = RecentRequests::default();
+                let recorder = requests.add_worker();
+                recorder.resize(5);
+                (0..filled).for_each(|second| write(&recorder, second));
+                recorder.resize(most);
+                let kept = most.min(5);
+                assert_eq!(ids(&requests, 100), (0..filled).rev().take(kept).collect::<Vec<_>>());
+                let more = filled + 20;
+                for second in filled..more {
+                    write(&recorder, second);
+                    let known = (0..=second).rev().take(most);
+                    let known = known.filter(|known| {
+                        filled.saturating_sub(kept as u64) <= *known && filled.saturating_sub(5) <= *known
+                    });
+                    assert_eq!(ids(&requests, 100), known.collect::<Vec<_>>(), "{filled} {most}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn entries_that_are_written_during_a_read_shift_nothing() {
+        let mut requests = RecentRequests::default();
+        let recorder = requests.add_worker();
+        recorder.resize(100);
+        (0..100).for_each(|second| write(&recorder, second));
+        let mut seen = Vec::new();
+        for entry in requests.newest(100) {
+            seen.push(entry.text(Text::RequestId).unwrap().parse::<u64>().unwrap());
+            if seen.len() == 10 {
+                (100..120).for_each(|second| write(&recorder, second));
+            }
+        }
+        // The 20 oldest were overwritten meanwhile.
+        assert_eq!(seen, (20..100).rev().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_slot_is_used_again_without_texts_of_before() {
+        let mut requests = RecentRequests::default();
+        let recorder = requests.add_worker();
+        recorder.resize(1);
+        let mut texts = [""; TEXTS];
+        texts[Text::RequestId as usize] = "first";
+        texts[Text::Path as usize] = "/2.0/a/long/path";
+        texts[Text::Host as usize] = "api.box.com";
+        recorder.write(facts(1), &texts);
+        let entry = requests.newest(1).next().unwrap();
+        let text = |entry: &RecentRequest, of| entry.text(of).map(str::to_owned);
+        assert_eq!(text(&entry, Text::Path).as_deref(), Some("/2.0/a/long/path"));
+        assert_eq!(text(&entry, Text::Host).as_deref(), Some("api.box.com"));
+        assert_eq!((text(&entry, Text::TraceId), text(&entry, Text::Cause)), (None, None));
+        write(&recorder, 2);
+        let entry = requests.newest(1).next().unwrap();
+        assert_eq!(text(&entry, Text::RequestId).as_deref(), Some("2"));
+        assert_eq!((text(&entry, Text::Path), text(&entry, Text::Host)), (None, None));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_no_part_of_a_secret_is_left() {
+        let secret = Secret::new("canary-at-the-end-of-what-is-kept".to_owned());
+        let path = format!("{}{}", "é".repeat(LONGEST / 2 - 5), secret.expose());
+        let mut requests = RecentRequests::default();
+        let recorder = requests.add_worker();
+        recorder.resize(1);
+        recorder.write(facts(1), &[&*path; TEXTS]);
+        let entry = requests.newest(1).next().unwrap();
+        for of in [Text::RequestId, Text::Path, Text::Host] {
+            let kept = entry.text(of).unwrap();
+            assert!(kept.starts_with("éé") && !kept.contains("canary") && kept.len() <= LONGEST, "{kept}");
+        }
+    }
+}
