@@ -30,6 +30,7 @@ use crate::upstream::connector;
 mod diagnostics;
 mod frame;
 mod raw;
+mod redacted;
 mod sections;
 mod source;
 mod succession;
@@ -38,6 +39,7 @@ mod values;
 
 pub(crate) use diagnostics::{Frame, Problem, nearest};
 pub use diagnostics::{Problems, UnreadSecret};
+pub use redacted::Redacted;
 pub(crate) use sections::admin_addresses;
 pub use sections::{Overrides, from_environment, from_file, from_text};
 pub use source::{Source, Text, Variables};
@@ -96,6 +98,8 @@ pub struct Config {
     pub secret_files: Vec<PathBuf>,
     /// Secrets and ids for which another text stands, since they cannot be read; none in a configuration that serves requests.
     pub unread_secrets: Vec<UnreadSecret>,
+    /// What was written, for operators: without comments and secrets.
+    pub written: Redacted,
 }
 
 /// Settings for programs with built-in Box hosts that use the gateway as their proxy.

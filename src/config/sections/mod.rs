@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::Config;
 use super::diagnostics::{Location, Noted, Notes, Problems};
 use super::raw::{self, Entry, Table};
+use super::redacted::Redacted;
 use super::{frame, syntax, values};
 use crate::access::admission::Listen;
 use crate::http::host::HostList;
@@ -54,6 +55,21 @@ pub struct Overrides {
     /// Secrets and ids that cannot be read are no problem; [`Config::unread_secrets`] names them. For whoever decides requests
     /// and sends none.
     pub allows_unread_secrets: bool,
+}
+
+impl Overrides {
+    /// What each replaces, in words for operators.
+    fn words(&self) -> Vec<String> {
+        let hosts = Some(self.hosts.join(", ")).filter(|hosts| !hosts.is_empty());
+        let all = [
+            ("--listen or BOXGATE_LISTEN", "[listen] address", self.listen.clone()),
+            ("--admin or BOXGATE_ADMIN", "[admin] address", self.admin.clone()),
+            ("--host or BOXGATE_HOSTS", "[listen] hosts", hosts),
+        ];
+        all.into_iter()
+            .filter_map(|(by, key, value)| Some(format!("{by} replaces {key}: {}", value?)))
+            .collect()
+    }
 }
 
 /// Reads a file. Relative paths in it are relative to its folder. `env` looks up environment variables.
@@ -108,7 +124,8 @@ fn interpreted(
     let around = Surroundings { folder, variable: env, allows_unread: overrides.allows_unread_secrets };
     let written = raw::File::of(document.get_ref(), "", &mut notes);
     let identities = identity::from_table(written.identity.as_ref(), &around, &mut notes);
-    assemble(&written, identities, &around, overrides, notes)
+    let config = assemble(&written, identities, &around, overrides, notes)?;
+    Ok(Config { written: Redacted::of(document.get_ref(), overrides.words()), ..config })
 }
 
 /// The configuration without a file: one identity from the environment, defaults for everything else.
@@ -119,7 +136,10 @@ pub fn from_environment(
     let mut notes = Notes::new(Path::new("environment"), "");
     let around = Surroundings { folder: Path::new(""), variable: env, allows_unread: false };
     let identities = identity::from_environment(env, &mut notes);
-    assemble(&raw::File::default(), identities, &around, overrides, notes)
+    let config = assemble(&raw::File::default(), identities, &around, overrides, notes)?;
+    let identity = "BOX_CLIENT_ID, BOX_CLIENT_SECRET and BOX_ENTERPRISE_ID or BOX_USER_ID in the environment are the only identity; everything else has its default";
+    let overrides = [identity.to_owned()].into_iter().chain(overrides.words()).collect();
+    Ok(Config { written: Redacted { text: String::new(), overrides }, ..config })
 }
 
 /// Where operators connect as a file says it, whatever else is wrong with the file; for whoever looks for the gateway that
@@ -232,6 +252,7 @@ fn assemble(
         files,
         secret_files,
         unread_secrets,
+        written: Redacted::default(),
     })
 }
 
