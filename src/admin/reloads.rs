@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::Frame;
 use crate::telemetry::words::rfc_3339;
 
 /// The outcome of a reload.
@@ -39,6 +40,8 @@ pub(crate) struct LastReload {
     /// Its cause, such as `SIGHUP`.
     pub why: &'static str,
     pub outcome: Outcome,
+    /// The line of the file for each problem that is in one; fewer than problems if none is.
+    pub frames: Vec<Option<Frame>>,
 }
 
 /// The last refused reload, until one is taken over.
@@ -148,10 +151,16 @@ impl Reloads {
         }
     }
 
-    /// Records the outcome of a reload.
-    pub(crate) fn note(&self, why: &'static str, outcome: &Outcome, now: SystemTime) {
+    /// Records the outcome of a reload, with the lines of the file that its problems are about.
+    pub(crate) fn note(
+        &self,
+        why: &'static str,
+        outcome: &Outcome,
+        frames: Vec<Option<Frame>>,
+        now: SystemTime,
+    ) {
         let mut last = lock(&self.last);
-        last.reload = Some(LastReload { at: now, why, outcome: outcome.clone() });
+        last.reload = Some(LastReload { at: now, why, outcome: outcome.clone(), frames });
         match outcome {
             Outcome::TakenOver { .. } => {
                 (last.taken_over, last.refused) = (now, None);
@@ -207,14 +216,17 @@ mod tests {
         let (reloads, _asked) = reloads();
         let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
         let problems = vec!["proxy.toml:1:1: a".to_owned()];
-        reloads.note("SIGHUP", &Outcome::Refused { problems: problems.clone() }, at(5));
+        reloads.note("SIGHUP", &Outcome::Refused { problems: problems.clone() }, Vec::new(), at(5));
         let refused = reloads.last_refused();
         assert_eq!(refused, Some(LastRefused { at: at(5), why: "SIGHUP", problems }));
         assert_eq!((reloads.counts(), reloads.last_taken_over()), ((0, 1), at(0)));
-        reloads.note("SIGHUP", &taken_over(""), at(7));
+        reloads.note("SIGHUP", &taken_over(""), Vec::new(), at(7));
         assert_eq!((reloads.last_refused(), reloads.counts()), (None, (1, 1)));
         assert_eq!(reloads.last_taken_over(), at(7));
-        assert_eq!(reloads.last(), Some(LastReload { at: at(7), why: "SIGHUP", outcome: taken_over("") }));
+        assert_eq!(
+            reloads.last(),
+            Some(LastReload { at: at(7), why: "SIGHUP", outcome: taken_over(""), frames: Vec::new() })
+        );
     }
 
     #[test]

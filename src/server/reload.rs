@@ -107,6 +107,7 @@ impl Reloader {
                 }
             };
             files.watch(read_now);
+            let mut frames = Vec::new();
             let outcome = match read {
                 Ok((config, read)) => {
                     let outcome = self.take_over(config).await;
@@ -116,11 +117,12 @@ impl Reloader {
                     outcome
                 }
                 Err(problems) => {
+                    frames = problems.iter().map(|problem| problem.frame().cloned()).collect();
                     Outcome::Refused { problems: problems.iter().map(ToString::to_string).collect() }
                 }
             };
             log(why, &outcome);
-            self.overview.reloads.note(why, &outcome, self.assembly.process.clock.wall());
+            self.overview.reloads.note(why, &outcome, frames, self.assembly.process.clock.wall());
             for reply in replies {
                 // The receiver may be gone.
                 let _ = reply.send(outcome.clone());

@@ -4,6 +4,7 @@
 //! The query names the view (`?view=requests`). A view is the content of `<main>`; what is around it is the same for all.
 
 mod asset; // the style sheet, the script and the icon
+mod configuration; // the view of the configuration in use
 mod figures; // numbers and times as HTML
 mod now; // the view of the present state
 mod rendered; // pages that were rendered within the last second
@@ -38,7 +39,10 @@ struct View {
 }
 
 /// All views, in the order of the navigation.
-const VIEWS: &[View] = &[View { name: "now", title: "Now", content: now::view }];
+const VIEWS: &[View] = &[
+    View { name: "now", title: "Now", content: now::view },
+    View { name: "configuration", title: "Configuration", content: configuration::view },
+];
 
 /// What a request asks of a view.
 struct Asked {
