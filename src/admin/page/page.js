@@ -287,10 +287,16 @@
     setTimeout(() => button.classList.remove("copied"), 1500);
   }
 
-  // Numbers of charts, for the pointer. The keyboard has the tables.
+  // Numbers of charts, for the pointer. The keyboard has the tables. A `<title>`, which a browser shows by itself after a
+  // while and without a script, becomes the text of the tooltip.
 
   function tip(event) {
-    const shape = event.target.closest?.("[data-tip]");
+    const shape = event.target.closest?.("[data-tip], .hits > *, .sparkline, .month-curve");
+    const title = shape?.querySelector(":scope > title");
+    if (title) {
+      shape.dataset.tip = title.textContent;
+      title.remove();
+    }
     const box = byId("tip");
     box.hidden = shape === null || shape === undefined;
     if (box.hidden) return;
