@@ -139,6 +139,7 @@ where
 enum Page {
     Ready(Response<Bytes>),
     Usage(usage::Question, usage::Form),
+    Calls(page::Waiting),
     Reload(Arc<Reloads>),
 }
 
@@ -147,14 +148,15 @@ async fn answer(overview: &Weak<Overview>, peer: &Peer, request: Request<Incomin
     // The overview is dropped before the first await, so that a waiting request does not keep it alive at a stop.
     let (page, help_base) = match overview.upgrade() {
         Some(overview) => (page(&overview, peer, &request), help_base(&overview, peer)),
-        None => {
-            let stopped = text_page(StatusCode::SERVICE_UNAVAILABLE, "stopped\n".to_owned());
-            (Ok(Page::Ready(stopped)), String::new())
-        }
+        None => (Ok(Page::Ready(stopped())), String::new()),
     };
     let answered = match page {
         Ok(Page::Ready(response)) => Ok(response),
         Ok(Page::Usage(question, form)) => Ok(usage::response(form, &question.ask().await)),
+        Ok(Page::Calls(waiting)) => {
+            let known = waiting.ask().await;
+            Ok(overview.upgrade().map_or_else(stopped, |overview| known.answer(&overview)))
+        }
         Ok(Page::Reload(reloads)) => reload::answer(&reloads, request.into_body(), reload::TIMEOUT).await,
         Err(refusal) => Err(refusal),
     };
@@ -170,6 +172,11 @@ async fn answer(overview: &Weak<Overview>, peer: &Peer, request: Request<Incomin
     response
         .map(|body| secret_filter::blanked(&body, Audience::Operators).map_or(body, Bytes::from))
         .map(Full::new)
+}
+
+/// For whoever asks when the process has already stopped.
+fn stopped() -> Response<Bytes> {
+    text_page(StatusCode::SERVICE_UNAVAILABLE, "stopped\n".to_owned())
 }
 
 /// The base URL of the pages about error codes, which the callers' listener serves.
@@ -209,8 +216,13 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
     if let Some(asset) = page::asset(path, request.uri().query()) {
         return Ok(Page::Ready(asset));
     }
+    if path == "/" {
+        return Ok(match page::answer(overview, request, help_base(overview, peer)) {
+            page::Answer::Ready(response) => Page::Ready(response),
+            page::Answer::OnceCallsAreKnown(waiting) => Page::Calls(waiting),
+        });
+    }
     Ok(Page::Ready(match path {
-        "/" => page::answer(overview, request, help_base(overview, peer)),
         "/healthz" => text_page(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" => readiness(overview),
         "/metrics" => metrics(overview),

@@ -4,11 +4,14 @@
 //! The query names the view (`?view=requests`). A view is the content of `<main>`; what is around it is the same for all.
 
 mod asset; // the style sheet, the script and the icon
+mod chart; // charts, with their numbers as tables
 mod configuration; // the view of the configuration in use
 mod figures; // numbers and times as HTML
+mod history; // the view of the last hour and day
 mod now; // the view of the present state
 mod rendered; // pages that were rendered within the last second
 mod shell; // what is around a view
+mod usage; // the view of who spent Box's calls
 
 use bytes::Bytes;
 use http::header::{
@@ -22,6 +25,7 @@ pub(super) use self::asset::asset;
 pub(crate) use self::rendered::RenderedPages;
 use self::rendered::{Key, Rendered};
 use super::Overview;
+use super::usage::{Answer as Calls, Question as CallsQuestion};
 
 /// Everything is from this listener. There is no inline style and no inline script.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -41,8 +45,12 @@ struct View {
 /// All views, in the order of the navigation.
 const VIEWS: &[View] = &[
     View { name: "now", title: "Now", content: now::view },
+    View { name: "history", title: "Over time", content: history::view },
+    View { name: CALLS, title: "Box calls", content: usage::view },
     View { name: "configuration", title: "Configuration", content: configuration::view },
 ];
+/// The name of the view that needs the calls at Box.
+const CALLS: &str = "usage";
 
 /// What a request asks of a view.
 struct Asked {
@@ -51,9 +59,16 @@ struct Asked {
     /// The base URL of the callers' listener, which has the pages about error codes.
     #[expect(dead_code, reason = "views with links to error codes use it")]
     help_base: String,
+    /// The calls at Box, for the view that shows them.
+    calls: Option<Calls>,
 }
 
 impl Asked {
+    fn read(query: &str, help_base: String) -> Self {
+        let parameters = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Self { parameters, help_base, calls: None }
+    }
+
     /// The first value of a parameter; `None` if the query does not have it, or it is empty.
     fn get(&self, name: &str) -> Option<&str> {
         let found = self.parameters.iter().find(|(parameter, _)| parameter == name);
@@ -61,31 +76,92 @@ impl Asked {
     }
 }
 
+/// The answer to a request for the page.
+pub(super) enum Answer {
+    Ready(Response<Bytes>),
+    /// Other replicas may have to be asked first.
+    OnceCallsAreKnown(Waiting),
+}
+
+/// A request for the view of the calls at Box.
+pub(super) struct Waiting {
+    wanted: Wanted,
+    question: CallsQuestion,
+}
+
+/// Such a request, once the calls are known.
+pub(super) struct Known {
+    wanted: Wanted,
+    calls: Calls,
+}
+
+impl Waiting {
+    /// Asks for the calls.
+    pub(super) async fn ask(self) -> Known {
+        Known { wanted: self.wanted, calls: self.question.ask().await }
+    }
+}
+
+impl Known {
+    /// The page with the calls.
+    pub(super) fn answer(self, overview: &Overview) -> Response<Bytes> {
+        let Self { wanted, calls } = self;
+        let asked = Asked { calls: Some(calls), ..wanted.asked() };
+        wanted.render(overview, &asked)
+    }
+}
+
 /// Answers a request for the page.
-pub(super) fn answer<B>(overview: &Overview, request: &Request<B>, help_base: String) -> Response<Bytes> {
+pub(super) fn answer<B>(overview: &Overview, request: &Request<B>, help_base: String) -> Answer {
     let query = request.uri().query().unwrap_or_default();
     let key = Key { query: query.to_owned(), help_base };
-    let now = overview.process.clock.now();
+    let has = fields(request.headers(), IF_NONE_MATCH.as_str()).map(str::to_owned).collect();
+    let wanted = Wanted { key, has };
     let is_fresh_wanted = fields(request.headers(), CACHE_CONTROL.as_str()).any(|field| field == "no-cache");
-    let kept = if is_fresh_wanted { None } else { overview.pages.get(&key, now) };
-    let rendered = kept.unwrap_or_else(|| {
-        let rendered = render(overview, query, key.help_base.clone());
-        overview.pages.keep(key, rendered.clone(), now);
-        rendered
-    });
-    let has_it = fields(request.headers(), IF_NONE_MATCH.as_str()).any(|tag| tag == rendered.tag);
-    let is_unchanged = has_it && rendered.status == StatusCode::OK;
-    let mut response = Response::new(if is_unchanged { Bytes::new() } else { rendered.html });
-    *response.status_mut() = if is_unchanged { StatusCode::NOT_MODIFIED } else { rendered.status };
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CONTENT_SECURITY_POLICY, POLICY);
-    // A form that posts sends `Origin` only if the page may send a `Referer` to this listener.
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    if let Ok(tag) = HeaderValue::from_str(&rendered.tag) {
-        headers.insert(ETAG, tag);
+    if !is_fresh_wanted && let Some(kept) = overview.pages.get(&wanted.key, overview.process.clock.now()) {
+        return Answer::Ready(wanted.response(kept));
     }
-    response
+    let asked = wanted.asked();
+    if asked.get("view") == Some(CALLS) {
+        let question = usage::Question::read(overview, &asked).of_counts(overview);
+        return Answer::OnceCallsAreKnown(Waiting { wanted, question });
+    }
+    Answer::Ready(wanted.render(overview, &asked))
+}
+
+/// What a request wants.
+struct Wanted {
+    key: Key,
+    /// The entity tags of what it has.
+    has: Vec<String>,
+}
+
+impl Wanted {
+    fn asked(&self) -> Asked {
+        Asked::read(&self.key.query, self.key.help_base.clone())
+    }
+
+    /// Renders the page and keeps it for those who ask next.
+    fn render(self, overview: &Overview, asked: &Asked) -> Response<Bytes> {
+        let rendered = render(overview, asked);
+        overview.pages.keep(self.key.clone(), rendered.clone(), overview.process.clock.now());
+        self.response(rendered)
+    }
+
+    fn response(self, rendered: Rendered) -> Response<Bytes> {
+        let is_unchanged = self.has.contains(&rendered.tag) && rendered.status == StatusCode::OK;
+        let mut response = Response::new(if is_unchanged { Bytes::new() } else { rendered.html });
+        *response.status_mut() = if is_unchanged { StatusCode::NOT_MODIFIED } else { rendered.status };
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+        // A form that posts sends `Origin` only if the page may send a `Referer` to this listener.
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+        if let Ok(tag) = HeaderValue::from_str(&rendered.tag) {
+            headers.insert(ETAG, tag);
+        }
+        response
+    }
 }
 
 /// The comma-separated members of a field.
@@ -94,16 +170,14 @@ fn fields<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-fn render(overview: &Overview, query: &str, help_base: String) -> Rendered {
-    let parameters = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    let asked = Asked { parameters, help_base };
+fn render(overview: &Overview, asked: &Asked) -> Rendered {
     let name = asked.get("view");
     let view = match name {
         None => VIEWS.first(),
         Some(name) => VIEWS.iter().find(|view| view.name == name),
     };
     let (status, content) = match view {
-        Some(view) => (StatusCode::OK, (view.content)(overview, &asked)),
+        Some(view) => (StatusCode::OK, (view.content)(overview, asked)),
         None => (StatusCode::NOT_FOUND, unknown(name.unwrap_or_default())),
     };
     Rendered::of(status, shell::document(overview, view, content))

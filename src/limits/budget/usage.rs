@@ -1,6 +1,6 @@
 //! Who spent Box's calls: the calls of a month, summed by app, identity, class or day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -173,7 +173,8 @@ impl Usage {
             since = since.min(others.since.unwrap_or(since));
             entries.extend(others.entries);
         }
-        let mut sums: BTreeMap<Vec<Arc<str>>, u64> = BTreeMap::new();
+        // Sorted at the end: a month of a thousand apps has tens of thousands of entries.
+        let mut sums: HashMap<Vec<Arc<str>>, u64> = HashMap::new();
         let mut total = 0;
         let mut day_names: BTreeMap<Span, Arc<str>> = BTreeMap::new();
         for ((span, account), calls) in entries {
@@ -193,9 +194,12 @@ impl Usage {
             *sum = sum.saturating_add(calls);
             total = u64::saturating_add(total, calls);
         }
+        let mut rows: Vec<UsageRow> =
+            sums.into_iter().map(|(values, calls)| UsageRow { values, calls }).collect();
+        rows.sort_unstable_by(|one, other| one.values.cmp(&other.values));
         Self {
             month,
-            rows: sums.into_iter().map(|(values, calls)| UsageRow { values, calls }).collect(),
+            rows,
             calls: total,
             months: months.into_iter().collect(),
             since,

@@ -43,7 +43,7 @@ impl Counts {
     }
 
     /// Adds the counts of another stretch of time, app or host.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         let mut other = other.clone();
         self.counters().into_iter().zip(other.counters()).for_each(|(sum, count)| *sum += *count);
         self.durations.add_all(&other.durations);

@@ -12,6 +12,7 @@ use maud::{Markup, html};
 
 use super::Asked;
 use crate::admin::Overview;
+use crate::admin::page::usage::month_section;
 use crate::admin::status::Status;
 
 /// How many rows a table has unless all are asked for.
@@ -28,6 +29,7 @@ pub(super) fn view(overview: &Overview, asked: &Asked) -> Markup {
                 (hosts::section(&status))
                 (apps::section(&status, most))
                 (budgets::section(&status, most))
+                (month_section(overview))
             }
             div {
                 (identities::section(&status, most))
