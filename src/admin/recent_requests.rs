@@ -8,6 +8,7 @@ use super::request_entry::Entry;
 use super::request_filter::Filter;
 use super::{Overview, json_page};
 use crate::http::error::Refusal;
+use crate::http::query;
 use crate::telemetry::recent_requests::RecentRequest;
 
 /// The document.
@@ -16,11 +17,11 @@ struct Document<'r> {
     requests: Vec<Entry<'r>>,
 }
 
-/// The requests that the filter admits, the newest first: at most `most`, or as many as it asks for.
+/// The requests that the filter admits, the newest first: at most `most`, whatever its `max` is.
 pub(super) fn admitted(overview: &Overview, filter: &Filter, most: usize) -> Vec<RecentRequest> {
     let kept = overview.gateway.load().config.recent_requests;
     let newest = overview.recent.newest(kept).filter(|request| filter.admits(&Entry::of(request)));
-    newest.take(filter.max.unwrap_or(most)).collect()
+    newest.take(most).collect()
 }
 
 /// The answer to a request with this query.
@@ -28,7 +29,8 @@ pub(super) fn admitted(overview: &Overview, filter: &Filter, most: usize) -> Vec
 /// # Errors
 /// A parameter is unknown, malformed or there twice.
 pub(super) fn page(overview: &Overview, query: Option<&str>) -> Result<Response<Bytes>, Refusal> {
-    let filter = Filter::read(query.unwrap_or_default(), &[]).map_err(Refusal::BadQuery)?;
-    let requests = admitted(overview, &filter, usize::MAX);
+    let parameters = query::parameters(query.unwrap_or_default());
+    let filter = Filter::read(parameters, &[]).map_err(Refusal::BadQuery)?;
+    let requests = admitted(overview, &filter, filter.max.unwrap_or(usize::MAX));
     Ok(json_page(&Document { requests: requests.iter().map(Entry::of).collect() }))
 }

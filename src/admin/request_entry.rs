@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::routing::operation_class::Class;
 use crate::routing::operation_template;
-use crate::telemetry::recent_requests::{RecentRequest, Text};
+use crate::telemetry::recent_requests::{LONGEST, RecentRequest, Text};
 
 /// A request that has ended. A field that an access line has too means the same; those without a value are left out.
 #[derive(Debug, Serialize)]
@@ -30,6 +30,9 @@ pub(super) struct Entry<'r> {
     pub(super) as_user: Option<&'r str>,
     pub(super) method: &'r str,
     pub(super) path: &'r str,
+    /// Whether `path` is all of the request's path, not a template or a part.
+    #[serde(skip)]
+    pub(super) is_whole_path: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) operation: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,6 +121,7 @@ impl<'r> Entry<'r> {
             as_user: text(Text::AsUser),
             method,
             path,
+            is_whole_path: path.starts_with('/') && path.len() < LONGEST && !path.contains('*'),
             operation: template.map(|template| format!("{method} {template}")),
             class: facts
                 .class

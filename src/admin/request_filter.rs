@@ -46,14 +46,17 @@ const A_TIME: &str = "a time by RFC 3339 such as 2026-11-26T09:10:00Z";
 const A_MAXIMUM: &str = "a whole number from 1 to 10000";
 
 impl Filter {
-    /// Reads a query. `others`: parameters that are not this filter's, but allowed beside it.
+    /// Reads the parameters of a query. `others`: those that are not this filter's, but allowed beside it.
     ///
     /// # Errors
     /// A message that names the parameter, its value and what is allowed: one is unknown, malformed or there twice.
-    pub(super) fn read(query: &str, others: &[&str]) -> Result<Self, String> {
+    pub(super) fn read(
+        parameters: impl Iterator<Item = (String, String)>,
+        others: &[&str],
+    ) -> Result<Self, String> {
         let mut filter = Self::default();
         let mut seen: Vec<String> = Vec::new();
-        for (name, value) in query::parameters(query) {
+        for (name, value) in parameters {
             if others.contains(&name.as_str()) {
                 continue;
             }
@@ -175,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_query_is_read_and_empty_values_do_not_filter() {
-        let read = |query| Filter::read(query, &["view"]).unwrap();
+        let read = |query| Filter::read(query::parameters(query), &["view"]).unwrap();
         assert_eq!(
             read("app=&identity=&status=&code=&limit=&operation=+&q=&since=&until=&max="),
             Filter::default()
@@ -204,7 +207,7 @@ mod tests {
             ("app=a&app=a", ["app", "twice", "once"]),
             ("app=&app=a", ["app", "twice", "once"]),
         ] {
-            let why = Filter::read(query, &[]).unwrap_err();
+            let why = Filter::read(query::parameters(query), &[]).unwrap_err();
             assert!(parts.iter().all(|part| why.contains(part)), "{query}: {why}");
         }
     }

@@ -76,9 +76,8 @@ impl BoxRequestId {
     }
 
     /// The id; empty if there is none.
-    pub(crate) fn text(&self) -> &str {
-        let bytes = self.bytes.get(..self.length.into()).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length.into()).unwrap_or_default()
     }
 }
 

@@ -194,8 +194,8 @@ impl Forwarder<'_> {
         if let Some(token) = tokens.cached() {
             return Ok(token);
         }
-        record.waits_for(WaitedFor::Token);
-        let token = Box::pin(tokens.current()).await;
+        let mut asking = Box::pin(tokens.current());
+        let token = record.waiting(WaitedFor::Token, asking.as_mut()).await;
         record.waited_for_token();
         token
     }

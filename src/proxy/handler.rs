@@ -168,8 +168,10 @@ async fn answer(
     };
     forwarder.check_budget(&outbound)?; // before limits: a request that a budget refuses is not counted against them
     let broke_off = || async { Refusal::from(&outbound.upload.broke_off().await) };
-    record.waits_for(WaitedFor::Limit);
-    let permit = gateway.limiter.admit(request, broke_off).await?; // may it go now?
+    let permit = {
+        let admitting = pin!(gateway.limiter.admit(request, broke_off)); // may it go now?
+        record.waiting(WaitedFor::Limit, admitting).await?
+    };
     record.set_permit(&permit);
     let stream = Stream::new(
         config.upstream.body_timeout,

@@ -1,7 +1,8 @@
 //! The record of one request. When it is dropped, even because the caller has left, it writes one access line and
 //! counts the request once.
 
-use std::borrow::Cow;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ use crate::routing::operation_class::Class;
 use crate::routing::route::{Access, Destination};
 use crate::routing::{box_hosts, operation_template, route};
 use crate::telemetry::labels::{self, AnsweredBy, ClassLabel, Labels};
-use crate::telemetry::recent_requests::{Facts, LONGEST, TEXTS, Text};
+use crate::telemetry::recent_requests::{Facts, LONGEST, Text};
 use crate::telemetry::repeats::Repeats;
 use crate::upstream::request_body::Progress;
 
@@ -64,8 +65,6 @@ enum OperationPath {
 
 /// The most characters of `User-Agent` that are logged: those of browsers have fewer.
 const LONGEST_USER_AGENT: usize = 256;
-/// A request that was refused or left was not kept waiting before this time.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// One request under way.
 pub(crate) struct RequestRecord {
@@ -114,7 +113,7 @@ pub(crate) struct RequestRecord {
     box_time: Option<Duration>,
     waited_for_limit: Duration,
     waited_for_token: Duration,
-    /// What it may be waiting for, and since when.
+    /// What it waits for, and since when.
     waiting: Option<(WaitedFor, Instant)>,
     /// When the head of Box's last answer came.
     head_at: Option<Instant>,
@@ -275,27 +274,34 @@ impl RequestRecord {
         }
     }
 
-    /// The request may have to wait for this from now on. If it ends before [`Self::set_permit`] or
-    /// [`Self::waited_for_token`] is called, it has waited until its end.
-    pub(crate) fn waits_for(&mut self, what: WaitedFor) {
-        self.waiting = Some((what, self.worker.clock().mono()));
+    /// Awaits what may keep the request waiting for this. A wait that ends with a refusal, or with the request, is recorded;
+    /// one that ends well is for [`Self::set_permit`] and [`Self::waited_for_token`] to record. Takes a pinned future, since
+    /// otherwise its state would be stored twice.
+    pub(crate) async fn waiting<T>(
+        &mut self,
+        what: WaitedFor,
+        mut future: Pin<&mut impl Future<Output = T>>,
+    ) -> T {
+        poll_fn(|cx| {
+            let polled = future.as_mut().poll(cx);
+            // The clock is read only if it waits: few requests do.
+            if polled.is_pending() && self.waiting.is_none() {
+                self.waiting = Some((what, self.worker.clock().mono()));
+            }
+            polled
+        })
+        .await
     }
 
-    /// Adds the time spent waiting for a token.
+    /// Adds the time spent waiting for a token, if there was any.
     pub(crate) fn waited_for_token(&mut self) {
+        self.end_wait();
+    }
+
+    /// Adds the wait that goes on, if there is one.
+    fn end_wait(&mut self) {
         if let Some((what, since)) = self.waiting.take() {
             self.add_wait(what, self.worker.clock().mono().saturating_duration_since(since));
-        }
-    }
-
-    /// Adds the wait during which the request was refused or left.
-    fn end_wait(&mut self, now: Instant) {
-        if let Some((what, since)) = self.waiting.take() {
-            let time = now.saturating_duration_since(since);
-            // A refusal at once takes time too, but that is no wait.
-            if time >= SHORTEST_WAIT {
-                self.add_wait(what, time);
-            }
         }
     }
 
@@ -383,7 +389,7 @@ impl RequestRecord {
 
     /// Records a response of the gateway's own.
     pub(crate) fn gateway_answered(&mut self, status: StatusCode, code: Option<&'static str>) {
-        self.end_wait(self.worker.clock().mono());
+        self.end_wait();
         (self.status, self.answered_by, self.code) = (Some(status), AnsweredBy::Gateway, code);
     }
 
@@ -486,8 +492,6 @@ impl RequestRecord {
         };
         // Of a path that is cut, the template is made from all of it.
         let operation = self.operation.filter(|_| operation_at.is_none()).and_then(|_| self.route());
-        let user_agent = self.user_agent.as_ref().filter(|_| !self.is_hidden()).map(kept);
-        let of_box = self.box_error.request_id.as_deref().unwrap_or(self.box_request_id.text());
         let body_time = self.head_at.filter(|_| self.answered_by == AnsweredBy::Box);
         let facts = Facts {
             ended: now,
@@ -507,30 +511,29 @@ impl RequestRecord {
             box_time: self.box_time,
             body_time: body_time.map(|head| now.mono.saturating_duration_since(head)),
         };
-        let mut texts = [""; TEXTS];
-        for (of, text) in [
-            (Text::RequestId, Some(self.request_id_text())),
-            (Text::TraceId, self.trace_id.as_deref()),
-            (Text::UserAgent, user_agent.as_deref()),
-            (Text::App, self.app.and_then(|app| self.gateway.app_name(app))),
-            (Text::Identity, self.identity_name()),
-            (Text::AsUser, self.as_user.as_deref()),
-            (Text::Method, Some(self.method.as_str())),
-            (Text::Path, Some(path)),
-            (Text::Operation, operation.as_deref()),
-            (Text::Rule, self.rule.as_deref()),
-            (Text::BoxCode, self.box_error.code.as_deref()),
-            (Text::BoxRequestId, Some(of_box)),
-            (Text::Cause, self.cause.as_deref()),
-            (Text::Limit, self.limit.as_deref()),
-            (Text::WouldRefuse, Some(&*self.shadow)),
-            (Text::Host, Some(self.sent_to())),
-        ] {
-            if let (Some(slot), Some(text)) = (texts.get_mut(of as usize), text) {
-                *slot = text;
+        self.worker.recent().write(facts, |texts| {
+            texts.set(Text::RequestId, self.request_id.as_bytes());
+            texts.set(Text::TraceId, bytes(self.trace_id.as_deref()));
+            if let Some(user_agent) = self.user_agent.as_ref().filter(|_| !self.is_hidden()) {
+                texts.set(Text::UserAgent, user_agent.as_bytes());
             }
-        }
-        self.worker.recent().write(facts, &texts);
+            texts.set(Text::App, bytes(self.app.and_then(|app| self.gateway.app_name(app))));
+            texts.set(Text::Identity, bytes(self.identity_name()));
+            texts.set(Text::AsUser, bytes(self.as_user.as_deref()));
+            texts.set(Text::Method, self.method.as_str().as_bytes());
+            texts.set(Text::Path, path.as_bytes());
+            texts.set(Text::Operation, bytes(operation.as_deref()));
+            texts.set(Text::Rule, bytes(self.rule.as_deref()));
+            texts.set(Text::BoxCode, bytes(self.box_error.code.as_deref()));
+            match &self.box_error.request_id {
+                Some(id) => texts.set(Text::BoxRequestId, id.as_bytes()),
+                None => texts.set(Text::BoxRequestId, self.box_request_id.bytes()),
+            }
+            texts.set(Text::Cause, bytes(self.cause.as_deref()));
+            texts.set(Text::Limit, bytes(self.limit.as_deref()));
+            texts.set(Text::WouldRefuse, self.shadow.as_bytes());
+            texts.set(Text::Host, self.sent_to().as_bytes());
+        });
     }
 
     fn fields(&self, total: Duration) -> [Field<'_>; 26] {
@@ -627,9 +630,8 @@ fn bounded(value: &HeaderValue) -> Value<'_> {
     }
 }
 
-/// A value that callers choose, as text.
-fn kept(value: &HeaderValue) -> Cow<'_, str> {
-    value.to_str().map_or_else(|_| String::from_utf8_lossy(value.as_bytes()), Cow::Borrowed)
+fn bytes(text: Option<&str>) -> &[u8] {
+    text.unwrap_or_default().as_bytes()
 }
 
 /// The host of Box that a request outside of a tunnel itself names. Whether it may is checked later.
@@ -646,7 +648,7 @@ impl Drop for RequestRecord {
     fn drop(&mut self) {
         let now = self.worker.clock().mono();
         let total = now.saturating_duration_since(self.started);
-        self.end_wait(now);
+        self.end_wait();
         if self.end == End::CallerLeft && !self.left && self.worker.drain().is_cut_off() {
             self.end = End::Stopped;
             // No status was sent; this is what a new caller would get while the process stops.

@@ -43,7 +43,29 @@ pub(crate) enum Text {
 }
 
 /// How many texts an entry has.
-pub(crate) const TEXTS: usize = Text::Host as usize + 1;
+const TEXTS: usize = Text::ALL.len();
+
+impl Text {
+    /// All, in their order.
+    const ALL: [Self; 16] = [
+        Self::RequestId,
+        Self::TraceId,
+        Self::UserAgent,
+        Self::App,
+        Self::Identity,
+        Self::AsUser,
+        Self::Method,
+        Self::Path,
+        Self::Operation,
+        Self::Rule,
+        Self::BoxCode,
+        Self::BoxRequestId,
+        Self::Cause,
+        Self::Limit,
+        Self::WouldRefuse,
+        Self::Host,
+    ];
+}
 
 /// What an entry has besides its texts.
 #[derive(Debug, Clone, Copy)]
@@ -71,51 +93,77 @@ pub(crate) struct Facts {
     pub(crate) body_time: Option<Duration>,
 }
 
+/// The texts of an entry, one behind the other.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Texts {
+    /// Where each begins and ends.
+    spans: [(u16, u16); TEXTS],
+    bytes: Vec<u8>,
+}
+
+impl Texts {
+    /// Sets a text that has none yet. It need not be UTF-8, which costs time to find out and is for the reader to see.
+    #[inline]
+    pub(crate) fn set(&mut self, of: Text, text: &[u8]) {
+        if text.is_empty() {
+            return;
+        }
+        let begin = self.bytes.len();
+        if text.len() <= LONGEST {
+            self.bytes.extend_from_slice(text);
+        } else {
+            self.push_cut(text);
+        }
+        if let Some(span) = self.spans.get_mut(of as usize) {
+            // There are 16 texts of 512 bytes at most.
+            *span = (begin as u16, self.bytes.len() as u16);
+        }
+    }
+
+    /// Appends the beginning of a text. Secrets are blanked first, since part of one would not be recognized later.
+    #[cold]
+    fn push_cut(&mut self, text: &[u8]) {
+        let text = secret_filter::shortened(String::from_utf8_lossy(text).into_owned(), LONGEST);
+        let end = (0..=text.len().min(LONGEST)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        self.bytes.extend_from_slice(text.as_bytes().get(..end).unwrap_or_default());
+    }
+
+    fn get(&self, of: Text) -> &[u8] {
+        let (begin, end) = self.spans.get(of as usize).copied().unwrap_or_default();
+        self.bytes.get(usize::from(begin)..usize::from(end)).unwrap_or_default()
+    }
+
+    /// Forgets all, and keeps the buffer.
+    fn clear(&mut self) {
+        self.spans = [(0, 0); TEXTS];
+        self.bytes.clear();
+    }
+}
+
 /// A request that has ended, as it is copied out of a ring.
 #[derive(Debug, Clone)]
 pub(crate) struct RecentRequest {
     pub(crate) facts: Facts,
-    /// Where each text ends in `texts`.
-    ends: [u16; TEXTS],
-    texts: String,
+    texts: Texts,
 }
 
 impl RecentRequest {
-    fn new(facts: Facts) -> Self {
-        Self { facts, ends: [0; TEXTS], texts: String::new() }
-    }
-
-    /// Replaces the entry, and keeps its buffer.
-    fn set(&mut self, facts: Facts, texts: &[&str; TEXTS]) {
-        self.facts = facts;
-        self.texts.clear();
-        for (end, text) in self.ends.iter_mut().zip(texts) {
-            if text.len() <= LONGEST {
-                self.texts.push_str(text);
-            } else {
-                push_cut(&mut self.texts, text);
-            }
-            // At most 16 texts of 512 bytes each.
-            *end = self.texts.len() as u16;
-        }
-    }
-
     /// A text; `None` where it has none.
     pub(crate) fn text(&self, of: Text) -> Option<&str> {
-        let index = of as usize;
-        let end = self.ends.get(index).copied().map(usize::from)?;
-        let begin =
-            index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().map_or(0, usize::from);
-        self.texts.get(begin..end).filter(|text| !text.is_empty())
+        std::str::from_utf8(self.texts.get(of)).ok().filter(|text| !text.is_empty())
     }
-}
 
-/// Appends the beginning of a text. Secrets are blanked first, since part of one would not be recognized later.
-#[cold]
-fn push_cut(texts: &mut String, text: &str) {
-    let text = secret_filter::shortened(text.to_owned(), LONGEST);
-    let end = (0..=text.len().min(LONGEST)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    texts.push_str(text.get(..end).unwrap_or_default());
+    /// A copy whose texts are UTF-8: U+FFFD stands for what is not.
+    fn readable(&self) -> Self {
+        if std::str::from_utf8(&self.texts.bytes).is_ok() {
+            return self.clone();
+        }
+        let mut texts = Texts::default();
+        for of in Text::ALL {
+            texts.set(of, String::from_utf8_lossy(self.texts.get(of)).as_bytes());
+        }
+        Self { facts: self.facts, texts }
+    }
 }
 
 /// The entries of one worker.
@@ -131,16 +179,19 @@ struct Ring {
 }
 
 impl Ring {
-    fn write(&mut self, facts: Facts, texts: &[&str; TEXTS]) {
+    #[inline]
+    fn write(&mut self, facts: Facts, set: impl FnOnce(&mut Texts)) {
         if self.most == 0 {
             return;
         }
         self.written += 1;
         if self.slots.len() < self.most {
-            self.slots.push(RecentRequest::new(facts));
+            self.slots.push(RecentRequest { facts, texts: Texts::default() });
         }
         if let Some(slot) = self.slots.get_mut(self.oldest) {
-            slot.set(facts, texts);
+            slot.facts = facts;
+            slot.texts.clear();
+            set(&mut slot.texts);
         }
         self.oldest += 1;
         if self.oldest == self.most {
@@ -174,9 +225,10 @@ impl Ring {
 pub(crate) struct Recorder(Arc<Mutex<Ring>>);
 
 impl Recorder {
-    /// Keeps a request that has ended.
-    pub(crate) fn write(&self, facts: Facts, texts: &[&str; TEXTS]) {
-        lock(&self.0).write(facts, texts);
+    /// Keeps a request that has ended. `set` sets its texts, at once, since it holds the lock.
+    #[inline]
+    pub(crate) fn write(&self, facts: Facts, set: impl FnOnce(&mut Texts)) {
+        lock(&self.0).write(facts, set);
     }
 
     /// Keeps this many requests from now on; 0: none.
@@ -240,7 +292,7 @@ impl<'r> Cursor<'r> {
             let reached = self.reached.unwrap_or(ring.written);
             let newer = usize::try_from(ring.written - reached).unwrap_or(usize::MAX);
             let next = (0..COPIED).map_while(|further| ring.nth_newest(newer.checked_add(further)?));
-            self.copied.extend(next.cloned());
+            self.copied.extend(next.map(RecentRequest::readable));
             self.reached = Some(reached - self.copied.len() as u64);
         }
         self.copied.front().map(|next| next.facts.ended.mono)
@@ -276,10 +328,7 @@ mod tests {
     }
 
     fn write(recorder: &Recorder, second: u64) {
-        let id = second.to_string();
-        let mut texts = [""; TEXTS];
-        texts[Text::RequestId as usize] = &id;
-        recorder.write(facts(second), &texts);
+        recorder.write(facts(second), |texts| texts.set(Text::RequestId, second.to_string().as_bytes()));
     }
 
     fn ids(requests: &RecentRequests, most: usize) -> Vec<u64> {
@@ -359,15 +408,16 @@ mod tests {
         let mut requests = RecentRequests::default();
         let recorder = requests.add_worker();
         recorder.resize(1);
-        let mut texts = [""; TEXTS];
-        texts[Text::RequestId as usize] = "first";
-        texts[Text::Path as usize] = "/2.0/a/long/path";
-        texts[Text::Host as usize] = "api.box.com";
-        recorder.write(facts(1), &texts);
+        recorder.write(facts(1), |texts| {
+            texts.set(Text::RequestId, b"first");
+            texts.set(Text::Path, b"/2.0/a/long/path");
+            texts.set(Text::Cause, b"");
+            texts.set(Text::Host, b"api.box.com \xff");
+        });
         let entry = requests.newest(1).next().unwrap();
         let text = |entry: &RecentRequest, of| entry.text(of).map(str::to_owned);
         assert_eq!(text(&entry, Text::Path).as_deref(), Some("/2.0/a/long/path"));
-        assert_eq!(text(&entry, Text::Host).as_deref(), Some("api.box.com"));
+        assert_eq!(text(&entry, Text::Host).as_deref(), Some("api.box.com \u{fffd}"));
         assert_eq!((text(&entry, Text::TraceId), text(&entry, Text::Cause)), (None, None));
         write(&recorder, 2);
         let entry = requests.newest(1).next().unwrap();
@@ -382,9 +432,10 @@ mod tests {
         let mut requests = RecentRequests::default();
         let recorder = requests.add_worker();
         recorder.resize(1);
-        recorder.write(facts(1), &[&*path; TEXTS]);
+        let all = [Text::RequestId, Text::Path, Text::Host];
+        recorder.write(facts(1), |texts| all.iter().for_each(|of| texts.set(*of, path.as_bytes())));
         let entry = requests.newest(1).next().unwrap();
-        for of in [Text::RequestId, Text::Path, Text::Host] {
+        for of in all {
             let kept = entry.text(of).unwrap();
             assert!(kept.starts_with("éé") && !kept.contains("canary") && kept.len() <= LONGEST, "{kept}");
         }
