@@ -8,7 +8,8 @@ use url::form_urlencoded;
 
 use super::super::Asked;
 use crate::admin::Overview;
-use crate::admin::usage::{self, shortened};
+use crate::admin::usage;
+use crate::http::query::shortened;
 use crate::limits::budget::counts::CALL_MONTHS;
 use crate::limits::budget::definition::Period;
 use crate::limits::budget::period::{Span, timestamp};
