@@ -7,4 +7,5 @@ mod allowed; // what a listed page can do
 mod address_bar; // URLs that a person opens
 mod sandbox_page;
 mod documented_page; // the page in docs/browsers.md
+mod operators_views; // every view of the operators' page
 mod ui_elements; // Box UI Elements
