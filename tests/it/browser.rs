@@ -9,3 +9,4 @@ mod sandbox_page;
 mod documented_page; // the page in docs/browsers.md
 mod operators_views; // every view of the operators' page
 mod ui_elements; // Box UI Elements
+mod operators_page; // the page that operators keep open

@@ -26,6 +26,7 @@ mod layers; // imports between modules
 mod limits; // rates, waiting, pauses, requests in flight
 mod operators; // who may ask what on the admin listener
 mod operations; // every operation of Box's documents
+mod operators_page; // the page at / of the admin listener, without a browser
 mod metrics; // that tell causes apart
 mod parked; // idle connections that hold no memory
 mod pages; // what web pages may do

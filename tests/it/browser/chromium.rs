@@ -327,7 +327,7 @@ static CERTIFICATE: std::sync::LazyLock<Certificate> = std::sync::LazyLock::new(
     Certificate { cert, key: key.serialize_pem(), pin }
 });
 
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for three in bytes.chunks(3) {

@@ -2,11 +2,12 @@
 
 use maud::{Markup, html};
 
-use super::all_link;
-use super::limits;
+use super::{all_link, limits, unused_names};
 use crate::admin::page::figures::{at, bar, count, percent};
 use crate::admin::page::link;
 use crate::admin::status::{Budget, Status};
+
+const COLUMNS: usize = 5;
 
 /// A part of the calls of a budget. A budget without calls is spent.
 #[expect(clippy::cast_precision_loss, reason = "a share in per cent needs no more")]
@@ -45,30 +46,34 @@ pub(super) fn worst_first(status: &Status) -> Vec<&Budget> {
     budgets
 }
 
-/// The section; nothing without budgets.
+/// The section, without those that are not used; nothing without budgets.
 pub(super) fn section(status: &Status, most: usize) -> Markup {
-    let mut budgets = worst_first(status);
+    let is_used = |budget: &&Budget| budget.used > 0 || budget.refused > 0 || budget.calls == 0;
+    let (mut budgets, unused): (Vec<&Budget>, Vec<&Budget>) =
+        worst_first(status).into_iter().partition(is_used);
     let all = budgets.len();
     budgets.truncate(most);
     html! {
-        @if all > 0 {
+        @if !status.budgets.is_empty() {
             section #s-budgets aria-labelledby="t-budgets" {
                 header {
                     h2 #t-budgets { "Budgets" }
                     p { "calls to Box" @if status.redis.is_some() { ", of all replicas" } }
                     @if let Some(link) = link("usage", &[]) { a.to href=(link) { "Who spent them" } }
                 }
-                div.scroll {
-                    table {
-                        thead { tr {
-                            th scope="col" { "Budget" } th.n scope="col" { "Used" } th.n scope="col" { "Of calls" }
-                            th scope="col" { span.unseen { "Spent as a bar" } } th.n scope="col" { "Spent" }
-                            th.n scope="col" { "Forecast" } th scope="col" { "Per" } th.n scope="col" { "Ends" }
-                        } }
-                        tbody { @for budget in &budgets { (rows(status, budget)) } }
+                @if all > 0 {
+                    div.scroll tabindex="0" role="region" aria-labelledby="t-budgets" {
+                        table {
+                            thead { tr {
+                                th scope="col" { "Budget" } th scope="col" { span.unseen { "Spent as a bar" } }
+                                th.n scope="col" { "Spent" } th.n scope="col" { "Forecast" } th.n scope="col" { "Ends" }
+                            } }
+                            tbody { @for budget in &budgets { (rows(status, budget)) } }
+                        }
                     }
                 }
-                (all_link(budgets.len(), all, "budgets"))
+                (all_link(budgets.len(), all, "budgets in use"))
+                (unused_names("unused-budgets", unused.iter().map(|budget| name(budget)).collect()))
             }
         }
     }
@@ -91,15 +96,15 @@ fn rows(status: &Status, budget: &Budget) -> Markup {
     };
     html! {
         tr id={ "b-" (name(budget)) } {
-            th scope="row" { (name(budget)) }
-            td.n { (count(budget.used)) }
-            td.n { (count(budget.calls)) }
+            th scope="row" {
+                (name(budget))
+                div.under { (count(budget.used)) " of " (count(budget.calls)) " a " (budget.per) }
+            }
             td { (bar(spent(budget), class)) }
             td.n { span.(class) { (percent(spent(budget))) } }
             td.n { span.(class) { (count(budget.forecast)) } }
-            td { (budget.per) }
             td.n { (at(&budget.ends, &status.now)) }
         }
-        @if let Some(words) = words { tr.words { td.(class) colspan="8" { (words) } } }
+        @if let Some(words) = words { tr.words { td.(class) colspan=(COLUMNS) { (words) } } }
     }
 }

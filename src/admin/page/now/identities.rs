@@ -4,30 +4,30 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::all_link;
-use crate::admin::page::figures::{at, countdown, fault};
+use crate::admin::page::figures::{at, count, countdown};
 use crate::admin::status::{Identity, Status};
 
-const COLUMNS: usize = 5;
+const COLUMNS: usize = 4;
 
 /// The identities, those without a valid token first.
 pub(super) fn section(status: &Status, most: usize) -> Markup {
     let mut identities: Vec<&Identity> = status.identities.iter().collect();
     identities.sort_by_key(|identity| (identity.state == "valid", identity.reason.is_none()));
-    let count = identities.len();
+    let all = identities.len();
     identities.truncate(most);
     html! {
         section #s-identities aria-labelledby="t-identities" {
             header { h2 #t-identities { "Identities" } p { "accounts at Box, and their tokens" } }
-            div.scroll {
+            div.scroll tabindex="0" role="region" aria-labelledby="t-identities" {
                 table {
                     thead { tr {
                         th scope="col" { "Identity" } th scope="col" { "Token" } th.n scope="col" { "Ends in" }
-                        th.n scope="col" { "Failed" } th scope="col" { span.unseen { "Renewal" } }
+                        th scope="col" { span.unseen { "Renewal" } }
                     } }
                     tbody { @for identity in &identities { (rows(status, identity)) } }
                 }
             }
-            (all_link(identities.len(), count, "identities"))
+            (all_link(identities.len(), all, "identities"))
         }
     }
 }
@@ -47,9 +47,9 @@ fn rows(status: &Status, identity: &Identity) -> Markup {
             td {
                 span.mark.(class) { (word) }
                 @if let Some(renewed) = &identity.renewed { div.under { "renewed " (at(renewed, &status.now)) } }
+                @if identity.failed > 0 { div.under { (count(identity.failed)) " failed since the start" } }
             }
             td.n { @if let Some(expires) = &identity.expires { (countdown(expires, &status.now)) } @else { "–" } }
-            td.n { (fault(identity.failed, "warn")) }
             td.n { (renewal(status, identity)) }
         }
         @if let Some(reason) = &identity.reason {

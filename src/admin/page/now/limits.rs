@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use maud::{Markup, html};
 
-use super::{all_link, words_row};
+use super::{all_link, unused_names, words_row};
 use crate::admin::page::figures::{at, bar, count, countdown, fault, number, percent};
 use crate::admin::status::{Limit, Pause, Status};
 
@@ -37,7 +37,7 @@ pub(super) fn section(status: &Status, most: usize) -> Markup {
         section #s-limits aria-labelledby="t-limits" {
             header { h2 #t-limits { "Limits" } p { "the fullest first; refused since the start" } }
             @if all > 0 {
-                div.scroll {
+                div.scroll tabindex="0" role="region" aria-labelledby="t-limits" {
                     table {
                         thead { tr {
                             th scope="col" { "Limit" } th scope="col" { span.unseen { "Fullest key as a bar" } }
@@ -48,12 +48,7 @@ pub(super) fn section(status: &Status, most: usize) -> Markup {
                 }
                 (all_link(used.len(), all, "limits in use"))
             } @else { p { "No limit has counted anything yet." } }
-            @if !unused.is_empty() {
-                details #unused-limits {
-                    summary { (unused.len()) " unused" }
-                    p { @for (index, limit) in unused.iter().enumerate() { @if index > 0 { ", " } (limit.name) } }
-                }
-            }
+            (unused_names("unused-limits", unused.iter().map(|limit| limit.name.clone()).collect()))
         }
     }
 }
@@ -106,7 +101,7 @@ pub(super) fn pauses(status: &Status, most: usize) -> Markup {
         @if !pauses.is_empty() {
             section #s-pauses aria-labelledby="t-pauses" {
                 header { h2 #t-pauses { "Pauses by Box" } p { "Box answered 429 or 503 and asked to be left alone" } }
-                div.scroll {
+                div.scroll tabindex="0" role="region" aria-labelledby="t-pauses" {
                     table {
                         thead { tr {
                             th scope="col" { "Identity" } th.n scope="col" { "Left" } th.n scope="col" { "Until" }

@@ -28,13 +28,13 @@ pub(super) fn view(overview: &Overview, asked: &Asked) -> Markup {
             div {
                 (hosts::section(&status))
                 (apps::section(&status, most))
-                (budgets::section(&status, most))
-                (month_section(overview))
             }
             div {
                 (identities::section(&status, most))
                 (limits::section(&status, most))
                 (limits::pauses(&status, most))
+                (budgets::section(&status, most))
+                (month_section(overview))
                 (process::section(&status))
             }
         }
@@ -53,4 +53,16 @@ fn all_link(shown: usize, count: usize, what: &str) -> Markup {
 /// Words below a row, over its whole width.
 fn words_row(columns: usize, class: &str, words: &str) -> Markup {
     html! { tr.words { td colspan=(columns) class=(class) { (words) } } }
+}
+
+/// The names of what is not in use; nothing without any.
+fn unused_names(id: &str, names: Vec<String>) -> Markup {
+    html! {
+        @if !names.is_empty() {
+            details id=(id) {
+                summary { (names.len()) " unused" }
+                p { (names.join(", ")) }
+            }
+        }
+    }
 }

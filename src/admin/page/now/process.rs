@@ -20,7 +20,7 @@ pub(super) fn section(status: &Status) -> Markup {
                 div {
                     dt { "Configuration" }
                     dd {
-                        (status.config.file.as_deref().unwrap_or("from the environment"))
+                        (status.config.file.as_deref().unwrap_or("no file"))
                         ", in use since " (at(&status.config.in_use_since, &status.now))
                     }
                 }

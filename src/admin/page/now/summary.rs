@@ -7,12 +7,13 @@ use super::budgets;
 use super::limits::fullness;
 use crate::admin::advice;
 use crate::admin::page::figures::{at, count, duration, latency, parsed, percent};
-use crate::admin::status::Status;
+use crate::admin::page::link;
+use crate::admin::status::{Limit, Status};
 
 /// The answer to one question.
 struct Tile {
     title: &'static str,
-    /// The section with the details.
+    /// The section or view with the details.
     link: &'static str,
     class: &'static str,
     value: String,
@@ -26,6 +27,7 @@ pub(super) fn summary(status: &Status) -> Markup {
         of_box(status),
         tokens(status),
         requests(status),
+        errors(status),
         refused(status),
         plan(status),
         reload(status),
@@ -57,14 +59,22 @@ fn verdict(status: &Status) -> Markup {
                 @for reason in &status.reasons {
                     li.bad {
                         strong { "Not ready: " } (reason)
-                        span.todo { (advice::of_reason(reason, identities())) }
+                        span.todo {
+                            (advice::of_reason(reason, identities()))
+                            @if reason != "draining" { " – " a href="#s-identities" { "Identities" } }
+                        }
                     }
                 }
                 @for (index, note) in status.notes.iter().enumerate() {
                     li.warn {
                         strong { "Note: " } (note)
                         @if index + 1 == status.notes.len() {
-                            @if let Some(advice) = advice_of_notes { span.todo { (advice) } }
+                            @if let Some(advice) = advice_of_notes {
+                                span.todo {
+                                    (advice)
+                                    @if let (true, Some(link)) = (is_refused, link("configuration", &[])) { " – " a href=(link) { "Configuration" } }
+                                }
+                            }
                         }
                     }
                 }
@@ -91,14 +101,15 @@ fn gateway(status: &Status) -> Option<Tile> {
 
 fn of_box(status: &Status) -> Option<Tile> {
     let down: Vec<&str> = status.hosts.iter().filter(|host| !host.up).map(|host| &*host.host).collect();
-    let asked = status.hosts.iter().filter(|host| host.last_5_minutes.requests > 0).count();
+    let asked = status.hosts.iter().any(|host| host.last_5_minutes.requests > 0);
+    let slowest = status.hosts.iter().filter_map(|host| host.last_5_minutes.p95_ms).max_by(f64::total_cmp);
     let (class, value, detail) = match (&*down, asked) {
-        ([], 0) => ("calm", "not asked".to_owned(), html! { "no calls in 5 min" }),
-        ([], _) => ("good", "answers".to_owned(), html! { "all hosts that were asked" }),
-        ([one], _) => ("bad", "DOWN".to_owned(), html! { (one) }),
-        (more, _) => ("bad", "DOWN".to_owned(), html! { (more.len()) " of " (status.hosts.len()) " hosts" }),
+        ([], false) => ("calm", "not asked", html! { "no calls in 5 min" }),
+        ([], true) => ("good", "answers", html! { "p95 " (latency(slowest)) }),
+        ([one], _) => ("bad", "DOWN", html! { (one) }),
+        (more, _) => ("bad", "DOWN", html! { (more.len()) " of " (status.hosts.len()) " hosts" }),
     };
-    Some(Tile { title: "Box", link: "#s-hosts", class, value, detail })
+    Some(Tile { title: "Box", link: "#s-hosts", class, value: value.to_owned(), detail })
 }
 
 fn tokens(status: &Status) -> Option<Tile> {
@@ -120,26 +131,38 @@ fn tokens(status: &Status) -> Option<Tile> {
 
 fn requests(status: &Status) -> Option<Tile> {
     let requests = &status.requests;
-    let class = if requests.status_5xx > 0 { "bad" } else { "calm" };
+    let detail = html! { "p95 " (latency(requests.p95_ms)) };
+    let value = count(requests.requests);
+    Some(Tile { title: "Requests (5 min)", link: "#s-apps", class: "calm", value, detail })
+}
+
+fn errors(status: &Status) -> Option<Tile> {
+    let errors = status.requests.status_5xx;
+    let worst = status.apps.iter().filter(|app| app.last_5_minutes.status_5xx > 0);
+    let worst = worst.max_by_key(|app| app.last_5_minutes.status_5xx);
     let detail = html! {
-        @if requests.status_5xx > 0 { (count(requests.status_5xx)) " with 5xx, " }
-        "p95 " (latency(requests.p95_ms))
+        @if let Some(worst) = worst { "most to " (worst.name) } @else if errors > 0 { "to no app" } @else { "none" }
     };
-    Some(Tile { title: "Requests (5 min)", link: "#s-apps", class, value: count(requests.requests), detail })
+    let class = if errors > 0 { "bad" } else { "calm" };
+    Some(Tile { title: "Errors 5xx (5 min)", link: "#s-apps", class, value: count(errors), detail })
 }
 
 fn refused(status: &Status) -> Option<Tile> {
     let refused = status.requests.status_429;
-    let full = status.limits.iter().filter(|limit| fullness(limit) >= 1.0);
-    let full =
-        full.max_by(|one, other| one.waiting.cmp(&other.waiting).then(one.limited.cmp(&other.limited)));
+    let pauses = status.pauses_in_force;
+    let by = |limit: &&Limit| (limit.waiting, limit.limited);
+    let full = status.limits.iter().filter(|limit| fullness(limit) >= 1.0).max_by_key(by);
+    let most = status.limits.iter().filter(|limit| limit.enforced && limit.limited > 0);
+    let most = most.max_by_key(|limit| limit.limited);
     let detail = html! {
-        @if status.pauses_in_force > 0 { "Box asked for " (count(status.pauses_in_force as u64)) @if status.pauses_in_force == 1 { " pause" } @else { " pauses" } }
+        @if pauses == 1 { "Box asked for a pause" }
+        @else if pauses > 1 { "Box asked for " (count(pauses as u64)) " pauses" }
         @else if let Some(full) = full { (full.name) " is full" }
+        @else if let (Some(most), true) = (most, refused > 0) { "most by " (most.name) }
         @else { "no limit is full" }
     };
-    let class = if refused > 0 || status.pauses_in_force > 0 { "warn" } else { "calm" };
-    Some(Tile { title: "Answers 429 (5 min)", link: "#s-limits", class, value: count(refused), detail })
+    let class = if refused > 0 || pauses > 0 { "warn" } else { "calm" };
+    Some(Tile { title: "Refused 429 (5 min)", link: "#s-limits", class, value: count(refused), detail })
 }
 
 fn plan(status: &Status) -> Option<Tile> {
@@ -158,13 +181,20 @@ fn plan(status: &Status) -> Option<Tile> {
 
 fn reload(status: &Status) -> Option<Tile> {
     let (class, value, moment) = match &status.config.reload {
-        None => ("calm", "as at the start", &status.config.in_use_since),
+        None => ("calm", "unchanged", &status.config.in_use_since),
         Some(reload) if reload.result == "ok" => ("good", "taken over", &reload.time),
         Some(reload) => ("bad", "REFUSED", &reload.time),
     };
     let detail = html! {
+        @if status.config.reload.is_none() { "since the start, " }
         (at(moment, &status.now))
         @if let Some(reload) = &status.config.reload { " (" (reload.cause) ")" }
     };
-    Some(Tile { title: "Configuration", link: "#s-process", class, value: value.to_owned(), detail })
+    Some(Tile {
+        title: "Configuration",
+        link: "/?view=configuration",
+        class,
+        value: value.to_owned(),
+        detail,
+    })
 }
