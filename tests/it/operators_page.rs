@@ -3,7 +3,7 @@
 use boxgate::sandbox::{Options, Sandbox, TokenAnswer};
 use reqwest::header::{HeaderMap, HeaderValue};
 
-use crate::harness::{Bench, until};
+use crate::harness::{Bench, no_tls, until};
 use crate::program::harness::{FakeBox, Folder, Program, command};
 
 const ME: &str = "/2.0/users/me";
@@ -208,10 +208,10 @@ otlp = "http://127.0.0.1:1/canary-path-1"
     let mut gateway = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
     gateway.env("APP_KEY", "canary-in-the-environment-1");
     let program = tokio::task::spawn_blocking(|| Program::spawn(folder, gateway)).await.unwrap();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(no_tls()).build().unwrap();
     let get = async |path: &str| {
         let url = format!("http://{}{path}", program.operators);
-        client.get(url).send().await.unwrap().text().await.unwrap()
+        client.get(url).header("cache-control", "no-cache").send().await.unwrap().text().await.unwrap()
     };
     let views = [
         "/",

@@ -246,8 +246,6 @@
 
   async function post(form) {
     if ("busy" in form.dataset) return;
-    const question = form.dataset.confirm;
-    if (question !== undefined && !confirm(question)) return;
     const [button, said] = [form.querySelector("button"), form.querySelector("[role=status]")];
     form.dataset.busy = "";
     button.setAttribute("aria-disabled", "true");
@@ -345,6 +343,18 @@
     if (event.persisted && !isPaused) ask();
   });
 
+  /** How far the gateway's clock is ahead of this machine's, by the time at which the page was rendered. */
+  function clockOfPage() {
+    const made = updated.querySelector("time[data-made]")?.textContent.match(/^(\d\d):(\d\d):(\d\d)Z$/);
+    if (!made) return 0;
+    const day = 86400000;
+    const received = performance.timeOrigin + (performance.getEntriesByType("navigation")[0]?.responseStart ?? 0);
+    const differs = (made[1] * 3600 + made[2] * 60 + Number(made[3])) * 1000 - (received % day);
+    const nearest = differs - Math.round(differs / day) * day;
+    return Math.abs(nearest) > 1500 ? nearest : 0;
+  }
+
+  ahead = clockOfPage();
   root.classList.add("script");
   setInterval(tick, 1000);
   later(EVERY);
