@@ -88,6 +88,17 @@ fn a_table_csv_and_json_have_the_calls_that_box_got() {
         ],
         "{table}"
     );
+    // The page has the same rows and the same total.
+    let page = program.admin("/?view=usage").body;
+    let spent = page.split("id=\"s-spenders\"").nth(1).unwrap_or_else(|| panic!("{page}"));
+    let calls: Vec<&str> = spent
+        .split("<td class=\"n\">")
+        .skip(1)
+        .step_by(2)
+        .map(|cell| cell.split('<').next().unwrap())
+        .collect();
+    assert_eq!(calls, ["3", "1", "1", "5"], "{spent}");
+
     let table = printed(&program, &["--by", "day,app", "--month", month]);
     assert!(table.contains(&format!("\n{month}-")), "{table}");
     let empty = printed(&program, &["--month", "2001-02"]);

@@ -63,6 +63,10 @@ async fn every_replica_says_the_calls_of_all() {
     };
     assert_eq!(classes["rows"], serde_json::json!([row("", "token", 2), row("intranet", "general", 5)]));
     assert_eq!(classes["replicas_reason"], Value::Null);
+    let (_, page) = one.admin("/?view=usage").await;
+    let total = page.split("class=\"total\"").nth(1).unwrap_or_else(|| panic!("{page}"));
+    assert!(total.contains("<td class=\"n\">7</td>"), "{total}");
+    assert!(page.contains("<p>of all replicas, as Redis has them;"), "{page}");
     assert_eq!((own(&one).await, own(&other).await), (4, 3), "metrics are each replica's own");
     // What another program writes changes nothing.
     for junk in ["", "a/b", "x/intranet/service/general/more", "x/in\u{1b}tranet/service/general"] {
@@ -103,6 +107,9 @@ async fn calls_are_counted_once_over_restarts_and_losses_of_redis() {
     );
     let why = alone["replicas_reason"].as_str().unwrap();
     assert!(why.starts_with("Redis has not been usable for "), "{why}");
+    let (_, page) = one.admin("/?view=usage").await;
+    let words = "<p>of this process only, not of all replicas: Redis has not been usable for ";
+    assert!(page.contains(words), "{page}");
     let said = said_with_csv(&one).await.unwrap();
     assert!(said.starts_with("this process only; Redis has not been usable for "), "{said}");
     assert!(fleet.redis.launch().await, "it gets its port back");

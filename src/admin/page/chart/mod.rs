@@ -114,8 +114,8 @@ impl Chart<'_> {
     pub(super) fn markup(&self) -> Markup {
         let scale = Scale::up_to(self.largest(), self.unit);
         let kind = match self.shape {
-            Shape::StackedBars => "bars",
-            Shape::Lines => "lines",
+            Shape::StackedBars => "as-bars",
+            Shape::Lines => "as-lines",
         };
         let height = PIXELS + ABOVE + LABELS;
         html! {

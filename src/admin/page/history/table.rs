@@ -109,8 +109,9 @@ impl Kind {
     fn columns(self) -> &'static [Sort] {
         use Sort::{CallerLeft, Name, P50, P95, P99, Requests, Status4xx, Status5xx, Status429};
         match self {
-            Self::Apps => &[Name, Requests, Status4xx, Status429, Status5xx, CallerLeft, P50, P95, P99],
-            Self::Hosts => &[Name, Requests, P50, P95, P99],
+            // The answer to the heading is beside the name, where a phone shows it too.
+            Self::Apps => &[Name, P95, P50, P99, Requests, Status4xx, Status429, Status5xx, CallerLeft],
+            Self::Hosts => &[Name, P95, P50, P99, Requests],
         }
     }
 }
@@ -205,6 +206,12 @@ fn line(kind: Kind, row: &Row, question: &Question, known: &[bool], slowest: f64
             th scope="row" {
                 a href=(question.about(row.subject.clone()).address()) aria-current=[is_chosen.then_some("true")] { (name) }
             }
+            td.n {
+                @if let Some(p95) = row.p95 { (bar(p95 / slowest.max(0.01), "fill")) " " (Unit::Millis.exact(p95)) }
+                @else { span.zero { "–" } }
+            }
+            (latency(row.p50))
+            (latency(row.p99))
             td.n { (sparkline(&points, &label)) " " (count(counts.requests, "")) }
             @if kind == Kind::Apps {
                 td.n { (count(counts.status_4xx, "")) }
@@ -212,12 +219,6 @@ fn line(kind: Kind, row: &Row, question: &Question, known: &[bool], slowest: f64
                 td.n { (count(counts.status_5xx, "bad")) }
                 td.n { (count(counts.caller_left, "")) }
             }
-            (latency(row.p50))
-            td.n {
-                @if let Some(p95) = row.p95 { (bar(p95 / slowest.max(0.01), "fill")) " " (Unit::Millis.exact(p95)) }
-                @else { span.zero { "–" } }
-            }
-            (latency(row.p99))
         }
     }
 }

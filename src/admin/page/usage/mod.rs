@@ -65,8 +65,8 @@ pub(super) fn view(overview: &Overview, asked: &Asked) -> Markup {
             }
         }
         @if usage.uncounted.is_none() {
-            (budgets(question))
             (table(question, usage, &spenders))
+            (budgets(question))
         }
     }
 }
