@@ -29,6 +29,7 @@ mod operations; // every operation of Box's documents
 mod operators_page; // the page at / of the admin listener, without a browser
 mod metrics; // that tell causes apart
 mod parked; // idle connections that hold no memory
+mod over_time; // the views "Over time" and "Box calls"
 mod pages; // what web pages may do
 mod program; // the binary as a process
 mod raw; // peers scripted byte by byte
