@@ -77,7 +77,7 @@ impl Range {
     pub(super) fn points(self) -> usize {
         match self {
             Self::Hour => 12,
-            Self::Day => 48,
+            Self::Day => 24,
         }
     }
 }

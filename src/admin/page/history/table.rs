@@ -191,7 +191,7 @@ fn line(kind: Kind, row: &Row, question: &Question, known: &[bool], slowest: f64
     let most = row.requests.iter().max().copied().unwrap_or(0);
     let each = match question.range {
         Range::Hour => "5",
-        Range::Day => "30",
+        Range::Day => "60",
     };
     let label = format!("{what}: {}, at most {} in {each} minutes", grouped(counts.requests), grouped(most));
     let name = if row.name.is_empty() { "no app" } else { &row.name };
@@ -207,12 +207,12 @@ fn line(kind: Kind, row: &Row, question: &Question, known: &[bool], slowest: f64
                 a href=(question.about(row.subject.clone()).address()) aria-current=[is_chosen.then_some("true")] { (name) }
             }
             td.n {
-                @if let Some(p95) = row.p95 { (bar(p95 / slowest.max(0.01), "fill")) " " (Unit::Millis.exact(p95)) }
+                @if let Some(p95) = row.p95 { (bar(p95 / slowest.max(0.01), "fill")) " " span.figure { (Unit::Millis.exact(p95)) } }
                 @else { span.zero { "–" } }
             }
             (latency(row.p50))
             (latency(row.p99))
-            td.n { (sparkline(&points, &label)) " " (count(counts.requests, "")) }
+            td.n { (sparkline(&points, &label)) " " span.figure { (count(counts.requests, "")) } }
             @if kind == Kind::Apps {
                 td.n { (count(counts.status_4xx, "")) }
                 td.n { (count(counts.status_429, "warn")) }
