@@ -4,8 +4,11 @@
 //! looked at, so that who has no key does not learn which paths exist. The probes need no key: what asks them is a balancer or a
 //! supervisor, and often cannot send one.
 
+use std::sync::Arc;
+
 use http::header::{AUTHORIZATION, FORWARDED, VIA};
 use http::{HeaderMap, HeaderName, Uri};
+use rustls::pki_types::CertificateDer;
 use tracing::warn;
 use zeroize::Zeroizing;
 
@@ -16,6 +19,7 @@ use crate::http::basic_credentials;
 use crate::http::error::Refusal;
 use crate::http::headers::check_single;
 use crate::net::peer::Peer;
+use crate::net::tls_server::Tls;
 use crate::proxy::process::Process;
 use crate::routing::app_key::{APP_KEY, AppKeys};
 
@@ -37,6 +41,13 @@ pub(super) struct Asked<'a> {
     pub(super) peer: &'a Peer,
     pub(super) uri: &'a Uri,
     pub(super) headers: &'a HeaderMap,
+}
+
+/// The peer, and whether it lacks the client certificate that the configuration asks for now: a reload may have replaced
+/// `client_ca` since the handshake. `shown`: the certificates of its connection, its own first.
+pub(super) fn certified(peer: Peer, shown: &[CertificateDer<'static>], config: &Config) -> Peer {
+    let lacks = |tls: &Arc<Tls>| tls.wants_certificates() && !tls.admits(shown);
+    Peer { uncertified: peer.secure && config.admin_tls.as_ref().is_some_and(lacks), ..peer }
 }
 
 /// Checks all that is the same for every path. Returns the authority that the operator reached.

@@ -1,17 +1,21 @@
 //! The operators' listener: the page at `/`, `/healthz`, `/readyz`, `/metrics`, `/status.json`, `/history.json`,
-//! `/requests.json`, `/usage.json`, `/usage.csv`, `POST /reload`. Requests are rare, so plain hyper runs on the accepting thread.
+//! `/requests.json`, `/usage.json`, `/usage.csv`, `POST /reload`, `POST /identities/NAME/renew`. Requests are rare, so plain
+//! hyper runs on the accepting thread.
 
 pub(crate) mod access; // who may ask what
+pub(crate) mod connections; // TLS, time limits, how many
 mod configured_hosts; // which hosts of Box answer
 mod history; // GET /history.json
 mod recent_requests; // GET /requests.json
 mod request_entry; // what is told of one of them
 mod request_filter; // which of the last requests are asked for
 mod limit_metrics; // of limits, budgets and tunnels
+mod ignored_body; // bodies that mean nothing
 mod readiness; // is it ready, and why not?
 mod request_metrics; // of requests, connections, tokens, reloads and logs
 mod trace_metrics; // what became of spans
 mod reload; // POST /reload
+pub(crate) mod renewal; // POST /identities/NAME/renew
 mod status; // GET /status.json
 mod page; // GET /, for people
 pub(crate) mod reloads; // requests for a reload, and their outcomes
@@ -20,12 +24,10 @@ pub(crate) mod wrong_keys; // bounds the guessing of the key
 pub(crate) mod usage; // who spent Box's calls
 pub(crate) mod advice; // what to do about it
 
-use std::convert::Infallible;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -33,36 +35,26 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
 use serde::Serialize;
-use tokio::sync::Semaphore;
-use tracing::debug;
 
 use self::access::Asked;
 pub(crate) use self::page::RenderedPages;
 use self::readiness::Readiness;
 use self::reloads::Reloads;
+use self::renewal::Renewals;
 use self::wrong_keys::WrongKeys;
 use crate::http::error::Refusal;
 use crate::http::headers;
-use crate::net::listener::Listener;
 use crate::net::peer::{Here, Peer};
 use crate::net::secret_filter::{self, Audience};
+use crate::oauth::token_cache::Tokens;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::process::Process;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::history::History;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent_requests::RecentRequests;
-
-/// The most connections of operators on each listener; further ones are closed at once.
-pub(crate) const CONNECTIONS: usize = 32;
-/// A connection is closed after this time, once its request in progress has ended …
-const LIFETIME: Duration = Duration::from_secs(60);
-/// … or after this further time, so that an operator that does not read cannot hold a descriptor for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the operators' listener reads to answer requests.
 pub(crate) struct Overview {
@@ -86,68 +78,37 @@ pub(crate) struct Overview {
     pub draining: AtomicBool,
     /// The keys that operators' requests had and that were wrong.
     pub wrong_keys: WrongKeys,
+    /// The renewals of tokens that operators requested lately.
+    pub renewals: Renewals,
     /// The TCP address of the callers' listener, which serves the pages about error codes; `None`: only Unix sockets.
     pub callers: Option<Here>,
     /// Pages for people that were rendered within the last second.
     pub pages: RenderedPages,
 }
 
-/// Serves one listener; never returns.
-pub(crate) async fn serve(listener: Listener, overview: Arc<Overview>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let (accepted, peer) = listener.accept().await;
-        let Ok(room) = room.clone().try_acquire_owned() else { continue };
-        // A weak reference: an idle connection must not keep the overview alive after a stop.
-        let overview = Arc::downgrade(&overview);
-        tokio::spawn(async move {
-            let _room = room;
-            let served = match accepted.into_tcp_or_unix() {
-                Ok(Ok(tcp)) => connection(TokioIo::new(tcp), peer, overview).await,
-                Ok(Err(unix)) => connection(TokioIo::new(unix), peer, overview).await,
-                Err(_) => Ok(()),
-            };
-            if let Err(error) = served {
-                debug!("an operator's connection ended: {error}");
-            }
-        });
-    }
-}
-
-async fn connection<S>(socket: S, peer: Peer, overview: Weak<Overview>) -> hyper::Result<()>
-where
-    S: hyper::rt::Read + hyper::rt::Write + Unpin,
-{
-    let service = service_fn(move |request| {
-        let overview = overview.clone();
-        async move { Ok::<_, Infallible>(answer(&overview, &peer, request).await) }
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(10))
-            .serve_connection(socket, service)
-    );
-    if let Ok(ended) = tokio::time::timeout(LIFETIME, connection.as_mut()).await {
-        return ended;
-    }
-    connection.as_mut().graceful_shutdown();
-    tokio::time::timeout(PATIENCE, connection).await.unwrap_or(Ok(()))
-}
-
-/// The response to a request: at once, after a reload, or once Redis has said what other replicas have told.
+/// The response to a request: at once, after a reload, once Box has given a token, or once Redis has said what other replicas have told.
 enum Page {
     Ready(Response<Bytes>),
     Usage(usage::Question, usage::Form),
     Calls(page::Waiting),
     Reload(Arc<Reloads>),
+    Renewal(Arc<Tokens>),
 }
 
-async fn answer(overview: &Weak<Overview>, peer: &Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// Answers a request. `shown`: the client certificates of its connection, the operator's own first.
+async fn answer(
+    overview: &Weak<Overview>,
+    peer: &Peer,
+    shown: &[CertificateDer<'static>],
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let id = headers::request_id(request.headers());
     // The overview is dropped before the first await, so that a waiting request does not keep it alive at a stop.
     let (page, help_base) = match overview.upgrade() {
-        Some(overview) => (page(&overview, peer, &request), help_base(&overview, peer)),
+        Some(overview) => {
+            let peer = access::certified(*peer, shown, &overview.gateway.load().config);
+            (page(&overview, &peer, &request), help_base(&overview, &peer))
+        }
         None => (Ok(Page::Ready(stopped())), String::new()),
     };
     let answered = match page {
@@ -158,6 +119,7 @@ async fn answer(overview: &Weak<Overview>, peer: &Peer, request: Request<Incomin
             Ok(overview.upgrade().map_or_else(stopped, |overview| known.answer(&overview)))
         }
         Ok(Page::Reload(reloads)) => reload::answer(&reloads, request.into_body(), reload::TIMEOUT).await,
+        Ok(Page::Renewal(tokens)) => renewal::answer(&tokens, request.into_body(), renewal::TIMEOUT).await,
         Err(refusal) => Err(refusal),
     };
     let mut response =
@@ -205,6 +167,17 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
         }
         return Ok(Page::Reload(overview.reloads.clone()));
     }
+    if let Some(name) = renewal::requested(path) {
+        if request.method() != Method::POST {
+            return Err(Refusal::OnlyByPost);
+        }
+        access::may_change(asked, authority)?;
+        if overview.draining.load(Ordering::Relaxed) {
+            return Err(renewal::stopping());
+        }
+        let now = overview.process.clock.now();
+        return overview.renewals.admit(&gateway.tokens, &name, peer, now).map(Page::Renewal);
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Err(Refusal::OnlyForReading);
     }
@@ -234,7 +207,7 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
         }
         _ => {
             let pages =
-                "here are / for people, /healthz, /readyz, /metrics, /status.json, /history.json, /requests.json, /usage.json and /usage.csv, and POST /reload
+                "here are / for people, /healthz, /readyz, /metrics, /status.json, /history.json, /requests.json, /usage.json and /usage.csv, and POST /reload and /identities/NAME/renew
 ";
             text_page(StatusCode::NOT_FOUND, pages.to_owned())
         }

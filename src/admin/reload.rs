@@ -8,18 +8,14 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Serialize;
 
+use super::ignored_body;
 use super::reloads::{Outcome, Reloads};
 use crate::http::error::Refusal;
 
 /// The cause of the reload, as the log and `/readyz` show it.
 const WHY: &str = "POST /reload";
-/// The longest request body, which is read and ignored. Some clients always send one.
-const BODY_LIMIT: usize = 64 * 1024;
-/// The longest time to read such a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a caller waits for the outcome: less than a new connection lives, and less than `boxgate reload` waits, so that
 /// the answer arrives.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(45);
@@ -51,7 +47,7 @@ pub(super) async fn answer<B>(
 where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>>,
 {
-    ignore(body).await?;
+    ignored_body::read(body).await?;
     let outcome = tokio::time::timeout(within, reloads.request_shared(WHY)).await.map_err(|_| {
         Refusal::ReloadUnavailable(
             "The reload is still under way after 45 s. The gateway's log will show its outcome; until then the previous configuration stays in use.",
@@ -75,26 +71,6 @@ where
 pub(super) const STOPS: Refusal = Refusal::ReloadUnavailable(
     "This gateway cannot reload: it is stopping, or it runs without a configuration that can be read again.",
 );
-
-/// Reads a body to its end: an incomplete request must not cause a reload.
-async fn ignore<B>(body: B) -> Result<(), Refusal>
-where
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>>,
-{
-    let mut body = std::pin::pin!(Limited::new(body, BODY_LIMIT));
-    let reading = async {
-        while let Some(frame) = body.frame().await {
-            frame.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-                Some(_) => Refusal::BadRequest(
-                    "POST /reload accepts a body of at most 64 KiB, which it ignores; send none.",
-                ),
-                None => Refusal::CallerLeft,
-            })?;
-        }
-        Ok(())
-    };
-    tokio::time::timeout(BODY_TIMEOUT, reading).await.unwrap_or(Err(Refusal::RequestTimeout))
-}
 
 #[cfg(test)]
 mod tests {
@@ -161,7 +137,8 @@ mod tests {
     async fn an_incomplete_request_does_not_reload() {
         let (reloads, mut asked) = Reloads::new(SystemTime::UNIX_EPOCH);
         let reloads = Arc::new(reloads);
-        let long = answer(&reloads, Full::new(Bytes::from(vec![b'x'; BODY_LIMIT + 1])), TIMEOUT).await;
+        let long =
+            answer(&reloads, Full::new(Bytes::from(vec![b'x'; ignored_body::LIMIT + 1])), TIMEOUT).await;
         assert!(matches!(long, Err(Refusal::BadRequest(_))), "{long:?}");
         let broken = answer(&reloads, Broken, TIMEOUT).await;
         assert!(matches!(broken, Err(Refusal::CallerLeft)), "{broken:?}");

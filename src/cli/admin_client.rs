@@ -3,8 +3,10 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,15 +17,24 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, ServerName};
 use serde::Deserialize;
 use tokio::net::UnixStream;
+use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
 use super::Failure;
-use super::options::scheme_and_authority;
-use super::tunnel::{AnyStream, Dialer, tls};
+use super::options::{key_in, plain_key, scheme_and_authority};
+use super::tunnel::{AnyStream, Dialer};
+use crate::admin::access::is_probe;
 use crate::config;
+use crate::http::host::{self, Host};
 use crate::net::address::Address;
 use crate::net::error_chain::chain;
+use crate::net::pinned_certificate;
+use crate::net::secret::Secret;
+use crate::net::tls_server;
+use crate::routing::app_key::APP_KEY;
 
 /// The longest response; far above any that a gateway sends.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -37,6 +48,11 @@ const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 808
 /// The allowed forms of an admin listener's address.
 const A_LISTENER: &str = "http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH";
 
+/// The environment variable with the key of `[admin]`.
+const KEY_VARIABLE: &str = "BOXGATE_ADMIN_KEY";
+/// The source of an address that was named.
+const NAMED: &str = "--admin or BOXGATE_ADMIN";
+
 /// Options that name the gateway.
 #[allow(rustdoc::broken_intra_doc_links, reason = "--help prints these texts as they stand")]
 #[derive(Debug, Clone, Args)]
@@ -48,6 +64,14 @@ pub struct Options {
     /// The configuration file of the gateway [default: proxy.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A file with the key of [admin], instead of BOXGATE_ADMIN_KEY [default: [admin] key of the configuration file, if
+    /// the listener is from there]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// A PEM file with certificates that are trusted besides the platform's: authorities, or the listener's own [default:
+    /// [admin] tls of the configuration file, if the listener is from there]
+    #[arg(long, value_name = "FILE", env = "BOXGATE_ADMIN_CA")]
+    ca_file: Option<PathBuf>,
 }
 
 /// An admin listener.
@@ -56,6 +80,19 @@ pub(super) struct AdminListener {
     address: Place,
     /// Where the address comes from, for messages.
     source: String,
+    key: Key,
+    /// Trusted besides the platform's roots: authorities, or the listener's own certificate.
+    trusted: Vec<CertificateDer<'static>>,
+}
+
+/// The key of `[admin]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Key {
+    None,
+    /// The key, and where it comes from.
+    Known(Secret, String),
+    /// The configuration file names one that cannot be read, and why.
+    Unread(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,34 +114,59 @@ pub(super) struct Answer {
 }
 
 impl AdminListener {
-    /// From `--admin` or `BOXGATE_ADMIN`, else from the configuration file, else the default. Of the file only `[admin]
-    /// address` is read: it may be one that the gateway will refuse. `default_file`: read if it exists and none is
-    /// named.
+    /// From `--admin` or `BOXGATE_ADMIN`, else from the configuration file, else the default. Of the file only `[admin]` is
+    /// read: it may be one that the gateway will refuse. Its key and certificate are only for an address that is from there, too.
+    /// `default_file`: read if it exists and none is named.
     ///
     /// # Errors
-    /// A message about an invalid address or an unreadable file.
+    /// A message about an invalid address, or a file that is named and cannot be read.
     pub(super) fn find(options: &Options, default_file: &Path) -> Result<Self, String> {
+        let named_key = named_key(options, std::env::var(KEY_VARIABLE).ok())?;
+        let trusted = match &options.ca_file {
+            Some(file) => tls_server::certificates(file).map_err(|why| format!("--ca-file: {why}"))?,
+            None => Vec::new(),
+        };
+        let key = named_key.map_or(Key::None, |(key, source)| Key::Known(key, source));
         if let Some(text) = &options.admin {
             let address = Place::parse(text)?;
-            return Ok(Self { address, source: "--admin or BOXGATE_ADMIN".to_owned() });
+            return Ok(Self { address, source: NAMED.to_owned(), key, trusted });
         }
         let file = options.config.as_deref().or_else(|| default_file.exists().then_some(default_file));
         let Some(file) = file else {
-            return Ok(Self { address: Place::tcp(DEFAULT), source: "the default".to_owned() });
+            let address = Place::tcp(DEFAULT, false);
+            return Ok(Self { address, source: "the default".to_owned(), key, trusted });
         };
         let name_it = format!("--admin names the listener of the running gateway ({A_LISTENER})");
-        let addresses = config::admin_addresses(file).map_err(|problems| format!("{problems}\n{name_it}"))?;
-        // A port of 0 is chosen when it is bound.
-        let mut known =
-            addresses.iter().filter(|address| !matches!(address, Address::Tcp(tcp) if tcp.port() == 0));
+        let access = config::admin_access(file, &|name| std::env::var(name).ok())
+            .map_err(|problems| format!("{problems}\n{name_it}"))?;
         let source = format!("[admin] address of {}", file.display());
-        match known.next() {
-            Some(Address::Tcp(address)) => Ok(Self { address: Place::tcp(*address), source }),
-            Some(Address::Unix(address)) => Ok(Self { address: Place::Unix(address.path.clone()), source }),
+        let key = match (key, access.key) {
+            (Key::None, Some(Ok(key))) => Key::Known(key, format!("[admin] key of {}", file.display())),
+            (Key::None, Some(Err(why))) => Key::Unread(why),
+            (key, _) => key,
+        };
+        let is_https = access.certificates.is_some();
+        // The listener's own certificate, whatever its name: the address may be that of loopback.
+        let own = access.certificates.and_then(Result::ok).and_then(|chain| chain.into_iter().next());
+        let trusted = trusted.into_iter().chain(own).collect();
+        // A port of 0 is chosen when it is bound.
+        let is_known = |address: &&Address| !matches!(address, Address::Tcp(tcp) if tcp.port() == 0);
+        let is_unix = |address: &&Address| matches!(address, Address::Unix(_));
+        let mut known = access.addresses.iter().filter(is_known);
+        // These commands show no client certificate; Unix sockets ask for none.
+        let sockets = || access.addresses.iter().find(is_unix);
+        let first = known.next();
+        let chosen = if access.wants_certificates { sockets().or(first) } else { first };
+        let address = match chosen {
+            Some(Address::Tcp(address)) => Place::tcp(*address, is_https),
+            Some(Address::Unix(address)) => Place::Unix(address.path.clone()),
             None => {
-                Err(format!("{source} has port 0, which means a different port at each start; {name_it}"))
+                return Err(format!(
+                    "{source} has port 0, which means a different port at each start; {name_it}"
+                ));
             }
-        }
+        };
+        Ok(Self { address, source, key, trusted })
     }
 
     /// Sends a request without a body and reads the answer, whatever its status. No proxy is used and no redirect is
@@ -183,6 +245,7 @@ impl AdminListener {
             .header(CONNECTION, HeaderValue::from_static("close"))
             .body(Empty::<Bytes>::new())
             .map_err(|error| error.to_string())?;
+        let request = self.with_key(request)?;
         let (head, body) = sender.send_request(request).await.map_err(|error| broken(&error))?.into_parts();
         let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| match error
             .downcast_ref::<LengthLimitError>()
@@ -192,6 +255,34 @@ impl AdminListener {
         })?;
         connection.abort();
         Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+    }
+
+    /// Adds the key, except to the probes, which ask for none.
+    fn with_key(&self, mut request: Request<Empty<Bytes>>) -> Result<Request<Empty<Bytes>>, String> {
+        static WARNED: Once = Once::new();
+        let Key::Known(key, source) = &self.key else { return Ok(request) };
+        if is_probe(request.uri().path()) {
+            return Ok(request);
+        }
+        let mut value = HeaderValue::from_str(key.expose())
+            .map_err(|_| format!("the key of {source} has characters that no header field can carry"))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(APP_KEY, value);
+        if self.is_readable_on_the_way() {
+            WARNED.call_once(|| {
+                eprintln!(
+                    "boxgate: the key of {source} goes to {self} over plain HTTP, where others can read it on the way; use https:// ([admin] tls) or a Unix socket"
+                );
+            });
+        }
+        Ok(request)
+    }
+
+    /// Whether requests leave this machine over plain HTTP. An address of the configuration is this machine's.
+    fn is_readable_on_the_way(&self) -> bool {
+        let Place::Http { is_https: false, authority } = &self.address else { return false };
+        let host = host::parse(authority.as_str()).map(|(host, _)| host);
+        self.source == NAMED && !host.is_some_and(Host::is_loopback)
     }
 
     async fn connect(&self) -> Result<AnyStream, String> {
@@ -205,13 +296,38 @@ impl AdminListener {
                 if !is_https {
                     return Ok(Box::new(tcp));
                 }
-                let stream = tls(tcp, authority.host()).await.map_err(|error| {
-                    format!(
-                        "the TLS handshake failed: {error}; if the platform does not trust its CA, let SSL_CERT_FILE name a file with that CA"
-                    )
-                })?;
+                let name = ServerName::try_from(authority.host().trim_matches(['[', ']']).to_owned());
+                let name = name.map_err(|error| error.to_string())?;
+                let config =
+                    pinned_certificate::client_config(&self.trusted).map_err(|error| chain(&error))?;
+                let connected = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
+                let stream = connected.map_err(|error| self.tls_failed(authority.host(), &error))?;
                 Ok(Box::new(stream))
             }
+        }
+    }
+
+    /// Why a TLS handshake failed, and what to do.
+    fn tls_failed(&self, host: &str, error: &io::Error) -> String {
+        use rustls::{CertificateError as Wrong, Error};
+        let name_it = "let --ca-file, BOXGATE_ADMIN_CA or SSL_CERT_FILE name a file with its authority, the first two also one with its own certificate";
+        match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
+            Some(Error::InvalidCertificate(Wrong::UnknownIssuer)) if self.trusted.is_empty() => {
+                format!("no authority that this machine trusts has signed its certificate; {name_it}")
+            }
+            Some(Error::InvalidCertificate(Wrong::UnknownIssuer)) => format!(
+                "its certificate is neither one that was named (--ca-file, or [admin] tls of the configuration file) nor signed by a trusted authority; {name_it}"
+            ),
+            Some(Error::InvalidCertificate(
+                Wrong::NotValidForName | Wrong::NotValidForNameContext { .. },
+            )) => {
+                format!("its certificate is not for {host:?}; use a name that is in it, or {name_it}")
+            }
+            Some(Error::InvalidCertificate(Wrong::Expired | Wrong::ExpiredContext { .. })) => {
+                "its certificate has expired".to_owned()
+            }
+            Some(Error::InvalidMessage(_)) => "what listens there does not speak TLS; try http://".to_owned(),
+            _ => format!("the TLS handshake failed: {error}"),
         }
     }
 
@@ -230,6 +346,18 @@ impl AdminListener {
         )
     }
 
+    fn key_wanted(&self, asked: &str) -> String {
+        let named = "name the file of [admin] key with --key-file, or set BOXGATE_ADMIN_KEY";
+        let why = match &self.key {
+            Key::Known(_, source) => format!("refuses the key of {source}; {named}"),
+            Key::None => format!("asks for a key; {named}"),
+            Key::Unread(why) => {
+                format!("asks for a key, and that of the configuration file cannot be read ({why}); {named}")
+            }
+        };
+        printable(&format!("the gateway at {self} ({}), asked {asked}, {why}", self.source))
+    }
+
     /// A message about an unexpected response. `asked`: the request, such as `POST /reload`.
     pub(super) fn unexpected(&self, asked: &str, answer: &Answer) -> Failure {
         /// The shape of the gateway's errors.
@@ -239,6 +367,12 @@ impl AdminListener {
             message: String,
         }
         let Answer { status, body, .. } = answer;
+        if body.starts_with(b"This port uses TLS") {
+            return printable(&self.is_another("it uses TLS, so the URL must begin with https://")).into();
+        }
+        if *status == StatusCode::UNAUTHORIZED {
+            return self.key_wanted(asked).into();
+        }
         let words = match serde_json::from_slice::<Told>(body) {
             Ok(Told { code, message }) => format!(
                 "the gateway at {self} ({}) answers {asked} with {} ({code}): {message}",
@@ -277,9 +411,27 @@ impl Place {
         Ok(Self::Http { is_https, authority })
     }
 
-    fn tcp(address: SocketAddr) -> Self {
-        Self::Http { is_https: false, authority: reachable(address) }
+    fn tcp(address: SocketAddr, is_https: bool) -> Self {
+        Self::Http { is_https, authority: reachable(address) }
     }
+}
+
+/// The key of `--key-file` or of the environment variable, whose value is `variable`, and its source.
+///
+/// # Errors
+/// Both are given, or the file or the key cannot be used; the message contains no key.
+fn named_key(options: &Options, variable: Option<String>) -> Result<Option<(Secret, String)>, String> {
+    let variable = variable.map(Zeroizing::new).filter(|key| !key.is_empty());
+    let (key, source) = match (variable, &options.key_file) {
+        (Some(_), Some(_)) => {
+            return Err(format!("both {KEY_VARIABLE} and --key-file are given; leave one out"));
+        }
+        (Some(key), None) => (key, KEY_VARIABLE.to_owned()),
+        (None, Some(file)) => (key_in(file)?, format!("--key-file {}", file.display())),
+        (None, None) => return Ok(None),
+    };
+    let key = plain_key(&key, &source)?;
+    Ok(Some((Secret::new(key.to_string()), source)))
 }
 
 /// The address to connect to for a listener at this address: `0.0.0.0` and `[::]` mean all addresses of this machine.
@@ -323,7 +475,12 @@ mod tests {
     use super::*;
 
     fn options(admin: Option<&str>, config: Option<&Path>) -> Options {
-        Options { admin: admin.map(ToOwned::to_owned), config: config.map(ToOwned::to_owned) }
+        Options {
+            admin: admin.map(ToOwned::to_owned),
+            config: config.map(ToOwned::to_owned),
+            key_file: None,
+            ca_file: None,
+        }
     }
 
     fn shown(admin: &str) -> Result<String, String> {

@@ -190,7 +190,7 @@ impl Login {
 ///
 /// # Errors
 /// It contains an invisible character; the message shows no other.
-fn plain_key(text: &str, source: &str) -> Result<Zeroizing<String>, String> {
+pub(super) fn plain_key(text: &str, source: &str) -> Result<Zeroizing<String>, String> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     match HiddenCharacter::first_in(text) {
         None => Ok(Zeroizing::new(text.to_owned())),
@@ -201,7 +201,7 @@ fn plain_key(text: &str, source: &str) -> Result<Zeroizing<String>, String> {
 }
 
 /// The text of a file without its last line break.
-fn key_in(file: &Path) -> Result<Zeroizing<String>, String> {
+pub(super) fn key_in(file: &Path) -> Result<Zeroizing<String>, String> {
     let failed = |why: &dyn fmt::Display| format!("--key-file {}: {why}", file.display());
     let opened = File::open(file).map_err(|error| failed(&error))?;
     let mut text = Zeroizing::new(String::new());

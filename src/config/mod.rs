@@ -40,7 +40,7 @@ mod values;
 pub(crate) use diagnostics::{Frame, Problem, nearest};
 pub use diagnostics::{Problems, UnreadSecret};
 pub use redacted::Redacted;
-pub(crate) use sections::admin_addresses;
+pub(crate) use sections::operators::admin_access;
 pub use sections::{Overrides, from_environment, from_file, from_text};
 pub use source::{Source, Text, Variables};
 pub(crate) use values::{box_id, credential, duration};
@@ -52,6 +52,8 @@ pub struct Config {
     pub listen: Listen,
     /// The operators' listeners.
     pub admin: Listen,
+    /// TLS of the operators' TCP addresses; `None`: plain HTTP.
+    pub admin_tls: Option<Arc<Tls>>,
     /// The keys that operators show, any of which admits; `None`: they need none.
     pub admin_keys: Option<AppKeys>,
     /// How many of the last requests are kept for operators; 0: none.
@@ -174,7 +176,8 @@ impl Config {
             ProxyCertificate::One(tls) => Some(("[forward_proxy] cert", tls.clone())),
             ProxyCertificate::Own | ProxyCertificate::Authority { .. } => None,
         });
-        listen.into_iter().chain(proxy).collect()
+        let admin = self.admin_tls.clone().map(|tls| ("[admin] tls", tls));
+        listen.into_iter().chain(admin).chain(proxy).collect()
     }
 
     /// The settings against which a caller's request is checked.

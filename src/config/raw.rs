@@ -98,7 +98,7 @@ tables! {
     "{ cert = \"PATH\", key = { file = \"PATH\" } }" ProxyCa { cert, key } later {}
 
     /// Where operators connect.
-    "[admin]" Admin { address, hosts, sources, key, requests } later { tls }
+    "[admin]" Admin { address, hosts, sources, tls, key, requests } later {}
 
     /// Where Box is.
     "[box]" BoxTable { api, upload, download, token_url, ca_file } later {}

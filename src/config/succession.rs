@@ -16,6 +16,9 @@ impl Config {
         if let (Some(now), Some(before)) = (&mut self.tls, &running.tls) {
             keep(now, before);
         }
+        if let (Some(now), Some(before)) = (&mut self.admin_tls, &running.admin_tls) {
+            keep(now, before);
+        }
         if let (Some(now), Some(before)) = (&mut self.forward_proxy, &running.forward_proxy)
             && let (ProxyCertificate::One(now), ProxyCertificate::One(before)) =
                 (&mut now.certificate, &before.certificate)
@@ -38,8 +41,10 @@ impl Config {
         // Whether a listener uses TLS is decided when it is bound.
         let switches_tls = self.tls.is_some() != running.tls.is_some();
         keep("[listen] tls, if it is added or removed", switches_tls);
-        let moves_admin = self.admin.addresses != running.admin.addresses;
-        keep("[admin] address", moves_admin);
+        keep("[admin] address", self.admin.addresses != running.admin.addresses);
+        let switches_admin_tls = self.admin_tls.is_some() != running.admin_tls.is_some();
+        keep("[admin] tls, if it is added or removed", switches_admin_tls);
+        let moves_admin = switches_admin_tls || self.admin.addresses != running.admin.addresses;
         // Who may connect was written for the addresses and the TLS that are yet to come: until then, those that are bound
         // must not be open to others than before.
         let moves = switches_tls || self.listen.addresses != running.listen.addresses;
@@ -61,6 +66,9 @@ impl Config {
         let wants = |tls: &Option<Arc<Tls>>| tls.as_ref().is_some_and(|tls| tls.wants_certificates());
         let keeps_authority = moves && !switches_tls && wants(&running.tls) && !wants(&self.tls);
         keep("[listen] tls, which has no client_ca any more", keeps_authority);
+        let keeps_admin_authority =
+            moves_admin && !switches_admin_tls && wants(&running.admin_tls) && !wants(&self.admin_tls);
+        keep("[admin] tls, which has no client_ca any more", keeps_admin_authority);
         keep("[state] dir", self.state.dir != running.state.dir);
         keep("[state] redis", self.state.redis != running.state.redis);
         keep("[state] redis_prefix", self.state.redis_prefix != running.state.redis_prefix);
@@ -69,6 +77,9 @@ impl Config {
         keep("[log] access", self.log.access != running.log.access);
         self.listen.addresses.clone_from(&running.listen.addresses);
         self.admin.addresses.clone_from(&running.admin.addresses);
+        if switches_admin_tls || keeps_admin_authority {
+            self.admin_tls.clone_from(&running.admin_tls);
+        }
         if keeps_key {
             self.admin_keys.clone_from(&running.admin_keys);
         }

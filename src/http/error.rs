@@ -95,6 +95,28 @@ pub enum Refusal {
     ForeignPage,
     /// No reload can be carried out, or none that is waited for; the words say why and what to do.
     ReloadUnavailable(&'static str),
+    /// The path of the admin listener names an identity that does not exist.
+    NoSuchIdentity {
+        /// As the path says it, decoded.
+        name: String,
+        /// The names that exist, quoted.
+        known: String,
+    },
+    /// An operator requests a new token too soon after the last one.
+    RenewalTooSoon {
+        identity: String,
+        /// Seconds until a retry makes sense, at least 1.
+        retry_after: u64,
+    },
+    /// Box refuses to give an operator's new token; the words say why and what to do.
+    RenewalRefused(String),
+    /// An operator's new token cannot be obtained now.
+    RenewalFailed {
+        /// Why, and whether there is a token.
+        words: String,
+        /// Seconds until a retry makes sense, at least 1.
+        retry_after: u64,
+    },
     /// The app's rules exclude the operation.
     OperationNotAllowed {
         /// The pattern of `deny` that matches, for the log; `None`: no pattern of `allow` does.
@@ -213,16 +235,21 @@ impl Refusal {
             }
             Self::AppDisabled => (StatusCode::SERVICE_UNAVAILABLE, "app_disabled"),
             Self::AsUserNotAllowed => (StatusCode::FORBIDDEN, "as_user_not_allowed"),
-            Self::RateLimitExceeded { .. } | Self::PausedByBox { .. } | Self::TooManyWrongKeys { .. } => {
-                (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded")
-            }
+            Self::RateLimitExceeded { .. }
+            | Self::PausedByBox { .. }
+            | Self::TooManyWrongKeys { .. }
+            | Self::RenewalTooSoon { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
             Self::BudgetSpent { .. } => (StatusCode::FORBIDDEN, "budget_spent"),
             Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::NoSuchApp | Self::NoAppForProxy => (StatusCode::NOT_FOUND, "no_such_app"),
-            Self::NotFound | Self::NoCertificateAuthority | Self::NoSuchErrorCode | Self::UnknownName(_) => {
-                (StatusCode::NOT_FOUND, "not_found")
+            Self::NotFound
+            | Self::NoCertificateAuthority
+            | Self::NoSuchErrorCode
+            | Self::UnknownName(_)
+            | Self::NoSuchIdentity { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            Self::CredentialsRefused { .. } | Self::RenewalRefused(_) => {
+                (StatusCode::BAD_GATEWAY, "credentials_refused")
             }
-            Self::CredentialsRefused { .. } => (StatusCode::BAD_GATEWAY, "credentials_refused"),
             Self::UpstreamUnauthorized | Self::UrlUnauthorized => {
                 (StatusCode::BAD_GATEWAY, "upstream_unauthorized")
             }
@@ -232,7 +259,7 @@ impl Refusal {
             Self::UpstreamProtocolError(_) => (StatusCode::BAD_GATEWAY, "upstream_protocol_error"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
-            Self::TokenUnavailable { .. } | Self::TokenRetired => {
+            Self::TokenUnavailable { .. } | Self::TokenRetired | Self::RenewalFailed { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "token_unavailable")
             }
         }
@@ -303,6 +330,13 @@ impl Refusal {
                 "This request comes from a web page of another origin than this listener's, or says so of itself. Use boxgate reload, or a program that sends neither Origin nor Sec-Fetch-Site.".to_owned()
             }
             Self::ReloadUnavailable(why) => (*why).to_owned(),
+            Self::NoSuchIdentity { name, known } => {
+                format!("No identity has the name {name:?}; those of proxy.toml are {known}.")
+            }
+            Self::RenewalTooSoon { identity, retry_after } => format!(
+                "A new token of identity {identity:?} was requested less than 10 s ago; try again in {retry_after} s."
+            ),
+            Self::RenewalRefused(words) | Self::RenewalFailed { words, .. } => words.clone(),
             Self::OperationNotAllowed { .. } => "The rules of this app (allow and deny in proxy.toml) do not permit this operation.".to_owned(),
             Self::BatchNotAllowed => {
                 "Batches are refused: their body carries operations that rules, limits and budgets cannot check. Send the operations one by one, or list \"POST /2.0/batch\" in allow of this app.".to_owned()
@@ -380,6 +414,7 @@ impl Refusal {
             | Self::KeyMissing
             | Self::AdminKeyRequired { .. }
             | Self::TooManyWrongKeys { .. }
+            | Self::RenewalTooSoon { .. }
             | Self::OnlyOnThisMachine
             | Self::OriginNotAllowed
             | Self::ForeignPage
@@ -397,8 +432,11 @@ impl Refusal {
             | Self::NotFound
             | Self::NoCertificateAuthority
             | Self::NoSuchErrorCode
-            | Self::UnknownName(_) => "boxgate; error=destination_not_found",
-            Self::CredentialsRefused { .. } => "boxgate; error=proxy_configuration_error",
+            | Self::UnknownName(_)
+            | Self::NoSuchIdentity { .. } => "boxgate; error=destination_not_found",
+            Self::CredentialsRefused { .. } | Self::RenewalRefused(_) => {
+                "boxgate; error=proxy_configuration_error"
+            }
             Self::UpstreamUnauthorized => "boxgate; error=proxy_configuration_error; received-status=401",
             Self::UrlUnauthorized => "boxgate; error=http_request_denied; received-status=401",
             Self::UpstreamUnreachable(_) | Self::TunnelUnreachable { .. } => {
@@ -406,7 +444,9 @@ impl Refusal {
             }
             Self::UpstreamProtocolError(_) => "boxgate; error=http_protocol_error",
             Self::UpstreamTimeout => "boxgate; error=http_response_timeout",
-            Self::TokenUnavailable { .. } | Self::TokenRetired => "boxgate; error=destination_unavailable",
+            Self::TokenUnavailable { .. } | Self::TokenRetired | Self::RenewalFailed { .. } => {
+                "boxgate; error=destination_unavailable"
+            }
         }
     }
 
@@ -416,7 +456,9 @@ impl Refusal {
             Self::TokenUnavailable { retry_after, .. }
             | Self::RateLimitExceeded { retry_after, .. }
             | Self::PausedByBox { retry_after, .. }
-            | Self::TooManyWrongKeys { retry_after } => Some((*retry_after).max(1)),
+            | Self::TooManyWrongKeys { retry_after }
+            | Self::RenewalTooSoon { retry_after, .. }
+            | Self::RenewalFailed { retry_after, .. } => Some((*retry_after).max(1)),
             Self::Overloaded(_) | Self::TokenRetired => Some(1),
             Self::BadRequest(_)
             | Self::BadQuery(_)
@@ -443,6 +485,8 @@ impl Refusal {
             | Self::OriginNotAllowed
             | Self::ForeignPage
             | Self::ReloadUnavailable(_)
+            | Self::NoSuchIdentity { .. }
+            | Self::RenewalRefused(_)
             | Self::OperationNotAllowed { .. }
             | Self::BatchNotAllowed
             | Self::AppDisabled

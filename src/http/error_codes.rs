@@ -134,7 +134,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 26] = [
     ErrorCode {
         code: "rate_limit_exceeded",
         status: 429,
-        meaning: "A limit has no call left for this request, or Box requested a pause; or, on the operators' listener, too many wrong keys came from an address. The message says which, and the header `RateLimit` names a limit. A response without `Proxy-Status` is from Box.",
+        meaning: "A limit has no call left for this request, or Box requested a pause; or, on the operators' listener, too many wrong keys came from an address, or a new token was requested twice within ten seconds. The message says which, and the header `RateLimit` names a limit. A response without `Proxy-Status` is from Box.",
         caller: "Send the request again after `Retry-After` seconds, and fewer at once.",
         operator: "`boxgate status` shows which limit is full, which client or user fills it, and which pause holds; `boxgate usage` who made the calls; `boxgate explain` which limits count a request. Change the `[[limit]]` of that name; Box's own limits and pauses cannot be raised here.",
     },

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rlimit::Resource;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Descriptors reserved for operators, token requests, Redis, name look-ups and files; if less, a quarter of all.
-const SPARE: usize = 48;
+/// Descriptors reserved for token requests, Redis, name look-ups and files. With those of operators at most a quarter of all.
+const SPARE: usize = 16;
+/// The fewest and the most descriptors reserved for operators: a hundred open pages ask every few seconds.
+const OPERATORS: (usize, usize) = (32, 256);
 /// The number of open descriptors that is assumed if they cannot be counted.
 const OPEN_AT_LEAST: usize = 32;
 
@@ -19,6 +21,8 @@ pub(crate) struct Shares {
     pub callers: usize,
     /// To Box.
     pub upstream: usize,
+    /// Of operators.
+    pub operators: usize,
 }
 
 impl Shares {
@@ -31,12 +35,15 @@ impl Shares {
     }
 
     fn of(free: usize, wanted: usize) -> Self {
-        let free = (free - SPARE.min(free / 4)).max(2);
+        let operators = (free / 32).clamp(OPERATORS.0, OPERATORS.1);
+        let spare = (SPARE + operators).min(free / 4);
+        let operators = operators.min(spare.saturating_sub(SPARE)).max(4);
+        let free = (free - spare).max(2);
         // HTTP/2 carries many requests to Box on one connection, so callers may have more than half where they ask for it.
         let most = free - (free / 4).max(1);
         let callers = if wanted == 0 { free / 2 } else { wanted.min(most) };
         // A semaphore cannot hold more permits.
-        Self { callers, upstream: (free - callers).min(Semaphore::MAX_PERMITS) }
+        Self { callers, upstream: (free - callers).min(Semaphore::MAX_PERMITS), operators }
     }
 }
 
@@ -116,15 +123,17 @@ mod tests {
     fn every_use_gets_a_share() {
         for free in [0, 3, 17, 40, 1_000, 1 << 20, usize::MAX] {
             for wanted in [0, 1, 10, 800, 1 << 30] {
-                let Shares { callers, upstream } = Shares::of(free, wanted);
+                let Shares { callers, upstream, operators } = Shares::of(free, wanted);
                 assert!(callers >= 1 && upstream >= 1, "{free} {wanted}");
                 assert!(wanted == 0 || callers <= wanted, "{free} {wanted}");
-                let spare = SPARE.min(free / 4);
-                assert!(free < 4 || callers + upstream + spare <= free, "{free} {wanted}");
+                assert!((4..=OPERATORS.1).contains(&operators), "{free} {wanted}");
+                // For less than this, a quarter is reserved for whoever is first.
+                assert!(free < 32 || callers + upstream + operators <= free, "{free} {wanted}");
             }
         }
-        assert_eq!(Shares::of(1_048, 0), Shares { callers: 500, upstream: 500 });
-        assert_eq!(Shares::of(1_048, 800), Shares { callers: 750, upstream: 250 });
-        assert_eq!(Shares::of(1_048, 600), Shares { callers: 600, upstream: 400 });
+        assert_eq!(Shares::of(100_272, 0), Shares { callers: 50_000, upstream: 50_000, operators: 256 });
+        assert_eq!(Shares::of(1_048, 0), Shares { callers: 500, upstream: 500, operators: 32 });
+        assert_eq!(Shares::of(1_048, 800), Shares { callers: 750, upstream: 250, operators: 32 });
+        assert_eq!(Shares::of(1_048, 600), Shares { callers: 600, upstream: 400, operators: 32 });
     }
 }

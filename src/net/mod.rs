@@ -19,6 +19,7 @@ pub(crate) mod listener; // bound sockets
 pub(crate) mod networks; // sets of addresses
 pub(crate) mod own_listeners;
 pub(crate) mod peer;
+pub(crate) mod pinned_certificate; // TLS with a server whose certificate is known
 pub(crate) mod port_owner; // which process has a port
 pub(crate) mod proxy_protocol; // PROXY protocol v1 and v2
 pub(crate) mod public_address;

@@ -49,7 +49,7 @@ pub struct Files {
     pub client_ca: Option<PathBuf>,
 }
 
-/// The TLS of the callers' TCP listeners, loaded from its files.
+/// The TLS of TCP listeners, loaded from its files.
 pub struct Tls {
     files: Files,
     settings: Arc<ServerConfig>,
@@ -109,6 +109,13 @@ impl Tls {
         let callers = authorities.map(callers).transpose()?;
         let settings = Arc::new(settings(certified, callers.as_ref())?);
         Ok(Self { files, settings, chain, callers })
+    }
+
+    /// The same, and ALPN offers these protocols in place of [`PROTOCOLS`].
+    pub(crate) fn offering(self, protocols: &[&[u8]]) -> Self {
+        let mut settings = ServerConfig::clone(&self.settings);
+        settings.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Self { settings: Arc::new(settings), ..self }
     }
 
     /// The path of the private key.
@@ -186,7 +193,7 @@ fn words(error: &io::Error) -> String {
     };
     match cause {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "the caller's certificate is signed by none of [listen] tls.client_ca".to_owned()
+            "the caller's certificate is signed by none of tls.client_ca".to_owned()
         }
         Error::InvalidCertificate(why) => format!("the caller's certificate is not valid: {why}"),
         Error::AlertReceived(
@@ -194,7 +201,7 @@ fn words(error: &io::Error) -> String {
             | AlertDescription::BadCertificate
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown),
-        ) => format!("the caller does not trust the certificate of [listen] tls.cert ({alert:?})"),
+        ) => format!("the caller does not trust the certificate of tls.cert ({alert:?})"),
         Error::InvalidMessage(_) => "what the caller sent is not TLS".to_owned(),
         other => other.to_string(),
     }

@@ -32,11 +32,13 @@ use crate::telemetry::repeats::{LeftOut, Repeats};
 use crate::telemetry::trace::tracer::CurrentTracer;
 use crate::telemetry::words::short;
 
+mod renewal; // on request
 mod status; // what operators are told
-#[cfg(test)]
-mod tests;
 
+pub(crate) use renewal::NotRenewed;
 pub(crate) use status::TokenStatus;
+
+use renewal::Calls;
 
 /// How long before a token's end the renewal starts; or at half its lifetime, if that is later.
 const MARGIN: Duration = Duration::from_secs(300);
@@ -146,6 +148,8 @@ pub(crate) struct Tokens {
     endpoint: String,
     outages: Arc<Outages>,
     repeats: Repeats,
+    /// The calls of the token endpoint, for whoever waits for the outcome of one.
+    calls: watch::Sender<Calls>,
 }
 
 /// The credentials and endpoint for a token.
@@ -163,10 +167,15 @@ impl Tokens {
         clock: Clock,
         outages: Arc<Outages>,
     ) -> Arc<Self> {
+        let name = identity.name.clone();
+        let endpoint = grant.authority().to_owned();
+        let means = Arc::new(Means { identity, grant });
         Arc::new(Self {
-            name: identity.name.clone(),
-            endpoint: grant.authority().to_owned(),
-            means: ArcSwap::from_pointee(Means { identity, grant }),
+            name,
+            endpoint,
+            // The task begins with one.
+            calls: watch::Sender::new(Calls::begun(means.clone())),
+            means: ArcSwap::new(means),
             outages,
             repeats: Repeats::new(clock.clone()),
             clock,
@@ -337,6 +346,7 @@ impl Tokens {
         loop {
             let asked = self.clock.now();
             let means = self.means.load_full();
+            self.call_begins(&means);
             let mut span = TokenSpan::begin(tracer, asked);
             let fetched = means.grant.fetch_traced(&means.identity, &mut span, &sent).await;
             if let Some(span) = span {
@@ -347,11 +357,13 @@ impl Tokens {
                 Ok(granted) => {
                     (faults, refusals) = (0, 0);
                     let renew = self.store(granted, asked);
+                    self.call_ended(Ok(self.clock.wall() + self.expires_in().unwrap_or_default()));
                     self.until_due_or_missed(renew).await;
                     self.phase.send_replace(Phase::Asking);
                 }
                 Err(fault) => {
                     self.failed.fetch_add(1, Ordering::Relaxed);
+                    let not_renewed = NotRenewed::of(&fault, &means.identity);
                     let phase = match fault {
                         Fault::Refused(refusal) => {
                             refusals += 1;
@@ -383,6 +395,7 @@ impl Tokens {
                         Phase::Asking | Phase::Holding => asked,
                     };
                     self.phase.send_replace(phase);
+                    self.call_ended(Err(not_renewed));
                     let renewed = tokio::select! {
                         () = self.renewed.notified() => true,
                         () = self.clock.sleep_until(until) => false,
@@ -491,3 +504,6 @@ fn growing((first, longest): (Duration, Duration), nth: u32) -> Duration {
     let whole = first.saturating_mul(1 << (nth.saturating_sub(1)).min(16)).min(longest);
     whole.mul_f64(0.75 + 0.25 * fastrand::f64())
 }
+
+#[cfg(test)]
+mod tests;

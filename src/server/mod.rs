@@ -54,7 +54,7 @@ pub async fn bind(config: Config) -> io::Result<Bound> {
     }
     let mut operators = Vec::new();
     for address in &config.admin.addresses {
-        let bound = Listener::bind(address, false).await;
+        let bound = Listener::bind(address, config.admin_tls.is_some()).await;
         operators.push(bound.map_err(|error| or_elsewhere(&error, "--admin or [admin] address"))?);
     }
     Ok(Bound { callers, operators, config, reloading: None })
@@ -76,7 +76,7 @@ impl Bound {
         self.callers.iter().map(Listener::address).collect()
     }
 
-    /// The addresses of the operators' listeners.
+    /// The addresses of the operators' listeners; they begin with `https://` if TLS is on.
     pub fn admin_addresses(&self) -> Vec<String> {
         self.operators.iter().map(Listener::address).collect()
     }

@@ -17,8 +17,9 @@ use super::reload::{Reloader, Reloading};
 use super::shutdown::{Stop, wait_for};
 use super::workers::{WorkerThread, hand_out};
 use crate::admin::reloads::Reloads;
+use crate::admin::renewal::Renewals;
 use crate::admin::wrong_keys::WrongKeys;
-use crate::admin::{self, Overview, RenderedPages};
+use crate::admin::{Overview, RenderedPages, connections};
 use crate::limits::budget::telling::Teller;
 use crate::limits::budget::writer::CountsWriter;
 use crate::net::descriptors::Shares;
@@ -108,7 +109,7 @@ impl Running {
         let draining = AtomicBool::new(false);
         let started = process.clock.now();
         let (reloads, asks) = Reloads::new(started.wall);
-        let overview = Arc::new(admin::Overview {
+        let overview = Arc::new(Overview {
             process,
             gateway: ArcSwap::new(gateway),
             reloads: Arc::new(reloads),
@@ -119,11 +120,13 @@ impl Running {
             file: reloading.as_ref().and_then(|reloading| reloading.source.path()).map(Path::to_owned),
             draining,
             wrong_keys: WrongKeys::default(),
+            renewals: Renewals::default(),
             callers: callers.iter().find_map(Listener::here),
             pages: RenderedPages::default(),
         });
+        let most = (shares.operators / operators.len().max(1)).max(4);
         for listener in operators {
-            tasks.spawn(admin::serve(listener, overview.clone()));
+            tasks.spawn(connections::serve(listener, most, overview.clone()));
         }
 
         let maintained = overview.clone();

@@ -35,6 +35,7 @@ mod program; // the binary as a process
 mod raw; // peers scripted byte by byte
 mod recipes; // what documents and the justfile tell people to type
 mod redis; // what replicas share, in a real Redis
+mod renewals; // tokens at an operator's request
 mod rewriting; // URLs and tokens in answers
 mod secrets; // secrets that Box and others repeat
 mod sessions; // uploads in parts, the long poll

@@ -1,4 +1,4 @@
-//! `[listen] tls`: loads certificate, key and client CA, each checked on its own, then together.
+//! `[listen] tls` and `[admin] tls`: loads certificate, key and client CA, each checked on its own, then together.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +12,13 @@ use crate::net::tls_server::{self, Files, Tls};
 
 const A_FILE: &str = "the path of a PEM file";
 
-/// Reads `[listen] tls`; `None` if it is missing or wrong.
-pub(super) fn read(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut Notes<'_>) -> Option<Arc<Tls>> {
+/// Reads `tls`; `None` if it is missing or wrong. `protocols`: what ALPN offers.
+pub(super) fn read(
+    entry: Option<&Entry<'_>>,
+    protocols: &[&[u8]],
+    folder: &Path,
+    notes: &mut Notes<'_>,
+) -> Option<Arc<Tls>> {
     let entry = entry?;
     let written: raw::Tls<'_> = raw::read(Some(entry), notes);
     if !matches!(entry.value, DeValue::Table(_)) {
@@ -43,5 +48,5 @@ pub(super) fn read(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut Notes<'
     let (client_ca, authorities) = authorities.unzip();
     let files = Files { cert, key: key_path, client_ca };
     let tls = Tls::new(files, chain, key, authorities);
-    notes.take(&written.key.as_ref()?.location, tls).map(Arc::new)
+    notes.take(&written.key.as_ref()?.location, tls).map(|tls| Arc::new(tls.offering(protocols)))
 }

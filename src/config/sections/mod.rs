@@ -21,6 +21,7 @@ use crate::access::admission::Listen;
 use crate::http::host::HostList;
 use crate::net::address::Address;
 use crate::net::networks::Networks;
+use crate::net::tls_server;
 use crate::routing::app::{App, Apps};
 
 use self::identity::Identities;
@@ -33,7 +34,7 @@ mod identity;
 mod limit_and_budget;
 mod listen_tls;
 mod names;
-mod operators;
+pub(super) mod operators;
 mod reader;
 mod secret;
 mod settings;
@@ -142,24 +143,6 @@ pub fn from_environment(
     Ok(Config { written: Redacted { text: String::new(), overrides }, ..config })
 }
 
-/// Where operators connect as a file says it, whatever else is wrong with the file; for whoever looks for the gateway that
-/// runs, and perhaps not with this file as it is now. Where the file says nothing, the default.
-///
-/// # Errors
-/// The file cannot be read, or `[admin] address` is none.
-pub(crate) fn admin_addresses(path: &Path) -> Result<Vec<Address>, Problems> {
-    let text = read(path)?;
-    let (document, _) = DeTable::parse_recoverable(&text);
-    // Of no interest here.
-    let mut elsewhere = Notes::new(path, &text);
-    let written = raw::File::of(document.get_ref(), "", &mut elsewhere);
-    let operators: raw::Admin<'_> = raw::read(written.admin.as_ref(), &mut elsewhere);
-    let mut notes = Notes::new(path, &text);
-    let found = addresses(operators.address.as_ref(), None, &OPERATORS, &mut notes);
-    notes.conclude()?;
-    Ok(found.into_iter().map(|(_, address)| address).collect())
-}
-
 /// The text of a file, which may hold secrets.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, Problems> {
     fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
@@ -203,16 +186,21 @@ fn assemble(
             notes,
         );
     }
-    let tls = listen_tls::read(callers.tls.as_ref(), folder, notes);
+    let tls = listen_tls::read(callers.tls.as_ref(), &tls_server::PROTOCOLS, folder, notes);
+    let admin_tls = operators::tls(operators.tls.as_ref(), folder, notes);
     let admin_keys = operators::keys(operators.key.as_ref(), around, notes);
     let (listen, admin) = listens(&callers, &operators, overrides, &apps, notes);
-    if let Some(Entry { location, .. }) = &callers.tls
-        && listen.addresses.iter().all(|address| matches!(address, Address::Unix(_)))
-    {
-        notes.warning(
-            location,
-            "it does nothing: no address of [listen] is TCP, and Unix sockets do not use TLS",
-        );
+    for (table, entry, listen) in [("[listen]", &callers.tls, &listen), ("[admin]", &operators.tls, &admin)] {
+        if let Some(Entry { location, .. }) = entry
+            && listen.addresses.iter().all(|address| matches!(address, Address::Unix(_)))
+        {
+            notes.warning(
+                location,
+                format_args!(
+                    "it does nothing: no address of {table} is TCP, and Unix sockets do not use TLS"
+                ),
+            );
+        }
     }
     judge_pages(&pages, &listen, callers.tls.is_some(), notes);
     let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
@@ -229,6 +217,7 @@ fn assemble(
     Ok(Config {
         listen,
         admin,
+        admin_tls,
         admin_keys,
         recent_requests,
         workers,
