@@ -31,6 +31,7 @@ mod metrics; // that tell causes apart
 mod parked; // idle connections that hold no memory
 mod over_time; // the views "Over time" and "Box calls"
 mod pages; // what web pages may do
+mod recent_requests; // what /requests.json says
 mod program; // the binary as a process
 mod raw; // peers scripted byte by byte
 mod recipes; // what documents and the justfile tell people to type
