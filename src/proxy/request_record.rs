@@ -165,7 +165,7 @@ impl RequestRecord {
             request_id: headers::request_id(headers),
             trace_id: is_told.then(trace_id).flatten(),
             trace,
-            user_agent: headers.get(USER_AGENT).filter(|_| is_told).cloned(),
+            user_agent: if is_told { headers.get(USER_AGENT).cloned() } else { None },
             app: None,
             identity: None,
             operation: None,

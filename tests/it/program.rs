@@ -21,6 +21,7 @@ mod access_fields; // what single fields of them say
 mod at_terminal; // lines for people
 mod outages; // log lines about outages of Box
 mod streams; // output that no one reads
+mod requests; // the last requests
 mod resources; // descriptors, memory
 mod unix_sockets; // stale files, modes and groups
 mod fake_gateway; // a scripted gateway for env and exec

@@ -2,6 +2,7 @@
 
 mod secrets; // what is never in it
 mod fields; // what is told of one request
+mod view; // the page for people
 
 use serde_json::Value;
 

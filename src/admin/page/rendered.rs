@@ -125,7 +125,8 @@ mod tests {
     fn a_page_is_kept_for_a_second_and_never_many() {
         let clock = Clock::adjustable();
         let pages = RenderedPages::default();
-        let key = |query: &str| Key { query: query.to_owned(), help_base: String::new() };
+        let key =
+            |query: &str| Key { query: query.to_owned(), help_base: String::new(), sees_requests: true };
         let page = || Rendered::of(StatusCode::OK, "a".to_owned());
         let now = clock.now();
         pages.keep(key("a"), page(), now);

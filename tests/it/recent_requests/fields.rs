@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use boxgate::sandbox::{Content, Fault};
+use boxgate::sandbox::Fault;
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -21,11 +21,10 @@ async fn an_answer_of_box_has_its_way_and_its_times() {
     let more = format!("{APPS}as_user = [\"*\"]\n");
     let bench = Bench::with(&more).await;
     bench.until_ready().await;
-    let file = bench.sandbox.add_file("0", "a.txt", Content::Bytes("abc".into()));
     let user = bench.sandbox.user_id().to_owned();
     let asked = bench
         .client
-        .get(bench.url(&format!("/b/api/2.0/files/{file}?fields=name")))
+        .get(bench.url(&format!("/b/api/2.0/users/{user}?fields=name")))
         .header("x-request-id", "mine")
         .header("as-user", &user)
         .header("user-agent", "job/1")
@@ -42,8 +41,8 @@ async fn an_answer_of_box_has_its_way_and_its_times() {
         ("identity", "service"),
         ("as_user", &user),
         ("method", "GET"),
-        ("path", &format!("/b/api/2.0/files/{file}")),
-        ("operation", "GET /2.0/files/*"),
+        ("path", &format!("/b/api/2.0/users/{user}")),
+        ("operation", "GET /2.0/users/*"),
         ("class", "general"),
         ("answered_by", "box"),
         ("end", "complete"),

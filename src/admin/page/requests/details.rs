@@ -13,7 +13,7 @@ use crate::http::error_codes::{ERROR_CODES, PAGES};
 pub(super) fn details(entry: &Entry<'_>, asked: &Asked) -> Markup {
     html! {
         div.details {
-            (timeline(&entry.times))
+            (timeline(&entry.times, entry.attempts))
             (decided(entry, asked))
             (facts(entry, asked))
             (curl(entry, asked))

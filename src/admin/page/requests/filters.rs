@@ -63,7 +63,7 @@ pub(super) fn form(config: &Config, asked: &Asked, shown: &[Entry<'_>]) -> Marku
     let is_set = asked.parameters.iter().any(|(name, value)| name != "view" && !value.is_empty());
     html! {
         // The refresh leaves the form alone, in which somebody may be typing.
-        form.filters method="get" action="/" data-keep role="search" aria-label="Filter the requests" {
+        form.request-filters method="get" action="/" data-keep role="search" aria-label="Filter the requests" {
             input type="hidden" name="view" value="requests";
             (field(asked, "app", "App", apps))
             (field(asked, "identity", "Identity", identities))

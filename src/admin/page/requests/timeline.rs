@@ -15,22 +15,23 @@ type Part = (&'static str, &'static str, Duration);
 
 /// The parts in their order. The gateway's own work is spread over the whole request; it stands before Box, since attempts
 /// before the last are in it.
-fn parts(times: &Times) -> [Part; 5] {
+fn parts(times: &Times, attempts: u32) -> [Part; 5] {
     let to_head = times.to_head.unwrap_or_default();
     let body = times.body.unwrap_or_default();
+    let own = if attempts > 1 { "gateway and earlier attempts" } else { "gateway" };
     let known = times.waited + to_head + body;
     [
         ("part-limit", "waited for a limit", times.waited_for_limit),
         ("part-token", "waited for a token", times.waited_for_token),
-        ("part-own", "gateway and earlier attempts", times.total.saturating_sub(known)),
+        ("part-own", own, times.total.saturating_sub(known)),
         ("part-box", "Box, to the head", to_head),
         ("part-body", "body", body),
     ]
 }
 
 /// The bar and its numbers. Parts that took no time are left out.
-pub(super) fn timeline(times: &Times) -> Markup {
-    let parts = parts(times);
+pub(super) fn timeline(times: &Times, attempts: u32) -> Markup {
+    let parts = parts(times, attempts);
     let whole: Duration = parts.iter().map(|(_, _, time)| *time).sum();
     let scale = if whole.is_zero() { 0.0 } else { WIDTH / whole.as_secs_f64() };
     let mut from = 0.0;
@@ -53,7 +54,7 @@ pub(super) fn timeline(times: &Times) -> Markup {
             }
             ul {
                 @for (_, _, (class, name, time)) in &shown {
-                    li { span.key.(class) aria-hidden="true" {} (name) " " strong { (millis(*time)) } }
+                    li { span.part-key.(class) aria-hidden="true" {} (name) " " strong { (millis(*time)) } }
                 }
                 li { "in all " strong { (millis(times.total)) } }
             }
@@ -84,9 +85,9 @@ mod tests {
             to_head: Some(ms(400)),
             body: Some(ms(250)),
         };
-        let lengths = parts(&times).map(|(_, _, time)| time);
+        let lengths = parts(&times, 1).map(|(_, _, time)| time);
         assert_eq!(lengths, [ms(200), ms(100), ms(50), ms(400), ms(250)]);
-        let html = timeline(&times).into_string();
+        let html = timeline(&times, 2).into_string();
         assert!(html.contains("class=\"part-box\" x=\"350.0\" width=\"400.0\""), "{html}");
         assert!(html.contains("in all <strong>1.0 s</strong>"), "{html}");
     }
@@ -102,7 +103,7 @@ mod tests {
             to_head: None,
             body: None,
         };
-        let html = timeline(&times).into_string();
+        let html = timeline(&times, 2).into_string();
         assert!(!html.contains("<rect") && !html.contains("NaN"), "{html}");
     }
 }
