@@ -45,40 +45,12 @@ impl BoxError {
     }
 }
 
-/// Box's name for a request, from the head of an answer. It is copied, and needs no memory of its own: nearly every
-/// request has one, and a clone of the field would keep the read buffer of the connection to Box.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BoxRequestId {
-    bytes: [u8; LONGEST],
-    length: u8,
-}
-
-impl Default for BoxRequestId {
-    fn default() -> Self {
-        Self { bytes: [0; LONGEST], length: 0 }
-    }
-}
-
-impl BoxRequestId {
-    /// Reads the head of an answer. An id that is longer than any of Box's is left out.
-    pub(crate) fn read(&mut self, headers: &HeaderMap) {
-        self.length = 0;
-        let Some(value) = headers.get(BOX_REQUEST_ID) else { return };
-        if let (Some(bytes), Ok(length)) = (self.bytes.get_mut(..value.len()), u8::try_from(value.len())) {
-            bytes.copy_from_slice(value.as_bytes());
-            self.length = length;
-        }
-    }
-
-    /// Forgets it.
-    pub(crate) fn clear(&mut self) {
-        self.length = 0;
-    }
-
-    /// The id; empty if there is none.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length.into()).unwrap_or_default()
-    }
+/// Box's name for a request, from the head of an answer; `None` also of one that is longer than any of Box's. It is copied,
+/// since a clone of the field would keep the read buffer of the connection to Box.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<Box<[u8]>> {
+    // Cheaper than a look-up, which would have to hash the name: nearly all other names are standard ones.
+    let (_, value) = headers.iter().find(|(name, _)| **name == BOX_REQUEST_ID)?;
+    Some(value.as_bytes()).filter(|id| id.len() <= LONGEST).map(Into::into)
 }
 
 /// A code or id has none of the characters that a log line or a terminal would have to escape.
@@ -234,6 +206,17 @@ mod tests {
         ] {
             assert_eq!(read(body, 3), (None, None), "{}", body.get(..40).unwrap_or(body));
         }
+    }
+
+    #[test]
+    fn every_answer_has_an_id_that_is_not_too_long() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(request_id(&headers), None);
+        headers.insert("content-type", HeaderValue::from_static("a"));
+        headers.insert("box-request-id", HeaderValue::from_static("0ab"));
+        assert_eq!(request_id(&headers).as_deref(), Some(&b"0ab"[..]));
+        headers.insert("box-request-id", HeaderValue::from_str(&"a".repeat(LONGEST + 1)).unwrap());
+        assert_eq!(request_id(&headers), None);
     }
 
     #[test]

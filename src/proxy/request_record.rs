@@ -25,7 +25,7 @@ use crate::net::clock::Moment;
 use crate::net::secret_filter;
 use crate::oauth::identity::IdentityId;
 use crate::proxy::access_line::{self, Field, Value};
-use crate::proxy::box_error::{BoxError, BoxRequestId};
+use crate::proxy::box_error::{self, BoxError};
 use crate::proxy::decision::Stages;
 use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::request_trace::{self, AttemptPath, RequestTrace, WaitedFor};
@@ -117,7 +117,8 @@ pub(crate) struct RequestRecord {
     waiting: Option<(WaitedFor, Instant)>,
     /// When the head of Box's last answer came.
     head_at: Option<Instant>,
-    box_request_id: BoxRequestId,
+    /// Of Box's answer to the last attempt.
+    box_request_id: Option<Box<[u8]>>,
     attempts: u32,
     /// The host of Box to which it was last sent.
     sent_to: Option<Authority>,
@@ -195,7 +196,7 @@ impl RequestRecord {
             waited_for_token: Duration::ZERO,
             waiting: None,
             head_at: None,
-            box_request_id: BoxRequestId::default(),
+            box_request_id: None,
             attempts: 0,
             sent_to: None,
             cause: None,
@@ -319,7 +320,7 @@ impl RequestRecord {
     pub(crate) fn attempt(&mut self, to: &Authority, path: AttemptPath, fields: &mut HeaderMap) {
         self.attempts += 1;
         self.box_error = BoxError::default();
-        self.box_request_id.clear();
+        self.box_request_id = None;
         self.sent_to = Some(to.clone());
         if let Some(trace) = &mut self.trace {
             trace.attempt(to, path, self.worker.clock().mono(), fields);
@@ -329,7 +330,7 @@ impl RequestRecord {
     /// Records the head of Box's answer to the last attempt.
     pub(crate) fn attempt_answered<B>(&mut self, response: &Response<B>) {
         if self.is_kept() {
-            self.box_request_id.read(response.headers());
+            self.box_request_id = box_error::request_id(response.headers());
         }
         if let Some(trace) = &mut self.trace {
             trace.answered(self.worker.clock().mono(), response);
@@ -527,7 +528,7 @@ impl RequestRecord {
             texts.set(Text::BoxCode, bytes(self.box_error.code.as_deref()));
             match &self.box_error.request_id {
                 Some(id) => texts.set(Text::BoxRequestId, id.as_bytes()),
-                None => texts.set(Text::BoxRequestId, self.box_request_id.bytes()),
+                None => texts.set(Text::BoxRequestId, self.box_request_id.as_deref().unwrap_or_default()),
             }
             texts.set(Text::Cause, bytes(self.cause.as_deref()));
             texts.set(Text::Limit, bytes(self.limit.as_deref()));
