@@ -190,7 +190,8 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
         return Ok(Page::Ready(asset));
     }
     if path == "/" {
-        return Ok(match page::answer(overview, request, help_base(overview, peer)) {
+        let sees_requests = access::may_see_requests(asked).is_ok();
+        return Ok(match page::answer(overview, request, help_base(overview, peer), sees_requests) {
             page::Answer::Ready(response) => Page::Ready(response),
             page::Answer::OnceCallsAreKnown(waiting) => Page::Calls(waiting),
         });

@@ -10,6 +10,7 @@ mod figures; // numbers and times as HTML
 mod history; // the view of the last hour and day
 mod now; // the view of the present state
 mod rendered; // pages that were rendered within the last second
+mod requests; // the view of the last requests
 mod shell; // what is around a view
 mod usage; // the view of who spent Box's calls
 
@@ -45,6 +46,7 @@ struct View {
 /// All views, in the order of the navigation.
 const VIEWS: &[View] = &[
     View { name: "now", title: "Now", content: now::view },
+    View { name: "requests", title: "Requests", content: requests::view },
     View { name: "history", title: "Over time", content: history::view },
     View { name: CALLS, title: "Box calls", content: usage::view },
     View { name: "configuration", title: "Configuration", content: configuration::view },
@@ -57,16 +59,17 @@ struct Asked {
     /// The parameters of the query, decoded, in their order.
     parameters: Vec<(String, String)>,
     /// The base URL of the callers' listener, which has the pages about error codes.
-    #[expect(dead_code, reason = "views with links to error codes use it")]
     help_base: String,
+    /// Whether single requests may be shown to whoever asks.
+    sees_requests: bool,
     /// The calls at Box, for the view that shows them.
     calls: Option<Calls>,
 }
 
 impl Asked {
-    fn read(query: &str, help_base: String) -> Self {
-        let parameters = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        Self { parameters, help_base, calls: None }
+    fn of(key: &Key) -> Self {
+        let parameters = form_urlencoded::parse(key.query.as_bytes()).into_owned().collect();
+        Self { parameters, help_base: key.help_base.clone(), sees_requests: key.sees_requests, calls: None }
     }
 
     /// The first value of a parameter; `None` if the query does not have it, or it is empty.
@@ -111,10 +114,15 @@ impl Known {
     }
 }
 
-/// Answers a request for the page.
-pub(super) fn answer<B>(overview: &Overview, request: &Request<B>, help_base: String) -> Answer {
+/// Answers a request for the page. `sees_requests`: whether single requests may be shown to whoever asks.
+pub(super) fn answer<B>(
+    overview: &Overview,
+    request: &Request<B>,
+    help_base: String,
+    sees_requests: bool,
+) -> Answer {
     let query = request.uri().query().unwrap_or_default();
-    let key = Key { query: query.to_owned(), help_base };
+    let key = Key { query: query.to_owned(), help_base, sees_requests };
     let has = fields(request.headers(), IF_NONE_MATCH.as_str()).map(str::to_owned).collect();
     let wanted = Wanted { key, has };
     let is_fresh_wanted = fields(request.headers(), CACHE_CONTROL.as_str()).any(|field| field == "no-cache");
@@ -138,7 +146,7 @@ struct Wanted {
 
 impl Wanted {
     fn asked(&self) -> Asked {
-        Asked::read(&self.key.query, self.key.help_base.clone())
+        Asked::of(&self.key)
     }
 
     /// Renders the page and keeps it for those who ask next.

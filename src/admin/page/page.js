@@ -96,8 +96,12 @@
 
   const isKept = (element) => "keep" in element.dataset || "busy" in element.dataset;
 
+  /** Rows that new ones would move away from under the pointer or the focus. */
+  const isHeld = (element) =>
+    "hold" in element.dataset && (element.matches(":hover") || element.contains(document.activeElement));
+
   function morph(old, next) {
-    if (isKept(old)) return;
+    if (isKept(old) || isHeld(old)) return;
     for (const { name, value } of next.attributes) {
       // Whether details are open is for the person to say.
       if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);

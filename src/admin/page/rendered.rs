@@ -27,6 +27,8 @@ pub(super) struct Key {
     pub(super) query: String,
     /// What links to error codes begin with.
     pub(super) help_base: String,
+    /// A page with single requests is not for everybody who may see the others.
+    pub(super) sees_requests: bool,
 }
 
 /// A page.

@@ -12,11 +12,14 @@ use maud::{Markup, html};
 
 use super::Asked;
 use crate::admin::Overview;
+use crate::admin::page::requests::last_errors;
 use crate::admin::page::usage::month_section;
 use crate::admin::status::Status;
 
 /// How many rows a table has unless all are asked for.
 const SOME: usize = 50;
+/// How many of the last errors are shown.
+const ERRORS: usize = 5;
 
 /// The content of the view. `all=1` in the query: tables have all their rows.
 pub(super) fn view(overview: &Overview, asked: &Asked) -> Markup {
@@ -28,6 +31,7 @@ pub(super) fn view(overview: &Overview, asked: &Asked) -> Markup {
             div {
                 (hosts::section(&status))
                 (apps::section(&status, most))
+                (last_errors(overview, asked, ERRORS))
             }
             div {
                 (identities::section(&status, most))

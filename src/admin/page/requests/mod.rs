@@ -14,6 +14,7 @@ use crate::admin::Overview;
 use crate::admin::recent_requests::admitted;
 use crate::admin::request_entry::Entry;
 use crate::admin::request_filter::Filter;
+use crate::http::error::Refusal;
 use crate::net::secret_filter::{self, Audience};
 use crate::telemetry::labels::CALLER_LEFT;
 
@@ -24,12 +25,10 @@ const MOST: usize = 200;
 
 /// The content of the view. The query has the parameters of `/requests.json`.
 pub(super) fn view(overview: &Overview, asked: &Asked) -> Markup {
-    let content = match Filter::read(asked.parameters.iter().cloned(), &["view"]) {
-        Ok(filter) => requests(overview, asked, &filter),
-        Err(problem) => html! {
-            p.bad role="alert" { (blank(&problem)) }
-            p { a href=(filters::address(&[])) { "Show all requests" } }
-        },
+    let content = if asked.sees_requests {
+        shown(overview, asked)
+    } else {
+        html! { p { (Refusal::OnlyOnThisMachine.message()) } }
     };
     html! {
         section #s-requests aria-labelledby="requests-title" {
@@ -40,6 +39,16 @@ pub(super) fn view(overview: &Overview, asked: &Asked) -> Markup {
             }
             (content)
         }
+    }
+}
+
+fn shown(overview: &Overview, asked: &Asked) -> Markup {
+    match Filter::read(asked.parameters.iter().cloned(), &["view"]) {
+        Ok(filter) => requests(overview, asked, &filter),
+        Err(problem) => html! {
+            p.bad role="alert" { (blank(&problem)) }
+            p { a href=(filters::address(&[])) { "Show all requests" } }
+        },
     }
 }
 
@@ -169,7 +178,10 @@ fn ended(entry: &Entry<'_>) -> Option<&'static str> {
 
 /// The last requests that failed, for the view Now: errors of the gateway and of Box, and answers that broke off. Callers
 /// that left are none.
-pub(super) fn last_errors(overview: &Overview, most: usize) -> Markup {
+pub(super) fn last_errors(overview: &Overview, asked: &Asked, most: usize) -> Markup {
+    if !asked.sees_requests {
+        return html! {};
+    }
     let kept = overview.gateway.load().config.recent_requests;
     let is_error = |status: u16, end: &str| (status >= 400 && status != CALLER_LEFT) || end == "box_broke";
     let failed = overview.recent.newest(kept).filter(|one| is_error(one.facts.status, one.facts.end));
