@@ -16,7 +16,7 @@ use crate::harness::{Bench, until};
 /// `tests/run` installs it.
 const AXE: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/node/node_modules/axe-core/axe.min.js");
-const VIEWS: [&str; 4] = ["now", "history", "usage", "configuration"];
+const VIEWS: [&str; 5] = ["now", "requests", "history", "usage", "configuration"];
 const WIDTHS: [u32; 3] = [360, 1280, 1920];
 
 /// What axe-core finds, one text for each kind. Everything that it can check is on, "best practices" too.
@@ -193,7 +193,7 @@ async fn an_hour_of_updates_leaves_nothing_behind() {
     let bench = Bench::with(COMPANY).await;
     bench.until_ready().await;
     let mut page = open().await;
-    for view in ["now", "history"] {
+    for view in ["now", "requests", "history"] {
         page.go(&format!("http://{}/?view={view}", bench.admin)).await;
         // More than the table shows, so that it has as many rows from here on.
         bench.gets("/invoices/nothing", 300).await;
