@@ -44,7 +44,7 @@ pub(super) fn view(overview: &Overview, _: &Asked) -> Markup {
             @if config.written.text.is_empty() {
                 p.dim { "There is no configuration file." }
             } @else {
-                div.scroll tabindex="0" role="region" aria-label="The configuration in use" { pre { code { (highlighted(&config.written.text)) } } }
+                div.scroll tabindex="0" role="group" aria-label="The configuration in use" { pre { code { (highlighted(&config.written.text)) } } }
             }
         }
     }

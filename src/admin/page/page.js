@@ -11,6 +11,7 @@
   const root = document.documentElement;
   const byId = (id) => document.getElementById(id);
   const updated = byId("updated");
+  const version = document.currentScript.getAttribute("src");
 
   let tag = ""; // of the page that is shown
   let ahead = 0; // of this machine's clock: how far the gateway's is
@@ -160,6 +161,8 @@
 
   function show(html) {
     const next = new DOMParser().parseFromString(html, "text/html");
+    // Another version of the gateway answers now; its page wants its own style and script.
+    if (next.querySelector("head script")?.getAttribute("src") !== version) return location.reload();
     for (const id of ["state", "views", "main"]) {
       const [old, wants] = [byId(id), next.getElementById(id)];
       if (old !== null && wants !== null) morph(old, wants);

@@ -152,6 +152,29 @@ async fn it_says_since_when_it_is_stale_and_recovers() {
 }
 
 #[tokio::test]
+async fn the_page_of_another_version_is_loaded_anew() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let other = bench.admin("/").await.1.replace("/page.js?v=", "/page.js?v=other-");
+    let mut page = Watched::open(&bench.admin, "/").await;
+    page.page
+        .tell("Fetch.enable", json!({ "patterns": [{ "urlPattern": "*", "resourceType": "Fetch" }] }))
+        .await;
+    let asked = page.page.event(|event| event["method"] == "Fetch.requestPaused").await;
+    let answer = json!({
+        "requestId": asked["params"]["requestId"],
+        "responseCode": 200,
+        "responseHeaders": [{ "name": "Content-Type", "value": "text/html; charset=utf-8" }],
+        "body": super::chromium::base64(other.as_bytes()),
+    });
+    page.page.tell("Fetch.fulfillRequest", answer).await;
+    page.page
+        .event(|event| event["method"] == "Page.lifecycleEvent" && event["params"]["name"] == "load")
+        .await;
+    assert_eq!(page.run("document.title").await, "ready – boxgate");
+}
+
+#[tokio::test]
 async fn its_button_reloads_and_says_what_came_of_it() {
     let at = fake_box().await;
     let gateway = program(&at, "127.0.0.1:0").await;

@@ -35,7 +35,7 @@ pub(super) fn section(status: &Status, most: usize) -> Markup {
                 p { "requests of the last 5 minutes; errors first, then the busiest" }
                 @if let Some(link) = link("history", &[]) { a.to href=(link) { "Over time" } }
             }
-            div.scroll tabindex="0" role="region" aria-labelledby="t-apps" {
+            div.scroll tabindex="0" role="group" aria-labelledby="t-apps" {
                 table {
                     thead { tr {
                         th scope="col" { "App" } th.n scope="col" { "Requests" } th.n scope="col" { "4xx" }

@@ -62,7 +62,7 @@ pub(super) fn section(status: &Status, most: usize) -> Markup {
                     @if let Some(link) = link("usage", &[]) { a.to href=(link) { "Who spent them" } }
                 }
                 @if all > 0 {
-                    div.scroll tabindex="0" role="region" aria-labelledby="t-budgets" {
+                    div.scroll tabindex="0" role="group" aria-labelledby="t-budgets" {
                         table {
                             thead { tr {
                                 th scope="col" { "Budget" } th scope="col" { span.unseen { "Spent as a bar" } }

@@ -15,7 +15,7 @@ pub(super) fn section(status: &Status) -> Markup {
     html! {
         section #s-hosts aria-labelledby="t-hosts" {
             header { h2 #t-hosts { "Box" } p { "answers of the last 5 minutes" } }
-            div.scroll tabindex="0" role="region" aria-labelledby="t-hosts" {
+            div.scroll tabindex="0" role="group" aria-labelledby="t-hosts" {
                 table {
                     thead { tr {
                         th scope="col" { "Host" } th scope="col" { "State" }

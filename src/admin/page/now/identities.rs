@@ -18,7 +18,7 @@ pub(super) fn section(status: &Status, most: usize) -> Markup {
     html! {
         section #s-identities aria-labelledby="t-identities" {
             header { h2 #t-identities { "Identities" } p { "accounts at Box, and their tokens" } }
-            div.scroll tabindex="0" role="region" aria-labelledby="t-identities" {
+            div.scroll tabindex="0" role="group" aria-labelledby="t-identities" {
                 table {
                     thead { tr {
                         th scope="col" { "Identity" } th scope="col" { "Token" } th.n scope="col" { "Ends in" }

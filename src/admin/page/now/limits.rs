@@ -37,7 +37,7 @@ pub(super) fn section(status: &Status, most: usize) -> Markup {
         section #s-limits aria-labelledby="t-limits" {
             header { h2 #t-limits { "Limits" } p { "the fullest first; refused since the start" } }
             @if all > 0 {
-                div.scroll tabindex="0" role="region" aria-labelledby="t-limits" {
+                div.scroll tabindex="0" role="group" aria-labelledby="t-limits" {
                     table {
                         thead { tr {
                             th scope="col" { "Limit" } th scope="col" { span.unseen { "Fullest key as a bar" } }
@@ -101,7 +101,7 @@ pub(super) fn pauses(status: &Status, most: usize) -> Markup {
         @if !pauses.is_empty() {
             section #s-pauses aria-labelledby="t-pauses" {
                 header { h2 #t-pauses { "Pauses by Box" } p { "Box answered 429 or 503 and asked to be left alone" } }
-                div.scroll tabindex="0" role="region" aria-labelledby="t-pauses" {
+                div.scroll tabindex="0" role="group" aria-labelledby="t-pauses" {
                     table {
                         thead { tr {
                             th scope="col" { "Identity" } th.n scope="col" { "Left" } th.n scope="col" { "Until" }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::budgets;
 use super::limits::fullness;
 use crate::admin::advice;
-use crate::admin::page::figures::{at, count, duration, latency, parsed, percent};
+use crate::admin::page::figures::{at, count, latency, percent};
 use crate::admin::page::link;
 use crate::admin::status::{Limit, Status};
 
@@ -89,13 +89,7 @@ fn gateway(status: &Status) -> Option<Tile> {
         (false, true) => ("warn", "stopping"),
         (false, false) => ("bad", "not ready"),
     };
-    let up = match (parsed(&status.started), parsed(&status.now)) {
-        (Some(started), Some(now)) => duration((now.as_second() - started.as_second()) / 60 * 60),
-        _ => String::new(),
-    };
-    let detail = html! {
-        @if up == "0 s" { "up for less than a minute" } @else { "up " (up) }
-    };
+    let detail = html! { "up since " (at(&status.started, &status.now)) };
     Some(Tile { title: "This gateway", link: "#s-process", class, value: value.to_owned(), detail })
 }
 
@@ -133,7 +127,7 @@ fn requests(status: &Status) -> Option<Tile> {
     let requests = &status.requests;
     let detail = html! { "p95 " (latency(requests.p95_ms)) };
     let value = count(requests.requests);
-    Some(Tile { title: "Requests (5 min)", link: "#s-apps", class: "calm", value, detail })
+    Some(Tile { title: "Requests in 5 min", link: "#s-apps", class: "calm", value, detail })
 }
 
 fn errors(status: &Status) -> Option<Tile> {
@@ -144,7 +138,7 @@ fn errors(status: &Status) -> Option<Tile> {
         @if let Some(worst) = worst { "most to " (worst.name) } @else if errors > 0 { "to no app" } @else { "none" }
     };
     let class = if errors > 0 { "bad" } else { "calm" };
-    Some(Tile { title: "Errors 5xx (5 min)", link: "#s-apps", class, value: count(errors), detail })
+    Some(Tile { title: "5xx in 5 min", link: "#s-apps", class, value: count(errors), detail })
 }
 
 fn refused(status: &Status) -> Option<Tile> {
@@ -162,7 +156,7 @@ fn refused(status: &Status) -> Option<Tile> {
         @else { "no limit is full" }
     };
     let class = if refused > 0 || pauses > 0 { "warn" } else { "calm" };
-    Some(Tile { title: "Refused 429 (5 min)", link: "#s-limits", class, value: count(refused), detail })
+    Some(Tile { title: "429 in 5 min", link: "#s-limits", class, value: count(refused), detail })
 }
 
 fn plan(status: &Status) -> Option<Tile> {

@@ -96,7 +96,7 @@ fn it_follows_the_size_of_the_window() {
     screen.answer("  archive   UNAVAILABLE            –  2026-11-24 09:08Z", "\n");
     let (exit, text) = screen.end();
     assert_eq!((exit, fake.asked().len()), (Some(1), 1), "{text:?}");
-    let lines_of = |screen: &str| screen.split("\u{1b}[?2026l").next().unwrap().split('\n').count();
+    let lines_of = |screen: &str| screen.split("\u{1b}[?2026l").next().unwrap().matches("\r\n").count() + 1;
     let screens: Vec<usize> = text.split("\u{1b}[H").skip(2).map(lines_of).collect();
     assert!(screens.first().is_some_and(|lines| (15..=24).contains(lines)), "{screens:?} {text:?}");
     assert!(screens.last().is_some_and(|lines| (25..=60).contains(lines)), "{screens:?} {text:?}");
