@@ -50,7 +50,7 @@ fn text(html: &str) -> String {
 /// As tables have it.
 fn grouped(number: &Value) -> String {
     let digits = number.as_u64().unwrap().to_string();
-    let part = |(nth, digit): (usize, char)| match nth > 0 && (digits.len() - nth) % 3 == 0 {
+    let part = |(nth, digit): (usize, char)| match nth > 0 && (digits.len() - nth).is_multiple_of(3) {
         true => format!(",{digit}"),
         false => digit.to_string(),
     };
