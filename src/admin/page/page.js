@@ -14,6 +14,7 @@
   const version = document.currentScript.getAttribute("src");
 
   let tag = ""; // of the page that is shown
+  let hasHeld = false; // some of it was held back, so that it is not the page of the tag
   let ahead = 0; // of this machine's clock: how far the gateway's is
   let goodAt = Date.now(); // when the last answer came
   let failure = ""; // why the last one did not
@@ -102,7 +103,11 @@
     "hold" in element.dataset && (element.matches(":hover") || element.contains(document.activeElement));
 
   function morph(old, next) {
-    if (isKept(old) || isHeld(old)) return;
+    if (isKept(old)) return;
+    if (isHeld(old)) {
+      hasHeld = true;
+      return;
+    }
     for (const { name, value } of next.attributes) {
       // Whether details are open is for the person to say.
       if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);
@@ -202,8 +207,9 @@
         if (answer.status === 401) throw new Error("the gateway asks for its key: reload the page");
         if (!html.includes('id="main"')) throw new Error(`the gateway answered ${answer.status}`);
         if (own !== asking) return;
+        hasHeld = false;
         show(html);
-        tag = answer.headers.get("ETag") ?? "";
+        tag = hasHeld ? "" : answer.headers.get("ETag") ?? "";
       }
       const date = Date.parse(answer.headers.get("Date") ?? "");
       goodAt = Date.now();

@@ -24,7 +24,7 @@ async fn an_answer_of_box_has_its_way_and_its_times() {
     let user = bench.sandbox.user_id().to_owned();
     let asked = bench
         .client
-        .get(bench.url(&format!("/b/api/2.0/users/{user}?fields=name")))
+        .get(bench.url(&format!("/b/api{ME}?fields=name")))
         .header("x-request-id", "mine")
         .header("as-user", &user)
         .header("user-agent", "job/1")
@@ -41,8 +41,8 @@ async fn an_answer_of_box_has_its_way_and_its_times() {
         ("identity", "service"),
         ("as_user", &user),
         ("method", "GET"),
-        ("path", &format!("/b/api/2.0/users/{user}")),
-        ("operation", "GET /2.0/users/*"),
+        ("path", &format!("/b/api{ME}")),
+        ("operation", "GET /2.0/users/me"),
         ("class", "general"),
         ("answered_by", "box"),
         ("end", "complete"),
