@@ -44,7 +44,7 @@ async fn every_view_is_whole_without_a_script() {
         "id=\"a-default\"",
         "id=\"l-few\"",
         "1 of 100 a month",
-        "Renew the token of service now",
+        "Renew now: the token of service",
         " open of ",
     ] {
         assert!(now.contains(words), "{words}\n{now}");

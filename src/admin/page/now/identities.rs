@@ -74,7 +74,7 @@ fn renewal(status: &Status, identity: &Identity) -> Markup {
     };
     html! {
         form id={ "renew-" (identity.name) } method="post" action=(action) data-post data-doing="Box is asked for a token" {
-            button disabled[why_not.is_some()] aria-label={ "Renew the token of " (identity.name) " now" } { "Renew now" }
+            button disabled[why_not.is_some()] aria-label={ "Renew now: the token of " (identity.name) } { "Renew now" }
             @if let Some(why_not) = why_not { div.under { (why_not) } }
             div id={ "renewed-" (identity.name) } role="status" data-keep {}
         }
