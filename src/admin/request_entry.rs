@@ -83,7 +83,6 @@ pub(super) struct Times {
 }
 
 /// Three digits behind the point, as in an access line.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn millis<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     let micros = u32::try_from((time.as_nanos() + 500) / 1000);
     serializer.serialize_f64(
