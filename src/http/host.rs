@@ -3,6 +3,8 @@
 //! A page on `evil.example` whose name an attacker re-points at this machine reaches the port with
 //! `Host: evil.example`. IP literals and `localhost` cannot be re-pointed, so they always pass.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The host part of an authority, borrowed from a request.
@@ -75,7 +77,12 @@ fn name_or_ipv4(host: &str) -> Option<Host<'_>> {
 
 /// Names that an operator allows, lower case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostList(Vec<Box<str>>);
+pub struct HostList {
+    /// In the order of the configuration.
+    names: Vec<Box<str>>,
+    /// The same, for look-ups.
+    listed: HashSet<Box<str>>,
+}
 
 impl HostList {
     /// Adds a name from the configuration. The error says what a name must look like.
@@ -83,8 +90,8 @@ impl HostList {
         match parse(name) {
             Some((Host::Name(bare), None)) => {
                 let bare = bare.to_ascii_lowercase().into_boxed_str();
-                if !self.0.contains(&bare) {
-                    self.0.push(bare);
+                if self.listed.insert(bare.clone()) {
+                    self.names.push(bare);
                 }
                 Ok(())
             }
@@ -102,19 +109,19 @@ impl HostList {
 
     /// Whether no name is listed.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.names.is_empty()
     }
 
     /// The names, lower case.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|name| &**name)
+        self.names.iter().map(|name| &**name)
     }
 
     /// Whether this name is listed; case does not matter.
     pub fn lists(&self, host: Host<'_>) -> bool {
         match host {
             Host::Ip(_) => false,
-            Host::Name(name) => self.0.iter().any(|listed| listed.eq_ignore_ascii_case(name)),
+            Host::Name(name) => self.listed.contains(&*in_lower_case(name)),
         }
     }
 
@@ -126,6 +133,14 @@ impl HostList {
             Host::Name(name) => is_localhost(name) || self.lists(host),
         }
     }
+}
+
+/// The name in lower case, in which nearly all requests have it.
+pub(crate) fn in_lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(name.to_ascii_lowercase());
+    }
+    Cow::Borrowed(name)
 }
 
 fn is_localhost(name: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Apps: which app is calling? The longest path wins, then a key, then `Host`, then the source address. If a web page
 //! calls, only apps that admit its origin are considered.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
 
@@ -14,6 +15,7 @@ use crate::http::origin::OriginList;
 use crate::net::client_address::ClientAddress;
 use crate::net::networks::Networks;
 use crate::oauth::identity::IdentityId;
+use crate::routing::app_index::{AppIndex, Indexed};
 use crate::routing::app_key::{AppKeys, ShownKey};
 use crate::routing::operation::OperationPolicy;
 use crate::routing::proxy_user::ProxyUser;
@@ -258,18 +260,33 @@ impl<'a> Way<'a> {
 
 /// All apps, in order of precedence.
 #[derive(Debug, Clone)]
-pub struct Apps(Vec<App>);
+pub struct Apps {
+    list: Vec<App>,
+    /// Leads to the apps that can serve a request.
+    index: AppIndex,
+    /// The position of each app by its name.
+    names: HashMap<Box<str>, usize>,
+}
 
 impl Apps {
     /// Sorts the apps by precedence.
     pub fn new(mut apps: Vec<App>) -> Self {
         apps.sort_by_key(App::rank);
-        Self(apps)
+        let index = AppIndex::new(apps.iter().map(|App { path, hosts, keys, .. }| Indexed {
+            path,
+            hosts,
+            keys: keys.as_ref(),
+        }));
+        let mut names = HashMap::with_capacity(apps.len());
+        for (position, app) in apps.iter().enumerate() {
+            names.entry(app.name.as_str().into()).or_insert(position);
+        }
+        Self { list: apps, index, names }
     }
 
     /// The apps in order of precedence; the position is the [`AppId`].
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &App> {
-        self.0.iter()
+        self.list.iter()
     }
 
     /// Chooses the app of a request. Returns its index, the app, and the rest of the path below the app's own. For a
@@ -312,13 +329,13 @@ impl Apps {
         key: ShownKey<'_>,
     ) -> impl Iterator<Item = (AppId, &App, Result<&'p str, Mismatch>)> {
         let path = of.app_path(path);
-        let apps = self.0.iter().enumerate();
+        let apps = self.list.iter().enumerate();
         apps.filter_map(move |(id, app)| Some((AppId(id), app, app.serves(path?, of, claim, key))))
     }
 
     /// The longest app path that is a prefix of the request's path, whether or not that app would serve the request.
     pub(crate) fn base_path(&self, path: &str) -> &str {
-        self.0.iter().find(|app| app.below(path).is_some()).map_or("", |app| &app.path)
+        self.index.base_path(path).unwrap_or_default()
     }
 
     fn choose_by_path<'p>(
@@ -328,12 +345,22 @@ impl Apps {
         claim: Claim<'_>,
         key: ShownKey<'_>,
     ) -> Result<(AppId, &App, &'p str), Refusal> {
-        // That of the app which matches in most respects.
+        let Some(path) = of.app_path(path) else { return Err(Refusal::NoSuchApp) };
+        let served = |position: usize| {
+            let app = self.list.get(position)?;
+            Some((AppId(position), app, app.serves(path, of, claim, key)))
+        };
+        for (id, app, served) in self.index.candidates(path, of.host, key).filter_map(served) {
+            if let Ok(rest) = served {
+                return Ok((id, app, rest));
+            }
+        }
+        // No app serves it. The refusal is that of the app which matches in most respects, whatever key it wants.
         let mut refusal = Refusal::NoSuchApp;
-        for (id, app, served) in self.candidates(path, of, claim, key) {
+        let whatever_key = self.index.candidates(path, of.host, ShownKey::NotNeeded);
+        for (_, _, served) in whatever_key.filter_map(served) {
             match served {
-                Ok(rest) => return Ok((id, app, rest)),
-                Err(Mismatch::Path | Mismatch::Host) => {}
+                Ok(_) | Err(Mismatch::Path | Mismatch::Host) => {}
                 Err(Mismatch::Source) if refusal == Refusal::NoSuchApp => refusal = Refusal::SourceNotAllowed,
                 Err(Mismatch::Key) if refusal != Refusal::OriginNotAllowed => refusal = Refusal::KeyMissing,
                 Err(Mismatch::Source | Mismatch::Key) => {}
@@ -345,7 +372,7 @@ impl Apps {
 
     /// Whether every app needs a key.
     pub fn all_want_keys(&self) -> bool {
-        self.0.iter().all(|app| app.keys.is_some())
+        self.list.iter().all(|app| app.keys.is_some())
     }
 
     /// The app that `Proxy-Authorization` names and its index; its path and hosts do not matter.
@@ -358,7 +385,8 @@ impl Apps {
         client: ClientAddress,
         claim: Claim<'_>,
     ) -> Result<(AppId, &App), Refusal> {
-        let found = self.0.iter().enumerate().find(|(_, app)| app.name == user.app);
+        let found = self.names.get(user.app.as_str());
+        let found = found.and_then(|position| Some((*position, self.list.get(*position)?)));
         let (id, app) = found.ok_or(Refusal::ProxyAuthenticationRequired(
             "No app has the name in Proxy-Authorization; the proxy URL has the form http://APP:KEY@HOST:PORT.",
         ))?;

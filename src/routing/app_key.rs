@@ -56,6 +56,11 @@ impl AppKeys {
         self.0.iter().map(|key| key.expose().len()).min()
     }
 
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Secret> {
+        self.0.iter()
+    }
+
     /// One of them, for whoever acts as a caller of the app.
     pub(crate) fn first(&self) -> Option<&Secret> {
         self.0.first()

@@ -1,6 +1,7 @@
 //! Where a request leads: which app, which operation, which host of Box?
 
 pub mod app; // which app is calling?
+pub(crate) mod app_index; // which apps can it be?
 pub(crate) mod app_key; // which key does the caller send?
 pub(crate) mod proxy_user; // which app does Proxy-Authorization name?
 pub(crate) mod route; // which host and path of Box?
