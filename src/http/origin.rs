@@ -4,6 +4,7 @@
 //! own. Any other text is not an origin. Letter case and an explicit default port make no difference; everything else
 //! does, including a final dot.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use url::Url;
@@ -234,6 +235,15 @@ impl Pattern {
         labels.len() > 1 && labels.ends_with('.') && self.host.eq_ignore_ascii_case(host)
     }
 
+    /// The order of the entry and another, whose scheme and host may be in any case.
+    fn compared(&self, scheme: &str, host: &str, port: Option<u16>, below: bool) -> Ordering {
+        let compared =
+            |own: &str, other: &str| own.bytes().cmp(other.bytes().map(|byte| byte.to_ascii_lowercase()));
+        compared(&self.host, host)
+            .then_with(|| compared(&self.scheme, scheme))
+            .then_with(|| (self.port, self.below).cmp(&(port, below)))
+    }
+
     /// Whether the entry is exactly the gateway's own origin, reached at this authority.
     pub fn is_own(&self, authority: &str, secure: bool) -> bool {
         let scheme = if secure { "https" } else { "http" };
@@ -244,21 +254,35 @@ impl Pattern {
 
 /// The origins whose pages may call an app. Empty: no web page may.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OriginList(Vec<Pattern>);
+pub struct OriginList {
+    /// In the order of [`Pattern::compared`], so that a long list is not walked.
+    sorted: Vec<Pattern>,
+    /// Whether one of them stands for subdomains.
+    has_wildcards: bool,
+}
 
 impl OriginList {
-    pub fn new(patterns: Vec<Pattern>) -> Self {
-        Self(patterns)
+    pub fn new(mut patterns: Vec<Pattern>) -> Self {
+        patterns.sort_by(|a, b| a.compared(&b.scheme, &b.host, b.port, b.below));
+        Self { has_wildcards: patterns.iter().any(|pattern| pattern.below), sorted: patterns }
     }
 
     /// Whether no origin is listed.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.sorted.is_empty()
     }
 
-    /// Whether pages of this origin may call.
+    /// Whether pages of this origin may call: whether one of the patterns matches. Does not allocate.
     pub fn admits(&self, origin: Origin<'_>) -> bool {
-        self.0.iter().any(|pattern| pattern.matches(origin))
+        let Origin { scheme, host, port } = origin;
+        let is_listed = |host: &str, below| {
+            self.sorted.binary_search_by(|pattern| pattern.compared(scheme, host, port, below)).is_ok()
+        };
+        // The domains above the host. A dot at the front of the host ends no label.
+        let mut above = host.match_indices('.').filter(|(at, _)| *at > 0);
+        is_listed(host, false)
+            || self.has_wildcards
+                && above.any(|(at, _)| host.get(at + 1..).is_some_and(|host| is_listed(host, true)))
     }
 }
 

@@ -344,3 +344,37 @@ proptest! {
         }
     }
 }
+
+fn any_pattern() -> impl Strategy<Value = Pattern> {
+    let text = prop::sample::select(vec![
+        "https://a.example",
+        "http://a.example",
+        "https://a.example:8443",
+        "https://*.a.example",
+        "https://*.b.a.example",
+        "http://*.a.example:8080",
+        "https://b.a.example",
+        "https://x.example",
+        "http://localhost:3000",
+        "https://[2001:db8::1]",
+        "chrome-extension://abcdefghijklmnop",
+    ]);
+    text.prop_map(|text| Pattern::parse(text).unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A list admits what one of its patterns matches, however long it is.
+    #[test]
+    fn a_list_admits_what_one_of_its_patterns_matches(
+        patterns in prop::collection::vec(any_pattern(), 0..9),
+        scheme in prop::sample::select(vec!["https", "http", "HTTPS", "chrome-extension"]),
+        host in prop::sample::select(vec!["a.example", "A.Example", "b.a.example", "c.B.a.example", "xa.example", ".a.example", "x.example", "localhost", "[2001:DB8::1]", "abcdefghijklmnop", "example"]),
+        port in prop::sample::select(vec![None, Some(8443), Some(8080), Some(3000)]),
+    ) {
+        let origin = Origin { scheme, host, port };
+        let walked = patterns.iter().any(|pattern| pattern.matches(origin));
+        prop_assert_eq!(OriginList::new(patterns).admits(origin), walked);
+    }
+}
