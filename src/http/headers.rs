@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, ALT_SVC, CACHE_CONTROL, CONNECTION,
     CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
@@ -146,8 +147,8 @@ pub(crate) struct BodyFields {
 }
 
 fn with_pseudonym(via: &HeaderValue) -> HeaderValue {
-    let joined = [via.as_bytes(), b", ", PSEUDONYM.as_bytes()].concat();
-    HeaderValue::from_bytes(&joined).unwrap_or(PSEUDONYM)
+    let joined = Bytes::from([via.as_bytes(), b", ", PSEUDONYM.as_bytes()].concat());
+    HeaderValue::from_maybe_shared(joined).unwrap_or(PSEUDONYM)
 }
 
 /// Refuses fields that occur more than once and must not. hyper handles a body with both `Transfer-Encoding` and
@@ -212,7 +213,8 @@ pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
         let nibble = (random >> (index * 4)) as u8 & 0xf;
         *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
     }
-    HeaderValue::from_bytes(&hex).expect("hexadecimal digits are a header value")
+    // Shared from the beginning: a copy that is made later would allocate once more.
+    HeaderValue::from_maybe_shared(Bytes::from_owner(hex)).expect("hexadecimal digits are a header value")
 }
 
 /// Fields of Box that are not passed to the caller.
@@ -302,10 +304,17 @@ fn announce(fields: &mut HeaderMap, names: &[HeaderName]) {
 }
 
 fn remove_where(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
-    // Names are gathered first since a map cannot be changed while it is read.
-    let going: Vec<HeaderName> = fields.keys().filter(|name| goes(name)).cloned().collect();
-    for name in &going {
-        fields.remove(name);
+    // Names are gathered first since a map cannot be changed while it is read: without an allocation, some at a time.
+    loop {
+        let mut going: [Option<HeaderName>; 8] = Default::default();
+        let names = fields.keys().filter(|name| goes(name)).cloned();
+        going.iter_mut().zip(names).for_each(|(slot, name)| *slot = Some(name));
+        for name in going.iter().flatten() {
+            fields.remove(name);
+        }
+        if going.iter().any(Option::is_none) {
+            break;
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::net::client_address::ClientAddress;
 use crate::net::secret_filter::{self, Audience};
 use crate::telemetry::log::LineFormat;
 use crate::telemetry::terminal::{self, Colour, Painted};
@@ -17,6 +18,7 @@ pub(crate) type Field<'a> = (&'static str, Option<Value<'a>>);
 pub(crate) enum Value<'a> {
     Text(&'a str),
     Owned(String),
+    Client(ClientAddress),
     Number(u64),
     Millis(Duration),
 }
@@ -47,6 +49,7 @@ fn text(fields: &[Field<'_>]) -> String {
         match value {
             Value::Text(text) => push_escaped(&mut line, text),
             Value::Owned(text) => push_escaped(&mut line, text),
+            Value::Client(address) => push_client(&mut line, *address),
             Value::Number(number) => push_number(&mut line, *number),
             Value::Millis(time) => push_millis(&mut line, *time),
         }
@@ -66,12 +69,22 @@ fn json(fields: &[Field<'_>]) -> String {
         match value {
             Value::Text(text) => push_quoted(&mut line, text),
             Value::Owned(text) => push_quoted(&mut line, text),
+            Value::Client(address) => {
+                line.push('"');
+                push_client(&mut line, *address);
+                line.push('"');
+            }
             Value::Number(number) => push_number(&mut line, *number),
             Value::Millis(time) => push_millis(&mut line, *time),
         }
     }
     line.push_str("}\n");
     line
+}
+
+/// Digits, letters, dots and colons, which need no escape in any form.
+fn push_client(line: &mut String, address: ClientAddress) {
+    let _ = write!(line, "{address}");
 }
 
 fn push_number(line: &mut String, number: u64) {
@@ -117,7 +130,7 @@ fn pretty(fields: &[Field<'_>], colour: bool) -> String {
     let text = |name: &str| match value(name) {
         Some(Value::Text(text)) => Some(*text),
         Some(Value::Owned(text)) => Some(text.as_str()),
-        Some(Value::Number(_) | Value::Millis(_)) | None => None,
+        Some(Value::Client(_) | Value::Number(_) | Value::Millis(_)) | None => None,
     };
     let millis = |name: &str| match value(name) {
         Some(Value::Millis(time)) => *time,

@@ -22,7 +22,7 @@ use crate::limits::limiter::Attempts;
 use crate::proxy::forward::Forwarder;
 use crate::proxy::request_record::RequestRecord;
 use crate::proxy::rewrite::{self, Base};
-use crate::proxy::upstream_request::UpstreamRequest;
+use crate::proxy::upstream_request::{Fields, UpstreamRequest};
 use crate::routing::app::Redirects;
 use crate::routing::box_hosts::{self, BoxHosts};
 use crate::upstream::pool::Lease;
@@ -78,7 +78,7 @@ pub(crate) fn rewrite_location(hosts: &BoxHosts, base: Base<'_>, headers: &mut H
 pub(crate) async fn follow(
     forwarder: Forwarder<'_>,
     record: &mut RequestRecord,
-    outbound: &UpstreamRequest,
+    outbound: &UpstreamRequest<'_>,
     answered: (Response<IncomingBody>, Lease),
 ) -> Result<(Response<IncomingBody>, Lease), Refusal> {
     let (mut response, mut lease) = answered;
@@ -96,7 +96,7 @@ pub(crate) async fn follow(
             origin: forwarder.upstream.origin(&to.0).ok_or(Refusal::NotFound)?,
             method: outbound.method.clone(),
             target: to.1.clone(),
-            fields: kept(&outbound.fields),
+            fields: Fields::given(kept(&outbound.fields.get())),
             fields_dropped: 0,
             upload: Upload::none(),
             identity: None,

@@ -47,7 +47,7 @@ pub(crate) struct Forwarder<'a> {
 
 impl Forwarder<'_> {
     /// Checks that every budget has a call left for the request. Charges nothing yet.
-    pub(crate) fn check_budget(&self, outbound: &UpstreamRequest) -> Result<(), Refusal> {
+    pub(crate) fn check_budget(&self, outbound: &UpstreamRequest<'_>) -> Result<(), Refusal> {
         match &outbound.call {
             None => Ok(()),
             Some(call) => self.gateway.ledger.look(call, self.clock.wall()).map_err(refused),
@@ -58,7 +58,7 @@ impl Forwarder<'_> {
     pub(crate) async fn send(
         &self,
         record: &mut RequestRecord,
-        outbound: &UpstreamRequest,
+        outbound: &UpstreamRequest<'_>,
         mut attempts: Attempts<'_>,
     ) -> Result<(Response<IncomingBody>, Lease), Refusal> {
         let retries = self.gateway.config.upstream.retries;
@@ -205,7 +205,7 @@ impl Forwarder<'_> {
         &self,
         identity: IdentityId,
         token: &Token,
-        outbound: &UpstreamRequest,
+        outbound: &UpstreamRequest<'_>,
         replayed: bool,
     ) -> Result<(), Refusal> {
         let kind = kind_of(&outbound.method, outbound.target.path());
@@ -229,7 +229,7 @@ impl Forwarder<'_> {
     /// twice.
     async fn in_time<T>(
         &self,
-        outbound: &UpstreamRequest,
+        outbound: &UpstreamRequest<'_>,
         mut answering: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, Refusal> {
         let limits = &self.gateway.config.upstream;

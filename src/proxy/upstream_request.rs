@@ -1,6 +1,7 @@
 //! The request as it goes to Box, with the fields that pass, but without a token.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,11 +9,11 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 
 use crate::access::admission;
 use crate::http::error::Refusal;
-use crate::http::headers::{self, BodyFields};
+use crate::http::headers::{self, BodyFields, ForBox};
 use crate::http::incoming_body::IncomingBody;
 use crate::http::target;
 use crate::limits::budget::call::Call;
@@ -34,7 +35,7 @@ use crate::upstream::request_body::{Attempt, Upload};
 pub(crate) const LONG_ANSWER: Duration = Duration::from_secs(660);
 
 /// A request to Box, without its token.
-pub(crate) struct UpstreamRequest {
+pub(crate) struct UpstreamRequest<'a> {
     /// The pool of the host.
     pub origin: Rc<HostPool>,
     /// As the caller sent it.
@@ -42,7 +43,7 @@ pub(crate) struct UpstreamRequest {
     /// Path and query.
     pub target: Uri,
     /// The fields that [`crate::http::headers`] lets pass.
-    pub fields: HeaderMap,
+    pub fields: Fields<'a>,
     /// How many of the caller's fields were dropped.
     pub fields_dropped: u64,
     pub upload: Upload,
@@ -59,7 +60,70 @@ pub(crate) struct UpstreamRequest {
     pub call: Option<Call>,
 }
 
-impl UpstreamRequest {
+/// The fields of a request. The first attempt takes them; they are made again for a later one, since a copy of every
+/// request's fields would cost more than to make those of the few that are sent again.
+pub(crate) struct Fields<'a> {
+    made: Cell<Option<HeaderMap>>,
+    from: FieldsFrom<'a>,
+}
+
+/// What the fields of a request are made from.
+pub(crate) enum FieldsFrom<'a> {
+    /// The head of the caller's request.
+    Caller {
+        headers: &'a HeaderMap,
+        /// The app's `forward_headers`.
+        also: &'a [HeaderName],
+        framing: BodyFields,
+        /// Whether fields that name a user or a shared link pass.
+        with_identity: bool,
+        /// Whether the response must come whole and without a content coding.
+        plain: bool,
+    },
+    /// These fields.
+    Given(HeaderMap),
+}
+
+impl<'a> Fields<'a> {
+    /// Exactly these fields.
+    pub(crate) fn given(fields: HeaderMap) -> Self {
+        Self { made: Cell::default(), from: FieldsFrom::Given(fields) }
+    }
+
+    /// Makes the fields. Returns also how many of the caller's were dropped.
+    fn new(from: FieldsFrom<'a>) -> (Self, u64) {
+        let (made, dropped) = from.make();
+        (Self { made: Cell::new(Some(made)), from }, dropped)
+    }
+
+    /// The fields for an attempt.
+    pub(crate) fn get(&self) -> HeaderMap {
+        self.made.take().unwrap_or_else(|| self.from.make().0)
+    }
+}
+
+impl FieldsFrom<'_> {
+    /// The fields, and how many of the caller's were dropped.
+    fn make(&self) -> (HeaderMap, u64) {
+        match self {
+            Self::Given(fields) => (fields.clone(), 0),
+            Self::Caller { headers, also, framing, with_identity, plain } => {
+                let ForBox { mut fields, dropped } = headers::to_box(headers, also, *framing);
+                if !with_identity {
+                    for name in &headers::IDENTITY_HEADERS {
+                        fields.remove(name);
+                    }
+                }
+                if *plain {
+                    headers::ask_for_plain(&mut fields);
+                }
+                (fields, dropped)
+            }
+        }
+    }
+}
+
+impl<'a> UpstreamRequest<'a> {
     /// Builds the request, without its token and its call.
     ///
     /// # Errors
@@ -67,10 +131,10 @@ impl UpstreamRequest {
     pub(crate) fn new(
         upstream: &Upstream,
         hosts: &BoxHosts,
-        app: &App,
+        app: &'a App,
         request: &Request<'_>,
         to: &Destination<'_>,
-        head: &Parts,
+        head: &'a Parts,
         upload: Upload,
     ) -> Result<Self, Refusal> {
         let framing = BodyFields {
@@ -78,23 +142,21 @@ impl UpstreamRequest {
             length: admission::length_to_say(head),
             expects: upload.invitation().is_some(),
         };
-        let mut for_box = headers::to_box(&head.headers, &app.forward_headers, framing);
-        if to.access != Access::Token {
-            for name in &headers::IDENTITY_HEADERS {
-                for_box.fields.remove(name);
-            }
-        }
         let rewrite_rules = rewrite::rewrite_rules(request.operation);
-        if rewrite_rules.is_some() {
-            headers::ask_for_plain(&mut for_box.fields);
-        }
+        let (fields, fields_dropped) = Fields::new(FieldsFrom::Caller {
+            headers: &head.headers,
+            also: &app.forward_headers,
+            framing,
+            with_identity: to.access == Access::Token,
+            plain: rewrite_rules.is_some(),
+        });
         let identity = request.identity;
         Ok(Self {
             origin: upstream.origin(&to.authority).ok_or(Refusal::NotFound)?,
             method: head.method.clone(),
-            target: target(to, head.uri.query())?,
-            fields: for_box.fields,
-            fields_dropped: for_box.dropped,
+            target: target(to, &head.uri)?,
+            fields,
+            fields_dropped,
             upload,
             identity: (to.access == Access::Token).then_some(identity),
             long: to.access == Access::Realtime || is_long(&head.method, to.operation),
@@ -125,7 +187,7 @@ impl UpstreamRequest {
         let mut request = http::Request::new(self.upload.attempt());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
-        *request.headers_mut() = self.fields.clone();
+        *request.headers_mut() = self.fields.get();
         if let Some(token) = token {
             request.headers_mut().insert(AUTHORIZATION, token.authorization().clone());
         }
@@ -168,13 +230,22 @@ fn is_long(method: &Method, path: &str) -> bool {
 }
 
 /// Path and query for Box; the path byte for byte as it was checked.
-fn target(to: &Destination<'_>, query: Option<&str>) -> Result<Uri, Refusal> {
+fn target(to: &Destination<'_>, asked: &Uri) -> Result<Uri, Refusal> {
     let prefix = if to.under_api { "/api" } else { "" };
+    let query = asked.query();
     // An empty query stays, since the ? may have a meaning.
     let query = match query.and_then(target::without_access_token) {
         Some(cleaned) => Some(cleaned).filter(|query| !query.is_empty()).map(Cow::Owned),
         None => query.map(Cow::Borrowed),
     };
+    // Without a copy where it goes to Box as the caller wrote it.
+    if let Some(same) = asked.path_and_query()
+        && prefix.is_empty()
+        && to.path == same.path()
+        && query.as_deref() == same.query()
+    {
+        return Ok(Uri::from(same.clone()));
+    }
     let mut text = String::with_capacity(
         prefix.len() + to.path.len() + query.as_ref().map_or(0, |query| query.len() + 1),
     );
@@ -191,7 +262,31 @@ fn target(to: &Destination<'_>, query: Option<&str>) -> Result<Uri, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+
+    #[test]
+    fn a_later_attempt_has_the_fields_of_the_first() {
+        let mut headers = HeaderMap::new();
+        for name in ["as-user", "accept", "accept-encoding", "range", "cookie", "x-listed"] {
+            headers.insert(name, HeaderValue::from_static("1"));
+        }
+        let framing = BodyFields { has_body: true, length: Some(7), expects: false };
+        let also = [HeaderName::from_static("x-listed")];
+        for (with_identity, plain) in [(true, false), (false, true)] {
+            let from = FieldsFrom::Caller { headers: &headers, also: &also, framing, with_identity, plain };
+            let (fields, dropped) = Fields::new(from);
+            let (first, second) = (fields.get(), fields.get());
+            assert_eq!(first, second);
+            assert_eq!(
+                (first.contains_key("as-user"), first.contains_key("range"), dropped),
+                (with_identity, !plain, 1)
+            );
+        }
+        let given = Fields::given(headers.clone());
+        assert_eq!((given.get(), given.get()), (headers.clone(), headers));
+    }
 
     #[test]
     fn only_folders_themselves_take_minutes() {

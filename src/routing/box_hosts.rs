@@ -48,6 +48,9 @@ pub(crate) struct BoxHost {
     pub configured: bool,
 }
 
+/// The domains of all of Box's hosts, for most authorities are of none of them.
+const DOMAINS: [&str; 4] = [".box.com", ".box-gov.com", ".boxcloud.com", ".box.net"];
+
 /// The host of Box with the authority `text` (of an https URL); `None` if it is none of Box's. Makes no DNS query.
 pub(crate) fn find(configured: &BoxHosts, text: &str) -> Option<BoxHost> {
     let text = text.strip_suffix(":443").unwrap_or(text);
@@ -56,6 +59,9 @@ pub(crate) fn find(configured: &BoxHosts, text: &str) -> Option<BoxHost> {
     if api || upload || download {
         let authority = Authority::try_from(text.to_ascii_lowercase()).ok()?;
         return Some(BoxHost { authority, api, upload, download, realtime: false, configured: true });
+    }
+    if !DOMAINS.iter().any(|domain| is_below(text, domain)) {
+        return None;
     }
     let name = text.to_ascii_lowercase();
     let upload = is_upload(&name);
@@ -108,6 +114,12 @@ pub(crate) fn split(url: &str) -> Option<(&str, &str)> {
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
     // A URL may omit the path /; a rewritten URL may not.
     (path.starts_with('/') && !authority.is_empty()).then_some((authority, path))
+}
+
+/// Whether a name in any case ends with `domain`, which begins with a dot.
+fn is_below(name: &str, domain: &str) -> bool {
+    let end = name.len().checked_sub(domain.len()).and_then(|at| name.as_bytes().get(at..));
+    end.is_some_and(|end| end.eq_ignore_ascii_case(domain.as_bytes()))
 }
 
 fn is_upload(name: &str) -> bool {

@@ -24,7 +24,7 @@ const SWEEP: u64 = 10_000_000_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Passed {
     /// The windows in which its call is reserved.
-    pub reserved: Vec<Counted>,
+    pub reserved: Keys,
     /// The limits that would have refused it if they were enforced.
     pub shadow: Vec<Shadow>,
 }
@@ -196,8 +196,8 @@ impl Table {
 
     /// Charges the staged request, which goes to Box regardless of these limits: windows then hold more than their
     /// figure, and empty buckets stay empty.
-    pub(super) fn charge_regardless(&mut self, now: u64) -> Vec<Counted> {
-        let mut reserved = Vec::new();
+    pub(super) fn charge_regardless(&mut self, now: u64) -> Keys {
+        let mut reserved = Keys::default();
         for Staged { counted, outcome, .. } in &self.staged {
             let Some(counter) = Self::counter_mut(&mut self.counters, counted.slot) else { continue };
             match (&mut counter.counts, outcome) {
@@ -213,17 +213,17 @@ impl Table {
     }
 
     /// Records that the head of a call with these reservations is written now.
-    pub(super) fn write(&mut self, reserved: &[Counted], now: u64) {
+    pub(super) fn write(&mut self, reserved: &Keys, now: u64) {
         self.windows(reserved, |counts, key| counts.write(key, now));
     }
 
     /// Gives back the reservations of a call that is not made.
-    pub(super) fn give_back(&mut self, reserved: &[Counted]) {
+    pub(super) fn give_back(&mut self, reserved: &Keys) {
         self.windows(reserved, WindowCounts::give_back);
     }
 
-    fn windows(&mut self, reserved: &[Counted], change: impl Fn(&mut WindowCounts, u64)) {
-        for counted in reserved {
+    fn windows(&mut self, reserved: &Keys, change: impl Fn(&mut WindowCounts, u64)) {
+        for counted in reserved.iter() {
             let counter = Self::counter_mut(&mut self.counters, counted.slot);
             if let Some(Counts::Window(counts)) = counter.map(|counter| &mut counter.counts) {
                 change(counts, counted.key);

@@ -192,7 +192,7 @@ pub(crate) struct Counted {
 }
 
 /// The limits that count a request, with their keys. Few apply to one request, so this rarely allocates.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Keys {
     first: [Counted; 8],
     len: usize,

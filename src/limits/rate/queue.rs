@@ -241,20 +241,20 @@ impl WaitQueues {
     }
 
     /// Charges a request that goes to Box regardless of the limits. Returns the windows in which its call is reserved.
-    pub(crate) fn charge_regardless(&mut self, keys: &Keys, now: u64) -> Vec<Counted> {
+    pub(crate) fn charge_regardless(&mut self, keys: &Keys, now: u64) -> Keys {
         let now = self.later(now);
         self.table.stage(keys, now);
         self.table.charge_regardless(now)
     }
 
     /// Records that the head of a call with these reservations is written now.
-    pub(crate) fn write(&mut self, reserved: &[Counted], now: u64) {
+    pub(crate) fn write(&mut self, reserved: &Keys, now: u64) {
         let now = self.later(now);
         self.table.write(reserved, now);
     }
 
     /// Gives back the reservations of a call that is not made. No request waits for a window, so none is woken.
-    pub(crate) fn give_back(&mut self, reserved: &[Counted]) {
+    pub(crate) fn give_back(&mut self, reserved: &Keys) {
         self.table.give_back(reserved);
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::buckets::{Passed, Refused, Shadow};
 use super::fullest::{Fullness, Remembered};
 use super::limit::{Key, Limit};
-use super::matcher::{Counted, Keys, LimitMatcher, RequestKey, User};
+use super::matcher::{Keys, LimitMatcher, RequestKey, User};
 use super::queue::{Arrival, Polled, WaitQueues};
 use super::tally::{Tallies, Tally};
 use crate::net::clock::Clock;
@@ -249,7 +249,7 @@ impl Limits {
         }
     }
 
-    fn reservation(self: &Arc<Self>, reserved: Vec<Counted>) -> Option<Reservation> {
+    fn reservation(self: &Arc<Self>, reserved: Keys) -> Option<Reservation> {
         (!reserved.is_empty()).then(|| Reservation { limits: Arc::clone(self), reserved })
     }
 
@@ -301,7 +301,7 @@ impl Shared {
 #[must_use = "a call that is dropped is given back"]
 pub(crate) struct Reservation {
     limits: Arc<Limits>,
-    reserved: Vec<Counted>,
+    reserved: Keys,
 }
 
 impl Reservation {

@@ -206,7 +206,7 @@ fn act(acts: &[Act], limits: &[Limit], reloads: bool) -> Outcome {
         rules
     };
     let mut living = vec![configuration(&mut queues, limits.to_vec(), 0)];
-    let mut reserved: Vec<(u64, Vec<Counted>)> = Vec::new();
+    let mut reserved: Vec<(u64, Keys)> = Vec::new();
     let (mut verdicts, mut written, mut now) = (Vec::new(), Vec::new(), 0);
     for act in acts {
         match *act {
