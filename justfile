@@ -36,6 +36,14 @@ doc:
 bench name="operation" *options:
     cargo bench --locked --bench {{ name }} {{ options }}
 
+# Measure beside nginx and HAProxy, with the program that `just build` makes
+compare *options:
+    bench/compare {{ options }}
+
+# Count how the cost of a request grows with apps, limits, origins and the like, with the program that `just build` makes
+growth *rows:
+    bench/growth {{ rows }}
+
 # Large programs that have Box's hosts built in, or some of them: just tools langchain
 tools *names:
     tests/clients/tools {{ names }}
