@@ -545,7 +545,7 @@ impl RequestRecord {
             ("request_id", Some(Value::Text(self.request_id_text()))),
             ("trace_id", self.trace_id.as_deref().map(Value::Text)),
             ("client", Some(Value::Client(self.client))),
-            ("user_agent", self.user_agent.as_ref().filter(|_| !is_hidden).map(bounded)),
+            ("user_agent", self.user_agent.as_ref().filter(|_| !self.is_hidden()).map(bounded)),
             ("app", self.app.and_then(|app| gateway.app_name(app)).map(Value::Text)),
             ("identity", self.identity_name().map(Value::Text)),
             ("as_user", self.as_user.as_deref().map(Value::Text)),
