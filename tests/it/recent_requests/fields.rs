@@ -21,12 +21,12 @@ async fn an_answer_of_box_has_its_way_and_its_times() {
     let more = format!("{APPS}as_user = [\"*\"]\n");
     let bench = Bench::with(&more).await;
     bench.until_ready().await;
-    let user = bench.sandbox.user_id().to_owned();
+    let user = "11446498";
     let asked = bench
         .client
         .get(bench.url(&format!("/b/api{ME}?fields=name")))
         .header("x-request-id", "mine")
-        .header("as-user", &user)
+        .header("as-user", user)
         .header("user-agent", "job/1")
         .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
     let answer = asked.send().await.unwrap();
@@ -39,7 +39,7 @@ async fn an_answer_of_box_has_its_way_and_its_times() {
         ("user_agent", "job/1"),
         ("app", "b"),
         ("identity", "service"),
-        ("as_user", &user),
+        ("as_user", user),
         ("method", "GET"),
         ("path", &format!("/b/api{ME}")),
         ("operation", "GET /2.0/users/me"),

@@ -55,7 +55,6 @@ async fn nothing_that_a_request_carries_is_in_them() {
             .header("x-boxgate-key", KEY)
             .header("authorization", "Bearer canary-of-the-caller")
             .header("cookie", "a=canary-cookie")
-            .header("as-user", bench.sandbox.user_id())
             .header("boxapi", "shared_link=https://app.box.com/s/canary&shared_link_password=canary-password")
             .header("user-agent", format!("job {secret}"))
             .body(r#"{"name":"canary-body"}"#);
