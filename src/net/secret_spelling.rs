@@ -46,6 +46,9 @@ pub(crate) fn all(text: &str) -> Vec<Spelling> {
             // Form encoding (WHATWG URL §5.2).
             spellings.push(plain(Zeroizing::new(part.replace(' ', "+")).as_bytes()));
         }
+        if part.contains(['&', '<', '>', '"']) {
+            spellings.push(plain(Zeroizing::new(in_html(&part)).as_bytes()));
+        }
         for alphabet in [BASE64, BASE64_URL] {
             let inner = (0..3).map(|before| inner_base64(&alphabet, part.as_bytes(), before));
             spellings.extend(inner.map(|bytes| Spelling { bytes, of_length, is_base64: true }));
@@ -53,6 +56,11 @@ pub(crate) fn all(text: &str) -> Vec<Spelling> {
         spellings.push(plain(part.as_bytes()));
     }
     spellings
+}
+
+/// As the operators' page writes it, in text and in attributes.
+fn in_html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// The base64 characters that depend only on these bytes, if `before` other bytes precede them in their group of three.

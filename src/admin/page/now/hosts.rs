@@ -3,13 +3,19 @@
 use maud::{Markup, html};
 
 use super::words_row;
+use crate::admin::Overview;
+use crate::admin::page::chart::{Unit, sparkline};
 use crate::admin::page::figures::{ago, at, milliseconds, number};
-use crate::admin::status::{BoxHost, Status};
+use crate::admin::page::link;
+use crate::admin::status::{BoxHost, Requests, Status};
+use crate::telemetry::history::{Of, slot_beginnings};
 
-const COLUMNS: usize = 5;
+const COLUMNS: usize = 6;
+/// The slots of the last hour, of five minutes each.
+const HOUR: usize = 12;
 
 /// The hosts, those that do not answer first.
-pub(super) fn section(status: &Status) -> Markup {
+pub(super) fn section(overview: &Overview, status: &Status) -> Markup {
     let mut hosts: Vec<&BoxHost> = status.hosts.iter().collect();
     hosts.sort_by_key(|host| host.up);
     html! {
@@ -20,15 +26,16 @@ pub(super) fn section(status: &Status) -> Markup {
                     thead { tr {
                         th scope="col" { "Host" } th scope="col" { "State" }
                         th.n scope="col" { "Answers" } th.n scope="col" { "p50" } th.n scope="col" { "p95" }
+                        th.n scope="col" { "p95 of the last hour" }
                     } }
-                    tbody { @for host in hosts { (row(status, host)) } }
+                    tbody { @for host in hosts { (row(overview, status, host)) } }
                 }
             }
         }
     }
 }
 
-fn row(status: &Status, host: &BoxHost) -> Markup {
+fn row(overview: &Overview, status: &Status, host: &BoxHost) -> Markup {
     let answers = &host.last_5_minutes;
     html! {
         tr {
@@ -42,6 +49,7 @@ fn row(status: &Status, host: &BoxHost) -> Markup {
             td.n { (number(answers.requests)) }
             td.n { (milliseconds(answers.p50_ms)) }
             td.n { (milliseconds(answers.p95_ms)) }
+            td.n { (last_hour(overview, &host.host)) }
         }
         @if let (false, Some(since)) = (host.up, &host.since) {
             tr.words {
@@ -54,4 +62,24 @@ fn row(status: &Status, host: &BoxHost) -> Markup {
             (words_row(COLUMNS, "bad", host.reason.as_deref().unwrap_or("the gateway's log has the reason")))
         }
     }
+}
+
+/// How fast the host was in each five minutes of the last hour; a link to its view.
+fn last_hour(overview: &Overview, host: &str) -> Markup {
+    let gateway = overview.gateway.load();
+    let label = gateway.host_labels.iter().find(|(known, _)| known.as_str() == host).map(|(_, label)| *label);
+    let Some(label) = label else { return html! { "–" } };
+    let now = overview.process.clock.now();
+    let slots = overview.history.day(&overview.metrics, Of::Host(label), now);
+    let p95 = |begins| {
+        let (_, counts) = slots.iter().find(|(slot, _)| *slot == begins)?;
+        Requests::of(counts).p95_ms
+    };
+    let values: Vec<Option<f64>> = slot_beginnings(now.wall, HOUR).into_iter().map(p95).collect();
+    let slowest = values.iter().flatten().copied().fold(None, |most: Option<f64>, value| {
+        Some(most.map_or(value, |most| most.max(value)))
+    });
+    let Some(slowest) = slowest else { return html! { "–" } };
+    let words = format!("{host}: p95 of the last hour at most {}", Unit::Millis.exact(slowest));
+    html! { a href=[link("history", &[("host", host)])] { (sparkline(&values, &words)) } }
 }

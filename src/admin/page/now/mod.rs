@@ -29,7 +29,7 @@ pub(super) fn view(overview: &Overview, asked: &Asked) -> Markup {
         (summary::summary(&status))
         div.columns {
             div {
-                (hosts::section(&status))
+                (hosts::section(overview, &status))
                 (apps::section(&status, most))
                 (last_errors(overview, asked, ERRORS))
             }
