@@ -84,8 +84,11 @@ impl Sandbox {
         for line in self.tables.lines() {
             text.push_str(if line.starts_with("address") { "address = \"127.0.0.1:0\"" } else { line });
             text.push('\n');
-            if line == "[listen]" {
-                text.push_str("workers = 1\n");
+            match line {
+                "[listen]" => text.push_str("workers = 1\n"),
+                // So many that they are all kept when the counting begins, in memory that later ones use again.
+                "[admin]" => text.push_str("requests = 50\n"),
+                _ => {}
             }
         }
         text
