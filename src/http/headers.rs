@@ -97,10 +97,10 @@ pub(crate) fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) ->
         .filter_map(|token| token.parse().ok())
         .collect();
     let trailers_announced =
-        from.get(TE).is_some_and(|te| tokens(te).any(|t| t.eq_ignore_ascii_case("trailers")));
+        from.get_all(TE).iter().flat_map(tokens).any(|t| t.eq_ignore_ascii_case("trailers"));
     let mut fields = HeaderMap::with_capacity(from.len() + 4);
     let mut dropped = 0;
-    fields.insert(VIA, from.get(VIA).map_or(PSEUDONYM, with_pseudonym));
+    add_via(&mut fields, from.get_all(VIA).iter());
     for name in from.keys() {
         if (passes_to_box(name) || also.contains(name)) && !nominated.contains(name) {
             for value in from.get_all(name) {
@@ -303,6 +303,21 @@ fn announce(fields: &mut HeaderMap, names: &[HeaderName]) {
     }
 }
 
+/// Removes all lines of a field: the first one, and the others, which are rare.
+fn take(fields: &mut HeaderMap, name: HeaderName) -> (Option<HeaderValue>, Vec<HeaderValue>) {
+    let others = fields.get_all(&name).iter().skip(1).cloned().collect();
+    (fields.remove(name), others)
+}
+
+/// Adds the lines of `Via` that were received, the last one with the gateway's own entry (RFC 9110 §7.6.3).
+fn add_via<'v>(fields: &mut HeaderMap, mut received: impl DoubleEndedIterator<Item = &'v HeaderValue>) {
+    let last = received.next_back().map_or(PSEUDONYM, with_pseudonym);
+    for via in received {
+        fields.append(VIA, via.clone());
+    }
+    fields.append(VIA, last);
+}
+
 fn remove_where(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
     // Names are gathered first since a map cannot be changed while it is read: without an allocation, some at a time.
     loop {
@@ -328,12 +343,12 @@ pub(crate) fn from_box(headers: &mut HeaderMap) {
         let names: Vec<HeaderName> = announced_trailers(headers).filter(may_follow).collect();
         announce(headers, &names);
     }
-    let vary = headers.remove(VARY);
-    let via = headers.remove(VIA);
+    let (vary, more_vary) = take(headers, VARY);
+    let (via, more_via) = take(headers, VIA);
     remove_where(headers, stays_behind);
-    headers.insert(VIA, via.as_ref().map_or(PSEUDONYM, with_pseudonym));
+    add_via(headers, via.iter().chain(&more_via));
     guard(headers);
-    if let Some(vary) = vary {
+    for vary in vary.into_iter().chain(more_vary) {
         headers.append(VARY, vary);
     }
     // A stored HTML file must not run on the gateway's origin.
@@ -441,6 +456,27 @@ mod tests {
         assert_eq!(headers.get("etag").unwrap(), "\"1\"");
         let vary: Vec<_> = headers.get_all("vary").iter().collect();
         assert_eq!(vary, ["Origin", "Accept-Encoding"]);
+    }
+
+    #[test]
+    fn fields_of_several_lines_keep_all_of_them() {
+        let lines = |headers: &HeaderMap, name: &str| -> Vec<HeaderValue> {
+            headers.get_all(name).iter().cloned().collect()
+        };
+        let mut headers = map(&[
+            ("vary", "Accept-Encoding"),
+            ("vary", "Accept"),
+            ("via", "1.1 edge"),
+            ("via", "1.1 google"),
+        ]);
+        let body = BodyFields { has_body: true, length: None, expects: false };
+        let from = map(&[("via", "1.1 a"), ("via", "1.1 b"), ("te", "deflate"), ("te", "trailers")]);
+        let fields = to_box(&from, &[], body).fields;
+        assert_eq!(lines(&fields, "via"), ["1.1 a", "1.1 b, 1.1 boxgate"]);
+        assert_eq!(lines(&fields, "te"), ["trailers"]);
+        from_box(&mut headers);
+        assert_eq!(lines(&headers, "via"), ["1.1 edge", "1.1 google, 1.1 boxgate"]);
+        assert_eq!(lines(&headers, "vary"), ["Origin", "Accept-Encoding", "Accept"]);
     }
 
     #[test]
