@@ -96,6 +96,8 @@ pub struct BudgetState {
     pub key: Key,
     /// The app's or identity's name; empty for the global one.
     pub value: Arc<str>,
+    /// Whether it counts all calls, not those of some operations.
+    pub of_all_calls: bool,
     /// Day or month.
     pub per: Period,
     /// What happens to calls beyond the budget.
@@ -322,6 +324,7 @@ impl BudgetLedger {
                     name: budget.name.clone(),
                     key: budget.key,
                     value: self.value_name(budget, value),
+                    of_all_calls: budget.on.is_empty(),
                     per: budget.per,
                     when_spent: budget.when_spent,
                     enforce: budget.enforce,

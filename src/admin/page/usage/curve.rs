@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use crate::admin::Overview;
 use crate::limits::budget::definition::{Key, Period};
 use crate::limits::budget::period::{Span, timestamp};
+use crate::limits::budget::spending::BudgetState;
 use crate::telemetry::words::grouped;
 
 /// The units of the drawing; a day is one unit wide.
@@ -19,10 +20,10 @@ pub(in crate::admin::page) fn month_section(overview: &Overview) -> Markup {
     let wall = overview.process.clock.wall();
     let (counts, now) = (gateway.ledger.counts(), timestamp(wall));
     let month = Period::Month.at(now);
-    // The plan is the largest budget of all calls of a month.
-    let budgets = gateway.ledger.snapshot(wall).budgets.into_iter();
-    let of_all = budgets.filter(|budget| budget.per == Period::Month && budget.key == Key::Global);
-    let plan = of_all.max_by_key(|budget| budget.calls);
+    // The calls of one replica are not to be compared with a budget of all of them.
+    let is_alone = gateway.limiter.replicas().is_none();
+    let plan = gateway.ledger.snapshot(wall).budgets.into_iter().filter(|_| is_alone).filter(is_plan);
+    let plan = plan.min_by_key(|budget| budget.calls);
     let by_day = counts.calls_by_day(month);
     let calls: u64 = by_day.iter().map(|(_, calls)| *calls).fold(0, u64::saturating_add);
     html! {
@@ -31,7 +32,7 @@ pub(in crate::admin::page) fn month_section(overview: &Overview) -> Markup {
                 h2 #t-month { "Calls to Box in " (month) }
                 p {
                     (grouped(calls)) " so far, " (grouped(month.forecast(calls, counts.since(), now))) " by its end at this rate"
-                    @if gateway.limiter.replicas().is_some() { ", of this replica alone" }
+                    @if !is_alone { ", of this replica alone" }
                 }
                 a.to href="/?view=usage" { "Who spent them" }
             }
@@ -41,6 +42,11 @@ pub(in crate::admin::page) fn month_section(overview: &Overview) -> Markup {
             }
         }
     }
+}
+
+/// Whether it is a budget of all calls of a month. The one with the fewest calls is the plan.
+fn is_plan(budget: &BudgetState) -> bool {
+    budget.per == Period::Month && budget.key == Key::Global && budget.of_all_calls && budget.enforce
 }
 
 /// `by_day`: in the order of the days; calls of no known day are those of the month itself.
@@ -79,6 +85,7 @@ fn curve(month: Span, by_day: &[(Span, u64)], since: Timestamp, now: Timestamp, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::budget::definition::WhenSpent;
 
     fn drawn(by_day: &[(&str, u64)], since: &str, plan: Option<u64>) -> String {
         let by_day: Vec<(Span, u64)> =
@@ -108,5 +115,32 @@ mod tests {
         assert!(!html.contains("NaN") && !html.contains("class=\"plan\""), "{html}");
         let empty = drawn(&[], "2026-12-01T00:00:00Z", Some(0));
         assert!(!empty.contains("NaN") && !empty.contains("inf"), "{empty}");
+    }
+
+    #[test]
+    fn the_plan_is_a_budget_of_all_calls_of_a_month() {
+        let budget = |per, key, of_all_calls, enforce| BudgetState {
+            name: "plan".into(),
+            key,
+            value: "".into(),
+            of_all_calls,
+            per,
+            when_spent: WhenSpent::Reject,
+            enforce,
+            calls: 1,
+            used: 0,
+            forecast: 0,
+            refused: 0,
+            ends: Timestamp::UNIX_EPOCH,
+        };
+        assert!(is_plan(&budget(Period::Month, Key::Global, true, true)));
+        for other in [
+            budget(Period::Day, Key::Global, true, true),
+            budget(Period::Month, Key::App, true, true),
+            budget(Period::Month, Key::Global, false, true),
+            budget(Period::Month, Key::Global, true, false),
+        ] {
+            assert!(!is_plan(&other), "{other:?}");
+        }
     }
 }
