@@ -20,7 +20,7 @@ struct Document<'r> {
 /// The requests that the filter admits, the newest first: at most `most`, whatever its `max` is.
 pub(super) fn admitted(overview: &Overview, filter: &Filter, most: usize) -> Vec<RecentRequest> {
     let kept = overview.gateway.load().config.recent_requests;
-    let newest = overview.recent.newest(kept).filter(|request| filter.admits(&Entry::of(request)));
+    let newest = overview.recent.newest(kept).filter(|request| filter.admits(request));
     newest.take(most).collect()
 }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::request_entry::Entry;
 use crate::http::query;
 use crate::telemetry::labels::CALLER_LEFT;
+use crate::telemetry::recent_requests::{RecentRequest, Text};
 
 /// The parameters that filter; an empty one does not.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -97,44 +98,56 @@ impl Filter {
         *self == times
     }
 
-    /// Whether the request is asked for.
-    pub(super) fn admits(&self, entry: &Entry<'_>) -> bool {
+    /// Whether the request is asked for. What costs nothing is compared first: there may be ten thousand requests.
+    pub(super) fn admits(&self, request: &RecentRequest) -> bool {
+        let facts = &request.facts;
         let is = |wanted: &Option<String>, value: Option<&str>| match wanted {
             None => true,
             Some(wanted) => value == Some(wanted),
         };
         let at = |time: &Option<Timestamp>| (*time).and_then(|time| SystemTime::try_from(time).ok());
-        at(&self.since).is_none_or(|since| entry.ended >= since)
-            && at(&self.until).is_none_or(|until| entry.ended < until)
-            && self.status.is_none_or(|status| status.admits(entry.status))
-            && is(&self.app, entry.app)
-            && is(&self.identity, entry.identity)
-            && (is(&self.code, entry.code) || is(&self.code, entry.box_code))
-            && self.admits_limit(entry)
-            && self.admits_operation(entry)
-            && self.admits_text(entry)
+        at(&self.since).is_none_or(|since| facts.ended.wall >= since)
+            && at(&self.until).is_none_or(|until| facts.ended.wall < until)
+            && self.status.is_none_or(|status| status.admits(facts.status))
+            && (is(&self.code, facts.code) || is(&self.code, request.text(Text::BoxCode)))
+            && is(&self.app, request.text(Text::App))
+            && is(&self.identity, request.text(Text::Identity))
+            && self.admits_limit(request)
+            && self.admits_operation(request)
+            && self.admits_text(request)
     }
 
-    fn admits_limit(&self, entry: &Entry<'_>) -> bool {
+    fn admits_limit(&self, request: &RecentRequest) -> bool {
         let Some(wanted) = self.limit.as_deref() else { return true };
-        entry.limit == Some(wanted)
-            || entry.would_refuse.is_some_and(|limits| limits.split(',').any(|limit| limit == wanted))
+        request.text(Text::Limit) == Some(wanted)
+            || request
+                .text(Text::WouldRefuse)
+                .is_some_and(|limits| limits.split(',').any(|limit| limit == wanted))
     }
 
-    fn admits_operation(&self, entry: &Entry<'_>) -> bool {
+    fn admits_operation(&self, request: &RecentRequest) -> bool {
         let Some(wanted) = self.operation.as_deref() else { return true };
+        let entry = Entry::of(request);
         let template = |operation: &String| {
             operation == wanted || operation.split_once(' ').is_some_and(|(_, path)| path == wanted)
         };
         entry.class == Some(wanted) || entry.operation.as_ref().is_some_and(template)
     }
 
-    fn admits_text(&self, entry: &Entry<'_>) -> bool {
+    fn admits_text(&self, request: &RecentRequest) -> bool {
         let Some(wanted) = self.text.as_deref() else { return true };
-        let wanted = wanted.to_ascii_lowercase();
-        let texts = [Some(entry.path), Some(entry.request_id), entry.box_request_id, Some(&*entry.client)];
-        texts.into_iter().flatten().any(|text| text.to_ascii_lowercase().contains(&wanted))
+        let has = |text: &str| contains_ignoring_case(text, wanted);
+        [Text::Path, Text::RequestId, Text::BoxRequestId]
+            .into_iter()
+            .filter_map(|of| request.text(of))
+            .any(has)
+            || has(&request.facts.client.to_string())
     }
+}
+
+/// Whether one text is in another, whatever the case of ASCII letters.
+fn contains_ignoring_case(text: &str, wanted: &str) -> bool {
+    text.as_bytes().windows(wanted.len().max(1)).any(|part| part.eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
 impl Statuses {
@@ -209,6 +222,18 @@ mod tests {
         ] {
             let why = Filter::read(query::parameters(query), &[]).unwrap_err();
             assert!(parts.iter().all(|part| why.contains(part)), "{query}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_found_whatever_its_case() {
+        for (text, wanted, is_there) in [
+            ("/2.0/Files/1", "files", true),
+            ("ab", "abc", false),
+            ("", "a", false),
+            ("Ünïcode", "ÜNÏ", false),
+        ] {
+            assert_eq!(contains_ignoring_case(text, wanted), is_there, "{text} {wanted}");
         }
     }
 
