@@ -149,9 +149,20 @@ impl History {
 
     /// The slots of the last day with requests, in the order of time, each with its beginning; the present one up to now.
     pub(crate) fn day(&self, metrics: &Metrics, of: Of, now: Moment) -> Vec<(SystemTime, Counts)> {
+        self.last_slots(metrics, of, now, SLOTS)
+    }
+
+    /// The same of the last so many slots.
+    pub(crate) fn last_slots(
+        &self,
+        metrics: &Metrics,
+        of: Of,
+        now: Moment,
+        slots: usize,
+    ) -> Vec<(SystemTime, Counts)> {
         let state = self.sample(metrics, now);
         let (present, counts) = &state.slot;
-        let oldest = present - (SLOTS as i64 - 1);
+        let oldest = present - (slots.clamp(1, SLOTS) as i64 - 1);
         let closed = state.slots.range(oldest..*present).map(|(slot, records)| (slot, records.get(of.key())));
         let open = match of {
             Of::All => Some(all(counts)).filter(|all| all.requests > 0),

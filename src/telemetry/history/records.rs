@@ -47,7 +47,9 @@ impl Records {
 
     /// The counts of this key.
     pub(super) fn get(&self, key: u32) -> Option<Counts> {
-        self.packed().find(|(of, _)| *of == key).map(|(_, record)| unpacked(record))
+        // They are in the order of their keys.
+        let (_, record) = self.packed().find(|(of, _)| *of >= key).filter(|(of, _)| *of == key)?;
+        Some(unpacked(record))
     }
 
     /// Adds all counts to the sums of their keys, and their requests to those of this part of the stretch.

@@ -70,15 +70,17 @@ fn last_hour(overview: &Overview, host: &str) -> Markup {
     let label = gateway.host_labels.iter().find(|(known, _)| known.as_str() == host).map(|(_, label)| *label);
     let Some(label) = label else { return html! { "–" } };
     let now = overview.process.clock.now();
-    let slots = overview.history.day(&overview.metrics, Of::Host(label), now);
+    let slots = overview.history.last_slots(&overview.metrics, Of::Host(label), now, HOUR);
     let p95 = |begins| {
         let (_, counts) = slots.iter().find(|(slot, _)| *slot == begins)?;
         Requests::of(counts).p95_ms
     };
     let values: Vec<Option<f64>> = slot_beginnings(now.wall, HOUR).into_iter().map(p95).collect();
-    let slowest = values.iter().flatten().copied().fold(None, |most: Option<f64>, value| {
-        Some(most.map_or(value, |most| most.max(value)))
-    });
+    let slowest = values
+        .iter()
+        .flatten()
+        .copied()
+        .fold(None, |most: Option<f64>, value| Some(most.map_or(value, |most| most.max(value))));
     let Some(slowest) = slowest else { return html! { "–" } };
     let words = format!("{host}: p95 of the last hour at most {}", Unit::Millis.exact(slowest));
     html! { a href=[link("history", &[("host", host)])] { (sparkline(&values, &words)) } }
