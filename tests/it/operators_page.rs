@@ -163,12 +163,29 @@ async fn the_state_is_said_in_the_words_of_readyz() {
         "The \"client\" credentials are <invalid>",
     )));
     let bench = Bench::before(sandbox, "").await;
-    until(|| async { bench.admin("/readyz").await.1.contains("identity service:") }).await;
+    until(|| async { bench.admin("/readyz").await.1.contains("Box refuses") }).await;
     let (_, reasons) = bench.admin("/readyz").await;
     let html = request(&bench, "GET", "/", &[("cache-control", "no-cache")]).await.text().await.unwrap();
     assert!(html.contains("<title>● not ready – boxgate</title>"), "{html}");
     let plain = html.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
     assert!(plain.contains(reasons.lines().next().unwrap()), "{reasons}\n{plain}");
+}
+
+#[tokio::test]
+async fn the_file_and_single_requests_are_shown_on_this_machine_alone_where_there_is_no_key() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    assert_eq!(bench.get("/2.0/folders/4711").await.status(), 404);
+    for (view, what) in
+        [("configuration", "enterprise_id"), ("requests", "/2.0/folders/4711"), ("now", "/2.0/folders/4711")]
+    {
+        let path = format!("/?view={view}");
+        until(|| async { bench.admin(&path).await.1.contains(what) }).await;
+        let through_a_proxy = request(&bench, "GET", &path, &[("x-forwarded-for", "10.1.2.3")]).await;
+        assert_eq!(through_a_proxy.status(), 200);
+        let html = through_a_proxy.text().await.unwrap();
+        assert!(!html.contains(what), "{view}: {html}");
+    }
 }
 
 #[tokio::test]

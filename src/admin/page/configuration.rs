@@ -7,14 +7,15 @@ use super::Asked;
 use super::figures::{ago, at};
 use crate::admin::Overview;
 use crate::admin::reloads::{LastReload, Outcome};
-use crate::config::Frame;
+use crate::config::{Config, Frame};
 use crate::telemetry::words::rfc_3339;
 
 /// The most problems of a refused reload that are listed.
 const PROBLEMS: usize = 100;
 
-/// The content of the view.
-pub(super) fn view(overview: &Overview, _: &Asked) -> Markup {
+/// The content of the view. What the file says is shown to those who may see single requests: it names ids, files,
+/// networks and rules.
+pub(super) fn view(overview: &Overview, asked: &Asked) -> Markup {
     let now = rfc_3339(overview.process.clock.wall());
     let last = overview.reloads.last();
     let gateway = overview.gateway.load();
@@ -22,7 +23,7 @@ pub(super) fn view(overview: &Overview, _: &Asked) -> Markup {
     let warnings = &config.warnings;
     html! {
         h1.unseen { "Configuration" }
-        (reload(overview, last.as_ref(), &now))
+        (reload(overview, last.as_ref(), asked.sees_requests, &now))
         @if !warnings.is_empty() {
             section #s-warnings aria-labelledby="t-warnings" {
                 header { h2 #t-warnings { "Warnings" } p { "allowed, but not advised" } }
@@ -30,6 +31,15 @@ pub(super) fn view(overview: &Overview, _: &Asked) -> Markup {
             }
         }
         (certificates(overview, &now))
+        @if asked.sees_requests { (written(config)) } @else {
+            section { p { "What the file says is shown on the gateway's machine, or to whoever has " code { "[admin] key" } ": none is set." } }
+        }
+    }
+}
+
+/// The file, without comments and secrets.
+fn written(config: &Config) -> Markup {
+    html! {
         section #s-written aria-labelledby="t-written" {
             header {
                 h2 #t-written { "In use" }
@@ -51,7 +61,7 @@ pub(super) fn view(overview: &Overview, _: &Asked) -> Markup {
 }
 
 /// The file, since when it is in use, what came of the last reload, and the button.
-fn reload(overview: &Overview, last: Option<&LastReload>, now: &str) -> Markup {
+fn reload(overview: &Overview, last: Option<&LastReload>, has_frames: bool, now: &str) -> Markup {
     let in_use_since = rfc_3339(overview.reloads.last_taken_over());
     let (taken_over, refused) = overview.reloads.counts();
     html! {
@@ -74,7 +84,9 @@ fn reload(overview: &Overview, last: Option<&LastReload>, now: &str) -> Markup {
                 div { dt { "Last reload" } dd { (outcome(last, now)) } }
                 div { dt { "Since the start" } dd { (taken_over) " taken over, " (refused) " refused" } }
             }
-            @if let Some(LastReload { outcome, frames, .. }) = last { (details(outcome, frames)) }
+            @if let Some(LastReload { outcome, frames, .. }) = last {
+                (details(outcome, if has_frames { frames } else { &[] }))
+            }
             form #reload method="post" action="/reload" data-post data-doing="The configuration is read" {
                 button { "Reload now" }
                 " " span.dim { "or " code { "boxgate reload" } ", or SIGHUP" }
