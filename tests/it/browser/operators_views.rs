@@ -4,6 +4,7 @@
 //! With `BOXGATE_PICTURES=FOLDER` each view is written there as a PNG.
 
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -122,7 +123,7 @@ name = "searches"
 key = "app"
 on = ["search"]
 rate = "1/s"
-burst = 2
+burst = 3
 [[limit]]
 name = "everyone"
 key = "global"
@@ -130,22 +131,42 @@ rate = "500/s"
 [[budget]]
 name = "the-month"
 key = "global"
-calls = 30
+calls = 800
 "#;
 
-/// Requests of all outcomes.
+/// An hour of requests with all outcomes: slots of five minutes, each with another number.
 async fn traffic(bench: &Bench) {
-    bench.sandbox.script("/2.0/comments", vec![Fault::RateLimited { retry_after: 20 }]);
-    bench.sandbox.script("/2.0/collections", vec![Fault::CloseBeforeHead, Fault::CloseBeforeHead]);
-    let paths = ["/2.0/users/me", "/2.0/folders/0", "/2.0/files/404404", "/2.0/search?query=contract"];
-    for app in ["invoices", "reports", "search"] {
-        for path in paths.iter().chain(&["/2.0/users/me", "/nothing"]) {
-            bench.gets(&format!("/{app}{path}"), 2).await;
+    let mut sent = 0;
+    for slot in 0..12_usize {
+        for (app, times) in [("invoices", 5 + slot % 4), ("reports", 2 + slot % 5 / 2), ("search", 3)] {
+            for path in ["/2.0/users/me", "/2.0/folders/0", "/2.0/files/404404"] {
+                bench.gets(&format!("/{app}{path}"), times).await;
+                sent += times;
+            }
+        }
+        bench.gets("/search/2.0/search?query=contract", 3 + slot % 2).await;
+        sent += 3 + slot % 2;
+        if slot == 11 {
+            bench.sandbox.script("/2.0/comments", vec![Fault::RateLimited { retry_after: 25 }]);
+            bench.sandbox.script("/2.0/collections", vec![Fault::CloseBeforeHead, Fault::CloseBeforeHead]);
+            bench.get("/invoices/2.0/comments/1").await.bytes().await.unwrap();
+            bench.get("/reports/2.0/collections").await.bytes().await.unwrap();
+            bench.client.delete(bench.url("/reports/2.0/files/1")).send().await.unwrap();
+            sent += 3;
+        }
+        // A request is counted once its record is dropped.
+        until(async || counted(bench).await == sent).await;
+        if slot < 11 {
+            bench.clock.advance(Duration::from_secs(300));
         }
     }
-    bench.get("/invoices/2.0/comments/1").await.bytes().await.unwrap();
-    bench.get("/invoices/2.0/collections").await.bytes().await.unwrap();
-    bench.client.delete(bench.url("/reports/2.0/files/1")).send().await.unwrap();
+}
+
+/// The requests of the last day.
+async fn counted(bench: &Bench) -> usize {
+    let history: Value = serde_json::from_str(&bench.admin("/history.json").await.1).unwrap();
+    let slots = history["slots"].as_array().unwrap().iter();
+    slots.map(|slot| slot["requests"].as_u64().unwrap() as usize).sum()
 }
 
 #[tokio::test]
@@ -157,7 +178,8 @@ async fn no_view_of_an_idle_gateway_has_a_fault() {
 
 #[tokio::test]
 async fn no_view_of_a_busy_gateway_has_a_fault() {
-    let bench = Bench::with(COMPANY).await;
+    // With Box's own names, as in the picture of the README.
+    let bench = Bench::with_boxs_names(Options::default(), "", COMPANY).await;
     bench.until_ready().await;
     traffic(&bench).await;
     look(&bench, "busy").await;
