@@ -78,8 +78,11 @@ fn rows(status: &Status, limit: &Limit) -> Markup {
     html! {
         tr id={ "l-" (limit.name) } {
             th scope="row" { (limit.name) @if let Some(rate) = &limit.rate { span.as-whom { (rate) } } }
-            td { (bar(share, class(share))) }
-            td.n { span.(class(share)) { (percent(share)) } }
+            // Pauses have no rate, and are never full.
+            @if limit.rate.is_some() {
+                td { (bar(share, class(share))) }
+                td.n { span.(class(share)) { (percent(share)) } }
+            } @else { td {} td.n { "–" } }
             td.n { (fault(limit.waiting as u64, "warn")) }
             td.n { @if limit.limited == 0 { (number(0)) } @else { span.(refused_class) { (count(limit.limited)) } } }
         }

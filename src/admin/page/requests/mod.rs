@@ -197,7 +197,7 @@ pub(super) fn last_errors(overview: &Overview, asked: &Asked, most: usize) -> Ma
             } @else if failed.is_empty() {
                 p { "None of the last " (kept) " requests failed." }
             } @else {
-                div.scroll {
+                div.scroll tabindex="0" role="group" aria-labelledby="errors-title" {
                     table {
                         thead { tr {
                             th scope="col" { "Ended" } th scope="col" { "Status" } th scope="col" { "Request" } th scope="col" { "App" }
@@ -206,13 +206,13 @@ pub(super) fn last_errors(overview: &Overview, asked: &Asked, most: usize) -> Ma
                         tbody {
                             @for entry in failed.iter().map(Entry::of) {
                                 tr id={ "e" (row_id(&entry)) } {
-                                    td { (clock(&entry)) }
+                                    th scope="row" { (clock(&entry)) }
                                     td { (status(&entry)) }
                                     td.path title=(blank(entry.path)) {
                                         a href=(filters::address(&[("q", entry.request_id)])) { (blank(entry.method)) " " (blank(entry.path)) }
                                     }
                                     td { (entry.app.unwrap_or(NONE)) }
-                                    td { (blank(&why(&entry))) }
+                                    td.why title=(blank(&why(&entry))) { (blank(&why(&entry))) }
                                 }
                             }
                         }
