@@ -2,6 +2,7 @@
 //! script; its script fetches the same URL again and changes what differs.
 //!
 //! The query names the view (`?view=requests`). A view is the content of `<main>`; what is around it is the same for all.
+//! Why it is so: `docs/decisions/operators-page.md`.
 
 mod asset; // the style sheet, the script and the icon
 mod chart; // charts, with their numbers as tables
