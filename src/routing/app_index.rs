@@ -2,7 +2,8 @@
 //!
 //! The index only leaves out apps that certainly do not serve the request; whoever asks compares what is left, in the
 //! order of precedence. So a request costs the same with one app and with a thousand, unless these have the same path,
-//! the same hosts and no keys, and differ only in their sources.
+//! the same hosts and no keys, and differ only in their sources. One that no app serves is compared with all apps of its path
+//! and host, to say what it lacks.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
