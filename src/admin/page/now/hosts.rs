@@ -14,6 +14,12 @@ const COLUMNS: usize = 6;
 /// The slots of the last hour, of five minutes each.
 const HOUR: usize = 12;
 
+/// Whether calls to a host fail at the proxy that `[upstream] proxy` or the environment names, so that nothing is known of Box.
+/// The connector begins such a reason with these words.
+pub(super) fn fails_at_proxy(host: &BoxHost) -> bool {
+    host.reason.as_deref().is_some_and(|reason| reason.contains("through the proxy "))
+}
+
 /// The hosts, those that do not answer first.
 pub(super) fn section(overview: &Overview, status: &Status) -> Markup {
     let mut hosts: Vec<&BoxHost> = status.hosts.iter().collect();
@@ -41,7 +47,7 @@ fn row(overview: &Overview, status: &Status, host: &BoxHost) -> Markup {
         tr {
             th scope="row" { (host.host) }
             td {
-                @if !host.up { span.mark.bad { "DOWN" } }
+                @if !host.up { span.mark.bad { @if fails_at_proxy(host) { "NOT REACHED" } @else { "DOWN" } } }
                 @else if answers.requests > 0 { span.mark.good { "up" } }
                 // No outage was noticed, since nothing was asked.
                 @else { span.mark.dim { "no calls" } }

@@ -3,12 +3,15 @@
 
 use maud::{Markup, html};
 
-use super::budgets;
 use super::limits::fullness;
+use super::{budgets, hosts};
 use crate::admin::advice;
-use crate::admin::page::figures::{at, count, latency, percent};
+use crate::admin::page::figures::{ago, at, count, latency, percent};
 use crate::admin::page::link;
-use crate::admin::status::{Limit, Status};
+use crate::admin::status::{BoxHost, Budget, Limit, Status};
+
+/// The most budgets that are named above everything else.
+const BUDGETS: usize = 3;
 
 /// The answer to one question.
 struct Tile {
@@ -47,14 +50,21 @@ pub(super) fn summary(status: &Status) -> Markup {
     }
 }
 
-/// Each reason why it is not ready, and each note, with what to do.
+/// Each reason why it is not ready, each host that does not answer, each budget that refuses, and each note, with what to do.
 fn verdict(status: &Status) -> Markup {
     let identities = || status.identities.iter().map(|identity| (&*identity.name, identity.state));
     let is_refused = status.config.reload.as_ref().is_some_and(|reload| reload.result == "refused");
     let is_alone = status.redis.as_ref().is_some_and(|redis| !redis.shared);
     let advice_of_notes = advice::of_notes(is_refused, is_alone);
+    let down: Vec<&BoxHost> = status.hosts.iter().filter(|host| !host.up).collect();
+    let refuses = |budget: &&Budget| {
+        budget.enforced && budget.when_spent == "reject" && budget.refused > 0 && budget.used >= budget.calls
+    };
+    let mut refusing: Vec<&Budget> = status.budgets.iter().filter(refuses).collect();
+    let more = refusing.len().saturating_sub(BUDGETS);
+    refusing.truncate(BUDGETS);
     html! {
-        @if !status.reasons.is_empty() || !status.notes.is_empty() {
+        @if !status.reasons.is_empty() || !status.notes.is_empty() || !down.is_empty() || !refusing.is_empty() {
             ul #verdict {
                 @for reason in &status.reasons {
                     li.bad {
@@ -65,6 +75,25 @@ fn verdict(status: &Status) -> Markup {
                         }
                     }
                 }
+                @for host in down {
+                    li.bad {
+                        strong {
+                            @if hosts::fails_at_proxy(host) { "The egress proxy fails, so Box is not reached: " } @else { "Box does not answer: " }
+                        }
+                        (host.host)
+                        @if let Some(since) = &host.since { " since " (at(since, &status.now)) " (" (ago(since, &status.now)) ")" }
+                        @if let Some(reason) = &host.reason { ": " (reason) }
+                        span.todo { "boxgate check says how far connections come – " a href="#s-hosts" { "Box" } }
+                    }
+                }
+                @for budget in refusing {
+                    li.bad {
+                        strong { "Budget spent: " }
+                        (budgets::name(budget)) " has used its " (count(budget.calls)) " calls; further ones get 403 until " (at(&budget.ends, &status.now))
+                        span.todo { "who spent them: " a href="/?view=usage" { "Box calls" } }
+                    }
+                }
+                @if more > 0 { li.bad { (more) " more budgets are spent: " a href="#s-budgets" { "Budgets" } } }
                 @for (index, note) in status.notes.iter().enumerate() {
                     li.warn {
                         strong { "Note: " } (note)
@@ -94,14 +123,15 @@ fn gateway(status: &Status) -> Option<Tile> {
 }
 
 fn of_box(status: &Status) -> Option<Tile> {
-    let down: Vec<&str> = status.hosts.iter().filter(|host| !host.up).map(|host| &*host.host).collect();
+    let down: Vec<&BoxHost> = status.hosts.iter().filter(|host| !host.up).collect();
+    let word = if down.iter().all(|host| hosts::fails_at_proxy(host)) { "not reached" } else { "DOWN" };
     let asked = status.hosts.iter().any(|host| host.last_5_minutes.requests > 0);
     let slowest = status.hosts.iter().filter_map(|host| host.last_5_minutes.p95_ms).max_by(f64::total_cmp);
     let (class, value, detail) = match (&*down, asked) {
         ([], false) => ("calm", "not asked", html! { "no calls in 5 min" }),
         ([], true) => ("good", "answers", html! { "p95 " (latency(slowest)) }),
-        ([one], _) => ("bad", "DOWN", html! { (one) }),
-        (more, _) => ("bad", "DOWN", html! { (more.len()) " of " (status.hosts.len()) " hosts" }),
+        ([one], _) => ("bad", word, html! { (one.host) }),
+        (more, _) => ("bad", word, html! { (more.len()) " of " (status.hosts.len()) " hosts" }),
     };
     Some(Tile { title: "Box", link: "#s-hosts", class, value: value.to_owned(), detail })
 }
@@ -138,7 +168,8 @@ fn errors(status: &Status) -> Option<Tile> {
         @if let Some(worst) = worst { "most to " (worst.name) } @else if errors > 0 { "to no app" } @else { "none" }
     };
     let class = if errors > 0 { "bad" } else { "calm" };
-    Some(Tile { title: "5xx in 5 min", link: "#s-apps", class, value: count(errors), detail })
+    let link = if errors > 0 { "/?view=requests&status=5xx" } else { "#s-apps" };
+    Some(Tile { title: "5xx in 5 min", link, class, value: count(errors), detail })
 }
 
 fn refused(status: &Status) -> Option<Tile> {
@@ -156,7 +187,9 @@ fn refused(status: &Status) -> Option<Tile> {
         @else { "no limit is full" }
     };
     let class = if refused > 0 || pauses > 0 { "warn" } else { "calm" };
-    Some(Tile { title: "429 in 5 min", link: "#s-limits", class, value: count(refused), detail })
+    // The requests say who was refused, also when the limit has room again.
+    let link = if refused > 0 { "/?view=requests&status=429" } else { "#s-limits" };
+    Some(Tile { title: "429 in 5 min", link, class, value: count(refused), detail })
 }
 
 fn plan(status: &Status) -> Option<Tile> {
