@@ -11,7 +11,7 @@ use crate::config::{Config, Frame};
 use crate::telemetry::words::rfc_3339;
 
 /// The most problems of a refused reload that are listed.
-const PROBLEMS: usize = 100;
+const PROBLEMS: usize = 20;
 
 /// The content of the view. What the file says is shown to those who may see single requests: it names ids, files,
 /// networks and rules.
@@ -84,13 +84,13 @@ fn reload(overview: &Overview, last: Option<&LastReload>, has_frames: bool, now:
                 div { dt { "Last reload" } dd { (outcome(last, now)) } }
                 div { dt { "Since the start" } dd { (taken_over) " taken over, " (refused) " refused" } }
             }
-            @if let Some(LastReload { outcome, frames, .. }) = last {
-                (details(outcome, if has_frames { frames } else { &[] }))
-            }
             form #reload method="post" action="/reload" data-post data-doing="The configuration is read" {
                 button { "Reload now" }
                 " " span.dim { "or " code { "boxgate reload" } ", or SIGHUP" }
                 div #reloaded role="status" data-keep {}
+            }
+            @if let Some(LastReload { outcome, frames, .. }) = last {
+                (details(outcome, if has_frames { frames } else { &[] }))
             }
         }
     }
