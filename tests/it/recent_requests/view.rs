@@ -45,7 +45,10 @@ async fn a_row_opens_to_what_decided_and_links_to_its_kind() {
     let help = format!("http://{}/.well-known/boxgate/errors/rate_limit_exceeded", bench.address);
     assert!(of_two.contains(&help) && of_two.contains("/#s-limits"), "{of_two}");
     assert_eq!(bench.client.get(&help).send().await.unwrap().status(), 200);
-    assert!(of_two.contains(&format!("curl http://{}/b/2.0/search<", bench.address)), "{of_two}");
+    assert!(
+        of_two.contains(&format!("curl --globoff --path-as-is http://{}/b/2.0/search<", bench.address)),
+        "{of_two}"
+    );
     let of_three = html.split("<li id=\"r-").find(|row| row.contains("-three\"")).unwrap();
     for part in [
         "Box itself answered",
@@ -127,6 +130,53 @@ async fn what_a_caller_writes_is_no_html_and_no_command() {
     let html = view(&bench, "").await;
     assert!(!html.contains("<script>alert") && html.contains("&lt;script&gt;alert"), "{html}");
     assert!(html.contains(r"/2.0/users/'\'';rm%20-r%20x;'\'''<"), "{html}");
+}
+
+/// What is copied from the row of a request.
+fn command(html: &str, id: &str) -> String {
+    let row = html.split("<li id=\"r-").find(|row| row.contains(&format!("-{id}\""))).unwrap();
+    let copied = row.split("data-copy=\"").nth(1).unwrap().split('"').next().unwrap();
+    copied.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"")
+}
+
+#[tokio::test]
+async fn a_copied_command_sends_one_request_to_the_very_path() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    for (nth, (method, path)) in [
+        ("GET", "/2.0/users/me"),
+        ("HEAD", "/2.0/users/me"),
+        ("DELETE", "/2.0/files/[100-999]"),
+        ("GET", "/2.0/files/{1,2}"),
+        ("DELETE", "/2.0/files/1/../2"),
+        ("POST", "/2.0//folders/./'$(id)'"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("sent-{nth}");
+        bench
+            .raw(&format!(
+                "{method} {path} HTTP/1.1\r\nHost: {}\r\nX-Request-Id: {id}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                bench.address
+            ))
+            .await;
+        let first = super::request(&bench, &id).await;
+        assert_eq!(first["path"], path);
+        let html = view(&bench, &format!("&q={id}")).await;
+        assert_eq!(
+            html.contains("Running it may change something at Box"),
+            !["GET", "HEAD"].contains(&method)
+        );
+        let before = requests(&bench, "").await.len();
+        // Its own id marks the end of what the command sent.
+        let line = format!("{} -o /dev/null -sH 'X-Request-Id: again-{nth}'", command(&html, &id));
+        let ran = tokio::process::Command::new("sh").args(["-c", &line]).output().await.unwrap();
+        assert!(ran.status.success(), "{line}: {ran:?}");
+        let again = super::request(&bench, &format!("again-{nth}")).await;
+        assert_eq!((&again["path"], &again["method"]), (&first["path"], &first["method"]), "{line}");
+        assert_eq!(requests(&bench, "").await.len(), before + 1, "{line}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::super::Asked;
 use super::super::figures::count;
+use super::repeat::command;
 use super::timeline::timeline;
 use super::{blank, ended, filters};
 use crate::admin::request_entry::Entry;
@@ -16,7 +17,7 @@ pub(super) fn details(entry: &Entry<'_>, asked: &Asked) -> Markup {
             (timeline(&entry.times, entry.attempts))
             (decided(entry, asked))
             (facts(entry, asked))
-            (curl(entry, asked))
+            (command(entry, asked))
         }
     }
 }
@@ -108,49 +109,5 @@ fn facts(entry: &Entry<'_>, asked: &Asked) -> Markup {
                 }
             }
         }
-    }
-}
-
-/// A command that sends the same request to the callers' listener, as far as it is known.
-fn curl(entry: &Entry<'_>, asked: &Asked) -> Markup {
-    if !entry.is_whole_path {
-        return html! { p.dim { "There is no command to repeat it: its path is not kept, or not all of it." } };
-    }
-    let url = blank(&format!("{}{}", asked.help_base, entry.path));
-    let method = match entry.method {
-        "GET" => String::new(),
-        "HEAD" => "--head ".to_owned(),
-        other => format!("-X {} ", quoted(&blank(other))),
-    };
-    let command = format!("curl {method}{}", quoted(&url));
-    html! {
-        p.curl {
-            code { (command) }
-            " " button.scripted type="button" data-copy=(command) { "Copy as curl" }
-            span.dim { "without its query and body" }
-        }
-    }
-}
-
-/// As one word of a shell.
-fn quoted(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:%@,+=".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn a_path_cannot_leave_its_word() {
-        assert_eq!(quoted("http://127.0.0.1:8080/2.0/users/me"), "http://127.0.0.1:8080/2.0/users/me");
-        assert_eq!(quoted("/a;b"), "'/a;b'");
-        assert_eq!(quoted("/a';rm -r b;'"), r"'/a'\'';rm -r b;'\'''");
-        assert_eq!(quoted("/$(a)`b`"), "'/$(a)`b`'");
     }
 }

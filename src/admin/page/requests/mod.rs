@@ -2,6 +2,7 @@
 
 mod details; // what an open row has
 mod filters; // the form above the rows, and links that set it
+mod repeat; // the command that repeats a request
 mod timeline; // with what a request spent its time
 
 use jiff::Timestamp;
