@@ -96,15 +96,13 @@
 
   // The morph: makes an element like another one, and keeps what is the same.
 
-  const isKept = (element) => "keep" in element.dataset || "busy" in element.dataset;
-
   /** Rows that new ones would move away from under the pointer or the focus. */
   const isHeld = (element) =>
     "hold" in element.dataset && (element.matches(":hover") || element.contains(document.activeElement));
 
   function morph(old, next) {
-    if (isKept(old)) return;
-    if (isHeld(old)) {
+    if ("keep" in old.dataset) return;
+    if ("busy" in old.dataset || isHeld(old)) {
       hasHeld = true;
       return;
     }
@@ -147,7 +145,10 @@
       }
       const same = keyed ?? at;
       if (same.nodeType === Node.ELEMENT_NODE) morph(same, wants);
-      else if (same.nodeValue !== wants.nodeValue && !isSelected(same)) same.nodeValue = wants.nodeValue;
+      else if (same.nodeValue !== wants.nodeValue) {
+        if (isSelected(same)) hasHeld = true;
+        else same.nodeValue = wants.nodeValue;
+      }
       at = same.nextSibling;
     }
     while (at !== null) {

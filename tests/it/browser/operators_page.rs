@@ -11,6 +11,9 @@ use crate::program::harness::{FakeBox, Folder, Program, command};
 
 const ME: &str = "/2.0/users/me";
 
+/// Resolves once another whole page has been taken over.
+const ANSWERED: &str = "document.title = 'old'; until(() => document.title !== 'old')";
+
 /// The page in a browser, with every event since before it was loaded.
 struct Watched {
     page: Page,
@@ -126,6 +129,38 @@ async fn it_stays_up_to_date_and_keeps_what_the_person_did() {
     page.run("globalThis.left = $('[data-countdown]').textContent; until(() => $('[data-countdown]').textContent !== left)")
         .await;
     page.is_quiet();
+}
+
+#[tokio::test]
+async fn what_was_held_back_for_a_selection_is_written_once_it_is_released() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    assert_eq!(bench.get(ME).await.status(), 200);
+    let page = Watched::open(&bench.admin, "/").await;
+    page.run("until(() => $('#a-default td.n').textContent === '1')").await;
+    page.run("getSelection().selectAllChildren($('#a-default td.n')); 0").await;
+    assert_eq!(bench.get(ME).await.status(), 200);
+    // The rest of the page follows, which tells that the answer has come.
+    bench.sandbox.expire_tokens();
+    page.run(ANSWERED).await;
+    assert_eq!(page.text("#a-default td.n").await, "1");
+    page.run("getSelection().removeAllRanges(); 0").await;
+    page.run("until(() => $('#a-default td.n').textContent === '2')").await;
+}
+
+#[tokio::test]
+async fn what_was_held_back_in_a_busy_form_is_written_once_it_is_done() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let page = Watched::open(&bench.admin, "/").await;
+    page.run(
+        "$('#renew-service').dataset.busy = ''; $('#renew-service button').firstChild.nodeValue = 'Old'; 0",
+    )
+    .await;
+    page.run(ANSWERED).await;
+    assert_eq!(page.text("#renew-service button").await, "Old");
+    page.run("delete $('#renew-service').dataset.busy; 0").await;
+    page.run("until(() => $('#renew-service button').textContent !== 'Old')").await;
 }
 
 #[tokio::test]
