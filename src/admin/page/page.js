@@ -19,6 +19,7 @@
   let goodAt = Date.now(); // when the last answer came
   let failure = ""; // why the last one did not
   let failures = 0;
+  let isLocked = false; // the key is not the one of this page any more: each question could open the browser's dialog for it
   let isPaused = false;
   let isStale = false;
   let state = byId("state").textContent;
@@ -81,12 +82,14 @@
   /** Says whether the page is up to date, and since when it is not. */
   function mark() {
     const at = utc(goodAt + ahead);
-    const late = !isPaused && !document.hidden && failures > 0 && Date.now() - goodAt > LATE;
+    const fails = !isPaused && !document.hidden && failures > 0;
+    const late = fails && (isLocked || Date.now() - goodAt > LATE);
     let words = `Live, updated ${at}`;
     if (isPaused) words = `Paused at ${at}`;
     if (late) words = `Stale since ${at}: ${failure}`;
     write(updated, words);
     updated.className = late ? "bad" : isPaused ? "warn" : "good";
+    byId("anew").hidden = !(late && isLocked);
     root.classList.toggle("stale", late);
     if (late !== isStale) {
       isStale = late;
@@ -183,9 +186,11 @@
 
   // The question, asked again and again. There is never more than one.
 
+  const goesOn = () => !isPaused && !isLocked && !document.hidden;
+
   function later(pause) {
     clearTimeout(timer);
-    if (!isPaused && !document.hidden) timer = setTimeout(ask, pause);
+    if (goesOn()) timer = setTimeout(ask, pause);
   }
 
   /** `isNew`: what another page was answered a moment ago is not enough. */
@@ -205,9 +210,12 @@
       const answer = await fetch(location.href, { headers, cache: "no-store", signal: own.signal });
       if (answer.status !== 304) {
         const html = await answer.text();
-        if (answer.status === 401) throw new Error("the gateway asks for its key: reload the page");
-        if (!html.includes('id="main"')) throw new Error(`the gateway answered ${answer.status}`);
         if (own !== asking) return;
+        if (answer.status === 401) {
+          isLocked = true;
+          throw new Error("the gateway asks for its key");
+        }
+        if (!html.includes('id="main"')) throw new Error(`the gateway answered ${answer.status}`);
         hasHeld = false;
         show(html);
         tag = hasHeld ? "" : answer.headers.get("ETag") ?? "";
@@ -217,6 +225,7 @@
       // The field has whole seconds.
       if (!Number.isNaN(date) && Math.abs(date - goodAt - ahead) > 1500) ahead = date - goodAt;
       failures = 0;
+      isLocked = false;
     } catch (error) {
       if (own !== asking) return;
       failures += 1;
@@ -351,10 +360,10 @@
   });
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) clearTimeout(timer);
-    else if (!isPaused) ask();
+    else if (goesOn()) ask();
   });
   addEventListener("pageshow", (event) => {
-    if (event.persisted && !isPaused) ask();
+    if (event.persisted && goesOn()) ask();
   });
 
   /** How far the gateway's clock is ahead of this machine's, by the time at which the page was rendered. */

@@ -81,6 +81,7 @@ pub(super) fn document(overview: &Overview, view: Option<&View>, content: Markup
                             "Updated "
                             (clock_time(overview.process.clock.wall()))
                         }
+                        a #anew.scripted href="" hidden { "Reload the page" }
                         button #refresh.scripted type="button" title="Refresh now (r)" { "Refresh" }
                         button #pause.scripted type="button" aria-pressed="false" title="Stop refreshing every 2 s (p)" { "Pause" }
                     }

@@ -69,6 +69,34 @@ impl Watched {
         self.page.tell("Input.dispatchKeyEvent", up).await;
     }
 
+    /// Has the script's next question answered by the test, which [`Watched::answer`] does.
+    async fn intercept(&self) {
+        let patterns = json!({ "patterns": [{ "urlPattern": "*", "resourceType": "Fetch" }] });
+        self.page.tell("Fetch.enable", patterns).await;
+    }
+
+    /// The script's next question.
+    async fn asked(&mut self) -> Value {
+        self.page.event(|event| event["method"] == "Fetch.requestPaused").await
+    }
+
+    async fn answer(&self, asked: &Value, status: u16, html: &str) {
+        let answer = json!({
+            "requestId": asked["params"]["requestId"],
+            "responseCode": status,
+            "responseHeaders": [{ "name": "Content-Type", "value": "text/html; charset=utf-8" }],
+            "body": super::chromium::base64(html.as_bytes()),
+        });
+        self.page.tell("Fetch.fulfillRequest", answer).await;
+    }
+
+    async fn loaded_anew(&mut self) {
+        self.page
+            .event(|event| event["method"] == "Page.lifecycleEvent" && event["params"]["name"] == "load")
+            .await;
+        self.run(UNTIL).await;
+    }
+
     /// Nothing was written to the console, the policy was never violated, and only the gateway was asked.
     fn is_quiet(&mut self) {
         let mut events = self.events.take();
@@ -192,21 +220,39 @@ async fn the_page_of_another_version_is_loaded_anew() {
     bench.until_ready().await;
     let other = bench.admin("/").await.1.replace("/page.js?v=", "/page.js?v=other-");
     let mut page = Watched::open(&bench.admin, "/").await;
-    page.page
-        .tell("Fetch.enable", json!({ "patterns": [{ "urlPattern": "*", "resourceType": "Fetch" }] }))
-        .await;
-    let asked = page.page.event(|event| event["method"] == "Fetch.requestPaused").await;
-    let answer = json!({
-        "requestId": asked["params"]["requestId"],
-        "responseCode": 200,
-        "responseHeaders": [{ "name": "Content-Type", "value": "text/html; charset=utf-8" }],
-        "body": super::chromium::base64(other.as_bytes()),
-    });
-    page.page.tell("Fetch.fulfillRequest", answer).await;
-    page.page
-        .event(|event| event["method"] == "Page.lifecycleEvent" && event["params"]["name"] == "load")
-        .await;
+    page.intercept().await;
+    let asked = page.asked().await;
+    page.answer(&asked, 200, &other).await;
+    page.loaded_anew().await;
     assert_eq!(page.run("document.title").await, "ready – boxgate");
+}
+
+#[tokio::test]
+async fn it_asks_no_more_once_the_key_is_another_one() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let mut page = Watched::open(&bench.admin, "/").await;
+    assert_eq!(page.run("$('#anew').checkVisibility()").await, false);
+    page.intercept().await;
+    let asked = page.asked().await;
+    page.run(
+        "globalThis.waits = []; const wait = setTimeout;
+         globalThis.setTimeout = (what, time) => { waits.push(time); return wait(what, time); }; 0",
+    )
+    .await;
+    page.answer(&asked, 401, "{}").await;
+    let said = page.run("until(() => $('#updated.bad')?.textContent)").await;
+    assert!(said.as_str().unwrap().ends_with("Z: the gateway asks for its key"), "{said}");
+    assert_eq!(page.run("$('#anew').checkVisibility()").await, true);
+    // No question is to come, and none comes when the page is looked at again.
+    page.run("document.dispatchEvent(new Event('visibilitychange')); 0").await;
+    assert_eq!(page.run("waits").await, json!([]));
+    page.run("$('#anew').click(); 0").await;
+    page.loaded_anew().await;
+    assert_eq!(page.run("document.title").await, "ready – boxgate");
+    let asked = page.asked().await;
+    page.answer(&asked, 200, &bench.admin("/").await.1).await;
+    page.run("until(() => $('#updated.good'))").await;
 }
 
 #[tokio::test]
