@@ -247,6 +247,9 @@
     button.textContent = isPaused ? "Go on" : "Pause";
     if (isPaused) {
       clearTimeout(timer);
+      // An answer under way would still change the page.
+      asking?.abort();
+      asking = null;
       mark();
     } else ask();
   }

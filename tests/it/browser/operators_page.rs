@@ -228,6 +228,30 @@ async fn the_page_of_another_version_is_loaded_anew() {
 }
 
 #[tokio::test]
+async fn a_pause_takes_over_no_answer_that_was_under_way() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let mut page = Watched::open(&bench.admin, "/").await;
+    page.intercept().await;
+    let asked = page.asked().await;
+    page.run("document.title = 'as it was'; 0").await;
+    page.press("p").await;
+    // A question that was given up has none to answer it.
+    let html = bench.admin("/").await.1;
+    let of_old = asked["params"]["networkId"].clone();
+    page.page
+        .event(|event| event["method"] == "Network.loadingFailed" && event["params"]["requestId"] == of_old)
+        .await;
+    assert_eq!(page.run("document.title").await, "as it was");
+    assert!(page.text("#updated").await.starts_with("Paused at "));
+    // Then `r` asks by itself.
+    page.press("r").await;
+    let asked = page.asked().await;
+    page.answer(&asked, 200, &html).await;
+    page.run("until(() => document.title === 'ready – boxgate')").await;
+}
+
+#[tokio::test]
 async fn it_asks_no_more_once_the_key_is_another_one() {
     let bench = Bench::start().await;
     bench.until_ready().await;
