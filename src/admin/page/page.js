@@ -20,6 +20,7 @@
   let failure = ""; // why the last one did not
   let failures = 0;
   let isLocked = false; // the key is not the one of this page any more: each question could open the browser's dialog for it
+  let isOther = false; // another version of the gateway answers, whose page this script cannot take over
   let isPaused = false;
   let isStale = false;
   let state = byId("state").textContent;
@@ -89,7 +90,7 @@
     if (late) words = `Stale since ${at}: ${failure}`;
     write(updated, words);
     updated.className = late ? "bad" : isPaused ? "warn" : "good";
-    byId("anew").hidden = !(late && isLocked);
+    byId("anew").hidden = !(late && (isLocked || isOther));
     root.classList.toggle("stale", late);
     if (late !== isStale) {
       isStale = late;
@@ -168,10 +169,27 @@
     if (focused !== null) focused.focus({ preventScroll: true });
   }
 
+  /** Whether this tab was not yet loaded anew for this version. Two versions behind one address would do so for ever. */
+  function isFirstOf(other) {
+    try {
+      const met = (sessionStorage.getItem("versions") ?? "").split(" ");
+      if (met.includes(other)) return false;
+      sessionStorage.setItem("versions", [...met, other].join(" "));
+      return true;
+    } catch {
+      return false; // The browser keeps nothing for pages.
+    }
+  }
+
   function show(html) {
     const next = new DOMParser().parseFromString(html, "text/html");
-    // Another version of the gateway answers now; its page wants its own style and script.
-    if (next.querySelector("head script")?.getAttribute("src") !== version) return location.reload();
+    const other = next.querySelector("head script")?.getAttribute("src") ?? "";
+    isOther = other !== version;
+    if (isOther) {
+      // Its page wants its own style and script.
+      if (isFirstOf(other)) location.reload();
+      throw new Error("another version of the gateway answers");
+    }
     for (const id of ["state", "views", "main"]) {
       const [old, wants] = [byId(id), next.getElementById(id)];
       if (old !== null && wants !== null) morph(old, wants);
@@ -226,6 +244,7 @@
       if (!Number.isNaN(date) && Math.abs(date - goodAt - ahead) > 1500) ahead = date - goodAt;
       failures = 0;
       isLocked = false;
+      isOther = false;
     } catch (error) {
       if (own !== asking) return;
       failures += 1;

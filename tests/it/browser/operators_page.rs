@@ -215,7 +215,7 @@ async fn it_says_since_when_it_is_stale_and_recovers() {
 }
 
 #[tokio::test]
-async fn the_page_of_another_version_is_loaded_anew() {
+async fn the_page_of_another_version_is_loaded_anew_once() {
     let bench = Bench::start().await;
     bench.until_ready().await;
     let other = bench.admin("/").await.1.replace("/page.js?v=", "/page.js?v=other-");
@@ -225,6 +225,19 @@ async fn the_page_of_another_version_is_loaded_anew() {
     page.answer(&asked, 200, &other).await;
     page.loaded_anew().await;
     assert_eq!(page.run("document.title").await, "ready – boxgate");
+    // It is the first version's again: from here on the other one is only named.
+    page.run("globalThis.isSame = true; 0").await;
+    let asked = page.asked().await;
+    page.answer(&asked, 200, &other).await;
+    let said = page.run("until(() => $('#updated.bad')?.textContent)").await;
+    assert!(said.as_str().unwrap().ends_with("Z: another version of the gateway answers"), "{said}");
+    assert_eq!(page.run("[globalThis.isSame, $('#anew').checkVisibility()]").await, json!([true, true]));
+    // What its own version answers is taken over.
+    let own = bench.admin("/").await.1;
+    let asked = page.asked().await;
+    page.answer(&asked, 200, &own).await;
+    page.run("until(() => $('#updated.good'))").await;
+    assert_eq!(page.run("[globalThis.isSame, $('#anew').checkVisibility()]").await, json!([true, false]));
 }
 
 #[tokio::test]
