@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, REFERRER_POLICY,
 };
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use maud::{Markup, html};
 use url::form_urlencoded;
 
@@ -28,11 +28,16 @@ pub(crate) use self::rendered::RenderedPages;
 use self::rendered::{Key, Rendered};
 use super::Overview;
 use super::usage::{Answer as Calls, Question as CallsQuestion};
+use crate::access::admission;
+use crate::http::host;
 
 /// Everything is from this listener. There is no inline style and no inline script.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
+
+/// Fields with which proxies tell of the client behind them.
+const SIGNS_OF_A_PROXY: [&str; 4] = ["x-forwarded-for", "x-real-ip", "forwarded", "via"];
 
 /// A view of the page.
 struct View {
@@ -59,8 +64,9 @@ const CALLS: &str = "usage";
 struct Asked {
     /// The parameters of the query, decoded, in their order.
     parameters: Vec<(String, String)>,
-    /// The base URL of the callers' listener, which has the pages about error codes.
-    help_base: String,
+    /// The base URL of the callers' listener, which has the pages about error codes; `None`: it is one of loopback, which is
+    /// another machine where the operator is.
+    help_base: Option<String>,
     /// Whether single requests may be shown to whoever asks.
     sees_requests: bool,
     /// The calls at Box, for the view that shows them.
@@ -70,7 +76,8 @@ struct Asked {
 impl Asked {
     fn of(key: &Key) -> Self {
         let parameters = form_urlencoded::parse(key.query.as_bytes()).into_owned().collect();
-        Self { parameters, help_base: key.help_base.clone(), sees_requests: key.sees_requests, calls: None }
+        let help_base = Some(key.help_base.clone()).filter(|base| !base.is_empty());
+        Self { parameters, help_base, sees_requests: key.sees_requests, calls: None }
     }
 
     /// The first value of a parameter; `None` if the query does not have it, or it is empty.
@@ -123,6 +130,8 @@ pub(super) fn answer<B>(
     sees_requests: bool,
 ) -> Answer {
     let query = request.uri().query().unwrap_or_default();
+    // Empty: no link leads there.
+    let help_base = if is_for_elsewhere(&help_base, request) { String::new() } else { help_base };
     let key = Key { query: query.to_owned(), help_base, sees_requests };
     let has = fields(request.headers(), IF_NONE_MATCH.as_str()).map(str::to_owned).collect();
     let wanted = Wanted { key, has };
@@ -136,6 +145,18 @@ pub(super) fn answer<B>(
         return Answer::OnceCallsAreKnown(Waiting { wanted, question });
     }
     Answer::Ready(wanted.render(overview, &asked))
+}
+
+/// Whether this base URL is one of loopback, and the operator's browser is on another machine. The host by which it reached
+/// this listener tells; a proxy in between may have replaced it.
+fn is_for_elsewhere<B>(base: &str, request: &Request<B>) -> bool {
+    let base = Uri::try_from(base).unwrap_or_default();
+    let leads_to_loopback =
+        base.authority().and_then(|at| host::parse(at.as_str())).is_some_and(|(host, _)| host.is_loopback());
+    let headers = request.headers();
+    let is_here = admission::authority(request.uri(), headers).is_ok_and(|(host, _)| host.is_loopback())
+        && !SIGNS_OF_A_PROXY.iter().any(|field| headers.contains_key(*field));
+    leads_to_loopback && !is_here
 }
 
 /// What a request wants.

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 
 use super::{APPS, ask, requests};
-use crate::harness::Bench;
+use crate::harness::{Bench, until};
 
 /// The view with this query behind `view=requests`.
 async fn view(bench: &Bench, query: &str) -> String {
@@ -176,6 +176,39 @@ async fn a_copied_command_sends_one_request_to_the_very_path() {
         let again = super::request(&bench, &format!("again-{nth}")).await;
         assert_eq!((&again["path"], &again["method"]), (&first["path"], &first["method"]), "{line}");
         assert_eq!(requests(&bench, "").await.len(), before + 1, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_loopback_address_of_callers_is_named_as_one_of_the_gateways_machine() {
+    const APP: &str = "[listen]\naddress = \"127.0.0.1:0\"\nhosts = [\"b.example\"]\n[[app]]\nname = \"b\"\nhosts = [\"b.example\"]\ndeny = [\"GET /2.0/files/*\"]\n";
+    let key = format!("[admin]\naddress = \"127.0.0.1:0\"\nkey = \"a-key-for-operators-7\"\n{APP}");
+    let bench = Bench::with(&key).await;
+    let asked =
+        bench.client.get(bench.url("/2.0/files/1")).header("host", "b.example").header("x-request-id", "one");
+    asked.send().await.unwrap().bytes().await.unwrap();
+    let view = async |field: (&str, &str)| {
+        let asked = bench.client.get(format!("http://{}/?view=requests&q=one", bench.admin));
+        let asked = asked
+            .header("x-boxgate-key", "a-key-for-operators-7")
+            .header(field.0, field.1)
+            .header("cache-control", "no-cache");
+        asked.send().await.unwrap().text().await.unwrap()
+    };
+    until(|| async { view(("accept", "text/html")).await.contains("-one\"") }).await;
+    let at = format!("http://{}", bench.address);
+    let help = format!("href=\"{at}/.well-known/boxgate/errors/operation_not_allowed\"");
+    for field in [("host", "localhost:8081"), ("accept", "text/html")] {
+        let html = view(field).await;
+        assert!(html.contains(&help) && !html.contains("on the gateway's machine"), "{field:?}: {html}");
+        let line = format!("curl --globoff --path-as-is -H 'Host: b.example' {at}/2.0/files/1");
+        assert_eq!(command(&html, "one"), line);
+    }
+    for field in [("host", "192.0.2.7:8081"), ("x-forwarded-for", "192.0.2.7")] {
+        let html = view(field).await;
+        assert!(html.contains("operation_not_allowed") && !html.contains("More about"), "{field:?}: {html}");
+        assert!(html.contains("on the gateway's machine"), "{field:?}: {html}");
+        assert!(command(&html, "one").ends_with(&format!("{at}/2.0/files/1")), "{field:?}: {html}");
     }
 }
 

@@ -4,20 +4,20 @@ use maud::{Markup, html};
 
 use super::super::Asked;
 use super::super::figures::count;
-use super::repeat::command;
+use super::repeat::{Callers, command};
 use super::timeline::timeline;
 use super::{blank, ended, filters};
 use crate::admin::request_entry::Entry;
 use crate::http::error_codes::{ERROR_CODES, PAGES};
 
 /// The content of an open row.
-pub(super) fn details(entry: &Entry<'_>, asked: &Asked) -> Markup {
+pub(super) fn details(entry: &Entry<'_>, asked: &Asked, callers: &Callers<'_>) -> Markup {
     html! {
         div.details {
             (timeline(&entry.times, entry.attempts))
             (decided(entry, asked))
             (facts(entry, asked))
-            (command(entry, asked))
+            (command(entry, callers))
         }
     }
 }
@@ -29,7 +29,10 @@ fn decided(entry: &Entry<'_>, asked: &Asked) -> Markup {
         div.decided {
             @if let Some(known) = known {
                 p { strong { (known.code) } ": " (plain(known.meaning)) }
-                p.todo { (plain(known.operator)) " " a href={ (asked.help_base) (PAGES) (known.code) } { "More about " (known.code) } }
+                p.todo {
+                    (plain(known.operator))
+                    @if let Some(base) = &asked.help_base { " " a href={ (base) (PAGES) (known.code) } { "More about " (known.code) } }
+                }
             }
             @if let Some(rule) = entry.rule {
                 p { "The rule of " code { "deny" } " that refused it: " code { (blank(rule)) } }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use self::details::details;
+use self::repeat::Callers;
 use super::Asked;
 use super::figures::{NONE, latency};
 use crate::admin::Overview;
@@ -69,14 +70,15 @@ fn requests(overview: &Overview, asked: &Asked, filter: &Filter) -> Markup {
     found.truncate(most);
     let entries: Vec<Entry<'_>> = found.iter().map(Entry::of).collect();
     let older = entries.last().filter(|_| has_older).and_then(|last| Timestamp::try_from(last.ended).ok());
+    let callers = Callers::of(overview, &gateway.config.apps, asked);
     html! {
         (filters::form(&gateway.config, asked, &entries))
-        @if entries.is_empty() { (nothing(asked, filter)) } @else {
+        @if entries.is_empty() { (nothing(&callers, filter)) } @else {
             div.requests-head aria-hidden="true" {
                 span { "Ended" } span.n { "Status" } span { "Method" } span { "Path" } span { "App" } span.n { "Took" } span { "Why" }
             }
             ol #requests.requests data-hold {
-                @for entry in &entries { (row(entry, asked)) }
+                @for entry in &entries { (row(entry, asked, &callers)) }
             }
             p.held { "The rows stand still while the pointer or the focus is on them." }
         }
@@ -94,12 +96,12 @@ fn requests(overview: &Overview, asked: &Asked, filter: &Filter) -> Markup {
 }
 
 /// What stands in place of rows.
-fn nothing(asked: &Asked, filter: &Filter) -> Markup {
-    let command = format!("curl {}/2.0/users/me", asked.help_base);
+fn nothing(callers: &Callers<'_>, filter: &Filter) -> Markup {
+    let command = format!("curl {}/2.0/users/me", callers.base);
     html! {
         @if filter.is_empty() && filter.since.is_none() && filter.until.is_none() {
             p.empty { "No requests yet. Try:" }
-            p.curl { code { (command) } button.scripted type="button" data-copy=(command) { "Copy" } }
+            p.curl { code { (command) } button.scripted type="button" data-copy=(command) { "Copy" } (callers.words()) }
         } @else {
             p.empty { "No request that is kept matches these filters. " a href=(filters::address(&[])) { "Remove them" } }
         }
@@ -111,7 +113,7 @@ fn blank(text: &str) -> String {
     secret_filter::blanked_text(text.to_owned(), Audience::Operators)
 }
 
-fn row(entry: &Entry<'_>, asked: &Asked) -> Markup {
+fn row(entry: &Entry<'_>, asked: &Asked, callers: &Callers<'_>) -> Markup {
     let id = row_id(entry);
     html! {
         li id=(id) {
@@ -125,7 +127,7 @@ fn row(entry: &Entry<'_>, asked: &Asked) -> Markup {
                     " " span.n { (latency(Some(entry.times.total.as_secs_f64() * 1000.0))) }
                     " " span.why { (blank(&why(entry))) }
                 }
-                (details(entry, asked))
+                (details(entry, asked, callers))
             }
         }
     }

@@ -5,22 +5,54 @@ use maud::{Markup, html};
 
 use super::super::Asked;
 use super::blank;
+use crate::admin::Overview;
 use crate::admin::request_entry::Entry;
+use crate::net::peer::Here;
+use crate::routing::app::Apps;
 
 /// curl would take `[1-9]` and `{a,b}` in a URL for several URLs, and take `..` and `.` out of its path.
 const AS_IT_IS: &str = "--globoff --path-as-is";
 
+/// Where callers send their requests.
+pub(super) struct Callers<'a> {
+    /// The base URL of their listener.
+    pub(super) base: String,
+    /// It leads there from the gateway's machine alone, and the operator is on another one.
+    is_elsewhere: bool,
+    apps: &'a Apps,
+}
+
+impl<'a> Callers<'a> {
+    /// As whoever asked for the page can reach them.
+    pub(super) fn of(overview: &Overview, apps: &'a Apps, asked: &Asked) -> Self {
+        let on_its_machine = || overview.callers.map_or_else(|| "http://localhost".to_owned(), Here::url);
+        let base = asked.help_base.clone().unwrap_or_else(on_its_machine);
+        Self { base, is_elsewhere: asked.help_base.is_none(), apps }
+    }
+
+    /// What stands beside a command, if it can be run in one place only.
+    pub(super) fn words(&self) -> Markup {
+        html! { @if self.is_elsewhere { span.dim { "on the gateway's machine" } } }
+    }
+
+    /// A `Host` that leads to this app; `None`: it takes any.
+    fn host_of(&self, app: Option<&str>) -> Option<&str> {
+        self.apps.iter().find(|known| Some(&*known.name) == app)?.hosts.names().next()
+    }
+}
+
 /// A command that sends the same request to the callers' listener, as far as it is known.
-pub(super) fn command(entry: &Entry<'_>, asked: &Asked) -> Markup {
+pub(super) fn command(entry: &Entry<'_>, callers: &Callers<'_>) -> Markup {
     if !entry.is_whole_path {
         return html! { p.dim { "There is no command to repeat it: its path is not kept, or not all of it." } };
     }
-    let url = blank(&format!("{}{}", asked.help_base, entry.path));
-    let line = line(&blank(entry.method), &url);
+    let url = blank(&format!("{}{}", callers.base, entry.path));
+    let line = line(&blank(entry.method), callers.host_of(entry.app), &url);
     html! {
         p.curl {
             code { (line) }
             " " button.scripted type="button" data-copy=(line) { "Copy as curl" }
+            (callers.words())
             span.dim { "without its query and body" }
             @if !only_reads(entry.method) {
                 strong.warn { "Running it may change something at Box." }
@@ -33,14 +65,15 @@ fn only_reads(method: &str) -> bool {
     matches!(method, "GET" | "HEAD")
 }
 
-/// The command, for a POSIX shell.
-fn line(method: &str, url: &str) -> String {
+/// The command, for a POSIX shell. `host`: of the field `Host`, if not that of the URL.
+fn line(method: &str, host: Option<&str>, url: &str) -> String {
     let method = match method {
         "GET" => String::new(),
         "HEAD" => " --head".to_owned(),
         other => format!(" -X {}", quoted(other)),
     };
-    format!("curl {AS_IT_IS}{method} {}", quoted(url))
+    let host = host.map(|host| format!(" -H {}", quoted(&format!("Host: {host}")))).unwrap_or_default();
+    format!("curl {AS_IT_IS}{method}{host} {}", quoted(url))
 }
 
 /// As one word of a shell.
@@ -67,8 +100,12 @@ mod tests {
 
     #[test]
     fn curl_sends_one_request_to_the_path_as_it_is() {
-        let to = |method, path| line(method, &format!("http://a{path}"));
+        let to = |method, path| line(method, None, &format!("http://a{path}"));
         assert_eq!(to("GET", "/2.0/x/../y"), "curl --globoff --path-as-is http://a/2.0/x/../y");
+        assert_eq!(
+            line("GET", Some("b.example"), "http://a/"),
+            "curl --globoff --path-as-is -H 'Host: b.example' http://a/"
+        );
         assert_eq!(to("HEAD", "/b"), "curl --globoff --path-as-is --head http://a/b");
         assert_eq!(
             to("DELETE", "/2.0/files/[100-999]"),
