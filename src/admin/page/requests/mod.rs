@@ -5,6 +5,8 @@ mod filters; // the form above the rows, and links that set it
 mod repeat; // the command that repeats a request
 mod timeline; // with what a request spent its time
 
+use std::time::SystemTime;
+
 use jiff::Timestamp;
 use maud::{Markup, html};
 
@@ -24,6 +26,9 @@ use crate::telemetry::labels::CALLER_LEFT;
 const SHOWN: usize = 100;
 /// The most rows, so that a page stays small enough to be fetched every two seconds.
 const MOST: usize = 200;
+
+/// How many rows more there may be, if they ended at the very time of the last.
+const AT_ONCE: usize = 50;
 
 /// The content of the view. The query has the parameters of `/requests.json`.
 pub(super) fn view(overview: &Overview, asked: &Asked) -> Markup {
@@ -65,9 +70,8 @@ fn requests(overview: &Overview, asked: &Asked, filter: &Filter) -> Markup {
         };
     }
     let most = filter.max.unwrap_or(SHOWN).min(MOST);
-    let mut found = admitted(overview, filter, most + 1);
-    let has_older = found.len() > most;
-    found.truncate(most);
+    let found = admitted(overview, filter, most + AT_ONCE + 1);
+    let (found, has_older) = first_page(found, most, |request| request.facts.ended.wall);
     let entries: Vec<Entry<'_>> = found.iter().map(Entry::of).collect();
     let older = entries.last().filter(|_| has_older).and_then(|last| Timestamp::try_from(last.ended).ok());
     let callers = Callers::of(overview, &gateway.config.apps, asked);
@@ -93,6 +97,16 @@ fn requests(overview: &Overview, asked: &Asked, filter: &Filter) -> Markup {
             }
         }
     }
+}
+
+/// The first `most` of what was found, with those behind them that ended at the very time of the last one: the page of older
+/// ones has what ended before that time, and would leave them out. The second is whether there are others.
+fn first_page<T>(mut found: Vec<T>, most: usize, ended: impl Fn(&T) -> SystemTime) -> (Vec<T>, bool) {
+    let last = most.checked_sub(1).and_then(|nth| found.get(nth)).map(&ended);
+    let at_once = found.iter().skip(most).take_while(|one| Some(ended(one)) == last).count();
+    let has_others = found.len() > most + at_once;
+    found.truncate(most + at_once);
+    (found, has_others)
 }
 
 /// What stands in place of rows.
@@ -223,5 +237,25 @@ pub(super) fn last_errors(overview: &Overview, asked: &Asked, most: usize) -> Ma
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn requests_that_ended_at_the_same_time_are_on_the_same_page() {
+        let page = |times: &[u64], most| {
+            first_page(times.to_vec(), most, |time| SystemTime::UNIX_EPOCH + Duration::from_nanos(*time))
+        };
+        assert_eq!(page(&[5, 4, 3], 2), (vec![5, 4], true));
+        assert_eq!(page(&[5, 4, 4, 4, 3], 2), (vec![5, 4, 4, 4], true));
+        assert_eq!(page(&[5, 5, 4, 4], 2), (vec![5, 5], true));
+        assert_eq!(page(&[5, 4, 4], 2), (vec![5, 4, 4], false));
+        assert_eq!(page(&[5, 4], 2), (vec![5, 4], false));
+        assert_eq!(page(&[], 2), (vec![], false));
     }
 }
