@@ -10,13 +10,15 @@ use crate::admin::readiness::Readiness;
 use std::sync::atomic::Ordering;
 
 /// The keys of the page, and what they do.
-const KEYS: [(&str, &str); 5] = [
-    ("r", "refresh now"),
-    ("p", "pause, or go on"),
-    ("1 … 5", "go to a view"),
-    ("?", "this list"),
-    ("Esc", "close this list"),
-];
+fn keys() -> [(String, &'static str); 5] {
+    [
+        ("r".to_owned(), "refresh now"),
+        ("p".to_owned(), "pause, or go on"),
+        (format!("1 … {}", VIEWS.len()), "go to a view"),
+        ("?".to_owned(), "this list"),
+        ("Esc".to_owned(), "close this list"),
+    ]
+}
 
 /// The address of a view.
 pub(super) fn address(view: &View) -> String {
@@ -94,7 +96,7 @@ pub(super) fn document(overview: &Overview, view: Option<&View>, content: Markup
                         a href="/usage.json" { "usage" } ", " a href="/metrics" { "metrics" } "."
                     }
                     p.scripted {
-                        kbd { "r" } " refresh  " kbd { "p" } " pause  " kbd { "1" } "…" kbd { "5" } " views  "
+                        kbd { "r" } " refresh  " kbd { "p" } " pause  " kbd { "1" } "…" kbd { (VIEWS.len()) } " views  "
                         button #help type="button" { kbd { "?" } " all keys" }
                     }
                 }
@@ -103,7 +105,7 @@ pub(super) fn document(overview: &Overview, view: Option<&View>, content: Markup
                 dialog #keys aria-labelledby="keys-title" {
                     h2 #keys-title { "Keys" }
                     dl {
-                        @for (key, what) in KEYS {
+                        @for (key, what) in keys() {
                             div { dt { kbd { (key) } } dd { (what) } }
                         }
                     }

@@ -383,6 +383,11 @@ async fn a_keyboard_is_enough() {
     assert_eq!(page.run("document.activeElement.id").await, "main");
     page.press("?").await;
     assert_eq!(page.run("$('#keys').open").await, true);
+    let views = page.run("document.querySelectorAll('#views a').length").await;
+    assert!(page.text("#keys").await.contains(&format!("1 … {views}")));
+    assert!(page.text("footer").await.contains(&format!("1…{views} views")));
+    const DOCUMENT: &str = include_str!("../../../docs/observability.md");
+    assert!(DOCUMENT.contains(&format!("`1` to `{views}`")));
     page.press("Escape").await;
     page.run("until(() => !$('#keys').open)").await;
     page.press("p").await;
