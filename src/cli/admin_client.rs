@@ -27,7 +27,7 @@ use super::Failure;
 use super::options::{key_in, plain_key, scheme_and_authority};
 use super::tunnel::{AnyStream, Dialer};
 use crate::admin::access::is_probe;
-use crate::config;
+use crate::config::{self, AdminAccess};
 use crate::http::host::{self, Host};
 use crate::net::address::Address;
 use crate::net::error_chain::chain;
@@ -65,11 +65,12 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A file with the key of [admin], instead of BOXGATE_ADMIN_KEY [default: [admin] key of the configuration file, if
-    /// the listener is from there]
+    /// the listener is from there, or is named without a scheme and is this machine's]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// A PEM file with certificates that are trusted besides the platform's: authorities, or the listener's own [default:
-    /// [admin] tls of the configuration file, if the listener is from there]
+    /// [admin] tls of the configuration file, if the listener is from there, or is named without a scheme and is this
+    /// machine's]
     #[arg(long, value_name = "FILE", env = "BOXGATE_ADMIN_CA")]
     ca_file: Option<PathBuf>,
 }
@@ -115,11 +116,12 @@ pub(super) struct Answer {
 
 impl AdminListener {
     /// From `--admin` or `BOXGATE_ADMIN`, else from the configuration file, else the default. Of the file only `[admin]` is
-    /// read: it may be one that the gateway will refuse. Its key and certificate are only for an address that is from there, too.
-    /// `default_file`: read if it exists and none is named.
+    /// read: it may be one that the gateway will refuse. Its TLS, key and certificate are for an address that is from there, and for
+    /// an address of this machine that is named without a scheme: by the same variable `boxgate run` listens there, with the
+    /// TLS and the key of the file. `default_file`: read if it exists and none is named.
     ///
     /// # Errors
-    /// A message about an invalid address, or a file that is named and cannot be read.
+    /// A message about an invalid address, or a file that is named, is wanted and cannot be read.
     pub(super) fn find(options: &Options, default_file: &Path) -> Result<Self, String> {
         let named_key = named_key(options, std::env::var(KEY_VARIABLE).ok())?;
         let trusted = match &options.ca_file {
@@ -127,28 +129,21 @@ impl AdminListener {
             None => Vec::new(),
         };
         let key = named_key.map_or(Key::None, |(key, source)| Key::Known(key, source));
-        if let Some(text) = &options.admin {
-            let address = Place::parse(text)?;
-            return Ok(Self { address, source: NAMED.to_owned(), key, trusted });
-        }
         let file = options.config.as_deref().or_else(|| default_file.exists().then_some(default_file));
+        if let Some(text) = &options.admin {
+            let named = Self { address: Place::parse(text)?, source: NAMED.to_owned(), key, trusted };
+            return match file.filter(|_| !text.contains("://")) {
+                Some(file) => named.as_in(file, options.config.is_some()),
+                None => Ok(named),
+            };
+        }
         let Some(file) = file else {
             let address = Place::tcp(DEFAULT, false);
             return Ok(Self { address, source: "the default".to_owned(), key, trusted });
         };
-        let name_it = format!("--admin names the listener of the running gateway ({A_LISTENER})");
-        let access = config::admin_access(file, &|name| std::env::var(name).ok())
-            .map_err(|problems| format!("{problems}\n{name_it}"))?;
+        let access = access_of(file)?;
         let source = format!("[admin] address of {}", file.display());
-        let key = match (key, access.key) {
-            (Key::None, Some(Ok(key))) => Key::Known(key, format!("[admin] key of {}", file.display())),
-            (Key::None, Some(Err(why))) => Key::Unread(why),
-            (key, _) => key,
-        };
         let is_https = access.certificates.is_some();
-        // The listener's own certificate, whatever its name: the address may be that of loopback.
-        let own = access.certificates.and_then(Result::ok).and_then(|chain| chain.into_iter().next());
-        let trusted = trusted.into_iter().chain(own).collect();
         // A port of 0 is chosen when it is bound.
         let is_known = |address: &&Address| !matches!(address, Address::Tcp(tcp) if tcp.port() == 0);
         let is_unix = |address: &&Address| matches!(address, Address::Unix(_));
@@ -162,11 +157,45 @@ impl AdminListener {
             Some(Address::Unix(address)) => Place::Unix(address.path.clone()),
             None => {
                 return Err(format!(
-                    "{source} has port 0, which means a different port at each start; {name_it}"
+                    "{source} has port 0, which means a different port at each start; {}",
+                    name_it()
                 ));
             }
         };
-        Ok(Self { address, source, key, trusted })
+        Ok(Self { address, source, key, trusted }.with_secrets_of(access, file))
+    }
+
+    /// A listener that was named without a scheme, with TLS, key and certificate of this file if it is this machine's. A file that
+    /// nobody named (`is_named`) may be unreadable for this user: then the gateway's answer says what is missing.
+    fn as_in(self, file: &Path, is_named: bool) -> Result<Self, String> {
+        let access = match access_of(file) {
+            Ok(access) => access,
+            Err(why) if is_named => return Err(why),
+            Err(_) => return Ok(self),
+        };
+        if !self.address.is_here(&access.addresses) {
+            return Ok(self);
+        }
+        let address = match self.address {
+            Place::Http { authority, .. } => {
+                Place::Http { is_https: access.certificates.is_some(), authority }
+            }
+            unix @ Place::Unix(_) => unix,
+        };
+        Ok(Self { address, ..self }.with_secrets_of(access, file))
+    }
+
+    /// With the certificate of this file, and its key unless another is named.
+    fn with_secrets_of(self, access: AdminAccess, file: &Path) -> Self {
+        let key = match (self.key, access.key) {
+            (Key::None, Some(Ok(key))) => Key::Known(key, format!("[admin] key of {}", file.display())),
+            (Key::None, Some(Err(why))) => Key::Unread(why),
+            (key, _) => key,
+        };
+        // The listener's own certificate, whatever its name: the address may be that of loopback.
+        let own = access.certificates.and_then(Result::ok).and_then(|chain| chain.into_iter().next());
+        let trusted = self.trusted.into_iter().chain(own).collect();
+        Self { key, trusted, ..self }
     }
 
     /// Sends a request without a body and reads the answer, whatever its status. No proxy is used and no redirect is
@@ -388,7 +417,28 @@ impl AdminListener {
     }
 }
 
+/// How the listener of this file is reached.
+///
+/// # Errors
+/// A message about a file that cannot be read, or whose `[admin] address` is none.
+fn access_of(file: &Path) -> Result<AdminAccess, String> {
+    config::admin_access(file, &|name| std::env::var(name).ok())
+        .map_err(|problems| format!("{problems}\n{}", name_it()))
+}
+
+fn name_it() -> String {
+    format!("--admin names the listener of the running gateway ({A_LISTENER})")
+}
+
 impl Place {
+    /// Whether it is on this machine: loopback, a Unix socket, or one of the addresses that the configuration has.
+    fn is_here(&self, configured: &[Address]) -> bool {
+        let Self::Http { authority, .. } = self else { return true };
+        let is_loopback = host::parse(authority.as_str()).is_some_and(|(host, _)| host.is_loopback());
+        let is_it = |address: &Address| matches!(address, Address::Tcp(tcp) if reachable(*tcp) == *authority);
+        is_loopback || configured.iter().any(is_it)
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("--admin {text:?}: {why}; allowed: {A_LISTENER}");
         if let Some(rest) = text.strip_prefix("unix:") {
@@ -555,6 +605,40 @@ mod tests {
 
     fn found_nothing(file: &Path) -> String {
         AdminListener::find(&options(None, Some(file)), file).unwrap_err()
+    }
+
+    #[test]
+    fn a_named_address_of_this_machine_belongs_to_the_file() {
+        let file = std::env::temp_dir().join(format!("boxgate-named-{}.toml", std::process::id()));
+        let text = "[admin]\naddress = [\"10.9.8.7:8081\", \"0.0.0.0:82\"]\ntls = {}\nkey = \"canary-key-of-the-file\"\n";
+        std::fs::write(&file, text).unwrap();
+        let found = |admin: &str| {
+            AdminListener::find(&options(Some(admin), None), &file)
+                .map(|found| (found.to_string(), found.key != Key::None))
+                .unwrap()
+        };
+        for (admin, want, has_key) in [
+            ("0.0.0.0:81", "https://127.0.0.1:81", true),
+            ("[::]:81", "https://[::1]:81", true),
+            ("127.0.0.1:81", "https://127.0.0.1:81", true),
+            ("localhost:81", "https://localhost:81", true),
+            ("10.9.8.7:8081", "https://10.9.8.7:8081", true),
+            ("unix:/run/a.sock", "unix:/run/a.sock", true),
+            // Another machine, another listener, or told by its URL.
+            ("10.9.8.7:81", "http://10.9.8.7:81", false),
+            ("10.9.8.6:8081", "http://10.9.8.6:8081", false),
+            ("ops.internal:8081", "http://ops.internal:8081", false),
+            ("http://127.0.0.1:81", "http://127.0.0.1:81", false),
+            ("HTTPS://127.0.0.1:81", "https://127.0.0.1:81", false),
+        ] {
+            assert_eq!(found(admin), (want.to_owned(), has_key), "{admin}");
+        }
+        // A file that is not named need not be readable; one that is named must be.
+        std::fs::write(&file, "[admin]\naddress = []\n").unwrap();
+        assert_eq!(found("127.0.0.1:81"), ("http://127.0.0.1:81".to_owned(), false));
+        let named = AdminListener::find(&options(Some("127.0.0.1:81"), Some(&file)), Path::new("/nowhere"));
+        assert!(named.unwrap_err().contains("an empty list"));
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

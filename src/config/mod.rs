@@ -40,7 +40,7 @@ mod values;
 pub(crate) use diagnostics::{Frame, Problem, nearest};
 pub use diagnostics::{Problems, UnreadSecret};
 pub use redacted::Redacted;
-pub(crate) use sections::operators::admin_access;
+pub(crate) use sections::operators::{AdminAccess, admin_access};
 pub use sections::{Overrides, from_environment, from_file, from_text};
 pub use source::{Source, Text, Variables};
 pub(crate) use values::{box_id, credential, duration};

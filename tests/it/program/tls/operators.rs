@@ -182,6 +182,39 @@ fn on_the_gateways_machine_the_commands_need_only_the_configuration() {
     fails(&admin.boxgate(&["status"]), &["its certificate is neither", "--ca-file"]);
 }
 
+/// By the variable that `run` takes its address from, in a container for example.
+#[test]
+fn an_address_of_the_environment_has_the_tls_and_the_key_of_the_file() {
+    let admin = Admin::start(&format!("{TLS_KEYS}\nkey = {{ file = \"admin.key\" }}"));
+    admin.until_ready(&admin.trusting());
+    let asked = |address: &str, arguments: &[&str]| {
+        let mut run = command(env!("CARGO_BIN_EXE_boxgate"), &admin.program.folder);
+        run.args(arguments).env("BOXGATE_ADMIN", address).output().unwrap()
+    };
+    let port = admin.port;
+    for address in [format!("0.0.0.0:{port}"), format!("localhost:{port}"), admin.address()] {
+        for (arguments, words) in [
+            (&["health"][..], "alive"),
+            (&["health", "--ready"], "ready"),
+            (&["status"], "READY"),
+            (&["reload"], "the configuration was taken over"),
+        ] {
+            let output = asked(&address, arguments);
+            assert!(
+                output.status.success() && out(&output).contains(words),
+                "{address} {arguments:?}: {}",
+                err(&output)
+            );
+        }
+    }
+    // A URL says itself how the listener is reached, and no key is sent there that was not named for it.
+    let url = format!("http://{}", admin.address());
+    fails(&asked(&url, &["status"]), &["it uses TLS, so the URL must begin with https://"]);
+    let file = admin.program.folder.join("ca-of-servers.crt");
+    let url = format!("https://{}", admin.address());
+    fails(&asked(&url, &["status", "--ca-file", file.to_str().unwrap()]), &["asks for a key"]);
+}
+
 #[test]
 fn elsewhere_the_commands_are_told_key_and_authority() {
     let admin = Admin::start(&format!("{TLS_KEYS}\nkey = {{ file = \"admin.key\" }}"));
