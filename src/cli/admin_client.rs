@@ -307,11 +307,12 @@ impl AdminListener {
         Ok(request)
     }
 
-    /// Whether requests leave this machine over plain HTTP. An address of the configuration is this machine's.
+    /// Whether requests may leave this machine over plain HTTP. The file may be one of another machine, so its addresses are
+    /// judged like others.
     fn is_readable_on_the_way(&self) -> bool {
         let Place::Http { is_https: false, authority } = &self.address else { return false };
         let host = host::parse(authority.as_str()).map(|(host, _)| host);
-        self.source == NAMED && !host.is_some_and(Host::is_loopback)
+        !host.is_some_and(Host::is_loopback)
     }
 
     async fn connect(&self) -> Result<AnyStream, String> {
@@ -605,6 +606,26 @@ mod tests {
 
     fn found_nothing(file: &Path) -> String {
         AdminListener::find(&options(None, Some(file)), file).unwrap_err()
+    }
+
+    #[test]
+    fn a_key_is_readable_on_the_way_to_every_plain_address_but_loopback() {
+        let file = std::env::temp_dir().join(format!("boxgate-readable-{}.toml", std::process::id()));
+        for (address, tls, is_readable) in [
+            ("10.9.8.7:81", "", true),
+            ("[2001:db8::1]:81", "", true),
+            ("10.9.8.7:81", "tls = {}", false),
+            ("0.0.0.0:81", "", false),
+            ("127.0.0.1:81", "", false),
+            ("unix:/run/a.sock", "", false),
+        ] {
+            std::fs::write(&file, format!("[admin]\naddress = {address:?}\n{tls}\n")).unwrap();
+            for admin in [None, Some(address)] {
+                let found = AdminListener::find(&options(admin, Some(&file)), Path::new("/nowhere")).unwrap();
+                assert_eq!(found.is_readable_on_the_way(), is_readable, "{address} {tls} {admin:?}");
+            }
+        }
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]
