@@ -119,7 +119,7 @@ async fn answer(
             Ok(overview.upgrade().map_or_else(stopped, |overview| known.answer(&overview)))
         }
         Ok(Page::Reload(reloads)) => reload::answer(&reloads, request.into_body(), reload::TIMEOUT).await,
-        Ok(Page::Renewal(tokens)) => renewal::answer(&tokens, request.into_body(), renewal::TIMEOUT).await,
+        Ok(Page::Renewal(tokens)) => renewal::answer(overview, &tokens, peer, request.into_body()).await,
         Err(refusal) => Err(refusal),
     };
     let mut response =
@@ -175,8 +175,7 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
         if overview.draining.load(Ordering::Relaxed) {
             return Err(renewal::stopping());
         }
-        let now = overview.process.clock.now();
-        return overview.renewals.admit(&gateway.tokens, &name, peer, now).map(Page::Renewal);
+        return renewal::identity(&gateway.tokens, &name).map(Page::Renewal);
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Err(Refusal::OnlyForReading);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tracing::info;
 
-use super::{ignored_body, json_page};
+use super::{Overview, ignored_body, json_page};
 use crate::http::error::Refusal;
 use crate::net::clock::Moment;
 use crate::net::peer::Peer;
@@ -24,7 +24,7 @@ use crate::telemetry::words::{rfc_3339, short};
 const INTERVAL: Duration = Duration::from_secs(10);
 /// How long a caller waits for the outcome: longer than a call of the token endpoint may take, even after another that has to end
 /// first, and less than a new connection lives.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(45);
+const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// When the renewals that operators requested were admitted, by the identity's name.
 #[derive(Debug, Default)]
@@ -44,22 +44,23 @@ pub(super) fn requested(path: &str) -> Option<Cow<'_, str>> {
     (!name.contains('/')).then(|| percent_decode_str(name).decode_utf8_lossy())
 }
 
+/// The identity with this name.
+///
+/// # Errors
+/// There is none.
+pub(super) fn identity(identities: &[Arc<Tokens>], name: &str) -> Result<Arc<Tokens>, Refusal> {
+    identities.iter().find(|tokens| tokens.name() == name).cloned().ok_or_else(|| {
+        let known = identities.iter().map(|tokens| format!("{:?}", tokens.name())).collect::<Vec<_>>();
+        Refusal::NoSuchIdentity { name: name.to_owned(), known: known.join(", ") }
+    })
+}
+
 impl Renewals {
     /// Admits a renewal of the identity with this name, and logs who requests it.
     ///
     /// # Errors
-    /// There is no such identity, or the last renewal was less than [`INTERVAL`] ago.
-    pub(super) fn admit(
-        &self,
-        identities: &[Arc<Tokens>],
-        name: &str,
-        peer: &Peer,
-        now: Moment,
-    ) -> Result<Arc<Tokens>, Refusal> {
-        let Some(tokens) = identities.iter().find(|tokens| tokens.name() == name) else {
-            let known = identities.iter().map(|tokens| format!("{:?}", tokens.name())).collect::<Vec<_>>();
-            return Err(Refusal::NoSuchIdentity { name: name.to_owned(), known: known.join(", ") });
-        };
+    /// The last renewal was less than [`INTERVAL`] ago.
+    fn admit(&self, name: &str, peer: &Peer, now: Moment) -> Result<(), Refusal> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Names that a reload removed do not stay.
         last.retain(|_, at| !at.after(INTERVAL).has_come(now));
@@ -69,21 +70,30 @@ impl Renewals {
         }
         last.insert(name.to_owned(), now);
         info!(identity = name, peer = %peer.address, "an operator requests a new token");
-        Ok(tokens.clone())
+        Ok(())
     }
 }
 
-/// Renews and waits for the outcome. The request was admitted before; its body is ignored. `within`: the longest wait,
-/// [`TIMEOUT`] outside tests.
+/// Renews and waits for the outcome. The body is ignored, but only a complete request counts as a renewal.
 ///
 /// # Errors
-/// Box gives no token, or not in time; or the body is too long, broken or slow.
-pub(super) async fn answer<B>(tokens: &Tokens, body: B, within: Duration) -> Result<Response<Bytes>, Refusal>
+/// Box gives no token, or not in time; the last renewal was just before; or the body is too long, broken or slow.
+pub(super) async fn answer<B>(
+    overview: &Weak<Overview>,
+    tokens: &Tokens,
+    peer: &Peer,
+    body: B,
+) -> Result<Response<Bytes>, Refusal>
 where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>>,
 {
     ignored_body::read(body).await?;
-    let outcome = tokio::time::timeout(within, tokens.renew()).await.unwrap_or_else(|_| {
+    // The overview is dropped before the wait.
+    overview
+        .upgrade()
+        .ok_or_else(stopping)
+        .and_then(|overview| overview.renewals.admit(tokens.name(), peer, overview.process.clock.now()))?;
+    let outcome = tokio::time::timeout(TIMEOUT, tokens.renew()).await.unwrap_or_else(|_| {
         let why = "the token endpoint has not answered after 45 s; the log will show the outcome";
         Err(NotRenewed::Failed(why.to_owned()))
     });

@@ -174,6 +174,16 @@ async fn what_may_not_renew_causes_no_token_call() {
 }
 
 #[tokio::test]
+async fn an_incomplete_request_does_not_count_as_a_renewal() {
+    let bench = ready().await;
+    let url = format!("http://{}{RENEW}", bench.admin);
+    let too_long = bench.client.post(&url).body(vec![b'x'; 64 * 1024 + 1]).send().await.unwrap();
+    assert_eq!(too_long.status(), 400);
+    assert_eq!(bench.sandbox.token_requests(), 1);
+    assert_eq!(bench.renew().await.status(), 200);
+}
+
+#[tokio::test]
 async fn a_gateway_that_stops_renews_nothing() {
     let bench = Bench::with("[server]\ndrain_delay = \"600s\"\n").await;
     bench.until_ready().await;
