@@ -54,8 +54,9 @@ const FAULT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 /// Tells operators when the next request follows, so when a correction takes effect.
 const REFUSED_NEXT: &str = "Box is asked again every 10 minutes at the latest, and at once after a reload (boxgate reload, or SIGHUP)";
-/// How many earlier tokens are still blanked in all output: Box may accept them until they expire.
-const EARLIER: usize = 8;
+/// How many earlier tokens are still blanked in all output: Box may accept them until they expire. More than operators can have
+/// renewed in the hour that Box's tokens are valid (one renewal in 10 s).
+const EARLIER: usize = 400;
 
 /// A token that may be sent to Box.
 #[derive(Debug)]
