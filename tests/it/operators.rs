@@ -11,7 +11,7 @@ const KEY: &str = "canary-key-of-operators-1";
 const OTHER: &str = "canary-key-of-operators-2";
 const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// With methods; what has no page here is among them.
-const GUARDED: [(&str, &str); 8] = [
+const GUARDED: [(&str, &str); 20] = [
     ("GET", "/status.json"),
     ("GET", "/history.json"),
     ("GET", "/usage.json"),
@@ -20,6 +20,19 @@ const GUARDED: [(&str, &str); 8] = [
     ("GET", "/"),
     ("GET", "/no/such/page"),
     ("GET", "/healthz/"),
+    ("POST", "/identities/nobody/renew"),
+    ("GET", "/identities/service/renew"),
+    ("GET", "/requests.json"),
+    ("GET", "/page.css"),
+    ("GET", "/page.js"),
+    ("GET", "/page.svg"),
+    ("HEAD", "/"),
+    ("HEAD", "/status.json"),
+    ("OPTIONS", "/status.json"),
+    ("OPTIONS", "/identities/service/renew"),
+    // The probes are these alone as they stand.
+    ("GET", "/%68ealthz"),
+    ("GET", "//healthz"),
 ];
 
 async fn with_key() -> Bench {
@@ -50,7 +63,40 @@ async fn every_path_but_the_probes_asks_for_the_key() {
         let answer = bench.ask(asked).send().await.unwrap();
         let scheme = answer.headers()["www-authenticate"].to_str().unwrap().to_owned();
         assert_eq!(scheme, "Basic realm=\"boxgate admin\", charset=\"UTF-8\"", "{asked:?}");
-        assert_eq!(refusal(answer).await, (401, "admin_key_required".to_owned()), "{asked:?}");
+        assert_eq!(answer.status(), 401, "{asked:?}");
+        // The answer to HEAD has no body.
+        if asked.0 != "HEAD" {
+            assert_eq!(refusal(answer).await, (401, "admin_key_required".to_owned()), "{asked:?}");
+        }
+    }
+    assert_eq!(bench.ask(("POST", "/identities/service/renew")).send().await.unwrap().status(), 401);
+    assert_eq!(bench.sandbox.token_requests(), 1);
+}
+
+#[tokio::test]
+async fn an_absolute_target_asks_for_the_key_as_its_path_does() {
+    let bench = with_key().await;
+    let status = async |method: &str, target: &str| {
+        let mut socket = tokio::net::TcpStream::connect(&bench.admin).await.unwrap();
+        let host = &bench.admin;
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        socket.read_to_string(&mut text).await.unwrap();
+        text.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    let own = format!("http://{}", bench.admin);
+    for (method, path) in GUARDED {
+        assert_eq!(status(method, &format!("{own}{path}")).await, "401", "{method} {path}");
+    }
+    for target in
+        [own.clone(), format!("{own}?/healthz"), format!("{own}/?/healthz"), "/?/healthz".to_owned()]
+    {
+        assert_eq!(status("GET", &target).await, "401", "{target}");
+    }
+    assert_eq!(status("OPTIONS", "*").await, "401");
+    for path in PROBES {
+        assert_eq!(status("GET", &format!("{own}{path}")).await, "200", "{path}");
     }
 }
 
@@ -91,7 +137,7 @@ async fn one_wrong_key_among_several_is_refused() {
         for asked in GUARDED {
             let request =
                 fields.iter().fold(bench.ask(asked), |request, (name, value)| request.header(*name, *value));
-            assert_eq!(refusal(request.send().await.unwrap()).await.0, 401, "{asked:?} {fields:?}");
+            assert_eq!(request.send().await.unwrap().status(), 401, "{asked:?} {fields:?}");
         }
     }
     // A credential of another scheme is none.
