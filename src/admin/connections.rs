@@ -43,6 +43,16 @@ const LIMITS: Limits = Limits {
     patience: Duration::from_secs(10),
     linger: Duration::from_secs(5),
 };
+/// Of a connection from outside of `[admin] sources`: long enough to be told so.
+const LIMITS_OUTSIDE: Limits = Limits {
+    head: Duration::from_secs(3),
+    lifetime: Duration::from_secs(3),
+    patience: Duration::from_secs(1),
+    linger: Duration::ZERO,
+};
+/// The most connections from outside of `[admin] sources` on one listener, at most an eighth of all: they have no part in
+/// the room of operators.
+const OUTSIDE: usize = 4;
 
 /// The room for connections on one listener.
 #[derive(Clone)]
@@ -52,6 +62,10 @@ struct Room {
 }
 
 impl Room {
+    fn new(most: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(most)), most }
+    }
+
     /// Whether connections should be closed after each request: so that many open pages, each of which asks now and then, do not
     /// hold all of them.
     fn is_scarce(&self) -> bool {
@@ -70,15 +84,21 @@ struct Operator {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Serves one listener; never returns. `most`: the most connections at once; further ones are closed at once.
+/// Serves one listener; never returns. `most`: the most connections at once; further ones are closed at once. Connections from
+/// outside of `[admin] sources` get their refusal, a few at once.
 pub(crate) async fn serve(listener: Listener, most: usize, overview: Arc<Overview>) {
-    let room = Room { free: Arc::new(Semaphore::new(most)), most };
+    let few = (most / 8).clamp(1, OUTSIDE);
+    let (inside, outside) = (Room::new(most.saturating_sub(few).max(1)), Room::new(few));
     loop {
         let (accepted, peer) = listener.accept().await;
+        let (room, limits) = match overview.gateway.load().config.admin.sources.contains(peer.address) {
+            true => (&inside, LIMITS),
+            false => (&outside, LIMITS_OUTSIDE),
+        };
         let Ok(permit) = room.free.clone().try_acquire_owned() else { continue };
         // A weak reference: an idle connection must not keep the overview alive after a stop.
         let overview = Arc::downgrade(&overview);
-        let (shown, room, limits) = (Vec::new(), room.clone(), LIMITS);
+        let (shown, room) = (Vec::new(), room.clone());
         let operator = Operator { peer, shown, overview, room, limits, _permit: permit };
         tokio::spawn(begin(accepted, operator));
     }
@@ -125,7 +145,7 @@ impl Operator {
     where
         S: hyper::rt::Read + hyper::rt::Write + Unpin,
     {
-        let Self { peer, shown, overview, room, limits, _permit } = &self;
+        let Self { peer, shown, overview, room, limits, .. } = &self;
         let answer = move |request| async move {
             let mut response = answer(overview, peer, shown, request).await;
             if room.is_scarce() {

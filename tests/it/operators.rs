@@ -159,6 +159,32 @@ async fn host_and_source_are_judged_before_the_key() {
 }
 
 #[tokio::test]
+async fn connections_from_outside_of_the_sources_leave_room_for_operators() {
+    let bench = Bench::with("[admin]\naddress = \"127.0.0.1:0\"\nsources = [\"127.0.0.2/32\"]\n").await;
+    // More than any listener has room for. Each waits for a head, as a slow one does.
+    let mut strangers = Vec::new();
+    for _ in 0..300 {
+        strangers.push(tokio::net::TcpStream::connect(&bench.admin).await.unwrap());
+    }
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut operator = socket.connect(bench.admin.parse().unwrap()).await.unwrap();
+    operator
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut text = String::new();
+    operator.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    // All of them are closed, most at once.
+    for mut stranger in strangers {
+        let ended =
+            tokio::time::timeout(std::time::Duration::from_secs(30), stranger.read(&mut [0; 512])).await;
+        assert!(matches!(ended, Ok(Ok(0) | Err(_))), "it is still open: {ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn guesses_are_bounded_and_the_same_wrong_key_is_no_guess() {
     let bench = with_key().await;
     let with = |key: String| bench.ask(("GET", "/status.json")).header("X-Boxgate-Key", key);
