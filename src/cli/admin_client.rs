@@ -133,7 +133,7 @@ impl AdminListener {
         if let Some(text) = &options.admin {
             let named = Self { address: Place::parse(text)?, source: NAMED.to_owned(), key, trusted };
             return match file.filter(|_| !text.contains("://")) {
-                Some(file) => named.as_in(file, options.config.is_some()),
+                Some(file) => named.described_by(file, options.config.is_some()),
                 None => Ok(named),
             };
         }
@@ -167,7 +167,7 @@ impl AdminListener {
 
     /// A listener that was named without a scheme, with TLS, key and certificate of this file if it is this machine's. A file that
     /// nobody named (`is_named`) may be unreadable for this user: then the gateway's answer says what is missing.
-    fn as_in(self, file: &Path, is_named: bool) -> Result<Self, String> {
+    fn described_by(self, file: &Path, is_named: bool) -> Result<Self, String> {
         let access = match access_of(file) {
             Ok(access) => access,
             Err(why) if is_named => return Err(why),
