@@ -8,7 +8,7 @@ use super::blank;
 use crate::admin::Overview;
 use crate::admin::request_entry::Entry;
 use crate::net::peer::Here;
-use crate::routing::app::Apps;
+use crate::routing::app::{App, Apps};
 
 /// curl would take `[1-9]` and `{a,b}` in a URL for several URLs, and take `..` and `.` out of its path.
 const AS_IT_IS: &str = "--globoff --path-as-is";
@@ -35,25 +35,32 @@ impl<'a> Callers<'a> {
         html! { @if self.is_elsewhere { span.dim { "on the gateway's machine" } } }
     }
 
-    /// A `Host` that leads to this app; `None`: it takes any.
-    fn host_of(&self, app: Option<&str>) -> Option<&str> {
-        self.apps.iter().find(|known| Some(&*known.name) == app)?.hosts.names().next()
+    fn app(&self, name: Option<&str>) -> Option<&App> {
+        self.apps.iter().find(|known| Some(&*known.name) == name)
     }
 }
 
 /// A command that sends the same request to the callers' listener, as far as it is known.
 pub(super) fn command(entry: &Entry<'_>, callers: &Callers<'_>) -> Markup {
-    if !entry.is_whole_path {
+    if !entry.is_whole_path || blank(entry.path) != entry.path {
         return html! { p.dim { "There is no command to repeat it: its path is not kept, or not all of it." } };
     }
     let url = blank(&format!("{}{}", callers.base, entry.path));
-    let line = line(&blank(entry.method), callers.host_of(entry.app), &url);
+    let app = callers.app(entry.app);
+    // A `Host` that leads to the app, if it does not take any.
+    let host = app.and_then(|app| app.hosts.names().next()).map(|host| ("Host", host));
+    let as_user = entry.as_user.map(|user| ("As-User", user));
+    let fields: Vec<(&str, &str)> = host.into_iter().chain(as_user).collect();
+    let line = blank(&line(entry.method, &fields, &url));
     html! {
         p.curl {
             code { (line) }
             " " button.scripted type="button" data-copy=(line) { "Copy as curl" }
             (callers.words())
             span.dim { "without its query and body" }
+            @if app.is_some_and(|app| app.keys.is_some()) {
+                span.dim { "add " code { "-H 'X-Boxgate-Key: KEY'" } " with a key of the app" }
+            }
             @if !only_reads(entry.method) {
                 strong.warn { "Running it may change something at Box." }
             }
@@ -65,15 +72,16 @@ fn only_reads(method: &str) -> bool {
     matches!(method, "GET" | "HEAD")
 }
 
-/// The command, for a POSIX shell. `host`: of the field `Host`, if not that of the URL.
-fn line(method: &str, host: Option<&str>, url: &str) -> String {
+/// The command, for a POSIX shell. `fields`: those that decide which app and which user it is.
+fn line(method: &str, fields: &[(&str, &str)], url: &str) -> String {
     let method = match method {
         "GET" => String::new(),
         "HEAD" => " --head".to_owned(),
         other => format!(" -X {}", quoted(other)),
     };
-    let host = host.map(|host| format!(" -H {}", quoted(&format!("Host: {host}")))).unwrap_or_default();
-    format!("curl {AS_IT_IS}{method}{host} {}", quoted(url))
+    let field = |(name, value): &(&str, &str)| format!(" -H {}", quoted(&format!("{name}: {value}")));
+    let fields: String = fields.iter().map(field).collect();
+    format!("curl {AS_IT_IS}{method}{fields} {}", quoted(url))
 }
 
 /// As one word of a shell.
@@ -100,11 +108,11 @@ mod tests {
 
     #[test]
     fn curl_sends_one_request_to_the_path_as_it_is() {
-        let to = |method, path| line(method, None, &format!("http://a{path}"));
+        let to = |method, path| line(method, &[], &format!("http://a{path}"));
         assert_eq!(to("GET", "/2.0/x/../y"), "curl --globoff --path-as-is http://a/2.0/x/../y");
         assert_eq!(
-            line("GET", Some("b.example"), "http://a/"),
-            "curl --globoff --path-as-is -H 'Host: b.example' http://a/"
+            line("GET", &[("Host", "b.example"), ("As-User", "33'")], "http://a/"),
+            r"curl --globoff --path-as-is -H 'Host: b.example' -H 'As-User: 33'\''' http://a/"
         );
         assert_eq!(to("HEAD", "/b"), "curl --globoff --path-as-is --head http://a/b");
         assert_eq!(
