@@ -109,10 +109,7 @@ async fn what_is_empty_or_wrong_says_what_to_do() {
         "{html}"
     );
     let html = view(&bench, "&status=banana").await;
-    assert!(
-        html.contains("banana") && html.contains("allowed") && html.contains("Show all requests"),
-        "{html}"
-    );
+    assert!(html.contains("banana") && html.contains("allowed") && html.contains("Remove filters"), "{html}");
     let off = Bench::with("[admin]\naddress = \"127.0.0.1:0\"\nrequests = 0\n").await;
     assert!(view(&off, "").await.contains("No requests are kept"));
 }

@@ -53,8 +53,8 @@ fn shown(overview: &Overview, asked: &Asked) -> Markup {
     match Filter::read(asked.parameters.iter().cloned(), &["view"]) {
         Ok(filter) => requests(overview, asked, &filter),
         Err(problem) => html! {
+            (filters::form(&overview.gateway.load().config, asked, &[]))
             p.bad role="alert" { (blank(&problem)) }
-            p { a href=(filters::address(&[])) { "Show all requests" } }
         },
     }
 }
@@ -212,7 +212,7 @@ pub(super) fn last_errors(overview: &Overview, asked: &Asked, most: usize) -> Ma
             @if kept == 0 {
                 p { "No requests are kept: " code { "[admin] requests" } " is 0." }
             } @else if failed.is_empty() {
-                p { "None of the last " (kept) " requests failed." }
+                p { "None of the requests that are kept failed." }
             } @else {
                 div.scroll tabindex="0" role="group" aria-labelledby="errors-title" {
                     table {
