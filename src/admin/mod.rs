@@ -31,7 +31,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -103,6 +103,9 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let id = headers::request_id(request.headers());
+    let is_form = is_form(&request);
+    // A browser would ask for the key each time that the page's script gets 401. The person gets there by loading the page.
+    let is_script = request.headers().get("sec-fetch-dest").is_some_and(|dest| dest == "empty");
     // The overview is dropped before the first await, so that a waiting request does not keep it alive at a stop.
     let (page, help_base) = match overview.upgrade() {
         Some(overview) => {
@@ -118,12 +121,26 @@ async fn answer(
             let known = waiting.ask().await;
             Ok(overview.upgrade().map_or_else(stopped, |overview| known.answer(&overview)))
         }
-        Ok(Page::Reload(reloads)) => reload::answer(&reloads, request.into_body(), reload::TIMEOUT).await,
-        Ok(Page::Renewal(tokens)) => renewal::answer(overview, &tokens, peer, request.into_body()).await,
+        Ok(Page::Reload(reloads)) => {
+            let outcome = reload::answer(&reloads, request.into_body(), reload::TIMEOUT).await;
+            if is_form { outcome.map(|_| back_to("/?view=configuration")) } else { outcome }
+        }
+        Ok(Page::Renewal(tokens)) => {
+            match renewal::answer(overview, &tokens, peer, request.into_body()).await {
+                Ok(_) | Err(Refusal::RenewalRefused(_)) if is_form => Ok(back_to("/#s-identities")),
+                outcome => outcome,
+            }
+        }
         Err(refusal) => Err(refusal),
     };
+    if is_form && let Some(overview) = overview.upgrade() {
+        overview.pages.forget();
+    }
     let mut response =
         answered.unwrap_or_else(|refusal| refusal.response(id.to_str().unwrap_or_default(), &help_base));
+    if is_script {
+        response.headers_mut().remove(WWW_AUTHENTICATE);
+    }
     // Assets of the page may be kept; nothing else may.
     let kept = response.headers_mut().remove(CACHE_CONTROL);
     headers::guard(response.headers_mut());
@@ -134,6 +151,19 @@ async fn answer(
     response
         .map(|body| secret_filter::blanked(&body, Audience::Operators).map_or(body, Bytes::from))
         .map(Full::new)
+}
+
+/// Whether a form of the page sent it without the page's script: a browser goes to its answer, which is to be a page.
+fn is_form<B>(request: &Request<B>) -> bool {
+    let accepts = request.headers().get(ACCEPT).map(HeaderValue::as_bytes);
+    request.method() == Method::POST && accepts.is_some_and(|accepts| accepts.starts_with(b"text/html"))
+}
+
+/// Sends a browser back to the page, where the outcome is shown.
+fn back_to(address: &'static str) -> Response<Bytes> {
+    let mut response = text_page(StatusCode::SEE_OTHER, format!("See {address}.\n"));
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static(address));
+    response
 }
 
 /// For whoever asks when the process has already stopped.

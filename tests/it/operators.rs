@@ -237,3 +237,14 @@ async fn a_key_that_is_repeated_in_the_path_or_an_error_is_blanked() {
     socket.read_to_string(&mut text).await.unwrap();
     assert!(text.contains("host_not_allowed") && !text.contains(KEY), "{text}");
 }
+
+#[tokio::test]
+async fn the_script_of_a_page_is_refused_without_a_dialog_of_the_browser() {
+    let bench =
+        Bench::with("[admin]\naddress = \"127.0.0.1:0\"\nkey = \"a key that is long enough\"\n").await;
+    let url = format!("http://{}/", bench.admin);
+    let by_script = bench.client.get(&url).header("sec-fetch-dest", "empty").send().await.unwrap();
+    assert_eq!((by_script.status().as_u16(), by_script.headers().get("www-authenticate")), (401, None));
+    let by_person = bench.client.get(&url).header("sec-fetch-dest", "document").send().await.unwrap();
+    assert!(by_person.headers().contains_key("www-authenticate"));
+}

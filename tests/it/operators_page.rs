@@ -172,6 +172,20 @@ async fn the_state_is_said_in_the_words_of_readyz() {
 }
 
 #[tokio::test]
+async fn without_the_script_its_buttons_lead_back_to_the_page() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let accept = ("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
+    let origin = format!("http://{}", bench.admin);
+    let fields = [accept, ("origin", &*origin), ("sec-fetch-site", "same-origin")];
+    let answer = request(&bench, "POST", "/identities/service/renew", &fields).await;
+    assert_eq!(answer.status(), 303);
+    assert_eq!(answer.headers()["location"], "/#s-identities");
+    // Programs get the outcome itself.
+    assert_eq!(request(&bench, "POST", "/identities/service/renew", &[]).await.status(), 429);
+}
+
+#[tokio::test]
 async fn the_file_and_single_requests_are_shown_on_this_machine_alone_where_there_is_no_key() {
     let bench = Bench::start().await;
     bench.until_ready().await;

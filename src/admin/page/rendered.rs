@@ -66,6 +66,11 @@ impl RenderedPages {
         (!at.after(FRESH).has_come(now)).then(|| rendered.clone())
     }
 
+    /// Forgets all: what they show has just been changed.
+    pub(in crate::admin) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Keeps a page that was rendered now, unless it is very large.
     pub(super) fn keep(&self, key: Key, rendered: Rendered, now: Moment) {
         let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);

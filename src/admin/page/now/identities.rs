@@ -64,7 +64,7 @@ fn rows(status: &Status, identity: &Identity) -> Markup {
     }
 }
 
-/// The button that asks Box for a new token. Without the script, its form shows the answer as JSON.
+/// The button that asks Box for a new token. Without the script, its form leads back to this view.
 fn renewal(status: &Status, identity: &Identity) -> Markup {
     let action = format!("/identities/{}/renew", utf8_percent_encode(&identity.name, NON_ALPHANUMERIC));
     let why_not = match (status.draining, identity.state) {
