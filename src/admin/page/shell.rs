@@ -92,7 +92,7 @@ pub(super) fn document(overview: &Overview, view: Option<&View>, content: Markup
                 footer {
                     p {
                         "All times are in UTC. As data: "
-                        a href="/status.json" { "status" } ", " a href="/history.json" { "history" } ", "
+                        a href="/status.json" { "status" } ", " a href="/requests.json" { "requests" } ", " a href="/history.json" { "history" } ", "
                         a href="/usage.json" { "usage" } ", " a href="/metrics" { "metrics" } "."
                     }
                     p.scripted {
