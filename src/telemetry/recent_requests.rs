@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::net::client_address::ClientAddress;
 use crate::net::clock::Moment;
@@ -176,6 +176,8 @@ struct Ring {
     oldest: usize,
     /// How many were ever written.
     written: u64,
+    /// When the newest one ended that is no longer kept: what other workers have from before then has a gap behind it.
+    dropped: Option<Instant>,
 }
 
 impl Ring {
@@ -185,10 +187,14 @@ impl Ring {
             return;
         }
         self.written += 1;
-        if self.slots.len() < self.most {
+        let is_full = self.slots.len() == self.most;
+        if !is_full {
             self.slots.push(RecentRequest { facts, texts: Texts::default() });
         }
         if let Some(slot) = self.slots.get_mut(self.oldest) {
+            if is_full {
+                self.dropped = Some(slot.facts.ended.mono);
+            }
             slot.facts = facts;
             slot.texts.clear();
             set(&mut slot.texts);
@@ -207,7 +213,8 @@ impl Ring {
         if self.slots.len() == self.most {
             self.slots.rotate_left(self.oldest);
         }
-        self.slots.drain(..self.slots.len().saturating_sub(most));
+        let last = self.slots.drain(..self.slots.len().saturating_sub(most)).next_back();
+        self.dropped = last.map(|last| last.facts.ended.mono).or(self.dropped);
         self.slots.shrink_to_fit();
         self.oldest = if self.slots.len() == most { 0 } else { self.slots.len() };
         self.most = most;
@@ -259,12 +266,17 @@ impl RecentRequests {
         Recorder(ring)
     }
 
-    /// The last `most` requests of all workers, the newest first.
+    /// The last `most` requests of all workers, the newest first; fewer where a worker has kept fewer until lately, so that there is
+    /// none between them that is missing.
     pub(crate) fn newest(&self, most: usize) -> impl Iterator<Item = RecentRequest> + '_ {
         let mut rings: Vec<Cursor<'_>> = self.0.iter().map(|ring| Cursor::new(ring)).collect();
         std::iter::from_fn(move || {
-            let newest = rings.iter_mut().filter_map(|ring| Some((ring.peek()?, ring)));
-            let (_, ring) = newest.max_by_key(|(ended, _)| *ended)?;
+            // All are looked at first, since that may copy more of a ring.
+            let ended: Vec<Option<Instant>> = rings.iter_mut().map(Cursor::peek).collect();
+            let dropped = rings.iter().filter_map(|ring| ring.dropped).max();
+            let newest = rings.iter_mut().zip(ended).filter_map(|(ring, ended)| Some((ended?, ring)));
+            let (_, ring) =
+                newest.max_by_key(|(ended, _)| *ended).filter(|(ended, _)| Some(*ended) >= dropped)?;
             // Not before, since the worker waits while entries are copied.
             ring.copied.pop_front().map(RecentRequest::readable)
         })
@@ -278,15 +290,17 @@ struct Cursor<'r> {
     copied: VecDeque<RecentRequest>,
     /// The number of the entry that was copied last; `None` before the first.
     reached: Option<u64>,
+    /// When the newest one ended that the ring no longer has, as of the last copy.
+    dropped: Option<Instant>,
 }
 
 impl<'r> Cursor<'r> {
     fn new(ring: &'r Mutex<Ring>) -> Self {
-        Self { ring, copied: VecDeque::new(), reached: None }
+        Self { ring, copied: VecDeque::new(), reached: None, dropped: None }
     }
 
     /// When the next entry ended; `None` if there is no other.
-    fn peek(&mut self) -> Option<std::time::Instant> {
+    fn peek(&mut self) -> Option<Instant> {
         if self.copied.is_empty() {
             let ring = lock(self.ring);
             // Entries that were written since the last copy have pushed the next one further back.
@@ -295,6 +309,7 @@ impl<'r> Cursor<'r> {
             let next = (0..COPIED).map_while(|further| ring.nth_newest(newer.checked_add(further)?));
             self.copied.extend(next.cloned());
             self.reached = Some(reached - self.copied.len() as u64);
+            self.dropped = ring.dropped;
         }
         self.copied.front().map(|next| next.facts.ended.mono)
     }

@@ -139,3 +139,18 @@ fn a_long_text_is_cut_and_no_part_of_a_secret_is_left() {
         assert!(kept.starts_with("éé") && !kept.contains("canary") && kept.len() <= LONGEST, "{kept}");
     }
 }
+
+#[test]
+fn none_is_missing_between_those_that_are_told_after_more_are_kept() {
+    // Which worker had a request, from the newest back: each with two of its own, and the third of one worker is gone.
+    let mut requests = RecentRequests::default();
+    let recorders = [requests.add_worker(), requests.add_worker()];
+    recorders.iter().for_each(|recorder| recorder.resize(2));
+    for (second, worker) in [1, 1, 0, 0, 0].into_iter().enumerate() {
+        write(&recorders[worker], second as u64);
+    }
+    recorders.iter().for_each(|recorder| recorder.resize(10));
+    assert_eq!(ids(&requests, 10), [4, 3], "2 is gone, so that 1 and 0 are not told");
+    (5..20).for_each(|second| write(&recorders[usize::from(second % 2 == 0)], second));
+    assert_eq!(ids(&requests, 10), (10..20).rev().collect::<Vec<_>>());
+}
