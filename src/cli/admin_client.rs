@@ -1,7 +1,7 @@
 //! A client of a running gateway's admin listener: finds its address and sends one request, over TCP, TLS or a
 //! Unix socket.
 
-mod place; // where it is
+mod endpoint; // where it is
 
 use std::error::Error;
 use std::fmt;
@@ -24,7 +24,7 @@ use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use self::place::{A_LISTENER, Place};
+use self::endpoint::{A_LISTENER, Endpoint};
 use super::Failure;
 use super::options::{key_in, plain_key};
 use super::tunnel::{AnyStream, Dialer};
@@ -77,7 +77,7 @@ pub struct Options {
 /// An admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AdminListener {
-    address: Place,
+    address: Endpoint,
     /// Where the address comes from, for messages.
     source: String,
     key: Key,
@@ -120,14 +120,14 @@ impl AdminListener {
         let key = named_key.map_or(Key::None, |(key, source)| Key::Known(key, source));
         let file = options.config.as_deref().or_else(|| default_file.exists().then_some(default_file));
         if let Some(text) = &options.admin {
-            let named = Self { address: Place::parse(text)?, source: NAMED.to_owned(), key, trusted };
+            let named = Self { address: Endpoint::parse(text)?, source: NAMED.to_owned(), key, trusted };
             return match file.filter(|_| !text.contains("://")) {
                 Some(file) => named.described_by(file, options.config.is_some()),
                 None => Ok(named),
             };
         }
         let Some(file) = file else {
-            let address = Place::tcp(DEFAULT, false);
+            let address = Endpoint::tcp(DEFAULT, false);
             return Ok(Self { address, source: "the default".to_owned(), key, trusted });
         };
         let access = access_of(file)?;
@@ -142,8 +142,8 @@ impl AdminListener {
         let first = known.next();
         let chosen = if access.wants_certificates { sockets().or(first) } else { first };
         let address = match chosen {
-            Some(Address::Tcp(address)) => Place::tcp(*address, is_https),
-            Some(Address::Unix(address)) => Place::Unix(address.path.clone()),
+            Some(Address::Tcp(address)) => Endpoint::tcp(*address, is_https),
+            Some(Address::Unix(address)) => Endpoint::Unix(address.path.clone()),
             None => {
                 return Err(format!(
                     "{source} has port 0, which means a different port at each start; {}",
@@ -166,10 +166,10 @@ impl AdminListener {
             return Ok(self);
         }
         let address = match self.address {
-            Place::Http { authority, .. } => {
-                Place::Http { is_https: access.certificates.is_some(), authority }
+            Endpoint::Http { authority, .. } => {
+                Endpoint::Http { is_https: access.certificates.is_some(), authority }
             }
-            unix @ Place::Unix(_) => unix,
+            unix @ Endpoint::Unix(_) => unix,
         };
         Ok(Self { address, ..self }.with_secrets_of(access, file))
     }
@@ -252,8 +252,8 @@ impl AdminListener {
         // The task ends with the exchange.
         let connection = tokio::spawn(connection);
         let authority = match &self.address {
-            Place::Http { authority, .. } => authority.as_str(),
-            Place::Unix(_) => "localhost",
+            Endpoint::Http { authority, .. } => authority.as_str(),
+            Endpoint::Unix(_) => "localhost",
         };
         let request = Request::builder()
             .method(method)
@@ -299,18 +299,18 @@ impl AdminListener {
     /// Whether requests may leave this machine over plain HTTP. The file may be one of another machine, so its addresses are
     /// judged like others.
     fn is_readable_on_the_way(&self) -> bool {
-        let Place::Http { is_https: false, authority } = &self.address else { return false };
+        let Endpoint::Http { is_https: false, authority } = &self.address else { return false };
         let host = host::parse(authority.as_str()).map(|(host, _)| host);
         !host.is_some_and(Host::is_loopback)
     }
 
     async fn connect(&self) -> Result<AnyStream, String> {
         match &self.address {
-            Place::Unix(path) => {
+            Endpoint::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(|error| chain(&error))?;
                 Ok(Box::new(stream))
             }
-            Place::Http { is_https, authority } => {
+            Endpoint::Http { is_https, authority } => {
                 let tcp = Dialer::new().tcp(authority).await.map_err(|error| chain(&error))?;
                 if !is_https {
                     return Ok(Box::new(tcp));
@@ -442,10 +442,10 @@ fn named_key(options: &Options, variable: Option<String>) -> Result<Option<(Secr
 impl fmt::Display for AdminListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
-            Place::Http { is_https, authority } => {
+            Endpoint::Http { is_https, authority } => {
                 write!(f, "{}://{authority}", if *is_https { "https" } else { "http" })
             }
-            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

@@ -12,9 +12,9 @@ use crate::net::address::Address;
 /// The allowed forms of an admin listener's address.
 pub(super) const A_LISTENER: &str = "http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:PATH";
 
-/// An admin listener's place.
+/// Where an admin listener is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Endpoint {
     /// Host and port.
     Http {
         is_https: bool,
@@ -23,7 +23,7 @@ pub(super) enum Place {
     Unix(PathBuf),
 }
 
-impl Place {
+impl Endpoint {
     /// Whether it is on this machine: loopback, a Unix socket, or one of the addresses that the configuration has.
     pub(super) fn is_here(&self, configured: &[Address]) -> bool {
         let Self::Http { authority, .. } = self else { return true };
