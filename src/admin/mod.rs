@@ -1,6 +1,6 @@
 //! The operators' listener: the page at `/`, `/healthz`, `/readyz`, `/metrics`, `/status.json`, `/history.json`,
-//! `/requests.json`, `/usage.json`, `/usage.csv`, `POST /reload`, `POST /identities/NAME/renew`. Requests are rare, so plain
-//! hyper runs on the accepting thread.
+//! `/requests.json`, `/usage.json`, `/usage.csv`, `POST /reload`, `POST /identities/NAME/renew`. Requests are few, also
+//! with many open pages, so plain hyper runs on the accepting thread.
 
 pub(crate) mod access; // who may ask what
 pub(crate) mod connections; // TLS, time limits, how many

@@ -109,7 +109,7 @@ fn first_page<T>(mut found: Vec<T>, most: usize, ended: impl Fn(&T) -> SystemTim
     (found, has_others)
 }
 
-/// What stands in place of rows.
+/// The words that are shown if there are no rows.
 fn nothing(callers: &Callers<'_>, filter: &Filter) -> Markup {
     let command = format!("curl {}/2.0/users/me", callers.base);
     html! {

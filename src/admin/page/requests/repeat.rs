@@ -30,7 +30,7 @@ impl<'a> Callers<'a> {
         Self { base, is_elsewhere: asked.help_base.is_none(), apps }
     }
 
-    /// What stands beside a command, if it can be run in one place only.
+    /// The remark on a command that can be run on the gateway's machine only.
     pub(super) fn words(&self) -> Markup {
         html! { @if self.is_elsewhere { span.dim { "on the gateway's machine" } } }
     }
