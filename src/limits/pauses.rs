@@ -28,7 +28,7 @@ const LONGEST_OPERATION: usize = 128;
 
 /// What a pause applies to: a hash under a random key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Scope(u64);
+pub(crate) struct Scope(u64);
 
 /// A request: the user and the operation.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,8 @@ pub(crate) struct Noted {
     pub alone: bool,
     /// A pause begins; otherwise one that holds already lasts longer, or as long as before.
     pub begins: bool,
+    /// What is paused.
+    pub scope: Scope,
 }
 
 /// What is paused now, or coming back.
@@ -118,7 +120,8 @@ impl Pauses {
     /// Box answered with this status (429 or 503) and a `Retry-After`, which the caller has capped.
     pub(crate) fn box_said(&self, asked: Asked<'_>, status: u16, retry_after: Duration) -> Noted {
         let alone = status == 503 || has_its_own_limit(asked.operation);
-        Noted { alone, begins: self.begin(asked, alone, retry_after) }
+        let scope = self.scope(asked, alone);
+        Noted { alone, begins: self.pause(scope, Paused::new(asked, alone), retry_after), scope }
     }
 
     /// Admits a request, after a pause if that ends within `wait`. Otherwise the error is the remaining time.
@@ -153,12 +156,17 @@ impl Pauses {
     /// Pauses the class of this request, or its operation alone; or makes that pause longer. Returns whether a pause begins: none
     /// held before.
     pub(crate) fn begin(&self, asked: Asked<'_>, alone: bool, retry_after: Duration) -> bool {
-        let [class, operation] = self.scopes(asked);
-        let scope = if alone { operation } else { class };
-        self.pause(scope, Paused::new(asked, alone), retry_after, self.now())
+        self.pause(self.scope(asked, alone), Paused::new(asked, alone), retry_after)
     }
 
-    fn pause(&self, scope: Scope, of: Arc<Paused>, retry_after: Duration, now: u64) -> bool {
+    /// Makes a pause that was noted last for at least this time from now.
+    pub(crate) fn prolong(&self, scope: Scope, left: Duration) {
+        let until = self.now().saturating_add(nanos(left));
+        self.change(|slots| slots.prolong(scope, until));
+    }
+
+    fn pause(&self, scope: Scope, of: Arc<Paused>, retry_after: Duration) -> bool {
+        let now = self.now();
         let until = now.saturating_add(nanos(retry_after));
         self.change(|slots| slots.pause(scope, of, until, now))
     }
@@ -172,6 +180,11 @@ impl Pauses {
             self.lock().in_force(now).map(|(paused, until)| (paused.clone(), left(until))).collect();
         in_force.sort_by_key(|(_, left)| std::cmp::Reverse(*left));
         in_force
+    }
+
+    fn scope(&self, asked: Asked<'_>, alone: bool) -> Scope {
+        let [class, operation] = self.scopes(asked);
+        if alone { operation } else { class }
     }
 
     /// The scopes under which a request may be paused: its class, and its operation.

@@ -27,7 +27,8 @@ impl Limiter {
         let Some(asked_for) = retry_after::read(headers, Some(self.clock.wall())) else { return };
         let pause = asked_for.min(self.settings.max_pause);
         let request_key = self.request_key(request);
-        let Noted { alone, begins } = self.pauses.box_said(asked(&request_key), status.as_u16(), pause);
+        let Noted { alone, begins, scope } =
+            self.pauses.box_said(asked(&request_key), status.as_u16(), pause);
         if begins && let Some(identity) = self.settings.identities.get(request_key.identity.index()) {
             self.pause_counts.count(&identity.name, request_key.class);
         }
@@ -35,9 +36,14 @@ impl Limiter {
         if let Some(replicas) = self.replicas.clone() {
             let [class, operation] = self.pause_keys(&request_key);
             let key = if alone { operation } else { class };
+            let pauses = self.pauses.clone();
             tokio::task::spawn_local(async move {
                 // While Redis is unavailable, each replica learns of it from Box.
-                let _ = replicas.pause(&key, pause).await;
+                if let Ok(left) = replicas.pause(&key, pause).await {
+                    // In Redis it ends later, by the time that this took, or since Box asked another replica for more.
+                    // Requests that wait here for the earlier end would be told there to wait on, and lose their turns.
+                    pauses.prolong(scope, left);
+                }
             });
         }
     }

@@ -88,12 +88,17 @@ impl Slots {
     pub(super) fn pause(&mut self, scope: Scope, of: Arc<Paused>, until: u64, now: u64) -> bool {
         self.make_room_for(scope, now);
         let held = self.pauses.get(&scope).map(|pause| pause.until);
-        let pause = self.pauses.entry(scope).or_insert(Pause { until, after_gone: 0, next: 0, of });
-        if held.is_none_or(|held| held < until) {
+        self.pauses.entry(scope).or_insert(Pause { until: 0, after_gone: 0, next: 0, of });
+        self.prolong(scope, until);
+        held.is_none_or(|held| held <= now)
+    }
+
+    /// Makes a pause longer if it is still known and ends before this time.
+    pub(super) fn prolong(&mut self, scope: Scope, until: u64) {
+        if let Some(pause) = self.pauses.get_mut(&scope).filter(|pause| pause.until < until) {
             pause.until = until;
             self.rebook(scope);
         }
-        held.is_none_or(|held| held <= now)
     }
 
     /// Admits a new request, books a slot for it not later than `by`, or refuses it.

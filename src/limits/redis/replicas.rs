@@ -281,17 +281,21 @@ impl Replicas {
         Spent::read(&reply, budgets.len()).ok_or_else(|| self.senseless(&link))
     }
 
-    /// Begins a pause of this length, at most `max_pause`. A longer one that is already in force stays.
+    /// Begins a pause of this length, at most `max_pause`. A longer one that is already in force stays. Returns how long
+    /// the pause holds from now.
     ///
     /// # Errors
     /// Redis is unavailable: only this replica pauses.
-    pub async fn pause(&self, key: &PauseKey, length: Duration) -> Result<(), Unavailable> {
+    pub async fn pause(&self, key: &PauseKey, length: Duration) -> Result<Duration, Unavailable> {
         let link = self.link.load_full().ok_or(Unavailable)?;
         let mut call = Call::default();
         call.keys.push(self.keys.pause(key));
         call.arg(length.min(self.max_pause()).as_micros());
         call.arg(self.max_pause().as_micros());
-        self.operate(&link, &scripts::PAUSE, &call).await.map(drop)
+        let reply = self.operate(&link, &scripts::PAUSE, &call).await?;
+        let left = reply.first().and_then(|micros| u64::try_from(*micros).ok());
+        let left = left.ok_or_else(|| self.senseless(&link))?;
+        Ok(Duration::from_micros(left).min(self.max_pause()))
     }
 
     /// By how much local limits must be divided while Redis is unavailable: the number of replicas as last known.

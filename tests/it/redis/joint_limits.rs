@@ -98,6 +98,29 @@ async fn a_pause_that_box_asks_one_gateway_for_holds_at_the_other_for_the_same_u
     assert_eq!(fleet.sandbox.calls(), calls + 4);
 }
 
+/// Box asks one gateway for a long pause, while the other's request is under way, and that one for a short pause.
+#[tokio::test]
+async fn a_gateway_that_tells_of_a_pause_learns_of_a_longer_one() {
+    let fleet = Fleet::new().await;
+    let (one, other) = two(&fleet, "").await;
+    let root = "/2.0/folders/0";
+    fleet.sandbox.script(root, vec![Fault::RateLimited { retry_after: 3600 }]);
+    fleet.sandbox.script(ME, vec![Fault::RateLimited { retry_after: 1 }]);
+    let held = fleet.sandbox.hold_replies(ME);
+    let request = other.request(ME);
+    let waiting = tokio::spawn(async move { request.send().await.unwrap().status() });
+    until(|| async { fleet.sandbox.calls() == 1 }).await;
+    assert_eq!(one.get(root).await.status(), 429);
+    until(|| async { !fleet.values("p").await.is_empty() }).await;
+    drop(held);
+    assert_eq!(waiting.await.unwrap(), 429);
+    until(|| async {
+        let status: serde_json::Value = serde_json::from_str(&other.admin("/status.json").await.1).unwrap();
+        status["pauses"][0]["seconds_left"].as_f64().is_some_and(|left| left > 1.0)
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_pause_that_another_program_writes_ends_with_max_pause() {
     let fleet = Fleet::new().await;

@@ -7,8 +7,9 @@ async fn a_pause_applies_to_all_replicas_and_the_longest_wins() {
     let (search, upload) = (PauseKey::new(&["service", "search"]), PauseKey::new(&["service", "upload"]));
     let seconds = Duration::from_secs;
     assert_eq!(other.paused(&[search.clone(), upload.clone()]).await, None);
-    one.replicas.pause(&search, seconds(60)).await.unwrap();
-    one.replicas.pause(&search, seconds(40)).await.unwrap();
+    assert_eq!(one.replicas.pause(&search, seconds(60)).await, Ok(seconds(60)));
+    let held = one.replicas.pause(&search, seconds(40)).await.unwrap();
+    assert!(held > seconds(40) && held <= seconds(60), "the longer one holds: {held:?}");
     let (which, left) = other.paused(&[upload.clone(), search.clone()]).await.unwrap();
     assert!(which == 1 && left > seconds(40) && left <= seconds(60), "{left:?}");
     other.replicas.pause(&upload, seconds(120)).await.unwrap();

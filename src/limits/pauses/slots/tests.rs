@@ -199,6 +199,20 @@ fn a_shorter_pause_does_not_end_a_longer_one() {
 }
 
 #[test]
+fn only_a_pause_that_is_known_is_prolonged() {
+    let mut slots = Slots::default();
+    slots.prolong(CLASS, MINUTE);
+    assert_eq!(slots.slot(ONE, 0, 0), Some(0));
+    slots.pause_for(CLASS, SECOND, 0);
+    slots.waits(ONE, 0, MINUTE);
+    slots.waits(ONE, 0, MINUTE);
+    let told = slots.told();
+    slots.prolong(CLASS, 1001 * MS);
+    slots.prolong(CLASS, 999 * MS);
+    assert_eq!(slots.going(told), [(1001, 0), (1251, 1)]);
+}
+
+#[test]
 fn pauses_are_bounded() {
     let mut slots = Slots::default();
     for nth in 0..10_000 {
