@@ -1,5 +1,6 @@
 -- One request's pauses and limits, all or nothing, on the server's clock.
--- KEYS: the pauses, then the limits. ARGV: how many pauses, max_pause, then for each limit
+-- KEYS: the pauses, then the limits. ARGV: how many pauses, max_pause, the longest wait that a limit can have at any
+-- replica, then for each limit
 -- "bucket", its interval, its burst, its wait, 1 if it refuses; or
 -- "window", for how long a stamp counts, its figure, 0, 1 if it refuses.
 -- A bucket is the time at which it is full again; a window is a list of the times of its calls. Times are microseconds,
@@ -10,7 +11,7 @@ local time = redis.call('TIME')
 local clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
 -- Cells count from 2026 on, to have bits left for the sixteenths.
 local now = clock - 1767225600000000
-local pauses, max_pause = tonumber(ARGV[1]), tonumber(ARGV[2])
+local pauses, max_pause, longest_wait = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 -- A value of another type is absent here; what is set below replaces it.
 local values = redis.call('MGET', unpack(KEYS))
 
@@ -76,7 +77,7 @@ local cells = #KEYS - pauses
 local refused, longest, delay = 0, 0, 0
 local rules, tats, dues, counts, shadow = {}, {}, {}, {}, {}
 for i = 1, cells do
-    local at = 3 + (i - 1) * 5
+    local at = 4 + (i - 1) * 5
     local interval, burst, wait = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
     local enforce = ARGV[at + 4] == '1'
     local need
@@ -88,9 +89,11 @@ for i = 1, cells do
         if not tat or tat ~= tat or tat < now then
             tat = now
         end
-        -- No replica that keeps to the limit can have written more: another program did, or the clock was set back.
-        if tat > now + most + wait then
-            tat = math.max(now, now + math.min(most + wait, most - interval + max_pause))
+        -- Requests may wait at replicas whose limit has a longer wait than here: their turns are kept. No replica
+        -- that keeps to the limit can have written more: another program did, or the clock was set back.
+        local owed = most + math.max(wait, longest_wait)
+        if tat > now + owed then
+            tat = math.max(now, now + math.min(owed, most - interval + max_pause))
         end
         need = tat + interval - most - now
         tats[i] = tat

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use crate::limits::budget::definition::WhenSpent;
-use crate::limits::rate::limit::Quota;
+use crate::limits::rate::limit::{Quota, WAIT_MAX};
 use crate::net::clock::Clock;
 use crate::net::secret::Secret;
 use crate::net::tls_client::Trust;
@@ -214,6 +214,7 @@ impl Replicas {
         call.keys.extend(pauses.iter().map(|pause| self.keys.pause(pause)));
         call.arg(pauses.len());
         call.arg(self.max_pause().as_micros());
+        call.arg(WAIT_MAX.as_micros());
         for Cell { limit, key } in cells {
             call.keys.push(self.keys.cell(limit, key));
             call.args.extend(arguments(limit));

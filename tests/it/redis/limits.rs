@@ -93,6 +93,27 @@ async fn a_request_that_may_wait_gets_a_turn_and_is_charged_once() {
     assert!(close(after, HOUR * 3), "{after:?}");
 }
 
+/// As after a reload, or while a new configuration reaches one replica after the other.
+#[tokio::test]
+async fn a_replica_with_a_shorter_wait_keeps_the_turns_of_those_that_wait_elsewhere() {
+    let server = Server::start().await;
+    let (patient, hasty) = (Side::join(&server.url()).await, Side::join(&server.url()).await);
+    let seconds = Duration::from_secs;
+    let rule = limit("queue", seconds(10), 1);
+    let with_wait = Limit { wait: seconds(30), ..rule.clone() };
+    let before = server.micros().await;
+    for turn in 0..3 {
+        let Verdict::Pass { after } = patient.ask(&[&with_wait]).await.verdict else { panic!("turn {turn}") };
+        assert!(close(after, seconds(10 * turn)), "{turn}: {after:?}");
+    }
+    let Verdict::Refused { after, .. } = hasty.ask(&[&rule]).await.verdict else { panic!("it passes") };
+    let elapsed = Duration::from_micros(server.micros().await - before);
+    assert!(after + elapsed >= seconds(30), "after those that wait: {after:?}");
+    let Verdict::Pass { after } = patient.ask(&[&with_wait]).await.verdict else { panic!("it is refused") };
+    let elapsed = Duration::from_micros(server.micros().await - before);
+    assert!(after + elapsed >= seconds(30), "a turn that nobody else has: {after:?}");
+}
+
 #[tokio::test]
 async fn a_limit_that_is_not_enforced_reports_what_it_would_have_refused() {
     let server = Server::start().await;
