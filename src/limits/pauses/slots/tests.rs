@@ -103,6 +103,15 @@ fn a_pause_that_grows_after_its_end_gives_no_slot_twice() {
     assert_eq!(slots.slot(ONE, 1501 * MS, MINUTE), Some(2000 * MS));
 }
 
+#[test]
+fn a_request_that_has_gone_keeps_its_distance_when_the_pause_grows() {
+    let mut slots = Slots::default();
+    slots.pause_for(CLASS, SECOND, 0);
+    assert_eq!(slots.slot(ONE, SECOND, 0), Some(SECOND));
+    slots.pause_for(CLASS, MS, SECOND);
+    assert_eq!(slots.slot(ONE, SECOND, MINUTE), Some(1250 * MS));
+}
+
 /// Waiting requests had slots seconds after the old end, close to each other; the longer pause ends among them.
 #[test]
 fn the_rate_after_a_longer_pause_grows_from_its_own_end() {
@@ -253,12 +262,13 @@ proptest! {
         let mut slots = Slots::default();
         slots.pause_for(CLASS, SECOND, 0);
         let mut told = BTreeSet::new();
-        let mut last: HashMap<Scope, u64> = HashMap::new();
+        // When the next request may go, by those that have gone.
+        let mut earliest: HashMap<Scope, u64> = HashMap::new();
         let mut goes = |slots: &Slots, scopes: [Scope; 2], now: u64| {
             for (scope, pause) in scopes.iter().filter_map(|scope| Some((scope, slots.pauses.get(scope)?))) {
                 prop_assert!(now >= pause.until);
-                let before = last.insert(*scope, now).filter(|before| *before >= pause.until);
-                prop_assert!(before.is_none_or(|before| pause.after(before) <= now), "{before:?} {now}");
+                let earliest = earliest.insert(*scope, pause.after(now));
+                prop_assert!(earliest.is_none_or(|earliest| earliest <= now), "{earliest:?} {now}");
             }
             Ok(())
         };
