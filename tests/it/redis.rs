@@ -90,22 +90,33 @@ impl Server {
             "no",
         ]);
         command.args(["--dir", self.folder.to_str().unwrap(), "--logfile", "server.log"]).args(&self.args);
+        let begun = self.readied();
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let process = self.process.insert(process.expect("redis-server is missing: run tests/run first"));
+        self.process = Some(process.expect("redis-server is missing: run tests/run first"));
         let answering = async {
             loop {
-                if let Some(status) = process.try_wait().unwrap() {
-                    let log = std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default();
+                if let Some(status) = self.process.as_mut().unwrap().try_wait().unwrap() {
+                    let log = self.log();
                     assert!(log.contains("Address already in use"), "redis-server ended, {status}: {log}");
                     return false;
                 }
-                if tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+                // Not whether something answers on the port: that may be another test's server, and this one about to end.
+                if self.readied() > begun {
                     return true;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         in_time(answering).await
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default()
+    }
+
+    /// How often it has said that it has its port.
+    fn readied(&self) -> usize {
+        self.log().matches("Ready to accept connections").count()
     }
 
     pub fn kill(&mut self) {
