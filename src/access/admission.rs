@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
-use http::{HeaderMap, Method, Uri, Version};
+use http::{HeaderMap, HeaderName, Method, Uri, Version};
 
 use crate::access::caller::{Caller, Inside};
 use crate::access::forwarded_for::client_address;
@@ -20,6 +20,9 @@ use crate::net::peer::Peer;
 use crate::routing::app::Way;
 use crate::routing::box_hosts::{self, BoxHosts, Named};
 use crate::routing::proxy_user::{self, ProxyUser};
+
+/// The scheme that the caller used towards a proxy in front.
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The settings of a listener: its sockets, and who may use them.
 #[derive(Debug, Clone)]
@@ -105,9 +108,7 @@ pub(crate) fn check<'a>(
         return Err(Refusal::MethodNotAllowed);
     }
     target::check(&head.uri)?;
-    headers::check_single(&head.headers)?;
-    headers::check_upgrade(&head.headers)?;
-    headers::check_loop(&head.headers)?;
+    headers::check(&head.headers)?;
     let (host, authority) = authority(&head.uri, &head.headers)?;
     if let Some(inside) = &caller.inside {
         return in_tunnel(inside, host, authority);
@@ -196,8 +197,11 @@ pub(crate) fn own_authority<'a>(
 /// Whether the caller used https, according to a trusted proxy if there is one. If its fields contradict each other, it
 /// counts as http.
 fn is_secure(trusted: &Networks, peer: Peer, headers: &HeaderMap) -> bool {
-    let mut said = headers.get_all("x-forwarded-proto").iter().peekable();
-    if said.peek().is_none() || !peer.client.is_in(trusted) {
+    if !peer.client.is_in(trusted) {
+        return peer.secure;
+    }
+    let mut said = headers.get_all(X_FORWARDED_PROTO).iter().peekable();
+    if said.peek().is_none() {
         return peer.secure;
     }
     said.flat_map(tokens).all(|scheme| scheme.eq_ignore_ascii_case("https"))

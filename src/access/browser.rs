@@ -18,6 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use crate::access::admission::Admitted;
 use crate::access::cors::Reader;
 use crate::http::error::Refusal;
+use crate::http::headers;
 use crate::http::host::Host;
 use crate::http::origin::{Claim, Origin, OriginList};
 
@@ -53,13 +54,12 @@ impl<'a> Page<'a> {
     pub(crate) fn of(method: &Method, headers: &'a HeaderMap, secure: bool, host: Option<Host<'_>>) -> Self {
         let origin = headers.get(ORIGIN);
         let reads = method == Method::GET || method == Method::HEAD;
-        let sites = headers.get_all(SEC_FETCH_SITE);
         let gets_fetch_metadata = || secure || host.is_some_and(Host::is_loopback);
         let sign = if origin.is_some() {
             Some(Sign::Origin)
-        } else if headers.contains_key(SEC_FETCH_SITE) {
+        } else if headers::find(headers, &SEC_FETCH_SITE).is_some() {
             // `none` means that a person entered the address. Any other value, known or not, means a page.
-            sites.iter().any(|site| site != "none").then_some(Sign::FetchSite)
+            headers.get_all(SEC_FETCH_SITE).iter().any(|site| site != "none").then_some(Sign::FetchSite)
         } else if reads && !gets_fetch_metadata() {
             let mut agents = headers.get_all(USER_AGENT).iter();
             agents.any(|agent| agent.as_bytes().starts_with(b"Mozilla/")).then_some(Sign::UserAgent)

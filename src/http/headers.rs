@@ -32,6 +32,12 @@ pub(crate) const IDENTITY_HEADERS: [HeaderName; 2] = [AS_USER, HeaderName::from_
 pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const PSEUDONYM: HeaderValue = HeaderValue::from_static("1.1 boxgate");
 
+/// The first line of a field that is not one of HTTP's own. A walk over the few fields of a request takes less than
+/// [`HeaderMap::get`], which hashes such a name.
+pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    headers.iter().find_map(|(found, value)| (found == name).then_some(value))
+}
+
 /// End-to-end fields that pass to Box.
 fn passes_to_box(name: &HeaderName) -> bool {
     match *name {
@@ -101,12 +107,14 @@ pub(crate) fn to_box(from: &HeaderMap, also: &[HeaderName], body: BodyFields) ->
     let mut fields = HeaderMap::with_capacity(from.len() + 4);
     let mut dropped = 0;
     add_via(&mut fields, from.get_all(VIA).iter());
-    for name in from.keys() {
-        if (passes_to_box(name) || also.contains(name)) && !nominated.contains(name) {
-            for value in from.get_all(name) {
-                fields.append(name.clone(), value.clone());
-            }
-        } else if !is_of_this_hop(name) {
+    let mut last = None;
+    for (name, value) in from {
+        // The lines of one name follow each other.
+        let is_another = last.replace(name) != Some(name);
+        if (passes_to_box(name) || also.contains(name)) && (nominated.is_empty() || !nominated.contains(name))
+        {
+            fields.append(name.clone(), value.clone());
+        } else if is_another && !is_of_this_hop(name) {
             dropped += 1;
         }
     }
@@ -151,6 +159,23 @@ fn with_pseudonym(via: &HeaderValue) -> HeaderValue {
     HeaderValue::from_maybe_shared(joined).unwrap_or(PSEUDONYM)
 }
 
+/// Refuses what [`check_single`], [`check_upgrade`] and [`check_loop`] refuse, after one look at the names: few requests have
+/// any of these fields.
+pub(crate) fn check(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut hosts = 0;
+    let is_concerned = headers.iter().any(|(name, _)| match *name {
+        HOST => std::mem::replace(&mut hosts, 1) == 1,
+        CONNECTION | UPGRADE | VIA => true,
+        _ => *name == AS_USER,
+    });
+    if is_concerned {
+        check_single(headers)?;
+        check_upgrade(headers)?;
+        check_loop(headers)?;
+    }
+    Ok(())
+}
+
 /// Refuses fields that occur more than once and must not. hyper handles a body with both `Transfer-Encoding` and
 /// `Content-Length` (only the former counts, RFC 9112 §6.3); towards Box every body gets new framing.
 pub(crate) fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -186,7 +211,7 @@ pub(crate) fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Refuses a WebSocket upgrade; other upgrades, such as the JDK's `h2c`, are ignored.
-pub(crate) fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
     let is_websocket =
         |value: &HeaderValue| tokens(value).any(|token| token.eq_ignore_ascii_case("websocket"));
     if headers.get_all(UPGRADE).iter().any(is_websocket) {
@@ -199,7 +224,7 @@ pub(crate) fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// The caller's request id if it has the accepted form, else a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let kept = headers.get(REQUEST_ID).filter(|id| {
+    let kept = find(headers, &REQUEST_ID).filter(|id| {
         let id = id.as_bytes();
         (1..=64).contains(&id.len())
             && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))

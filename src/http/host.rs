@@ -65,7 +65,9 @@ pub(crate) fn parse(authority: &str) -> Option<(Host<'_>, Option<u16>)> {
 fn name_or_ipv4(host: &str) -> Option<Host<'_>> {
     // A fully qualified name with a final dot names the same host.
     let name = host.strip_suffix('.').unwrap_or(host);
-    if let Ok(ip) = name.parse::<Ipv4Addr>() {
+    if name.starts_with(|first: char| first.is_ascii_digit())
+        && let Ok(ip) = name.parse::<Ipv4Addr>()
+    {
         return Some(Host::Ip(ip.into()));
     }
     let fits = !name.is_empty()

@@ -12,6 +12,9 @@ pub(crate) fn check(uri: &Uri) -> Result<(), Refusal> {
     let Some(rest) = path.strip_prefix('/') else {
         return Err(Refusal::BadRequest("The request target must be a path that begins with /."));
     };
+    if is_ordinary(rest) {
+        return Ok(());
+    }
     if !path.bytes().all(is_plain) {
         escapes(path)?;
     }
@@ -39,6 +42,17 @@ fn empty_segment(path: &str) -> &'static str {
     } else {
         "The path has an empty segment (//); there must be something between two slashes."
     }
+}
+
+/// Whether every segment begins with a letter or digit and has only plain characters, as nearly all have: nothing else is
+/// refused.
+fn is_ordinary(path: &str) -> bool {
+    let mut begins = true;
+    path.bytes().all(|byte| {
+        let fits = if begins { byte.is_ascii_alphanumeric() } else { is_plain(byte) };
+        begins = byte == b'/';
+        fits
+    })
 }
 
 /// Letters, digits and other characters that need no further check.

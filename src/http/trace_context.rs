@@ -4,6 +4,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::http::headers::find;
+
 /// Which trace, and which span of it is the parent.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What the systems on the way add for themselves.
@@ -30,6 +32,7 @@ pub(crate) struct TraceContext {
 impl TraceContext {
     /// That of a request; `None` without a well-formed one, or with more than one: then the caller has no trace.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        find(headers, &TRACEPARENT)?;
         let mut values = headers.get_all(TRACEPARENT).iter();
         let (value, None) = (values.next()?, values.next()) else { return None };
         Self::parse(value.as_bytes())

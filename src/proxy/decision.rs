@@ -12,7 +12,7 @@ use crate::access::caller::Caller;
 use crate::access::cors::{self, Reader};
 use crate::config::Config;
 use crate::http::error::Refusal;
-use crate::http::headers::AS_USER;
+use crate::http::headers::{self, AS_USER};
 use crate::http::origin::Claim;
 use crate::limits::limiter;
 use crate::net::client_address::ClientAddress;
@@ -156,7 +156,7 @@ fn limited<'a>(
     client: ClientAddress,
 ) -> limiter::Request<'a> {
     // With a pre-signed URL, `As-User` has no effect.
-    let as_user = head.headers.get(AS_USER).filter(|_| to.access == Access::Token);
+    let as_user = headers::find(&head.headers, &AS_USER).filter(|_| to.access == Access::Token);
     let as_user = as_user.and_then(|user| user.to_str().ok());
     let class = Class::of(operation);
     limiter::Request {

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http::error::Refusal;
-use crate::http::headers::AS_USER;
+use crate::http::headers::{self, AS_USER};
 use crate::http::host::{Host, HostList};
 use crate::http::origin::Claim;
 use crate::http::origin::OriginList;
@@ -114,7 +114,7 @@ impl AsUser {
     /// Refuses a request that names a user whom the app may not name. Only one spelling of an id is accepted
     /// (`is_id`): in another, Box could act for a user whom limits and pauses took for somebody else.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        match headers.get(AS_USER).map(HeaderValue::to_str) {
+        match headers::find(headers, &AS_USER).map(HeaderValue::to_str) {
             None => Ok(()),
             Some(Ok(user)) if is_id(user) && self.permits(user) => Ok(()),
             Some(_) => Err(Refusal::AsUserNotAllowed),

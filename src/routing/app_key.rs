@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName};
 use subtle::ConstantTimeEq;
 
 use crate::http::error::Refusal;
+use crate::http::headers::find;
 use crate::net::secret::Secret;
 
 /// The header with the key. It is never sent to Box.
@@ -24,6 +25,9 @@ impl<'a> ShownKey<'a> {
     /// # Errors
     /// The header occurs more than once.
     pub fn of(headers: &'a HeaderMap) -> Result<Self, Refusal> {
+        if find(headers, &APP_KEY).is_none() {
+            return Ok(Self::Nothing);
+        }
         let mut values = headers.get_all(APP_KEY).iter();
         match (values.next(), values.next()) {
             (None, _) => Ok(Self::Nothing),
