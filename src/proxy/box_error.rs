@@ -47,10 +47,26 @@ impl BoxError {
 
 /// Box's name for a request, from the head of an answer; `None` also of one that is longer than any of Box's. It is copied,
 /// since a clone of the field would keep the read buffer of the connection to Box.
-pub(crate) fn request_id(headers: &HeaderMap) -> Option<Box<[u8]>> {
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<RequestId> {
     // Cheaper than a look-up, which would have to hash the name: nearly all other names are standard ones.
     let (_, value) = headers.iter().find(|(name, _)| **name == BOX_REQUEST_ID)?;
-    Some(value.as_bytes()).filter(|id| id.len() <= LONGEST).map(Into::into)
+    let mut bytes = [0; LONGEST];
+    let length = value.len();
+    bytes.get_mut(..length)?.copy_from_slice(value.as_bytes());
+    Some(RequestId { bytes, length })
+}
+
+/// Box's name for a request, held where it is, since every request has one.
+pub(crate) struct RequestId {
+    bytes: [u8; LONGEST],
+    length: usize,
+}
+
+impl RequestId {
+    /// As Box wrote it.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
 }
 
 /// A code or id has none of the characters that a log line or a terminal would have to escape.
@@ -211,12 +227,12 @@ mod tests {
     #[test]
     fn every_answer_has_an_id_that_is_not_too_long() {
         let mut headers = HeaderMap::new();
-        assert_eq!(request_id(&headers), None);
+        assert!(request_id(&headers).is_none());
         headers.insert("content-type", HeaderValue::from_static("a"));
         headers.insert("box-request-id", HeaderValue::from_static("0ab"));
-        assert_eq!(request_id(&headers).as_deref(), Some(&b"0ab"[..]));
+        assert_eq!(request_id(&headers).map(|id| id.as_bytes().to_vec()).as_deref(), Some(&b"0ab"[..]));
         headers.insert("box-request-id", HeaderValue::from_str(&"a".repeat(LONGEST + 1)).unwrap());
-        assert_eq!(request_id(&headers), None);
+        assert!(request_id(&headers).is_none());
     }
 
     #[test]

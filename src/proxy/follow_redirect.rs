@@ -105,7 +105,7 @@ pub(crate) async fn follow(
             rewrite_rules: None,
             call: None,
         };
-        (response, lease) = forwarder.send(record, &next, Attempts::uncounted()).await?;
+        (response, lease) = forwarder.send(record, &next, &mut Attempts::uncounted()).await?;
         from = to;
     }
     Ok((response, lease))

@@ -59,7 +59,7 @@ impl Forwarder<'_> {
         &self,
         record: &mut RequestRecord,
         outbound: &UpstreamRequest<'_>,
-        mut attempts: Attempts<'_>,
+        attempts: &mut Attempts<'_>,
     ) -> Result<(Response<IncomingBody>, Lease), Refusal> {
         let retries = self.gateway.config.upstream.retries;
         let mut failures = 0;

@@ -52,13 +52,17 @@ pub(crate) struct Opened {
     /// The tunnel's target.
     pub tunnel: Tunnel,
     /// The record of a blind tunnel; in one to Box each request has its own.
-    pub record: Option<RequestRecord>,
+    pub record: Option<Box<RequestRecord>>,
     /// Counts the tunnel against the limit of callers' connections, if it is a stream of HTTP/2.
     pub counted: Option<OpenConnection>,
 }
 
-/// Answers one request.
-pub(crate) async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<IncomingBody>) -> Served {
+/// Answers one request. Not an `async fn`: its state would hold each argument twice, as it came and as it is used.
+pub(crate) fn serve(
+    worker: Rc<Worker>,
+    caller: Caller,
+    request: Request<IncomingBody>,
+) -> impl Future<Output = Served> {
     let method = request.method().clone();
     // If a proxy in front uses a Content-Length beside Transfer-Encoding, the bytes after the body are not a request
     // (RFC 9112 §6.3). hyper has removed that field, so every connection with Transfer-Encoding ends.
@@ -74,48 +78,52 @@ pub(crate) async fn serve(worker: Rc<Worker>, caller: Caller, request: Request<I
     // Bytes after a refused CONNECT were meant for the tunnel and must not be read as a request.
     let may_end = method == Method::CONNECT && request.version() < Version::HTTP_2;
     let (head, body) = request.into_parts();
-    let answered = answer(&worker, &caller, &head, body, &mut record).await;
-    let mut opened = None;
-    let reader = record.reader();
-    let mut response = match answered {
-        Ok(Answered::Box(response, stream)) => response.map(|body| Answer::streamed(body, record, stream)),
-        Ok(Answered::Gateway(response)) => {
-            record.gateway_answered(response.status(), None);
-            own(response, &method, record)
-        }
-        Ok(Answered::Tunnel(tunnel, counted)) => {
-            record.gateway_answered(StatusCode::OK, None);
-            let response = local_response::tunnel_opened();
-            let (response, record) = match tunnel {
-                Tunnel::Box(_) => (own(response, &method, record), None),
-                Tunnel::Blind(..) => (response.map(|_| Answer::begin_of_tunnel()), Some(record)),
-            };
-            opened = Some(Opened { tunnel, record, counted });
-            response
-        }
-        Err(refusal) => {
-            ends |= may_end;
-            let base = help_base(record.gateway(), &caller, &head);
-            if refusal == Refusal::OriginNotAllowed {
-                refused_origin::log(worker.process(), record.gateway(), &caller, &head);
+    async move {
+        let answered = answer(&worker, &caller, &head, body, &mut record).await;
+        let mut opened = None;
+        let reader = record.reader();
+        let mut response = match answered {
+            Ok(Answered::Box(response, stream)) => {
+                response.map(|body| Answer::streamed(body, record, stream))
             }
-            let (mut response, record) = refuse(&refusal, &base, record);
-            // Programs do not show the body of a response to CONNECT, so the reason phrase has the message.
-            if may_end && let Ok(words) = ReasonPhrase::try_from(refusal.message().into_bytes()) {
-                response.extensions_mut().insert(words);
+            Ok(Answered::Gateway(response)) => {
+                record.gateway_answered(response.status(), None);
+                own(response, &method, record)
             }
-            own(response, &method, record)
+            Ok(Answered::Tunnel(tunnel, counted)) => {
+                record.gateway_answered(StatusCode::OK, None);
+                let response = local_response::tunnel_opened();
+                let (response, record) = match tunnel {
+                    Tunnel::Box(_) => (own(response, &method, record), None),
+                    Tunnel::Blind(..) => (response.map(|_| Answer::begin_of_tunnel()), Some(record)),
+                };
+                opened = Some(Opened { tunnel, record, counted });
+                response
+            }
+            Err(refusal) => {
+                ends |= may_end;
+                let base = help_base(record.gateway(), &caller, &head);
+                if refusal == Refusal::OriginNotAllowed {
+                    refused_origin::log(worker.process(), record.gateway(), &caller, &head);
+                }
+                let (mut response, record) = refuse(&refusal, &base, record);
+                // Programs do not show the body of a response to CONNECT, so the reason phrase has the message.
+                if may_end && let Ok(words) = ReasonPhrase::try_from(refusal.message().into_bytes()) {
+                    response.extensions_mut().insert(words);
+                }
+                own(response, &method, record)
+            }
+        };
+        // The gateway's own version (RFC 9110 §6.2), not Box's: hyper would close the connection after a response of
+        // HTTP/1.0. A caller of HTTP/1.0 gets its own version all the same.
+        *response.version_mut() = Version::HTTP_11;
+        response.headers_mut().insert(REQUEST_ID, request_id);
+        cors::mark(response.headers_mut(), reader);
+        if ends {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-    };
-    // The gateway's own version (RFC 9110 §6.2), not Box's: hyper would close the connection after a response of
-    // HTTP/1.0. A caller of HTTP/1.0 gets its own version all the same.
-    *response.version_mut() = Version::HTTP_11;
-    response.headers_mut().insert(REQUEST_ID, request_id);
-    cors::mark(response.headers_mut(), reader);
-    if ends {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        Served { response, tunnel: opened }
     }
-    Served { response, tunnel: opened }
 }
 
 /// The kind of response.
@@ -136,13 +144,18 @@ async fn answer(
     let gateway = record.gateway().clone();
     let config = &gateway.config;
     if head.method == Method::CONNECT {
+        record.look_at_head(caller, head);
         // Boxed, since few requests come here, but all would store the state of this future.
         let (tunnel, counted) =
             Box::pin(connect::open(&gateway, worker.connection_limit(), caller, head, record)).await?;
         return Ok(Answered::Tunnel(tunnel, counted));
     }
     // Caller, app, web page, route, rules, As-User: all that the head alone decides.
-    let ForBox { admitted, app, to, request } = match decision::decide(config, caller, head, record)? {
+    let decided = decision::decide(config, caller, head, record);
+    if !matches!(decided, Ok(Decision::Box(_))) {
+        record.look_at_head(caller, head);
+    }
+    let ForBox { admitted, app, to, request } = match decided? {
         Decision::Box(for_box) => for_box,
         Decision::Own(own) => return own_answer(own, &gateway, head).map(Answered::Gateway),
     };
@@ -180,9 +193,9 @@ async fn answer(
         outbound.upload.keep_sending(),
         permit.slots,
     );
-    let attempts = gateway.limiter.attempts(request, permit.reservation);
+    let mut attempts = gateway.limiter.attempts(request, permit.reservation);
     let sent = {
-        let sending = pin!(forwarder.send(record, &outbound, attempts)); // Box
+        let sending = pin!(forwarder.send(record, &outbound, &mut attempts)); // Box
         stream.unless_stopping(sending).await.transpose()?
     };
     let Some(mut answered) = sent else { return Ok(Answered::Gateway(local_response::reconnect())) };
@@ -268,7 +281,7 @@ fn ends_at_head(method: &Method, status: StatusCode) -> bool {
 }
 
 /// A response of the gateway's own. To HEAD it has no body (RFC 9110 §9.3.2), which hyper would send over HTTP/2.
-fn own(mut response: Response<Bytes>, method: &Method, record: RequestRecord) -> Response<Answer> {
+fn own(mut response: Response<Bytes>, method: &Method, record: Box<RequestRecord>) -> Response<Answer> {
     if method == Method::HEAD {
         let length = HeaderValue::from(response.body().len());
         response.headers_mut().insert(CONTENT_LENGTH, length);
@@ -289,7 +302,11 @@ fn help_base(gateway: &Gateway, caller: &Caller, head: &Parts) -> String {
     }
 }
 
-fn refuse(refusal: &Refusal, base: &str, mut record: RequestRecord) -> (Response<Bytes>, RequestRecord) {
+fn refuse(
+    refusal: &Refusal,
+    base: &str,
+    mut record: Box<RequestRecord>,
+) -> (Response<Bytes>, Box<RequestRecord>) {
     let (status, code) = refusal.status_and_code();
     if let Refusal::OperationNotAllowed { denied_by: Some(rule) } = refusal {
         record.set_rule(rule);

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 
-use crate::access::admission;
+use crate::access::admission::{self, Admitted};
 use crate::access::browser::Page;
 use crate::access::caller::Caller;
 use crate::access::cors::Reader;
@@ -25,7 +25,7 @@ use crate::net::clock::Moment;
 use crate::net::secret_filter;
 use crate::oauth::identity::IdentityId;
 use crate::proxy::access_line::{self, Field, Value};
-use crate::proxy::box_error::{self, BoxError};
+use crate::proxy::box_error::{self, BoxError, RequestId};
 use crate::proxy::decision::Stages;
 use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::request_trace::{self, AttemptPath, RequestTrace, WaitedFor};
@@ -91,7 +91,10 @@ pub(crate) struct RequestRecord {
     as_user: Option<Box<str>>,
     /// Logged instead of the path if the URL itself is a credential.
     template: Option<String>,
-    from_page: bool,
+    /// Whether a web page sent it, or may have; `None` until that is known.
+    from_page: Option<bool>,
+    /// Its destination is known, and with it `template`.
+    is_routed: bool,
     /// Who may read the response; `None` until that was checked. Before, the path of a page's request is not logged,
     /// since otherwise any web page could write to the log.
     reader: Option<Reader>,
@@ -118,7 +121,7 @@ pub(crate) struct RequestRecord {
     /// When the head of Box's last answer came.
     head_at: Option<Instant>,
     /// Of Box's answer to the last attempt.
-    box_request_id: Option<Box<[u8]>>,
+    box_request_id: Option<RequestId>,
     attempts: u32,
     /// The host of Box to which it was last sent.
     sent_to: Option<Authority>,
@@ -140,26 +143,26 @@ impl End {
 }
 
 impl RequestRecord {
-    /// Begins the record of a request that has just arrived.
+    /// Begins the record of a request that has just arrived. On the heap, since it moves with the response from hand to
+    /// hand.
     pub(crate) fn begin(
         worker: Rc<Worker>,
         method: Method,
         uri: Uri,
         headers: &HeaderMap,
         caller: &Caller,
-    ) -> Self {
+    ) -> Box<Self> {
         let gateway = worker.gateway();
-        let secure = admission::uses_https(&gateway.config.trusted_proxies, caller, headers);
-        let host = admission::authority(&uri, headers).ok().map(|(host, _)| host);
-        // The target of a CONNECT is a host, which web pages cannot choose.
-        let from_page = method != Method::CONNECT && Page::of(&method, headers, secure, host).is_one();
-        let trace = gateway.tracer.as_ref().and_then(|tracer| RequestTrace::begin(tracer, headers, secure));
+        let trace = gateway.tracer.as_ref().and_then(|tracer| {
+            let secure = admission::uses_https(&gateway.config.trusted_proxies, caller, headers);
+            RequestTrace::begin(tracer, headers, secure)
+        });
         let trace_id = || match &trace {
             Some(trace) => Some(trace_context::trace_id_text(trace.trace_id())),
             None => trace_context::trace_id(headers),
         };
         let is_told = worker.access().format().is_some() || gateway.config.recent_requests > 0;
-        Self {
+        Box::new(Self {
             started: worker.clock().mono(),
             method,
             client: caller.peer.client,
@@ -172,14 +175,9 @@ impl RequestRecord {
             operation: None,
             class: None,
             as_user: None,
-            template: match &caller.inside {
-                None => match named(&gateway, &uri, headers) {
-                    None => route::template(uri.path()),
-                    Some(named) => route::template_at(&named, uri.path()),
-                },
-                Some(inside) => route::template_at(&inside.named, uri.path()),
-            },
-            from_page,
+            template: None,
+            from_page: None,
+            is_routed: false,
             reader: None,
             upload: None,
             bytes_in: 0,
@@ -205,6 +203,28 @@ impl RequestRecord {
             uri,
             gateway,
             worker,
+        })
+    }
+
+    /// Looks at the head for what the stages of the decision have not found out, since it ended before them: whether a web
+    /// page sent the request, and what is logged instead of a path that may be a credential.
+    pub(crate) fn look_at_head(&mut self, caller: &Caller, head: &Parts) {
+        if self.from_page.is_none() {
+            let secure = admission::uses_https(&self.gateway.config.trusted_proxies, caller, &head.headers);
+            let host = admission::authority(&head.uri, &head.headers).ok().map(|(host, _)| host);
+            let page = Page::of(&head.method, &head.headers, secure, host);
+            // The target of a CONNECT is a host, which web pages cannot choose.
+            self.from_page = Some(head.method != Method::CONNECT && page.is_one());
+        }
+        if !self.is_routed {
+            let path = head.uri.path();
+            self.template = match &caller.inside {
+                None => match named(&self.gateway, &head.uri, &head.headers) {
+                    None => route::template(path),
+                    Some(named) => route::template_at(&named, path),
+                },
+                Some(inside) => route::template_at(&inside.named, path),
+            };
         }
     }
 
@@ -471,7 +491,7 @@ impl RequestRecord {
 
     /// Whether path and `User-Agent` are kept out of the log: see `reader`.
     fn is_hidden(&self) -> bool {
-        self.from_page && self.reader.is_none()
+        self.from_page != Some(false) && self.reader.is_none()
     }
 
     /// The path, or what stands for one that is a credential or must not be logged.
@@ -528,7 +548,10 @@ impl RequestRecord {
             texts.set(Text::BoxCode, bytes(self.box_error.code.as_deref()));
             match &self.box_error.request_id {
                 Some(id) => texts.set(Text::BoxRequestId, id.as_bytes()),
-                None => texts.set(Text::BoxRequestId, self.box_request_id.as_deref().unwrap_or_default()),
+                None => {
+                    let id = self.box_request_id.as_ref().map(RequestId::as_bytes);
+                    texts.set(Text::BoxRequestId, id.unwrap_or_default());
+                }
             }
             texts.set(Text::Cause, bytes(self.cause.as_deref()));
             texts.set(Text::Limit, bytes(self.limit.as_deref()));
@@ -581,6 +604,10 @@ impl Stages for RequestRecord {
         self.client = client;
     }
 
+    fn admitted(&mut self, _: &Admitted<'_>, page: Page<'_>) {
+        self.from_page = Some(page.is_one());
+    }
+
     fn asks_for_tunnel(&mut self, authority: &str) {
         self.template = Some(authority.to_owned());
     }
@@ -598,7 +625,7 @@ impl Stages for RequestRecord {
     }
 
     fn routed(&mut self, to: &Destination<'_>) {
-        self.template = to.template();
+        (self.template, self.is_routed) = (to.template(), true);
     }
 
     fn judging(&mut self, _: &OperationPolicy, _: Operation<'_>, to: &Destination<'_>) {
@@ -613,7 +640,7 @@ impl Stages for RequestRecord {
 
     fn allowed(&mut self, _: &App, head: &Parts, to: &Destination<'_>) {
         if to.access == Access::Token {
-            let user = head.headers.get(AS_USER).and_then(|user| user.to_str().ok());
+            let user = headers::find(&head.headers, &AS_USER).and_then(|user| user.to_str().ok());
             // Any other text in the field is not logged.
             self.as_user = user.filter(|user| app::is_id(user)).map(Into::into);
         }

@@ -32,7 +32,7 @@ pub(crate) enum Answer {
         /// The rest of the body.
         body: Bytes,
         /// The record; `None`: it continues in a tunnel.
-        record: Option<RequestRecord>,
+        record: Option<Box<RequestRecord>>,
     },
     /// Box's.
     Streamed(Streamed),
@@ -162,7 +162,7 @@ pub(crate) struct Streamed {
     source: Source,
     /// The rest of a frame that is passed on in pieces.
     rest: Bytes,
-    record: RequestRecord,
+    record: Box<RequestRecord>,
     /// Dropped at the end of the response.
     upload: Option<KeepSending>,
     body_timeout: Duration,
@@ -202,7 +202,7 @@ impl Error for Broken {}
 
 impl Answer {
     /// A response of the gateway's own.
-    pub(crate) fn own(body: Bytes, mut record: RequestRecord) -> Self {
+    pub(crate) fn own(body: Bytes, mut record: Box<RequestRecord>) -> Self {
         // hyper does not poll an empty body.
         if body.is_empty() {
             record.ended(End::Complete);
@@ -238,7 +238,7 @@ impl Answer {
     }
 
     /// A response of Box.
-    pub(crate) fn streamed(source: Source, record: RequestRecord, stream: Stream) -> Self {
+    pub(crate) fn streamed(source: Source, record: Box<RequestRecord>, stream: Stream) -> Self {
         let Stream { upload, body_timeout, ends_with, slots } = stream;
         let stopping = ends_with.map(|drain| {
             let stopping: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move { drain.begun().await });

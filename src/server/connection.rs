@@ -124,7 +124,7 @@ impl Body for Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         // hyper does not poll a body again once its Content-Length is reached.
-        if !self.has_ended && !self.is_end_stream() && self.size_hint().exact() != Some(0) {
+        if !self.has_ended && self.size_hint().exact() != Some(0) && !self.is_end_stream() {
             self.busy.0.broke_off.set(true);
         }
     }
@@ -366,11 +366,14 @@ fn answer(
 ) -> impl Future<Output = Result<Response<Guarded>, Infallible>> + use<> {
     let Site { worker, connections, control, caller } = &**site;
     let busy = Busy::new(control.clone());
-    let asks = (request.method() == Method::CONNECT).then(|| Asking {
-        stream: flow.is_some().then(|| hyper::upgrade::on(&mut request)),
-        control: control.clone(),
-        connections: connections.clone(),
-        caller: caller.clone(),
+    // Boxed, since few requests are a CONNECT, but the state of each is moved as a whole.
+    let asks = (request.method() == Method::CONNECT).then(|| {
+        Box::new(Asking {
+            stream: flow.is_some().then(|| hyper::upgrade::on(&mut request)),
+            control: control.clone(),
+            connections: connections.clone(),
+            caller: caller.clone(),
+        })
     });
     let (worker, mut caller, request) = (worker.clone(), caller.clone(), received(request, control));
     // On HTTP/2, requests may still arrive until the caller has received GOAWAY.

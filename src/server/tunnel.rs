@@ -122,7 +122,7 @@ pub(super) async fn serve(
     connections: &Connections,
     socket: Rewound,
     tunnel: Tunnel,
-    record: Option<RequestRecord>,
+    record: Option<Box<RequestRecord>>,
     caller: Caller,
 ) -> Served {
     match tunnel {
@@ -206,7 +206,7 @@ fn is_mistrust(error: &io::Error) -> bool {
 
 /// The record of a blind tunnel; it logs the bytes copied however the tunnel ends.
 struct Record {
-    record: Option<RequestRecord>,
+    record: Option<Box<RequestRecord>>,
     relayed: Relayed,
 }
 

@@ -208,7 +208,10 @@ impl Upstream {
 
     /// The pool of an authority that is known to be Box's. `None`: it is not a host name.
     pub(crate) fn origin(&self, authority: &Authority) -> Option<Rc<HostPool>> {
-        let is = |origin: &&Rc<HostPool>| origin.authority == *authority;
+        // Nearly always spelled the same, and the comparison without regard to case takes longer.
+        let is = |origin: &&Rc<HostPool>| {
+            origin.authority.as_str() == authority.as_str() || origin.authority == *authority
+        };
         if let Some(origin) = self.origins.iter().find(is) {
             return Some(origin.clone());
         }
@@ -225,43 +228,52 @@ impl Upstream {
     }
 
     /// Sends a request whose URI consists of path and query.
-    pub(crate) async fn send(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would hold the request twice: as it came and as it is used"
+    )]
+    pub(crate) fn send(
         &self,
         origin: &Rc<HostPool>,
         mut request: Request<Attempt>,
         protocol: Protocol,
-    ) -> Result<(Response<IncomingBody>, Lease), SendError> {
-        // Bounded: connections that end before they can be used could otherwise continue this for ever.
-        for _ in 0..MOST_CONNECTIONS {
-            let http1_only = protocol == Protocol::Http1 && !origin.refuses_http1.get();
-            if !http1_only {
-                if origin.speaks_http2.get().is_none() {
-                    Box::pin(self.connect_shared(origin)).await?;
-                }
-                if origin.speaks_http2.get() == Some(true) {
-                    match origin.http2_with_room() {
-                        Some(slot) => match origin.send_http2(slot, request).await? {
-                            Ok(answered) => return Ok(answered),
-                            Err(returned) => request = returned,
-                        },
-                        None => Box::pin(self.connect_shared(origin)).await?,
+    ) -> impl Future<Output = Result<(Response<IncomingBody>, Lease), SendError>> {
+        async move {
+            // Bounded: connections that end before they can be used could otherwise continue this for ever.
+            for _ in 0..MOST_CONNECTIONS {
+                let http1_only = protocol == Protocol::Http1 && !origin.refuses_http1.get();
+                if !http1_only {
+                    if origin.speaks_http2.get().is_none() {
+                        Box::pin(self.connect_shared(origin)).await?;
                     }
-                    continue;
+                    if origin.speaks_http2.get() == Some(true) {
+                        match origin.http2_with_room() {
+                            Some(slot) => match origin.send_http2(slot, request).await? {
+                                Ok(answered) => return Ok(answered),
+                                Err(returned) => request = returned,
+                            },
+                            None => Box::pin(self.connect_shared(origin)).await?,
+                        }
+                        continue;
+                    }
+                }
+                let (sender, reused) = match origin.idle_http1(self.idle_timeout).await {
+                    Some(sender) => (sender, true),
+                    None => match self.connect_http1(origin, http1_only).await? {
+                        Some(sender) => (sender, false),
+                        None => continue,
+                    },
+                };
+                match origin.send_http1(sender, request, reused).await? {
+                    Ok(answered) => return Ok(answered),
+                    Err(returned) => request = returned,
                 }
             }
-            let (sender, reused) = match origin.idle_http1(self.idle_timeout).await {
-                Some(sender) => (sender, true),
-                None => match self.connect_http1(origin, http1_only).await? {
-                    Some(sender) => (sender, false),
-                    None => continue,
-                },
-            };
-            match origin.send_http1(sender, request, reused).await? {
-                Ok(answered) => return Ok(answered),
-                Err(returned) => request = returned,
-            }
+            Err(SendError::unreachable(format!(
+                "{}: connections end before they can be used",
+                origin.authority
+            )))
         }
-        Err(SendError::unreachable(format!("{}: connections end before they can be used", origin.authority)))
     }
 
     /// Waits for a connection shared by all requests that need one. It is a task of its own: a caller that leaves does
@@ -481,58 +493,74 @@ impl HostPool {
     }
 
     /// The inner error returns the request: the connection ended before it was sent.
-    async fn send_http1(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would hold the request twice: as it came and as it is used"
+    )]
+    fn send_http1(
         self: &Rc<Self>,
         mut sender: http1::SendRequest<Attempt>,
         mut request: Request<Attempt>,
         reused: bool,
-    ) -> Result<Sent, SendError> {
-        *request.version_mut() = Version::HTTP_11;
-        request.body_mut().over_http2(false);
-        request.headers_mut().insert(http::header::HOST, self.host.clone());
-        if request.body().is_of_unknown_length() {
-            // Without this header, hyper treats the body of a GET as empty.
-            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        match sender.try_send_request(request).await {
-            Ok(response) => Ok(Ok((
-                incoming(response, Version::HTTP_11),
-                Lease(Leased::Http1 { origin: self.clone(), sender }),
-            ))),
-            Err(mut failed) => match failed.take_message() {
-                Some(request) if reused => Ok(Err(request)),
-                message => Err(SendError::from_hyper(message.is_some(), failed.error(), &self.authority)),
-            },
+    ) -> impl Future<Output = Result<Sent, SendError>> {
+        async move {
+            *request.version_mut() = Version::HTTP_11;
+            request.body_mut().over_http2(false);
+            request.headers_mut().insert(http::header::HOST, self.host.clone());
+            if request.body().is_of_unknown_length() {
+                // Without this header, hyper treats the body of a GET as empty.
+                request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+            match sender.try_send_request(request).await {
+                Ok(response) => Ok(Ok((
+                    incoming(response, Version::HTTP_11),
+                    Lease(Leased::Http1 { origin: self.clone(), sender }),
+                ))),
+                Err(mut failed) => match failed.take_message() {
+                    Some(request) if reused => Ok(Err(request)),
+                    message => Err(SendError::from_hyper(message.is_some(), failed.error(), &self.authority)),
+                },
+            }
         }
     }
 
-    async fn send_http2(&self, slot: StreamSlot, mut request: Request<Attempt>) -> Result<Sent, SendError> {
-        *request.version_mut() = Version::HTTP_2;
-        request.body_mut().over_http2(true);
-        request.headers_mut().remove(http::header::HOST);
-        request.headers_mut().remove(TRANSFER_ENCODING);
-        let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        let path = parts.path_and_query.clone();
-        parts.scheme = Some(http::uri::Scheme::HTTPS);
-        parts.authority = Some(self.authority.clone());
-        *request.uri_mut() = Uri::from_parts(parts).map_err(|error| SendError {
-            unsent: true,
-            fault: SendFault::Broken,
-            cause: error.to_string(),
-        })?;
-        let mut sender = slot.0.sender.clone();
-        match sender.try_send_request(request).await {
-            Ok(response) => Ok(Ok((incoming(response, Version::HTTP_2), Lease(Leased::Http2(slot))))),
-            Err(mut failed) => match failed.take_message() {
-                Some(mut request) => {
-                    *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
-                    Ok(Err(request))
-                }
-                None => {
-                    let unsent = never_processed(failed.error());
-                    Err(SendError::from_hyper(unsent, failed.error(), &self.authority))
-                }
-            },
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would hold the request twice: as it came and as it is used"
+    )]
+    fn send_http2(
+        &self,
+        slot: StreamSlot,
+        mut request: Request<Attempt>,
+    ) -> impl Future<Output = Result<Sent, SendError>> {
+        async move {
+            *request.version_mut() = Version::HTTP_2;
+            request.body_mut().over_http2(true);
+            request.headers_mut().remove(http::header::HOST);
+            request.headers_mut().remove(TRANSFER_ENCODING);
+            let mut parts = std::mem::take(request.uri_mut()).into_parts();
+            let path = parts.path_and_query.clone();
+            parts.scheme = Some(http::uri::Scheme::HTTPS);
+            parts.authority = Some(self.authority.clone());
+            *request.uri_mut() = Uri::from_parts(parts).map_err(|error| SendError {
+                unsent: true,
+                fault: SendFault::Broken,
+                cause: error.to_string(),
+            })?;
+            let mut sender = slot.0.sender.clone();
+            match sender.try_send_request(request).await {
+                Ok(response) => Ok(Ok((incoming(response, Version::HTTP_2), Lease(Leased::Http2(slot))))),
+                Err(mut failed) => match failed.take_message() {
+                    Some(mut request) => {
+                        *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
+                        Ok(Err(request))
+                    }
+                    None => {
+                        let unsent = never_processed(failed.error());
+                        Err(SendError::from_hyper(unsent, failed.error(), &self.authority))
+                    }
+                },
+            }
         }
     }
 }
