@@ -24,6 +24,8 @@ use hyper::body::Incoming;
 pub(crate) struct IncomingBody {
     incoming: Incoming,
     is_http2: bool,
+    /// The sender has completed it, and all of it was read. Remembered, since HTTP/2 takes a lock to tell.
+    has_ended: Cell<bool>,
     /// Boxed, since few bodies need it and the state of a request is moved as a whole.
     rare: Option<Box<Rare>>,
     reading: Option<Rc<Cell<Reading>>>,
@@ -67,7 +69,8 @@ pub enum Fault {
 impl IncomingBody {
     /// `version`: of the message that the body belongs to.
     pub(crate) fn new(incoming: Incoming, version: Version) -> Self {
-        Self { incoming, is_http2: version == Version::HTTP_2, rare: None, reading: None }
+        let is_http2 = version == Version::HTTP_2;
+        Self { incoming, is_http2, has_ended: Cell::new(false), rare: None, reading: None }
     }
 
     /// As [`Self::new`], and keeps `reading` up to date. The body must not have been read yet.
@@ -104,7 +107,7 @@ impl IncomingBody {
                         if is_trailers {
                             self.hold(frame);
                         }
-                        if is_trailers || self.incoming.is_end_stream() {
+                        if is_trailers || self.has_stream_ended() {
                             return Poll::Ready(Some(Ok(held)));
                         }
                         // This frame is empty, and is not the end either.
@@ -119,7 +122,7 @@ impl IncomingBody {
                 }
                 Some(Err(error)) => BrokenBody::of(&error),
                 // On HTTP/1.1 `is_end_stream` may be false at a proper end; there an improper end is an error.
-                None if self.is_http2 && !self.incoming.is_end_stream() => BrokenBody {
+                None if self.is_http2 && !self.has_stream_ended() => BrokenBody {
                     fault: Fault::Incomplete,
                     cause: "the stream was reset before its end".into(),
                 },
@@ -133,8 +136,14 @@ impl IncomingBody {
     fn is_last_without_end(&self, frame: &Frame<Bytes>) -> bool {
         self.is_http2
             && frame.is_data()
-            && !self.incoming.is_end_stream()
             && self.incoming.size_hint().exact() == Some(0)
+            && !self.has_stream_ended()
+    }
+
+    fn has_stream_ended(&self) -> bool {
+        let has_ended = self.has_ended.get() || self.incoming.is_end_stream();
+        self.has_ended.set(has_ended);
+        has_ended
     }
 }
 
@@ -160,7 +169,7 @@ impl Body for IncomingBody {
 
     fn is_end_stream(&self) -> bool {
         self.rare.as_ref().is_none_or(|rare| rare.broken.is_none() && rare.held.is_none())
-            && self.incoming.is_end_stream()
+            && self.has_stream_ended()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -52,9 +52,12 @@ impl Kind {
 
 /// Box's limits on this operation, if it is the download of a zip archive.
 pub(crate) fn of_box(operation: Operation<'_>, identity: u64, enterprise: u64) -> Option<[(Kind, usize); 2]> {
+    if *operation.method != Method::GET || !operation.path.contains(['z', 'Z', '%']) {
+        return None;
+    }
     let path = plain_path(operation.path);
     let id = path.strip_prefix("/2.0/zip_downloads/").and_then(|below| below.strip_suffix("/content"));
-    (*operation.method == Method::GET && id.is_some_and(|id| !id.contains('/'))).then_some([
+    id.is_some_and(|id| !id.contains('/')).then_some([
         (Kind::ZipOfUser(identity), ZIPS_OF_USER),
         (Kind::ZipOfEnterprise(enterprise), ZIPS_OF_ENTERPRISE),
     ])

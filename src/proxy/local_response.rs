@@ -32,7 +32,7 @@ impl<'a> OwnPage<'a> {
         if path == CA_PATH {
             return Some(Self::Ca);
         }
-        let (folder, code) = path.split_at(path.rfind('/')? + 1);
+        let (folder, code) = path.split_at(path.bytes().rposition(|byte| byte == b'/')? + 1);
         let base = folder.strip_suffix(error_codes::PAGES)?;
         (base.is_empty() || apps.iter().any(|app| app.path == base)).then_some(Self::ErrorCode(code))
     }

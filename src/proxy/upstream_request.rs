@@ -10,6 +10,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use http_body::Body;
 
 use crate::access::admission;
 use crate::http::error::Refusal;
@@ -204,6 +205,9 @@ impl<'a> UpstreamRequest<'a> {
 
 /// The body on its way to Box. `replay_buffer`: how many of its bytes are kept to be sent again.
 pub(crate) fn upload(head: &Parts, body: IncomingBody, app: &App, replay_buffer: usize) -> Upload {
+    if body.is_end_stream() {
+        return Upload::none();
+    }
     let trailers = headers::trailers_for_box(&head.headers, &app.forward_headers);
     Upload::new(body, replay_buffer, admission::expects_continue(head), trailers)
 }

@@ -299,7 +299,7 @@ fn segments_of(path: &str) -> std::str::Split<'_, char> {
 /// that Box could read as one resource.
 pub fn plain_path(path: &str) -> Cow<'_, str> {
     let path = path.trim_end_matches('/');
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/._-".contains(&byte);
+    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-');
     if path.bytes().all(is_plain) {
         return Cow::Borrowed(path);
     }

@@ -1,5 +1,6 @@
 //! What tells one series of requests from another. Labels are bounded by the configuration.
 
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, StatusCode};
@@ -117,7 +118,7 @@ pub(crate) struct ClassLabel(pub(crate) u8);
 
 /// What tells one series of requests from another. Only some of it are labels of each metric; a scrape adds up over the
 /// rest, so that a request is counted in one place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Labels {
     /// `None` before one was chosen.
     pub(crate) app: Option<AppLabel>,
@@ -126,6 +127,17 @@ pub(crate) struct Labels {
     method: u8,
     pub(crate) status: u16,
     pub(crate) answered_by: AnsweredBy,
+}
+
+/// As one number: each request is hashed once, and several small writes take the hasher longer.
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let app = self.app.map_or(0, |AppLabel(number)| u64::from(number) + 1);
+        let class = self.class.map_or(0, |ClassLabel(number)| u64::from(number) + 1);
+        let rest = [u64::from(self.method), self.answered_by as u64, u64::from(self.status)];
+        let [method, answered_by, status] = rest;
+        state.write_u64(app << 40 | class << 28 | method << 20 | answered_by << 16 | status);
+    }
 }
 
 impl Labels {
