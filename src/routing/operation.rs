@@ -26,7 +26,12 @@ pub struct Operation<'a> {
 impl<'a> Operation<'a> {
     /// The operation for comparison in any spelling. Create it once for all patterns that are tried.
     pub fn in_any_spelling(self) -> Spelled<'a> {
-        Spelled { operation: self, decoded: OnceCell::new() }
+        Spelled { operation: self, decoded: OnceCell::new(), group: OnceCell::new() }
+    }
+
+    /// The segment after the version, such as `files`; `None` if the path ends before it.
+    fn group(self) -> Option<&'a str> {
+        segments_of(self.path).nth(1)
     }
 }
 
@@ -36,6 +41,9 @@ pub struct Spelled<'a> {
     operation: Operation<'a>,
     /// Decoded when the first pattern compares the path; `None`: the path has nothing to decode.
     decoded: OnceCell<Option<Vec<Decoded<'a>>>>,
+    /// The segment after the version, looked for when the first pattern compares the path; `None`: the path has something
+    /// to decode, so that its segments may not be compared as they are.
+    group: OnceCell<Option<&'a str>>,
 }
 
 /// A segment of the path of a request.
@@ -48,6 +56,15 @@ struct Decoded<'a> {
 }
 
 impl Spelled<'_> {
+    /// Whether the pattern names another group of operations, as most patterns do. Asked first, since it takes a few
+    /// comparisons of bytes, however long the path is.
+    fn is_of_another_group(&self, pattern: &Pattern) -> bool {
+        let Some(wanted) = pattern.group() else { return false };
+        let path = self.operation.path;
+        let group = self.group.get_or_init(|| is_plain(path).then(|| self.operation.group()).flatten());
+        group.is_some_and(|group| !wanted.plain.eq_ignore_ascii_case(group))
+    }
+
     fn fits(&self, pattern: &[Segment]) -> bool {
         let path = self.operation.path.trim_end_matches('/');
         let decoded = self.decoded.get_or_init(|| {
@@ -116,7 +133,11 @@ impl OperationPolicy {
 
     /// The patterns of `allow`, and whether each matches the operation.
     pub(crate) fn allow_rules(&self, operation: Operation<'_>) -> impl Iterator<Item = (&Pattern, bool)> {
-        self.allow.iter().map(move |pattern| (pattern, pattern.matches(operation)))
+        let group = operation.group();
+        self.allow.iter().map(move |pattern| {
+            let is_of_another = pattern.group().is_some_and(|wanted| group != Some(&*wanted.text));
+            (pattern, !is_of_another && pattern.matches(operation))
+        })
     }
 }
 
@@ -257,7 +278,16 @@ impl Pattern {
 
     /// Whether the pattern matches the operation in any spelling that Box could read as the same.
     pub fn matches_any_spelling(&self, operation: &Spelled<'_>) -> bool {
-        self.covers(operation.operation.method) && (self.everything || operation.fits(&self.segments))
+        self.covers(operation.operation.method)
+            && (self.everything || !operation.is_of_another_group(self) && operation.fits(&self.segments))
+    }
+
+    /// The segment after the version, if every operation that the pattern matches has it.
+    fn group(&self) -> Option<&Exact> {
+        match self.segments.as_slice() {
+            [Segment::Exact(_), Segment::Exact(group), ..] => Some(group),
+            _ => None,
+        }
     }
 
     /// Whether the pattern names exactly the batch operation, without wildcards in its path.
