@@ -18,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Write;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
@@ -34,7 +34,6 @@ use super::stream_task::{Executor, Flow};
 use super::tunnel::{self, Rewound, Served};
 use super::watched_socket::{Control, WatchedSocket};
 use crate::access::caller::{Caller, Shown};
-use crate::config::Server;
 use crate::http::incoming_body::{IncomingBody, Reading};
 use crate::net::error_chain::chain;
 use crate::net::peer::Peer;
@@ -216,52 +215,63 @@ pub(super) async fn serve_tls(
 }
 
 /// Serves a connection to its end. `agreed`: the TLS handshake negotiated HTTP/2; otherwise the first bytes decide.
-pub(super) async fn serve<S: Socket>(
+///
+/// An idle connection keeps the state of this future and of those within it. What is only needed in between is kept out of
+/// it: a value that is moved on still takes its size in the state that it was moved from.
+pub(super) fn serve<S: Socket>(
     worker: Rc<Worker>,
     connections: Rc<Connections>,
-    mut socket: S,
+    socket: S,
     caller: Caller,
     agreed: bool,
-) {
+) -> impl Future<Output = ()> + use<S> {
     let counted = worker.tally().connection();
     let control = connections.register_for(&caller);
-    if caller.inside.is_some() && worker.gateway().forward_proxy.is_none() {
-        // A reload has taken it away while hands were shaken in the tunnel.
-        return;
-    }
-    // A copy, so that an idle connection does not keep a replaced configuration alive.
-    let server = worker.gateway().config.server;
-    let prefix = if agreed {
-        Vec::new()
-    } else {
-        let first = tokio::time::timeout(server.keepalive_timeout, sniff(&mut socket, server.header_timeout));
-        tokio::select! {
-            biased;
-            first = first => match first {
-                Ok(Ok(prefix)) => prefix,
-                _ => return,
-            },
-            // A connection that has sent nothing has nothing in flight.
-            () = control.told_to_drain() => return,
-        }
-    };
     let site = Rc::new(Site { worker, connections, control, caller });
-    // On the heap: its state is several times as large as an idle HTTP/1.1 connection's.
-    let ended = if agreed || prefix == PREFACE {
-        Box::pin(serve_http2(site.clone(), &server, socket, prefix)).await.map(|()| None)
-    } else {
-        serve_http1(&site, &server, socket, prefix).await
-    };
-    match ended {
-        Ok(None) => {}
-        Ok(Some((socket, ahead))) => {
-            // What comes of it is counted and told to drain on its own.
-            drop(counted);
-            Box::pin(change(site, socket, ahead)).await;
+    async move {
+        let mut socket = socket;
+        if site.caller.inside.is_some() && site.worker.gateway().forward_proxy.is_none() {
+            // A reload has taken it away while hands were shaken in the tunnel.
+            return;
         }
-        Err(error) => {
-            debug!(peer = %site.caller.peer.address, "a caller's connection ended: {}", chain(&error));
+        let prefix = if agreed {
+            Vec::new()
+        } else {
+            // On the heap: the connection is idle later, not now.
+            match Box::pin(first_bytes(&site, &mut socket)).await {
+                Some(prefix) => prefix,
+                None => return,
+            }
+        };
+        // On the heap: its state is several times as large as an idle HTTP/1.1 connection's.
+        let ended = if agreed || prefix == PREFACE {
+            Box::pin(serve_http2(site.clone(), socket, prefix)).await.map(|()| None)
+        } else {
+            serve_http1(&site, socket, prefix).await
+        };
+        match ended {
+            Ok(None) => {}
+            Ok(Some(changing)) => {
+                // What comes of it is counted and told to drain on its own.
+                drop(counted);
+                Box::pin(change(site, changing)).await;
+            }
+            Err(error) => {
+                debug!(peer = %site.caller.peer.address, "a caller's connection ended: {}", chain(&error));
+            }
         }
+    }
+}
+
+/// The bytes that tell HTTP/2 from HTTP/1.1; `None`: the connection ends without a request.
+async fn first_bytes<S: Socket>(site: &Site, socket: &mut S) -> Option<Vec<u8>> {
+    let server = site.worker.gateway().config.server;
+    let first = tokio::time::timeout(server.keepalive_timeout, sniff(socket, server.header_timeout));
+    tokio::select! {
+        biased;
+        first = first => first.ok()?.ok(),
+        // A connection that has sent nothing has nothing in flight.
+        () = site.control.told_to_drain() => None,
     }
 }
 
@@ -274,13 +284,11 @@ struct Site {
 }
 
 /// Serves an HTTP/2 connection to its end.
-async fn serve_http2<S: Socket>(
-    site: Rc<Site>,
-    server: &Server,
-    socket: S,
-    prefix: Vec<u8>,
-) -> hyper::Result<()> {
-    let body_timeout = site.worker.gateway().config.upstream.body_timeout;
+async fn serve_http2<S: Socket>(site: Rc<Site>, socket: S, prefix: Vec<u8>) -> hyper::Result<()> {
+    let gateway = site.worker.gateway();
+    let (server, body_timeout) = (gateway.config.server, gateway.config.upstream.body_timeout);
+    // An idle connection must not keep a replaced configuration alive.
+    drop(gateway);
     let executor = Executor::new(body_timeout);
     let ping_after = (body_timeout / 3).clamp(PING_AFTER.0, PING_AFTER.1);
     let watched = WatchedSocket::new(socket, prefix, true, site.control.clone(), &site.worker);
@@ -307,41 +315,23 @@ async fn serve_http2<S: Socket>(
 /// it. While the connection is idle, only its socket is kept.
 async fn serve_http1<S: Socket>(
     site: &Rc<Site>,
-    server: &Server,
     mut socket: S,
     mut prefix: Vec<u8>,
-) -> hyper::Result<Option<(WatchedSocket<S>, Bytes)>> {
+) -> hyper::Result<Option<Changing<S>>> {
     loop {
-        let watched = WatchedSocket::new(socket, prefix, false, site.control.clone(), &site.worker);
-        let service = service_fn({
-            let site = Rc::clone(site);
-            move |request| answer(&site, request, None)
-        });
-        let connection = http1::Builder::new()
-            .max_header_size(server.max_header_size)
-            .max_buf_size(server.max_header_size.max(64 * 1024))
-            .serve_connection(watched, service);
-        // On the heap, so that a parked connection does not reserve its size.
-        let mut connection = Box::new(connection);
+        let mut connection = http1_connection(site, socket, prefix);
         let closing = |connection: Pin<&mut _>| http1::Connection::graceful_shutdown(connection);
         let driven = drive(Pin::new(&mut *connection), &site.control, closing).await?;
-        if driven == Driven::Ended && !site.control.asked_to_change.get() {
-            return Ok(None);
-        }
-        let http1::Parts { io: watched, read_buf: ahead, .. } = connection.into_parts();
-        if driven == Driven::Ended {
-            return Ok(Some((watched, ahead)));
-        }
-        let until = watched.idle_until();
-        let (Some(idle), _) = watched.into_socket() else { return Ok(None) };
-        socket = idle;
-        if !ahead.is_empty() {
-            // The beginning of the next head came together with the last request.
-            prefix = ahead.into();
-            continue;
-        }
-        // Also empty it refers to hyper's buffer.
-        drop(ahead);
+        let until;
+        (socket, until) = match taken_apart(site, connection, driven) {
+            Left::Nothing => return Ok(None),
+            Left::Change(changing) => return Ok(Some(changing)),
+            Left::Request(same, begun) => {
+                (socket, prefix) = (same, begun);
+                continue;
+            }
+            Left::Idle(idle, until) => (idle, until),
+        };
         let parked = site.worker.tally().parked();
         let woken = parked::wait(&mut socket, &site.control, until).await;
         drop(parked);
@@ -351,11 +341,77 @@ async fn serve_http1<S: Socket>(
             Woken::Ended => {
                 let closing = poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx));
                 // An error here affects only the caller.
-                let _ = tokio::time::timeout(LINGER, closing).await;
+                let _ = Box::pin(tokio::time::timeout(LINGER, closing)).await;
                 return Ok(None);
             }
         };
     }
+}
+
+/// hyper's connection, which begins with these bytes; on the heap, so that a parked connection does not reserve its size.
+fn http1_connection<S: Socket>(
+    site: &Rc<Site>,
+    socket: S,
+    prefix: Vec<u8>,
+) -> Box<http1::Connection<WatchedSocket<S>, impl Http1Service + use<S>>> {
+    let watched = WatchedSocket::new(socket, prefix, false, site.control.clone(), &site.worker);
+    let max_header_size = site.worker.gateway().config.server.max_header_size;
+    let service = service_fn({
+        let site = Rc::clone(site);
+        move |request| answer(&site, request, None)
+    });
+    let connection = http1::Builder::new()
+        .max_header_size(max_header_size)
+        .max_buf_size(max_header_size.max(64 * 1024))
+        .serve_connection(watched, service);
+    Box::new(connection)
+}
+
+/// The socket of a connection that becomes a tunnel, and the bytes that came after the CONNECT; on the heap, since few do.
+type Changing<S> = Box<(WatchedSocket<S>, Bytes)>;
+
+/// What is left of an HTTP/1.1 connection that hyper no longer drives.
+enum Left<S: Socket> {
+    /// It has ended.
+    Nothing,
+    /// A CONNECT was its last request.
+    Change(Changing<S>),
+    /// The beginning of the next head came together with the last request.
+    Request(S, Vec<u8>),
+    /// It is idle, and ends at this time.
+    Idle(S, Instant),
+}
+
+fn taken_apart<S: Socket, H: Http1Service>(
+    site: &Site,
+    connection: Box<http1::Connection<WatchedSocket<S>, H>>,
+    driven: Driven,
+) -> Left<S> {
+    if driven == Driven::Ended && !site.control.asked_to_change.get() {
+        return Left::Nothing;
+    }
+    let http1::Parts { io: watched, read_buf: ahead, .. } = connection.into_parts();
+    if driven == Driven::Ended {
+        return Left::Change(Box::new((watched, ahead)));
+    }
+    let until = watched.idle_until();
+    match watched.into_socket() {
+        (None, _) => Left::Nothing,
+        (Some(socket), _) if ahead.is_empty() => Left::Idle(socket, until),
+        (Some(socket), _) => Left::Request(socket, ahead.into()),
+    }
+}
+
+/// [`answer`], as hyper calls it.
+trait Http1Service:
+    Service<Request<Incoming>, Response = Response<Guarded>, Error = Infallible, Future: 'static> + 'static
+{
+}
+
+impl<H> Http1Service for H where
+    H: Service<Request<Incoming>, Response = Response<Guarded>, Error = Infallible, Future: 'static>
+        + 'static
+{
 }
 
 /// Serves one request. `flow`: on HTTP/2.
@@ -390,7 +446,8 @@ fn answer(
 
 /// Continues with a connection that hyper has finished and not shut down: it becomes a tunnel, or its CONNECT was
 /// refused.
-async fn change<S: Socket>(site: Rc<Site>, mut socket: WatchedSocket<S>, ahead: Bytes) {
+async fn change<S: Socket>(site: Rc<Site>, changing: Changing<S>) {
+    let (mut socket, ahead) = *changing;
     let Some(tunnel) = site.control.tunnel.take() else {
         // An error here affects only the caller.
         let _ = poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await;
@@ -400,7 +457,7 @@ async fn change<S: Socket>(site: Rc<Site>, mut socket: WatchedSocket<S>, ahead: 
     let ahead = if earlier.is_empty() { ahead } else { [&*earlier, &*ahead].concat().into() };
     let (worker, connections, caller) = (site.worker.clone(), site.connections.clone(), site.caller.clone());
     drop(site);
-    serve_tunnel(worker, connections, Rewound::new(socket, ahead), tunnel, caller).await;
+    serve_tunnel(worker, connections, Rewound::new(socket, ahead), *tunnel, caller).await;
 }
 
 /// Serves a tunnel to its end. Boxed and of a named type, since a connection calls this and this serves a connection.
@@ -435,7 +492,7 @@ impl Asking {
     fn got(self, worker: Rc<Worker>, tunnel: Opened) {
         let Self { stream, control, connections, caller } = self;
         let Some(stream) = stream else {
-            control.tunnel.replace(Some(tunnel));
+            control.tunnel.replace(Some(Box::new(tunnel)));
             return;
         };
         let busy = Busy::new(control);

@@ -66,8 +66,8 @@ pub(crate) struct Control {
     pub(crate) may_park: Cell<bool>,
     /// A CONNECT was received: hyper does not shut the connection down then.
     pub(crate) asked_to_change: Cell<bool>,
-    /// The tunnel that the connection becomes.
-    pub(crate) tunnel: RefCell<Option<Opened>>,
+    /// The tunnel that the connection becomes; on the heap, since few do.
+    pub(crate) tunnel: RefCell<Option<Box<Opened>>>,
     /// The certificate chain of its caller, see [`Caller::shown`](crate::access::caller::Caller::shown).
     pub(crate) shown: Option<Rc<Shown>>,
     /// It is a tunnel of the forward proxy.

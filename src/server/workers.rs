@@ -1,12 +1,15 @@
 //! Worker threads: each has its own current-thread runtime, and serves the connections handed to it.
 
 use std::io;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tracing::warn;
@@ -101,6 +104,28 @@ impl WorkerThread {
     }
 }
 
+pin_project! {
+    /// A connection that is served, and counted while it is. Not an async block, which would take the future's size twice.
+    struct Counted<F> {
+        #[pin]
+        serving: F,
+        _open: (Open, OpenConnection),
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Counted<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().serving.poll(cx)
+    }
+}
+
+/// Serves a connection in a task of its own.
+fn spawn(open: (Open, OpenConnection), serving: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(Counted { serving, _open: open });
+}
+
 /// Counts an open connection until dropped.
 struct Open(Arc<AtomicUsize>);
 
@@ -135,27 +160,26 @@ async fn work(
                         continue;
                     }
                 };
-                let (worker, connections, open) = (worker.clone(), connections.clone(), Open(counted.clone()));
-                tokio::task::spawn_local(async move {
-                    let _open = (open, limited);
-                    match socket.into_tcp_or_unix() {
-                        // On the heap: few connections have a PROXY protocol header.
-                        Ok(Ok(tcp)) if worker.gateway().config.proxy_protocol.contains(peer.address) => {
-                            Box::pin(connection::serve_balanced(worker, connections, tcp, peer)).await;
-                        }
-                        // On the heap: a plain connection should not reserve the size of a TLS session.
-                        Ok(Ok(tcp)) if peer.secure => {
-                            Box::pin(connection::serve_tls(worker, connections, tcp, Caller::outside(peer))).await;
-                        }
-                        Ok(Ok(tcp)) => connection::serve(worker, connections, tcp, Caller::outside(peer), false).await,
-                        Ok(Err(unix)) => connection::serve(worker, connections, unix, Caller::outside(peer), false).await,
-                        Err(error) => {
-                            if let Some(left_out) = worker.repeats().note("accepted connection") {
-                                warn!("an accepted connection cannot be served: {error}{left_out}");
-                            }
+                let open = (Open(counted.clone()), limited);
+                let (worker, connections) = (worker.clone(), connections.clone());
+                let caller = Caller::outside(peer);
+                match socket.into_tcp_or_unix() {
+                    // On the heap: few connections have a PROXY protocol header.
+                    Ok(Ok(tcp)) if worker.gateway().config.proxy_protocol.contains(peer.address) => {
+                        spawn(open, Box::pin(connection::serve_balanced(worker, connections, tcp, peer)));
+                    }
+                    // On the heap: the task should not reserve the size of a handshake.
+                    Ok(Ok(tcp)) if peer.secure => {
+                        spawn(open, Box::pin(connection::serve_tls(worker, connections, tcp, caller)));
+                    }
+                    Ok(Ok(tcp)) => spawn(open, connection::serve(worker, connections, tcp, caller, false)),
+                    Ok(Err(unix)) => spawn(open, connection::serve(worker, connections, unix, caller, false)),
+                    Err(error) => {
+                        if let Some(left_out) = worker.repeats().note("accepted connection") {
+                            warn!("an accepted connection cannot be served: {error}{left_out}");
                         }
                     }
-                });
+                }
             }
             changed = draining.changed() => {
                 let stop = if changed.is_ok() { *draining.borrow() } else { Stop::Now };
