@@ -10,6 +10,9 @@ use super::watched_socket::Control;
 use crate::access::caller::Caller;
 use crate::net::tls_server::Tls;
 
+/// So many that have ended may stay in the list.
+const FEW: usize = 64;
+
 /// The open connections of a worker.
 #[derive(Default)]
 pub(super) struct Connections {
@@ -68,6 +71,16 @@ impl Connections {
                 shown.is_revoked.set(true);
                 control.drain();
             }
+        }
+    }
+
+    /// Forgets connections that have ended, once they are more than those that are open: what each shared stays allocated
+    /// as long as it is listed here.
+    pub(super) fn forget_ended(&self, open: usize) {
+        let mut listed = self.open.borrow_mut();
+        if listed.len() > 2 * open + FEW {
+            listed.retain(|weak| weak.strong_count() > 0);
+            listed.shrink_to(2 * open + FEW);
         }
     }
 

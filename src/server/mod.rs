@@ -26,6 +26,7 @@ mod parked; // idle HTTP/1.1 connections
 pub(crate) mod socket;
 pub(crate) mod stream_task;
 mod tunnel;
+mod unused_memory; // goes back to the system
 pub(crate) mod watched_socket;
 mod workers;
 

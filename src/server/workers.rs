@@ -18,6 +18,7 @@ use super::assembly::Outward;
 use super::connection;
 use super::connections::Connections;
 use super::shutdown::Stop;
+use super::unused_memory::UnusedMemory;
 use crate::access::caller::Caller;
 use crate::net::connection_limit::{ConnectionLimit, OpenConnection};
 use crate::net::listener::{Accepted, Listener};
@@ -26,8 +27,9 @@ use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::worker::Worker;
 use crate::upstream::pool::Upstream;
 
-/// How often idle connections to Box are swept: another worker may wait for their descriptors.
-const SWEEP: Duration = Duration::from_secs(1);
+/// How often idle connections to Box are swept, and unused memory is given back: another worker may wait for their
+/// descriptors, another program for the memory.
+const SWEEP: Duration = Duration::from_millis(500);
 
 /// A message to a worker.
 enum Message {
@@ -143,6 +145,7 @@ async fn work(
 ) {
     let connections = Rc::new(Connections::default());
     let mut sweep = tokio::time::interval(SWEEP);
+    let mut memory = UnusedMemory::default();
     // Connections to Box of before, of which requests under way may still need some.
     let mut replaced: Vec<Weak<Upstream>> = Vec::new();
     loop {
@@ -197,6 +200,8 @@ async fn work(
             }
             _ = sweep.tick() => {
                 worker.gateway().upstream().sweep();
+                connections.forget_ended(counted.load(Ordering::Relaxed));
+                memory.give_back(worker.tally().busy_connections());
                 replaced.retain(|before| before.upgrade().inspect(|before| before.sweep()).is_some());
             }
         }

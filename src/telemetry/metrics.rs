@@ -150,6 +150,12 @@ impl Tally {
         self.shared.parked.fetch_add(1, Ordering::Relaxed);
         ParkedConnection(self.shared.clone())
     }
+
+    /// This worker's open connections of callers that are not parked.
+    pub(crate) fn busy_connections(&self) -> u64 {
+        let open = self.shared.connections.load(Ordering::Relaxed);
+        open.saturating_sub(self.shared.parked.load(Ordering::Relaxed))
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
