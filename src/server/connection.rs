@@ -382,6 +382,7 @@ enum Left<S: Socket> {
     Idle(S, Instant),
 }
 
+#[allow(clippy::boxed_local, reason = "in the caller's state, the connection itself would take its size")]
 fn taken_apart<S: Socket, H: Http1Service>(
     site: &Site,
     connection: Box<http1::Connection<WatchedSocket<S>, H>>,

@@ -98,12 +98,15 @@ impl Drop for Sandbox {
 pub(crate) struct Gateway {
     pub(crate) callers: String,
     operators: String,
+    stop: watch::Sender<Stop>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
-/// Starts a gateway on a thread of its own. It runs until the process ends.
+/// Starts a gateway on a thread of its own. It ends when it is dropped, since it would allocate while others count.
 pub(crate) fn start_gateway(text: String, access: Option<File>) -> Gateway {
     let (started, starting) = std::sync::mpsc::channel();
-    thread::spawn(move || {
+    let (stop, stopping) = watch::channel(Stop::No);
+    let thread = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let env = |name: &str| std::env::var(name).ok();
@@ -112,12 +115,12 @@ pub(crate) fn start_gateway(text: String, access: Option<File>) -> Gateway {
             let access = AccessLog::new(access, LogFormat::Json).unwrap();
             let bound = server::bind(config).await.unwrap();
             let (callers, operators) = (bound.addresses()[0].clone(), bound.admin_addresses()[0].clone());
-            started.send(Gateway { callers, operators }).unwrap();
-            let (_stop, stopping) = watch::channel(Stop::No);
+            started.send((callers, operators)).unwrap();
             bound.run(Clock::real(), access, stopping).await.unwrap();
         });
     });
-    starting.recv_timeout(PATIENCE).unwrap()
+    let (callers, operators) = starting.recv_timeout(PATIENCE).unwrap();
+    Gateway { callers, operators, stop, thread: Some(thread) }
 }
 
 impl Gateway {
@@ -129,6 +132,13 @@ impl Gateway {
         socket.read_to_string(&mut answer).unwrap();
         let figure = answer.lines().find_map(|line| line.strip_prefix("boxgate_connections_parked "));
         figure.unwrap().trim().parse().unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop.send_replace(Stop::Now);
+        let _ = self.thread.take().map(thread::JoinHandle::join);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use crate::harness::{Caller, Counting, Sandbox, start_gateway};
+use crate::harness::{Caller, Counting, Gateway, Sandbox, start_gateway};
 
 /// Requests before counting: the first ones open the connection to Box, and buffers grow to their size.
 const WARM_UP: usize = 50;
@@ -38,9 +38,10 @@ fn a_plain_request_allocates_at_most_so_many_times() {
         "{}\n[[limit]]\nname = \"per-caller\"\nkey = \"client\"\nrate = \"1000000/s\"\n",
         sandbox.config()
     );
-    let quiet = allocations(&mut Caller::connect(&start_gateway(text.clone(), None).callers));
+    let of = |gateway: &Gateway| allocations(&mut Caller::connect(&gateway.callers));
+    let quiet = of(&start_gateway(text.clone(), None));
     let null = File::options().write(true).open("/dev/null").unwrap();
-    let logged = allocations(&mut Caller::connect(&start_gateway(text, Some(null)).callers));
+    let logged = of(&start_gateway(text, Some(null)));
     eprintln!("a hundred requests allocate {quiet} times, {logged} with access lines");
     assert!(quiet <= MOST, "a hundred requests allocate {quiet} times, at most {MOST} are allowed");
     assert!(logged <= quiet + MOST_LOGGED, "a hundred access lines allocate {logged} - {quiet} times");
