@@ -48,10 +48,6 @@ growth *rows:
 memory *options:
     bench/memory {{ options }}
 
-# List the functions that a start and plain requests run anew, which the linker puts side by side
-warm:
-    bench/warm > target/warm-functions.txt
-    mv target/warm-functions.txt link/warm-functions.txt
 
 # Large programs that have Box's hosts built in, or some of them: just tools langchain
 tools *names:
