@@ -56,6 +56,10 @@ const PING_PATIENCE: u32 = 5;
 /// How long bytes are discarded after a failed handshake.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// How much hyper reads at once, and how much of a response it gathers before it writes. An upload takes a tenth more CPU
+/// time with 64 KiB.
+const BUFFERED: usize = 256 * 1024;
+
 struct Busy(Rc<Control>);
 
 impl Busy {
@@ -96,6 +100,10 @@ impl Body for Guarded {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
+        // On HTTP/2 each stream has a window of its own.
+        if this.flow.is_none() && this.busy.0.holds_body() {
+            return Poll::Pending;
+        }
         let most = this.flow.as_ref().map_or(usize::MAX, |flow| flow.asked());
         let polled = this.body.poll_piece(cx, most);
         match &polled {
@@ -362,7 +370,7 @@ fn http1_connection<S: Socket>(
     });
     let connection = http1::Builder::new()
         .max_header_size(max_header_size)
-        .max_buf_size(max_header_size.max(64 * 1024))
+        .max_buf_size(max_header_size.max(BUFFERED))
         .serve_connection(watched, service);
     Box::new(connection)
 }

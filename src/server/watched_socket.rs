@@ -62,6 +62,10 @@ pub(crate) struct Control {
     pub(crate) broke_off: Cell<bool>,
     /// All that was written has been flushed.
     pub(crate) is_flushed: Cell<bool>,
+    /// The caller takes no more bytes at the moment.
+    pub(crate) is_blocked: Cell<bool>,
+    /// A response waits until the caller takes bytes again.
+    pub(crate) is_body_held: Cell<bool>,
     /// The connection is HTTP/1.1 and has been idle for so long that it can be parked.
     pub(crate) may_park: Cell<bool>,
     /// A CONNECT was received: hyper does not shut the connection down then.
@@ -98,6 +102,15 @@ impl Control {
             *waker = Some(cx.waker().clone());
         }
         false
+    }
+
+    /// Whether the response's body is to wait, since the caller takes no more of what was written. hyper would fill its
+    /// buffer meanwhile, and each caller that does not read would keep that much memory. The connection's task is woken
+    /// when the caller takes bytes again.
+    pub(crate) fn holds_body(&self) -> bool {
+        let is_blocked = self.is_blocked.get();
+        self.is_body_held.set(is_blocked);
+        is_blocked
     }
 
     /// Whether nothing of hyper's state is needed for what comes next; asked after hyper was polled.
@@ -303,6 +316,17 @@ impl<S: Socket> WatchedSocket<S> {
         }
     }
 
+    /// Passes on the result of a write, flush or shutdown, as far as the caller is in time.
+    fn watch_write<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let watched = self.writing.watch(cx, polled);
+        self.control.is_blocked.set(self.writing.is_blocked());
+        if watched.is_ready() && self.control.is_body_held.take() {
+            // hyper polls the body before it writes, so the task must be polled once more.
+            cx.waker().wake_by_ref();
+        }
+        watched
+    }
+
     /// Reads, and inspects the bytes as far as the timeouts need it. Returns the count, 0 at the end.
     fn read(&mut self, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
         let mut tap = Tap { socket: &mut *self.socket, frames: self.frames.as_deref_mut(), count: 0 };
@@ -418,7 +442,7 @@ impl<S: Socket> Write for WatchedSocket<S> {
             return Poll::Ready(Ok(FIRST_BYTE.len()));
         }
         let polled = Pin::new(&mut *self.socket).poll_write(cx, buf);
-        self.writing.watch(cx, polled)
+        self.watch_write(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -435,7 +459,7 @@ impl<S: Socket> Write for WatchedSocket<S> {
             return Poll::Ready(Ok(FIRST_BYTE.len()));
         }
         let polled = Pin::new(&mut *self.socket).poll_write_vectored(cx, bufs);
-        self.writing.watch(cx, polled)
+        self.watch_write(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -444,7 +468,7 @@ impl<S: Socket> Write for WatchedSocket<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut *self.socket).poll_flush(cx);
-        let watched = self.writing.watch(cx, polled);
+        let watched = self.watch_write(cx, polled);
         if let Poll::Ready(Ok(())) = watched {
             self.control.is_flushed.set(true);
             self.look_soon(cx);
@@ -456,7 +480,7 @@ impl<S: Socket> Write for WatchedSocket<S> {
         let this = &mut *self;
         if this.linger.is_none() {
             let polled = Pin::new(&mut *this.socket).poll_shutdown(cx);
-            ready!(this.writing.watch(cx, polled))?;
+            ready!(this.watch_write(cx, polled))?;
         }
         if this.frames.is_some() || this.control.reading() == Reading::Complete {
             return Poll::Ready(Ok(()));
