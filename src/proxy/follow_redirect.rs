@@ -102,6 +102,7 @@ pub(crate) async fn follow(
             identity: None,
             long: false,
             bulk: true,
+            large_upload: false,
             rewrite_rules: None,
             call: None,
         };

@@ -35,6 +35,9 @@ use crate::upstream::request_body::{Attempt, Upload};
 /// (`docs/box-api.md#long-answers-and-long-polls`).
 pub(crate) const LONG_ANSWER: Duration = Duration::from_secs(660);
 
+/// From this size on, a request body goes over HTTP/1.1: `docs/decisions/content-over-http1.md`.
+const LARGE_UPLOAD: u64 = 1024 * 1024;
+
 /// A request to Box, without its token.
 pub(crate) struct UpstreamRequest<'a> {
     /// The pool of the host.
@@ -54,6 +57,8 @@ pub(crate) struct UpstreamRequest<'a> {
     pub long: bool,
     /// Whether the response is content of any size from a download host.
     pub bulk: bool,
+    /// Whether the request's body is large, or content of unknown size for an upload host.
+    pub large_upload: bool,
     /// The values of the response that must be edited.
     pub rewrite_rules: Option<&'static Node>,
     /// The call for budgets, set by the caller of [`Self::new`]; `None`: the request is not counted as a call by Box's
@@ -152,6 +157,9 @@ impl<'a> UpstreamRequest<'a> {
             plain: rewrite_rules.is_some(),
         });
         let identity = request.identity;
+        // Only uploads go under this prefix with a body.
+        let large_upload =
+            framing.has_body && framing.length.map_or(to.under_api, |length| length >= LARGE_UPLOAD);
         Ok(Self {
             origin: upstream.origin(&to.authority).ok_or(Refusal::NotFound)?,
             method: head.method.clone(),
@@ -163,16 +171,23 @@ impl<'a> UpstreamRequest<'a> {
             long: to.access == Access::Realtime || is_long(&head.method, to.operation),
             bulk: request.class == Class::Download && to.authority == hosts.download
                 || to.access == Access::Presigned,
+            large_upload,
             call: None,
             rewrite_rules,
         })
     }
 
-    /// The version of HTTP to use. Content goes over HTTP/1.1, whose flow control is that of the connection:
-    /// `docs/decisions/content-over-http1.md`.
+    /// The version of HTTP to use. Content in either direction goes over HTTP/1.1, whose flow control is that of the
+    /// connection: `docs/decisions/content-over-http1.md`.
     pub(crate) fn protocol(&self) -> Protocol {
         // hyper cannot wait for `100 Continue` on HTTP/2.
-        if self.bulk || self.upload.invitation().is_some() { Protocol::Http1 } else { Protocol::Any }
+        if self.bulk || self.upload.invitation().is_some() {
+            Protocol::Http1
+        } else if self.large_upload {
+            Protocol::LargeUpload
+        } else {
+            Protocol::Any
+        }
     }
 
     /// Which path it goes to, as far as traces may tell.

@@ -56,6 +56,10 @@ const READING: Duration = Duration::from_secs(5);
 /// An idle connection that is not ready for a request within this time is dropped.
 const READY: Duration = Duration::from_millis(200);
 
+/// A connection that was unused for longer carries no body that cannot be sent again: Box may close it at any time, and
+/// what was sent on it by then may have been processed. Common servers keep an unused connection for at least 5 s.
+const FRESH: Duration = Duration::from_secs(3);
+
 /// The most connections that one request tries; most failures are dead ones of the pool.
 const MOST_CONNECTIONS: usize = 64;
 
@@ -97,6 +101,9 @@ pub(crate) enum Protocol {
     Any,
     /// HTTP/1.1, unless Box does not support it.
     Http1,
+    /// HTTP/1.1 for a body that is too large to be sent again: on a connection that is new or was in use a moment ago.
+    /// HTTP/2 if Box does not support HTTP/1.1, or no descriptor is free for one more connection.
+    LargeUpload,
 }
 
 /// Why a request got no response head.
@@ -241,7 +248,7 @@ impl Upstream {
         async move {
             // Bounded: connections that end before they can be used could otherwise continue this for ever.
             for _ in 0..MOST_CONNECTIONS {
-                let http1_only = protocol == Protocol::Http1 && !origin.refuses_http1.get();
+                let http1_only = origin.wants_http1(protocol);
                 if !http1_only {
                     if origin.speaks_http2.get().is_none() {
                         Box::pin(self.connect_shared(origin)).await?;
@@ -257,7 +264,8 @@ impl Upstream {
                         continue;
                     }
                 }
-                let (sender, reused) = match origin.idle_http1(self.idle_timeout).await {
+                let unused = if protocol == Protocol::LargeUpload { FRESH } else { Duration::MAX };
+                let (sender, reused) = match origin.idle_http1(self.idle_timeout, unused).await {
                     Some(sender) => (sender, true),
                     None => match self.connect_http1(origin, http1_only).await? {
                         Some(sender) => (sender, false),
@@ -467,9 +475,34 @@ impl HostPool {
         self.http2.borrow_mut().retain(|connection| connection.streams.get() > 0);
     }
 
-    /// The most recently used connection that is still usable.
-    async fn idle_http1(&self, idle_timeout: Duration) -> Option<http1::SendRequest<Attempt>> {
+    /// Whether a request is to go over HTTP/1.1, whatever Box prefers.
+    fn wants_http1(&self, protocol: Protocol) -> bool {
+        if self.refuses_http1.get() {
+            return false;
+        }
+        match protocol {
+            Protocol::Any => false,
+            Protocol::Http1 => true,
+            Protocol::LargeUpload => self.has_used_within(FRESH) || self.connector.has_room_for_content(),
+        }
+    }
+
+    /// Whether the most recently used connection was in use within this time.
+    fn has_used_within(&self, unused: Duration) -> bool {
+        self.idle.borrow().last().is_some_and(|idle| idle.since.elapsed() < unused)
+    }
+
+    /// The most recently used connection that is still usable, and was in use within this time.
+    async fn idle_http1(
+        &self,
+        idle_timeout: Duration,
+        unused: Duration,
+    ) -> Option<http1::SendRequest<Attempt>> {
         loop {
+            // The others have been unused for longer, and can still carry other requests.
+            if !self.has_used_within(unused) {
+                return None;
+            }
             let idle = self.idle.borrow_mut().pop()?;
             let mut sender = idle.sender;
             if sender.is_closed() || idle.since.elapsed() >= idle_timeout {

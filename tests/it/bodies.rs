@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use boxgate::sandbox::{Content, Fault, Options, Protocols};
+use boxgate::sandbox::{Content, Fault, Options, Protocols, Role};
 use boxgate::server::shutdown::Stop;
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,6 +27,57 @@ async fn an_upload_goes_to_the_upload_host_byte_for_byte() {
     let id = stored["entries"][0]["id"].as_str().unwrap();
     let back = bench.get(&format!("/api/2.0/files/{id}/content")).await.bytes().await.unwrap();
     assert!(back == content);
+}
+
+/// Sends this many bytes to this path, and returns the version of HTTP in which they arrived.
+async fn version_of(bench: &Bench, path: &str, length: usize) -> http::Version {
+    let answer = bench.client.post(bench.url(path)).body(vec![b'x'; length]).send().await.unwrap();
+    answer.bytes().await.unwrap();
+    let seen = bench.sandbox.last_seen().unwrap();
+    assert_eq!(seen.body_bytes, length as u64, "{path}");
+    seen.version
+}
+
+#[tokio::test]
+async fn large_uploads_go_over_http_1_and_small_ones_over_http_2() {
+    const MIB: usize = 1 << 20;
+    let bench = Bench::start().await;
+    for path in ["/2.0/files/content", "/2.0/folders"] {
+        assert_eq!(version_of(&bench, path, MIB).await, http::Version::HTTP_11, "{path}");
+        assert_eq!(version_of(&bench, path, MIB - 1).await, http::Version::HTTP_2, "{path}");
+    }
+    // Nobody knows how much follows.
+    for (path, version) in
+        [("/2.0/files/content", http::Version::HTTP_11), ("/2.0/folders", http::Version::HTTP_2)]
+    {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n");
+        bench.raw(&format!("{head}Connection: close\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n")).await;
+        let seen = bench.sandbox.last_seen().unwrap();
+        assert_eq!((seen.version, seen.body_bytes), (version, 2), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_upload_goes_over_http_2_where_box_speaks_nothing_else() {
+    let bench = Bench::of(Options { protocols: Protocols::Http2, ..Options::default() }, "").await;
+    assert_eq!(version_of(&bench, "/2.0/files/content", 1 << 20).await, http::Version::HTTP_2);
+}
+
+/// Box may close an unused connection just when a body is sent on it that cannot be sent again.
+#[tokio::test]
+async fn large_uploads_share_a_connection_only_while_it_is_in_use() {
+    let bench = Bench::of(Options::default(), "[listen]\naddress = \"127.0.0.1:0\"\nworkers = 1").await;
+    let uploads = async |count: usize| {
+        for _ in 0..count {
+            version_of(&bench, "/2.0/files/content", 1 << 20).await;
+        }
+        bench.sandbox.connections(Role::Upload)
+    };
+    let first = uploads(1).await;
+    assert_eq!(uploads(3).await, first);
+    // Longer than a connection may be unused.
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    assert_eq!(uploads(1).await, first + 1);
 }
 
 #[tokio::test]
