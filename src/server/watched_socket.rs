@@ -39,6 +39,8 @@ const SETTLING: Duration = Duration::from_millis(20);
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 /// … up to this.
 const LAST_LOOK: Duration = Duration::from_millis(250);
+/// How many bytes of a response hyper gathers before it writes.
+const GATHERED: usize = 64 * 1024;
 /// The first byte of every HTTP/1 response (RFC 9112 §4).
 const FIRST_BYTE: &[u8] = b"H";
 /// hyper's interim response, which does not count as the response.
@@ -62,6 +64,8 @@ pub(crate) struct Control {
     pub(crate) broke_off: Cell<bool>,
     /// All that was written has been flushed.
     pub(crate) is_flushed: Cell<bool>,
+    /// How many bytes of a response hyper has taken since the last flush.
+    pub(crate) gathered: Cell<usize>,
     /// The caller takes no more bytes at the moment.
     pub(crate) is_blocked: Cell<bool>,
     /// A response waits until the caller takes bytes again.
@@ -104,13 +108,23 @@ impl Control {
         false
     }
 
-    /// Whether the response's body is to wait, since the caller takes no more of what was written. hyper would fill its
-    /// buffer meanwhile, and each caller that does not read would keep that much memory. The connection's task is woken
-    /// when the caller takes bytes again.
-    pub(crate) fn holds_body(&self) -> bool {
+    /// Whether the response's body is to wait: until hyper has written what it gathered, or until the caller takes more of
+    /// it. Otherwise hyper would fill its buffer, which is as large as uploads need it, for each caller that does not read.
+    /// The connection's task is polled again once the body may go on.
+    pub(crate) fn holds_body(&self, cx: &Context<'_>) -> bool {
         let is_blocked = self.is_blocked.get();
         self.is_body_held.set(is_blocked);
-        is_blocked
+        let is_full = self.gathered.get() >= GATHERED;
+        if is_full && !is_blocked {
+            // hyper writes at the end of each poll.
+            cx.waker().wake_by_ref();
+        }
+        is_blocked || is_full
+    }
+
+    /// hyper has taken this many bytes of a response, and has not written them yet.
+    pub(crate) fn gather(&self, count: usize) {
+        self.gathered.set(self.gathered.get() + count);
     }
 
     /// Whether nothing of hyper's state is needed for what comes next; asked after hyper was polled.
@@ -471,6 +485,7 @@ impl<S: Socket> Write for WatchedSocket<S> {
         let watched = self.watch_write(cx, polled);
         if let Poll::Ready(Ok(())) = watched {
             self.control.is_flushed.set(true);
+            self.control.gathered.set(0);
             self.look_soon(cx);
         }
         watched
