@@ -20,6 +20,8 @@ use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::http::large_answers::Measured;
+
 /// A body that ends with `None` only if its sender completed it. After an error, every poll returns that error.
 pub(crate) struct IncomingBody {
     incoming: Incoming,
@@ -28,7 +30,15 @@ pub(crate) struct IncomingBody {
     has_ended: Cell<bool>,
     /// Boxed, since few bodies need it and the state of a request is moved as a whole.
     rare: Option<Box<Rare>>,
-    reading: Option<Rc<Cell<Reading>>>,
+    watched: Watched,
+}
+
+/// Who is told of what is read. With a variant for nobody it would be larger, and the state of every request has two.
+enum Watched {
+    /// The connection that carries the body, if anyone.
+    ByConnection(Option<Rc<Cell<Reading>>>),
+    /// Its size is noted.
+    Measured(Measured),
 }
 
 #[derive(Default)]
@@ -70,12 +80,18 @@ impl IncomingBody {
     /// `version`: of the message that the body belongs to.
     pub(crate) fn new(incoming: Incoming, version: Version) -> Self {
         let is_http2 = version == Version::HTTP_2;
-        Self { incoming, is_http2, has_ended: Cell::new(false), rare: None, reading: None }
+        let watched = Watched::ByConnection(None);
+        Self { incoming, is_http2, has_ended: Cell::new(false), rare: None, watched }
     }
 
     /// As [`Self::new`], and keeps `reading` up to date. The body must not have been read yet.
     pub(crate) fn watched(incoming: Incoming, version: Version, reading: Rc<Cell<Reading>>) -> Self {
-        Self { reading: Some(reading), ..Self::new(incoming, version) }
+        Self { watched: Watched::ByConnection(Some(reading)), ..Self::new(incoming, version) }
+    }
+
+    /// As [`Self::new`], and its size is noted. The body must not have been read yet.
+    pub(crate) fn measured(self, measured: Measured) -> Self {
+        Self { watched: Watched::Measured(measured), ..self }
     }
 
     /// Why it broke off, once that was read.
@@ -156,13 +172,20 @@ impl Body for IncomingBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         let polled = self.read(cx);
-        if let Some(reading) = &self.reading {
-            reading.set(match &polled {
+        let is_end = matches!(&polled, Poll::Ready(Some(Ok(_)))) && self.is_end_stream();
+        match &mut self.watched {
+            Watched::ByConnection(None) => {}
+            Watched::ByConnection(Some(reading)) => reading.set(match &polled {
                 Poll::Pending => Reading::Waiting,
                 Poll::Ready(None) => Reading::Complete,
-                Poll::Ready(Some(Ok(_))) if self.is_end_stream() => Reading::Complete,
+                Poll::Ready(Some(Ok(_))) if is_end => Reading::Complete,
                 Poll::Ready(Some(_)) => Reading::Unread,
-            });
+            }),
+            Watched::Measured(measured) => {
+                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                    measured.add(frame.data_ref().map_or(0, Bytes::len));
+                }
+            }
         }
         polled
     }

@@ -8,6 +8,7 @@ pub(crate) mod field_list; // comma-separated fields
 pub(crate) mod headers; // which fields pass to Box and back?
 pub(crate) mod host; // names in Host
 pub(crate) mod incoming_body; // bodies whose end is checked
+pub(crate) mod large_answers; // operations whose answers are large
 pub(crate) mod origin; // origins of web pages
 pub(crate) mod query; // parameters of a query
 pub(crate) mod retry_after; // the field Retry-After

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::Authority;
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -27,18 +27,19 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::http::incoming_body::IncomingBody;
+use crate::http::large_answers::{self, Kind, LargeAnswers, Measured};
 use crate::net::descriptors::Room;
 use crate::net::error_chain::chain;
 use crate::net::write_timeout::WriteBounded;
 use crate::upstream::connector::{ConnectError, Connection, Connector};
 use crate::upstream::request_body::Attempt;
 
-/// The window of a stream: how much of a response is buffered for a caller that does not read. Content uses HTTP/1.1
-/// instead, so this need not cover the bandwidth-delay product to Box (`docs/decisions/content-over-http1.md`).
+/// The window of a stream: how much of a response is buffered for a caller that does not read. Content and large answers
+/// use HTTP/1.1 instead, so this need not cover the bandwidth-delay product to Box (`docs/decisions/content-over-http1.md`).
 ///
 /// The streams' windows together do not exceed the connection's window: callers that stop reading cannot
 /// block the others on the same connection.
-const STREAM_WINDOW: u32 = 1 << 18;
+const STREAM_WINDOW: u32 = large_answers::LARGE;
 const STREAMS: usize = 64;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 /// A connection with requests in progress that is silent for this long gets a PING …
@@ -74,6 +75,8 @@ pub(crate) struct HostPool {
     speaks_http2: Cell<Option<bool>>,
     /// The host refused a connection that offered only HTTP/1.1.
     refuses_http1: Cell<bool>,
+    /// What had large answers; only where the host speaks HTTP/2.
+    large: Rc<LargeAnswers>,
     connector: Rc<Connector>,
     /// A connection being established that other requests wait for: the first one, or the next HTTP/2 one.
     shared: RefCell<Option<Outcome>>,
@@ -104,6 +107,8 @@ pub(crate) enum Protocol {
     /// HTTP/1.1 for a body that is too large to be sent again: on a connection that is new or was in use a moment ago.
     /// HTTP/2 if Box does not support HTTP/1.1, or no descriptor is free for one more connection.
     LargeUpload,
+    /// The same for an answer that is expected to be large: on any connection, since the request can be sent again.
+    LargeAnswer,
 }
 
 /// Why a request got no response head.
@@ -243,9 +248,13 @@ impl Upstream {
         &self,
         origin: &Rc<HostPool>,
         mut request: Request<Attempt>,
-        protocol: Protocol,
+        mut protocol: Protocol,
     ) -> impl Future<Output = Result<(Response<IncomingBody>, Lease), SendError>> {
         async move {
+            let kind = origin.kind(&request, protocol);
+            if kind.is_some_and(|kind| origin.large.had(kind)) {
+                protocol = Protocol::LargeAnswer;
+            }
             // Bounded: connections that end before they can be used could otherwise continue this for ever.
             for _ in 0..MOST_CONNECTIONS {
                 let http1_only = origin.wants_http1(protocol);
@@ -256,7 +265,7 @@ impl Upstream {
                     if origin.speaks_http2.get() == Some(true) {
                         match origin.http2_with_room() {
                             Some(slot) => match origin.send_http2(slot, request).await? {
-                                Ok(answered) => return Ok(answered),
+                                Ok(answered) => return Ok(origin.measured(answered, kind)),
                                 Err(returned) => request = returned,
                             },
                             None => Box::pin(self.connect_shared(origin)).await?,
@@ -273,7 +282,7 @@ impl Upstream {
                     },
                 };
                 match origin.send_http1(sender, request, reused).await? {
-                    Ok(answered) => return Ok(answered),
+                    Ok(answered) => return Ok(origin.measured(answered, kind)),
                     Err(returned) => request = returned,
                 }
             }
@@ -447,7 +456,9 @@ fn incoming(mut response: Response<Incoming>, version: Version) -> Response<Inco
     response.map(|body| IncomingBody::new(body, version))
 }
 
-type Sent = Result<(Response<IncomingBody>, Lease), Request<Attempt>>;
+type Answered = (Response<IncomingBody>, Lease);
+
+type Sent = Result<Answered, Request<Attempt>>;
 
 impl HostPool {
     /// Host and, if not 443, port.
@@ -465,6 +476,7 @@ impl HostPool {
             http2: RefCell::default(),
             speaks_http2: Cell::new(None),
             refuses_http1: Cell::new(false),
+            large: Rc::default(),
             connector,
             shared: RefCell::default(),
         })
@@ -483,8 +495,27 @@ impl HostPool {
         match protocol {
             Protocol::Any => false,
             Protocol::Http1 => true,
+            Protocol::LargeAnswer => !self.idle.borrow().is_empty() || self.connector.has_room_for_content(),
             Protocol::LargeUpload => self.has_used_within(FRESH) || self.connector.has_room_for_content(),
         }
+    }
+
+    /// The kind of a request for which HTTP/2 and HTTP/1.1 are a choice by the size of the answer.
+    fn kind(&self, request: &Request<Attempt>, protocol: Protocol) -> Option<Kind> {
+        let is_choice = protocol == Protocol::Any
+            && *request.method() == Method::GET
+            && self.speaks_http2.get() != Some(false);
+        is_choice.then(|| Kind::of(request.uri().path()))
+    }
+
+    /// Notes the size of the answer, once it is known.
+    fn measured(&self, answered: Answered, kind: Option<Kind>) -> Answered {
+        let (response, lease) = answered;
+        // An error says nothing about the next answer.
+        let kind = kind.filter(|_| response.status().is_success());
+        let Some(kind) = kind else { return (response, lease) };
+        let measured = Measured::new(self.large.clone(), kind);
+        (response.map(|body| body.measured(measured)), lease)
     }
 
     /// Whether the most recently used connection was in use within this time.

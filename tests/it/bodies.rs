@@ -63,6 +63,32 @@ async fn a_large_upload_goes_over_http_2_where_box_speaks_nothing_else() {
     assert_eq!(version_of(&bench, "/2.0/files/content", 1 << 20).await, http::Version::HTTP_2);
 }
 
+/// Over HTTP/2 Box would wait for the window of the stream again and again.
+#[tokio::test]
+async fn what_had_a_large_answer_goes_over_http_1_until_it_has_a_small_one() {
+    let one_worker = "[listen]\naddress = \"127.0.0.1:0\"\nworkers = 1";
+    for (protocols, version) in
+        [(Protocols::Both, http::Version::HTTP_11), (Protocols::Http2, http::Version::HTTP_2)]
+    {
+        let bench = Bench::of(Options { protocols, ..Options::default() }, one_worker).await;
+        let get = async |path: &str| {
+            let answer = bench.get(path).await.bytes().await.unwrap();
+            (bench.sandbox.last_seen().unwrap().version, answer.len())
+        };
+        let large = || Fault::RawBody {
+            headers: Default::default(),
+            pieces: vec![vec![b'1'; 200_000].into(), vec![b'1'; 100_000].into()],
+        };
+        bench.sandbox.script("/2.0/folders/", vec![large(), large()]);
+        assert_eq!(get("/2.0/folders/1/items").await, (http::Version::HTTP_2, 300_000));
+        assert_eq!(get("/2.0/folders/2/items").await, (version, 300_000));
+        assert_eq!(get("/2.0/users/me").await.0, http::Version::HTTP_2);
+        assert_eq!(get("/2.0/folders/0/items").await.0, version);
+        // The end of an answer is noted after the caller has it.
+        until(|| async { get("/2.0/folders/0/items").await.0 == http::Version::HTTP_2 }).await;
+    }
+}
+
 /// Box may close an unused connection just when a body is sent on it that cannot be sent again.
 #[tokio::test]
 async fn large_uploads_share_a_connection_only_while_it_is_in_use() {
