@@ -6,27 +6,25 @@ use crate::harness::{Caller, Counting, Gateway, Sandbox, start_gateway};
 
 /// Requests before counting: the first ones open the connection to Box, and buffers grow to their size.
 const WARM_UP: usize = 50;
-/// The requests of a round; those of all rounds are fewer than Box allows one user in a minute.
-const HUNDRED: usize = 100;
-/// The smallest count of these rounds is taken: a task that runs once a second may allocate during some.
-const ROUNDS: usize = 5;
+/// The requests that are counted; fewer than Box allows one user in a minute.
+const COUNTED: usize = 500;
 
-/// The most allocations of a hundred requests: 24 of each, of which two thirds are those of hyper, h2 and rustls, and
-/// those that are not made in each request, such as for a buffer that grows. One more in each would exceed it.
-const MOST: u64 = 2490;
-/// The most that a hundred access lines add: two of each, and what their writer allocates to write, which it does for one
-/// line or for many as it gets to run.
-const MOST_LOGGED: u64 = 450;
+/// The most allocations of a request. Two thirds are those of hyper, h2 and rustls.
+const MOST: u64 = 23;
+/// The most that an access line adds: two, and what its writer allocates to write, which it does for one line or for many as
+/// it gets to run.
+const MOST_LOGGED: u64 = 4;
 
-/// How many times a hundred requests allocate.
+/// How many times a request allocates at least. In most of them a buffer of a library grows too, in some a task runs that
+/// comes now and then, and on a busy machine some come so late that the connection was parked.
 fn allocations(caller: &mut Caller) -> u64 {
     (0..WARM_UP).for_each(|_| caller.ask());
-    let round = |caller: &mut Caller| {
+    let count = |caller: &mut Caller| {
         let before = dhat::HeapStats::get().total_blocks;
-        (0..HUNDRED).for_each(|_| caller.ask());
+        caller.ask();
         dhat::HeapStats::get().total_blocks - before
     };
-    (0..ROUNDS).map(|_| round(caller)).min().unwrap()
+    (0..COUNTED).map(|_| count(caller)).min().unwrap()
 }
 
 /// With the shipped settings: a limit, JSON rewriting, Box's own limits; the access log off, then on.
@@ -42,7 +40,7 @@ fn a_plain_request_allocates_at_most_so_many_times() {
     let quiet = of(&start_gateway(text.clone(), None));
     let null = File::options().write(true).open("/dev/null").unwrap();
     let logged = of(&start_gateway(text, Some(null)));
-    eprintln!("a hundred requests allocate {quiet} times, {logged} with access lines");
-    assert!(quiet <= MOST, "a hundred requests allocate {quiet} times, at most {MOST} are allowed");
-    assert!(logged <= quiet + MOST_LOGGED, "a hundred access lines allocate {logged} - {quiet} times");
+    eprintln!("a request allocates {quiet} times, {logged} with its access line");
+    assert!(quiet <= MOST, "a request allocates {quiet} times, at most {MOST} are allowed");
+    assert!(logged <= quiet + MOST_LOGGED, "an access line allocates {logged} - {quiet} times");
 }
