@@ -40,6 +40,10 @@ bench name="operation" *options:
 compare *options:
     bench/compare {{ options }}
 
+# Measure HTTP/2 beside HTTP/1.1 to a Box that is far away, with the program that `just build` makes
+delay *options:
+    bench/delay {{ options }}
+
 # Count how the cost of a request grows with apps, limits, origins and the like, with the program that `just build` makes
 growth *rows:
     bench/growth {{ rows }}
