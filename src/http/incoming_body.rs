@@ -33,7 +33,7 @@ pub(crate) struct IncomingBody {
     watched: Watched,
 }
 
-/// Who is told of what is read. With a variant for nobody it would be larger, and the state of every request has two.
+/// Who is told of what is read. Without a variant for nobody, which would take more room in the state of every request.
 enum Watched {
     /// The connection that carries the body, if anyone.
     ByConnection(Option<Rc<Cell<Reading>>>),
@@ -89,7 +89,7 @@ impl IncomingBody {
         Self { watched: Watched::ByConnection(Some(reading)), ..Self::new(incoming, version) }
     }
 
-    /// As [`Self::new`], and its size is noted. The body must not have been read yet.
+    /// The same body, whose size is noted. It must not have been read yet.
     pub(crate) fn measured(self, measured: Measured) -> Self {
         Self { watched: Watched::Measured(measured), ..self }
     }
@@ -184,6 +184,9 @@ impl Body for IncomingBody {
             Watched::Measured(measured) => {
                 if let Poll::Ready(Some(Ok(frame))) = &polled {
                     measured.add(frame.data_ref().map_or(0, Bytes::len));
+                }
+                if is_end || matches!(polled, Poll::Ready(None)) {
+                    measured.end();
                 }
             }
         }

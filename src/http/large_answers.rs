@@ -15,7 +15,7 @@ pub(crate) const LARGE: u32 = 256 * 1024;
 /// How many kinds of operations are remembered for a host. Callers choose the paths, so it is bounded.
 const MOST: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
-/// A kind of GET operation: a hash of its path, in which all ids are the same. Two kinds with the same hash share their
+/// A kind of GET operation: a hash of its path, in which all numbers are the same. Two kinds with the same hash share their
 /// guess, which harms nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Kind(u32);
@@ -60,8 +60,8 @@ impl LargeAnswers {
     }
 }
 
-/// Counts the bytes of one answer and notes whether it was large, at the latest when dropped. Small, since the state of every
-/// request has one.
+/// Counts the bytes of one answer and notes whether it was large: as soon as it is, or at its end. Small, since the state of
+/// every request has one.
 pub(crate) struct Measured {
     answers: Rc<LargeAnswers>,
     kind: Kind,
@@ -81,10 +81,9 @@ impl Measured {
             self.answers.note(self.kind, true);
         }
     }
-}
 
-impl Drop for Measured {
-    fn drop(&mut self) {
+    /// The answer has come to its end. One that breaks off, or whose caller leaves, says nothing.
+    pub(crate) fn end(&mut self) {
         if self.bytes < LARGE {
             self.answers.note(self.kind, false);
         }
@@ -98,6 +97,7 @@ mod tests {
     fn answered(answers: &Rc<LargeAnswers>, path: &str, pieces: &[usize]) {
         let mut measured = Measured::new(answers.clone(), Kind::of(path));
         pieces.iter().for_each(|piece| measured.add(*piece));
+        measured.end();
     }
 
     #[test]
@@ -112,6 +112,14 @@ mod tests {
         }
         answered(&answers, "/2.0/folders/1/items", &[LARGE as usize - 1]);
         assert!(!had("/2.0/folders/1/items"));
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_says_nothing() {
+        let answers = Rc::default();
+        answered(&answers, "/2.0/events", &[LARGE as usize]);
+        Measured::new(Rc::clone(&answers), Kind::of("/2.0/events")).add(1);
+        assert!(answers.had(Kind::of("/2.0/events")));
     }
 
     #[test]

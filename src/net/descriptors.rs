@@ -47,7 +47,7 @@ impl Shares {
     }
 }
 
-/// Permits for connections to Box, shared by the workers. Connections for content, downloads and large uploads, get at most
+/// Permits for connections to Box, shared by the workers. Connections for large bodies, in either direction, get at most
 /// three quarters: they last as long as callers take to read or send, and the API must remain reachable.
 #[derive(Debug, Clone)]
 pub(crate) struct UpstreamRoom {
@@ -88,11 +88,6 @@ impl UpstreamRoom {
         self.content.add_permits((more - more / 4).max(1));
     }
 
-    /// Whether a permit for content is free now. Another worker may take it at any time.
-    pub(crate) fn has_for_content(&self) -> bool {
-        self.content.available_permits() > 0 && self.all.available_permits() > 0
-    }
-
     /// Takes one permit, if one is free now.
     pub(crate) fn try_take(&self, is_content: bool) -> Option<Room> {
         let content = match is_content {
@@ -123,19 +118,6 @@ impl UpstreamRoom {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn content_has_room_while_a_quarter_is_left() {
-        let room = UpstreamRoom::new();
-        assert!(!room.has_for_content());
-        room.add(4);
-        let mut taken: Vec<_> = (0..3).map_while(|_| room.try_take(true)).collect();
-        assert_eq!((taken.len(), room.has_for_content()), (3, false));
-        taken.pop();
-        assert!(room.has_for_content());
-        let others: Vec<_> = (0..2).map_while(|_| room.try_take(false)).collect();
-        assert_eq!((others.len(), room.has_for_content()), (2, false));
-    }
 
     #[test]
     fn every_use_gets_a_share() {

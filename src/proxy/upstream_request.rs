@@ -157,9 +157,10 @@ impl<'a> UpstreamRequest<'a> {
             plain: rewrite_rules.is_some(),
         });
         let identity = request.identity;
-        // Only uploads go under this prefix with a body.
-        let large_upload =
-            framing.has_body && framing.length.map_or(to.under_api, |length| length >= LARGE_UPLOAD);
+        // Only uploads go under this prefix with a body. With a known length, HTTP/1.1 has no trailers.
+        let passes_trailers = || !headers::trailers_for_box(&head.headers, &app.forward_headers).is_empty();
+        let is_large = |length| length >= LARGE_UPLOAD && !passes_trailers();
+        let large_upload = framing.has_body && framing.length.map_or(to.under_api, is_large);
         Ok(Self {
             origin: upstream.origin(&to.authority).ok_or(Refusal::NotFound)?,
             method: head.method.clone(),

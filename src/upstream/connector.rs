@@ -114,6 +114,17 @@ pub(crate) struct Connector {
     room: UpstreamRoom,
 }
 
+/// Which versions of HTTP a connection is opened for, and whether it may wait for a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// The one that Box chooses.
+    Both,
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/1.1 alone, and only if a descriptor is free now.
+    Http1AtOnce,
+}
+
 /// Why there is no connection.
 #[derive(Debug, Clone)]
 pub(crate) enum ConnectError {
@@ -132,7 +143,7 @@ pub(crate) type Connection = TlsStream<BufReader<TcpStream>>;
 
 /// The read buffer. rustls reads 4 KiB at a time, a quarter of a record; this reads several records at once.
 const READ_AHEAD: usize = 64 * 1024;
-/// How much rustls encrypts before it writes. With its 64 KiB an upload takes a tenth more CPU time.
+/// How much rustls encrypts before it writes. With its 64 KiB an upload takes more CPU time.
 const ENCRYPTED: usize = 256 * 1024;
 
 impl Connector {
@@ -157,13 +168,15 @@ impl Connector {
         &self,
         authority: &Authority,
         server_name: &ServerName<'static>,
-        http1_only: bool,
+        offer: Offer,
         make_room: impl FnOnce(),
     ) -> Result<(Connection, Room), ConnectError> {
+        let http1_only = offer != Offer::Both;
         let tls = if http1_only { &self.tls_http1 } else { &self.tls };
-        // HTTP/1.1 is requested only for content, large uploads and a few small ones.
+        // HTTP/1.1 is requested only for content, large uploads and answers, and a few small ones.
         let room = match self.room.try_take(http1_only) {
             Some(room) => room,
+            None if offer == Offer::Http1AtOnce => return Err(ConnectError::NoRoom),
             None => {
                 make_room();
                 let taken = tokio::time::timeout(self.timeout, self.room.take(http1_only)).await;
@@ -197,11 +210,6 @@ impl Connector {
     /// How long Box may read nothing of what is sent to it.
     pub(crate) fn write_timeout(&self) -> Duration {
         self.write_timeout
-    }
-
-    /// Whether a descriptor is free for one more connection for content.
-    pub(crate) fn has_room_for_content(&self) -> bool {
-        self.room.has_for_content()
     }
 
     /// Whether another connection waits for a descriptor.

@@ -31,7 +31,7 @@ use crate::http::large_answers::{self, Kind, LargeAnswers, Measured};
 use crate::net::descriptors::Room;
 use crate::net::error_chain::chain;
 use crate::net::write_timeout::WriteBounded;
-use crate::upstream::connector::{ConnectError, Connection, Connector};
+use crate::upstream::connector::{ConnectError, Connection, Connector, Offer};
 use crate::upstream::request_body::Attempt;
 
 /// The window of a stream: how much of a response is buffered for a caller that does not read. Content and large answers
@@ -57,9 +57,12 @@ const READING: Duration = Duration::from_secs(5);
 /// An idle connection that is not ready for a request within this time is dropped.
 const READY: Duration = Duration::from_millis(200);
 
-/// A connection that was unused for longer carries no body that cannot be sent again: Box may close it at any time, and
+/// An HTTP/1.1 connection that was unused for longer carries no large upload, which could not be sent again: Box may close it at any time, and
 /// what was sent on it by then may have been processed. Common servers keep an unused connection for at least 5 s.
 const FRESH: Duration = Duration::from_secs(3);
+
+/// The most connections that are opened to a host at once because its answers may be large.
+const MOST_OPENING: usize = 4;
 
 /// The most connections that one request tries; most failures are dead ones of the pool.
 const MOST_CONNECTIONS: usize = 64;
@@ -75,8 +78,10 @@ pub(crate) struct HostPool {
     speaks_http2: Cell<Option<bool>>,
     /// The host refused a connection that offered only HTTP/1.1.
     refuses_http1: Cell<bool>,
-    /// What had large answers; only where the host speaks HTTP/2.
+    /// What had large answers, unless the host is known to speak HTTP/1.1 alone.
     large: Rc<LargeAnswers>,
+    /// How many connections for large answers are being opened.
+    opening: Cell<usize>,
     connector: Rc<Connector>,
     /// A connection being established that other requests wait for: the first one, or the next HTTP/2 one.
     shared: RefCell<Option<Outcome>>,
@@ -104,10 +109,10 @@ pub(crate) enum Protocol {
     Any,
     /// HTTP/1.1, unless Box does not support it.
     Http1,
-    /// HTTP/1.1 for a body that is too large to be sent again: on a connection that is new or was in use a moment ago.
-    /// HTTP/2 if Box does not support HTTP/1.1, or no descriptor is free for one more connection.
+    /// HTTP/1.1 for a body that is too large to be sent again, on a connection that is new or was in use a moment ago. As
+    /// [`Self::Any`] where there is none and none can be opened at once.
     LargeUpload,
-    /// The same for an answer that is expected to be large: on any connection, since the request can be sent again.
+    /// The same for an answer that is expected to be large.
     LargeAnswer,
 }
 
@@ -132,6 +137,25 @@ pub(crate) enum SendFault {
     Loop,
     /// A connection broke, or Box sent something other than HTTP.
     Broken,
+}
+
+/// A connection for a large answer that is being opened.
+struct Opening<'a>(&'a Cell<usize>);
+
+impl<'a> Opening<'a> {
+    /// `None` if there are [`MOST_OPENING`].
+    fn begin(count: &'a Cell<usize>) -> Option<Self> {
+        (count.get() < MOST_OPENING).then(|| {
+            count.set(count.get() + 1);
+            Self(count)
+        })
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// Keeps a connection counted while a response is read; give it back with [`Lease::done`] at its end.
@@ -257,7 +281,20 @@ impl Upstream {
             }
             // Bounded: connections that end before they can be used could otherwise continue this for ever.
             for _ in 0..MOST_CONNECTIONS {
-                let http1_only = origin.wants_http1(protocol);
+                if matches!(protocol, Protocol::LargeUpload | Protocol::LargeAnswer) {
+                    // Boxed, since few requests come here, but all would store the state of this future.
+                    let at_once = Box::pin(self.http1_at_once(origin, protocol));
+                    let Some((sender, reused)) = at_once.await else {
+                        protocol = Protocol::Any;
+                        continue;
+                    };
+                    match origin.send_http1(sender, request, reused).await? {
+                        Ok(answered) => return Ok(origin.measured(answered, kind)),
+                        Err(returned) => request = returned,
+                    }
+                    continue;
+                }
+                let http1_only = protocol == Protocol::Http1 && !origin.refuses_http1.get();
                 if !http1_only {
                     if origin.speaks_http2.get().is_none() {
                         Box::pin(self.connect_shared(origin)).await?;
@@ -273,7 +310,9 @@ impl Upstream {
                         continue;
                     }
                 }
-                let unused = if protocol == Protocol::LargeUpload { FRESH } else { Duration::MAX };
+                // What waits for `100 Continue` is mostly a large upload.
+                let is_upload = protocol == Protocol::Http1 && !request.method().is_safe();
+                let unused = if is_upload { FRESH } else { Duration::MAX };
                 let (sender, reused) = match origin.idle_http1(self.idle_timeout, unused).await {
                     Some(sender) => (sender, true),
                     None => match self.connect_http1(origin, http1_only).await? {
@@ -305,7 +344,7 @@ impl Upstream {
                 let (connector, origin) = (self.connector.clone(), origin.clone());
                 let make_room = self.closing_idle();
                 tokio::task::spawn_local(async move {
-                    let opened = open(&connector, &origin, false, make_room).await;
+                    let opened = open(&connector, &origin, Offer::Both, make_room).await;
                     let connected = opened.map_err(SendError::from).map(|opened| match opened {
                         Opened::Http1(sender) => {
                             origin.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
@@ -322,6 +361,38 @@ impl Upstream {
         result.unwrap_or_else(|| Err(SendError::unreachable("the worker is stopping".to_owned())))
     }
 
+    /// A connection over HTTP/1.1 that was in use a moment ago, or a new one, for what could also go over HTTP/2: `None` if it
+    /// would have to wait for a descriptor, or Box cannot be reached so.
+    async fn http1_at_once(
+        &self,
+        origin: &Rc<HostPool>,
+        protocol: Protocol,
+    ) -> Option<(http1::SendRequest<Attempt>, bool)> {
+        if origin.refuses_http1.get() {
+            return None;
+        }
+        if let Some(sender) = origin.idle_http1(self.idle_timeout, FRESH).await {
+            return Some((sender, true));
+        }
+        let _opening = match protocol {
+            // A guess must not open a connection for each of many requests.
+            Protocol::LargeAnswer => Some(Opening::begin(&origin.opening)?),
+            _ => None,
+        };
+        match open(&self.connector, origin, Offer::Http1AtOnce, || {}).await {
+            Ok(Opened::Http1(sender)) => {
+                // In its place goes one that nothing of this kind will use again.
+                origin.close_oldest_idle();
+                Some((sender, false))
+            }
+            Ok(Opened::Http2(_)) => None,
+            Err(error) => {
+                origin.refuses_http1.set(matches!(error, ConnectError::NotSpoken(_)));
+                None
+            }
+        }
+    }
+
     /// `None` if the connection uses HTTP/2; it is in the pool then.
     async fn connect_http1(
         &self,
@@ -329,7 +400,8 @@ impl Upstream {
         http1_only: bool,
     ) -> Result<Option<http1::SendRequest<Attempt>>, SendError> {
         // Boxed: a handshake is rare and its state large, and the state of every request would reserve its size.
-        let opening = open(&self.connector, origin, http1_only, self.closing_idle());
+        let offer = if http1_only { Offer::Http1 } else { Offer::Both };
+        let opening = open(&self.connector, origin, offer, self.closing_idle());
         match Box::pin(opening).await {
             Ok(Opened::Http1(sender)) => Ok(Some(sender)),
             Ok(Opened::Http2(connection)) => {
@@ -381,15 +453,15 @@ enum Opened {
 async fn open(
     connector: &Connector,
     origin: &HostPool,
-    http1_only: bool,
+    offer: Offer,
     make_room: impl FnOnce(),
 ) -> Result<Opened, ConnectError> {
-    let connecting = connector.connect(&origin.authority, &origin.server_name, http1_only, make_room);
+    let connecting = connector.connect(&origin.authority, &origin.server_name, offer, make_room);
     let (connection, room) = connecting.await?;
     let http2 = connection.get_ref().1.alpn_protocol() == Some(b"h2");
     // If Box stops reading, the buffered rest would keep a connection whose request is long over.
     let connection = WriteBounded::new(TokioIo::new(connection), connector.write_timeout());
-    if !http1_only {
+    if offer == Offer::Both {
         origin.speaks_http2.set(Some(http2));
     }
     let handshake =
@@ -477,6 +549,7 @@ impl HostPool {
             speaks_http2: Cell::new(None),
             refuses_http1: Cell::new(false),
             large: Rc::default(),
+            opening: Cell::new(0),
             connector,
             shared: RefCell::default(),
         })
@@ -487,16 +560,11 @@ impl HostPool {
         self.http2.borrow_mut().retain(|connection| connection.streams.get() > 0);
     }
 
-    /// Whether a request is to go over HTTP/1.1, whatever Box prefers.
-    fn wants_http1(&self, protocol: Protocol) -> bool {
-        if self.refuses_http1.get() {
-            return false;
-        }
-        match protocol {
-            Protocol::Any => false,
-            Protocol::Http1 => true,
-            Protocol::LargeAnswer => !self.idle.borrow().is_empty() || self.connector.has_room_for_content(),
-            Protocol::LargeUpload => self.has_used_within(FRESH) || self.connector.has_room_for_content(),
+    /// Closes the idle connection over HTTP/1.1 that has been unused longest.
+    fn close_oldest_idle(&self) {
+        let mut idle = self.idle.borrow_mut();
+        if !idle.is_empty() {
+            idle.remove(0);
         }
     }
 

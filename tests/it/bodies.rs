@@ -63,6 +63,17 @@ async fn a_large_upload_goes_over_http_2_where_box_speaks_nothing_else() {
     assert_eq!(version_of(&bench, "/2.0/files/content", 1 << 20).await, http::Version::HTTP_2);
 }
 
+/// A body of known length has no trailers over HTTP/1.1.
+#[tokio::test]
+async fn a_large_upload_that_announces_trailers_goes_over_http_2() {
+    let bench = Bench::start().await;
+    for (trailer, version) in [("digest", http::Version::HTTP_2), ("x-checksum", http::Version::HTTP_11)] {
+        let upload = bench.client.post(bench.url("/2.0/files/content")).header("trailer", trailer);
+        upload.body(vec![b'x'; 1 << 20]).send().await.unwrap().bytes().await.unwrap();
+        assert_eq!(bench.sandbox.last_seen().unwrap().version, version, "{trailer}");
+    }
+}
+
 /// Over HTTP/2 Box would wait for the window of the stream again and again.
 #[tokio::test]
 async fn what_had_a_large_answer_goes_over_http_1_until_it_has_a_small_one() {
