@@ -52,7 +52,6 @@ growth *rows:
 memory *options:
     bench/memory {{ options }}
 
-
 # Large programs that have Box's hosts built in, or some of them: just tools langchain
 tools *names:
     tests/clients/tools {{ names }}

@@ -44,8 +44,8 @@ fn empty_segment(path: &str) -> &'static str {
     }
 }
 
-/// Whether every segment begins with a letter or digit and has only plain characters, as nearly all have: nothing else is
-/// refused.
+/// Whether every segment begins with a letter or digit and has only plain characters, as nearly all have. Such a path is
+/// never refused; others are looked at further.
 fn is_ordinary(path: &str) -> bool {
     let mut begins = true;
     path.bytes().all(|byte| {

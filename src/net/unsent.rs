@@ -7,7 +7,7 @@
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-/// The bound in bytes towards a caller; half of it costs downloads a twentieth more CPU time.
+/// The bound in bytes towards a caller; with half of it downloads take more CPU time.
 pub(crate) const CALLER: u32 = 256 * 1024;
 /// The bound in bytes towards Box; a smaller one costs uploads a tenth more CPU time.
 pub(crate) const BOX: u32 = 1024 * 1024;

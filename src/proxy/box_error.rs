@@ -56,7 +56,7 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<RequestId> {
     Some(RequestId { bytes, length })
 }
 
-/// Box's name for a request, held where it is, since every request has one.
+/// Box's name for a request. Its bytes are in the value itself: every request has one, and would allocate for it.
 pub(crate) struct RequestId {
     bytes: [u8; LONGEST],
     length: usize,

@@ -56,7 +56,7 @@ const PING_PATIENCE: u32 = 5;
 /// How long bytes are discarded after a failed handshake.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// How much hyper reads at once. An upload takes a tenth more CPU time with 64 KiB.
+/// How much hyper reads at once. With 64 KiB an upload takes more CPU time.
 const BUFFERED: usize = 256 * 1024;
 
 struct Busy(Rc<Control>);

@@ -10,7 +10,7 @@ use super::watched_socket::Control;
 use crate::access::caller::Caller;
 use crate::net::tls_server::Tls;
 
-/// So many that have ended may stay in the list.
+/// The most ended connections that stay in the list until the next look.
 const FEW: usize = 64;
 
 /// The open connections of a worker.

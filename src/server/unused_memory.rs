@@ -16,13 +16,13 @@ pub(super) struct UnusedMemory {
 }
 
 impl UnusedMemory {
-    /// Called now and then. `busy`: the worker's connections that hold buffers.
+    /// To be called about twice a second. `busy`: the worker's connections that hold buffers.
     pub(super) fn give_back(&mut self, busy: u64) {
         let before = std::mem::replace(&mut self.busy, busy);
         if before.saturating_sub(busy) >= BURST {
             give_all_back();
         } else {
-            // Pages are freed, though none was written: the allocator looks for others to return.
+            // Its pages are given back at once, and the allocator then looks for others that are unused.
             drop(black_box(Vec::<u8>::with_capacity(BLOCK)));
         }
     }

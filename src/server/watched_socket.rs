@@ -39,7 +39,7 @@ const SETTLING: Duration = Duration::from_millis(20);
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 /// … up to this.
 const LAST_LOOK: Duration = Duration::from_millis(250);
-/// How many bytes of a response hyper gathers before it writes.
+/// Once hyper has gathered so many bytes of a response, it gets no more before it has written them.
 const GATHERED: usize = 64 * 1024;
 /// The first byte of every HTTP/1 response (RFC 9112 §4).
 const FIRST_BYTE: &[u8] = b"H";
