@@ -34,6 +34,8 @@ mod numbers;
 mod shared;
 mod attempts;
 mod charges;
+#[cfg(test)]
+mod contention;
 mod status;
 mod successor;
 mod upstream_response;
