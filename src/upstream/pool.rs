@@ -381,13 +381,15 @@ impl Upstream {
         };
         match open(&self.connector, origin, Offer::Http1AtOnce, || {}).await {
             Ok(Opened::Http1(sender)) => {
-                // In its place goes one that nothing of this kind will use again.
-                origin.close_oldest_idle();
+                // Otherwise each pause between uploads would leave one more idle connection.
+                origin.close_one_unused();
                 Some((sender, false))
             }
             Ok(Opened::Http2(_)) => None,
             Err(error) => {
-                origin.refuses_http1.set(matches!(error, ConnectError::NotSpoken(_)));
+                if matches!(error, ConnectError::NotSpoken(_)) {
+                    origin.refuses_http1.set(true);
+                }
                 None
             }
         }
@@ -560,10 +562,10 @@ impl HostPool {
         self.http2.borrow_mut().retain(|connection| connection.streams.get() > 0);
     }
 
-    /// Closes the idle connection over HTTP/1.1 that has been unused longest.
-    fn close_oldest_idle(&self) {
+    /// Closes the idle connection over HTTP/1.1 that has been unused longest, if that is longer than [`FRESH`].
+    fn close_one_unused(&self) {
         let mut idle = self.idle.borrow_mut();
-        if !idle.is_empty() {
+        if idle.first().is_some_and(|idle| idle.since.elapsed() >= FRESH) {
             idle.remove(0);
         }
     }
