@@ -7,7 +7,10 @@ use std::path::{Component, Path, PathBuf};
 use super::{documents, files, prose, root};
 
 /// The folders whose paths are checked.
-const FOLDERS: [&str; 4] = ["src/", "tests/", "docs/", "benches/"];
+const FOLDERS: [&str; 5] = ["src/", "tests/", "docs/", "deploy/", "benches/"];
+
+/// The folders whose `README.md` lists their pages.
+pub(super) const FOLDERS_WITH_LISTS: [&str; 2] = ["docs/decisions", "docs/deployment"];
 
 /// The targets of a document's links, except those to other sites.
 pub(super) fn links(text: &str) -> Vec<String> {
@@ -140,11 +143,13 @@ fn every_path_that_is_named_exists() {
 }
 
 #[test]
-fn every_decision_is_in_their_list() {
-    let list = fs::read_to_string(root().join("docs/decisions/README.md")).unwrap();
-    let listed = links(&list);
-    for path in files("docs/decisions", ".md").keys() {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        assert!(name == "README.md" || listed.iter().any(|link| link == name), "{name}");
+fn every_page_of_a_folder_is_in_its_list() {
+    for folder in FOLDERS_WITH_LISTS {
+        let list = fs::read_to_string(root().join(folder).join("README.md")).unwrap();
+        let listed = links(&list);
+        for path in files(folder, ".md").keys() {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(name == "README.md" || listed.iter().any(|link| link == name), "{folder}: {name}");
+        }
     }
 }

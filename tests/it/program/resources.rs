@@ -165,7 +165,7 @@ fn huge_pages_are_declined() {
     }
 }
 
-/// What the page of deployment says of streams that their callers do not read: content, and other answers.
+/// What docs/deployment/sizing.md says of streams that their callers do not read: content, and other answers.
 #[test]
 fn a_thousand_stalled_streams_stay_within_their_bound() {
     const STREAMS: u64 = 1_000;
