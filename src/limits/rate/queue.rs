@@ -8,7 +8,8 @@
 //! No request overtakes: a new one joins the queue of any of its limits that has one, even if the count would let it
 //! pass. A first request that another limit refuses moves to the queue of that limit, ordered by arrival. Once in
 //! its lifetime a first request also lets requests pass that arrived earlier and are queued for another of its
-//! limits; only once, so that two queues cannot send requests back and forth.
+//! limits; only once, so that two queues cannot send requests back and forth. Requests of one app with the same keys pass
+//! in the order of arrival: a later one follows an earlier one to its queue each time, and stays behind it there.
 //!
 //! A request that could not be served in time is refused at once, with the time after which all queued requests are
 //! served. If later requests push a queued one beyond its time, the last one of the app with the most requests is
@@ -184,7 +185,7 @@ impl WaitQueues {
                 }
                 return Polled::Refused(self.refuse(number, line, now));
             }
-            let earlier = if waiter.yielded { None } else { self.earlier_elsewhere(waiter, line) };
+            let earlier = self.earlier_elsewhere(waiter, line, app);
             let (keys, by, last) = (waiter.keys.clone(), waiter.by, waiter.last);
             self.table.stage(&keys, now);
             let next = match earlier {
@@ -303,13 +304,16 @@ impl WaitQueues {
         self.now
     }
 
-    fn earlier_elsewhere(&self, waiter: &Waiter, here: Counted) -> Option<Counted> {
+    /// The queue with a request that this one lets pass.
+    fn earlier_elsewhere(&self, waiter: &Waiter, here: Counted, app: u64) -> Option<Counted> {
         if self.lines.len() < 2 {
             return None;
         }
         waiter.keys.iter().find(|counted| {
             let line = self.lines.get(counted).filter(|_| *counted != here);
-            line.and_then(WaitQueue::earliest).is_some_and(|earliest| earliest < waiter.number)
+            line.is_some_and(|line| {
+                if waiter.yielded { line.has_earlier_alike(waiter, app) } else { line.has_earlier(waiter) }
+            })
         })
     }
 
@@ -439,8 +443,15 @@ impl WaitQueue {
         self.apps.front()?.1.front().map(|waiter| waiter.number)
     }
 
-    fn earliest(&self) -> Option<u64> {
-        self.apps.iter().filter_map(|(_, order)| order.front()).map(|waiter| waiter.number).min()
+    fn has_earlier(&self, waiter: &Waiter) -> bool {
+        self.apps.iter().filter_map(|(_, order)| order.front()).any(|first| first.number < waiter.number)
+    }
+
+    /// Whether an earlier request of this app has the same keys.
+    fn has_earlier_alike(&self, waiter: &Waiter, app: u64) -> bool {
+        let order = self.apps.iter().find(|(name, _)| *name == app).map(|(_, order)| order);
+        let mut earlier = order.into_iter().flatten().take_while(|other| other.number < waiter.number);
+        earlier.any(|other| other.keys == waiter.keys)
     }
 
     /// The request, and whether it is first.

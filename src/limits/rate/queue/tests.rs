@@ -241,6 +241,26 @@ fn the_turn_of_a_caller_that_leaves_goes_to_the_next() {
     assert_eq!(sim.passed().len(), 3);
 }
 
+/// Both calls of app 3 and user 1 have let earlier ones pass, the first again in the moment in which the second could pass.
+#[test]
+fn a_call_that_has_let_others_pass_does_not_overtake_one_with_the_same_keys() {
+    let limits =
+        vec![limit(Key::App, 60, 1, 61), limit(Key::User, 6, 1, 195), limit(Key::Identity, 65, 3, 130)];
+    let mut sim = Sim::new(limits);
+    sim.call(0, 1);
+    sim.call(0, 0);
+    let first = sim.call(3, 1);
+    sim.run_until(5 * MS);
+    sim.call(1, 0);
+    sim.call(0, 0);
+    let second = sim.call(3, 1);
+    sim.call(3, 2);
+    sim.call(2, 2);
+    sim.call(3, 0);
+    sim.run();
+    assert_eq!([first, second].map(|call| sim.at(call)), [Some(130), Some(195)]);
+}
+
 #[test]
 fn only_the_first_in_the_queue_polls_when_a_call_becomes_available() {
     let mut sim = Sim::new(vec![limit(Key::Identity, 10, 1, 10_000)]);
