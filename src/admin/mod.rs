@@ -31,8 +31,9 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use rustls::pki_types::CertificateDer;
@@ -104,6 +105,8 @@ async fn answer(
 ) -> Response<Full<Bytes>> {
     let id = headers::request_id(request.headers());
     let is_form = is_form(&request);
+    let has_body = !request.body().is_end_stream();
+    let is_post = request.method() == Method::POST;
     // A browser would ask for the key each time that the page's script gets 401. The person gets there by loading the page.
     let is_script = request.headers().get("sec-fetch-dest").is_some_and(|dest| dest == "empty");
     // The overview is dropped before the first await, so that a waiting request does not keep it alive at a stop.
@@ -136,6 +139,8 @@ async fn answer(
     if is_form && let Some(overview) = overview.upgrade() {
         overview.pages.forget();
     }
+    // Only an accepted POST reads its body; hyper ends the connection after an unread one, and does not say so.
+    let ends = has_body && !(is_post && answered.is_ok());
     let mut response =
         answered.unwrap_or_else(|refusal| refusal.response(id.to_str().unwrap_or_default(), &help_base));
     if is_script {
@@ -144,6 +149,9 @@ async fn answer(
     // Assets of the page may be kept; nothing else may.
     let kept = response.headers_mut().remove(CACHE_CONTROL);
     headers::guard(response.headers_mut());
+    if ends {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(kept) = kept {
         response.headers_mut().insert(CACHE_CONTROL, kept);
     }

@@ -6,14 +6,14 @@
 //! like an end. Both would turn a part of a file into a file, so every body that is read goes through
 //! [`IncomingBody`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::Version;
@@ -24,7 +24,8 @@ use crate::http::large_answers::Measured;
 
 /// A body that ends with `None` only if its sender completed it. After an error, every poll returns that error.
 pub(crate) struct IncomingBody {
-    incoming: Incoming,
+    /// `None` only while it is dropped.
+    incoming: Option<Incoming>,
     is_http2: bool,
     /// The sender has completed it, and all of it was read. Remembered, since HTTP/2 takes a lock to tell.
     has_ended: Cell<bool>,
@@ -36,7 +37,7 @@ pub(crate) struct IncomingBody {
 /// Who is told of what is read. Without a variant for nobody, which would take more room in the state of every request.
 enum Watched {
     /// The connection that carries the body, if anyone.
-    ByConnection(Option<Rc<Cell<Reading>>>),
+    ByConnection(Option<Rc<Reader>>),
     /// Its size is noted.
     Measured(Measured),
 }
@@ -60,6 +61,76 @@ pub(crate) enum Reading {
     Complete,
 }
 
+/// What the connection that carries a body knows of its reader.
+pub(crate) struct Reader {
+    reading: Cell<Reading>,
+    keeps_rest: bool,
+    /// The body, once its reader no longer wants it.
+    rest: RefCell<Option<Incoming>>,
+    /// The connection's task.
+    connection: Cell<Option<Waker>>,
+}
+
+impl Reader {
+    /// `keeps_rest`: what the reader leaves of the body is kept for the connection, which reads it to go on with the next
+    /// request. Otherwise hyper ends the connection after the response.
+    pub(crate) fn new(keeps_rest: bool) -> Self {
+        Self {
+            reading: Cell::new(Reading::Unread),
+            keeps_rest,
+            rest: RefCell::default(),
+            connection: Cell::default(),
+        }
+    }
+
+    pub(crate) fn reading(&self) -> Reading {
+        self.reading.get()
+    }
+
+    pub(crate) fn set_reading(&self, reading: Reading) {
+        self.reading.set(reading);
+    }
+
+    /// Whether the connection ends with the response, since more of the body may come than anyone reads.
+    pub(crate) fn ends_connection(&self) -> bool {
+        !self.keeps_rest && self.reading() != Reading::Complete
+    }
+
+    /// Reads and discards what the body's reader left. Returns whether more of it is to come; then the task is woken when
+    /// it does, and when the reader leaves something.
+    pub(crate) fn discard_rest(&self, cx: &mut Context<'_>) -> bool {
+        if !self.keeps_rest || self.reading() == Reading::Complete {
+            return false;
+        }
+        self.connection.set(Some(cx.waker().clone()));
+        let mut rest = self.rest.borrow_mut();
+        while let Some(incoming) = rest.as_mut() {
+            match Pin::new(incoming).poll_frame(cx) {
+                Poll::Pending => return true,
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(_))) => *rest = None,
+                Poll::Ready(None) => {
+                    *rest = None;
+                    self.set_reading(Reading::Complete);
+                }
+            }
+        }
+        false
+    }
+
+    /// Ends [`Self::discard_rest`], and with it the connection.
+    pub(crate) fn drop_rest(&self) {
+        self.rest.take();
+    }
+
+    fn keep_rest(&self, incoming: Incoming) {
+        self.rest.replace(Some(incoming));
+        if let Some(connection) = self.connection.take() {
+            connection.wake();
+        }
+    }
+}
+
 /// Why a body is incomplete or malformed.
 #[derive(Debug, Clone)]
 pub struct BrokenBody {
@@ -81,17 +152,24 @@ impl IncomingBody {
     pub(crate) fn new(incoming: Incoming, version: Version) -> Self {
         let is_http2 = version == Version::HTTP_2;
         let watched = Watched::ByConnection(None);
-        Self { incoming, is_http2, has_ended: Cell::new(false), rare: None, watched }
+        Self { incoming: Some(incoming), is_http2, has_ended: Cell::new(false), rare: None, watched }
     }
 
-    /// As [`Self::new`], and keeps `reading` up to date. The body must not have been read yet.
-    pub(crate) fn watched(incoming: Incoming, version: Version, reading: Rc<Cell<Reading>>) -> Self {
-        Self { watched: Watched::ByConnection(Some(reading)), ..Self::new(incoming, version) }
+    /// As [`Self::new`], and keeps `reader` up to date. The body must not have been read yet.
+    pub(crate) fn watched(incoming: Incoming, version: Version, reader: Rc<Reader>) -> Self {
+        let mut body = Self::new(incoming, version);
+        body.watched = Watched::ByConnection(Some(reader));
+        body
     }
 
     /// The same body, whose size is noted. It must not have been read yet.
-    pub(crate) fn measured(self, measured: Measured) -> Self {
-        Self { watched: Watched::Measured(measured), ..self }
+    pub(crate) fn measured(mut self, measured: Measured) -> Self {
+        self.watched = Watched::Measured(measured);
+        self
+    }
+
+    fn incoming(&self) -> &Incoming {
+        self.incoming.as_ref().expect("only the drop takes it")
     }
 
     /// Why it broke off, once that was read.
@@ -111,12 +189,17 @@ impl IncomingBody {
         self.rare.get_or_insert_default().held = Some(frame);
     }
 
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let incoming = self.incoming.as_mut().expect("only the drop takes it");
+        Pin::new(incoming).poll_frame(cx)
+    }
+
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         if let Some(broken) = self.broken() {
             return Poll::Ready(Some(Err(broken.clone())));
         }
         loop {
-            let broken = match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+            let broken = match std::task::ready!(self.poll_incoming(cx)) {
                 Some(Ok(frame)) => {
                     if let Some(held) = self.take_held() {
                         let is_trailers = frame.is_trailers();
@@ -152,12 +235,12 @@ impl IncomingBody {
     fn is_last_without_end(&self, frame: &Frame<Bytes>) -> bool {
         self.is_http2
             && frame.is_data()
-            && self.incoming.size_hint().exact() == Some(0)
+            && self.incoming().size_hint().exact() == Some(0)
             && !self.has_stream_ended()
     }
 
     fn has_stream_ended(&self) -> bool {
-        let has_ended = self.has_ended.get() || self.incoming.is_end_stream();
+        let has_ended = self.has_ended.get() || self.incoming().is_end_stream();
         self.has_ended.set(has_ended);
         has_ended
     }
@@ -175,7 +258,7 @@ impl Body for IncomingBody {
         let is_end = matches!(&polled, Poll::Ready(Some(Ok(_)))) && self.is_end_stream();
         match &mut self.watched {
             Watched::ByConnection(None) => {}
-            Watched::ByConnection(Some(reading)) => reading.set(match &polled {
+            Watched::ByConnection(Some(reader)) => reader.set_reading(match &polled {
                 Poll::Pending => Reading::Waiting,
                 Poll::Ready(None) => Reading::Complete,
                 Poll::Ready(Some(Ok(_))) if is_end => Reading::Complete,
@@ -200,9 +283,22 @@ impl Body for IncomingBody {
 
     fn size_hint(&self) -> SizeHint {
         let held = self.held().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
-        match self.incoming.size_hint().exact() {
+        match self.incoming().size_hint().exact() {
             Some(left) => SizeHint::with_exact(left + held),
             None => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for IncomingBody {
+    fn drop(&mut self) {
+        if let Watched::ByConnection(Some(reader)) = &self.watched
+            && reader.keeps_rest
+            && reader.reading() != Reading::Complete
+            && self.broken().is_none()
+            && let Some(incoming) = self.incoming.take()
+        {
+            reader.keep_rest(incoming);
         }
     }
 }

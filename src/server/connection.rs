@@ -2,7 +2,6 @@
 //! (prior knowledge, RFC 9113 §3.3). Time limits for the caller are in [`super::watched_socket`] for the
 //! connection, in [`super::stream_task`] for a stream of HTTP/2.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -13,7 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Version};
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Method, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Write;
@@ -23,7 +23,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
 use super::connections::Connections;
@@ -34,7 +34,7 @@ use super::stream_task::{Executor, Flow};
 use super::tunnel::{self, Rewound, Served};
 use super::watched_socket::{Control, WatchedSocket};
 use crate::access::caller::{Caller, Shown};
-use crate::http::incoming_body::{IncomingBody, Reading};
+use crate::http::incoming_body::{IncomingBody, Reader};
 use crate::net::error_chain::chain;
 use crate::net::peer::Peer;
 use crate::net::proxy_protocol;
@@ -55,6 +55,11 @@ const PING_AFTER: (Duration, Duration) = (Duration::from_secs(5), Duration::from
 const PING_PATIENCE: u32 = 5;
 /// How long bytes are discarded after a failed handshake.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// A request's body up to this size that comes after its response is read and discarded, and the connection goes on.
+const SMALL_BODY: u64 = 64 * 1024;
+/// How long such a body may take.
+const LATE: Duration = Duration::from_secs(5);
 
 /// How much hyper reads at once. With 64 KiB an upload takes more CPU time.
 const BUFFERED: usize = 256 * 1024;
@@ -439,6 +444,9 @@ fn answer(
         })
     });
     let (worker, mut caller, request) = (worker.clone(), caller.clone(), received(request, control));
+    let large_body = (flow.is_none() && asks.is_none())
+        .then(|| control.reader.borrow().clone().filter(|reader| reader.ends_connection()))
+        .flatten();
     // On HTTP/2, requests may still arrive until the caller has received GOAWAY.
     caller.peer.uncertified |= caller.is_revoked();
     // Called inside: a future that is captured and then awaited takes its size twice.
@@ -447,7 +455,12 @@ fn answer(
         if let (Some(asks), Some(tunnel)) = (asks, served.tunnel) {
             asks.got(worker, tunnel);
         }
-        Ok(served.response.map(|body| Guarded::new(body, flow, busy)))
+        let mut response = served.response;
+        // hyper does not say so.
+        if large_body.is_some_and(|reader| reader.ends_connection()) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response.map(|body| Guarded::new(body, flow, busy)))
     }
 }
 
@@ -522,12 +535,17 @@ fn received(request: Request<Incoming>, control: &Control) -> Request<IncomingBo
     control.asked_to_change.set(asks_to_change || control.asked_to_change.get());
     // Bytes after a refused CONNECT were meant for the tunnel, and are discarded like the rest of a body.
     let is_connect = request.method() == Method::CONNECT;
-    let reading =
-        (is_connect || !request.body().is_end_stream()).then(|| Rc::new(Cell::new(Reading::Unread)));
-    control.reading.replace(reading.clone());
-    request.map(|body| match reading {
+    let reader = (is_connect || !request.body().is_end_stream()).then(|| {
+        // Over HTTP/2, only the stream ends. Who expects `100 Continue` may send the next request instead of the body.
+        let is_small = request.body().size_hint().exact().is_some_and(|size| size <= SMALL_BODY);
+        let keeps_rest =
+            is_small && !is_connect && version < Version::HTTP_2 && !request.headers().contains_key(EXPECT);
+        Rc::new(Reader::new(keeps_rest))
+    });
+    control.reader.replace(reader.clone());
+    request.map(|body| match reader {
         None => IncomingBody::new(body, version),
-        Some(reading) => IncomingBody::watched(body, version, reading),
+        Some(reader) => IncomingBody::watched(body, version, reader),
     })
 }
 
@@ -547,6 +565,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     close: impl Fn(Pin<&mut C>),
 ) -> hyper::Result<Driven> {
     let mut told = false;
+    let mut late: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         if !told && control.is_draining(cx) {
             told = true;
@@ -555,7 +574,16 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
         match connection.as_mut().poll(cx) {
             Poll::Ready(ended) => Poll::Ready(ended.map(|()| Driven::Ended)),
             Poll::Pending if !told && control.takes_park() => Poll::Ready(Ok(Driven::Idle)),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                if let Some(reader) = control.reader.borrow().as_ref() {
+                    if !reader.discard_rest(cx) {
+                        late = None;
+                    } else if late.get_or_insert_with(|| Box::pin(sleep(LATE))).as_mut().poll(cx).is_ready() {
+                        reader.drop_rest();
+                    }
+                }
+                Poll::Pending
+            }
         }
     })
     .await

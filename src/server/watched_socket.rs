@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep};
 use super::frame_watch::{FrameWatch, PREFACE};
 use super::socket::Socket;
 use crate::access::caller::Shown;
-use crate::http::incoming_body::Reading;
+use crate::http::incoming_body::{Reader, Reading};
 use crate::net::write_timeout::WriteTimeout;
 use crate::proxy::handler::Opened;
 use crate::proxy::worker::Worker;
@@ -56,8 +56,8 @@ pub(crate) struct Control {
     pub(crate) busy: Cell<u32>,
     /// The number of requests so far.
     pub(crate) served: Cell<u64>,
-    /// How far the latest request's body has been read; `None`: it has no body.
-    pub(crate) reading: RefCell<Option<Rc<Cell<Reading>>>>,
+    /// The reader of the latest request's body; `None`: it has no body.
+    pub(crate) reader: RefCell<Option<Rc<Reader>>>,
     /// The latest request is HTTP/1.0: its response may end with the connection.
     pub(crate) is_http10: Cell<bool>,
     /// A response was truncated.
@@ -136,13 +136,13 @@ impl Control {
     }
 
     fn set_reading(&self, reading: Reading) {
-        if let Some(cell) = self.reading.borrow().as_ref() {
-            cell.set(reading);
+        if let Some(reader) = self.reader.borrow().as_ref() {
+            reader.set_reading(reading);
         }
     }
 
     fn reading(&self) -> Reading {
-        self.reading.borrow().as_ref().map_or(Reading::Complete, |reading| reading.get())
+        self.reader.borrow().as_ref().map_or(Reading::Complete, |reader| reader.reading())
     }
 }
 
@@ -346,10 +346,13 @@ impl<S: Socket> WatchedSocket<S> {
         let mut tap = Tap { socket: &mut *self.socket, frames: self.frames.as_deref_mut(), count: 0 };
         ready!(Pin::new(&mut TokioIo::new(&mut tap)).poll_read(cx, buf))?;
         let count = tap.count;
-        if count > 0 && self.control.reading() == Reading::Waiting {
+        let reading = self.control.reading();
+        if count > 0 && reading == Reading::Waiting {
             self.control.set_reading(Reading::Unread);
         }
-        if self.frames.is_none() && count > 0 && !self.is_busy() && self.head_since.is_none() {
+        // Bytes of a body that comes after its response are not the beginning of a head.
+        let begins_head = reading == Reading::Complete && !self.is_busy() && self.head_since.is_none();
+        if self.frames.is_none() && count > 0 && begins_head {
             self.head_since = Some(Instant::now());
         }
         Poll::Ready(Ok(count))

@@ -44,6 +44,7 @@ mod status; // what /status.json and /history.json say
 mod stalled; // callers that stall
 mod tokens; // single flight, 401s, refusals, back-off
 mod tools; // other programs, unmodified
+mod unread_bodies; // answers that come before the request's body
 mod usage; // who spent Box's calls
 mod traces; // spans for a collector, and collectors that fail
 mod tunnels; // programs that have Box's hosts built in
