@@ -60,6 +60,9 @@ const LINGER: Duration = Duration::from_secs(5);
 const SMALL_BODY: u64 = 64 * 1024;
 /// How long such a body may take.
 const LATE: Duration = Duration::from_secs(5);
+/// How long after its beginning a connection waits for its first request although the worker drains: whoever has just
+/// connected is sending one, and would see it cut off. Older connections have nothing in flight.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
 
 /// How much hyper reads at once. With 64 KiB an upload takes more CPU time.
 const BUFFERED: usize = 256 * 1024;
@@ -149,11 +152,11 @@ pub(super) async fn serve_balanced(
 ) {
     let control = connections.register();
     let limit = worker.gateway().config.server.header_timeout;
+    let begun = Instant::now();
     let read = tokio::select! {
         biased;
         read = tokio::time::timeout(limit, proxy_protocol::read(&mut tcp)) => read,
-        // Nothing is in flight yet.
-        () = control.told_to_drain() => return,
+        () = told_to_drain(&control, begun) => return,
     };
     match read {
         Ok(Ok(Some(client))) => peer.client = client,
@@ -188,11 +191,11 @@ pub(super) async fn serve_tls(
     let counted = worker.tally().connection();
     let control = connections.register();
     let limit = worker.gateway().config.server.header_timeout;
+    let begun = Instant::now();
     let shaken = tokio::select! {
         biased;
         shaken = tokio::time::timeout(limit, Box::pin(tls.handshake(tcp))) => shaken,
-        // Nothing is in flight yet.
-        () = control.told_to_drain() => return,
+        () = told_to_drain(&control, begun) => return,
     };
     let socket = match shaken {
         Ok(Ok(socket)) => Box::new(socket),
@@ -277,13 +280,19 @@ pub(super) fn serve<S: Socket>(
 /// The bytes that tell HTTP/2 from HTTP/1.1; `None`: the connection ends without a request.
 async fn first_bytes<S: Socket>(site: &Site, socket: &mut S) -> Option<Vec<u8>> {
     let server = site.worker.gateway().config.server;
+    let begun = Instant::now();
     let first = tokio::time::timeout(server.keepalive_timeout, sniff(socket, server.header_timeout));
     tokio::select! {
         biased;
         first = first => first.ok()?.ok(),
-        // A connection that has sent nothing has nothing in flight.
-        () = site.control.told_to_drain() => None,
+        () = told_to_drain(&site.control, begun) => None,
     }
+}
+
+/// Returns once a connection that began at this time, and has had no request, is to end.
+async fn told_to_drain(control: &Control, begun: Instant) {
+    control.told_to_drain().await;
+    tokio::time::sleep_until(begun + FIRST_REQUEST).await;
 }
 
 /// A connection, as its requests see it.
@@ -558,7 +567,8 @@ enum Driven {
     Idle,
 }
 
-/// Polls a connection until it ends or can be parked, and starts its graceful shutdown once the worker drains.
+/// Polls a connection until it ends or can be parked, and starts its graceful shutdown once the worker drains; after what
+/// has arrived was read, since hyper closes a connection in which it sees no request.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     mut connection: Pin<&mut C>,
     control: &Control,
@@ -567,11 +577,13 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     let mut told = false;
     let mut late: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
-        if !told && control.is_draining(cx) {
+        let mut polled = connection.as_mut().poll(cx);
+        if polled.is_pending() && !told && control.is_draining(cx) {
             told = true;
             close(connection.as_mut());
+            polled = connection.as_mut().poll(cx);
         }
-        match connection.as_mut().poll(cx) {
+        match polled {
             Poll::Ready(ended) => Poll::Ready(ended.map(|()| Driven::Ended)),
             Poll::Pending if !told && control.takes_park() => Poll::Ready(Ok(Driven::Idle)),
             Poll::Pending => {

@@ -31,9 +31,6 @@ pub(super) enum Woken {
 pub(super) async fn wait<S: Socket>(socket: &mut S, control: &Control, until: Instant) -> Woken {
     let mut timer = pin!(tokio::time::sleep_until(until));
     poll_fn(|cx| {
-        if control.is_draining(cx) {
-            return Poll::Ready(Woken::Ended);
-        }
         let mut bytes = [0; FIRST_READ];
         let mut read = ReadBuf::new(&mut bytes);
         match Pin::new(&mut *socket).poll_read(cx, &mut read) {
@@ -41,6 +38,8 @@ pub(super) async fn wait<S: Socket>(socket: &mut S, control: &Control, until: In
                 Poll::Ready(Woken::Bytes(read.filled().to_vec()))
             }
             Poll::Ready(_) => Poll::Ready(Woken::Ended),
+            // After a read: a request that has arrived is still served.
+            Poll::Pending if control.is_draining(cx) => Poll::Ready(Woken::Ended),
             Poll::Pending => timer.as_mut().poll(cx).map(|()| Woken::Late),
         }
     })
