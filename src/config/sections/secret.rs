@@ -1,8 +1,8 @@
 //! Secrets and other texts that may be in the environment or in a file of their own.
 
 use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::io::{self, ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 use zeroize::Zeroizing;
@@ -34,6 +34,9 @@ pub(super) struct Referred {
 
 /// The longest secret in bytes. A device or a wrong file may be endless.
 const LONGEST: u64 = 64 * 1024;
+
+/// The folder of a service's credentials (systemd.exec(5), "Credentials").
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 const FORMS: &str = "{ env = \"NAME\" } or { file = \"PATH\" }";
 
@@ -179,13 +182,27 @@ fn of_file(
     around: &Surroundings<'_>,
     notes: &mut Notes<'_>,
 ) -> Result<Zeroizing<String>, Unresolved> {
-    let path = around.folder.join(string(entry).map_err(Unresolved::Wrong)?);
+    let written = Path::new(string(entry).map_err(Unresolved::Wrong)?);
+    let mut path = around.folder.join(written);
     notes.secret_file(&path);
+    let mut read = contents(&path);
+    if let (Err(error), Some(credential)) = (&read, credential(written, around)) {
+        // The file may be there for root alone, which has passed it on as a credential.
+        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) {
+            notes.secret_file(&credential);
+            let first = format!("{} cannot be read: {error}", path.display());
+            read = contents(&credential);
+            path = credential;
+            if let Err(error) = &read {
+                return Err(Unresolved::Unread(format!(
+                    "{first}; nor can {} of ${CREDENTIALS}: {error}",
+                    path.display()
+                )));
+            }
+        }
+    }
     let shown = path.display();
-    let mut bytes = Zeroizing::new(Vec::new());
-    File::open(&path)
-        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
-        .map_err(|error| Unresolved::Unread(format!("{shown} cannot be read: {error}")))?;
+    let bytes = read.map_err(|error| Unresolved::Unread(format!("{shown} cannot be read: {error}")))?;
     let wrong = |what: &str| Unresolved::Wrong(format!("{shown} {what}"));
     if bytes.len() as u64 > LONGEST {
         return Err(wrong("is larger than 64 KiB; it must hold only the secret"));
@@ -198,6 +215,19 @@ fn of_file(
         return Err(wrong("is empty"));
     }
     Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// At most one byte more than [`LONGEST`].
+fn contents(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Where systemd puts a credential of this name for the service; `None`: the path is absolute, or there are no credentials.
+fn credential(written: &Path, around: &Surroundings<'_>) -> Option<PathBuf> {
+    let folder = PathBuf::from((around.variable)(CREDENTIALS)?);
+    (written.is_relative() && folder.is_absolute()).then(|| folder.join(written))
 }
 
 fn string<'d>(entry: &Entry<'d>) -> Result<&'d str, String> {

@@ -32,6 +32,47 @@ fn a_secret_file_holds_the_secret_and_one_line_break_at_most() {
 }
 
 #[test]
+fn a_relative_file_is_looked_for_among_the_credentials_too() {
+    let folder =
+        std::env::temp_dir().join(format!("boxgate-credential-{}-{}", std::process::id(), fastrand::u64(..)));
+    let credentials = folder.join("credentials");
+    fs::create_dir_all(&credentials).unwrap();
+    let load = |file: &str, credentials: Option<&Path>| {
+        let text = format!(
+            "[identity.a]\nclient_id = \"id\"\nuser_id = \"7\"\nclient_secret = {{ file = {file:?} }}\n"
+        );
+        let variable = |name: &str| {
+            (name == "CREDENTIALS_DIRECTORY")
+                .then(|| credentials.map(|path| path.display().to_string()))
+                .flatten()
+        };
+        from_text(&text, &folder.join("p.toml"), &Overrides::default(), &variable)
+            .map(|config| config.identities[0].client_secret.expose().to_owned())
+            .map_err(|problems| problems.to_string())
+    };
+    let refused = load("secret", Some(&credentials)).unwrap_err();
+    for place in [folder.join("secret"), credentials.join("secret")] {
+        assert!(refused.contains(&place.display().to_string()), "{refused}");
+    }
+    assert!(refused.contains("$CREDENTIALS_DIRECTORY"), "{refused}");
+    assert!(!load("secret", None).unwrap_err().contains("CREDENTIALS"));
+
+    fs::write(credentials.join("secret"), "from-the-credential").unwrap();
+    assert_eq!(load("secret", Some(&credentials)).as_deref(), Ok("from-the-credential"));
+    assert!(load("secret", None).is_err());
+    assert!(
+        load("secret", Some(Path::new("credentials"))).is_err(),
+        "a relative folder is none of systemd's"
+    );
+    assert!(load("/secret", Some(&credentials)).is_err(), "an absolute path is meant as it is");
+
+    // What is beside the configuration comes first.
+    fs::write(folder.join("secret"), "from-the-file").unwrap();
+    assert_eq!(load("secret", Some(&credentials)).as_deref(), Ok("from-the-file"));
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn missing_and_conflicting_keys_are_named() {
     let problems = read(
         "[identity.a]\n[identity.b]\nclient_id = 5\nclient_secret = 5\nenterprise_id = 6\nuser_id = \"x@y\"\n",
