@@ -12,6 +12,7 @@ mod request_filter; // which of the last requests are asked for
 mod limit_metrics; // of limits, budgets and tunnels
 mod ignored_body; // bodies that mean nothing
 mod readiness; // is it ready, and why not?
+pub(crate) mod status_line; // the same in one line, for the service manager
 mod request_metrics; // of requests, connections, tokens, reloads and logs
 mod trace_metrics; // what became of spans
 mod reload; // POST /reload

@@ -22,6 +22,7 @@ use super::options::{GatewayUrl, KEY_VARIABLE, Login, Options};
 use super::splitter::Splitter;
 use super::trust_files::{Folder, TrustFiles};
 use crate::net::secret::Secret;
+use crate::net::service_manager;
 
 /// The exit status for a command that was not found, as in shells.
 const NOT_FOUND: u8 = 127;
@@ -76,8 +77,13 @@ async fn exec(options: &Options, command: &[OsString]) -> Result<u8, Failure> {
 
     let splitting = tokio::spawn(splitter.serve());
     // The splitter has the key; the command needs none.
-    let spawned = Command::new(program).args(arguments).envs(set).env_remove(KEY_VARIABLE).spawn();
-    let mut child = spawned.map_err(|error| not_started(program, &error))?;
+    let mut run = Command::new(program);
+    run.args(arguments).envs(set).env_remove(KEY_VARIABLE);
+    // What a service manager says to this process is not said to another.
+    for variable in service_manager::VARIABLES {
+        run.env_remove(variable);
+    }
+    let mut child = run.spawn().map_err(|error| not_started(program, &error))?;
     let status = signals.until_end_of(&mut child).await;
     splitting.abort();
     let status = status.map_err(|error| format!("cannot wait for the end of the command: {error}"))?;

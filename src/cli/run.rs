@@ -11,6 +11,8 @@ use super::exit::{BAD_CONFIGURATION, bad_configuration, block_on, logged};
 use super::{core_dumps, first_run};
 use crate::config::{Overrides, Source};
 use crate::net::clock::Clock;
+use crate::net::inherited_sockets::InheritedSockets;
+use crate::net::service_manager::ServiceManager;
 use crate::server::signals::{self, Signals};
 use crate::server::{self, Reloading, Watch};
 use crate::telemetry::access_log::AccessLog;
@@ -55,13 +57,39 @@ pub fn run(options: Options) -> ExitCode {
         eprintln!("{}", first_run::WORDS);
         return ExitCode::from(BAD_CONFIGURATION);
     }
+    // Before there is another thread.
+    let service = match Service::from_environment() {
+        Ok(service) => service,
+        Err(why) => return bad_service(&why),
+    };
     let hosts = hosts.into_iter().filter(|host| !host.is_empty()).collect();
     let source = source(config.as_deref(), Overrides { listen, admin, hosts, ..Overrides::default() });
     let watch = Watch { configuration: watch, named: !no_watch };
     if watch.configuration && source.path().is_none() {
         eprintln!("boxgate: --watch: there is no configuration file to watch");
     }
-    logged(block_on(serve(source, watch, |_, _| {})))
+    logged(block_on(serve(source, watch, service, |_, _| {})))
+}
+
+/// What a service manager gives the process that it starts.
+#[derive(Default)]
+pub(super) struct Service {
+    sockets: InheritedSockets,
+    manager: ServiceManager,
+}
+
+impl Service {
+    fn from_environment() -> Result<Self, String> {
+        let sockets = InheritedSockets::from_environment()?;
+        let manager = ServiceManager::of(|name| std::env::var(name).ok(), std::process::id())?;
+        Ok(Self { sockets, manager })
+    }
+}
+
+/// What the service manager gives does not fit. A start without a change would fail again.
+fn bad_service(why: &str) -> ExitCode {
+    eprintln!("boxgate: {why}");
+    ExitCode::from(BAD_CONFIGURATION)
 }
 
 /// The given file, else the default one, else the environment.
@@ -79,12 +107,18 @@ pub(super) fn source(file: Option<&Path>, overrides: Overrides) -> Source {
 pub(super) async fn serve(
     source: Source,
     watch: Watch,
+    service: Service,
     ready: impl FnOnce(&[String], &AccessLog),
 ) -> io::Result<ExitCode> {
     let (config, text) = match source.read() {
         Ok(read) => read,
         Err(problems) => return Ok(bad_configuration(&problems)),
     };
+    let Service { sockets, manager } = service;
+    if let Err(why) = sockets.check(&config.listen.addresses, &config.admin.addresses) {
+        return Ok(bad_service(&why));
+    }
+    let passed = sockets.addresses().join(" ");
     log::init(&config.log)?;
     if core_dumps::allowed() {
         warn!("{}", core_dumps::WARNING);
@@ -99,10 +133,11 @@ pub(super) async fn serve(
     let out = config.log.access.then(|| unbuffered(io::stdout())).transpose()?;
     let access = AccessLog::new(out, config.log.format)?;
     let reloading = Reloading { source, text, watch, hangups };
-    let bound = server::bind(config).await?.reloading(reloading);
+    let bound = server::bind_with(config, sockets).await?.reloading(reloading).telling(manager);
     info!(
         callers = bound.addresses().join(" "),
         operators = bound.admin_addresses().join(" "),
+        passed = (!passed.is_empty()).then_some(passed),
         "boxgate listens"
     );
     ready(&bound.addresses(), &access);

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::exit::{block_on, logged};
-use super::run::serve;
+use super::run::{Service, serve};
 use super::shell;
 use super::temporary_folder::TemporaryFolder;
 use crate::config::{Overrides, Source};
@@ -75,7 +75,7 @@ pub fn run(options: Options) -> ExitCode {
         let (text, name) = (sandbox_file(&sandbox, &page), folder.path().join("sandbox.toml"));
         let source = Source::text(text, name, overrides, variables);
         let watch = Watch { configuration: false, named: true };
-        serve(source, watch, |addresses, out| introduce(addresses, page, out)).await
+        serve(source, watch, Service::default(), |addresses, out| introduce(addresses, page, out)).await
     });
     logged(served)
 }

@@ -1,5 +1,6 @@
 //! The address of a socket to listen on.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -21,6 +22,16 @@ pub struct UnixAddress {
     pub mode: Option<u32>,
     /// The number of the file's group; `None`: the process's own, or that of a folder with the set-group-ID bit.
     pub group: Option<u32>,
+}
+
+/// As the configuration has it, without parameters.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(address) => write!(f, "unix:{}", address.path.display()),
+        }
+    }
 }
 
 impl Address {

@@ -6,12 +6,14 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tracing::warn;
 
 use crate::net::address::Address;
+use crate::net::inherited_sockets::{self, InheritedSocket, Socket};
 use crate::net::networks::unmapped;
 use crate::net::peer::{Here, Peer};
 use crate::net::port_owner::{self, Process};
@@ -28,8 +30,15 @@ pub(crate) enum Listener {
         /// Whether callers must use TLS.
         secure: bool,
     },
-    /// Unix; the file is removed at the end, before the socket closes.
-    Unix(SocketFile, UnixListener),
+    /// Unix.
+    Unix {
+        /// Removed at the end, before the socket closes; `None`: it is the service manager's.
+        _file: Option<SocketFile>,
+        /// Where the file is.
+        path: PathBuf,
+        /// The socket.
+        socket: UnixListener,
+    },
 }
 
 /// A connection that was accepted, not yet tied to a runtime.
@@ -56,9 +65,30 @@ impl Listener {
             Address::Unix(address) => {
                 let bound = BoundUnixSocket::bind(address).await.and_then(|bound| bound.listen(BACKLOG));
                 let named = |error| named(&format!("unix:{}", address.path.display()), &error, || None);
-                bound.map(|(file, listener)| Self::Unix(file, listener)).map_err(named)
+                let listener =
+                    |(file, socket)| Self::Unix { _file: Some(file), path: address.path.clone(), socket };
+                bound.map(listener).map_err(named)
             }
         }
+    }
+
+    /// Listens on a socket of the service manager's, which has this address. The rest is as of [`Listener::bind`].
+    ///
+    /// # Errors
+    /// The file of a Unix socket has not the mode or group of the address; the message names it.
+    pub(crate) fn inherited(address: &Address, inherited: InheritedSocket, secure: bool) -> io::Result<Self> {
+        let listener = || match (inherited.into_socket(), address) {
+            (Socket::Tcp(socket, _), _) => {
+                TcpListener::from_std(socket).map(|socket| Self::Tcp { socket, secure })
+            }
+            (Socket::Unix(socket, path), address) => {
+                if let Address::Unix(address) = address {
+                    inherited_sockets::check_file(address).map_err(io::Error::other)?;
+                }
+                UnixListener::from_std(socket).map(|socket| Self::Unix { _file: None, path, socket })
+            }
+        };
+        listener().map_err(|error| named(&address.to_string(), &error, || None))
     }
 
     /// The bound address as written in the configuration, with `https://` in front if callers must use TLS.
@@ -68,7 +98,7 @@ impl Listener {
                 let scheme = if *secure { "https://" } else { "" };
                 socket.local_addr().map(|address| format!("{scheme}{address}")).unwrap_or_default()
             }
-            Self::Unix(file, _) => format!("unix:{}", file.path().display()),
+            Self::Unix { path, .. } => format!("unix:{}", path.display()),
         }
     }
 
@@ -76,7 +106,7 @@ impl Listener {
     pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp { socket, .. } => socket.local_addr().ok(),
-            Self::Unix(..) => None,
+            Self::Unix { .. } => None,
         }
     }
 
@@ -86,7 +116,7 @@ impl Listener {
             Self::Tcp { socket, secure, .. } => {
                 socket.local_addr().ok().map(|address| Here { address, secure: *secure })
             }
-            Self::Unix(..) => None,
+            Self::Unix { .. } => None,
         }
     }
 
@@ -105,7 +135,7 @@ impl Listener {
                     let peer = Peer { here, ..Peer::new(unmapped(peer.ip()), *secure) };
                     Ok((Accepted::Tcp(stream.into_std()?), peer))
                 }),
-                Self::Unix(_, listener) => listener.accept().await.and_then(|(stream, _)| {
+                Self::Unix { socket, .. } => socket.accept().await.and_then(|(stream, _)| {
                     // Only processes of this machine that the file's mode admits can connect.
                     let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), false);
                     Ok((Accepted::Unix(stream.into_std()?), peer))

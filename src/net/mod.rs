@@ -14,6 +14,7 @@ pub(crate) mod error_chain;
 pub(crate) mod file_fingerprint; // what a path leads to, as it was when it was read
 pub(crate) mod file_identity; // is it still the same file?
 pub(crate) mod hidden_characters; // invisible characters in copied secrets
+pub(crate) mod inherited_sockets; // sockets that the service manager passes
 pub(crate) mod leaf_certificates; // certificates for Box's hosts
 pub(crate) mod listener; // bound sockets
 pub(crate) mod networks; // sets of addresses
@@ -28,6 +29,7 @@ pub mod secret; // a secret that is never printed
 pub(crate) mod secret_filter; // blanks secrets in output
 mod secret_spelling; // encodings of a secret
 pub mod tls_client; // trusted roots
+pub(crate) mod service_manager; // what systemd is told
 pub(crate) mod tls_server; // TLS for callers
 pub(crate) mod unix_socket; // Unix sockets to listen on
 pub(crate) mod unsent;

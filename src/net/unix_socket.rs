@@ -82,10 +82,6 @@ impl BoundUnixSocket {
 }
 
 impl SocketFile {
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn must_be_there(&self) -> io::Result<()> {
         match self.identity.is_at(&self.path) {
             true => Ok(()),

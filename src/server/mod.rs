@@ -9,10 +9,13 @@ use std::io;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::net::address::Address;
 use crate::net::clock::Clock;
+use crate::net::inherited_sockets::InheritedSockets;
 use crate::net::listener::Listener;
 use crate::net::own_listeners::OwnListeners;
 use crate::net::secret_filter::{Audience, blanked_text};
+use crate::net::service_manager::ServiceManager;
 use crate::telemetry::access_log::AccessLog;
 
 mod assembly; // builds the gateway from a configuration
@@ -22,6 +25,7 @@ mod connection;
 mod connections;
 mod file_watch; // which files have changed?
 pub(crate) mod frame_watch;
+mod supervision; // what the service manager is told
 mod parked; // idle HTTP/1.1 connections
 pub(crate) mod socket;
 pub(crate) mod stream_task;
@@ -41,6 +45,7 @@ pub struct Bound {
     operators: Vec<Listener>,
     config: Config,
     reloading: Option<Reloading>,
+    manager: ServiceManager,
 }
 
 /// Binds every address of the configuration.
@@ -48,17 +53,36 @@ pub struct Bound {
 /// # Errors
 /// An address cannot be bound; nothing stays bound then.
 pub async fn bind(config: Config) -> io::Result<Bound> {
-    let mut callers = Vec::new();
-    for address in &config.listen.addresses {
-        let bound = Listener::bind(address, config.tls.is_some()).await;
-        callers.push(bound.map_err(|error| or_elsewhere(&error, "--listen or [listen] address"))?);
+    bind_with(config, InheritedSockets::default()).await
+}
+
+/// The same; where one of these sockets has the address, it takes that socket.
+///
+/// # Errors
+/// An address cannot be bound, or its socket not be used; nothing stays bound then.
+pub(crate) async fn bind_with(config: Config, mut inherited: InheritedSockets) -> io::Result<Bound> {
+    let callers = listeners(&config.listen.addresses, config.tls.is_some(), &mut inherited)
+        .await
+        .map_err(|error| or_elsewhere(&error, "--listen or [listen] address"))?;
+    let operators = listeners(&config.admin.addresses, config.admin_tls.is_some(), &mut inherited)
+        .await
+        .map_err(|error| or_elsewhere(&error, "--admin or [admin] address"))?;
+    Ok(Bound { callers, operators, config, reloading: None, manager: ServiceManager::default() })
+}
+
+async fn listeners(
+    addresses: &[Address],
+    secure: bool,
+    inherited: &mut InheritedSockets,
+) -> io::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        listeners.push(match inherited.take(address) {
+            Some(socket) => Listener::inherited(address, socket, secure)?,
+            None => Listener::bind(address, secure).await?,
+        });
     }
-    let mut operators = Vec::new();
-    for address in &config.admin.addresses {
-        let bound = Listener::bind(address, config.admin_tls.is_some()).await;
-        operators.push(bound.map_err(|error| or_elsewhere(&error, "--admin or [admin] address"))?);
-    }
-    Ok(Bound { callers, operators, config, reloading: None })
+    Ok(listeners)
 }
 
 /// With what to do about an address that is taken.
@@ -88,6 +112,12 @@ impl Bound {
         Self { reloading: Some(reloading), ..self }
     }
 
+    /// Tells this service manager when requests are accepted, and what the process does until it ends.
+    #[must_use]
+    pub(crate) fn telling(self, manager: ServiceManager) -> Self {
+        Self { manager, ..self }
+    }
+
     /// Serves until `stop` says otherwise. Runs on the current runtime, which accepts, renews tokens and answers
     /// operators.
     ///
@@ -99,13 +129,13 @@ impl Bound {
         access: AccessLog,
         mut stop: watch::Receiver<Stop>,
     ) -> io::Result<()> {
-        let Self { callers, operators, config, reloading } = self;
+        let Self { callers, operators, config, reloading, manager } = self;
         let own = OwnListeners::new(callers.iter().chain(&operators).filter_map(Listener::tcp_address));
         // Its secrets live until it runs: what is wrong is searched for them. Later ones may replace them.
         let secrets = config.clone();
         let starting = async {
             let assembled = Assembly::begin(config, own, clock, access)?;
-            Running::start(assembled, callers, operators, reloading).await
+            Running::start(assembled, callers, operators, reloading, manager).await
         };
         let running = starting.await.map_err(|error| {
             io::Error::new(error.kind(), blanked_text(error.to_string(), Audience::Operators))

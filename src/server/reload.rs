@@ -13,11 +13,13 @@ use tracing::{error, info, warn};
 
 use super::assembly::{Assembled, Assembly, Prepared};
 use super::file_watch::FileWatch;
+use super::supervision;
 use super::workers::{Replacement, WorkerThread};
 use crate::admin::Overview;
 use crate::admin::reloads::{Ask, Outcome};
 use crate::config::{Config, Problems, Source, Text};
 use crate::net::file_fingerprint::FileRead;
+use crate::net::service_manager::ServiceManager;
 
 /// How long to wait for a worker to take a gateway over, which it does between two tasks.
 const TAKING_OVER: Duration = Duration::from_secs(5);
@@ -50,6 +52,7 @@ pub(super) struct Reloader {
     pub(super) overview: Arc<Overview>,
     pub(super) workers: Arc<Vec<WorkerThread>>,
     pub(super) asks: mpsc::UnboundedReceiver<Ask>,
+    pub(super) manager: ServiceManager,
 }
 
 /// What a reload reads again.
@@ -92,6 +95,7 @@ impl Reloader {
                 replies.push(ask.reply);
             }
             while hangups.try_recv().is_ok() {}
+            supervision::tell_reloading(&self.manager, why).await;
             let read = read(&source, &text, scope).await;
             let read_now = match &read {
                 Ok((config, text)) => {
@@ -123,6 +127,8 @@ impl Reloader {
             };
             log(why, &outcome);
             self.overview.reloads.note(why, &outcome, frames, self.assembly.process.clock.wall());
+            // Before the reply: whoever runs `boxgate reload` as ExecReload= finds the reload ended.
+            supervision::tell_ready(&self.manager, &self.overview).await;
             for reply in replies {
                 // The receiver may be gone.
                 let _ = reply.send(outcome.clone());

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::assembly::{Assembled, Assembly};
 use super::reload::{Reloader, Reloading};
 use super::shutdown::{Stop, wait_for};
+use super::supervision;
 use super::workers::{WorkerThread, hand_out};
 use crate::admin::reloads::Reloads;
 use crate::admin::renewal::Renewals;
@@ -24,6 +25,7 @@ use crate::limits::budget::telling::Teller;
 use crate::limits::budget::writer::CountsWriter;
 use crate::net::descriptors::Shares;
 use crate::net::listener::Listener;
+use crate::net::service_manager::ServiceManager;
 use crate::proxy::worker::Worker;
 use crate::telemetry::history::History;
 use crate::telemetry::metrics::Metrics;
@@ -48,6 +50,7 @@ pub(super) struct Running {
     sharing: Option<JoinHandle<()>>,
     leave: oneshot::Sender<()>,
     counts_writer: CountsWriter,
+    manager: ServiceManager,
 }
 
 impl Running {
@@ -60,6 +63,7 @@ impl Running {
         callers: Vec<Listener>,
         operators: Vec<Listener>,
         reloading: Option<Reloading>,
+        manager: ServiceManager,
     ) -> io::Result<Self> {
         let (process, gateway) = (assembly.process.clone(), assembled.gateway.clone());
         let (outward, replicas) = (assembled.outward.clone(), assembly.replicas.clone());
@@ -146,19 +150,32 @@ impl Running {
         let workers = Arc::new(workers);
         if let Some(reloading) = reloading {
             let (overview, workers) = (overview.clone(), workers.clone());
-            let reloader = Reloader { assembly, assembled, overview, workers, asks };
+            let manager = manager.clone();
+            let reloader = Reloader { assembly, assembled, overview, workers, asks, manager };
             tasks.spawn(reloader.run(reloading));
         }
         let mut accepting = JoinSet::new();
         for listener in callers {
             accepting.spawn(hand_out(listener, workers.clone(), limit.clone()));
         }
-        Ok(Self { overview, workers, drain, accepting, tasks, sharing, leave, counts_writer })
+        supervision::tell_ready(&manager, &overview).await;
+        supervision::begin(&manager, &overview, &workers, &mut tasks);
+        Ok(Self { overview, workers, drain, accepting, tasks, sharing, leave, counts_writer, manager })
     }
 
     /// Drains, then ends all threads and tasks.
     pub(super) async fn stop(self, stop: &mut watch::Receiver<Stop>) {
-        let Self { overview, workers, drain, mut accepting, mut tasks, sharing, leave, counts_writer } = self;
+        let Self {
+            overview,
+            workers,
+            drain,
+            mut accepting,
+            mut tasks,
+            sharing,
+            leave,
+            counts_writer,
+            manager,
+        } = self;
         let (drain_delay, drain_timeout) = {
             let server = &overview.gateway.load().config.server;
             (server.drain_delay, server.drain_timeout)
@@ -167,6 +184,7 @@ impl Running {
         let began = Instant::now();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         info!(drain_delay_ms = millis(drain_delay), drain_timeout_ms = millis(drain_timeout), "draining");
+        supervision::tell_stopping(&manager, &overview, &mut tasks).await;
         tokio::select! {
             () = tokio::time::sleep(drain_delay) => {}
             () = wait_for(stop, Stop::Now) => {}
@@ -188,6 +206,7 @@ impl Running {
         }
         drain.send_replace(Stop::Now);
         tasks.shutdown().await;
+        supervision::tell_drained(&manager).await;
         for renewal in &overview.gateway.load().renewals {
             renewal.end();
         }

@@ -37,6 +37,8 @@ enum Message {
     Connection(Accepted, Peer, OpenConnection),
     /// On the heap: replacements are rare, and connections would reserve its size.
     Replacement(Box<Replacement>),
+    /// Answered at once: the worker is not stuck.
+    Ping(oneshot::Sender<()>),
 }
 
 /// A gateway that replaces the running one.
@@ -106,6 +108,15 @@ impl WorkerThread {
     }
 }
 
+impl WorkerThread {
+    /// Resolves once the worker has had its turn; with an error if it has ended.
+    pub(super) fn ping(&self) -> oneshot::Receiver<()> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.messages.send(Message::Ping(answer));
+        answered
+    }
+}
+
 pin_project! {
     /// A connection that is served, and counted while it is. Not an async block, which would take the future's size twice.
     struct Counted<F> {
@@ -160,6 +171,10 @@ async fn work(
                         if !Rc::ptr_eq(&before, worker.gateway().upstream()) {
                             replaced.push(Rc::downgrade(&before));
                         }
+                        continue;
+                    }
+                    Message::Ping(answer) => {
+                        let _ = answer.send(());
                         continue;
                     }
                 };

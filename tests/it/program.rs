@@ -10,6 +10,7 @@ mod health; // boxgate health
 mod status_command; // boxgate status
 mod usage; // boxgate usage
 mod manual; // completions and the manual page
+mod service; // under a service manager
 mod life; // starting, draining, stopping
 mod core_dumps; // core dumps are disabled
 mod tls; // TLS of the callers' listener
