@@ -88,6 +88,22 @@ fn a_program_reaches_box_by_the_gateway_and_other_hosts_directly() {
     assert_eq!(left_over(&folder), Vec::<String>::new());
 }
 
+/// systemd speaks to boxgate, not to the command: it would wait for sockets that are not its own.
+#[test]
+fn the_command_gets_nothing_that_a_service_manager_tells_boxgate() {
+    let (folder, chain) = (Folder::new(), Chain::new());
+    let gateway = FakeServer::gateway(&chain);
+    let mut command = exec(&folder, &gateway);
+    for name in
+        ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]
+    {
+        command.env(name, "1");
+    }
+    command.env("OTHER", "1");
+    command.args(["--", "sh", "-c", "env | grep -E '^(NOTIFY|WATCHDOG|LISTEN|OTHER)'"]);
+    says(command, "OTHER=1\n");
+}
+
 #[test]
 fn python_reaches_box_and_other_hosts() {
     let (folder, chain) = (Folder::new(), Chain::new());

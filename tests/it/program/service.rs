@@ -1,8 +1,10 @@
 //! Under a service manager: what it is told, and the sockets that it passes.
 
 mod draining; // requests that arrive while the process stops
+mod machine; // a machine with a real systemd
 mod notices; // what the service manager is told
 mod passed_sockets; // sockets that it passes
+mod units; // the units of deploy/systemd
 mod upgrade; // another process takes the socket over
 
 use std::fmt::Write as _;

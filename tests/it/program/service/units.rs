@@ -1,0 +1,220 @@
+//! The units of deploy/systemd under a real systemd, installed as docs/deployment/one-machine.md says.
+
+use super::super::harness::until;
+use super::machine::{Machine, typed};
+
+const PAGE: &str = "docs/deployment/one-machine.md";
+const UPGRADE: &str = "docs/deployment/upgrade.md";
+
+/// A machine on which the page was followed to a running service.
+fn installed() -> (Machine, String) {
+    let machine = Machine::start();
+    let said = machine.sh(&typed(PAGE, "## 1. Install", "## 4. Try it"));
+    (machine, said)
+}
+
+/// Shows how open the service is (0 to 10), with two decimals where systemd has them.
+fn exposure(machine: &Machine, unit: &str) -> f32 {
+    let text = machine.sh(&format!("systemd-analyze security --no-pager --offline=true {unit}"));
+    let line = text.lines().find(|line| line.contains("Overall exposure level")).unwrap();
+    line.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_page_leads_from_nothing_to_an_answer_of_box() {
+    let (machine, said) = installed();
+    assert!(said.contains("active (running)"), "{said}");
+    let said = machine.sh(&typed(PAGE, "## 4. Try it", "## Change the configuration"));
+    assert!(said.contains("\"login\"") && said.contains("boxgate listens"), "{said}");
+    assert!(said.contains("passed=\"127.0.0.1:8080\""), "{said}");
+    until("ready", || machine.property("StatusText") == "ready; 0 requests in flight");
+    // The secret is root's alone, and the service is not root.
+    assert_eq!(machine.sh("stat --format '%U %a' /etc/boxgate/box_client_secret"), "root 600\n");
+    assert_ne!(
+        machine.sh("stat --format %u /proc/$(systemctl show --value --property MainPID boxgate)"),
+        "0\n"
+    );
+
+    // A reload ends before systemctl does, and a refused one fails and says why.
+    machine.sh(&typed(PAGE, "## Change the configuration", "## Another address"));
+    assert_eq!(machine.property("ActiveState"), "active");
+    machine.sh("cp /etc/boxgate/proxy.toml good; echo '[lisen]' >>/etc/boxgate/proxy.toml");
+    assert!(!machine.output("systemctl reload boxgate").status.success());
+    assert!(machine.property("StatusText").contains("the configuration was not taken over at"));
+    assert!(machine.sh("journalctl --unit boxgate").contains("lisen: unknown"));
+    machine.sh("cp good /etc/boxgate/proxy.toml; systemctl reload boxgate");
+    until("ready", || machine.property("StatusText") == "ready; 0 requests in flight");
+
+    // A configuration that cannot be used is not tried again; the socket is there when it is mended.
+    machine.sh("echo '[lisen]' >>/etc/boxgate/proxy.toml");
+    assert!(!machine.output("systemctl restart boxgate").status.success());
+    assert_eq!(
+        (machine.property("Result"), machine.property("NRestarts")),
+        ("exit-code".to_owned(), "0".to_owned())
+    );
+    machine.sh("cp good /etc/boxgate/proxy.toml; systemctl start boxgate; curl --fail http://127.0.0.1:8080/2.0/users/me");
+
+    machine.sh(&typed(PAGE, "## Another address", "## A Unix socket in place of the port"));
+    assert!(machine.sh("journalctl --unit boxgate").contains("passed=\"0.0.0.0:8080\""));
+    machine.sh("curl --fail http://127.0.0.1:8080/2.0/users/me");
+}
+
+#[test]
+fn with_an_operators_key_that_is_a_credential_a_reload_is_by_signal() {
+    let (machine, _) = installed();
+    machine.sh(
+        r#"
+        (umask 077; printf a-key-of-the-operators >/etc/boxgate/admin_key)
+        sed -i 's/^\[admin\]/[admin]\nkey = { file = "admin_key" }/' /etc/boxgate/proxy.toml
+        install -d /etc/systemd/system/boxgate.service.d
+        printf '[Service]\nLoadCredential=admin_key:/etc/boxgate/admin_key\nExecReload=\nExecReload=kill -HUP $MAINPID\n' \
+            >/etc/systemd/system/boxgate.service.d/key.conf
+        systemctl daemon-reload
+        systemctl restart boxgate
+        systemctl reload boxgate
+        "#,
+    );
+    until("a reload", || {
+        machine.sh("journalctl --unit boxgate").contains("SIGHUP: the configuration was taken over")
+    });
+}
+
+#[test]
+fn the_units_are_clean_and_leave_little_open() {
+    let (machine, _) = installed();
+    for units in ["boxgate.service", "boxgate.socket"] {
+        let output = machine.output(&format!("systemd-analyze verify {units}"));
+        let said = [output.stdout, output.stderr].concat();
+        assert_eq!((String::from_utf8_lossy(&said).as_ref(), output.status.code()), ("", Some(0)), "{units}");
+    }
+    let exposure = exposure(&machine, "boxgate.service");
+    assert!(exposure <= 1.5, "{exposure}");
+}
+
+#[test]
+fn a_unix_socket_is_for_its_group() {
+    let (machine, _) = installed();
+    machine.sh(&typed(
+        PAGE,
+        "## A Unix socket in place of the port",
+        "## A secret that is taken over without a restart",
+    ));
+    let output = machine.output("systemd-analyze verify boxgate.socket");
+    assert_eq!((output.stderr.as_slice(), output.status.code()), (&b""[..], Some(0)));
+    assert_eq!(machine.sh("stat --format '%U %G %a' /run/boxgate.sock"), "root boxgate-callers 660\n");
+    let ask = "curl --silent --fail --unix-socket /run/boxgate.sock http://localhost/2.0/users/me";
+    assert!(
+        machine
+            .sh(&format!("setpriv --reuid 4242 --regid 4242 --groups boxgate-callers {ask}"))
+            .contains("\"login\"")
+    );
+    assert!(
+        !machine.output(&format!("setpriv --reuid 4242 --regid 4242 --clear-groups {ask}")).status.success()
+    );
+    // systemd's file stays while boxgate is started again.
+    machine.sh("systemctl stop boxgate.service; test -S /run/boxgate.sock");
+}
+
+#[test]
+fn a_secret_for_the_group_is_taken_over_without_a_restart() {
+    let (machine, _) = installed();
+    let end = "## Without the socket unit";
+    machine.sh(&typed(PAGE, "## A secret that is taken over without a restart", end));
+    let process = machine.property("MainPID");
+    machine.sh(
+        "cp -p /etc/boxgate/box_client_secret new; touch new; mv new /etc/boxgate/box_client_secret; systemctl reload boxgate; \
+         curl --fail --silent http://127.0.0.1:8080/2.0/users/me",
+    );
+    assert_eq!(machine.property("MainPID"), process);
+    assert!(!machine.sh("systemctl show --property LoadCredential boxgate").contains("box_client_secret"));
+
+    // Without the socket unit boxgate binds the address itself.
+    machine.sh(&typed(PAGE, end, "## If something is wrong"));
+    assert!(machine.sh("journalctl --unit boxgate | tail -n 5").contains("boxgate listens"));
+    let last = machine.sh("journalctl --unit boxgate | grep 'boxgate listens' | tail -n 1");
+    assert!(!last.contains("passed="), "{last}");
+    machine.sh("curl --fail --silent http://127.0.0.1:8080/2.0/users/me");
+}
+
+#[test]
+fn a_process_that_is_stuck_is_started_again() {
+    let (machine, _) = installed();
+    machine.sh("install -d /etc/systemd/system/boxgate.service.d; \
+         printf '[Service]\\nWatchdogSec=2s\\n' >/etc/systemd/system/boxgate.service.d/quick.conf; \
+         systemctl daemon-reload; systemctl restart boxgate");
+    let process = machine.property("MainPID");
+    // It stays alive for several times as long: it says so itself.
+    machine.sh("sleep 5");
+    assert_eq!(machine.property("MainPID"), process);
+    machine.sh("systemctl kill --signal STOP boxgate");
+    until("another process", || {
+        machine.property("NRestarts") == "1" && machine.property("MainPID") != process
+    });
+    machine.sh("curl --fail --silent http://127.0.0.1:8080/2.0/users/me");
+}
+
+/// 200 requests a second, a connection for each; prints how many were answered with which status, or not at all.
+const CALLERS: &str = r#"
+import collections, http.client, os, threading, time
+counts, lock, threads = collections.Counter(), threading.Lock(), []
+def ask():
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=100)
+        connection.request("GET", "/2.0/users/me")
+        answer = connection.getresponse()
+        body = answer.read()
+        what = str(answer.status) if b'"login"' in body else "%d without its body" % answer.status
+    except Exception as error:
+        what = repr(error)
+    with lock:
+        counts[what] += 1
+began, number = time.monotonic(), 0
+while not os.path.exists("enough"):
+    threads.append(threading.Thread(target=ask))
+    threads[-1].start()
+    number += 1
+    open("sent.new", "w").write(str(number))
+    os.rename("sent.new", "sent")
+    time.sleep(max(0, began + number * 0.005 - time.monotonic()))
+for thread in threads:
+    thread.join()
+print(dict(counts))
+"#;
+
+#[test]
+fn an_upgrade_and_the_way_back_lose_no_request_and_no_count() {
+    let (machine, _) = installed();
+    machine.write("callers.py", CALLERS);
+    // 200 a second are more than Box's limits allow one user.
+    machine.sh(
+        "printf '\\n[limits]\\nbox_defaults = false\\n' >>/etc/boxgate/proxy.toml; systemctl reload boxgate",
+    );
+    let counts = std::thread::scope(|scope| {
+        let callers = scope.spawn(|| machine.sh("python3 callers.py"));
+        let sent = |more: u64| {
+            let number = || machine.sh("cat sent 2>/dev/null || echo 0").trim().parse::<u64>().unwrap();
+            let wanted = number() + more;
+            until("requests", || number() >= wanted);
+        };
+        sent(100);
+        machine.sh(&typed(UPGRADE, "## A new version on one machine", "## Going back a version"));
+        sent(100);
+        machine.sh(&typed(UPGRADE, "## Going back a version", ""));
+        sent(100);
+        machine.sh("touch enough");
+        callers.join().unwrap()
+    });
+    let count: u64 = counts
+        .trim()
+        .strip_prefix("{'200': ")
+        .and_then(|rest| rest.strip_suffix('}')?.parse().ok())
+        .unwrap_or_else(|| panic!("{counts}"));
+    assert!(count >= 300, "{counts}");
+    let usage = machine.sh("boxgate usage --by app --csv");
+    let counted: u64 = usage
+        .lines()
+        .filter_map(|line| line.split_once(",default,"))
+        .map(|(_, calls)| calls.parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(counted, count, "{usage}");
+}
