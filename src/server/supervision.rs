@@ -77,9 +77,11 @@ pub(super) async fn tell_stopping(manager: &ServiceManager, overview: &Overview,
     });
 }
 
-/// Tells that the drain is over; what is left ends within time limits.
+/// Tells that the drain is over; what is left ends within time limits, and asks no worker any more.
 pub(super) async fn tell_drained(manager: &ServiceManager) {
-    manager.tell(&[Notice::Status("drained; ends"), Notice::ExtendTimeout(EXTEND_BY)]).await;
+    let mut notices = vec![Notice::Status("drained; ends"), Notice::ExtendTimeout(EXTEND_BY)];
+    notices.extend(manager.watchdog().map(|_| Notice::Watchdog));
+    manager.tell(&notices).await;
 }
 
 /// Sends the line whenever it has changed. `told`: the last one that was sent.

@@ -136,20 +136,38 @@ fn a_secret_for_the_group_is_taken_over_without_a_restart() {
     machine.sh("curl --fail --silent http://127.0.0.1:8080/2.0/users/me");
 }
 
+/// Stops one thread of the service, as a debugger does, until the process is gone.
+const STOP_A_WORKER: &str = r#"
+import ctypes, os, sys
+process = sys.argv[1]
+tasks = "/proc/%s/task" % process
+worker = next(t for t in os.listdir(tasks) if open("%s/%s/comm" % (tasks, t)).read() == "worker-0\n")
+assert ctypes.CDLL(None, use_errno=True).ptrace(16, int(worker), 0, 0) == 0, os.strerror(ctypes.get_errno())
+WALL = 0x40000000
+os.waitpid(int(worker), WALL)
+print("stopped", flush=True)
+os.waitpid(int(worker), WALL)
+"#;
+
 #[test]
-fn a_process_that_is_stuck_is_started_again() {
+fn a_worker_that_is_stuck_ends_the_process_which_is_started_again() {
     let (machine, _) = installed();
+    machine.write("stop.py", STOP_A_WORKER);
     machine.sh("install -d /etc/systemd/system/boxgate.service.d; \
          printf '[Service]\\nWatchdogSec=2s\\n' >/etc/systemd/system/boxgate.service.d/quick.conf; \
          systemctl daemon-reload; systemctl restart boxgate");
     let process = machine.property("MainPID");
     // It stays alive for several times as long: it says so itself.
     machine.sh("sleep 5");
-    assert_eq!(machine.property("MainPID"), process);
-    machine.sh("systemctl kill --signal STOP boxgate");
+    assert_eq!(
+        (machine.property("MainPID"), machine.property("NRestarts")),
+        (process.clone(), "0".to_owned())
+    );
+    assert_eq!(machine.sh(&format!("python3 stop.py {process}")), "stopped\n");
     until("another process", || {
         machine.property("NRestarts") == "1" && machine.property("MainPID") != process
     });
+    assert!(machine.sh("journalctl --unit boxgate").contains("a worker has not answered for 1s"));
     machine.sh("curl --fail --silent http://127.0.0.1:8080/2.0/users/me");
 }
 

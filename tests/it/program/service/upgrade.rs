@@ -1,6 +1,7 @@
 //! A restart while the service manager keeps the socket: what comes meanwhile waits for the next process.
 
-use std::net::SocketAddr;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::client::{Answer, request};
-use super::super::harness::{FakeBox, Folder, Program};
+use super::super::harness::{FakeBox, Folder, PATIENCE, Program};
 use super::{copy, listening, passing, tables};
 
 const ME: &str = "/2.0/users/me";
@@ -56,6 +57,102 @@ impl Callers {
     }
 }
 
+/// A caller that keeps its connection until it is told that it closes, or finds it closed between two requests.
+struct Keeper {
+    address: SocketAddr,
+    stream: Option<BufReader<TcpStream>>,
+    connections: usize,
+}
+
+impl Keeper {
+    /// The status. Whatever ends an answer halfway is a panic.
+    fn ask(&mut self) -> String {
+        loop {
+            let stream = self.stream.get_or_insert_with(|| {
+                let stream = TcpStream::connect(self.address).unwrap();
+                stream.set_read_timeout(Some(PATIENCE * 4)).unwrap();
+                self.connections += 1;
+                BufReader::new(stream)
+            });
+            let sent = stream
+                .get_mut()
+                .write_all(format!("GET {ME} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+            let mut status = String::new();
+            match sent.and_then(|()| stream.read_line(&mut status)) {
+                Ok(count) if count > 0 => {}
+                // It was closed between two requests.
+                Ok(_) => {
+                    self.stream = None;
+                    continue;
+                }
+                Err(error) => {
+                    let closed = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+                    assert!(status.is_empty() && closed.contains(&error.kind()), "{error}: {status}");
+                    self.stream = None;
+                    continue;
+                }
+            }
+            let (mut head, mut length) = (String::new(), None);
+            while !head.ends_with("\r\n\r\n") {
+                let begins = head.len();
+                assert_ne!(stream.read_line(&mut head).unwrap(), 0, "{head}");
+                let line = head[begins..].to_ascii_lowercase();
+                if let Some(value) = line.strip_prefix("content-length:") {
+                    length = Some(value.trim().parse().unwrap());
+                }
+                if line == "\r\n" {
+                    break;
+                }
+            }
+            let mut body = vec![0; length.unwrap_or_else(|| panic!("{head}"))];
+            stream.read_exact(&mut body).unwrap();
+            if head.to_ascii_lowercase().contains("connection: close") {
+                self.stream = None;
+            }
+            return status.trim().to_owned();
+        }
+    }
+}
+
+/// Callers that keep their connections.
+struct Keepers {
+    stop: Arc<AtomicBool>,
+    asking: Vec<thread::JoinHandle<(Vec<String>, usize)>>,
+}
+
+impl Keepers {
+    fn begin(address: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let keeper = |_| {
+            let stop = stop.clone();
+            thread::spawn(move || {
+                let mut keeper = Keeper { address, stream: None, connections: 0 };
+                let mut statuses = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    statuses.push(keeper.ask());
+                    thread::sleep(PACE);
+                }
+                (statuses, keeper.connections)
+            })
+        };
+        Self { asking: (0..3).map(keeper).collect(), stop }
+    }
+
+    /// How many answers there were.
+    fn end(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut count = 0;
+        for asking in self.asking {
+            let (statuses, connections) = asking.join().unwrap();
+            assert!(statuses.iter().all(|status| status == "HTTP/1.1 200 OK"), "{statuses:?}");
+            // One for each process, as a rule.
+            assert!((3..=6).contains(&connections), "{connections}");
+            count += statuses.len();
+        }
+        count
+    }
+}
+
 fn start(place: &Path, socket: &std::net::TcpListener) -> Program {
     let mut run = passing(place, &["boxgate.socket=stdin="], copy(socket));
     run.args(["run", "--config"]).arg(place.join("proxy.toml"));
@@ -73,7 +170,7 @@ fn two_restarts_under_load_lose_no_request_and_no_count() {
         &format!("{}{}", at.tables(&place), tables(&address.to_string(), "127.0.0.1:0", more)),
     );
     let mut program = start(&place, &socket);
-    let callers = Callers::begin(address);
+    let (callers, keepers) = (Callers::begin(address), Keepers::begin(address));
     for _ in 0..2 {
         callers.wait_for(EACH);
         program.terminate();
@@ -82,9 +179,9 @@ fn two_restarts_under_load_lose_no_request_and_no_count() {
         program = start(&place, &socket);
     }
     callers.wait_for(EACH);
-    let answers = callers.end();
-    let count = answers.len();
-    assert!(count >= 3 * EACH, "{count}");
+    let (answers, kept) = (callers.end(), keepers.end());
+    let count = answers.len() + kept;
+    assert!(answers.len() >= 3 * EACH && kept > 0, "{} {kept}", answers.len());
     for answer in &answers {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!(answer.body.contains("\"login\""), "{answer:?}");
