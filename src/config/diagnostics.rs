@@ -239,9 +239,8 @@ impl<'t> Notes<'t> {
         self.files.push(FileRead::now(path));
     }
 
-    /// Notes a file that is read next and holds a secret.
+    /// Notes that a file, which [`Self::file`] noted before it was read, holds a secret.
     pub(super) fn secret_file(&mut self, path: &Path) {
-        self.file(path);
         self.secret_files.push(path.to_owned());
     }
 

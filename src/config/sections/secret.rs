@@ -183,26 +183,37 @@ fn of_file(
     notes: &mut Notes<'_>,
 ) -> Result<Zeroizing<String>, Unresolved> {
     let written = Path::new(string(entry).map_err(Unresolved::Wrong)?);
-    let mut path = around.folder.join(written);
-    notes.secret_file(&path);
-    let mut read = contents(&path);
-    if let (Err(error), Some(credential)) = (&read, credential(written, around)) {
-        // The file may be there for root alone, which has passed it on as a credential.
-        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) {
-            notes.secret_file(&credential);
-            let first = format!("{} cannot be read: {error}", path.display());
-            read = contents(&credential);
-            path = credential;
-            if let Err(error) = &read {
-                return Err(Unresolved::Unread(format!(
-                    "{first}; nor can {} of ${CREDENTIALS}: {error}",
-                    path.display()
-                )));
-            }
+    let beside = around.folder.join(written);
+    // Before it is read, so that no change is missed.
+    notes.file(&beside);
+    let read = contents(&beside);
+    let credential = match &read {
+        // The file may be there for root alone, which passes it on as a credential.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            credential(written, around)
         }
-    }
+        _ => None,
+    };
+    let (path, read) = match (credential, read) {
+        (Some(credential), Err(error)) => {
+            notes.file(&credential);
+            let read = contents(&credential).map_err(|why| {
+                let (first, second) = (beside.display(), credential.display());
+                Unresolved::Unread(format!(
+                    "{first} cannot be read: {error}; nor can {second} of ${CREDENTIALS}: {why}"
+                ))
+            });
+            (credential, read)
+        }
+        (_, read) => {
+            let shown = beside.display();
+            let read = read.map_err(|error| Unresolved::Unread(format!("{shown} cannot be read: {error}")));
+            (beside, read)
+        }
+    };
+    notes.secret_file(&path);
+    let bytes = read?;
     let shown = path.display();
-    let bytes = read.map_err(|error| Unresolved::Unread(format!("{shown} cannot be read: {error}")))?;
     let wrong = |what: &str| Unresolved::Wrong(format!("{shown} {what}"));
     if bytes.len() as u64 > LONGEST {
         return Err(wrong("is larger than 64 KiB; it must hold only the secret"));

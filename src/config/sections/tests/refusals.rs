@@ -47,7 +47,11 @@ fn a_relative_file_is_looked_for_among_the_credentials_too() {
                 .flatten()
         };
         from_text(&text, &folder.join("p.toml"), &Overrides::default(), &variable)
-            .map(|config| config.identities[0].client_secret.expose().to_owned())
+            .map(|config| {
+                let holds = config.secret_files[0].strip_prefix(&folder).unwrap().display().to_string();
+                assert_eq!(config.secret_files.len(), 1, "only the file that was read");
+                (config.identities[0].client_secret.expose().to_owned(), holds)
+            })
             .map_err(|problems| problems.to_string())
     };
     let refused = load("secret", Some(&credentials)).unwrap_err();
@@ -58,7 +62,8 @@ fn a_relative_file_is_looked_for_among_the_credentials_too() {
     assert!(!load("secret", None).unwrap_err().contains("CREDENTIALS"));
 
     fs::write(credentials.join("secret"), "from-the-credential").unwrap();
-    assert_eq!(load("secret", Some(&credentials)).as_deref(), Ok("from-the-credential"));
+    let found = |text: &str, holds: &str| Ok((text.to_owned(), holds.to_owned()));
+    assert_eq!(load("secret", Some(&credentials)), found("from-the-credential", "credentials/secret"));
     assert!(load("secret", None).is_err());
     assert!(
         load("secret", Some(Path::new("credentials"))).is_err(),
@@ -68,7 +73,7 @@ fn a_relative_file_is_looked_for_among_the_credentials_too() {
 
     // What is beside the configuration comes first.
     fs::write(folder.join("secret"), "from-the-file").unwrap();
-    assert_eq!(load("secret", Some(&credentials)).as_deref(), Ok("from-the-file"));
+    assert_eq!(load("secret", Some(&credentials)), found("from-the-file", "secret"));
     fs::remove_dir_all(&folder).unwrap();
 }
 
