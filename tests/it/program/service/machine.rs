@@ -24,15 +24,23 @@ fn script() -> Command {
 }
 
 /// What an operator types: the blocks `sh` of a page, in their order, between two of its headings. `""`: its end.
-pub(super) fn typed(page: &str, from: &str, to: &str) -> String {
+pub(super) fn blocks(page: &str, from: &str, to: &str) -> Vec<String> {
     let text = std::fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
     let start = text.find(&format!("\n{from}\n")).unwrap_or_else(|| panic!("{page} has no {from}"));
     let text = &text[start..];
     let end = if to.is_empty() { text.len() } else { text.find(&format!("\n{to}\n")).unwrap() };
-    let blocks: Vec<&str> =
-        text[..end].split("\n```sh\n").skip(1).map(|block| block.split("\n```").next().unwrap()).collect();
+    let blocks: Vec<String> = text[..end]
+        .split("\n```sh\n")
+        .skip(1)
+        .map(|block| block.split("\n```").next().unwrap().to_owned())
+        .collect();
     assert!(!blocks.is_empty(), "{page}: no commands between {from} and {to}");
-    blocks.join("\n")
+    blocks
+}
+
+/// All of [`blocks`].
+pub(super) fn typed(page: &str, from: &str, to: &str) -> String {
+    blocks(page, from, to).join("\n")
 }
 
 impl Machine {

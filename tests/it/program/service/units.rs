@@ -1,7 +1,7 @@
 //! The units of deploy/systemd under a real systemd, installed as docs/deployment/one-machine.md says.
 
 use super::super::harness::until;
-use super::machine::{Machine, typed};
+use super::machine::{Machine, blocks, typed};
 
 const PAGE: &str = "docs/deployment/one-machine.md";
 const UPGRADE: &str = "docs/deployment/upgrade.md";
@@ -36,7 +36,8 @@ fn the_page_leads_from_nothing_to_an_answer_of_box() {
     );
 
     // A reload ends before systemctl does, and a refused one fails and says why.
-    machine.sh(&typed(PAGE, "## Change the configuration", "## Another address"));
+    let change = blocks(PAGE, "## Change the configuration", "## Another address");
+    machine.sh(&change[0]);
     assert_eq!(machine.property("ActiveState"), "active");
     machine.sh("cp /etc/boxgate/proxy.toml good; echo '[lisen]' >>/etc/boxgate/proxy.toml");
     assert!(!machine.output("systemctl reload boxgate").status.success());
@@ -45,14 +46,23 @@ fn the_page_leads_from_nothing_to_an_answer_of_box() {
     machine.sh("cp good /etc/boxgate/proxy.toml; systemctl reload boxgate");
     until("ready", || machine.property("StatusText") == "ready; 0 requests in flight");
 
-    // A configuration that cannot be used is not tried again; the socket is there when it is mended.
+    // One that cannot be used at a start is tried again by each caller, until systemd gives up.
     machine.sh("echo '[lisen]' >>/etc/boxgate/proxy.toml");
     assert!(!machine.output("systemctl restart boxgate").status.success());
     assert_eq!(
-        (machine.property("Result"), machine.property("NRestarts")),
-        ("exit-code".to_owned(), "0".to_owned())
+        (machine.property("ExecMainStatus"), machine.property("NRestarts")),
+        ("2".to_owned(), "0".to_owned())
     );
-    machine.sh("cp good /etc/boxgate/proxy.toml; systemctl start boxgate; curl --fail http://127.0.0.1:8080/2.0/users/me");
+    until("systemd gives up", || {
+        machine.output("curl --silent --max-time 5 http://127.0.0.1:8080/2.0/users/me");
+        machine.sh("systemctl show --value --property ActiveState boxgate.socket") == "failed\n"
+    });
+    let listens = "journalctl --unit boxgate | grep --count 'passed=\"127.0.0.1:8080\"' || true";
+    let before = machine.sh(listens);
+    machine.sh("cp good /etc/boxgate/proxy.toml");
+    machine.sh(&change[1]);
+    machine.sh("curl --fail http://127.0.0.1:8080/2.0/users/me");
+    until("it listens on the socket again", || machine.sh(listens) != before);
 
     machine.sh(&typed(PAGE, "## Another address", "## A Unix socket in place of the port"));
     assert!(machine.sh("journalctl --unit boxgate").contains("passed=\"0.0.0.0:8080\""));
@@ -169,6 +179,47 @@ fn a_worker_that_is_stuck_ends_the_process_which_is_started_again() {
     });
     assert!(machine.sh("journalctl --unit boxgate").contains("a worker has not answered for 1s"));
     machine.sh("curl --fail --silent http://127.0.0.1:8080/2.0/users/me");
+}
+
+/// An upload whose end comes once there is a file `go-on`; prints the first line of its answer.
+const UPLOAD: &str = r#"
+import os, socket, time
+body = (b'--b\r\nContent-Disposition: form-data; name="attributes"\r\n\r\n{"name":"slow.txt","parent":{"id":"0"}}\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="slow.txt"\r\n\r\nslow\r\n--b--\r\n')
+caller = socket.create_connection(("127.0.0.1", 8080))
+caller.sendall(b"POST /2.0/files/content HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+               b"Content-Length: %d\r\n\r\n" % len(body) + body[:-5])
+open("begun", "w").close()
+while not os.path.exists("go-on"):
+    time.sleep(0.05)
+caller.sendall(body[-5:])
+print(caller.makefile("rb").readline().decode().strip())
+"#;
+
+#[test]
+fn systemd_waits_for_a_drain_that_takes_longer_than_its_own_time_limit() {
+    let (machine, _) = installed();
+    machine.write("upload.py", UPLOAD);
+    machine.sh("install -d /etc/systemd/system/boxgate.service.d; \
+         printf '[Service]\\nTimeoutStopSec=1s\\n' >/etc/systemd/system/boxgate.service.d/quick.conf; \
+         systemctl daemon-reload");
+    std::thread::scope(|scope| {
+        let uploading = scope.spawn(|| machine.sh("python3 upload.py"));
+        until("an upload under way", || {
+            machine.property("StatusText").contains("1 request in flight")
+                || machine.sh("curl --silent http://127.0.0.1:8081/status.json").contains("\"in_flight\":1")
+        });
+        machine.sh("systemctl stop --no-block boxgate.service");
+        until("the drain", || machine.property("StatusText").contains("draining"));
+        // Several times its time limit.
+        machine.sh("sleep 4; touch go-on");
+        assert_eq!(uploading.join().unwrap(), "HTTP/1.1 201 Created\n");
+    });
+    until("the end", || machine.property("ActiveState") == "inactive");
+    assert_eq!(
+        (machine.property("Result"), machine.property("ExecMainStatus")),
+        ("success".to_owned(), "0".to_owned())
+    );
 }
 
 /// 200 requests a second, a connection for each; prints how many were answered with which status, or not at all.
