@@ -26,7 +26,7 @@ pub(crate) mod usage; // who spent Box's calls
 pub(crate) mod advice; // what to do about it
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -76,8 +76,6 @@ pub(crate) struct Overview {
     pub started: SystemTime,
     /// The configuration file; `None`: there is none, or it is never read again.
     pub file: Option<PathBuf>,
-    /// True once the process has begun to stop.
-    pub draining: AtomicBool,
     /// The keys that operators' requests had and that were wrong.
     pub wrong_keys: WrongKeys,
     /// The renewals of tokens that operators requested lately.
@@ -201,7 +199,7 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
             return Err(Refusal::OnlyByPost);
         }
         access::may_change(asked, authority)?;
-        if overview.draining.load(Ordering::Relaxed) {
+        if overview.process.draining.load(Ordering::Relaxed) {
             return Err(reload::STOPS);
         }
         return Ok(Page::Reload(overview.reloads.clone()));
@@ -211,7 +209,7 @@ fn page(overview: &Overview, peer: &Peer, request: &Request<Incoming>) -> Result
             return Err(Refusal::OnlyByPost);
         }
         access::may_change(asked, authority)?;
-        if overview.draining.load(Ordering::Relaxed) {
+        if overview.process.draining.load(Ordering::Relaxed) {
             return Err(renewal::stopping());
         }
         return renewal::identity(&gateway.tokens, &name).map(Page::Renewal);

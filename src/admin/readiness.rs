@@ -16,7 +16,7 @@ pub(super) struct Readiness {
 impl Readiness {
     pub(super) fn of(overview: &Overview) -> Self {
         let (mut reasons, mut notes) = (Vec::new(), Vec::new());
-        if overview.draining.load(Ordering::Relaxed) {
+        if overview.process.draining.load(Ordering::Relaxed) {
             reasons.push("draining".to_owned());
         }
         let gateway = overview.gateway.load();

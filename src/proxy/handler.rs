@@ -5,6 +5,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -76,7 +77,8 @@ pub(crate) fn serve(
     );
     let request_id = record.request_id().clone();
     // Bytes after a refused CONNECT were meant for the tunnel and must not be read as a request.
-    let may_end = method == Method::CONNECT && request.version() < Version::HTTP_2;
+    let is_http1 = request.version() < Version::HTTP_2;
+    let may_end = method == Method::CONNECT && is_http1;
     let (head, body) = request.into_parts();
     async move {
         let answered = answer(&worker, &caller, &head, body, &mut record).await;
@@ -119,6 +121,9 @@ pub(crate) fn serve(
         *response.version_mut() = Version::HTTP_11;
         response.headers_mut().insert(REQUEST_ID, request_id);
         cors::mark(response.headers_mut(), reader);
+        // During drain_delay a balancer may still send requests. If it kept the connection, it could send one at the moment
+        // at which the gateway closes it, and that request would be lost. A CONNECT that was accepted goes on as a tunnel.
+        ends |= is_http1 && opened.is_none() && worker.process().draining.load(Ordering::Relaxed);
         if ends {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

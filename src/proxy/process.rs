@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tracing::warn;
 
@@ -33,6 +34,8 @@ pub(crate) struct Process {
     pub host_labels: HostLabels,
     /// Traces, and what became of their spans.
     pub traces: Traces,
+    /// Whether it is stopping: set when `drain_delay` begins.
+    pub draining: AtomicBool,
 }
 
 impl Process {

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
@@ -122,6 +123,7 @@ impl Assembly {
             app_labels,
             host_labels,
             traces,
+            draining: AtomicBool::new(false),
         };
         let (process, room) = (Arc::new(process), UpstreamRoom::new());
         let assembly = Self { process, refused: Arc::default(), room, replicas, counts, own };

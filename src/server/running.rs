@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -110,7 +110,6 @@ impl Running {
         }
         process.connection_limit.set_most(shares.callers);
         let limit = process.connection_limit.clone();
-        let draining = AtomicBool::new(false);
         let started = process.clock.now();
         let (reloads, asks) = Reloads::new(started.wall);
         let overview = Arc::new(Overview {
@@ -122,7 +121,6 @@ impl Running {
             history: History::new(started),
             started: started.wall,
             file: reloading.as_ref().and_then(|reloading| reloading.source.path()).map(Path::to_owned),
-            draining,
             wrong_keys: WrongKeys::default(),
             renewals: Renewals::default(),
             callers: callers.iter().find_map(Listener::here),
@@ -180,7 +178,7 @@ impl Running {
             let server = &overview.gateway.load().config.server;
             (server.drain_delay, server.drain_timeout)
         };
-        overview.draining.store(true, Ordering::Relaxed);
+        overview.process.draining.store(true, Ordering::Relaxed);
         let began = Instant::now();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         info!(drain_delay_ms = millis(drain_delay), drain_timeout_ms = millis(drain_timeout), "draining");

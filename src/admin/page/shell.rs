@@ -31,7 +31,7 @@ pub(super) fn address(view: &View) -> String {
 
 /// Whether the gateway is ready: its words, the sign before them in the title, and the class of its colour.
 fn state(overview: &Overview) -> (&'static str, &'static str, &'static str) {
-    if overview.draining.load(Ordering::Relaxed) {
+    if overview.process.draining.load(Ordering::Relaxed) {
         ("stopping", "○ ", "warn")
     } else if Readiness::of(overview).is_ready() {
         ("ready", "", "good")

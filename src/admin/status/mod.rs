@@ -111,7 +111,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             started: rfc_3339(overview.started),
             now: rfc_3339(now.wall),
-            draining: overview.draining.load(Ordering::Relaxed),
+            draining: overview.process.draining.load(Ordering::Relaxed),
             config: Config::of(overview),
             hosts: traffic::hosts(&gateway, &process.outages, &recent),
             identities: gateway

@@ -58,6 +58,33 @@ fn accepting_goes_on_for_the_delay() {
     program.exited();
 }
 
+/// Otherwise a balancer keeps connections until the gateway closes them, and may send a request at that moment.
+#[test]
+fn answers_during_the_delay_end_connections_of_http_1() {
+    let at = FakeBox::start();
+    let mut program = Program::start(&at, "[server]\ndrain_delay = \"10m\"").ready();
+    let mut kept = TcpStream::connect(&program.callers).unwrap();
+    kept.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!("GET {ME} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    kept.write_all(request.as_bytes()).unwrap();
+    program.out.wait_for(&["status=200", "end=complete"]);
+    program.terminate();
+    program.err.wait_for(&["draining"]);
+    kept.write_all(request.as_bytes()).unwrap();
+    // Both answers, then the end of the connection.
+    let answers = receive(kept);
+    let (first, last) = answers.body.split_once("HTTP/1.1 200 ").expect("two answers");
+    assert!(
+        !answers.head.contains("connection: close") && !first.contains("connection: close"),
+        "{answers:?}"
+    );
+    assert!(last.contains("connection: close"), "{answers:?}");
+    // New ones are accepted as before.
+    assert_eq!(program.get(ME).status, 200);
+    program.terminate();
+    program.exited();
+}
+
 #[test]
 fn a_connection_between_requests_does_not_delay_the_end() {
     let at = FakeBox::start();
