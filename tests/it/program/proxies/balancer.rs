@@ -132,7 +132,7 @@ impl Balancer {
         balancer
     }
 
-    pub(super) fn log(&self) -> String {
+    fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
