@@ -24,6 +24,7 @@ mod outages; // log lines about outages of Box
 mod streams; // output that no one reads
 mod requests; // the last requests
 mod resources; // descriptors, memory
+mod egress; // a proxy between the gateway and Box
 mod proxies; // balancers in front, each a real program
 mod unix_sockets; // stale files, modes and groups
 mod fake_gateway; // a scripted gateway for env and exec
