@@ -24,6 +24,7 @@ mod running; // threads and tasks, and how they end
 mod connection;
 mod connections;
 mod file_watch; // which files have changed?
+mod bounded_reading; // reads files that may hang
 pub(crate) mod frame_watch;
 mod supervision; // what the service manager is told
 mod parked; // idle HTTP/1.1 connections

@@ -4,7 +4,7 @@
 //! with it from then on; requests that began before keep the old one to their end. If anything is wrong, nothing
 //! changes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +12,13 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::assembly::{Assembled, Assembly, Prepared};
+use super::bounded_reading::BoundedReading;
 use super::file_watch::FileWatch;
 use super::supervision;
 use super::workers::{Replacement, WorkerThread};
 use crate::admin::Overview;
 use crate::admin::reloads::{Ask, Outcome};
-use crate::config::{Config, Problems, Source, Text};
+use crate::config::{Config, Frame, Problems, Source, Text};
 use crate::net::file_fingerprint::FileRead;
 use crate::net::service_manager::ServiceManager;
 
@@ -69,6 +70,7 @@ impl Reloader {
     pub(super) async fn run(mut self, reloading: Reloading) {
         let Reloading { source, mut text, watch, mut hangups } = reloading;
         let source = Arc::new(source);
+        let reading = BoundedReading::default();
         let mut files = FileWatch::default();
         let named = &self.assembled.gateway.config.files;
         files.watch(watched(watch, source.path(), text.file().into_iter().chain(named)));
@@ -84,7 +86,7 @@ impl Reloader {
                     ("a file has changed", if watch.configuration { Scope::All } else { Scope::Named })
                 }
                 () = self.assembly.refused.notified() => {
-                    if !self.has_new_secrets(&source, &text).await {
+                    if !self.has_new_secrets(&reading, &source, &text).await {
                         continue;
                     }
                     ("Box refuses an identity, and its secret has changed", Scope::Named)
@@ -96,7 +98,16 @@ impl Reloader {
             }
             while hangups.try_recv().is_ok() {}
             supervision::tell_reloading(&self.manager, why).await;
-            let read = read(&source, &text, scope).await;
+            let paths = self.named_files();
+            let read = match read(&reading, paths, &source, &text, scope).await {
+                Ok(read) => read,
+                // The watch goes on as it is: it sees another file in that one's place.
+                Err(hanging) => {
+                    let outcome = Outcome::Refused { problems: vec![hanging] };
+                    self.tell(why, &outcome, Vec::new(), replies).await;
+                    continue;
+                }
+            };
             let read_now = match &read {
                 Ok((config, text)) => {
                     watched(watch, source.path(), text.file().into_iter().chain(&config.files))
@@ -125,20 +136,37 @@ impl Reloader {
                     Outcome::Refused { problems: problems.iter().map(ToString::to_string).collect() }
                 }
             };
-            log(why, &outcome);
-            self.overview.reloads.note(why, &outcome, frames, self.assembly.process.clock.wall());
-            // Before the reply: whoever runs `boxgate reload` as ExecReload= finds the reload ended.
-            supervision::tell_ready(&self.manager, &self.overview).await;
-            for reply in replies {
-                // The receiver may be gone.
-                let _ = reply.send(outcome.clone());
-            }
+            self.tell(why, &outcome, frames, replies).await;
         }
     }
 
+    /// Logs and records the outcome, and tells it the service manager and those who asked for the reload.
+    async fn tell(
+        &self,
+        why: &'static str,
+        outcome: &Outcome,
+        frames: Vec<Option<Frame>>,
+        replies: Vec<oneshot::Sender<Outcome>>,
+    ) {
+        log(why, outcome);
+        self.overview.reloads.note(why, outcome, frames, self.assembly.process.clock.wall());
+        // Before the replies: whoever runs `boxgate reload` as ExecReload= finds the reload ended.
+        supervision::tell_ready(&self.manager, &self.overview).await;
+        for reply in replies {
+            // The receiver may be gone.
+            let _ = reply.send(outcome.clone());
+        }
+    }
+
+    /// The files that the running configuration names.
+    fn named_files(&self) -> Vec<PathBuf> {
+        self.assembled.gateway.config.files.iter().map(|file| file.path.clone()).collect()
+    }
+
     /// Whether the secret of an identity differs from the one in use.
-    async fn has_new_secrets(&self, source: &Arc<Source>, text: &Text) -> bool {
-        let Ok((config, _)) = read(source, text, Scope::Named).await else { return false };
+    async fn has_new_secrets(&self, reading: &BoundedReading, source: &Arc<Source>, text: &Text) -> bool {
+        let read = read(reading, self.named_files(), source, text, Scope::Named).await;
+        let Ok(Ok((config, _))) = read else { return false };
         let running = &self.assembled.gateway.config.identities;
         config.identities.iter().zip(running).any(|(now, before)| now.client_secret != before.client_secret)
     }
@@ -188,13 +216,22 @@ impl Reloader {
 }
 
 /// Reads the files on a thread of its own, since they may be slow.
-async fn read(source: &Arc<Source>, text: &Text, scope: Scope) -> Result<(Config, Text), Problems> {
+///
+/// # Errors
+/// They take too long. `paths`: files that may be the cause.
+async fn read(
+    reading: &BoundedReading,
+    paths: Vec<PathBuf>,
+    source: &Arc<Source>,
+    text: &Text,
+    scope: Scope,
+) -> Result<Result<(Config, Text), Problems>, String> {
     let (source, text) = (source.clone(), text.clone());
-    let reading = move || match scope {
+    let task = move || match scope {
         Scope::All => source.read(),
         Scope::Named => source.read_files_of(&text).map(|config| (config, text)),
     };
-    blocking(reading).await
+    reading.run(paths, task).await
 }
 
 /// Runs work that may block on a file system.

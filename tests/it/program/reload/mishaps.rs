@@ -5,6 +5,7 @@ use std::process::Command;
 
 use boxgate::sandbox::Role;
 
+use super::super::harness::boxgate;
 use super::*;
 
 #[test]
@@ -33,6 +34,30 @@ fn a_file_that_hangs_holds_up_neither_requests_nor_the_end() {
     assert_eq!(running.status(ME), 200);
     running.program.terminate();
     assert_eq!(running.program.exited().code(), Some(0));
+}
+
+/// A reload that waited for it would be the last one.
+#[test]
+fn a_file_that_hangs_forever_is_named_and_does_not_hold_up_later_reloads() {
+    let running = Running::start(&["--no-watch"], &app("old"));
+    let file = running.program.folder.join("secret");
+    running.write(&app("new"));
+    std::fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let reload = || boxgate(&running.program.folder, &["reload", "--admin", &running.program.operators]);
+    let refused = reload();
+    assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
+    let words = format!("{}{}", out(&refused), err(&refused));
+    for word in ["secret is a named pipe that nobody writes", "put a file there"] {
+        assert!(words.contains(word), "{word} in {words}");
+    }
+    assert_eq!(running.status("/old/2.0/users/me"), 200);
+
+    std::fs::remove_file(&file).unwrap();
+    running.program.folder.write("secret", running.at.client_secret());
+    let taken_over = reload();
+    assert_eq!(taken_over.status.code(), Some(0), "{}", err(&taken_over));
+    assert_eq!(running.status("/new/2.0/users/me"), 200);
 }
 
 #[test]
