@@ -74,7 +74,9 @@ pub(super) fn of(overview: &Overview, parameter: &str, value: &str) -> Option<Re
             let known = gateway.host_labels.iter().find(|(known, _)| known.as_str() == host);
             let known = known.map(|(_, label)| Of::Host(*label));
             Some(known.ok_or_else(|| {
-                unknown("this host is not in [box] of proxy.toml; /status.json lists the hosts under box")
+                unknown(
+                    "this host is not in [box] of the configuration; /status.json lists the hosts under box",
+                )
             }))
         }
         _ => None,

@@ -155,7 +155,7 @@ fn refused(url: &GatewayUrl, login: Option<&Login>, refusal: &Refusal) -> String
     match (refusal.status, login) {
         (405, _) => {
             format!(
-                "the gateway at {url} has no forward proxy; add an empty [forward_proxy] table to its proxy.toml"
+                "the gateway at {url} has no forward proxy; add an empty [forward_proxy] table to its configuration"
             )
         }
         (407, None) => format!(

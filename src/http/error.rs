@@ -274,7 +274,7 @@ impl Refusal {
         match self {
             Self::BadRequest(what) => (*what).to_owned(),
             Self::BadQuery(what) | Self::UnknownName(what) => what.clone(),
-            Self::MethodNotAllowed => "TRACE is not served here, nor CONNECT inside a tunnel or without a [forward_proxy] in proxy.toml.".to_owned(),
+            Self::MethodNotAllowed => "TRACE is not served here, nor CONNECT inside a tunnel or without a [forward_proxy] in the gateway's configuration.".to_owned(),
             Self::OnlyForReading => "Only GET and HEAD are served here.".to_owned(),
             Self::OnlyByPost => "Only POST is served here.".to_owned(),
             Self::TunnelNotAllowed { host, why } => format!("This gateway does not connect to {host}: {why}."),
@@ -290,7 +290,7 @@ impl Refusal {
                 "Logins of people do not go through this gateway, which has a token of its own: give the program any text as its access token, or let it ask for a token with client id and secret (POST /oauth2/token). No allow of the app changes that.".to_owned()
             }
             Self::NoCertificateAuthority => {
-                "This gateway has no CA certificate to serve: proxy.toml has no [forward_proxy], or its [forward_proxy] has a cert.".to_owned()
+                "This gateway has no CA certificate to serve: its configuration has no [forward_proxy], or its [forward_proxy] has a cert.".to_owned()
             }
             Self::NoSuchErrorCode => {
                 "There is no error code of this name; the help_url of an error points to the page of its code.".to_owned()
@@ -299,13 +299,13 @@ impl Refusal {
                 "The gateway would call itself or another boxgate. Nothing is wrong with this request unless it came through two of them; whoever runs them finds the cause in the gateway's log.".to_owned()
             }
             Self::HostNotAllowed { host, key } => format!(
-                "The Host {host:?} is not a name of this gateway. If it should be, add it to {key} in proxy.toml; localhost and IP addresses always work, except 0.0.0.0, [::] and [::ffff:…], which name no host: write 127.0.0.1 or [::1]."
+                "The Host {host:?} is not a name of this gateway. If it should be, add it to {key} in the gateway's configuration; localhost and IP addresses always work, except 0.0.0.0, [::] and [::ffff:…], which name no host: write 127.0.0.1 or [::1]."
             ),
             Self::SourceNotAllowed => {
                 "Your address is in none of the networks that may call here ([listen] sources, or sources of the app).".to_owned()
             }
             Self::CertificateMissing => {
-                "This listener requires a client certificate signed by tls.client_ca of its table in proxy.toml; this connection has none.".to_owned()
+                "This listener requires a client certificate signed by tls.client_ca of its table in the gateway's configuration; this connection has none.".to_owned()
             }
             Self::HeaderMissing(name) => format!(
                 "Requests here must carry the header {name}, with any value (require_header of the app)."
@@ -315,13 +315,13 @@ impl Refusal {
             }
             Self::AdminKeyRequired { is_wrong } => {
                 let what = if *is_wrong { "The key is wrong." } else { "This listener asks operators for a key." };
-                format!("{what} Send that of [admin] key in proxy.toml in the header X-Boxgate-Key, or as the password of HTTP Basic with any user name; the commands take it from --key-file or BOXGATE_ADMIN_KEY.")
+                format!("{what} Send that of [admin] key in the gateway's configuration in the header X-Boxgate-Key, or as the password of HTTP Basic with any user name; the commands take it from --key-file or BOXGATE_ADMIN_KEY.")
             }
             Self::TooManyWrongKeys { retry_after } => format!(
                 "Too many different keys from your address were wrong; none is looked at for another {retry_after} s."
             ),
             Self::OnlyOnThisMachine => {
-                "As long as proxy.toml has no [admin] key, this is answered only to programs on the gateway's own machine: from a loopback address or over a Unix socket, and not through a proxy (X-Forwarded-For, Forwarded, X-Real-IP and Via are signs of one). Set [admin] key and send it, or ask on that machine.".to_owned()
+                "As long as the gateway's configuration has no [admin] key, this is answered only to programs on the gateway's own machine: from a loopback address or over a Unix socket, and not through a proxy (X-Forwarded-For, Forwarded, X-Real-IP and Via are signs of one). Set [admin] key and send it, or ask on that machine.".to_owned()
             }
             Self::OriginNotAllowed => {
                 "This request comes from a web page whose origin is not listed in origins of an app here; scheme, host and port count.".to_owned()
@@ -331,18 +331,18 @@ impl Refusal {
             }
             Self::ReloadUnavailable(why) => (*why).to_owned(),
             Self::NoSuchIdentity { name, known } => {
-                format!("No identity has the name {name:?}; those of proxy.toml are {known}.")
+                format!("No identity has the name {name:?}; those of the configuration are {known}.")
             }
             Self::RenewalTooSoon { identity, retry_after } => format!(
                 "A new token of identity {identity:?} was requested less than 10 s ago; try again in {retry_after} s."
             ),
             Self::RenewalRefused(words) | Self::RenewalFailed { words, .. } => words.clone(),
-            Self::OperationNotAllowed { .. } => "The rules of this app (allow and deny in proxy.toml) do not permit this operation.".to_owned(),
+            Self::OperationNotAllowed { .. } => "The rules of this app (allow and deny in the gateway's configuration) do not permit this operation.".to_owned(),
             Self::BatchNotAllowed => {
                 "Batches are refused: their body carries operations that rules, limits and budgets cannot check. Send the operations one by one, or list \"POST /2.0/batch\" in allow of this app.".to_owned()
             }
             Self::AppDisabled => {
-                "This app is switched off for now (enabled = false of the app in proxy.toml).".to_owned()
+                "This app is switched off for now (enabled = false of the app in the gateway's configuration).".to_owned()
             }
             Self::AsUserNotAllowed => "The As-User header must be the id of a user listed in as_user of this app: at most 20 digits, the first of them not 0.".to_owned(),
             Self::RateLimitExceeded { limit, retry_after, .. } if limit.starts_with("box-zip-") => format!(
@@ -358,7 +358,7 @@ impl Refusal {
                 format!("The limit {limit:?} has no call left for this request; try again in {retry_after} s.")
             }
             Self::BudgetSpent { budget, until } => {
-                format!("The budget {budget:?} of calls is used up until {until} ([[budget]] in proxy.toml).")
+                format!("The budget {budget:?} of calls is used up until {until} ([[budget]] in the gateway's configuration).")
             }
             Self::Overloaded(what) => format!("Too many requests are under way ({what}); try again."),
             Self::NoSuchApp => "No app is configured for this path and Host.".to_owned(),

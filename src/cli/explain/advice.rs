@@ -67,7 +67,7 @@ pub(super) fn of(refusal: &Refusal, subject: &Subject<'_>) -> (Option<String>, S
         ),
         // The gateway's own pages belong to no app, and are served before one is chosen.
         Refusal::OriginNotAllowed if subject.app().is_empty() => {
-            (None, "web pages can never read this; no key of proxy.toml changes that".to_owned())
+            (None, "web pages can never read this; no key of the configuration changes that".to_owned())
         }
         Refusal::OriginNotAllowed => (Some(format!("origins of {app}")), origin(subject, &app)),
         Refusal::OperationNotAllowed { denied_by: Some(rule) } => (
@@ -86,7 +86,7 @@ pub(super) fn of(refusal: &Refusal, subject: &Subject<'_>) -> (Option<String>, S
             }
             None => (
                 Some("the kind of URL: pre-signed and realtime URLs are only read".to_owned()),
-                "no key of proxy.toml changes that".to_owned(),
+                "no key of the configuration changes that".to_owned(),
             ),
         },
         Refusal::BatchNotAllowed => (

@@ -187,7 +187,7 @@ pub(super) fn from_environment(
         notes.problem(
             &Location::outside("environment"),
             format_args!(
-                "not set: {}; set what is missing, or give a configuration file: --config proxy.toml",
+                "not set: {}; set what is missing, or give a configuration file: --config FILE",
                 missing.join(", ")
             ),
         );

@@ -174,7 +174,7 @@ fn no_app_is_named_where_web_pages_can_never_read() {
     );
     assert_eq!(
         said.verdict(),
-        "refused: 403 origin_not_allowed; web pages can never read this; no key of proxy.toml changes that"
+        "refused: 403 origin_not_allowed; web pages can never read this; no key of the configuration changes that"
     );
 }
 
