@@ -101,6 +101,7 @@ impl Squid {
 }
 
 impl Drop for Squid {
+    #[allow(clippy::print_stderr, reason = "the log of a program whose test has failed")]
     fn drop(&mut self) {
         // At a kill its shared memory would stay.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();

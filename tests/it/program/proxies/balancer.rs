@@ -138,6 +138,7 @@ impl Balancer {
 }
 
 impl Drop for Balancer {
+    #[allow(clippy::print_stderr, reason = "the log of a program whose test has failed")]
     fn drop(&mut self) {
         // Killed, nginx would leave its workers behind.
         if matches!(self.child.try_wait(), Ok(None)) {
