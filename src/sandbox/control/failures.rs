@@ -6,13 +6,25 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
+
 use super::faults::{Fault, TokenAnswer};
 
-const FORMS: &str = "is none of STATUS:SHARE% (429:5%), STATUS:once (401:once), token, slow:TIME (slow:2s); \
-                     a status is 400 to 599, a share 0.01% to 100%, a time 1ms to 10m";
+const FORMS: &str = "is none of STATUS:SHARE% (429:5%), STATUS:once (401:once), token, revoked, scope, \
+                     slow:TIME (slow:2s); a status is 400 to 599, a share 0.01% to 100%, a time 1ms to 10m";
 /// All of a share, in hundredths of a percent.
 const ALL: u32 = 10_000;
 const SLOWEST: Duration = Duration::from_secs(600);
+
+/// An OAuth error code and its text.
+type OauthError = (&'static str, &'static str);
+
+const INVALID_CLIENT: OauthError = ("invalid_client", "The client credentials are invalid");
+const NOT_AUTHORIZED: OauthError =
+    ("unauthorized_client", "This app is not authorized by the enterprise admin");
+const SCOPE_MISSING: &str = "Bearer realm=\"Service\", error=\"insufficient_scope\", error_description=\"The \
+                             request requires higher privileges than provided by the access token.\"";
 
 /// One way in which a sandbox misbehaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,18 +43,26 @@ pub enum Failure {
     },
     /// The token endpoint refuses every client with `invalid_client`.
     Token,
+    /// The token endpoint refuses every client with `unauthorized_client`, as after an admin has revoked the app.
+    Revoked,
+    /// Calls that change something get 403 `insufficient_scope`, as where the app lacks the scope to write.
+    Scope,
     /// Every answer comes so much later, tokens too.
     Slow(Duration),
 }
 
-/// `429:5%`, `401:once`, `token`, `slow:2s`.
+/// `429:5%`, `401:once`, `token`, `revoked`, `scope`, `slow:2s`.
 impl FromStr for Failure {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = match text.split_once(':') {
-            None if text == "token" => Some(Self::Token),
-            None => None,
+            None => match text {
+                "token" => Some(Self::Token),
+                "revoked" => Some(Self::Revoked),
+                "scope" => Some(Self::Scope),
+                _ => None,
+            },
             Some(("slow", time)) => duration(time).map(Self::Slow),
             Some((status, what)) => {
                 let status = status.parse().ok().filter(|status| (400..600).contains(status));
@@ -84,12 +104,23 @@ fn duration(text: &str) -> Option<Duration> {
     (!time.is_zero() && time <= SLOWEST).then_some(time)
 }
 
+/// What failures depend on of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// It carries a token.
+    pub(crate) has_token: bool,
+    /// Its method is not a safe one (RFC 9110 §9.2.1).
+    pub(crate) changes: bool,
+}
+
 /// The failures of one sandbox, with what of them has happened.
 #[derive(Default)]
 pub(crate) struct Failures {
     shares: Vec<(u16, u32, AtomicU32)>,
     once: Vec<(u16, AtomicBool)>,
-    token: bool,
+    /// How the token endpoint refuses every client.
+    refused: Option<OauthError>,
+    scope: bool,
     slow: Duration,
 }
 
@@ -100,7 +131,9 @@ impl Failures {
             match *failure {
                 Failure::Share { status, share } => made.shares.push((status, share, AtomicU32::new(0))),
                 Failure::Once { status } => made.once.push((status, AtomicBool::new(false))),
-                Failure::Token => made.token = true,
+                Failure::Token => made.refused = Some(INVALID_CLIENT),
+                Failure::Revoked => made.refused = Some(NOT_AUTHORIZED),
+                Failure::Scope => made.scope = true,
                 Failure::Slow(time) => made.slow += time,
             }
         }
@@ -108,7 +141,8 @@ impl Failures {
     }
 
     /// The fault of this call, if it is one's turn.
-    pub(crate) fn next(&self, has_token: bool) -> Option<Fault> {
+    pub(crate) fn next(&self, call: Call) -> Option<Fault> {
+        let has_token = call.has_token;
         let fits = |status: u16| has_token || status != 401;
         let once =
             self.once.iter().find(|(status, done)| fits(*status) && !done.swap(true, Ordering::Relaxed));
@@ -122,15 +156,12 @@ impl Failures {
             let is_turn = before % ALL + share >= ALL;
             found = found.or(is_turn.then_some(*status));
         }
-        found.map(fault)
+        found.map(fault).or_else(|| (self.scope && call.changes).then(scope_missing))
     }
 
     /// How the token endpoint answers.
     pub(crate) fn token_answer(&self) -> TokenAnswer {
-        match self.token {
-            true => TokenAnswer::refuse("invalid_client", "The client credentials are invalid"),
-            false => TokenAnswer::Normal,
-        }
+        self.refused.map_or(TokenAnswer::Normal, |(error, text)| TokenAnswer::refuse(error, text))
     }
 
     pub(crate) async fn dawdle(&self) {
@@ -138,6 +169,12 @@ impl Failures {
             tokio::time::sleep(self.slow).await;
         }
     }
+}
+
+/// As Box answers where the token lacks a scope: 403 without a body (source: box-python-sdk, issue 243).
+fn scope_missing() -> Fault {
+    Fault::Status { status: StatusCode::FORBIDDEN, headers: HeaderMap::new(), body: Bytes::new() }
+        .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(SCOPE_MISSING))
 }
 
 fn fault(status: u16) -> Fault {
@@ -151,6 +188,8 @@ fn fault(status: u16) -> Fault {
 mod tests {
     use super::*;
 
+    const READS: Call = Call { has_token: true, changes: false };
+
     #[test]
     fn failures_are_read_and_others_told_the_forms() {
         for (text, want) in [
@@ -159,6 +198,8 @@ mod tests {
             ("500:100%", Failure::Share { status: 500, share: 10_000 }),
             ("401:once", Failure::Once { status: 401 }),
             ("token", Failure::Token),
+            ("revoked", Failure::Revoked),
+            ("scope", Failure::Scope),
             ("slow:2s", Failure::Slow(Duration::from_secs(2))),
             ("slow:250ms", Failure::Slow(Duration::from_millis(250))),
         ] {
@@ -179,6 +220,8 @@ mod tests {
             "429:-1%",
             "token:5%",
             "Token",
+            "revoked:1",
+            "scope:5%",
             "slow",
             "slow:",
             "slow:2",
@@ -193,7 +236,7 @@ mod tests {
     #[test]
     fn a_share_is_exact_and_evenly_spread() {
         let failures = Failures::new(&["503:5%".parse().unwrap()]);
-        let failed: Vec<_> = (1..=200).filter(|_| failures.next(true).is_some()).collect();
+        let failed: Vec<_> = (1..=200).filter(|_| failures.next(READS).is_some()).collect();
         assert_eq!(failed, (1..=10).map(|count| count * 20).collect::<Vec<_>>());
     }
 
@@ -202,11 +245,23 @@ mod tests {
         let failures = Failures::new(&["401:once".parse().unwrap(), "503:once".parse().unwrap()]);
         let statuses: Vec<_> = [false, true, true, false]
             .into_iter()
-            .map(|has_token| match failures.next(has_token) {
+            .map(|has_token| match failures.next(Call { has_token, ..READS }) {
                 Some(Fault::Status { status, .. }) => status.as_u16(),
                 _ => 200,
             })
             .collect();
         assert_eq!(statuses, [503, 401, 200, 200]);
+    }
+
+    #[test]
+    fn a_missing_scope_stops_changes_alone() {
+        let failures = Failures::new(&[Failure::Scope]);
+        assert!(failures.next(READS).is_none());
+        let Some(Fault::Status { status, headers, body }) = failures.next(Call { changes: true, ..READS })
+        else {
+            panic!("it has a status")
+        };
+        assert_eq!((status.as_u16(), body.len()), (403, 0));
+        assert!(headers[WWW_AUTHENTICATE].to_str().unwrap().contains("error=\"insufficient_scope\""));
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    failures::{Failure, Failures},
+    failures::{Call, Failure, Failures},
     faults::{Fault, Thumbnail, TokenAnswer},
     holds::{Gates, Hold},
 };
@@ -77,9 +77,8 @@ impl Control {
         lock(&self.scripts).push((prefix.to_owned(), faults.into()));
     }
 
-    /// `has_token`: whether the request carries a token.
-    pub(crate) fn next_fault(&self, target: &str, has_token: bool) -> Option<Fault> {
-        self.scripted(target).or_else(|| self.failures.next(has_token))
+    pub(crate) fn next_fault(&self, target: &str, call: Call) -> Option<Fault> {
+        self.scripted(target).or_else(|| self.failures.next(call))
     }
 
     fn scripted(&self, target: &str) -> Option<Fault> {

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use crate::sandbox::{
     api::{authentication::caller, downloads, oauth, request::ApiRequest, router, uploads},
-    control::faults::Fault,
+    control::{failures::Call, faults::Fault},
     http::{
         host::Role,
         recorder,
@@ -40,7 +40,8 @@ pub(crate) async fn serve(
     state.control.wait_until_released(&target).await;
     state.control.dawdle().await;
 
-    let answer = match state.control.next_fault(&target, head.headers.contains_key(AUTHORIZATION)) {
+    let call = Call { has_token: head.headers.contains_key(AUTHORIZATION), changes: !head.method.is_safe() };
+    let answer = match state.control.next_fault(&target, call) {
         Some(fault) => faulty(fault, &state, role, &head, &mut body).await,
         None => Ok(usual(&state, role, &head, &mut body).await),
     };

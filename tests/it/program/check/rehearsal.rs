@@ -73,6 +73,7 @@ fn the_printed_configuration_is_accepted_by_check_and_run_while_the_sandbox_runs
 fn what_a_sandbox_is_told_to_do_wrong_is_found_by_check() {
     for (fail, name, parts) in [
         ("token", "service", &["  refused  ", "invalid_client", "Developer Console"][..]),
+        ("revoked", "service", &["  refused  ", "unauthorized_client", "Admin Console"]),
         ("slow:6s", "service", &["  failed  ", "not checked", "does not answer in 5s"]),
         ("503:100%", "api.box.com", &["  failed  ", "answers 503"]),
         ("401:100%", "service", &["  failed  ", "answers 401 to a token it has just given"]),
