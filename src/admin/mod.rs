@@ -14,6 +14,7 @@ mod ignored_body; // bodies that mean nothing
 mod readiness; // is it ready, and why not?
 pub(crate) mod status_line; // the same in one line, for the service manager
 mod request_metrics; // of requests, connections, tokens, reloads and logs
+mod process_metrics; // of the process
 mod trace_metrics; // what became of spans
 mod reload; // POST /reload
 pub(crate) mod renewal; // POST /identities/NAME/renew
@@ -266,7 +267,9 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
     let certificates = gateway.config.certificates();
     let mut text = Exposition::new();
     request_metrics::build(&mut text);
+    request_metrics::ready(&mut text, Readiness::of(overview).is_ready());
     request_metrics::requests(&mut text, &overview.metrics, &process.app_labels);
+    request_metrics::scope_refusals(&mut text, &overview.metrics, &gateway);
     request_metrics::upstream_up(&mut text, &gateway.config.hosts, &process.outages);
     request_metrics::tokens(&mut text, &gateway.tokens);
     request_metrics::connections(&mut text, &overview.metrics, &process.connection_limit);
@@ -279,6 +282,7 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
     }
     limit_metrics::limits(&mut text, &gateway.limiter);
     limit_metrics::budgets(&mut text, &gateway.ledger, process.clock.wall());
+    process_metrics::process(&mut text, overview.started);
     let mut response = text_page(StatusCode::OK, text.into_string());
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);

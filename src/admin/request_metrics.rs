@@ -8,6 +8,7 @@ use super::reloads::Reloads;
 use crate::net::connection_limit::ConnectionLimit;
 use crate::net::tls_server::Tls;
 use crate::oauth::token_cache::Tokens;
+use crate::proxy::gateway::Gateway;
 use crate::routing::box_hosts::BoxHosts;
 use crate::routing::operation_class::Class;
 use crate::telemetry::access_log::AccessLog;
@@ -22,6 +23,23 @@ use crate::telemetry::outages::Outages;
 pub(super) fn build(text: &mut Exposition) {
     text.head("build_info", "gauge", "The running version.");
     text.line("build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1.0);
+}
+
+/// Adds whether the gateway is ready, in the sense of `/readyz`.
+pub(super) fn ready(text: &mut Exposition, is_ready: bool) {
+    text.simple("ready", "gauge", "1 while /readyz answers 200, 0 while it answers 503.", is_ready.into());
+}
+
+/// Adds how many requests of each configured app Box refused for a missing scope.
+pub(super) fn scope_refusals(text: &mut Exposition, metrics: &Metrics, gateway: &Gateway) {
+    let help = "Requests that Box refused with 403 insufficient_scope: the app at Box lacks a scope, or As-User its right.";
+    text.head("scope_refusals_total", "counter", help);
+    let counts = metrics.scope_refusals();
+    // From 0, since Prometheus sees no increase in a series that begins with 1.
+    for (app, label) in gateway.config.apps.iter().zip(&gateway.app_labels) {
+        let count = label.and_then(|label| counts.get(&label).copied()).unwrap_or(0);
+        text.line("scope_refusals_total", &format!("app=\"{}\"", app.name), count as f64);
+    }
 }
 
 /// Adds the metrics of requests.
@@ -97,6 +115,13 @@ pub(super) fn tokens(text: &mut Exposition, tokens: &[Arc<Tokens>]) {
         let seconds = tokens.expires_in().unwrap_or_default().as_secs_f64();
         text.line("token_expires_in_seconds", &labels, seconds);
     }
+    let help =
+        "1 while Box refuses the identity's credentials, also while an earlier token is valid; else 0.";
+    text.head("credentials_refused", "gauge", help);
+    for tokens in tokens {
+        let refused = if tokens.are_refused() { 1.0 } else { 0.0 };
+        text.line("credentials_refused", &format!("identity=\"{}\"", tokens.name()), refused);
+    }
 }
 
 /// Adds the metrics of callers' connections.
@@ -123,6 +148,9 @@ pub(super) fn reloads(text: &mut Exposition, reloads: &Reloads) {
     for (result, count) in [("ok", taken_over), ("refused", refused)] {
         text.line("config_reloads_total", &format!("result=\"{result}\""), count as f64);
     }
+    let help = "1 while the configuration in use is the one last read, 0 since a reload was refused.";
+    let successful = reloads.last_refused().is_none();
+    text.simple("config_last_reload_successful", "gauge", help, successful.into());
     let name = "config_last_reload_success_timestamp_seconds";
     let help = "When the configuration in use was taken over, in seconds since 1970; the start counts.";
     text.head(name, "gauge", help);

@@ -10,6 +10,8 @@ use http::{HeaderMap, HeaderName};
 const BOX_REQUEST_ID: HeaderName = HeaderName::from_static("box-request-id");
 /// A value that is longer is no code and no id, and neither is one with other characters than they have.
 const LONGEST: usize = 64;
+/// The code of an answer to a token that lacks a scope (RFC 6750 §3.1).
+const INSUFFICIENT_SCOPE: &str = "insufficient_scope";
 /// The fields come first in Box's errors. What follows this many bytes is not searched.
 const SEARCHED: usize = 64 * 1024;
 
@@ -38,6 +40,11 @@ impl BoxError {
     pub(crate) fn add_body(&mut self, of_body: Self) {
         self.code = of_body.code.or(self.code.take());
         self.request_id = self.request_id.take().or(of_body.request_id);
+    }
+
+    /// Whether the token lacks a scope, as Box says in `WWW-Authenticate` or in the body.
+    pub(crate) fn is_of_scope(&self) -> bool {
+        self.code.as_deref() == Some(INSUFFICIENT_SCOPE)
     }
 
     fn is_complete(&self) -> bool {

@@ -682,8 +682,16 @@ impl Drop for RequestRecord {
             // No status was sent; this is what a new caller would get while the process stops.
             self.status.get_or_insert(StatusCode::SERVICE_UNAVAILABLE);
         }
+        let app = self.app.and_then(|app| self.gateway.app_label(app));
+        if let Some(app) = app
+            && self.status == Some(StatusCode::FORBIDDEN)
+            && self.answered_by == AnsweredBy::Box
+            && self.box_error.is_of_scope()
+        {
+            self.worker.tally().scope_refused(app);
+        }
         let labels = Labels::new(
-            self.app.and_then(|app| self.gateway.app_label(app)),
+            app,
             self.class.map(|class| ClassLabel(class as u8)),
             &self.method,
             labels::status(self.status),

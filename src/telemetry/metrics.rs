@@ -37,6 +37,8 @@ pub(crate) struct Tally {
     hosts: RefCell<Vec<Option<Arc<Recorder>>>>,
     /// By the app's number.
     begun: RefCell<Vec<Option<Arc<AtomicU64>>>>,
+    /// By the app's number.
+    scope_refusals: RefCell<Vec<Option<Arc<AtomicU64>>>>,
 }
 
 type AppAndClass = (Option<AppLabel>, Option<ClassLabel>);
@@ -47,6 +49,7 @@ struct Shared {
     durations: Mutex<Vec<(AppAndClass, Arc<Recorders>)>>,
     hosts: Mutex<Vec<(Option<HostLabel>, Arc<Recorder>)>>,
     begun: Mutex<Vec<(AppLabel, Arc<AtomicU64>)>>,
+    scope_refusals: Mutex<Vec<(AppLabel, Arc<AtomicU64>)>>,
     retries: AtomicU64,
     dropped_fields: AtomicU64,
     connections: AtomicU64,
@@ -74,14 +77,28 @@ fn new_at<T: Default, L>(
     new
 }
 
+/// Adds 1 to an app's counter in a worker's list.
+fn add_at(
+    list: &RefCell<Vec<Option<Arc<AtomicU64>>>>,
+    shared: &Mutex<Vec<(AppLabel, Arc<AtomicU64>)>>,
+    app: AppLabel,
+) {
+    let mut list = list.borrow_mut();
+    match list.get(usize::from(app.number())) {
+        Some(Some(count)) => add(count, 1),
+        _ => add(&new_at(&mut list, usize::from(app.number()), shared, app), 1),
+    }
+}
+
 impl Tally {
     /// Counts a request of this app that begins. It ends with [`Tally::request`] of the same app.
     pub(crate) fn begins(&self, app: AppLabel) {
-        let mut begun = self.begun.borrow_mut();
-        match begun.get(usize::from(app.number())) {
-            Some(Some(count)) => add(count, 1),
-            _ => add(&new_at(&mut begun, usize::from(app.number()), &self.shared.begun, app), 1),
-        }
+        add_at(&self.begun, &self.shared.begun, app);
+    }
+
+    /// Box refused a request of this app with 403, since the token lacks a scope.
+    pub(crate) fn scope_refused(&self, app: AppLabel) {
+        add_at(&self.scope_refusals, &self.shared.scope_refusals, app);
     }
 
     /// Counts a request that has ended. `upstream`: how long Box took to the response's head, if the request was sent.
@@ -197,6 +214,7 @@ impl Metrics {
             durations: RefCell::default(),
             hosts: RefCell::default(),
             begun: RefCell::default(),
+            scope_refusals: RefCell::default(),
         }
     }
 
@@ -222,6 +240,24 @@ impl Metrics {
     /// Header fields of callers that were not sent to Box.
     pub(crate) fn fields_dropped(&self) -> u64 {
         self.sum(|worker| &worker.dropped_fields)
+    }
+
+    /// How many requests Box refused with 403 since the token lacks a scope, by app; apps without one may be missing.
+    pub(crate) fn scope_refusals(&self) -> BTreeMap<AppLabel, u64> {
+        self.by_app(|worker| &worker.scope_refusals)
+    }
+
+    fn by_app(
+        &self,
+        counts: impl Fn(&Shared) -> &Mutex<Vec<(AppLabel, Arc<AtomicU64>)>>,
+    ) -> BTreeMap<AppLabel, u64> {
+        let mut sums: BTreeMap<AppLabel, u64> = BTreeMap::new();
+        for worker in &self.workers {
+            for (app, count) in &*lock(counts(worker)) {
+                *sums.entry(*app).or_default() += count.load(Ordering::Relaxed);
+            }
+        }
+        sums
     }
 
     /// Every code of an error, with how often the gateway itself answered with it.
@@ -282,12 +318,7 @@ impl Metrics {
                 *ended.entry(app).or_default() += count;
             }
         });
-        let mut begun: BTreeMap<AppLabel, u64> = BTreeMap::new();
-        for worker in &self.workers {
-            for (app, count) in &*lock(&worker.begun) {
-                *begun.entry(*app).or_default() += count.load(Ordering::Relaxed);
-            }
-        }
+        let mut begun = self.by_app(|worker| &worker.begun);
         for (app, count) in &mut begun {
             *count = count.saturating_sub(ended.get(app).copied().unwrap_or(0));
         }

@@ -1,7 +1,7 @@
-//! Metrics that tell causes apart: a Box that is down, credentials that it refuses, pauses that it asks for, and what
-//! the gateway itself refuses.
+//! Metrics that tell causes apart: a Box that is down, credentials that it refuses, scopes that the app lacks, pauses that
+//! Box asks for, and what the gateway itself refuses.
 
-use boxgate::sandbox::{Fault, Options, Role, Sandbox, TokenAnswer};
+use boxgate::sandbox::{Failure, Fault, Options, Role, Sandbox, TokenAnswer};
 
 use crate::harness::{Bench, until};
 
@@ -116,4 +116,79 @@ async fn latencies_by_class_leave_those_by_app_as_they_are() {
             assert_eq!(bench.metric(&line).await, count, "{line}");
         }
     }
+}
+
+/// A refusal is known without a single request, and while the token before it is still valid.
+#[tokio::test]
+async fn refused_credentials_show_before_the_token_ends_and_until_box_accepts_them() {
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let refused = "boxgate_credentials_refused{identity=\"service\"}";
+    assert_eq!((bench.metric(refused).await, bench.metric("boxgate_ready").await), (0.0, 1.0));
+    bench.sandbox.token_always(Some(TokenAnswer::refuse("invalid_client", "no")));
+    bench.clock.advance(std::time::Duration::from_secs(56 * 60));
+    becomes(&bench, refused, 1.0).await;
+    assert_eq!(bench.metric("boxgate_ready").await, 1.0, "the token is valid for four more minutes");
+    bench.clock.advance(std::time::Duration::from_secs(5 * 60));
+    becomes(&bench, "boxgate_ready", 0.0).await;
+    assert_eq!(bench.metric(refused).await, 1.0);
+    bench.sandbox.token_always(None);
+    until(|| async {
+        bench.clock.advance(std::time::Duration::from_secs(10 * 60));
+        bench.metric(refused).await == 0.0
+    })
+    .await;
+    becomes(&bench, "boxgate_ready", 1.0).await;
+}
+
+#[tokio::test]
+async fn a_missing_scope_is_counted_for_the_app_and_a_missing_permission_is_not() {
+    let options = Options { failures: vec![Failure::Scope], ..Options::default() };
+    let apps = "[[app]]\nname = \"a\"\npath = \"/a\"\n[[app]]\nname = \"b\"\npath = \"/b\"\n";
+    let bench = Bench::of(options, apps).await;
+    bench.until_ready().await;
+    let of = |app: &str| format!("boxgate_scope_refusals_total{{app=\"{app}\"}}");
+    let (_, text) = bench.admin("/metrics").await;
+    assert!(["a", "b"].iter().all(|app| text.contains(&format!("{} 0\n", of(app)))), "both from 0: {text}");
+    let delete = || bench.client.delete(bench.url("/a/2.0/files/1")).send();
+    assert_eq!(delete().await.unwrap().status(), 403);
+    becomes(&bench, &of("a"), 1.0).await;
+    // Newer operations say so in the body.
+    let in_body = r#"{"type":"error","status":403,"code":"insufficient_scope","message":"no"}"#;
+    let of_body = |body: &'static str| Fault::Status {
+        status: http::StatusCode::FORBIDDEN,
+        headers: http::HeaderMap::new(),
+        body: body.into(),
+    };
+    let denied = r#"{"type":"error","status":403,"code":"access_denied_insufficient_permissions"}"#;
+    let prefix = "/2.0/folders/0";
+    bench.sandbox.script(prefix, vec![of_body(in_body), of_body(denied)]);
+    for _ in 0..2 {
+        assert_eq!(bench.get("/a/2.0/folders/0").await.status(), 403);
+    }
+    becomes(
+        &bench,
+        "boxgate_requests_total{app=\"a\",method=\"GET\",status=\"403\",answered_by=\"box\"}",
+        2.0,
+    )
+    .await;
+    assert_eq!((bench.metric(&of("a")).await, bench.metric(&of("b")).await), (2.0, 0.0));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_process_tells_its_start_memory_time_and_descriptors() {
+    let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let bench = Bench::start().await;
+    bench.until_ready().await;
+    let of = |name: &str| format!("boxgate_process_{name}");
+    // The clock of the bench differs from the system's by no more than the time that its start takes.
+    let started = bench.metric(&of("start_time_seconds")).await;
+    assert!(started + 60.0 > before, "{started} {before}");
+    let (open, most) = (bench.metric(&of("open_fds")).await, bench.metric(&of("max_fds")).await);
+    assert!(3.0 < open && open <= most, "{open} of {most}");
+    assert!(bench.metric(&of("resident_memory_bytes")).await > 1e6);
+    let cpu = bench.metric(&of("cpu_seconds_total")).await;
+    // This process runs many tests; a request that is answered adds time in the end.
+    until(|| async { bench.metric(&of("cpu_seconds_total")).await > cpu }).await;
 }

@@ -66,6 +66,11 @@ impl Tokens {
         }
     }
 
+    /// Whether Box refused the credentials when a token was last requested, also while the one before is valid.
+    pub(crate) fn are_refused(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Refused { .. })
+    }
+
     /// Why there is no valid token, in words for `/readyz`; `None` when there is one.
     pub(crate) fn why_not_ready(&self) -> Option<String> {
         let TokenStatus { state, reason, .. } = self.status();

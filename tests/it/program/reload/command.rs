@@ -82,6 +82,7 @@ fn a_changed_file_is_taken_over() {
         assert_eq!(program.get(&format!("/{app}{ME}")).status, 200, "{app}");
     }
     assert_eq!(counts(&program), (1, 0));
+    assert_eq!(program.metric("boxgate_config_last_reload_successful"), 1);
     assert!(since() > started);
 }
 
@@ -106,6 +107,8 @@ fn a_bad_file_changes_nothing_and_every_problem_is_printed() {
     assert_eq!(program.get(&format!("/a{ME}")).status, 200);
     assert_eq!(program.get(&format!("/b{ME}")).status, 404);
     assert_eq!(counts(&program), (0, 1));
+    // Still so when the count no longer grows.
+    assert_eq!(program.metric("boxgate_config_last_reload_successful"), 0);
     let readiness = program.admin("/readyz");
     assert_eq!(readiness.status, 200);
     let note = format!(" (POST /reload): 2 problems, the first: {}", problems[0]);
