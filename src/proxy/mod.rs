@@ -21,4 +21,5 @@ pub(crate) mod response_body; // streams the response
 pub(crate) mod request_record; // counts and logs the request
 pub(crate) mod request_trace; // its spans
 pub(crate) mod access_line; // the forms of its line
+pub(crate) mod missing_scope; // tells operators that the app at Box lacks a scope
 pub(crate) mod refused_origin; // tells operators which web page was refused

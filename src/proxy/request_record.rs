@@ -28,6 +28,7 @@ use crate::proxy::access_line::{self, Field, Value};
 use crate::proxy::box_error::{self, BoxError, RequestId};
 use crate::proxy::decision::Stages;
 use crate::proxy::gateway::{Gateway, LocalGateway};
+use crate::proxy::missing_scope;
 use crate::proxy::request_trace::{self, AttemptPath, RequestTrace, WaitedFor};
 use crate::proxy::worker::Worker;
 use crate::routing::app::{self, App, AppId};
@@ -438,6 +439,17 @@ impl RequestRecord {
         self.left = true;
     }
 
+    /// Box refused the request for a missing scope.
+    fn tell_missing_scope(&self) {
+        let refused = missing_scope::Refused {
+            app: self.app.and_then(|app| self.gateway.app_name(app)).unwrap_or_default(),
+            identity: self.identity_name().unwrap_or_default(),
+            operation: &self.operation().unwrap_or_default(),
+            request_id: self.request_id_text(),
+        };
+        missing_scope::log(self.repeats(), &refused);
+    }
+
     /// Method and template, such as `GET /2.0/files/*`.
     fn operation(&self) -> Option<String> {
         let method = self.method.as_str();
@@ -689,6 +701,7 @@ impl Drop for RequestRecord {
             && self.box_error.is_of_scope()
         {
             self.worker.tally().scope_refused(app);
+            self.tell_missing_scope();
         }
         let labels = Labels::new(
             app,

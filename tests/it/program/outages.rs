@@ -1,7 +1,7 @@
 //! Log lines about outages, refusals and pauses of Box: a few lines that say what, since when and why, however many
 //! requests fail.
 
-use boxgate::sandbox::{Fault, Role, TokenAnswer};
+use boxgate::sandbox::{Failure, Fault, Options, Role, TokenAnswer};
 use http::HeaderValue;
 use http::header::RETRY_AFTER;
 
@@ -113,6 +113,26 @@ fn refused_credentials_name_the_identity_and_the_cause_once() {
     let access = program.out.all();
     assert!(access.last().unwrap().contains("identity=service "), "{access:#?}");
     assert!(access.last().unwrap().contains("invalid_client"), "{access:#?}");
+}
+
+#[test]
+fn a_missing_scope_is_told_once_with_what_to_do() {
+    let at = FakeBox::with(Options { failures: vec![Failure::Scope], ..Options::default() });
+    let program = Program::start(&at, "").ready();
+    for _ in 0..MANY {
+        assert_eq!(request(&program.callers, "DELETE", "/2.0/files/17", "").status, 403);
+    }
+    until("a line for each request", || program.out.all().len() == MANY);
+    let lines = said(&program);
+    assert!((1..=3).contains(&lines.len()), "{lines:#?}");
+    for part in [
+        "WARN Box refused DELETE /2.0/files/* with 403 insufficient_scope",
+        "Developer Console",
+        "reauthorize",
+        "app=\"default\"",
+    ] {
+        assert!(lines[0].contains(part), "{part} in {lines:#?}");
+    }
 }
 
 #[test]
