@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 use super::Overview;
 use crate::limits::redis::replicas::Health;
 
+const NOT_WRITTEN: &str = "counts of calls cannot be written to [state] dir, and the log says why (is the disk full?); a restart now would lose those since then";
+
 /// The gateway is ready if there are no reasons. Neither has line breaks.
 pub(super) struct Readiness {
     /// Why it is not.
     pub(super) reasons: Vec<String>,
-    /// What does not make it unready: it serves with its own limits, or with the previous configuration.
+    /// What does not make it unready: it serves with its own limits, with the previous configuration, or with counts in memory.
     pub(super) notes: Vec<String>,
 }
 
@@ -32,6 +34,9 @@ impl Readiness {
                 "Redis has not been usable for {} s ({why}); limits count for this process alone",
                 since.elapsed().as_secs()
             )));
+        }
+        if gateway.ledger.counts().file.failing.load(Ordering::Relaxed) {
+            notes.push(NOT_WRITTEN.to_owned());
         }
         notes.extend(overview.reloads.last_refused().map(|refused| refused.note()));
         Self { reasons, notes }
