@@ -36,3 +36,4 @@ mod explain; // what a code means, and how a request is decided
 mod code_frames; // problems of a configuration on a terminal
 mod traces; // what a collector that fails costs
 mod tunnels; // log and metrics of tunnels
+mod monitoring; // alerts, the dashboard and the runbook, with a real Prometheus

@@ -10,7 +10,7 @@ use super::harness::{FakeBox, Folder, boxgate, command, write_file};
 mod way; // the way to Box
 mod identities; // tokens and rights
 mod machine; // clock, files, addresses, Redis
-mod rehearsal; // a Box that misbehaves
+pub(super) mod rehearsal; // a Box that misbehaves
 
 /// What one run said.
 struct Said {

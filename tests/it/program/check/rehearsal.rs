@@ -7,11 +7,11 @@ use super::super::harness::{Folder, Program, boxgate, command, until};
 use super::Said;
 
 /// A Box without a gateway, killed when this is dropped.
-struct BoxAlone(Child);
+pub(in crate::program) struct BoxAlone(Child);
 
 impl BoxAlone {
     /// Its configuration is in `proxy.toml`, complete.
-    fn start(folder: &Folder, arguments: &[&str]) -> Self {
+    pub(in crate::program) fn start(folder: &Folder, arguments: &[&str]) -> Self {
         let file = std::fs::File::create(folder.join("proxy.toml")).unwrap();
         let log = std::fs::File::create(folder.join("err")).unwrap();
         let mut sandbox = command(env!("CARGO_BIN_EXE_boxgate"), folder);
