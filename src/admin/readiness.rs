@@ -5,8 +5,6 @@ use std::sync::atomic::Ordering;
 use super::Overview;
 use crate::limits::redis::replicas::Health;
 
-const NOT_WRITTEN: &str = "counts of calls cannot be written to [state] dir, and the log says why (is the disk full?); a restart now would lose those since then";
-
 /// The gateway is ready if there are no reasons. Neither has line breaks.
 pub(super) struct Readiness {
     /// Why it is not.
@@ -35,8 +33,11 @@ impl Readiness {
                 since.elapsed().as_secs()
             )));
         }
-        if gateway.ledger.counts().file.failing.load(Ordering::Relaxed) {
-            notes.push(NOT_WRITTEN.to_owned());
+        // With its reason: the log may lie on the same disk, and not have it.
+        if let Some(why) = gateway.ledger.counts().file.failure() {
+            notes.push(one_line(&format!(
+                "counts of calls cannot be written to [state] dir ({why}); a restart now would lose those since then"
+            )));
         }
         notes.extend(overview.reloads.last_refused().map(|refused| refused.note()));
         Self { reasons, notes }

@@ -63,8 +63,25 @@ pub struct FileState {
     pub set_aside: AtomicU64,
     /// The number of failed writes since the start.
     pub failed_writes: AtomicU64,
-    /// Whether the last write failed.
-    pub failing: AtomicBool,
+    /// Why the last write failed; `None` after one that succeeded.
+    failure: Mutex<Option<String>>,
+}
+
+impl FileState {
+    /// Records the outcome of a write, and returns whether the one before had failed. The reason may have line breaks.
+    pub(crate) fn written(&self, failure: Option<String>) -> bool {
+        let before = std::mem::replace(&mut *self.locked(), failure);
+        before.is_some()
+    }
+
+    /// Why the last write failed; `None` after one that succeeded.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.locked().clone()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl CallCounts {

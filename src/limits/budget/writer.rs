@@ -114,7 +114,7 @@ impl Keeping {
         name_replica(&self.counts, store);
         let file = &self.counts.file;
         file.set_aside.store(store.set_aside(), Ordering::Relaxed);
-        let failed_before = file.failing.swap(written.is_err(), Ordering::Relaxed);
+        let failed_before = file.written(written.as_ref().err().map(ToString::to_string));
         match written {
             Ok(()) if failed_before => info!("counts of calls are written again"),
             Ok(()) => {}
