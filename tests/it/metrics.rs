@@ -178,7 +178,7 @@ async fn a_missing_scope_is_counted_for_the_app_and_a_missing_permission_is_not(
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_process_tells_its_start_memory_time_and_descriptors() {
-    let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let before = jiff::Timestamp::now().as_second() as f64;
     let bench = Bench::start().await;
     bench.until_ready().await;
     let of = |name: &str| format!("boxgate_process_{name}");

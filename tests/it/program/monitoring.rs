@@ -10,6 +10,8 @@ mod faults; // faults that are made, with nothing but the runbook
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 /// A file of the repository.
 fn text(path: &str) -> String {
@@ -23,6 +25,17 @@ fn alerts() -> Vec<(String, String)> {
     let rules = text(RULES);
     let of = |rule: &str| (rule.lines().next().unwrap().trim().to_owned(), rule.to_owned());
     rules.split("- alert: ").skip(1).map(of).collect()
+}
+
+/// Asks for some seconds; whether it came to hold. For tests that say more than that it did not.
+fn comes_to_hold(mut holds: impl FnMut() -> bool) -> bool {
+    (0..60).any(|_| {
+        let held = holds();
+        if !held {
+            thread::sleep(Duration::from_millis(250));
+        }
+        held
+    })
 }
 
 /// The names of metrics that a text has in it, as they are documented: those of a histogram without its endings. Names with a

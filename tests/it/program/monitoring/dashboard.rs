@@ -11,7 +11,7 @@ use super::super::certificates::Authority;
 use super::super::client::request;
 use super::super::harness::{FakeBox, Folder, Program, command, until, wait, write_file};
 use super::prometheus::{Prometheus, at_once};
-use super::{RULES, assert_metrics_exist, documented_metrics, metrics, text};
+use super::{RULES, assert_metrics_exist, comes_to_hold, documented_metrics, metrics, text};
 use crate::redis::Server;
 
 const DASHBOARD: &str = "deploy/grafana/boxgate.json";
@@ -119,14 +119,12 @@ fn every_query_of_the_dashboard_gives_data() {
     let mut open: Vec<(String, String)> = queries(&dashboard());
     assert!(open.len() > 50, "{}", open.len());
     let is_excused = |query: &str| MAY_BE_EMPTY.iter().any(|part| query.contains(part));
-    until("every query gives data", || {
+    let all_give_data = comes_to_hold(|| {
         traffic(&at, &program);
         open.retain(|(_, query)| !prometheus.query(query).iter().any(has_number) && !is_excused(query));
-        if !open.is_empty() {
-            eprintln!("without data as yet: {open:#?}");
-        }
         open.is_empty()
     });
+    assert!(all_give_data, "without data: {open:#?}");
     // Excused ones parse all the same.
     queries(&dashboard()).iter().for_each(|(_, query)| drop(prometheus.query(query)));
     for variable in list(&dashboard(), "/templating/list").iter().filter(|one| one["type"] == "query") {

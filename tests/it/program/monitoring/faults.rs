@@ -9,7 +9,7 @@ use super::super::client::request;
 use super::super::harness::{Folder, Program, command, until, wait};
 use super::page::{entries, has};
 use super::prometheus::{Prometheus, at_once};
-use super::{RULES, text};
+use super::{RULES, comes_to_hold, text};
 use crate::redis::Server;
 
 const BOXGATE: &str = env!("CARGO_BIN_EXE_boxgate");
@@ -73,7 +73,7 @@ impl Faulty {
                     last = output();
                     step.shows.iter().all(|pattern| has(&last, pattern))
                 };
-                let is_shown = until_or_not(shown);
+                let is_shown = comes_to_hold(shown);
                 assert!(is_shown, "{alert}: {:?} wants {:#?}, and has\n{last}", step.command, step.shows);
                 confirmed += 1;
             }
@@ -101,17 +101,6 @@ impl Faulty {
     fn send(&self, count: usize) {
         many(&self.program, count);
     }
-}
-
-/// Asks a few times, since a command takes its time; whether it came to hold.
-fn until_or_not(mut holds: impl FnMut() -> bool) -> bool {
-    (0..20).any(|_| {
-        let held = holds();
-        if !held {
-            thread::sleep(std::time::Duration::from_millis(250));
-        }
-        held
-    })
 }
 
 /// Sends this many requests at once.

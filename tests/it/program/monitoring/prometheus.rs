@@ -17,51 +17,17 @@ const MISSING: &str = "prometheus is missing: tests/run installs it";
 
 /// A server that scrapes these gateways; killed when dropped.
 pub(super) struct Prometheus {
-    child: Child,
-    address: String,
-    folder: Folder,
+    server: Server,
+    /// Its configuration and its data; removed after it has ended.
+    _folder: Folder,
 }
 
-impl Prometheus {
-    /// Scrapes the admin listeners at these addresses as instances of the job `boxgate`, and judges by these rules. Both twice in
-    /// a second, so that tests need not wait for a minute.
-    pub(super) fn start(targets: &[&str], rules: &str) -> Self {
-        let folder = Folder::new();
-        folder.write("rules.yml", rules);
-        let mut file = "global: { scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms }\n\
-                        rule_files: [rules.yml]\nscrape_configs:\n  - job_name: boxgate\n    static_configs:\n"
-            .to_owned();
-        writeln!(file, "      - targets: {targets:?}").unwrap();
-        folder.write("prometheus.yml", &file);
-        // Another test may have been given the same port in between.
-        loop {
-            let address = format!("127.0.0.1:{}", free_port());
-            let log = File::create(folder.join("log")).unwrap();
-            let child = Command::new("prometheus")
-                .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
-                .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-                .arg(format!("--web.listen-address={address}"))
-                .env("GOMAXPROCS", "1")
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(log)
-                .spawn()
-                .expect(MISSING);
-            let mut started = Self { child, address, folder };
-            let mut has_ended = None;
-            until("Prometheus is ready", || {
-                has_ended = started.child.try_wait().unwrap();
-                has_ended.is_some() || started.get("/-/ready").is_some_and(|(status, _)| status == 200)
-            });
-            let Some(status) = has_ended else { return started };
-            let log = std::fs::read_to_string(started.folder.join("log")).unwrap();
-            assert!(log.contains("address already in use"), "prometheus ended, {status}: {log}");
-            let Self { folder: of_it, .. } = &started;
-            let _ = std::fs::remove_dir_all(of_it.join("data"));
-            return Self::start(targets, rules);
-        }
-    }
+struct Server {
+    child: Child,
+    address: String,
+}
 
+impl Server {
     /// Status and body; `None` while nobody answers. By HTTP/1.0, so that the body has no chunks.
     fn get(&self, target: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
@@ -72,9 +38,58 @@ impl Prometheus {
         let (head, body) = answer.split_once("\r\n\r\n")?;
         Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
     }
+}
+
+impl Prometheus {
+    /// Scrapes the admin listeners at these addresses as instances of the job `boxgate`, and judges by these rules. Both twice in
+    /// a second, so that tests need not wait for a minute.
+    pub(super) fn start(targets: &[&str], rules: &str) -> Self {
+        let mut folder = Folder::new();
+        folder.write("rules.yml", rules);
+        let mut file = "global: { scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms }\n\
+                        rule_files: [rules.yml]\nscrape_configs:\n  - job_name: boxgate\n    static_configs:\n"
+            .to_owned();
+        writeln!(file, "      - targets: {targets:?}").unwrap();
+        folder.write("prometheus.yml", &file);
+        loop {
+            match Self::launch(folder) {
+                Ok(started) => return started,
+                Err(back) => folder = back,
+            }
+        }
+    }
+
+    /// Starts it in this folder, which is given back if another test was given the same port in between.
+    fn launch(folder: Folder) -> Result<Self, Folder> {
+        let address = format!("127.0.0.1:{}", free_port());
+        let log = File::create(folder.join("log")).unwrap();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            // Many tests have one at the same time.
+            .env("GOMAXPROCS", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect(MISSING);
+        let mut server = Server { child, address };
+        let said = || std::fs::read_to_string(folder.join("log")).unwrap();
+        let mut has_ended = None;
+        // Not whether something answers on the port: that may be another test's server, and this one about to end.
+        until("Prometheus is ready", || {
+            has_ended = server.child.try_wait().unwrap();
+            has_ended.is_some() || said().contains("ready to receive web requests")
+        });
+        let Some(status) = has_ended else { return Ok(Self { server, _folder: folder }) };
+        let log = said();
+        assert!(log.contains("address already in use"), "prometheus ended, {status}: {log}");
+        Err(folder)
+    }
 
     fn api(&self, target: &str) -> Value {
-        let (status, body) = self.get(target).expect("Prometheus answers");
+        let (status, body) = self.server.get(target).expect("Prometheus answers");
         assert_eq!(status, 200, "{target}: {body}");
         let answer: Value = serde_json::from_str(&body).unwrap();
         answer["data"].clone()
@@ -110,7 +125,7 @@ impl Prometheus {
     }
 }
 
-impl Drop for Prometheus {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
