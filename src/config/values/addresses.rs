@@ -34,6 +34,11 @@ pub(in crate::config) fn address(text: &str) -> Result<Address, String> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(Address::Tcp(address));
     }
+    // BOXGATE_ADMIN may be the URL that the other commands ask, in the environment in which the gateway is started.
+    if let Some((_, rest)) = text.split_once("://") {
+        let rest = rest.trim_end_matches('/');
+        return Err(format!("{text:?} is a URL, and a listener has an address: write \"{rest}\""));
+    }
     let (name, port) = text.rsplit_once(':').unwrap_or((text, ""));
     match (name, port_number(port)) {
         (_, Some(port)) if name.eq_ignore_ascii_case("localhost") => {
@@ -235,6 +240,8 @@ mod tests {
         }
         assert!(address(":80").unwrap_err().contains("\"[::]:80\""));
         assert!(address("8080").unwrap_err().contains("write \"127.0.0.1:8080\""));
+        let url = address("http://127.0.0.1:8081/").unwrap_err();
+        assert!(url.contains("is a URL") && url.ends_with("write \"127.0.0.1:8081\""), "{url}");
         assert!(address("gate.internal:80").unwrap_err().contains("names are not resolved"));
     }
 
