@@ -35,5 +35,6 @@ mod init; // the first files
 mod explain; // what a code means, and how a request is decided
 mod code_frames; // problems of a configuration on a terminal
 mod traces; // what a collector that fails costs
+mod kubernetes; // deploy/kubernetes, without a cluster
 mod tunnels; // log and metrics of tunnels
 mod monitoring; // alerts, the dashboard and the runbook, with a real Prometheus

@@ -3,9 +3,10 @@
 Arguments: the versions of Kubernetes to check them against, such as 1.29. Writes one JSON object on standard output:
 `documents`, as they were read, and `problems`, a text for each violation of a schema. The schemas are the strict ones: a field
 that they do not have is a problem. Documents of other API groups than Kubernetes' own have no schema here and are listed in
-`foreign`, by their index.
+`foreign`, by their index. `data` of a Secret is decoded into `stringData`.
 """
 
+import base64
 import json
 import sys
 
@@ -45,6 +46,10 @@ def main(versions):
         if index not in foreign
         for problem in problems(index, document, versions)
     ]
+    for document in documents:
+        if document["kind"] == "Secret":
+            data = document.get("data", {}).items()
+            document["stringData"] = {name: base64.b64decode(value).decode() for name, value in data}
     json.dump({"documents": documents, "problems": found, "foreign": foreign}, sys.stdout)
 
 
