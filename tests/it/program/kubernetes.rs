@@ -7,7 +7,9 @@ mod kubelet; // volumes as the kubelet mounts them, containers as processes
 mod network; // who reaches whom under the policies
 mod objects; // rendered objects, and where things are in them
 mod pods; // what the program makes of its manifests
+mod restricted; // the Pod Security Standard
 mod rules; // what must hold for every object
+mod sidecar; // what the component for sidecars does to apps
 
 use std::fs;
 use std::path::{Path, PathBuf};

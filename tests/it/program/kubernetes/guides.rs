@@ -153,6 +153,29 @@ pub(super) fn secrets_of_replicas(at: &FakeBox) -> Secrets {
     Cluster::secrets(&cluster.objects())
 }
 
+/// What stands between backticks in the prose and the tables.
+#[test]
+fn commands_within_sentences_have_their_form() {
+    let at = FakeBox::start();
+    let mut tried = 0;
+    for (name, section) in [("kubernetes.md", "Deploy"), ("sidecar.md", "Add it to an app")] {
+        let mut cluster = Cluster::new(&at);
+        follow(&mut cluster, &at, &page(name), section);
+        let mut pages = page(name);
+        if name == "kubernetes.md" {
+            pages.push_str(&page("many-replicas.md"));
+        }
+        let prose: String = pages.split("\n```").step_by(2).collect();
+        // Shorter ones name a command and are not one.
+        let is_whole = |text: &&str| text.starts_with("kubectl ") && text.split_whitespace().count() > 3;
+        for command in prose.split('`').skip(1).step_by(2).filter(is_whole) {
+            cluster.run(&command.replace('\n', " "), "");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 10, "only {tried}");
+}
+
 /// The user that the page makes has the rights that the page about Redis lists, and no other.
 #[test]
 fn the_redis_user_of_the_guide_has_the_documented_rights() {

@@ -189,7 +189,7 @@ fn the_sidecar_listens_on_loopback_and_its_probes_run_in_the_container() {
 struct Redis {
     child: Child,
     port: u16,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Redis {
@@ -220,7 +220,7 @@ impl Redis {
                     || said.contains("FATAL")
             });
             if lines.text().contains("Ready to accept") {
-                return Self { child, port, _folder: folder };
+                return Self { child, port, folder };
             }
             assert!(lines.text().contains("Address already in use"), "{}", lines.text());
             let _ = child.wait();
@@ -255,6 +255,17 @@ fn two_replicas_share_a_limit_in_the_redis_of_the_overlay() {
     }
     let said: Vec<u16> = (0..6).map(|turn| pods[turn % 2].call(ME, &key).status).collect();
     assert_eq!(said, [200, 200, 200, 200, 429, 429]);
+    // A pod that comes later knows the calls of pods that are gone, though its own state is empty.
+    let calls = |pod: &Pod| {
+        let told = pod.exec(&["boxgate", "usage", "--json"]);
+        serde_json::from_slice::<Value>(&told.stdout).unwrap()["calls"].as_u64().unwrap()
+    };
+    // A token for each pod besides.
+    until("each has told its calls", || calls(&pods[1]) == 4 + 2);
+    drop(pods);
+    let later = Pod::start(objects, &secrets, &at, limit);
+    until("it has their calls", || calls(&later) == 4 + 3);
+    assert_eq!(later.call(ME, &key).status, 429);
     // Nobody but this user gets in.
     let anyone = format!("redis://127.0.0.1:{}", redis.port);
     let refused = redis::Client::open(anyone)
@@ -262,5 +273,5 @@ fn two_replicas_share_a_limit_in_the_redis_of_the_overlay() {
         .get_connection()
         .and_then(|mut connection| redis::cmd("KEYS").arg("*").query::<redis::Value>(&mut connection));
     assert!(refused.unwrap_err().to_string().contains("NOAUTH"), "a password is asked for");
-    assert!(fs::exists(redis._folder.join("appendonlydir")).unwrap(), "budgets survive a restart");
+    assert!(fs::exists(redis.folder.join("appendonlydir")).unwrap(), "budgets survive a restart");
 }

@@ -1,19 +1,17 @@
-//! What must hold for every object, whoever reads it: the Pod Security Standard *restricted*, and that what one object says of
-//! another is so.
+//! What must hold for every object: what one says of another is so, and what reviewers of manifests ask for.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::super::harness::Folder;
 use super::objects::{Objects, containers, list, seconds, selects, text};
-use super::{RENDERED, check_monitors, copy, render, rendered, root};
+use super::{RENDERED, check_monitors, rendered};
 
 /// What delays the end of a process besides `drain_delay` and `drain_timeout`, at most: a reader of the log, a disk.
 const REST_OF_THE_END: u64 = 15;
 
 /// Runs a check on every rendered Kustomization, with its name for messages.
-fn each(check: impl Fn(&str, &Objects)) {
+pub(super) fn each(check: impl Fn(&str, &Objects)) {
     assert_eq!(RENDERED.len(), 5);
     for (name, objects) in RENDERED.iter() {
         check(name, objects);
@@ -37,102 +35,6 @@ fn schemas_refuse_what_is_misspelt() {
         "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: a}\nspec: {maxUnavailble: 1}\n";
     let refused = std::panic::catch_unwind(|| super::read(policy.as_bytes()));
     assert!(refused.is_err(), "an unknown field passes");
-}
-
-/// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>, "Restricted", control by control.
-fn violations(template: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    let pod = &template["spec"];
-    let mut check = |holds: bool, what: String| {
-        if !holds {
-            found.push(what);
-        }
-    };
-    for host in ["hostNetwork", "hostPID", "hostIPC"] {
-        check(pod.get(host).is_none_or(|on| on == false), host.to_owned());
-    }
-    check(pod.pointer("/securityContext/sysctls").is_none(), "sysctls".to_owned());
-    let allowed = [
-        "configMap",
-        "csi",
-        "downwardAPI",
-        "emptyDir",
-        "ephemeral",
-        "persistentVolumeClaim",
-        "projected",
-        "secret",
-    ];
-    for volume in list(pod, "/volumes") {
-        let kinds = volume.as_object().unwrap().keys().filter(|key| *key != "name");
-        check(kinds.clone().all(|kind| allowed.contains(&kind.as_str())), format!("volume {volume}"));
-        assert_eq!(kinds.count(), 1, "{volume}");
-    }
-    for container in containers(template) {
-        let name = text(container, "/name");
-        // A container's own value comes before the pod's.
-        let context = |key: &str| {
-            container
-                .pointer(&format!("/securityContext{key}"))
-                .or(pod.pointer(&format!("/securityContext{key}")))
-        };
-        let is = |key: &str, value: &Value| context(key) == Some(value);
-        check(is("/allowPrivilegeEscalation", &json!(false)), format!("{name}: allowPrivilegeEscalation"));
-        check(!is("/privileged", &json!(true)), format!("{name}: privileged"));
-        check(is("/runAsNonRoot", &json!(true)), format!("{name}: runAsNonRoot"));
-        check(context("/runAsUser").is_none_or(|user| user != 0), format!("{name}: runAsUser"));
-        let profile = context("/seccompProfile/type").and_then(Value::as_str).unwrap_or_default();
-        check(
-            ["RuntimeDefault", "Localhost"].contains(&profile),
-            format!("{name}: seccompProfile {profile}"),
-        );
-        let dropped = list(container, "/securityContext/capabilities/drop");
-        check(dropped.contains(&json!("ALL")), format!("{name}: capabilities.drop {dropped:?}"));
-        let added = list(container, "/securityContext/capabilities/add");
-        check(
-            added.iter().all(|one| one == "NET_BIND_SERVICE"),
-            format!("{name}: capabilities.add {added:?}"),
-        );
-        for key in ["/procMount", "/seLinuxOptions", "/windowsOptions", "/appArmorProfile"] {
-            check(context(key).is_none(), format!("{name}: {key}"));
-        }
-        let host_ports = list(container, "/ports").iter().any(|port| port.get("hostPort").is_some());
-        check(!host_ports, format!("{name}: hostPort"));
-    }
-    found
-}
-
-#[test]
-fn every_pod_is_restricted() {
-    each(|name, objects| {
-        for (owner, template) in objects.templates() {
-            let found = violations(template);
-            assert!(found.is_empty(), "{name}: {}: {found:?}", owner["metadata"]["name"]);
-        }
-    });
-}
-
-#[test]
-fn the_check_of_restricted_pods_finds_violations() {
-    let whole = &rendered("plain").gateway().0;
-    for (pointer, value, why) in [
-        ("/spec/hostNetwork", json!(true), "hostNetwork"),
-        ("/spec/securityContext/runAsUser", json!(0), "runAsUser"),
-        ("/spec/securityContext/runAsNonRoot", json!(false), "runAsNonRoot"),
-        ("/spec/securityContext/seccompProfile/type", json!("Unconfined"), "seccompProfile"),
-        ("/spec/containers/0/securityContext/allowPrivilegeEscalation", json!(true), "Escalation"),
-        ("/spec/containers/0/securityContext/capabilities/drop", json!(["NET_RAW"]), "drop"),
-        ("/spec/volumes/0", json!({"name": "config", "hostPath": {"path": "/etc"}}), "volume"),
-    ] {
-        let mut template = (*whole).clone();
-        if let Some(found) = template.pointer_mut(pointer) {
-            *found = value;
-        } else {
-            let (parent, key) = pointer.rsplit_once('/').unwrap();
-            template.pointer_mut(parent).unwrap()[key] = value;
-        }
-        let found = violations(&template);
-        assert!(found.len() == 1 && found[0].contains(why), "{pointer}: {found:?}");
-    }
 }
 
 /// What reviewers ask for besides: kube-score, kube-linter and the like.
@@ -421,73 +323,4 @@ fn annotations_and_the_service_monitor_lead_to_the_same_metrics() {
     assert_eq!(annotations["prometheus.io/port"], port.to_string());
     assert_eq!(annotations["prometheus.io/path"], endpoint["path"]);
     assert_eq!(annotations["prometheus.io/scrape"], "true");
-}
-
-/// The app's own start comes after the sidecar's: its first container is boxgate.
-#[test]
-fn the_sidecar_starts_first_and_joins_only_apps_with_its_label() {
-    let objects = rendered("sidecar");
-    let (template, container) = objects.gateway();
-    assert_eq!(list(template, "/spec/initContainers")[0]["name"], "boxgate");
-    assert_eq!(container["restartPolicy"], "Always");
-    assert_eq!(objects.get("Deployment", "app")["metadata"]["labels"]["boxgate-sidecar"], "true");
-    let table: toml::Table = objects.proxy_toml().parse().unwrap();
-    for listener in ["listen", "admin"] {
-        let address = table[listener]["address"].as_str().unwrap();
-        assert!(address.starts_with("127.0.0.1:"), "{listener}: {address}");
-        assert_eq!(table[listener]["sources"], toml::Value::Array(vec!["loopback".into()]));
-        // Nor a port that the app is likely to have.
-        let port = address.rsplit_once(':').unwrap().1;
-        assert!(port.parse::<u16>().unwrap() > 10_000, "{address}");
-    }
-    assert!(container.get("ports").is_none(), "nothing listens on the pod's address");
-    let variables = list(template, "/spec/containers/0/env");
-    assert_eq!(variables[0]["value"], format!("http://{}", table["listen"]["address"].as_str().unwrap()));
-}
-
-/// With the app's containers that start first after it, and in whatever makes pods.
-#[test]
-fn the_sidecar_joins_whatever_makes_pods() {
-    let folder = Folder::new();
-    copy(&root().join("deploy/kubernetes"), &folder.join("boxgate"));
-    std::fs::create_dir(folder.join("own")).unwrap();
-    let kinds = ["Deployment", "StatefulSet", "DaemonSet", "Job"];
-    let labels = "labels: {boxgate-sidecar: \"true\"}";
-    let pod = "initContainers: [{name: before, image: \"a:1\"}], containers: [{name: app, image: \"a:1\"}]";
-    let mut text = String::new();
-    for kind in kinds {
-        let (group, spec, restart) = match kind {
-            "Job" => ("batch", "", "restartPolicy: Never, "),
-            "StatefulSet" => ("apps", "serviceName: a, selector: {matchLabels: {app: a}}, ", ""),
-            _ => ("apps", "selector: {matchLabels: {app: a}}, ", ""),
-        };
-        let template = format!("template: {{metadata: {{labels: {{app: a}}}}, spec: {{{restart}{pod}}}}}");
-        let name = kind.to_lowercase();
-        text.push_str(&format!(
-            "---\napiVersion: {group}/v1\nkind: {kind}\nmetadata: {{name: {name}, {labels}}}\nspec: {{{spec}{template}}}\n"
-        ));
-    }
-    // One without the label.
-    let other = text
-        .split("---\n")
-        .nth(1)
-        .unwrap()
-        .replace(&labels, "labels: {}")
-        .replace("name: deployment", "name: other");
-    folder.write("own/apps.yaml", &format!("{text}---\n{other}"));
-    folder.write(
-        "own/kustomization.yaml",
-        "resources: [apps.yaml]\ncomponents: [../boxgate/components/sidecar]\n\
-         configMapGenerator: [{name: boxgate-sidecar, literals: [proxy.toml=any]}]\n",
-    );
-    let objects = render(&folder.join("own"));
-    for kind in kinds {
-        let template = &objects.get(kind, &kind.to_lowercase())["spec"]["template"];
-        let names: Vec<&str> = containers(template).map(|one| super::objects::text(one, "/name")).collect();
-        assert_eq!(names, ["boxgate", "before", "app"], "{kind}");
-        let mounted = list(template, "/spec/volumes")[0]["configMap"]["name"].as_str().unwrap();
-        objects.get("ConfigMap", mounted);
-    }
-    let other = &objects.get("Deployment", "other")["spec"]["template"];
-    assert_eq!(containers(other).count(), 2, "it has no label");
 }
