@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -78,12 +78,13 @@ pub(super) struct Mounted {
 }
 
 impl Mounted {
-    fn new(root: &Path, at: &FakeBox, folder: &Folder, more: &str) -> Self {
+    fn new(folder: &Folder, at: &FakeBox, more: &str) -> Self {
+        let root = folder.to_path_buf();
         let tables = at.tables(folder).replace("\"ca.pem\"", &format!("{:?}", root.join("ca.pem")));
         let (hosts, rest) = tables.split_once("[identity.service]").unwrap();
         let (_, upstream) = rest.split_once("[upstream]").unwrap();
         let more = format!("\n{more}\n{hosts}\n[upstream]{upstream}");
-        Self { root: root.to_owned(), volumes: BTreeMap::new(), ports: [free_port(), free_port()], more }
+        Self { root, volumes: BTreeMap::new(), ports: [free_port(), free_port()], more }
     }
 
     /// A path of the container.
@@ -165,7 +166,7 @@ impl Pod {
         more: &str,
     ) -> (Folder, Mounted) {
         let folder = Folder::new();
-        let mut mounted = Mounted::new(&folder.to_path_buf(), at, &folder, more);
+        let mut mounted = Mounted::new(&folder, at, more);
         mounted.sync(objects, secrets);
         (folder, mounted)
     }

@@ -53,7 +53,7 @@ fn the_sidecar_joins_whatever_makes_pods() {
         .split("---\n")
         .nth(1)
         .unwrap()
-        .replace(&labels, "labels: {}")
+        .replace(labels, "labels: {}")
         .replace("name: deployment", "name: other");
     folder.write("own/apps.yaml", &format!("{apps}---\n{other}"));
     folder.write(
