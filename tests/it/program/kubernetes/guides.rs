@@ -6,6 +6,7 @@ use super::super::harness::{FakeBox, until, wait};
 use super::cluster::{Cluster, blocks, page};
 use super::kubelet::{Pod, Secrets};
 use super::objects::{list, text};
+use super::render;
 
 const ME: &str = "/2.0/users/me";
 
@@ -92,6 +93,35 @@ fn the_guides_component_for_metrics_can_be_added() {
         text(&list(service, "/spec/ports")[0], "/name")
     );
     assert!(metrics.contains(&found), "{found}");
+}
+
+/// The page's way to replace pods where a file changes: the ConfigMap that they mount has a name for each content.
+#[test]
+fn the_guides_way_to_replace_pods_gives_each_file_a_name() {
+    let at = FakeBox::start();
+    let mut cluster = Cluster::new(&at);
+    let page = page("kubernetes.md");
+    cluster.run(&filled(&page, "Deploy", &at)[0], "");
+    let (_, change) = page.split_once("\n## Change the configuration\n").unwrap();
+    let lines = change.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let own = cluster.work().join("mine/kustomization.yaml");
+    let kustomization = std::fs::read_to_string(&own).unwrap();
+    let (before, _) = kustomization.split_once("configMapGenerator:").unwrap();
+    std::fs::write(&own, format!("{before}{lines}")).unwrap();
+    let mounted = || {
+        let objects = render(&cluster.work().join("mine"));
+        let (template, container) = objects.gateway();
+        assert_eq!(list(container, "/volumeMounts").len(), list(template, "/spec/volumes").len());
+        let volume =
+            list(template, "/spec/volumes").iter().find(|volume| volume["name"] == "config").unwrap();
+        let name = text(volume, "/configMap/name").to_owned();
+        assert!(text(objects.get("ConfigMap", &name), "/data/proxy.toml").contains("[listen]"));
+        name
+    };
+    let first = mounted();
+    let file = cluster.work().join("mine/proxy.toml");
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + "# changed\n").unwrap();
+    assert_ne!(mounted(), first);
 }
 
 #[test]

@@ -240,8 +240,15 @@ impl Drop for Redis {
 #[test]
 fn two_replicas_share_a_limit_in_the_redis_of_the_overlay() {
     let at = FakeBox::start();
+    let secrets = guides::secrets_of_replicas(&at);
+    // Where a machine is so busy that Redis seems lost, limits are rightly not joint, and the run tells nothing.
+    let is_shared = (0..5).any(|_| share_a_limit(&at, secrets.clone()));
+    assert!(is_shared, "Redis was lost in each run");
+}
+
+/// Whether Redis was there all the time; then the limit held for both.
+fn share_a_limit(at: &FakeBox, mut secrets: Secrets) -> bool {
     let objects = rendered("replicas");
-    let mut secrets = guides::secrets_of_replicas(&at);
     let redis = Redis::start(objects, &secrets["boxgate-redis"]);
     let files = secrets.get_mut("boxgate").unwrap();
     let url = files["redis_url"].replace("boxgate-redis:6379", &format!("127.0.0.1:{}", redis.port));
@@ -249,11 +256,14 @@ fn two_replicas_share_a_limit_in_the_redis_of_the_overlay() {
     files.insert("redis_url".to_owned(), url);
     let key = format!("X-Boxgate-Key: {}\r\n", files["app_key"].trim_end());
     let limit = "[[limit]]\nname = \"all-of-us\"\nkey = \"global\"\nrate = \"4/h\"\nburst = 4\n";
-    let pods = [(); 2].map(|()| Pod::start(objects, &secrets, &at, limit));
+    let pods = [(); 2].map(|()| Pod::start(objects, &secrets, at, limit));
     for pod in &pods {
         until("it shares", || pod.program.metric("boxgate_redis_shared") == 1);
     }
     let said: Vec<u16> = (0..6).map(|turn| pods[turn % 2].call(ME, &key).status).collect();
+    if pods.iter().any(has_lost_redis) {
+        return false;
+    }
     assert_eq!(said, [200, 200, 200, 200, 429, 429]);
     // A pod that comes later knows the calls of pods that are gone, though its own state is empty.
     let calls = |pod: &Pod| {
@@ -263,9 +273,13 @@ fn two_replicas_share_a_limit_in_the_redis_of_the_overlay() {
     // A token for each pod besides. What one says of the other has come through Redis.
     until("each has told its calls", || pods.iter().all(|pod| calls(pod) == 4 + 2));
     drop(pods);
-    let later = Pod::start(objects, &secrets, &at, limit);
+    let later = Pod::start(objects, &secrets, at, limit);
     until("it has their calls", || calls(&later) == 4 + 3);
-    assert_eq!(later.call(ME, &key).status, 429);
+    let refused = later.call(ME, &key).status;
+    if has_lost_redis(&later) {
+        return false;
+    }
+    assert_eq!(refused, 429);
     // Nobody but this user gets in.
     let anyone = format!("redis://127.0.0.1:{}", redis.port);
     let refused = redis::Client::open(anyone)
@@ -274,4 +288,9 @@ fn two_replicas_share_a_limit_in_the_redis_of_the_overlay() {
         .and_then(|mut connection| redis::cmd("KEYS").arg("*").query::<redis::Value>(&mut connection));
     assert!(refused.unwrap_err().to_string().contains("NOAUTH"), "a password is asked for");
     assert!(fs::exists(redis.folder.join("appendonlydir")).unwrap(), "budgets survive a restart");
+    true
+}
+
+fn has_lost_redis(pod: &Pod) -> bool {
+    pod.program.err.text().contains("unreachable since")
 }
