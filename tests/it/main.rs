@@ -30,6 +30,7 @@ mod operators_page; // the page at / of the admin listener, without a browser
 mod metrics; // that tell causes apart
 mod parked; // idle connections that hold no memory
 mod over_time; // the views "Over time" and "Box calls"
+mod packaging; // the image, compose, releases, the Debian package
 mod pages; // what web pages may do
 mod recent_requests; // what /requests.json says
 mod program; // the binary as a process

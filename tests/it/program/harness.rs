@@ -129,7 +129,7 @@ pub(super) fn wait<T>(what: impl Future<Output = T>) -> T {
 }
 
 /// Polls until the condition holds, for conditions without an event.
-pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let pause = Duration::from_millis(20);
     for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
         if holds() {
@@ -246,7 +246,7 @@ pub(super) fn boxgate(folder: &Path, arguments: &[&str]) -> Output {
 pub(crate) struct Program {
     child: Child,
     pub(crate) out: Lines,
-    pub(super) err: Lines,
+    pub(crate) err: Lines,
     /// Where callers connect, as the program says it.
     pub(crate) callers: String,
     /// Where operators connect.
@@ -375,7 +375,7 @@ impl Program {
         self.out = Lines::of(self.unread_out.take().unwrap());
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
