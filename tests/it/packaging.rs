@@ -1,4 +1,4 @@
-//! What is published, used as its users would: the image.
+//! What is published, used as its users would: the image and the services of compose.
 //!
 //! No container engine is needed. The steps of the Dockerfile run in a folder, and what they make runs in namespaces of its
 //! own, as an engine would run it. This needs root, and programs that `tests/run` installs.
@@ -6,6 +6,7 @@
 mod container; // programs in namespaces of their own
 mod dockerfile; // reads a Dockerfile and runs its steps
 mod image; // what the image does
+mod compose; // boxgate and Redis together
 mod version; // one place for the version
 
 use std::path::Path;
