@@ -20,6 +20,14 @@ test *arguments:
 ci *parts:
     .ci/run {{ parts }}
 
+# What is published of a version, in dist/: archive, Debian package, bill of materials, checksums
+release *options:
+    deploy/release {{ options }}
+
+# The image, with its labels; arguments are passed on to docker build
+image *options:
+    deploy/image {{ options }}
+
 # Lay the code out
 fmt:
     cargo fmt

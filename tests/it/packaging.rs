@@ -1,4 +1,4 @@
-//! What is published, used as its users would: the image and the services of compose.
+//! What is published, used as its users would: the image, the services of compose, the archive, the Debian package.
 //!
 //! No container engine is needed. The steps of the Dockerfile run in a folder, and what they make runs in namespaces of its
 //! own, as an engine would run it. This needs root, and programs that `tests/run` installs.
@@ -7,6 +7,8 @@ mod container; // programs in namespaces of their own
 mod dockerfile; // reads a Dockerfile and runs its steps
 mod image; // what the image does
 mod compose; // boxgate and Redis together
+mod release; // the archive and what is in it
+mod debian; // the package, from its installation to its end
 mod version; // one place for the version
 
 use std::path::Path;
