@@ -1,6 +1,8 @@
 //! The cost of an app's rules for a request, by the length of its path. It must grow at most linearly, for any path.
 
-use boxgate::routing::operation::{Operation, OperationPolicy, Pattern};
+use boxgate::routing::operation::Operation;
+use boxgate::routing::operation_pattern::Pattern;
+use boxgate::routing::operation_policy::{OperationPolicy, Rule};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use http::Method;
 
@@ -46,7 +48,9 @@ fn hostile(criterion: &mut Criterion, name: &str, piece: &str) {
 fn rules(allow: &[&str], deny: &[&str]) -> OperationPolicy {
     let read = |list: &[&str]| {
         list.iter()
-            .map(|text| Pattern::parse(text).expect("patterns of a benchmark are well formed"))
+            .map(|text| {
+                Pattern::parse(text).map(Rule::Pattern).expect("patterns of a benchmark are well formed")
+            })
             .collect()
     };
     OperationPolicy::new(read(allow), read(deny))

@@ -119,7 +119,7 @@ pub enum Refusal {
     },
     /// The app's rules exclude the operation.
     OperationNotAllowed {
-        /// The pattern of `deny` that matches, for the log; `None`: no pattern of `allow` does.
+        /// The rule of `deny` that matches, for the log; `None`: no rule of `allow` does.
         denied_by: Option<Box<str>>,
     },
     /// A batch, which no `allow` pattern names. The operations in its body cannot be checked against the rules.

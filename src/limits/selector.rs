@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::routing::operation::{Pattern, Spelled};
+use crate::routing::operation::Spelled;
 use crate::routing::operation_class::Class;
+use crate::routing::operation_pattern::Pattern;
 
 /// A class or a pattern of operations.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,8 +20,9 @@ use crate::proxy::front_page::FrontPage;
 use crate::proxy::local_response::{OwnPage, ServedPage};
 use crate::routing::app::{App, AppId, Apps, Way};
 use crate::routing::app_key::ShownKey;
-use crate::routing::operation::{Operation, OperationPolicy};
+use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
+use crate::routing::operation_policy::OperationPolicy;
 use crate::routing::route::{self, Access, Destination, Route};
 
 /// Is told what each stage of a decision found, in their order. What a stage refuses is in the error of the decision.

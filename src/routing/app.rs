@@ -17,7 +17,7 @@ use crate::net::networks::Networks;
 use crate::oauth::identity::IdentityId;
 use crate::routing::app_index::{AppIndex, Indexed};
 use crate::routing::app_key::{AppKeys, ShownKey};
-use crate::routing::operation::OperationPolicy;
+use crate::routing::operation_policy::OperationPolicy;
 use crate::routing::proxy_user::ProxyUser;
 
 /// The index of an app in its configuration. In another configuration it may be another app's.

@@ -1,3 +1,5 @@
+use http::Method;
+
 use crate::harness::{Bench, refusal};
 
 async fn with_header(bench: &Bench, name: &str, value: &str, path: &str) -> (u16, String) {
@@ -75,6 +77,35 @@ async fn rules_apply_to_operations_in_every_spelling_of_the_url() {
     let answer = bench.client.head(bench.url("/2.0/users/me")).send().await.unwrap();
     assert_ne!(answer.status(), 403, "GET covers HEAD; what Box says to it is Box's");
     assert_eq!(bench.sandbox.calls(), 1);
+}
+
+#[tokio::test]
+async fn named_groups_of_operations_are_rules() {
+    let bench = Bench::with(
+        "[[app]]\nname = \"a\"\nallow = [\"read\", \"upload\"]\ndeny = [\"admin\", \"GET /2.0/search\"]",
+    )
+    .await;
+    for (method, path, allowed) in [
+        (Method::GET, "/2.0/folders/0", true),
+        (Method::HEAD, "/2.0/folders/0/items", true),
+        (Method::POST, "/2.0/files/content", true),
+        (Method::POST, "/api/2.0/files/content", true),
+        (Method::GET, "/2.0/files/1/content", false),
+        (Method::POST, "/2.0/folders", false),
+        (Method::DELETE, "/2.0/files/1", false),
+        (Method::GET, "/2.0/webhooks", false),
+        (Method::GET, "/2.0/search", false),
+        (Method::GET, "/2.0/unheard_of", false),
+        (Method::POST, "/2.0/files/Content", false),
+    ] {
+        bench.sandbox.clear_seen();
+        let answer = bench.client.request(method.clone(), bench.url(path)).send().await.unwrap();
+        let reached = bench.sandbox.last_seen().is_some();
+        assert_eq!(reached, allowed, "{method} {path}: {}", answer.status());
+        if !allowed {
+            assert_eq!(answer.status(), 403, "{method} {path}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ pub(super) fn of(refusal: &Refusal, subject: &Subject<'_>) -> (Option<String>, S
         Refusal::OriginNotAllowed => (Some(format!("origins of {app}")), origin(subject, &app)),
         Refusal::OperationNotAllowed { denied_by: Some(rule) } => (
             Some(format!("deny \"{rule}\"")),
-            format!("to allow it, take that pattern out of deny of {app}, or write a narrower one"),
+            format!("to allow it, take that rule out of deny of {app}, or write a narrower one"),
         ),
         Refusal::OperationNotAllowed { denied_by: None } => match subject.operation {
             Some(operation) => {
@@ -80,7 +80,7 @@ pub(super) fn of(refusal: &Refusal, subject: &Subject<'_>) -> (Option<String>, S
                 let pattern = operation.strip_prefix("HEAD ").map(|path| format!("GET {path}"));
                 let pattern = pattern.unwrap_or_else(|| operation.to_owned());
                 (
-                    Some(format!("allow of {app}, of which no pattern matches")),
+                    Some(format!("allow of {app}, of which no rule matches")),
                     format!("to allow it, add \"{pattern}\" to allow of {app}"),
                 )
             }

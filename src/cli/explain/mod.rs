@@ -19,6 +19,7 @@ use crate::telemetry::terminal;
 mod advice; // what to change, where a request is refused
 mod codes; // error codes
 mod counts; // what limits and budgets would count
+mod groups; // named groups of operations
 mod explanation; // the steps and the verdict, and their JSON
 mod request; // the head that is decided
 mod target; // what is shown of the request
@@ -63,14 +64,20 @@ pub struct Options {
     /// A further header, such as "Accept: text/html"; may be repeated
     #[arg(long = "header", value_name = "HEADER", value_parser = header)]
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// List the named groups of operations, with which allow and deny say what an app may do
+    #[arg(long, conflicts_with_all = ["what", "config", "app", "from", "client", "host", "origin", "as_user", "headers"])]
+    pub groups: bool,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
 }
 
-/// Explains a code or a request. The exit status is 0 for a code and for a request that passes, 1 for one that is
+/// Explains a code or a request, or lists the groups of operations. The exit status is 0 for a code, for the list and for a request that passes, 1 for one that is
 /// refused, 2 where the configuration or an argument cannot be used.
 pub fn run(options: &Options) -> ExitCode {
+    if options.groups {
+        return print(groups::list(options.json).as_bytes());
+    }
     let what = options.what.join(" ");
     if options.what.is_empty() || codes::may_be_one(&what) {
         return match (codes::explained(&what, options.json, text_width()), options.of_a_request()) {

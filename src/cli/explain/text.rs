@@ -96,7 +96,7 @@ mod tests {
             rule: None,
             by: Some("deny \"DELETE /**\"".to_owned()),
             message: String::new(),
-            advice: "to allow it, take that pattern out of deny of app \"intranet\"".to_owned(),
+            advice: "to allow it, take that rule out of deny of app \"intranet\"".to_owned(),
         };
         Explanation { request: "DELETE /2.0/files/17".to_owned(), steps, verdict, facts: vec![] }
     }
@@ -112,7 +112,7 @@ mod tests {
              \x20          > deny \"DELETE /**\"               matches (decides)\n\
              \x20            allow \"GET /2.0/enterprises/*/device_pinners/**\"  does not match\n\
              \n\
-             refused: 403 operation_not_allowed, by deny \"DELETE /**\"; to allow it, take that pattern out of deny of app \"intranet\"\n"
+             refused: 403 operation_not_allowed, by deny \"DELETE /**\"; to allow it, take that rule out of deny of app \"intranet\"\n"
         );
     }
 
@@ -124,7 +124,7 @@ mod tests {
         }
         let text = page(&explanation(), Some(80), false);
         assert!(text.contains("\n                     terminal with eighty columns\n"), "{text}");
-        assert!(text.contains("\"; to allow it, take that\npattern out"), "{text}");
+        assert!(text.contains("\"; to allow it, take that\nrule out"), "{text}");
     }
 
     #[test]

@@ -27,8 +27,10 @@ use crate::proxy::decision::{self, Decision, ForBox, OwnAnswer, Stages};
 use crate::proxy::local_response::ServedPage;
 use crate::routing::app::{App, AppId, Apps, Mismatch, Way, is_id};
 use crate::routing::app_key::ShownKey;
-use crate::routing::operation::{Judgement, Operation, OperationPolicy, Pattern};
+use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
+use crate::routing::operation_group::Found;
+use crate::routing::operation_policy::{Judgement, OperationPolicy, Rule};
 use crate::routing::operation_template;
 use crate::routing::route::{Access, Destination};
 
@@ -361,26 +363,31 @@ impl Stages for Trace<'_> {
             None => operation_template::push(operation.path, &mut template),
         }
         let class = Class::of(operation).as_str();
-        self.step("operation", State::Info, format!("{template}, class {class}"));
+        let groups = match Found::of(operation).names().as_slice() {
+            [] => "in no group".to_owned(),
+            [group] => format!("group {group}"),
+            groups => format!("groups {}", groups.join(" and ")),
+        };
+        self.step("operation", State::Info, format!("{template}, class {class}, {groups}"));
         self.fact("operation", shown(&template));
         self.operation = Some(template);
         let judgement = rules.judge(operation);
         let deciding = match judgement {
-            Judgement::AllowedBy(pattern) | Judgement::DeniedBy(pattern) => Some(pattern),
+            Judgement::AllowedBy(rule) | Judgement::DeniedBy(rule) => Some(rule),
             Judgement::NotAllowed | Judgement::UnnamedBatch => None,
         };
         let deny = rules.deny_rules(operation).map(|rule| ("deny", rule));
         let allow = rules.allow_rules(operation).map(|rule| ("allow", rule));
-        let detail = |(list, (pattern, matches)): (&str, (&Pattern, bool))| Detail {
-            what: format!("{list} \"{pattern}\""),
+        let detail = |(list, (rule, matches)): (&str, (&Rule, bool))| Detail {
+            what: format!("{list} \"{rule}\""),
             found: if matches { "matches" } else { "does not match" }.to_owned(),
-            decides: deciding.is_some_and(|deciding| std::ptr::eq(deciding, pattern)),
+            decides: deciding.is_some_and(|deciding| std::ptr::eq(deciding, rule)),
         };
         let details = deny.chain(allow).map(detail).collect();
         let words = match judgement {
-            Judgement::AllowedBy(pattern) => format!("allow \"{pattern}\" matches, and no deny"),
-            Judgement::DeniedBy(pattern) => {
-                format!("deny \"{pattern}\" matches, in any spelling of the path")
+            Judgement::AllowedBy(rule) => format!("allow \"{rule}\" matches, and no deny"),
+            Judgement::DeniedBy(rule) => {
+                format!("deny \"{rule}\" matches, in any spelling of the path")
             }
             Judgement::NotAllowed => "no allow matches".to_owned(),
             Judgement::UnnamedBatch => "a batch, which no allow names without *".to_owned(),

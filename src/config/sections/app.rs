@@ -15,7 +15,8 @@ use crate::http::origin::{self, OriginList};
 use crate::oauth::identity::IdentityId;
 use crate::routing::app::Redirects;
 use crate::routing::app::{App, AsUser};
-use crate::routing::operation::{OperationPolicy, Pattern};
+use crate::routing::operation_pattern::Pattern;
+use crate::routing::operation_policy::{OperationPolicy, Rule};
 
 /// All apps, and the origins that they list with their locations.
 #[derive(Debug, Default)]
@@ -78,7 +79,7 @@ fn default_app(identities: &[String], follow: Redirects, notes: &mut Notes<'_>) 
         keys: None,
         origins: OriginList::default(),
         require_header: None,
-        rules: OperationPolicy::new(vec![Pattern::everything()], Vec::new()),
+        rules: OperationPolicy::new(vec![Rule::Pattern(Pattern::everything())], Vec::new()),
         as_user: AsUser::Only(Vec::new()),
         forward_headers: Vec::new(),
         follow_downloads: follow,
@@ -137,7 +138,7 @@ fn app<'d>(
         ),
         rules: OperationPolicy::new(
             allowed(written.allow.as_ref(), notes),
-            patterns(written.deny.as_ref(), notes).unwrap_or_default(),
+            rules(written.deny.as_ref(), notes).unwrap_or_default(),
         ),
         as_user: as_user(written.as_user.as_ref(), notes),
         forward_headers: reader::list(written.forward_headers.as_ref(), "[\"X-Rep-Hints\"]", notes)
@@ -187,22 +188,22 @@ fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
 }
 
-fn patterns(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Option<Vec<Pattern>> {
-    let items = reader::list(entry, "[\"GET /2.0/**\"]", notes)?;
-    Some(items.iter().filter_map(|item| notes.take(&item.location, Pattern::parse(item.text))).collect())
+fn rules(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Option<Vec<Rule>> {
+    let items = reader::list(entry, "[\"read\", \"GET /2.0/files/*/content\"]", notes)?;
+    Some(items.iter().filter_map(|item| notes.take(&item.location, values::rule(item.text))).collect())
 }
 
-fn allowed(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Vec<Pattern> {
-    let Some(patterns) = patterns(entry, notes) else { return vec![Pattern::everything()] };
+fn allowed(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Vec<Rule> {
+    let Some(rules) = rules(entry, notes) else { return vec![Rule::Pattern(Pattern::everything())] };
     if let Some(entry) = entry
-        && patterns.iter().any(Pattern::is_batch)
+        && rules.iter().any(Rule::is_batch)
     {
         notes.warning(
             &entry.location,
             "it allows /2.0/batch: the body of a batch carries operations, each with an As-User, that rules, limits and budgets cannot check",
         );
     }
-    patterns
+    rules
 }
 
 fn origins(entry: Option<&Entry<'_>>, pages: &mut Vec<Pages>, notes: &mut Notes<'_>) -> OriginList {

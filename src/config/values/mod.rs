@@ -9,6 +9,7 @@ use crate::routing::app::is_id;
 
 mod addresses;
 mod collector_url;
+mod operations;
 mod rates;
 mod unix_address;
 
@@ -16,7 +17,8 @@ pub(super) use addresses::{
     A_PROXY, A_TOKEN_URL, AN_ADDRESS, AN_ORIGIN, address, location, proxy, redis_url, token_url,
 };
 pub(super) use collector_url::{A_COLLECTOR, collector_url};
-pub(super) use rates::{A_RATE, budget_name, limit_name, rate, redis_prefix, selector};
+pub(super) use operations::{rule, selector};
+pub(super) use rates::{A_RATE, budget_name, limit_name, rate, redis_prefix};
 
 /// The allowed forms of a duration, for messages.
 pub(super) const A_DURATION: &str = "a duration such as \"250ms\", \"5s\", \"10m\" or \"2h\"";

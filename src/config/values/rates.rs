@@ -1,11 +1,6 @@
-//! Values of limits and budgets: rates, names and selectors.
+//! Values of limits and budgets: rates and names.
 
 use std::time::Duration;
-
-use crate::config::diagnostics::nearest;
-use crate::limits::selector::Selector;
-use crate::routing::operation::Pattern;
-use crate::routing::operation_class::Class;
 
 /// The allowed forms of a rate, for messages.
 pub(in crate::config) const A_RATE: &str =
@@ -92,26 +87,6 @@ pub(in crate::config) fn limit_name(text: &str) -> Result<(), String> {
 /// Checks the name of a budget, which appears in error messages and metrics.
 pub(in crate::config) fn budget_name(text: &str) -> Result<(), String> {
     super::identity_name(text)
-}
-
-/// Parses an entry of `on`: a class, or, if it contains a space, a pattern.
-pub(in crate::config) fn selector(text: &str) -> Result<Selector, String> {
-    if text.contains(' ') {
-        return Pattern::parse(text).map(Selector::Pattern);
-    }
-    if let Some(class) = Class::ALL.into_iter().find(|class| class.as_str() == text) {
-        return Ok(Selector::Class(class));
-    }
-    let words = || Class::ALL.iter().map(|class| class.as_str());
-    let quoted: Vec<String> = words().map(|word| format!("\"{word}\"")).collect();
-    let allowed = format!("allowed: {}, or a pattern such as \"POST /2.0/sign_requests\"", quoted.join(", "));
-    Err(match nearest(text, words()) {
-        Some(word) => format!("{text:?} is not a class of requests; did you mean \"{word}\"? {allowed}"),
-        None if text.starts_with('/') => {
-            format!("{text:?} has no method; did you mean {:?}? {allowed}", format!("* {text}"))
-        }
-        None => format!("{text:?} is not a class of requests; {allowed}"),
-    })
 }
 
 /// Checks `redis_prefix`, with which every key in Redis begins. Braces would affect the choice of a cluster node.

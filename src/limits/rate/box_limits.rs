@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::limit::{Key, Limit, Quota};
 use crate::limits::selector::Selector;
-use crate::routing::operation::Pattern;
 use crate::routing::operation_class::Class;
+use crate::routing::operation_pattern::Pattern;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

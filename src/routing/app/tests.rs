@@ -6,7 +6,8 @@ use super::*;
 use crate::http::host;
 use crate::http::origin::{self, Origin};
 use crate::net::secret::Secret;
-use crate::routing::operation::Pattern;
+use crate::routing::operation_pattern::Pattern;
+use crate::routing::operation_policy::{OperationPolicy, Rule};
 
 fn app(name: &str, path: &str, hosts: &[&str], sources: &[&str]) -> App {
     let mut list = HostList::default();
@@ -23,7 +24,7 @@ fn app(name: &str, path: &str, hosts: &[&str], sources: &[&str]) -> App {
         keys: None,
         origins: OriginList::default(),
         require_header: None,
-        rules: OperationPolicy::new(vec![Pattern::everything()], vec![]),
+        rules: OperationPolicy::new(vec![Rule::Pattern(Pattern::everything())], vec![]),
         as_user: AsUser::Only(vec![]),
         forward_headers: vec![],
         follow_downloads: Redirects::Follow,

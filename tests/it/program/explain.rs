@@ -221,7 +221,7 @@ fn a_refusal_names_what_refuses_and_the_key_to_change() {
     for (arguments, verdict) in [
         (
             &["GET /2.0/users/me", "--app", "intranet", "--from", "10.1.2.3"][..],
-            "refused: 403 operation_not_allowed, by deny \"GET /2.0/users/**\"; to allow it, take that pattern out of deny of app \"intranet\", or write a narrower one",
+            "refused: 403 operation_not_allowed, by deny \"GET /2.0/users/**\"; to allow it, take that rule out of deny of app \"intranet\", or write a narrower one",
         ),
         (
             &["HEAD /2.0/users/me", "--app", "intranet", "--from", "10.1.2.3"],
@@ -523,4 +523,31 @@ fn neither_state_nor_network_is_touched() {
     let said = explain(&folder, &["GET /2.0/users/me"]);
     assert_eq!(said.status, Some(0), "{}{}", said.out, said.err);
     assert_eq!(names(), before, "no file is made");
+}
+
+/// Rules are tried with what is listed here.
+#[test]
+fn the_groups_are_listed_with_their_operations() {
+    let folder = Folder::new();
+    let listed = explain(&folder, &["--groups"]);
+    assert_eq!(listed.status, Some(0), "{}", listed.err);
+    for line in [
+        "\nread: ",
+        "\n  GET     /2.0/folders/{folder_id}/items\n",
+        "\n  PUT     /2.0/files/{file_id}  also share\n",
+        "\nshare: ",
+        "\n  POST    /2.0/collaborations\n",
+    ] {
+        assert!(listed.out.contains(line), "{line:?} in\n{}", listed.out);
+    }
+    let listed = explain(&folder, &["--groups", "--json"]);
+    let document: Value = serde_json::from_str(&listed.out).unwrap();
+    let groups: Vec<&str> =
+        document["groups"].as_array().unwrap().iter().map(|group| group["group"].as_str().unwrap()).collect();
+    assert_eq!(groups, ["read", "upload", "download", "write", "share", "delete", "admin", "sign", "ai"]);
+    assert_eq!(
+        document["groups"][0]["operations"][0].as_str().map(|first| first.starts_with("GET /2.0/")),
+        Some(true)
+    );
+    assert_eq!(explain(&folder, &["--groups", "GET /2.0/users/me"]).status, Some(2));
 }

@@ -6,8 +6,8 @@ use super::*;
 use crate::limits::budget::definition::{self, Period, WhenSpent};
 use crate::limits::rate::limit::{self, Quota};
 use crate::limits::selector::Selector;
-use crate::routing::operation::Pattern;
 use crate::routing::operation_class::Class;
+use crate::routing::operation_pattern::Pattern;
 
 const LIMIT: &str = "[[limit]]\nname = \"a\"\nkey = \"client\"\nrate = \"10/s\"\n";
 const BUDGET: &str = "[[budget]]\nname = \"a\"\nkey = \"global\"\ncalls = 50_000\n";

@@ -133,3 +133,17 @@ fn a_value_of_the_wrong_type_is_described() {
         assert!(only_message(text).contains(words), "{}", only_message(text));
     }
 }
+
+#[test]
+fn a_rule_that_is_neither_a_group_nor_a_pattern_is_refused() {
+    let of = |rules: &str| only_message(&format!("[[app]]\nname = \"a\"\n{rules}\n"));
+    let message = of("allow = [\"reed\"]");
+    assert!(
+        message.contains(
+            "app.a.allow: \"reed\" is not a group of operations; did you mean \"read\"? allowed: \"read\", "
+        ),
+        "{message}"
+    );
+    assert!(message.ends_with("or a pattern such as \"GET /2.0/files/*/content\""), "{message}");
+    assert!(of("deny = [\"/2.0/users\"]").contains("has no method; did you mean \"* /2.0/users\"?"));
+}

@@ -3,7 +3,7 @@ use super::*;
 use crate::limits::selector::Selector;
 use crate::oauth::identity::IdentityId;
 use crate::routing::app::AppId;
-use crate::routing::operation::Pattern;
+use crate::routing::operation_pattern::Pattern;
 use std::num::NonZeroU64;
 use std::sync::Mutex;
 use std::thread;
