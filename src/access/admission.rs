@@ -14,6 +14,7 @@ use crate::http::headers;
 use crate::http::host::{self, Host, HostList};
 use crate::http::target;
 use crate::net::address::Address;
+use crate::net::certificate_names::CertificateNames;
 use crate::net::client_address::ClientAddress;
 use crate::net::networks::Networks;
 use crate::net::peer::Peer;
@@ -63,13 +64,15 @@ pub(crate) struct Admitted<'a> {
     pub named: Option<Cow<'a, Named>>,
     /// The app that `Proxy-Authorization` names.
     pub user: Option<Cow<'a, ProxyUser>>,
+    /// The names in the client certificate of the connection.
+    pub certificate: Option<&'a CertificateNames>,
 }
 
 impl Admitted<'_> {
     /// The properties on which the choice of an app depends.
     pub(crate) fn way(&self) -> Way<'_> {
         let (host, client, names_box) = (self.host, self.client, self.named.is_some());
-        Way { host, client, names_box, user: self.user.as_deref() }
+        Way { host, client, names_box, user: self.user.as_deref(), certificate: self.certificate }
     }
 }
 
@@ -111,7 +114,7 @@ pub(crate) fn check<'a>(
     headers::check(&head.headers)?;
     let (host, authority) = authority(&head.uri, &head.headers)?;
     if let Some(inside) = &caller.inside {
-        return in_tunnel(inside, host, authority);
+        return in_tunnel(inside, host, authority, caller.certificate());
     }
     let named = named(rules, head, host, authority)?;
     if named.is_none() && !listen.hosts.admits(host) {
@@ -128,11 +131,17 @@ pub(crate) fn check<'a>(
         secure: is_secure(rules.trusted_proxies, peer, &head.headers),
         named: named.map(Cow::Owned),
         user: user.map(Cow::Owned),
+        certificate: caller.certificate(),
     })
 }
 
 /// Admits a request inside a tunnel: it has what its CONNECT was admitted with, and must name the host of that CONNECT.
-fn in_tunnel<'a>(inside: &'a Inside, host: Host<'a>, authority: &'a str) -> Result<Admitted<'a>, Refusal> {
+fn in_tunnel<'a>(
+    inside: &'a Inside,
+    host: Host<'a>,
+    authority: &'a str,
+    certificate: Option<&'a CertificateNames>,
+) -> Result<Admitted<'a>, Refusal> {
     let named = authority.strip_suffix(":443").unwrap_or(authority);
     if inside.is_misdirected || !named.eq_ignore_ascii_case(&inside.authority) {
         return Err(Refusal::NotOfThisTunnel { host: authority.to_owned(), asked: inside.authority.clone() });
@@ -144,6 +153,7 @@ fn in_tunnel<'a>(inside: &'a Inside, host: Host<'a>, authority: &'a str) -> Resu
         secure: true,
         named: Some(Cow::Borrowed(&inside.named)),
         user: inside.user.as_ref().map(Cow::Borrowed),
+        certificate,
     })
 }
 

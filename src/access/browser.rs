@@ -161,7 +161,8 @@ mod tests {
         let authority = "gate.example";
         let host = host::parse(authority).unwrap().0;
         let client = IpAddr::from([127, 0, 0, 1]).into();
-        let admitted = Admitted { host, authority, client, secure: true, named: None, user: None };
+        let admitted =
+            Admitted { host, authority, client, secure: true, named: None, user: None, certificate: None };
         let entries = ["https://a.example", "https://gate.example"];
         let origins = OriginList::new(entries.iter().map(|entry| Pattern::parse(entry).unwrap()).collect());
         let page = Page::of(&method, &headers, !open, Some(host));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
+use crate::net::certificate_names::CertificateNames;
 use crate::net::client_address::ClientAddress;
 use crate::net::peer::Peer;
 use crate::routing::box_hosts::Named;
@@ -23,18 +24,38 @@ pub(crate) struct Caller {
 }
 
 /// The certificates of one connection, shared by all that goes on in it: requests, and tunnels that it has opened.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shown {
     /// The caller's own first; empty where it has shown none.
     pub chain: Vec<CertificateDer<'static>>,
+    /// The names in the caller's own; `None` where it has shown none.
+    pub names: Option<CertificateNames>,
     /// A reload has replaced `client_ca` by one that does not admit this caller.
     pub is_revoked: Cell<bool>,
+}
+
+impl Shown {
+    /// The chain of a connection, the caller's own certificate first.
+    pub(crate) fn new(chain: Vec<CertificateDer<'static>>) -> Self {
+        let names = chain.first().map(|own| CertificateNames::of(own));
+        Self { chain, names, is_revoked: Cell::new(false) }
+    }
+
+    /// A certificate with these names, for a decision without a connection.
+    pub(crate) fn with_names(names: CertificateNames) -> Self {
+        Self { chain: Vec::new(), names: Some(names), is_revoked: Cell::new(false) }
+    }
 }
 
 impl Caller {
     /// A caller outside of any tunnel.
     pub(crate) fn outside(peer: Peer) -> Self {
         Self { peer, inside: None, shown: None }
+    }
+
+    /// The names in its certificate; `None` if it has shown none.
+    pub(crate) fn certificate(&self) -> Option<&CertificateNames> {
+        self.shown.as_ref()?.names.as_ref()
     }
 
     /// Whether a reload has withdrawn what its connection was admitted by.

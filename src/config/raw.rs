@@ -108,7 +108,7 @@ tables! {
 
     "[[app]]" App {
         name, path, identity, hosts, sources, origins, allow, deny, as_user, require_header, forward_headers,
-        follow_downloads, max_in_flight, key, enabled
+        follow_downloads, max_in_flight, key, certificates, enabled
     } later {}
 
     /// A rate limit.

@@ -76,6 +76,8 @@ pub enum Refusal {
     SourceNotAllowed,
     /// The listener asks for client certificates, and the caller has shown none.
     CertificateMissing,
+    /// The client certificate carries none of the names that the app admits.
+    CertificateNotAllowed,
     /// The app requires this header, and the request does not carry it.
     HeaderMissing(HeaderName),
     /// The app's key is missing or wrong.
@@ -224,6 +226,7 @@ impl Refusal {
             Self::LoopDetected(_) => (StatusCode::LOOP_DETECTED, "loop_detected"),
             Self::SourceNotAllowed => (StatusCode::FORBIDDEN, "source_not_allowed"),
             Self::CertificateMissing
+            | Self::CertificateNotAllowed
             | Self::HeaderMissing(_)
             | Self::KeyMissing
             | Self::OnlyOnThisMachine => (StatusCode::FORBIDDEN, "caller_not_allowed"),
@@ -306,6 +309,9 @@ impl Refusal {
             }
             Self::CertificateMissing => {
                 "This listener requires a client certificate signed by tls.client_ca of its table in the gateway's configuration; this connection has none.".to_owned()
+            }
+            Self::CertificateNotAllowed => {
+                "The client certificate of this connection carries none of the names that this app admits (certificates of the app).".to_owned()
             }
             Self::HeaderMissing(name) => format!(
                 "Requests here must carry the header {name}, with any value (require_header of the app)."
@@ -410,6 +416,7 @@ impl Refusal {
             | Self::HostNotAllowed { .. }
             | Self::SourceNotAllowed
             | Self::CertificateMissing
+            | Self::CertificateNotAllowed
             | Self::HeaderMissing(_)
             | Self::KeyMissing
             | Self::AdminKeyRequired { .. }
@@ -478,6 +485,7 @@ impl Refusal {
             | Self::HostNotAllowed { .. }
             | Self::SourceNotAllowed
             | Self::CertificateMissing
+            | Self::CertificateNotAllowed
             | Self::HeaderMissing(_)
             | Self::KeyMissing
             | Self::AdminKeyRequired { .. }

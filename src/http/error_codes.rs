@@ -59,7 +59,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 26] = [
         status: 403,
         meaning: "Something that this caller must show is missing or wrong: a client certificate, a header or the app's key; or an operator on another machine asks for what a listener without a key answers only on its own. The message says which.",
         caller: "Send the header that the message names, the key in `X-Boxgate-Key`, or a client certificate.",
-        operator: "Give the caller a certificate that `[listen] tls.client_ca` has signed, or the `key` of its app; look at `require_header`. For operators on other machines set `key` of `[admin]`.",
+        operator: "Give the caller a certificate that `[listen] tls.client_ca` has signed, with a name that `certificates` of its app lists, or the `key` of its app; look at `require_header`. For operators on other machines set `key` of `[admin]`.",
     },
     ErrorCode {
         code: "operation_not_allowed",

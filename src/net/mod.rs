@@ -3,6 +3,7 @@
 pub(crate) mod address; // addresses to listen on
 pub mod ca_chain; // checks the CA that a gateway serves
 pub mod certificate_authority; // the forward proxy's CA
+pub mod certificate_names; // by which client certificates are told apart
 pub(crate) mod certificate_issuer; // who issued what a server shows
 pub mod client_address; // the client behind proxies
 pub mod clock; // time, which tests can set

@@ -83,7 +83,7 @@ pub(crate) fn admit(
     let user = proxy_user::read(&head.headers)?;
     let mut named_app = None;
     if let Some(user) = &user {
-        let (app_id, app) = config.apps.named(user, client, Claim::Nothing)?;
+        let (app_id, app) = config.apps.named(user, client, caller.certificate(), Claim::Nothing)?;
         stages.chosen(app_id, app);
         named_app = Some(app);
     } else if config.apps.all_want_keys() {

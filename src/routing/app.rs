@@ -1,4 +1,4 @@
-//! Apps: which app is calling? The longest path wins, then a key, then `Host`, then the source address. If a web page
+//! Apps: which app is calling? The longest path wins, then a key or certificate, then `Host`, then the source address. If a web page
 //! calls, only apps that admit its origin are considered.
 
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use crate::http::headers::{self, AS_USER};
 use crate::http::host::{Host, HostList};
 use crate::http::origin::Claim;
 use crate::http::origin::OriginList;
+use crate::net::certificate_names::CertificateNames;
 use crate::net::client_address::ClientAddress;
 use crate::net::networks::Networks;
 use crate::oauth::identity::IdentityId;
@@ -53,6 +54,8 @@ pub struct App {
     pub sources: Option<Networks>,
     /// Only callers that send one of these keys; `None`: any.
     pub keys: Option<AppKeys>,
+    /// Only callers whose client certificate carries one of these names; `None`: any.
+    pub certificates: Option<CertificateNames>,
     /// Web pages that may call. Empty: no page.
     pub origins: OriginList,
     /// A header that every request but a preflight must carry, with any value.
@@ -163,7 +166,14 @@ impl App {
             // A wrong key does not count as none, so an app without keys does not match either.
             _ => return Err(Mismatch::Key),
         }
+        if !self.admits_certificate(of.certificate) {
+            return Err(Mismatch::Certificate);
+        }
         if claim.fits(&self.origins) { Ok(rest) } else { Err(Mismatch::Origin) }
+    }
+
+    fn admits_certificate(&self, shown: Option<&CertificateNames>) -> bool {
+        self.certificates.as_ref().is_none_or(|admitted| shown.is_some_and(|shown| shown.overlap(admitted)))
     }
 
     /// Refuses every request while the app is switched off.
@@ -179,11 +189,16 @@ impl App {
         }
     }
 
+    /// How many of key and certificate its callers show, the most first.
+    fn shown_credentials(&self) -> impl Ord + use<> {
+        std::cmp::Reverse(u8::from(self.keys.is_some()) + u8::from(self.certificates.is_some()))
+    }
+
     /// The sort key: apps with a smaller one are tried first.
     fn rank(&self) -> impl Ord + use<> {
         (
             std::cmp::Reverse(self.path.len()),
-            self.keys.is_none(),
+            self.shown_credentials(),
             self.hosts.is_empty(),
             self.sources.is_none(),
         )
@@ -193,7 +208,7 @@ impl App {
     /// could match both.
     pub fn is_ambiguous_with(&self, other: &Self) -> bool {
         self.path == other.path
-            && self.keys.is_none() == other.keys.is_none()
+            && self.shown_credentials() == other.shown_credentials()
             && self.hosts.is_empty() == other.hosts.is_empty()
             && self.sources.is_none() == other.sources.is_none()
             && (self.hosts.is_empty()
@@ -202,14 +217,21 @@ impl App {
     }
 
     /// Whether a caller of one cannot stand in for the other's callers. Path and Host can be invented by any program,
-    /// addresses and keys cannot.
+    /// addresses, keys and certificates cannot.
     pub fn is_separate_from(&self, other: &Self) -> bool {
         let by_key = match (&self.keys, &other.keys) {
             (Some(a), Some(b)) => !a.overlap(b),
             (None, None) => false,
             _ => true,
         };
-        by_key || matches!((&self.sources, &other.sources), (Some(a), Some(b)) if !a.overlaps(b))
+        let by_certificate = match (&self.certificates, &other.certificates) {
+            (Some(a), Some(b)) => !a.overlap(b),
+            (None, None) => false,
+            _ => true,
+        };
+        by_key
+            || by_certificate
+            || matches!((&self.sources, &other.sources), (Some(a), Some(b)) if !a.overlaps(b))
     }
 }
 
@@ -224,6 +246,8 @@ pub(crate) enum Mismatch {
     Source,
     /// The app needs a key that the request does not show, or the request shows one that is not the app's.
     Key,
+    /// The client certificate carries none of `certificates`.
+    Certificate,
     /// `origins` does not admit the page.
     Origin,
 }
@@ -239,6 +263,8 @@ pub struct Way<'a> {
     pub names_box: bool,
     /// The app named by `Proxy-Authorization`.
     pub user: Option<&'a ProxyUser>,
+    /// The names in the client certificate of its connection; `None`: it has shown none.
+    pub certificate: Option<&'a CertificateNames>,
 }
 
 impl<'a> Way<'a> {
@@ -303,7 +329,7 @@ impl Apps {
         key: ShownKey<'_>,
     ) -> Result<(AppId, &App, &'p str), Refusal> {
         if let Some(user) = of.named() {
-            let (id, app) = self.named(user, of.client, claim)?;
+            let (id, app) = self.named(user, of.client, of.certificate, claim)?;
             // A key that is sent must be right, even if the app needs none.
             match (key, &app.keys) {
                 (ShownKey::Key(shown), Some(keys)) if keys.contain(shown) => {}
@@ -363,7 +389,10 @@ impl Apps {
                 Ok(_) | Err(Mismatch::Path | Mismatch::Host) => {}
                 Err(Mismatch::Source) if refusal == Refusal::NoSuchApp => refusal = Refusal::SourceNotAllowed,
                 Err(Mismatch::Key) if refusal != Refusal::OriginNotAllowed => refusal = Refusal::KeyMissing,
-                Err(Mismatch::Source | Mismatch::Key) => {}
+                Err(Mismatch::Certificate) if refusal != Refusal::OriginNotAllowed => {
+                    refusal = Refusal::CertificateNotAllowed;
+                }
+                Err(Mismatch::Source | Mismatch::Key | Mismatch::Certificate) => {}
                 Err(Mismatch::Origin) => refusal = Refusal::OriginNotAllowed,
             }
         }
@@ -378,11 +407,12 @@ impl Apps {
     /// The app that `Proxy-Authorization` names and its index; its path and hosts do not matter.
     ///
     /// # Errors
-    /// No app has this name, or the request does not match its key, sources or origins.
+    /// No app has this name, or the request does not match its key, sources, certificates or origins.
     pub fn named(
         &self,
         user: &ProxyUser,
         client: ClientAddress,
+        certificate: Option<&CertificateNames>,
         claim: Claim<'_>,
     ) -> Result<(AppId, &App), Refusal> {
         let found = self.names.get(user.app.as_str());
@@ -398,6 +428,9 @@ impl Apps {
         }
         if app.sources.as_ref().is_some_and(|sources| !client.is_in(sources)) {
             return Err(Refusal::SourceNotAllowed);
+        }
+        if !app.admits_certificate(certificate) {
+            return Err(Refusal::CertificateNotAllowed);
         }
         if !claim.fits(&app.origins) {
             return Err(Refusal::OriginNotAllowed);

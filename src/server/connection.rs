@@ -223,7 +223,7 @@ pub(super) async fn serve_tls(
     {
         return;
     }
-    caller.shown = Some(Rc::new(Shown { chain, ..Shown::default() }));
+    caller.shown = Some(Rc::new(Shown::new(chain)));
     let agreed = session.alpn_protocol() == Some(b"h2");
     serve(worker, connections, socket, caller, agreed).await;
 }

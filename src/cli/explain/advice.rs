@@ -61,6 +61,10 @@ pub(super) fn of(refusal: &Refusal, subject: &Subject<'_>) -> (Option<String>, S
         Refusal::KeyMissing => {
             (Some(format!("key of {app}")), format!("send the key of {app} in X-Boxgate-Key; --app shows it"))
         }
+        Refusal::CertificateNotAllowed => (
+            Some(format!("certificates of {app}")),
+            format!("to let it call, add a name of its certificate to certificates of {app}"),
+        ),
         Refusal::HeaderMissing(name) => (
             Some(format!("require_header of {app}")),
             format!("send the header {name}, with any value, or take require_header out of {app}"),

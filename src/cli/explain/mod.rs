@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Call as a caller of this app does: its path is put in front unless the request begins with it, its first host is
-    /// the Host, its key is shown
+    /// the Host, its key and the first of its certificates are shown
     #[arg(long, value_name = "NAME")]
     pub app: Option<String>,
     /// The address that connects [default: 127.0.0.1]
@@ -58,6 +58,10 @@ pub struct Options {
     /// The origin of the web page that sends the request
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Option<String>,
+    /// A name in the caller's client certificate, a URI or DNS name; may be repeated [default: the first of
+    /// certificates of --app]
+    #[arg(long = "certificate", value_name = "NAME")]
+    pub certificates: Vec<String>,
     /// The user whom As-User names
     #[arg(long, value_name = "ID")]
     pub as_user: Option<String>,
@@ -65,7 +69,7 @@ pub struct Options {
     #[arg(long = "header", value_name = "HEADER", value_parser = header)]
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// List the named groups of operations, with which allow and deny say what an app may do
-    #[arg(long, conflicts_with_all = ["what", "config", "app", "from", "client", "host", "origin", "as_user", "headers"])]
+    #[arg(long, conflicts_with_all = ["what", "config", "app", "from", "client", "host", "origin", "certificates", "as_user", "headers"])]
     pub groups: bool,
     /// Print one JSON document
     #[arg(long)]
@@ -147,6 +151,7 @@ impl Options {
             ("--client", self.client.is_some()),
             ("--host", self.host.is_some()),
             ("--origin", self.origin.is_some()),
+            ("--certificate", !self.certificates.is_empty()),
             ("--as-user", self.as_user.is_some()),
             ("--header", !self.headers.is_empty()),
         ];

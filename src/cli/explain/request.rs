@@ -11,6 +11,7 @@ use crate::config::{Config, UnreadSecret, nearest};
 use crate::http::headers::AS_USER;
 use crate::http::host;
 use crate::net::address::Address;
+use crate::net::certificate_names::CertificateNames;
 use crate::net::networks::unmapped;
 use crate::net::peer::Peer;
 use crate::net::secret::Secret;
@@ -35,12 +36,20 @@ pub(super) struct Asked {
     pub(super) head: Option<Parts>,
     /// The app as whose caller it is sent, by its name.
     pub(super) as_app: Option<String>,
+    /// The names in the client certificate of the connection.
+    pub(super) certificate: Option<CertificateNames>,
 }
 
 impl Asked {
     /// # Errors
     /// What cannot be used, and what is allowed.
     pub(super) fn of(config: &Config, options: &Options) -> Result<Self, String> {
+        let asked = Self::without_certificate(config, options)?;
+        let app = options.app.as_deref().map(|name| app(config, name)).transpose()?;
+        Ok(Self { certificate: certificate(app, options), ..asked })
+    }
+
+    fn without_certificate(config: &Config, options: &Options) -> Result<Self, String> {
         let text = options.what.join(" ");
         let (method, target) = text.split_once(' ').ok_or_else(|| match text.strip_prefix('/') {
             Some(_) => format!("{text:?} has no method; did you mean \"GET {text}\"? {A_REQUEST}"),
@@ -82,7 +91,13 @@ impl Asked {
             let uri = target.parse::<Uri>().map_err(|_| unreadable("HOST:PORT", target))?;
             log_in(app, &mut headers);
             headers.entry(HOST).or_insert(value("target", target)?);
-            return Ok(Self { peer, connect: Some(head(method, uri, headers)), head: None, as_app });
+            return Ok(Self {
+                peer,
+                connect: Some(head(method, uri, headers)),
+                head: None,
+                as_app,
+                certificate: None,
+            });
         }
         let (mut own_host, mut own_path) = (None, None);
         if !target.starts_with('/') && target.contains("://") {
@@ -105,7 +120,13 @@ impl Asked {
                     Self::through_tunnel(app, peer, &uri, &authority, head(method, path_of(&uri)?, headers))
                 } else {
                     log_in(app, &mut headers);
-                    Ok(Self { peer, connect: None, head: Some(head(method, uri, headers)), as_app })
+                    Ok(Self {
+                        peer,
+                        connect: None,
+                        head: Some(head(method, uri, headers)),
+                        as_app,
+                        certificate: None,
+                    })
                 };
             }
         }
@@ -126,7 +147,7 @@ impl Asked {
             _ => target.to_owned(),
         };
         let uri = target.parse::<Uri>().map_err(|_| unreadable("request target", &target))?;
-        Ok(Self { peer, connect: None, head: Some(head(method, uri, headers)), as_app })
+        Ok(Self { peer, connect: None, head: Some(head(method, uri, headers)), as_app, certificate: None })
     }
 
     /// A request to an https URL: it comes through a tunnel to the URL's host.
@@ -153,7 +174,7 @@ impl Asked {
             target.parse().map_err(|_| format!("{uri} names no host to which a tunnel can be opened"))?;
         let connect = Some(head(Method::CONNECT, target, headers));
         let as_app = app.map(|app| app.name.clone());
-        Ok(Self { peer, connect, head: Some(inside), as_app })
+        Ok(Self { peer, connect, head: Some(inside), as_app, certificate: None })
     }
 }
 
@@ -251,6 +272,20 @@ fn add_client(
         ));
     }
     Ok(())
+}
+
+/// The names that the caller's certificate carries.
+fn certificate(app: Option<&App>, options: &Options) -> Option<CertificateNames> {
+    let first = app.and_then(|app| app.certificates.as_ref()?.iter().next());
+    let named = options.certificates.iter().map(|name| match name.contains(':') {
+        true => name.as_str().into(),
+        false => name.to_ascii_lowercase().into(),
+    });
+    let names: Vec<Box<str>> = match options.certificates.is_empty() {
+        true => first.into_iter().map(Into::into).collect(),
+        false => named.collect(),
+    };
+    (!names.is_empty()).then(|| CertificateNames::new(names))
 }
 
 /// Names the app and its key as programs do that use the gateway as their proxy.

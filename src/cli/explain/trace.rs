@@ -1,5 +1,6 @@
 //! What each stage of a decision finds, in words. The stages themselves are the gateway's; nothing is decided here.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -12,7 +13,7 @@ use super::request::Asked;
 use super::target::Target;
 use crate::access::admission::Admitted;
 use crate::access::browser::{Page, Sign};
-use crate::access::caller::Caller;
+use crate::access::caller::{Caller, Shown};
 use crate::access::cors::Reader;
 use crate::config::{Config, UnreadSecret};
 use crate::http::error::Refusal;
@@ -42,6 +43,7 @@ pub(super) fn explained(config: &Config, asked: &Asked) -> Explanation {
     let mut trace = Trace::new(config, asked);
     trace.unread();
     let mut caller = Caller::outside(asked.peer);
+    caller.shown = asked.certificate.clone().map(|names| Rc::new(Shown::with_names(names)));
     if let Some(connect) = &asked.connect {
         trace.reached = "tunnel";
         match connect::admit(config, &caller, connect, &mut trace) {
@@ -167,6 +169,7 @@ impl<'c> Trace<'c> {
                 Mismatch::Host => "hosts",
                 Mismatch::Source => "sources",
                 Mismatch::Key => "key",
+                Mismatch::Certificate => "certificates",
                 Mismatch::Origin => "origins",
             };
             advice.push_str(&format!(
@@ -415,8 +418,12 @@ fn base(app: &App) -> &str {
 
 /// Why an app serves a request: the conditions that it has, all of which hold.
 fn conditions(app: &App) -> String {
-    let has =
-        [("hosts", !app.hosts.is_empty()), ("sources", app.sources.is_some()), ("key", app.keys.is_some())];
+    let has = [
+        ("hosts", !app.hosts.is_empty()),
+        ("sources", app.sources.is_some()),
+        ("key", app.keys.is_some()),
+        ("certificates", app.certificates.is_some()),
+    ];
     let has: Vec<&str> = has.into_iter().filter_map(|(name, has)| has.then_some(name)).collect();
     match has.split_last() {
         None => format!("its path {} fits", base(app)),
@@ -440,6 +447,13 @@ fn missed(app: &App, mismatch: Mismatch, of: Way<'_>, key: ShownKey<'_>) -> Stri
             (ShownKey::Nothing | ShownKey::NotNeeded, _) => "its key is not shown",
         }
         .to_owned(),
+        Mismatch::Certificate => match of.certificate {
+            None => "no client certificate is shown; name what one carries with --certificate".to_owned(),
+            Some(shown) => {
+                let shown: Vec<&str> = shown.iter().collect();
+                format!("its certificates list none of {}", shown.join(", "))
+            }
+        },
         Mismatch::Origin => "its origins do not list that of the page".to_owned(),
     }
 }

@@ -2,16 +2,17 @@
 
 use std::num::NonZeroU32;
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::super::diagnostics::{Location, Notes, nearest};
 use super::super::raw::{self, Entry, Table};
 use super::super::values;
 use super::reader::{self, Text};
 use super::secret::{self, Surroundings};
-use super::{A_HOST_LIST, host_list, names, networks};
+use super::{A_HOST_LIST, host_list, is_empty_list, names, networks};
 use crate::http::host::HostList;
 use crate::http::origin::{self, OriginList};
+use crate::net::certificate_names::CertificateNames;
 use crate::oauth::identity::IdentityId;
 use crate::routing::app::Redirects;
 use crate::routing::app::{App, AsUser};
@@ -22,7 +23,17 @@ use crate::routing::operation_policy::{OperationPolicy, Rule};
 #[derive(Debug, Default)]
 pub(super) struct Apps {
     pub(super) apps: Vec<App>,
+    /// What can be judged only together with the listeners.
+    pub(super) pending: Pending,
+}
+
+/// What can be judged only together with the listeners.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// The `origins` of the apps that list some.
     pub(super) pages: Vec<Pages>,
+    /// The locations of `certificates`.
+    pub(super) certificates: Vec<Location>,
 }
 
 /// The `origins` of an app that lists some.
@@ -45,17 +56,17 @@ pub(super) fn read(
     let written = names::tables(entry, "app", notes);
     if written.is_empty() {
         let apps = Vec::from_iter(default_app(identities, follow, notes));
-        return Apps { apps, pages: Vec::new() };
+        return Apps { apps, pending: Pending::default() };
     }
-    let mut pages = Vec::new();
+    let mut pending = Pending::default();
     let mut apps: Vec<(Location, App)> = Vec::new();
     for (location, table) in written {
-        if let Some(app) = app(&location, table, identities, follow, around, &mut pages, notes) {
+        if let Some(app) = app(&location, table, identities, follow, around, &mut pending, notes) {
             apps.push((location, app));
         }
     }
     compare(&apps, identities, notes);
-    Apps { apps: apps.into_iter().map(|(_, app)| app).collect(), pages }
+    Apps { apps: apps.into_iter().map(|(_, app)| app).collect(), pending }
 }
 
 fn default_app(identities: &[String], follow: Redirects, notes: &mut Notes<'_>) -> Option<App> {
@@ -77,6 +88,7 @@ fn default_app(identities: &[String], follow: Redirects, notes: &mut Notes<'_>) 
         hosts: HostList::default(),
         sources: None,
         keys: None,
+        certificates: None,
         origins: OriginList::default(),
         require_header: None,
         rules: OperationPolicy::new(vec![Rule::Pattern(Pattern::everything())], Vec::new()),
@@ -94,7 +106,7 @@ fn app<'d>(
     identities: &[String],
     follow: Redirects,
     around: &Surroundings<'_>,
-    pages: &mut Vec<Pages>,
+    pending: &mut Pending,
     notes: &mut Notes<'_>,
 ) -> Option<App> {
     let before = notes.count();
@@ -129,7 +141,11 @@ fn app<'d>(
             .key
             .as_ref()
             .map(|entry| secret::keys(entry, "no one could call this app", around, notes)),
-        origins: origins(written.origins.as_ref(), pages, notes),
+        certificates: written
+            .certificates
+            .as_ref()
+            .map(|entry| certificates(entry, &mut pending.certificates, notes)),
+        origins: origins(written.origins.as_ref(), &mut pending.pages, notes),
         require_header: reader::parsed(
             written.require_header.as_ref(),
             "the name of a header such as \"X-Box-Gateway\"",
@@ -221,6 +237,34 @@ fn origins(entry: Option<&Entry<'_>>, pages: &mut Vec<Pages>, notes: &mut Notes<
     list
 }
 
+fn certificates(entry: &Entry<'_>, locations: &mut Vec<Location>, notes: &mut Notes<'_>) -> CertificateNames {
+    locations.push(entry.location.clone());
+    if is_empty_list(entry) {
+        notes.problem(
+            &entry.location,
+            "an empty list: no one could call this app; leave the key out to admit any certificate",
+        );
+    }
+    let items = reader::list(Some(entry), "[\"spiffe://corp/intranet\", \"intranet.corp\"]", notes);
+    let name = |item: &Text<'_>| values::certificate_name(item.text);
+    let names =
+        items.unwrap_or_default().iter().filter_map(|item| notes.take(&item.location, name(item))).collect();
+    CertificateNames::new(names)
+}
+
+/// Apps with `certificates` are a problem where callers cannot show one. `tls`: of `[listen]`.
+pub(super) fn judge_certificates(locations: &[Location], tls: Option<&Entry<'_>>, notes: &mut Notes<'_>) {
+    if tls.is_some_and(|tls| matches!(tls.value, DeValue::Table(table) if table.contains_key("client_ca"))) {
+        return;
+    }
+    for location in locations {
+        notes.problem(
+            location,
+            "no caller can show a certificate, since tls of [listen] has no client_ca; add it, as in tls = { cert = \"tls.crt\", key = \"tls.key\", client_ca = \"callers-ca.crt\" }, or take certificates out",
+        );
+    }
+}
+
 fn as_user(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> AsUser {
     let items = reader::list(entry, "[\"11446498\"] or [\"*\"]", notes).unwrap_or_default();
     if let [Text { text: "*", .. }] = items.as_slice() {
@@ -263,7 +307,7 @@ fn compare(apps: &[(Location, App)], identities: &[String], notes: &mut Notes<'_
         notes.problem(
             location,
             format_args!(
-                "some requests could match {which}{why}; give {} a different path, or hosts, sources or a key of its own",
+                "some requests could match {which}{why}; give {} a different path, or hosts, sources, a key or certificates of its own",
                 if apps.len() > 2 { "each" } else { "one of them" }
             ),
         );
@@ -272,7 +316,7 @@ fn compare(apps: &[(Location, App)], identities: &[String], notes: &mut Notes<'_
         notes.warning(
             location,
             format_args!(
-                "{} differ in {}, but nothing separates their callers: any program can choose a path and a Host; if callers of one must not use the other, give each app its own sources or key",
+                "{} differ in {}, but nothing separates their callers: any program can choose a path and a Host; if callers of one must not use the other, give each app its own sources, key or certificates",
                 listed(&apps),
                 differences(&apps, identities).join(" and ")
             ),

@@ -165,7 +165,7 @@ fn assemble(
     let notes = &mut collected;
     let folder = around.folder;
     let upstream = settings::upstream(written.upstream.as_ref(), notes);
-    let app::Apps { apps, pages } =
+    let app::Apps { apps, pending } =
         app::read(written.app.as_ref(), &identities.names, upstream.follow_downloads, around, notes);
     let callers: raw::Listen<'_> = raw::read(written.listen.as_ref(), notes);
     let operators: raw::Admin<'_> = raw::read(written.admin.as_ref(), notes);
@@ -187,6 +187,7 @@ fn assemble(
         );
     }
     let tls = listen_tls::read(callers.tls.as_ref(), &tls_server::PROTOCOLS, folder, notes);
+    app::judge_certificates(&pending.certificates, callers.tls.as_ref(), notes);
     let admin_tls = operators::tls(operators.tls.as_ref(), folder, notes);
     let admin_keys = operators::keys(operators.key.as_ref(), around, notes);
     let (listen, admin) = listens(&callers, &operators, overrides, &apps, notes);
@@ -202,7 +203,7 @@ fn assemble(
             );
         }
     }
-    judge_pages(&pages, &listen, callers.tls.is_some(), notes);
+    judge_pages(&pending.pages, &listen, callers.tls.is_some(), notes);
     let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
     let outward = forward_proxy::Outward { hosts: &hosts, proxy: &upstream.proxy };
     let forward_proxy = forward_proxy::read(written.forward_proxy.as_ref(), around, &outward, notes);

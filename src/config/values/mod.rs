@@ -88,6 +88,38 @@ pub(super) fn app_name(text: &str) -> Result<(), String> {
     name(text, "letters, digits, -, _ and .", |b| matches!(b, b'-' | b'_' | b'.'))
 }
 
+/// Checks a name in a client certificate: a URI, or a DNS name, which becomes lower case.
+pub(super) fn certificate_name(text: &str) -> Result<Box<str>, String> {
+    const ALLOWED: &str = "a URI such as \"spiffe://corp/intranet\" or a DNS name such as \"intranet.corp\"";
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(format!("{text:?} is not a name of a certificate; allowed: {ALLOWED}"));
+    }
+    if text.contains('*') {
+        return Err(format!(
+            "{text:?}: a name must be the certificate's own, without a *; allowed: {ALLOWED}"
+        ));
+    }
+    if let Some((scheme, rest)) = text.split_once(':') {
+        let is_scheme = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+        let is_uri = !rest.is_empty()
+            && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(is_scheme)
+            // `localhost:8443` is an authority.
+            && !rest.bytes().all(|b| b.is_ascii_digit());
+        return match is_uri {
+            true => Ok(text.into()),
+            false => Err(format!("{text:?} is not a URI; allowed: {ALLOWED}")),
+        };
+    }
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    match text.split('.').all(is_label) {
+        true => Ok(text.to_ascii_lowercase().into()),
+        false => Err(format!("{text:?} is not a DNS name; allowed: {ALLOWED}")),
+    }
+}
+
 fn name(text: &str, allowed: &str, other: impl Fn(u8) -> bool) -> Result<(), String> {
     if (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || other(b)) {
         Ok(())

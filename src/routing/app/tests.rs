@@ -22,6 +22,7 @@ fn app(name: &str, path: &str, hosts: &[&str], sources: &[&str]) -> App {
         hosts: list,
         sources: (!sources.is_empty()).then_some(networks),
         keys: None,
+        certificates: None,
         origins: OriginList::default(),
         require_header: None,
         rules: OperationPolicy::new(vec![Rule::Pattern(Pattern::everything())], vec![]),
@@ -39,7 +40,7 @@ fn chosen(apps: &Apps, path: &str, host: &str, client: &str) -> Result<String, R
 fn chosen_by(claim: Claim<'_>, apps: &Apps, path: &str, host: &str, client: &str) -> Result<String, Refusal> {
     let host = host::parse(host).unwrap().0;
     let client = client.parse::<IpAddr>().unwrap().into();
-    let of = Way { host, client, names_box: false, user: None };
+    let of = Way { host, client, names_box: false, user: None, certificate: None };
     let chosen = apps.choose_by_path(path, of, claim, ShownKey::Nothing);
     chosen.map(|(_, app, rest)| format!("{} {rest}", app.name))
 }
@@ -103,6 +104,56 @@ fn keyed(mut app: App, key: &str) -> App {
     app
 }
 
+fn names(of: &[&str]) -> CertificateNames {
+    CertificateNames::new(of.iter().map(|name| (*name).into()).collect())
+}
+
+fn certified(mut app: App, of: &[&str]) -> App {
+    app.certificates = Some(names(of));
+    app
+}
+
+/// A key or certificate first, both before one of them; where it does not hold, the next shorter path is tried.
+#[test]
+fn a_certificate_counts_like_a_key_in_the_choice_of_an_app() {
+    let apps = Apps::new(vec![
+        app("root", "", &[], &[]),
+        certified(app("reports", "/a", &[], &[]), &["reports.corp"]),
+        certified(app("intranet", "/a", &["named.test"], &[]), &["spiffe://corp/intranet", "intranet.corp"]),
+        keyed(app("keyed", "/a", &[], &["10.0.0.0/8"]), "k"),
+        certified(keyed(app("both", "/a", &[], &[]), "k"), &["reports.corp"]),
+        certified(app("only", "/only", &[], &[]), &["only.corp"]),
+    ]);
+    let of = |path: &'static str, host, shown: &[&str], key: Option<&'static [u8]>| {
+        let (host, shown) = (host::parse(host).unwrap().0, names(shown));
+        let client = "10.0.0.1".parse::<IpAddr>().unwrap().into();
+        let certificate = Some(&shown).filter(|shown| shown.iter().next().is_some());
+        let of = Way { host, client, names_box: false, user: None, certificate };
+        let key = key.map_or(ShownKey::Nothing, ShownKey::Key);
+        apps.choose(path, of, Claim::Nothing, key).map(|(_, app, rest)| format!("{} {rest}", app.name))
+    };
+    for (path, host, shown, key, wanted) in [
+        ("/a/x", "named.test", &["spiffe://corp/intranet"][..], None, Ok("intranet /x")),
+        ("/a/x", "named.test", &["spiffe://corp/intranet2"], None, Ok("root /a/x")),
+        ("/a/x", "localhost", &["reports.corp"], None, Ok("reports /x")),
+        ("/a/x", "localhost", &["reports.corp"], Some(&b"k"[..]), Ok("both /x")),
+        ("/a/x", "localhost", &["other.corp"], Some(b"k"), Ok("keyed /x")),
+        ("/a/x", "localhost", &[], None, Ok("root /a/x")),
+        ("/only/x", "localhost", &["only.corp"], None, Ok("only /x")),
+        ("/only/x", "localhost", &["reports.corp"], None, Ok("root /only/x")),
+    ] {
+        assert_eq!(of(path, host, shown, key), wanted.map(str::to_owned), "{path} {host} {shown:?} {key:?}");
+    }
+    let apart = |a: &[&str], b: &[&str]| {
+        let (a, b) = (certified(app("a", "/x", &[], &[]), a), certified(app("b", "/x", &[], &[]), b));
+        assert_eq!(a.is_separate_from(&b), !a.is_ambiguous_with(&b));
+        a.is_separate_from(&b)
+    };
+    assert!(apart(&["a.corp"], &["b.corp"]) && !apart(&["a.corp", "b.corp"], &["b.corp"]));
+    let plain = app("a", "/x", &[], &[]);
+    assert!(!plain.is_ambiguous_with(&certified(app("b", "/x", &[], &[]), &["b.corp"])));
+}
+
 #[test]
 fn each_app_that_does_not_serve_a_request_has_the_first_condition_that_fails() {
     let apps = Apps::new(vec![
@@ -115,7 +166,7 @@ fn each_app_that_does_not_serve_a_request_has_the_first_condition_that_fails() {
     let of = |path, key, user: Option<&ProxyUser>| {
         let host = host::parse("localhost").unwrap().0;
         let client = "127.0.0.1".parse::<IpAddr>().unwrap().into();
-        let of = Way { host, client, names_box: user.is_some(), user };
+        let of = Way { host, client, names_box: user.is_some(), user, certificate: None };
         let found = apps.candidates(path, of, Claim::Unusable, key);
         found.map(|(_, app, served)| format!("{} {served:?}", app.name)).collect::<Vec<_>>()
     };
@@ -143,7 +194,7 @@ fn an_app_with_a_matching_key_comes_first_and_a_wrong_key_is_refused() {
     let of = |path, host, key| {
         let host = host::parse(host).unwrap().0;
         let client = "127.0.0.1".parse::<IpAddr>().unwrap().into();
-        let of = Way { host, client, names_box: false, user: None };
+        let of = Way { host, client, names_box: false, user: None, certificate: None };
         let chosen = apps.choose_by_path(path, of, Claim::Nothing, key);
         chosen.map(|(_, app, _)| app.name.clone())
     };
@@ -205,7 +256,10 @@ fn walked<'a, 'p>(
             Err(Mismatch::Path | Mismatch::Host) => {}
             Err(Mismatch::Source) if refusal == Refusal::NoSuchApp => refusal = Refusal::SourceNotAllowed,
             Err(Mismatch::Key) if refusal != Refusal::OriginNotAllowed => refusal = Refusal::KeyMissing,
-            Err(Mismatch::Source | Mismatch::Key) => {}
+            Err(Mismatch::Certificate) if refusal != Refusal::OriginNotAllowed => {
+                refusal = Refusal::CertificateNotAllowed;
+            }
+            Err(Mismatch::Source | Mismatch::Key | Mismatch::Certificate) => {}
             Err(Mismatch::Origin) => refusal = Refusal::OriginNotAllowed,
         }
     }
@@ -217,14 +271,18 @@ fn any_app() -> impl Strategy<Value = App> {
     let hosts = prop::sample::subsequence(vec!["x.test", "y.test", "x.y.test"], 0..=2);
     let sources = prop::sample::select(vec!["", "", "10.0.0.0/8", "10.1.0.0/16"]);
     let keys = prop::sample::subsequence(vec!["k", "l", "m"], 0..=2);
+    let certificates = prop::sample::subsequence(vec!["a.corp", "spiffe://corp/b"], 0..=2);
     let origins = prop::sample::subsequence(vec!["https://a.example", "https://b.example"], 0..=2);
-    (paths, hosts, sources, keys, origins).prop_map(|(path, hosts, source, keys, origins)| {
-        let sources: Vec<&str> = Some(source).filter(|source| !source.is_empty()).into_iter().collect();
-        let mut app = for_pages(app("", path, &hosts, &sources), &origins);
-        let keys: Vec<Secret> = keys.into_iter().map(|key| Secret::new(key.to_owned())).collect();
-        app.keys = (!keys.is_empty()).then(|| AppKeys::new(keys));
-        app
-    })
+    (paths, hosts, sources, keys, certificates, origins).prop_map(
+        |(path, hosts, source, keys, certificates, origins)| {
+            let sources: Vec<&str> = Some(source).filter(|source| !source.is_empty()).into_iter().collect();
+            let mut app = for_pages(app("", path, &hosts, &sources), &origins);
+            let keys: Vec<Secret> = keys.into_iter().map(|key| Secret::new(key.to_owned())).collect();
+            app.keys = (!keys.is_empty()).then(|| AppKeys::new(keys));
+            app.certificates = (!certificates.is_empty()).then(|| names(&certificates));
+            app
+        },
+    )
 }
 
 proptest! {
@@ -239,11 +297,13 @@ proptest! {
         client in prop::sample::select(vec!["10.1.1.1", "10.2.2.2", "192.168.0.1"]),
         origin in prop::sample::select(vec![None, Some("https://a.example"), Some("https://b.example"), Some("https://c.example"), Some("null")]),
         key in prop::sample::select(vec![ShownKey::NotNeeded, ShownKey::Nothing, ShownKey::Key(b"k"), ShownKey::Key(b"l"), ShownKey::Key(b"wrong"), ShownKey::Key(b"")]),
+        shown in prop::sample::select(vec![None, Some("a.corp"), Some("spiffe://corp/b"), Some("c.corp")]),
         names_box in any::<bool>(),
     ) {
+        let shown = shown.map(|name| names(&[name]));
         let apps = Apps::new(apps);
         let host = host::parse(host).unwrap().0;
-        let of = Way { host, client: client.parse::<IpAddr>().unwrap().into(), names_box, user: None };
+        let of = Way { host, client: client.parse::<IpAddr>().unwrap().into(), names_box, user: None, certificate: shown.as_ref() };
         let claim = origin.map_or(Claim::Nothing, |origin| Origin::parse(origin).map_or(Claim::Unusable, Claim::Of));
         let found = |chosen: Result<(AppId, &App, &str), Refusal>| chosen.map(|(id, _, rest)| (id, rest.to_owned()));
         prop_assert_eq!(found(apps.choose_by_path(path, of, claim, key)), found(walked(&apps, path, of, claim, key)));

@@ -1,5 +1,6 @@
 //! TLS with callers: handshakes, client certificates, draining.
 
+mod apps; // apps told apart by client certificates
 mod operators; // the admin listener, and the commands that ask it
 mod reloading; // reloaded certificate files
 mod revoking; // callers that a reload admits no more

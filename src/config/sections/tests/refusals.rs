@@ -147,3 +147,23 @@ fn a_rule_that_is_neither_a_group_nor_a_pattern_is_refused() {
     assert!(message.ends_with("or a pattern such as \"GET /2.0/files/*/content\""), "{message}");
     assert!(of("deny = [\"/2.0/users\"]").contains("has no method; did you mean \"* /2.0/users\"?"));
 }
+
+#[test]
+fn names_of_certificates_are_uris_or_dns_names() {
+    for (entry, words) in [
+        ("[]", "an empty list: no one could call this app"),
+        ("[\"*.corp\"]", "a name must be the certificate's own, without a *"),
+        ("[\"intranet corp\"]", "is not a name of a certificate; allowed: a URI such as"),
+        ("[\"intranet.corp:443\"]", "is not a URI"),
+        ("[\"intranet..corp\"]", "is not a DNS name"),
+        ("\"intranet.corp\"", "write [\"intranet.corp\"]"),
+    ] {
+        let tls =
+            "[listen]\ntls = { cert = \"none.crt\", key = \"none.key\", client_ca = \"none-ca.crt\" }\n";
+        let found = messages(&format!("{tls}[[app]]\nname = \"a\"\ncertificates = {entry}\n"));
+        assert!(
+            found.iter().any(|message| message.contains("app.a.certificates") && message.contains(words)),
+            "{entry}: {found:#?}"
+        );
+    }
+}
