@@ -9,7 +9,8 @@ use crate::limits::redis::replicas::Health;
 pub(super) struct Readiness {
     /// Why it is not.
     pub(super) reasons: Vec<String>,
-    /// What does not make it unready: it serves with its own limits, with the previous configuration, or with counts in memory.
+    /// What does not make it unready: it serves with its own limits, with the previous configuration, with counts in memory, or
+    /// anyone.
     pub(super) notes: Vec<String>,
 }
 
@@ -39,6 +40,7 @@ impl Readiness {
                 "counts of calls cannot be written to [state] dir ({why}); a restart now would lose those since then"
             )));
         }
+        notes.extend(gateway.config.exposure.clone());
         notes.extend(overview.reloads.last_refused().map(|refused| refused.note()));
         Self { reasons, notes }
     }

@@ -70,6 +70,8 @@ pub struct Config {
     pub trusted_proxies: Networks,
     /// Networks of load balancers that begin every TCP connection with a PROXY protocol header.
     pub proxy_protocol: Networks,
+    /// What is to be said if programs on other machines may call, and nothing was set that decides which.
+    pub exposure: Option<String>,
     /// Box's hosts.
     pub hosts: BoxHosts,
     /// Accounts at Box, in the order of their names.

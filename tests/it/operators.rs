@@ -248,3 +248,16 @@ async fn the_script_of_a_page_is_refused_without_a_dialog_of_the_browser() {
     let by_person = bench.client.get(&url).header("sec-fetch-dest", "document").send().await.unwrap();
     assert!(by_person.headers().contains_key("www-authenticate"));
 }
+
+/// It serves all the same: whoever set it up may mean it.
+#[tokio::test]
+async fn a_gateway_that_is_open_to_other_machines_says_so() {
+    let bench = Bench::with("[listen]\naddress = \"0.0.0.0:0\"\n").await;
+    bench.until_ready().await;
+    let (_, ready) = bench.admin("/readyz").await;
+    assert!(ready.contains("0.0.0.0:0 can be reached from other machines"), "{ready}");
+    assert!(ready.contains("set sources of [listen] to the networks of the callers"), "{ready}");
+    let (_, status) = bench.admin("/status.json").await;
+    assert!(status.contains("can be reached from other machines"), "{status}");
+    assert!(bench.admin("/?view=configuration").await.1.contains("can be reached from other machines"));
+}

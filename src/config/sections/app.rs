@@ -252,9 +252,14 @@ fn certificates(entry: &Entry<'_>, locations: &mut Vec<Location>, notes: &mut No
     CertificateNames::new(names)
 }
 
+/// Whether `tls` has a `client_ca`.
+pub(super) fn has_client_ca(tls: &Entry<'_>) -> bool {
+    matches!(tls.value, DeValue::Table(table) if table.contains_key("client_ca"))
+}
+
 /// Apps with `certificates` are a problem where callers cannot show one. `tls`: of `[listen]`.
 pub(super) fn judge_certificates(locations: &[Location], tls: Option<&Entry<'_>>, notes: &mut Notes<'_>) {
-    if tls.is_some_and(|tls| matches!(tls.value, DeValue::Table(table) if table.contains_key("client_ca"))) {
+    if tls.is_some_and(has_client_ca) {
         return;
     }
     for location in locations {

@@ -203,6 +203,11 @@ fn assemble(
             );
         }
     }
+    let exposure = exposure(&callers, overrides, &listen, &apps);
+    if let Some((address, words)) = &exposure {
+        notes.warning(address, words);
+    }
+    let exposure = exposure.map(|(_, words)| words);
     judge_pages(&pending.pages, &listen, callers.tls.is_some(), notes);
     let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
     let outward = forward_proxy::Outward { hosts: &hosts, proxy: &upstream.proxy };
@@ -227,6 +232,7 @@ fn assemble(
         forward_proxy,
         trusted_proxies,
         proxy_protocol,
+        exposure,
         hosts,
         identities: identities.read,
         apps: Apps::new(apps),
@@ -244,6 +250,34 @@ fn assemble(
         unread_secrets,
         written: Redacted::default(),
     })
+}
+
+/// What is to be said, and where, if programs on other machines may call and nothing was set that decides which.
+fn exposure(
+    callers: &raw::Listen<'_>,
+    overrides: &Overrides,
+    listen: &Listen,
+    apps: &[App],
+) -> Option<(Location, String)> {
+    let open = listen.addresses.iter().find_map(|address| match address {
+        Address::Tcp(address) => Some(address).filter(|address| !address.ip().to_canonical().is_loopback()),
+        Address::Unix(_) => None,
+    })?;
+    let has_authority = callers.tls.as_ref().is_some_and(|tls| app::has_client_ca(tls));
+    let has_hosts = listen.hosts.names().next().is_some();
+    let admits_anyone =
+        |app: &App| app.enabled && app.sources.is_none() && app.keys.is_none() && app.certificates.is_none();
+    if callers.sources.is_some() || has_hosts || has_authority || !apps.iter().any(admits_anyone) {
+        return None;
+    }
+    let location = match (&callers.address, &overrides.listen) {
+        (Some(entry), None) => entry.location.clone(),
+        _ => Location::outside("--listen"),
+    };
+    let words = format!(
+        "{open} can be reached from other machines, and every program on a private network acts as the account at Box: set sources of [listen] to the networks of the callers, or give each app a key, certificates or sources; hosts of [listen] keeps web pages from the port"
+    );
+    Some((location, words))
 }
 
 /// Warns of origins whose pages cannot call safely, or not at all. `secure`: TCP listeners use TLS.

@@ -286,12 +286,14 @@ fn apps_that_differ_only_in_origins_are_ambiguous() {
 #[test]
 fn pages_need_tls_beyond_loopback() {
     let listen = |address| {
-        format!("[listen]\naddress = {address}\n[[app]]\nname = \"a\"\norigins = [\"https://a.example\"]\n")
+        format!(
+            "[listen]\nhosts = [\"gate.internal\"]\naddress = {address}\n[[app]]\nname = \"a\"\norigins = [\"https://a.example\"]\n"
+        )
     };
     for address in ["\"0.0.0.0:8080\"", "[\"127.0.0.1:8080\", \"10.1.2.3:8080\"]", "\"[::]:8080\""] {
         let warnings = with_identity(&listen(address)).unwrap().warnings;
         assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].starts_with("p.toml:9:11: app.a.origins: "), "{warnings:?}");
+        assert!(warnings[0].starts_with("p.toml:10:11: app.a.origins: "), "{warnings:?}");
         assert!(warnings[0].contains("set [listen] tls"), "{warnings:?}");
     }
     for address in ["\"127.0.0.1:8080\"", "\"[::1]:8080\"", "\"unix:/run/boxgate.sock\""] {
@@ -505,6 +507,36 @@ fn the_shipped_file_loads_and_has_the_defaults() {
     assert_ne!(shipped.written, defaults.written);
     let defaults = Config { written: shipped.written.clone(), ..defaults };
     assert_eq!(format!("{shipped:?}"), format!("{defaults:?}"));
+}
+
+#[test]
+fn an_address_for_other_machines_needs_something_that_decides_who_may_call() {
+    let warned = |text: &str| with_identity(text).unwrap().exposure;
+    let open = "[listen]\naddress = \"0.0.0.0:8080\"\n";
+    let words = warned(open).unwrap();
+    assert!(words.starts_with("0.0.0.0:8080 can be reached from other machines"), "{words}");
+    let config = with_identity(open).unwrap();
+    assert!(
+        config.warnings.iter().any(|warning| warning
+            .to_string()
+            .starts_with("p.toml:6:11: listen.address: 0.0.0.0:8080 can be")),
+        "{:?}",
+        config.warnings
+    );
+    assert!(
+        warned(&format!("{open}[[app]]\nname = \"a\"\nkey = \"k\"\n[[app]]\nname = \"b\"\npath = \"/b\"\n"))
+            .is_some()
+    );
+    for closed in [
+        "",
+        "[listen]\naddress = [\"127.0.0.1:8080\", \"[::1]:8080\", \"unix:/tmp/x\"]\n",
+        &format!("{open}sources = [\"10.1.0.0/16\"]\n"),
+        &format!("{open}hosts = [\"boxgate.internal\"]\n"),
+        &format!("{open}[[app]]\nname = \"a\"\nkey = \"k\"\n"),
+        &format!("{open}[[app]]\nname = \"a\"\nsources = [\"10.1.0.0/16\"]\n"),
+    ] {
+        assert_eq!(warned(closed), None, "{closed}");
+    }
 }
 
 #[test]
