@@ -208,7 +208,7 @@ mod tests {
         assert!(lines > 300, "{lines}");
         for (method, path, groups) in rows() {
             assert_ne!(groups.0, 0, "{method} {path}");
-            let sent = path.replace(|c| matches!(c, '{' | '}'), "");
+            let sent = path.replace(['{', '}'], "");
             let found = Found::of(Operation { method: &method, path: &sent });
             assert_eq!(found.as_sent.map(|line| &line.segments), Some(&segments(path)), "{method} {sent}");
             assert!(Group::ALL.into_iter().all(|group| found.is_in(group) == groups.contains(group)));
