@@ -26,6 +26,11 @@ fn follow(cluster: &mut Cluster<'_>, at: &FakeBox, page: &str, section: &str) ->
     filled(page, section, at).iter().map(|block| cluster.run(block, &typed)).collect()
 }
 
+/// The image that a page's Kustomization names: of this version, so that pages follow it.
+fn this_version() -> String {
+    format!("registry.example.com/boxgate:{}", env!("CARGO_PKG_VERSION"))
+}
+
 fn reloads(pod: &Pod) -> u64 {
     pod.program.metric("boxgate_config_reloads_total{result=\"ok\"}")
 }
@@ -35,9 +40,10 @@ fn the_guide_for_kubernetes_works_from_a_clean_folder() {
     let at = FakeBox::start();
     let mut cluster = Cluster::new(&at);
     let page = page("kubernetes.md");
+    assert!(page.contains(&format!("name it `boxgate:{}`", env!("CARGO_PKG_VERSION"))));
     follow(&mut cluster, &at, &page, "Deploy");
     let objects = cluster.objects();
-    assert_eq!(text(objects.gateway().1, "/image"), "registry.example.com/boxgate:0.1.0");
+    assert_eq!(text(objects.gateway().1, "/image"), this_version());
     let said = follow(&mut cluster, &at, &page, "The first caller");
     assert!(said.concat().contains("\"login\":\"AutomationUser_"), "{said:?}");
     let said = follow(&mut cluster, &at, &page, "Look at it");
@@ -130,6 +136,7 @@ fn the_guide_for_a_sidecar_works_from_a_clean_folder() {
     let mut cluster = Cluster::new(&at);
     let page = page("sidecar.md");
     follow(&mut cluster, &at, &page, "Add it to an app");
+    assert_eq!(text(cluster.objects().gateway().1, "/image"), this_version());
     let said = follow(&mut cluster, &at, &page, "Look at it").concat();
     assert!(said.contains("boxgate listens") && said.contains("nothing failed, "), "{said}");
     // The page explains the warnings of check, and there are no others.
@@ -158,7 +165,7 @@ fn the_guide_for_replicas_works_after_the_one_for_kubernetes() {
     for (kind, name) in [("StatefulSet", "boxgate-redis"), ("HorizontalPodAutoscaler", "boxgate")] {
         assert_eq!(objects.get(kind, name)["metadata"]["namespace"], "boxgate");
     }
-    assert_eq!(text(objects.gateway().1, "/image"), "registry.example.com/boxgate:0.1.0");
+    assert_eq!(text(objects.gateway().1, "/image"), this_version());
     assert!(objects.proxy_toml().contains("\nredis = "));
     let pod = cluster.pod.as_ref().unwrap();
     let note = pod.program.admin("/readyz");
