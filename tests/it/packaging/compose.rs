@@ -118,7 +118,7 @@ fn redis_cli(network: &Network, arguments: &[&str]) -> String {
 #[test]
 fn the_services_work_together_as_the_page_prepares_them() {
     let network = Network::new();
-    let at = NetworkBox::start(&network, &[]);
+    let at = NetworkBox::start(&network);
     let (folder, made) = prepare(&at);
     let file = read(&made, &[("HTTPS_PROXY", &at.egress_proxy())]);
     let image = dockerfile::build(&folder.join("image"), &BTreeMap::new());
@@ -162,9 +162,11 @@ fn the_services_work_together_as_the_page_prepares_them() {
         let (status, body) = network.get(&format!("http://{host}:8080/2.0/users/me"));
         assert!(status == 200 && body.contains("AutomationUser_"), "{host}: {status} {body}");
     }
-    assert_eq!(network.get("http://127.0.0.1:8081/readyz"), (200, "ready\n".to_owned()));
-    let (_, metrics) = network.get("http://127.0.0.1:8081/metrics");
-    assert!(metrics.contains("\nboxgate_redis_shared 1\n"), "{metrics}");
+    // It says so in a note where Redis is not used. On a busy machine Redis can miss the 100 ms that it has, once or twice.
+    let ready = (200, "ready\n".to_owned());
+    until("Redis is used", || network.get("http://127.0.0.1:8081/readyz") == ready);
+    let is_shared = || network.get("http://127.0.0.1:8081/metrics").1.contains("\nboxgate_redis_shared 1\n");
+    until("limits are shared", is_shared);
     assert!(folder.join("redis/appendonlydir").is_dir(), "budgets survive a restart of Redis");
     // Operators' listener is not for other containers.
     assert_eq!(network.get(&format!("http://{ADDRESS}:8081/healthz")).0, 0);

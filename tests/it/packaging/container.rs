@@ -51,7 +51,7 @@ impl Network {
     /// The command of such a request: it prints the body, and the status on a line of its own. 0 is no answer.
     pub(super) fn get_later(&self, url: &str) -> Command {
         let mut command = self.command("curl");
-        command.args(["--silent", "--max-time", "60", "--write-out", "\n%{http_code}", url]);
+        command.args(["--silent", "--max-time", "120", "--write-out", "\n%{http_code}", url]);
         command
     }
 }
@@ -71,9 +71,9 @@ pub(super) struct NetworkBox {
 }
 
 impl NetworkBox {
-    pub(super) fn start(network: &Network, options: &[&str]) -> Self {
+    pub(super) fn start(network: &Network) -> Self {
         let mut command = network.command(BOXGATE);
-        command.args(["sandbox", "--print-config"]).args(options);
+        command.args(["sandbox", "--print-config"]);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut text = String::new();
         for line in BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap) {

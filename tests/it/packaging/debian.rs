@@ -43,7 +43,7 @@ fn next(folder: &Folder, package: &Path) -> PathBuf {
 #[test]
 fn it_is_installed_run_upgraded_removed_and_purged() {
     let (folder, network) = (Folder::new(), Network::new());
-    let at = NetworkBox::start(&network, &[]);
+    let at = NetworkBox::start(&network);
     let first = package(&folder);
     let second = next(&folder, &first);
     let lintian = ["--fail-on", "warning", "--allow-root", "--tag-display-limit", "0"];

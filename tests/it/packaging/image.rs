@@ -1,8 +1,9 @@
 //! The image of deploy/Dockerfile: what is in it, and how its program runs in a root of its own.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::container::{Container, Network, NetworkBox, Settings};
 use super::dockerfile::{self, Image};
@@ -47,7 +48,7 @@ fn is_ready(network: &Network) -> bool {
 #[test]
 fn it_serves_from_a_read_only_root_as_a_user_without_rights() {
     let (folder, network) = (Folder::new(), Network::new());
-    let (at, image) = (NetworkBox::start(&network, &[]), image(&folder));
+    let (at, image) = (NetworkBox::start(&network), image(&folder));
     std::fs::create_dir(folder.join("config")).unwrap();
     folder.write("config/box_client_secret", &at.client_secret());
     let file = format!(
@@ -94,27 +95,42 @@ fn it_serves_from_a_read_only_root_as_a_user_without_rights() {
     }
 }
 
+/// An upload whose end the test holds back.
+const UPLOAD: [&str; 2] = [
+    "--x\r\nContent-Disposition: form-data; name=\"attributes\"\r\n\r\n{\"name\":\"a.txt\",\"parent\":{\"id\":\"0\"}}\r\n\
+     --x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\nhel",
+    "lo\r\n--x--\r\n",
+];
+
 /// Process 1 gets no signal that it does not ask for, and no other process ends it.
 #[test]
 fn a_stop_of_the_container_drains() {
     let (folder, network) = (Folder::new(), Network::new());
-    let (at, image) = (NetworkBox::start(&network, &["--fail", "slow:2s"]), image(&folder));
+    let (at, image) = (NetworkBox::start(&network), image(&folder));
     let settings = account(in_front(&folder, &at), &at);
     let mut container = Container::start(&network, &image, &settings);
     until("ready", || is_ready(&network));
 
-    let mut request = network.get_later("http://127.0.0.1:8080/2.0/users/me");
-    let request = request.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    until("the request is under way", || {
+    let mut request = network.get_later("http://127.0.0.1:8080/2.0/files/content");
+    request.args(["--request", "POST", "--header", "Content-Type: multipart/form-data; boundary=x"]);
+    request.args(["--header", "Expect:", "--upload-file", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut request = request.spawn().unwrap();
+    let mut body = request.stdin.take().unwrap();
+    body.write_all(UPLOAD[0].as_bytes()).unwrap();
+    until("the upload is under way", || {
         let (_, status) = network.get("http://127.0.0.1:8081/status.json");
         serde_json::from_str::<serde_json::Value>(&status).unwrap()["apps"][0]["in_flight"] == 1
     });
     container.terminate();
+    container.said(&["draining"]);
+    body.write_all(UPLOAD[1].as_bytes()).unwrap();
+    drop(body);
     let answer = request.wait_with_output().unwrap();
     let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
-    assert!(answer.contains("AutomationUser_") && answer.ends_with("\n200"), "{answer}");
+    assert!(answer.contains("\"name\":\"a.txt\"") && answer.ends_with("\n201"), "{answer}");
     let status = container.exited();
     assert!(status.success(), "{status}");
+    container.said(&["drained"]);
 }
 
 /// Nobody who publishes a port by mistake lets others act as the Box account: that takes an address in the file, or in
@@ -122,7 +138,7 @@ fn a_stop_of_the_container_drains() {
 #[test]
 fn it_listens_on_the_containers_loopback_until_told_otherwise() {
     let (folder, network) = (Folder::new(), Network::new());
-    let (at, image) = (NetworkBox::start(&network, &[]), image(&folder));
+    let (at, image) = (NetworkBox::start(&network), image(&folder));
     let settings = account(in_front(&folder, &at), &at);
     let container = Container::start(&network, &image, &settings);
     let line = container.said(&["boxgate listens"]);
