@@ -14,7 +14,7 @@ const LIST_INDENT: usize = 2;
 /// How a request is explained.
 const OF_A_REQUEST: &str = "\
 boxgate explain CODE                      what to do about one of them
-boxgate explain \"GET /2.0/users/me\"       how the configuration decides a request";
+boxgate explain \"GET /2.0/users/me\"       how a request is decided";
 
 /// Whether an argument is a code and not a request, which has a method and a path.
 pub(super) fn may_be_one(what: &str) -> bool {
