@@ -171,7 +171,7 @@ async fn answer_slowly(raw: &RawBox, told: oneshot::Receiver<()>) {
     while connection.request().await.is_none() {
         connection = raw.accept().await;
     }
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 8\r\n\r\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 8\r\n\r\n";
     connection.say(format!("{head}begin").as_bytes()).await;
     let _ = told.await;
     connection.say(b"end").await;
