@@ -99,6 +99,18 @@ fn each_alert_has_an_entry_of_the_runbook_and_each_entry_an_alert() {
 }
 
 #[test]
+fn alerts_that_documents_name_exist() {
+    let known: Vec<String> = alerts().into_iter().map(|(alert, _)| alert).collect();
+    for path in ["docs/deployment/monitoring.md", "docs/deployment/runbook.md"] {
+        let page = text(path);
+        let named =
+            page.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.starts_with("Boxgate"));
+        let unknown: Vec<_> = named.filter(|word| !known.iter().any(|alert| alert == word)).collect();
+        assert!(unknown.is_empty(), "{path} names {unknown:?}, which is no alert");
+    }
+}
+
+#[test]
 fn rules_and_runbook_name_metrics_that_exist() {
     for path in [RULES, TESTS, "docs/deployment/runbook.md", "docs/deployment/monitoring.md"] {
         assert_metrics_exist(path, &text(path));
