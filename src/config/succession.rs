@@ -69,6 +69,12 @@ impl Config {
         let keeps_admin_authority =
             moves_admin && !switches_admin_tls && wants(&running.admin_tls) && !wants(&self.admin_tls);
         keep("[admin] tls, which has no client_ca any more", keeps_admin_authority);
+        // The names are of certificates that the TLS yet to come asks for: the one that is bound admits those it did.
+        let keeps_names = (switches_tls || keeps_authority) && self.apps.keep_certificates(&running.apps);
+        keep("[[app]] certificates, with [listen] tls", keeps_names);
+        if moves {
+            self.exposure.clone_from(&running.exposure);
+        }
         keep("[state] dir", self.state.dir != running.state.dir);
         keep("[state] redis", self.state.redis != running.state.redis);
         keep("[state] redis_prefix", self.state.redis_prefix != running.state.redis_prefix);

@@ -105,11 +105,12 @@ impl Reader {
         self.connection.set(Some(cx.waker().clone()));
         let mut rest = self.rest.borrow_mut();
         while let Some(incoming) = rest.as_mut() {
-            match Pin::new(incoming).poll_frame(cx) {
+            match Pin::new(&mut *incoming).poll_frame(cx) {
                 Poll::Pending => return true,
-                Poll::Ready(Some(Ok(_))) => {}
+                // hyper may look for the next head before it says that the body has ended.
+                Poll::Ready(Some(Ok(_))) if !incoming.is_end_stream() => {}
                 Poll::Ready(Some(Err(_))) => *rest = None,
-                Poll::Ready(None) => {
+                Poll::Ready(None | Some(Ok(_))) => {
                     *rest = None;
                     self.set_reading(Reading::Complete);
                 }

@@ -15,8 +15,9 @@ impl CertificateNames {
         };
         let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Self::default() };
         let names = extension.value.general_names.iter().filter_map(|name| match name {
-            GeneralName::URI(uri) => Some((*uri).into()),
-            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase().into()),
+            // Only a URI has a colon: none can stand for the other, since a CA may verify one kind and not the other.
+            GeneralName::URI(uri) if uri.contains(':') => Some((*uri).into()),
+            GeneralName::DNSName(name) if !name.contains(':') => Some(name.to_ascii_lowercase().into()),
             _ => None,
         });
         Self(names.collect())
@@ -49,6 +50,8 @@ mod tests {
         let mut params =
             CertificateParams::new(vec!["Intranet.Corp".to_owned(), "10.1.2.3".to_owned()]).unwrap();
         params.subject_alt_names.push(SanType::URI("spiffe://corp/Intranet".try_into().unwrap()));
+        params.subject_alt_names.push(SanType::URI("reports.corp".try_into().unwrap()));
+        params.subject_alt_names.push(SanType::DnsName("spiffe://corp/reports".try_into().unwrap()));
         params.subject_alt_names.push(SanType::Rfc822Name("ops@corp.example".try_into().unwrap()));
         params.distinguished_name.push(DnType::CommonName, "reports.corp");
         let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();

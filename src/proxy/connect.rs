@@ -86,10 +86,8 @@ pub(crate) fn admit(
         let (app_id, app) = config.apps.named(user, client, caller.certificate(), Claim::Nothing)?;
         stages.chosen(app_id, app);
         named_app = Some(app);
-    } else if config.apps.all_want_keys() {
-        return Err(Refusal::ProxyAuthenticationRequired(
-            "Every app needs a key: name an app with its key in the proxy URL, as in http://APP:KEY@HOST:PORT.",
-        ));
+    } else {
+        config.apps.check_unnamed(caller.certificate())?;
     }
     match box_hosts::named(&config.hosts, &authority) {
         Some(named) => {

@@ -310,6 +310,22 @@ impl Apps {
         Self { list: apps, index, names }
     }
 
+    /// Gives each app that `running` has by its name the certificates that it has there. Returns whether that changes any.
+    pub(crate) fn keep_certificates(&mut self, running: &Self) -> bool {
+        let mut apps = self.list.clone();
+        for app in &mut apps {
+            if let Some(before) =
+                running.names.get(&*app.name).and_then(|position| running.list.get(*position))
+            {
+                app.certificates.clone_from(&before.certificates);
+            }
+        }
+        let differs = self.list.iter().zip(&apps).any(|(now, kept)| now.certificates != kept.certificates);
+        // Their precedence depends on it.
+        *self = Self::new(apps);
+        differs
+    }
+
     /// The apps in order of precedence; the position is the [`AppId`].
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &App> {
         self.list.iter()
@@ -399,9 +415,21 @@ impl Apps {
         Err(refusal)
     }
 
-    /// Whether every app needs a key.
-    pub fn all_want_keys(&self) -> bool {
-        self.list.iter().all(|app| app.keys.is_some())
+    /// Refuses a tunnel whose CONNECT names no app, unless an app admits callers without a key.
+    ///
+    /// # Errors
+    /// Every app needs a key, or those without one need another certificate.
+    pub(crate) fn check_unnamed(&self, certificate: Option<&CertificateNames>) -> Result<(), Refusal> {
+        let mut keyless = self.list.iter().filter(|app| app.keys.is_none()).peekable();
+        if keyless.peek().is_none() {
+            return Err(Refusal::ProxyAuthenticationRequired(
+                "Every app needs a key: name an app with its key in the proxy URL, as in http://APP:KEY@HOST:PORT.",
+            ));
+        }
+        match keyless.any(|app| app.admits_certificate(certificate)) {
+            true => Ok(()),
+            false => Err(Refusal::CertificateNotAllowed),
+        }
     }
 
     /// The app that `Proxy-Authorization` names and its index; its path and hosts do not matter.

@@ -136,6 +136,14 @@ fn segments(path: &'static str) -> Vec<Option<&'static str>> {
     segments_of(path).skip(1).map(|segment| (!segment.starts_with('{')).then_some(segment)).collect()
 }
 
+/// Representations of a file, such as its pages as pictures: Box names them by the URLs in answers, and its documents have no
+/// operation for them.
+static REPRESENTATIONS: LazyLock<Line> = LazyLock::new(|| Line {
+    method: Method::GET,
+    segments: vec![Some("internal_files")],
+    groups: Groups(1 << Group::Download as u16),
+});
+
 /// The lines of the table. A test reads all of it, so none is left out.
 fn rows() -> impl Iterator<Item = (Method, &'static str, Groups)> {
     TABLE.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
@@ -194,6 +202,9 @@ impl Found {
 fn find(method: &Method, path: &str, is: fn(&str, &str) -> bool) -> Option<&'static Line> {
     let mut segments = segments_of(path);
     let first = (segments.next() == Some("2.0")).then(|| segments.next())??;
+    if first == "internal_files" {
+        return Some(&*REPRESENTATIONS).filter(|_| method == Method::GET || method == Method::HEAD);
+    }
     LINES.get(first)?.iter().find(|line| line.fits(method, path, is))
 }
 

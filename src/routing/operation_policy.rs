@@ -339,6 +339,17 @@ mod tests {
         }
     }
 
+    /// An answer of `read` names them by URLs.
+    #[test]
+    fn representations_are_content() {
+        let path = "/2.0/internal_files/1/versions/2/representations/png_paged_2048x2048/content/1.png";
+        assert!(ok(&rules(&["download"], &[]), "GET", path) && !ok(&rules(&["read"], &[]), "GET", path));
+        for path in [path, "/2.0/INTERNAL_FILES/1/versions/2/x/", "/2.0/internal%5Ffiles/1"] {
+            assert!(!ok(&rules(&["* /**"], &["download"]), "GET", path), "{path}");
+        }
+        assert!(!ok(&rules(&["download"], &[]), "POST", path));
+    }
+
     #[test]
     fn a_denied_group_is_named() {
         let r = rules(&["read"], &["share"]);

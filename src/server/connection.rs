@@ -575,7 +575,8 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     close: impl Fn(Pin<&mut C>),
 ) -> hyper::Result<Driven> {
     let mut told = false;
-    let mut late: Option<Pin<Box<Sleep>>> = None;
+    // Until when the rest of which request's body may come, by the number of the request.
+    let mut late: Option<(u64, Pin<Box<Sleep>>)> = None;
     poll_fn(|cx| {
         let mut polled = connection.as_mut().poll(cx);
         if polled.is_pending() && !told && control.is_draining(cx) {
@@ -587,11 +588,16 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             Poll::Ready(ended) => Poll::Ready(ended.map(|()| Driven::Ended)),
             Poll::Pending if !told && control.takes_park() => Poll::Ready(Ok(Driven::Idle)),
             Poll::Pending => {
-                if let Some(reader) = control.reader.borrow().as_ref() {
-                    if !reader.discard_rest(cx) {
-                        late = None;
-                    } else if late.get_or_insert_with(|| Box::pin(sleep(LATE))).as_mut().poll(cx).is_ready() {
-                        reader.drop_rest();
+                let reader = control.reader.borrow();
+                match reader.as_ref().filter(|reader| reader.discard_rest(cx)) {
+                    None => late = None,
+                    Some(reader) => {
+                        let number = control.served.get();
+                        late = late.take().filter(|(of, _)| *of == number);
+                        let (_, timer) = late.get_or_insert_with(|| (number, Box::pin(sleep(LATE))));
+                        if timer.as_mut().poll(cx).is_ready() {
+                            reader.drop_rest();
+                        }
                     }
                 }
                 Poll::Pending

@@ -84,9 +84,28 @@ async fn a_connection_whose_late_body_was_read_is_parked() {
     caller.say(post("/denied/2.0/folders", BODY.len(), "").as_bytes()).await;
     assert_eq!(answer(&mut caller).await.0, "403");
     caller.say(BODY.as_bytes()).await;
-    until(|| async { bench.metric("boxgate_connections_parked").await == 1.0 }).await;
+    // The other one is that of the limit's only request.
+    until(|| async { bench.metric("boxgate_connections_parked").await == 2.0 }).await;
     caller.get("/2.0/users/me", "1.1").await;
     assert_eq!(answer(&mut caller).await.0, "200");
+}
+
+/// The time for the rest of a body counts for that body alone, whatever the connection carried before.
+#[tokio::test]
+async fn the_time_of_a_late_body_begins_with_its_answer() {
+    let bench = refusing().await;
+    let mut caller = RawCaller::connect(&bench.address, false).await;
+    let began = tokio::time::Instant::now();
+    // Never idle, and for longer than a late body has.
+    while began.elapsed() < std::time::Duration::from_secs(7) {
+        caller.say(post("/denied/2.0/folders", BODY.len(), "").as_bytes()).await;
+        assert_eq!(answer(&mut caller).await, ("403".to_owned(), None));
+        caller.say(BODY.as_bytes()).await;
+        for _ in 0..3 {
+            caller.get("/.well-known/boxgate/errors/not_found", "1.1").await;
+            assert_eq!(answer(&mut caller).await, ("200".to_owned(), None));
+        }
+    }
 }
 
 #[tokio::test]

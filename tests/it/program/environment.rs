@@ -463,7 +463,7 @@ fn a_gateway_that_cannot_be_used_is_named_with_what_to_do() {
     let answering =
         |refusal: Option<String>| FakeServer::start(Behaviour { ca: None, refusal, ..gateway(&chain) });
     let without = answering(refusal("405 Method Not Allowed", "CONNECT is not allowed"));
-    refused(exec(&folder, &without), &["has no forward proxy", "[forward_proxy]", "proxy.toml"]);
+    refused(exec(&folder, &without), &["has no forward proxy", "[forward_proxy]", "its configuration"]);
 
     let asking = answering(refusal("407 Proxy Authentication Required", "which app?"));
     refused(exec(&folder, &asking), &["which app?", "--app", "BOXGATE_KEY", "--key-file"]);

@@ -119,3 +119,54 @@ fn certificates_without_a_client_ca_are_refused_and_explained() {
     assert!(said.contains("to let it call, add a name of its certificate to certificates of app"), "{said}");
     assert!(explain(&[]).contains("no client certificate is shown"));
 }
+
+/// What certificates an app admits belongs to the TLS that asks for them, which waits for a restart.
+#[test]
+fn certificates_that_come_or_go_with_the_tls_wait_for_the_restart() {
+    let reloaded = |gate: &Gate, listen: &str, more: &str, count| {
+        write_file(&gate.program.folder, &gate.at, listen, more);
+        gate.program.hang_up();
+        until("it is taken over", || {
+            gate.program.metric("boxgate_config_reloads_total{result=\"ok\"}") == count
+        });
+        gate.program
+            .err
+            .wait_for(&["takes effect only at a restart", "[[app]] certificates, with [listen] tls"]);
+    };
+    let one = "[[app]]\nname = \"intranet\"\ncertificates = [\"intranet.corp\"]\n";
+    let none = "[[app]]\nname = \"intranet\"\n";
+    // They go: the app is not open to every caller of the CA.
+    let gate = Gate::start(TLS_WITH_CLIENT_CA, one);
+    reloaded(&gate, "address = \"127.0.0.1:0\"", none, 1);
+    let get =
+        |names: &[&str]| Answer::read(named(&gate, names, "").send(gate.address(), "GET", ME, "")).status;
+    assert_eq!((get(&["intranet.corp"]), get(&["other.corp"])), (200, 403));
+    // They come: the app's callers, who cannot show one yet, are served.
+    let (at, folder) = (FakeBox::start(), Folder::new());
+    gate.authority.server().write(&folder);
+    folder.write("callers-ca.crt", &gate.callers.pem);
+    write_file(&folder, &at, "address = \"127.0.0.1:0\"", none);
+    let mut run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+    run.args(["run", "--no-watch"]);
+    let program = Program::spawn(folder, run).ready();
+    write_file(&program.folder, &at, TLS_WITH_CLIENT_CA, one);
+    program.hang_up();
+    until("it is taken over", || program.metric("boxgate_config_reloads_total{result=\"ok\"}") == 1);
+    let address = program.callers.split(' ').next().unwrap().trim_start_matches("http://").to_owned();
+    assert_eq!(client::request(&address, "GET", ME, "").status, 200);
+}
+
+/// A tunnel to another host than Box's is not judged again inside.
+#[test]
+fn a_tunnel_needs_an_app_that_admits_its_caller() {
+    let apps = "[forward_proxy]\ntunnel = [\"127.0.0.1:9\"]\n\
+        [[app]]\nname = \"keyed\"\nkey = \"the-key-of-the-app\"\n\
+        [[app]]\nname = \"certified\"\npath = \"/c\"\ncertificates = [\"intranet.corp\"]\n";
+    let gate = Gate::start(TLS_WITH_CLIENT_CA, apps);
+    let ask = |names: &[&str]| {
+        Answer::read(named(&gate, names, "").send(gate.address(), "CONNECT", "127.0.0.1:9", "")).status
+    };
+    assert_eq!(ask(&["other.corp"]), 403);
+    // The host is listed, and cannot be reached.
+    assert_eq!(ask(&["intranet.corp"]), 502);
+}
