@@ -1,7 +1,8 @@
 //! Secrets and other texts that may be in the environment or in a file of their own.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
@@ -197,6 +198,15 @@ fn of_file(
     let (path, read) = match (credential, read) {
         (Some(credential), Err(error)) => {
             notes.file(&credential);
+            if changed_after(&beside, &credential) {
+                notes.warning(
+                    &entry.location,
+                    format_args!(
+                        "{} has changed, and boxgate may not read it: it goes on with the copy that systemd made of it at the start; systemctl restart boxgate takes the new one",
+                        beside.display()
+                    ),
+                );
+            }
             let read = contents(&credential).map_err(|why| {
                 let (first, second) = (beside.display(), credential.display());
                 Unresolved::Unread(format!(
@@ -239,6 +249,12 @@ fn contents(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 fn credential(written: &Path, around: &Surroundings<'_>) -> Option<PathBuf> {
     let folder = PathBuf::from((around.variable)(CREDENTIALS)?);
     (written.is_relative() && folder.is_absolute()).then(|| folder.join(written))
+}
+
+/// Whether the file was written, renamed or given other rights after systemd made this credential.
+fn changed_after(file: &Path, credential: &Path) -> bool {
+    let changed = |path: &Path| fs::metadata(path).map(|found| (found.ctime(), found.ctime_nsec()));
+    matches!((changed(file), changed(credential)), (Ok(file), Ok(credential)) if file > credential)
 }
 
 fn string<'d>(entry: &Entry<'d>) -> Result<&'d str, String> {

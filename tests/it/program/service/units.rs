@@ -146,6 +146,20 @@ fn a_secret_for_the_group_is_taken_over_without_a_restart() {
     machine.sh("curl --fail --silent http://127.0.0.1:8080/2.0/users/me");
 }
 
+/// systemd copies a credential at the start alone: a reload says that it goes on with the old one.
+#[test]
+fn a_changed_secret_that_is_a_credential_asks_for_a_restart() {
+    let (machine, _) = installed();
+    let asks =
+        "journalctl --unit boxgate | grep --count 'systemctl restart boxgate takes the new one' || true";
+    assert_eq!(machine.sh(asks).trim(), "0");
+    machine.sh("cp -p /etc/boxgate/box_client_secret new; touch new; mv new /etc/boxgate/box_client_secret; systemctl reload boxgate");
+    assert_ne!(machine.sh(asks).trim(), "0", "{}", machine.sh("journalctl --no-pager --unit boxgate"));
+    machine.sh("systemctl restart boxgate; systemctl reload boxgate");
+    let last = "journalctl --unit boxgate | tail -n 3";
+    assert!(!machine.sh(last).contains("takes the new one"), "{}", machine.sh(last));
+}
+
 /// Stops one thread of the service, as a debugger does, until the process is gone.
 const STOP_A_WORKER: &str = r#"
 import ctypes, os, sys
