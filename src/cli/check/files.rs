@@ -1,11 +1,12 @@
 //! Files of the configuration: who may read its secrets, when its certificates end, whether its state can be kept.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use rustix::fs::{Access, access};
+use rustix::process::geteuid;
 
 use super::findings::{About, Row};
 use crate::config::{Config, ProxyCertificate};
@@ -31,7 +32,7 @@ fn secret_files(config: &Config) -> Vec<Row> {
     let open: Vec<Row> = files
         .iter()
         .filter_map(|file| {
-            let mode = std::fs::metadata(file).ok()?.permissions().mode() & 0o777;
+            let mode = mode(file)? & 0o777;
             let who = match mode {
                 _ if mode & 0o007 != 0 => "every user of this machine may use it",
                 _ if mode & TOO_OPEN != 0 => "its group may change it",
@@ -41,12 +42,31 @@ fn secret_files(config: &Config) -> Vec<Row> {
             Some(about.warning(format!("{path}: {who} (mode {mode:04o})"), format!("chmod 0600 {path}")))
         })
         .collect();
-    match (files.len(), open.is_empty()) {
-        (0, _) => Vec::new(),
-        (1, true) => vec![about.ok("1, for its owner alone")],
-        (count, true) => vec![about.ok(format!("{count}, for their owner alone"))],
-        (_, false) => open,
+    if files.is_empty() || !open.is_empty() {
+        return open;
     }
+    let has_group = files.iter().any(|file| mode(file).is_some_and(|mode| mode & 0o040 != 0));
+    let owner = match (files.len(), has_group) {
+        (1, false) => "its owner alone",
+        (_, false) => "their owner alone",
+        (1, true) => "its owner and group",
+        (_, true) => "their owner and group",
+    };
+    // Otherwise all looks well, and the service does not start.
+    let as_root = match geteuid().is_root() && files.iter().any(|file| is_for_root(file)) {
+        true => "; read as root: a service of another user needs a credential or a group",
+        false => "",
+    };
+    vec![about.ok(format!("{}, for {owner}{as_root}", files.len()))]
+}
+
+fn mode(file: &Path) -> Option<u32> {
+    std::fs::metadata(file).ok().map(|found| found.permissions().mode())
+}
+
+/// Whether root alone may read the file.
+fn is_for_root(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|found| found.uid() == 0 && found.permissions().mode() & 0o044 == 0)
 }
 
 /// When each certificate ends. One that has ended already is among the configuration's warnings.
