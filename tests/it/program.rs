@@ -24,7 +24,6 @@ mod outages; // log lines about outages of Box
 mod streams; // output that no one reads
 mod requests; // the last requests
 mod resources; // descriptors, memory
-mod back_up; // the state, copied and restored
 mod egress; // a proxy between the gateway and Box
 mod proxies; // balancers in front, each a real program
 mod unix_sockets; // stale files, modes and groups

@@ -1,5 +1,6 @@
 //! Under a service manager: what it is told, and the sockets that it passes.
 
+mod back_up; // the state, copied and restored
 mod draining; // requests that arrive while the process stops
 mod machine; // a machine with a real systemd
 mod notices; // what the service manager is told
