@@ -5,6 +5,7 @@ use super::machine::{Machine, blocks, typed};
 
 const PAGE: &str = "docs/deployment/one-machine.md";
 const UPGRADE: &str = "docs/deployment/upgrade.md";
+const ROTATE: &str = "docs/deployment/rotate-a-secret.md";
 
 /// A machine on which the page was followed to a running service.
 fn installed() -> (Machine, String) {
@@ -87,6 +88,32 @@ fn with_an_operators_key_that_is_a_credential_a_reload_is_by_signal() {
     until("a reload", || {
         machine.sh("journalctl --unit boxgate").contains("SIGHUP: the configuration was taken over")
     });
+    // By an absolute path it is not looked for among the credentials; root, who runs the check, can read it.
+    machine.sh(r#"
+        sed -i 's|"admin_key"|"/etc/boxgate/admin_key"|' /etc/boxgate/proxy.toml
+        boxgate check --offline --config /etc/boxgate/proxy.toml
+        "#);
+    assert!(!machine.output("systemctl restart boxgate").status.success());
+    assert_eq!(machine.property("ExecMainStatus"), "2");
+    assert!(machine.sh("journalctl --unit boxgate").contains("/etc/boxgate/admin_key cannot be read"));
+}
+
+#[test]
+fn a_credential_that_was_replaced_is_used_after_a_restart_and_not_before() {
+    let (machine, _) = installed();
+    let journal = || machine.sh("journalctl --unit boxgate");
+    until("a token", || journal().contains("a token was obtained"));
+    machine.sh(
+        "cd /etc/boxgate; cp -p box_client_secret right; (umask 077; printf wrong >new); mv new box_client_secret; \
+         boxgate reload; curl --fail --silent http://127.0.0.1:8080/2.0/users/me",
+    );
+    assert!(!journal().contains("refuses"), "{}", journal());
+    machine.sh("systemctl restart boxgate");
+    until("Box refuses the new one", || journal().contains("refuses"));
+    let tokens = || journal().matches("a token was obtained").count();
+    let before = tokens();
+    machine.sh("mv /etc/boxgate/right /etc/boxgate/box_client_secret; systemctl restart boxgate");
+    until("another token", || tokens() > before);
 }
 
 #[test]
@@ -131,10 +158,14 @@ fn a_secret_for_the_group_is_taken_over_without_a_restart() {
     let end = "## Without the socket unit";
     machine.sh(&typed(PAGE, "## A secret that is taken over without a restart", end));
     let process = machine.property("MainPID");
-    machine.sh(
-        "cp -p /etc/boxgate/box_client_secret new; touch new; mv new /etc/boxgate/box_client_secret; systemctl reload boxgate; \
-         curl --fail --silent http://127.0.0.1:8080/2.0/users/me",
-    );
+    let replaces = &blocks(ROTATE, "## How a new file gets there", "## The client secret")[0];
+    let file = "stat --format '%i %U %G %a' /etc/boxgate/box_client_secret";
+    let before = machine.sh(file);
+    machine.sh(&format!("cp /etc/boxgate/box_client_secret pasted\n(\n{replaces}\n) <pasted"));
+    machine.sh("systemctl reload boxgate; curl --fail --silent http://127.0.0.1:8080/2.0/users/me");
+    let after = machine.sh(file);
+    assert_ne!(before, after);
+    assert!(after.ends_with(" root boxgate-secrets 640\n"), "{after}");
     assert_eq!(machine.property("MainPID"), process);
     assert!(!machine.sh("systemctl show --property LoadCredential boxgate").contains("box_client_secret"));
 
