@@ -11,7 +11,7 @@ tries = 0
 while not os.path.exists("enough"):
     try:
         socket.create_connection(("127.0.0.1", 8080), timeout=10).close()
-    except ConnectionRefusedError:
+    except OSError:
         pass
     tries += 1
     open("tries.new", "w").write(str(tries))
