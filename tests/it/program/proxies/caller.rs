@@ -8,7 +8,10 @@ use crate::program::harness::{Folder, command};
 /// The name by which callers know the gateway, as in the shipped files.
 pub(super) const NAME: &str = "boxgate.example.com";
 
-/// A caller whose source address is `from`.
+/// What the shipped app asks for.
+pub(super) const KEY: &str = "the-key-of-the-callers-of-the-test";
+
+/// A caller whose source address is `from`, with the key.
 pub(super) struct Caller {
     pub(super) folder: PathBuf,
     pub(super) from: &'static str,
@@ -56,8 +59,14 @@ impl Caller {
         format!("https://{NAME}:{}{target}", self.port)
     }
 
-    /// curl with the options that lead to the balancer.
+    /// curl with the options that lead to the balancer, and the key.
     pub(super) fn curl(&self) -> Command {
+        let mut command = self.curl_without_key();
+        command.arg("-H").arg(format!("X-Boxgate-Key: {KEY}"));
+        command
+    }
+
+    pub(super) fn curl_without_key(&self) -> Command {
         let mut command = command("curl", &self.folder);
         command
             .args(["-sS", "--path-as-is", "--max-time", "120", "--interface", self.from, "--cacert"])

@@ -20,6 +20,9 @@ fn envoy_names_the_client_with_version_2() {
 
 fn the_client_is_named(file: Shipped) {
     let site = Site::with(file, "boxgate-tcp.toml", 1, &[]);
+    let keyless = site.caller.curl_without_key().arg(site.caller.url("/any/2.0/users/me")).output().unwrap();
+    let said = String::from_utf8_lossy(&keyless.stdout);
+    assert!(said.contains("caller_not_allowed"), "{said}");
     let target = "/known/2.0/users/me";
     let answer = site.caller.get(target);
     assert_eq!((answer.status, answer.version.as_str()), (200, "HTTP/2"), "{answer:?}");

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, RootCertStore, StreamOwned};
 
 use super::balancer::{CADDY, ENVOY, HAPROXY, NGINX, Shipped};
-use super::caller::NAME;
+use super::caller::{KEY, NAME};
 use super::site::Site;
 use crate::program::harness::PATIENCE;
 
@@ -41,12 +41,22 @@ fn requests_pass_as_they_are(file: Shipped) {
     assert_eq!((answer.status, answer.version.as_str()), (200, "HTTP/2"), "{answer:?}");
     site.gateway().out.wait_for(&["client=127.0.0.2", "status=200", "operation=\"GET /2.0/users/me\""]);
 
+    nobody_calls_without_the_key(&site);
     the_client_is_who_the_balancer_saw(&site);
     urls_lead_back_to_the_balancer(&site);
     targets_are_not_touched(&site);
     a_page_may_call(&site);
     a_large_head_arrives_and_a_larger_one_does_not(&site);
     nothing_is_smuggled(&site);
+}
+
+/// Whoever reaches the balancer would act as the account, else.
+fn nobody_calls_without_the_key(site: &Site) {
+    let calls = site.at.calls();
+    let output = site.caller.curl_without_key().arg("-i").arg(site.caller.url(ME)).output().unwrap();
+    let answer = String::from_utf8_lossy(&output.stdout);
+    assert!(answer.contains("caller_not_allowed"), "{answer}");
+    assert_eq!(site.at.calls(), calls);
 }
 
 fn the_client_is_who_the_balancer_saw(site: &Site) {
@@ -133,7 +143,9 @@ fn a_large_head_arrives_and_a_larger_one_does_not(site: &Site) {
 
 /// A request with two lengths is refused, or is one request: never two.
 fn nothing_is_smuggled(site: &Site) {
-    let inner = "GET /any/2.0/folders/4711 HTTP/1.1\r\nHost: boxgate.example.com\r\n\r\n";
+    let inner =
+        "GET /any/2.0/folders/4711 HTTP/1.1\r\nHost: boxgate.example.com\r\nX-Boxgate-Key: KEY\r\n\r\n"
+            .replace("KEY", KEY);
     for fields in [
         format!("Content-Length: {}\r\nTransfer-Encoding: chunked", inner.len() + 5),
         format!("Transfer-Encoding: chunked\r\nContent-Length: {}", inner.len() + 5),
@@ -143,7 +155,7 @@ fn nothing_is_smuggled(site: &Site) {
     ] {
         let host = format!("{NAME}:{}", site.ports.balancer);
         let head = format!(
-            "POST /any/2.0/folders HTTP/1.1\r\nHost: {host}\r\n{fields}\r\nConnection: close\r\n\r\n"
+            "POST /any/2.0/folders HTTP/1.1\r\nHost: {host}\r\nX-Boxgate-Key: {KEY}\r\n{fields}\r\nConnection: close\r\n\r\n"
         );
         let answer = raw(site, &format!("{head}0\r\n\r\n{inner}"));
         let answers = answer.matches("HTTP/1.1 ").count();

@@ -4,21 +4,21 @@ use std::fmt::Write as _;
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 
-use super::balancer::{Balancer, Ports, Shipped, shipped};
-use super::caller::{Caller, NAME, caller};
+use super::balancer::{Balancer, Ports, Shipped, replaced, shipped};
+use super::caller::{Caller, KEY, NAME, caller};
 use crate::harness::free_port;
 use crate::program::certificates::{Authority, Made};
 use crate::program::harness::{FakeBox, Folder, Program, command, until};
 
 const BOXGATE: &str = env!("CARGO_BIN_EXE_boxgate");
-/// An app for everyone, a web page among them, and one for callers of one address. Neither is at `/`, so that a refused caller of
-/// one is not served by the other.
+/// What the shipped app, for callers with the key, has besides: a web page may call it. It is not at `/`, so that a refused caller
+/// of the other app is not served by it.
+const KEYED: (&str, &str) = (
+    "name = \"default\"\n",
+    "name = \"default\"\npath = \"/any\"\norigins = [\"https://app.example.com\"]\n",
+);
+/// And an app for callers of one address.
 const APPS: &str = r#"
-[[app]]
-name = "any"
-path = "/any"
-origins = ["https://app.example.com"]
-
 [[app]]
 name = "known"
 path = "/known"
@@ -109,14 +109,20 @@ fn gateway(at: &FakeBox, hosts: &str, tables: &str, ports: Ports, number: usize,
         let (_, rest) = text.split_once("[identity.service]").unwrap();
         text = format!("{hosts}\n[identity.service]{rest}");
     }
-    let mut own = shipped(tables, ports);
+    let mut own = replaced(&shipped(tables, ports), &[KEYED]);
     if number > 0 {
-        own = own.replace("127.0.0.11", SECOND);
+        // Another machine has a loopback of its own.
+        own = replaced(&own, &[("127.0.0.11", SECOND), ("\"127.0.0.1:", "\"127.0.0.2:")]);
     }
+    folder.write("app.key", KEY);
+    folder.write("admin.key", "the key of operators, of the test");
     write!(text, "\n{own}\n{APPS}").unwrap();
     folder.write("boxgate.crt", &tls.cert);
     folder.write("boxgate.key", &tls.key);
     folder.write("proxy.toml", &text);
     let command = command(BOXGATE, &folder);
-    Program::spawn(folder, command).ready()
+    let mut program = Program::spawn(folder, command);
+    // The first of its two addresses for operators, that of its own machine.
+    program.operators = format!("127.0.0.{}:{}", number + 1, ports.operators);
+    program.ready()
 }
