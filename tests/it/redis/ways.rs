@@ -30,11 +30,11 @@ async fn passwords_users_and_databases() {
 #[tokio::test]
 async fn the_user_that_the_page_of_replicas_makes_can_do_all_of_it() {
     let page = include_str!("../../../docs/replicas.md");
-    let (_, line) = page.split_once("redis-cli ACL SETUSER ").unwrap();
-    let line: String = line.lines().take(3).map(|line| line.trim_end_matches('\\')).collect();
-    let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+    let (_, line) = page.split_once("\nuser boxgate on #$hash ").unwrap();
+    let line = line.split("\nEND\n").next().unwrap().replace("\\\n", " ");
+    let words: Vec<&str> = line.split_whitespace().collect();
     let server = Server::start().await;
-    server.run(&[&["ACL", "SETUSER"], &words[..]].concat()).await;
+    server.run(&[&["ACL", "SETUSER", "boxgate", "on", ">PASSWORD"], &words[..]].concat()).await;
     let side = Side::join(&format!("redis://boxgate:PASSWORD@127.0.0.1:{}", server.port)).await;
     works(&side).await;
     let key = PauseKey::new(&["a"]);
