@@ -145,6 +145,7 @@ fn the_guide_for_a_sidecar_works_from_a_clean_folder() {
     assert!(!warned.is_empty() && warned.iter().all(explained), "{warned:#?}");
     let pod = cluster.pod.as_ref().unwrap();
     assert_eq!(pod.call(ME, "").status, 200);
+    assert_eq!(pod.program.admin("/requests.json").status, 401, "other containers have no key");
     // The way without native sidecars: the same container, where ordinary ones are.
     let (template, container) = (cluster.objects().gateway().0.clone(), pod.container());
     assert!(container.get("startupProbe").is_some() && container.get("restartPolicy").is_some());
@@ -158,9 +159,15 @@ fn the_guide_for_replicas_works_after_the_one_for_kubernetes() {
     let mut cluster = Cluster::new(&at);
     let blocks = replicas(&mut cluster, &at);
     let typed = format!("{}\n", at.client_secret());
+    // What the reader has changed before stays.
+    cluster.run(
+        &filled(&page("kubernetes.md"), "Change the configuration", &at)[0].replace("kubectl", "true"),
+        "",
+    );
     for block in &blocks {
         cluster.run(block, &typed);
     }
+    assert!(cluster.objects().proxy_toml().contains("all-of-us"));
     let objects = cluster.objects();
     for (kind, name) in [("StatefulSet", "boxgate-redis"), ("HorizontalPodAutoscaler", "boxgate")] {
         assert_eq!(objects.get(kind, name)["metadata"]["namespace"], "boxgate");
@@ -223,12 +230,12 @@ fn the_redis_user_of_the_guide_has_the_documented_rights() {
             .collect()
     };
     let documented = std::fs::read_to_string(super::root().join("docs/replicas.md")).unwrap();
-    let (_, setuser) = documented.split_once("ACL SETUSER").unwrap();
-    let setuser = setuser.split("```").next().unwrap();
+    let (_, listed) = documented.split_once("\nuser boxgate on ").unwrap();
+    let listed = listed.split("\nEND\n").next().unwrap();
     let block = &blocks(&page("many-replicas.md"), "On Kubernetes")[0];
-    assert!(rights(setuser).len() > 15);
-    assert_eq!(rights(block), rights(setuser));
+    assert!(rights(listed).len() > 15);
+    assert_eq!(rights(block), rights(listed));
     for word in ["resetkeys", "~{boxgate:}*", "resetchannels", "-@all"] {
-        assert!(block.contains(word) && setuser.contains(word), "{word}");
+        assert!(block.contains(word) && listed.contains(word), "{word}");
     }
 }

@@ -23,9 +23,9 @@ pub(super) fn secrets(at: &FakeBox) -> Secrets {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut gateway = Files::from(of_box);
+    gateway.insert("admin_key".to_owned(), "a-key-of-32-characters-for-operators".to_owned());
     let sidecar = gateway.clone();
     gateway.insert("app_key".to_owned(), APP_KEY.to_owned());
-    gateway.insert("admin_key".to_owned(), "a-key-of-32-characters-for-operators".to_owned());
     Secrets::from([("boxgate".to_owned(), gateway), ("boxgate-sidecar".to_owned(), sidecar)])
 }
 
