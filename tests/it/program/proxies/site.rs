@@ -17,12 +17,13 @@ const KEYED: (&str, &str) = (
     "name = \"default\"\n",
     "name = \"default\"\npath = \"/any\"\norigins = [\"https://app.example.com\"]\n",
 );
-/// And an app for callers of one address.
+/// And an app for callers of one address, with the key, since a key that an app does not have is refused.
 const APPS: &str = r#"
 [[app]]
 name = "known"
 path = "/known"
 sources = ["127.0.0.2"]
+key = { file = "app.key" }
 
 [limits]
 box_defaults = false
