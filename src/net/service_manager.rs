@@ -26,6 +26,10 @@ const WATCHDOG_PID: &str = "WATCHDOG_PID";
 /// How long a message may wait for room in the service manager's queue.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The longest line of a status, in bytes. systemd drops a datagram of more than 4096 bytes whole, with all that it says
+/// besides (source: systemd, `NOTIFY_BUFFER_MAX` of `manager.c`); the line is cut, the rest of a message is short.
+const LONGEST_STATUS: usize = 1024;
+
 /// What a message says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notice<'a> {
@@ -57,12 +61,24 @@ impl fmt::Display for Notice<'_> {
             Self::Status(line) => {
                 // A line break would begin another assignment.
                 let line = line.replace(char::is_control, " ");
-                write!(f, "STATUS={}", blanked_text(line, Audience::Operators))
+                // Cut last: half a secret would not be found.
+                write!(f, "STATUS={}", cut(blanked_text(line, Audience::Operators)))
             }
             Self::ExtendTimeout(by) => write!(f, "EXTEND_TIMEOUT_USEC={}", by.as_micros()),
             Self::Watchdog => f.write_str("WATCHDOG=1"),
         }
     }
+}
+
+/// The line, or its beginning with "…".
+fn cut(mut line: String) -> String {
+    const MARK: &str = "…";
+    if line.len() > LONGEST_STATUS {
+        let end = (0..=LONGEST_STATUS - MARK.len()).rev().find(|end| line.is_char_boundary(*end));
+        line.truncate(end.unwrap_or(0));
+        line.push_str(MARK);
+    }
+    line
 }
 
 /// The service manager, if one listens. Clones share it.
@@ -211,6 +227,14 @@ mod tests {
         assert_eq!(Notice::Status("a\nREADY=1\u{1b}").to_string(), "STATUS=a READY=1 ");
         let extended = Notice::ExtendTimeout(Duration::from_millis(1500)).to_string();
         assert_eq!(extended, "EXTEND_TIMEOUT_USEC=1500000");
+    }
+
+    #[test]
+    fn a_long_status_is_cut_between_two_characters() {
+        let whole = "x".repeat(1024);
+        assert_eq!(Notice::Status(&whole).to_string(), format!("STATUS={whole}"));
+        assert_eq!(Notice::Status(&format!("{whole}x")).to_string(), format!("STATUS={}…", "x".repeat(1021)));
+        assert_eq!(Notice::Status(&"é".repeat(2000)).to_string(), format!("STATUS={}…", "é".repeat(510)));
     }
 
     #[test]

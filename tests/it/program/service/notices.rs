@@ -1,5 +1,6 @@
 //! What the service manager is told by `sd_notify(3)`. Each message is one line here.
 
+use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -77,6 +78,31 @@ fn a_reload_begins_with_its_time_and_ends_whatever_comes_of_it() {
     assert!(refused.contains("STATUS=ready; 0 requests in flight; "), "{refused}");
     let reloads = notices.all().iter().filter(|line| line.contains("RELOADING=1")).count();
     assert_eq!(reloads, 2);
+}
+
+/// systemd drops a datagram of more than 4096 bytes whole: READY=1 would be lost, and the service be ended.
+#[test]
+fn a_long_status_is_cut_and_takes_neither_ready_nor_stopping_with_it() {
+    let at = FakeBox::start();
+    let _hold = at.hold_token_replies();
+    let mut more = String::new();
+    for number in 0..80 {
+        let name = format!("account-{number}-{}", "n".repeat(40));
+        write!(more, "[[app]]\nname = \"a{number}\"\npath = \"/a{number}\"\nidentity = {name:?}\n").unwrap();
+        write!(more, "[identity.{name}]\nclient_id = {name:?}\nclient_secret = {{ file = \"secret\" }}\n")
+            .unwrap();
+        writeln!(more, "enterprise_id = {:?}", at.enterprise_id()).unwrap();
+    }
+    let (mut program, notices) = start(&at, &more, &[]);
+    let ready = notices.wait_for(&["READY=1"]);
+    program.terminate();
+    let stopping = notices.wait_for(&["STOPPING=1"]);
+    assert!(stopping.ends_with("… EXTEND_TIMEOUT_USEC=30000000"), "{stopping}");
+    assert!(ready.contains(" STATUS=not ready: identity ") && ready.ends_with('…'), "{ready}");
+    for line in [ready, stopping] {
+        assert!(line.len() < 2_000, "{}: {line}", line.len());
+    }
+    assert_eq!(program.exited().code(), Some(0));
 }
 
 #[test]
