@@ -5,8 +5,8 @@
 use std::fmt;
 use std::io;
 use std::os::unix::net::{SocketAddr, UnixDatagram as StdDatagram};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -92,6 +92,14 @@ struct Connected {
     watchdog: Option<Duration>,
     /// A message could not be sent, and the log says so.
     has_failed: AtomicBool,
+    /// See [`ServiceManager::last_status`].
+    last_status: Mutex<Option<String>>,
+}
+
+impl Connected {
+    fn last_status(&self) -> MutexGuard<'_, Option<String>> {
+        self.last_status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ServiceManager {
@@ -117,7 +125,8 @@ impl ServiceManager {
             }
             _ => None,
         };
-        Ok(Self(Some(Arc::new(Connected { socket, watchdog, has_failed: AtomicBool::new(false) }))))
+        let (has_failed, last_status) = (AtomicBool::new(false), Mutex::new(None));
+        Ok(Self(Some(Arc::new(Connected { socket, watchdog, has_failed, last_status }))))
     }
 
     /// Whether anybody listens.
@@ -131,10 +140,23 @@ impl ServiceManager {
         self.0.as_ref()?.watchdog
     }
 
+    /// The status that was sent last, by whomever, in full. `None`: none was, or a reload is under way, whose end sends one.
+    pub(crate) fn last_status(&self) -> Option<String> {
+        self.0.as_ref()?.last_status().clone()
+    }
+
     /// Sends one message with all of these. A message that cannot be sent is lost, which the log says once. Needs a tokio
     /// runtime.
     pub(crate) async fn tell(&self, notices: &[Notice<'_>]) {
         let Some(connected) = &self.0 else { return };
+        let status = notices.iter().find_map(|notice| match notice {
+            Notice::Status(line) => Some(*line),
+            _ => None,
+        });
+        if let Some(line) = status {
+            let is_final = !notices.contains(&Notice::Reloading);
+            *connected.last_status() = is_final.then(|| line.to_owned());
+        }
         let text = notices.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         let sent = match tokio::time::timeout(PATIENCE, send(&connected.socket, &text)).await {
             Ok(sent) => sent,
@@ -256,10 +278,15 @@ mod tests {
         for name in [path, name] {
             let heard = StdDatagram::bind_addr(&address(&name).unwrap()).unwrap();
             let manager = of(&[("NOTIFY_SOCKET", &name)]).unwrap();
+            assert_eq!(manager.last_status(), None);
             manager.tell(&[Notice::Ready, Notice::Status("ready")]).await;
+            manager.tell(&[Notice::Watchdog]).await;
+            assert_eq!(manager.clone().last_status().as_deref(), Some("ready"));
             let mut bytes = [0; 64];
             let count = heard.recv(&mut bytes).unwrap();
             assert_eq!(std::str::from_utf8(&bytes[..count]), Ok("READY=1\nSTATUS=ready"));
+            manager.tell(&[Notice::Reloading, Notice::Status("reads")]).await;
+            assert_eq!(manager.last_status(), None, "the end of the reload tells the next");
         }
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -34,7 +34,7 @@ pub(super) fn begin(
     if !manager.listens() {
         return;
     }
-    tasks.spawn(tell_status(manager.clone(), Arc::downgrade(overview), status_line(overview)));
+    tasks.spawn(tell_status(manager.clone(), Arc::downgrade(overview)));
     if let Some(watchdog) = manager.watchdog() {
         let workers = Arc::downgrade(workers);
         let ask = move || {
@@ -84,8 +84,9 @@ pub(super) async fn tell_drained(manager: &ServiceManager) {
     manager.tell(&notices).await;
 }
 
-/// Sends the line whenever it has changed. `told`: the last one that was sent.
-async fn tell_status(manager: ServiceManager, overview: Weak<Overview>, mut told: String) {
+/// Sends the line whenever it differs from the last one that was sent, also by [`tell_ready`] at the end of a reload. While
+/// a reload is under way its own line stays.
+async fn tell_status(manager: ServiceManager, overview: Weak<Overview>) {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looks = 0_u32;
@@ -93,10 +94,11 @@ async fn tell_status(manager: ServiceManager, overview: Weak<Overview>, mut told
         ticks.tick().await;
         looks = looks.saturating_add(1);
         let Some(line) = overview.upgrade().map(|overview| status_line(&overview)) else { return };
-        let has_other_words = without_figures(&line).ne(without_figures(&told));
-        if has_other_words || (line != told && looks >= FIGURES) {
+        let Some(last) = manager.last_status() else { continue };
+        let has_other_words = without_figures(&line).ne(without_figures(&last));
+        if has_other_words || (line != last && looks >= FIGURES) {
             manager.tell(&[Notice::Status(&line)]).await;
-            (told, looks) = (line, 0);
+            looks = 0;
         }
     }
 }

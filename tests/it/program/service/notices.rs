@@ -106,6 +106,23 @@ fn a_long_status_is_cut_and_takes_neither_ready_nor_stopping_with_it() {
 }
 
 #[test]
+fn a_line_that_a_reload_has_sent_is_not_sent_again() {
+    let at = FakeBox::start();
+    // A sign of life every 1.2 s: the line is looked at once between two of them.
+    let (program, notices) = start(&at, "", &[("WATCHDOG_USEC", "2400000")]);
+    let program = program.ready();
+    program.folder.write("proxy.toml", "bad");
+    let reload = boxgate(&program.folder, &["reload", "--admin", &program.operators]);
+    assert_eq!(reload.status.code(), Some(1), "{reload:?}");
+    let alive = || notices.all().iter().filter(|line| *line == "WATCHDOG=1").count();
+    let before = alive();
+    until("two signs of life", || alive() >= before + 2);
+    let all = notices.all();
+    let refused: Vec<_> = all.iter().filter(|line| line.contains("was not taken over")).collect();
+    assert!(matches!(refused[..], [line] if line.starts_with("READY=1 STATUS=ready;")), "{all:?}");
+}
+
+#[test]
 fn a_drain_says_what_it_waits_for_and_asks_for_time() {
     let at = FakeBox::start();
     let (program, notices) = start(&at, "[server]\ndrain_timeout = \"10m\"", &[]);
