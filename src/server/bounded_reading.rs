@@ -4,8 +4,9 @@
 use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 /// The time limit for all files of a configuration.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -13,28 +14,52 @@ const LIMIT: Duration = Duration::from_secs(5);
 const MOST: usize = 8;
 
 /// Reads on threads of their own.
-#[derive(Default)]
 pub(super) struct BoundedReading {
-    /// Held by each read that has not ended.
-    unfinished: Arc<()>,
+    /// The number of reads that have not ended.
+    unfinished: watch::Sender<usize>,
+}
+
+/// A read did not end in time.
+#[derive(Debug)]
+pub(super) struct Hanging {
+    /// In words for operators.
+    pub(super) why: String,
+    /// How many reads hung then: with fewer, it is worth while to try again.
+    pub(super) count: usize,
+}
+
+/// A read that has not ended.
+struct Unfinished(watch::Sender<usize>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl BoundedReading {
+    pub(super) fn new() -> Self {
+        Self { unfinished: watch::Sender::new(0) }
+    }
+
     /// What the task returns, if it ends in time.
     ///
     /// # Errors
-    /// It did not; in words for operators, which name those of `paths` that are pipes.
+    /// It did not. `paths`: files that it may read; those that are pipes are named.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         paths: Vec<PathBuf>,
         task: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, String> {
-        if self.hanging() >= MOST {
-            return Err(format!(
+    ) -> Result<T, Hanging> {
+        let before = *self.unfinished.borrow();
+        if before >= MOST {
+            let why = format!(
                 "{MOST} earlier attempts to read the configuration's files still hang: correct the files, then restart the gateway"
-            ));
+            );
+            return Err(Hanging { why, count: before });
         }
-        let held = self.unfinished.clone();
+        self.unfinished.send_modify(|count| *count += 1);
+        let held = Unfinished(self.unfinished.clone());
         let reading = tokio::task::spawn_blocking(move || {
             let result = task();
             drop(held);
@@ -44,12 +69,14 @@ impl BoundedReading {
             Ok(Ok(result)) => Ok(result),
             // The task is never aborted.
             Ok(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
-            Err(_) => Err(self.why(paths).await),
+            Err(_) => Err(Hanging { why: self.why(paths).await, count: before + 1 }),
         }
     }
 
-    fn hanging(&self) -> usize {
-        Arc::strong_count(&self.unfinished) - 1
+    /// Returns once fewer reads than this hang.
+    pub(super) async fn has_fewer_hanging(&self, count: usize) {
+        // The sender is this one, so it is there.
+        let _ = self.unfinished.subscribe().wait_for(|now| *now < count).await;
     }
 
     async fn why(&self, paths: Vec<PathBuf>) -> String {
@@ -69,4 +96,37 @@ impl BoundedReading {
 fn pipes(paths: Vec<PathBuf>) -> Vec<String> {
     let is_pipe = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
     paths.into_iter().filter(is_pipe).map(|path| path.display().to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn reads_are_counted_until_they_end() {
+        let reading = BoundedReading::new();
+        let (end, ended) = mpsc::channel::<()>();
+        let first = reading.run(Vec::new(), move || ended.recv().is_err());
+        let second = async {
+            assert_eq!(*reading.unfinished.borrow(), 1);
+            assert_eq!(reading.run(Vec::new(), || 7).await.unwrap(), 7);
+            drop(end);
+            reading.has_fewer_hanging(1).await;
+        };
+        assert!(tokio::join!(biased; first, second).0.unwrap());
+        assert_eq!(*reading.unfinished.borrow(), 0);
+    }
+
+    #[tokio::test]
+    async fn so_many_reads_may_hang_and_no_more() {
+        let reading = BoundedReading::new();
+        reading.unfinished.send_replace(MOST);
+        let refused = reading.run(Vec::new(), || ()).await.unwrap_err();
+        assert!(refused.why.contains("restart the gateway") && refused.count == MOST, "{refused:?}");
+        drop(Unfinished(reading.unfinished.clone()));
+        reading.has_fewer_hanging(refused.count).await;
+        reading.run(Vec::new(), || ()).await.unwrap();
+    }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::assembly::{Assembled, Assembly, Prepared};
-use super::bounded_reading::BoundedReading;
+use super::bounded_reading::{BoundedReading, Hanging};
 use super::file_watch::FileWatch;
 use super::supervision;
 use super::workers::{Replacement, WorkerThread};
@@ -32,6 +32,13 @@ pub struct Watch {
     pub configuration: bool,
     /// The files named in it: secrets and certificates.
     pub named: bool,
+}
+
+impl Watch {
+    /// What to read again after a change.
+    fn scope(self) -> Scope {
+        if self.configuration { Scope::All } else { Scope::Named }
+    }
 }
 
 /// Where the running configuration was read from, and what makes it be read again.
@@ -70,12 +77,16 @@ impl Reloader {
     pub(super) async fn run(mut self, reloading: Reloading) {
         let Reloading { source, mut text, watch, mut hangups } = reloading;
         let source = Arc::new(source);
-        let reading = BoundedReading::default();
+        let reading = BoundedReading::new();
+        // A change that the watch has reported, which it does once, and that could not be read.
+        let mut missed: Option<Hanging> = None;
         let mut files = FileWatch::default();
         let named = &self.assembled.gateway.config.files;
         files.watch(watched(watch, source.path(), text.file().into_iter().chain(named)));
         loop {
             let mut replies = Vec::new();
+            let mut is_watched = false;
+            let hanging = missed.as_ref().map_or(0, |hanging| hanging.count);
             let (why, scope) = tokio::select! {
                 Some(ask) = self.asks.recv() => {
                     replies.push(ask.reply);
@@ -83,7 +94,12 @@ impl Reloader {
                 }
                 Some(()) = hangups.recv() => ("SIGHUP", Scope::All),
                 () = files.changed() => {
-                    ("a file has changed", if watch.configuration { Scope::All } else { Scope::Named })
+                    is_watched = true;
+                    ("a file has changed", watch.scope())
+                }
+                () = reading.has_fewer_hanging(hanging), if missed.is_some() => {
+                    is_watched = true;
+                    ("what hung has ended", watch.scope())
                 }
                 () = self.assembly.refused.notified() => {
                     if !self.has_new_secrets(&reading, &source, &text).await {
@@ -101,24 +117,27 @@ impl Reloader {
             let paths = self.named_files();
             let read = match read(&reading, paths, &source, &text, scope).await {
                 Ok(read) => read,
-                // The watch goes on as it is: it sees another file in that one's place.
+                // The watch goes on as it is: it sees another file in that one's place. Whoever asked for a reload is told,
+                // and asks again.
                 Err(hanging) => {
-                    let outcome = Outcome::Refused { problems: vec![hanging] };
+                    let outcome = Outcome::Refused { problems: vec![hanging.why.clone()] };
+                    if is_watched {
+                        missed = Some(hanging);
+                    }
                     self.tell(why, &outcome, Vec::new(), replies).await;
                     continue;
                 }
             };
+            // What is watched from now on is what was read.
+            missed = None;
             let read_now = match &read {
                 Ok((config, text)) => {
                     watched(watch, source.path(), text.file().into_iter().chain(&config.files))
                 }
                 Err(problems) => {
                     // Watch those of the running configuration too: the corrected file may name them again.
-                    let running = self.assembled.gateway.config.files.clone();
-                    let running = blocking(move || {
-                        running.iter().map(|file| FileRead::now(&file.path)).collect::<Vec<_>>()
-                    });
-                    watched(watch, source.path(), problems.files().iter().chain(&running.await))
+                    let running = self.files_now(&reading).await;
+                    watched(watch, source.path(), problems.files().iter().chain(&running))
                 }
             };
             files.watch(read_now);
@@ -161,6 +180,19 @@ impl Reloader {
     /// The files that the running configuration names.
     fn named_files(&self) -> Vec<PathBuf> {
         self.assembled.gateway.config.files.iter().map(|file| file.path.clone()).collect()
+    }
+
+    /// The same, as they are now; where looking at them hangs, as they were when they were read.
+    async fn files_now(&self, reading: &BoundedReading) -> Vec<FileRead> {
+        let paths = self.named_files();
+        let look = {
+            let paths = paths.clone();
+            move || paths.iter().map(|path| FileRead::now(path)).collect()
+        };
+        match reading.run(paths, look).await {
+            Ok(files) => files,
+            Err(_) => self.assembled.gateway.config.files.clone(),
+        }
     }
 
     /// Whether the secret of an identity differs from the one in use.
@@ -209,7 +241,8 @@ impl Reloader {
         Outcome::TakenOver { notes }
     }
 
-    /// Runs on the accepting thread: it reads no file except the platform's certificate roots.
+    /// Runs on the accepting thread. The files that the configuration names have been read; it reads the platform's certificate
+    /// roots, and where a forward proxy is new or has another certificate, its CA in the state folder.
     fn prepare(&self, config: Config) -> std::io::Result<Prepared> {
         self.assembly.prepare(config, &self.assembled)
     }
@@ -225,22 +258,13 @@ async fn read(
     source: &Arc<Source>,
     text: &Text,
     scope: Scope,
-) -> Result<Result<(Config, Text), Problems>, String> {
+) -> Result<Result<(Config, Text), Problems>, Hanging> {
     let (source, text) = (source.clone(), text.clone());
     let task = move || match scope {
         Scope::All => source.read(),
         Scope::Named => source.read_files_of(&text).map(|config| (config, text)),
     };
     reading.run(paths, task).await
-}
-
-/// Runs work that may block on a file system.
-async fn blocking<T: Send + 'static>(task: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(task).await {
-        Ok(done) => done,
-        // The task is never aborted.
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }
 
 /// The files to watch; if a path is listed more than once, the first.

@@ -1,12 +1,16 @@
 //! Reloads at bad times, of bad files, and many at once.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
 
 use boxgate::sandbox::Role;
 
 use super::super::harness::boxgate;
 use super::*;
+
+/// Of Linux, on all architectures that the tests run on.
+const O_NONBLOCK: i32 = 0o4000;
 
 #[test]
 fn a_thousand_hangups_are_a_few_reloads_and_none_is_forgotten() {
@@ -58,6 +62,24 @@ fn a_file_that_hangs_forever_is_named_and_does_not_hold_up_later_reloads() {
     let taken_over = reload();
     assert_eq!(taken_over.status.code(), Some(0), "{}", err(&taken_over));
     assert_eq!(running.status("/new/2.0/users/me"), 200);
+}
+
+/// The watch reports a change once, and this one was refused: nothing else would take the file over.
+#[test]
+fn a_changed_file_that_hangs_for_a_moment_is_read_again_once_that_has_ended() {
+    let running = Running::start(&[], "");
+    let file = running.program.folder.join("secret");
+    let pipe = file.with_extension("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::rename(&pipe, &file).unwrap();
+    until("it is refused", || running.refused() == 1);
+    running.program.err.wait_for(&["a file has changed", "secret is a named pipe that nobody writes"]);
+    // A writer that comes and goes ends the wait with an empty secret, and changes neither times nor size of the file. Without
+    // the flag it would wait for a reader itself.
+    until("it is read again", || {
+        let _ = File::options().write(true).custom_flags(O_NONBLOCK).open(&file);
+        running.program.err.text().contains("what hung has ended: the configuration stays as it was")
+    });
 }
 
 #[test]
