@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use crate::net::file_fingerprint::{FileFingerprint, FileRead};
 
 /// The time between two polls.
@@ -18,6 +20,8 @@ pub(super) struct FileWatch {
     reported: Seen,
     /// As of the last poll.
     last: Seen,
+    /// The poll that has begun and not ended.
+    looking: Looking<Seen>,
 }
 
 /// The fingerprint of each path; `None`: no file is there.
@@ -27,7 +31,10 @@ impl FileWatch {
     /// Watches these files from now on; each path must be listed once. A change since they were read is reported.
     pub(super) fn watch(&mut self, files: Vec<FileRead>) {
         let (paths, seen): (_, Seen) = files.into_iter().map(|FileRead { path, seen }| (path, seen)).unzip();
-        *self = Self { paths, reported: seen.clone(), last: seen };
+        // A poll of these files that hangs is waited for: another would hang, too. What it has seen may be older than what was
+        // read; as the first of the two polls that a change needs it reports none.
+        let looking = if paths == self.paths { self.looking.take() } else { Looking(None) };
+        *self = Self { paths, reported: seen.clone(), last: seen, looking };
     }
 
     /// Returns once a file has changed and no file changes any more: files replaced together are one change. Never
@@ -37,11 +44,16 @@ impl FileWatch {
             return std::future::pending().await;
         }
         loop {
-            tokio::time::sleep(EVERY).await;
-            let paths = self.paths.clone();
-            // Not on this thread: the files may be on a slow network file system.
-            let looked = tokio::task::spawn_blocking(move || look(&paths)).await;
-            if looked.is_ok_and(|now| self.is_change(now)) {
+            if !self.looking.has_begun() {
+                tokio::time::sleep(EVERY).await;
+            }
+            let paths = &self.paths;
+            let seen = self.looking.result(|| {
+                let paths = paths.clone();
+                move || look(&paths)
+            });
+            let seen = seen.await;
+            if seen.is_some_and(|now| self.is_change(now)) {
                 return;
             }
         }
@@ -60,6 +72,34 @@ impl FileWatch {
 
 fn look(paths: &[PathBuf]) -> Seen {
     paths.iter().map(|path| FileFingerprint::of(path)).collect()
+}
+
+/// A task on a thread of its own, since the files may be on a slow network file system. It is waited for again by whoever
+/// asks next, so that one that hangs keeps one thread, however often the wait is cancelled.
+struct Looking<T>(Option<JoinHandle<T>>);
+
+impl<T> Default for Looking<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: Send + 'static> Looking<T> {
+    fn has_begun(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    /// The result of the task that has begun, else of a new one; `None`: it panicked. Cancelling a call loses nothing.
+    async fn result<F: FnOnce() -> T + Send + 'static>(&mut self, task: impl FnOnce() -> F) -> Option<T> {
+        let looking = self.0.get_or_insert_with(|| tokio::task::spawn_blocking(task()));
+        let result = looking.await;
+        self.0 = None;
+        result.ok()
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +180,39 @@ mod tests {
             assert!(look_again(&mut watch), "{what}");
             assert!(!look_again(&mut watch), "{what}: once");
         }
+    }
+
+    #[tokio::test]
+    async fn a_look_that_hangs_is_waited_for_again_and_no_other_begins() {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let mut looking = Looking::default();
+        let hanging = looking.result(|| move || ended.recv().map_or("the first", |()| "woken"));
+        // Cancelled, as by another reason for a reload.
+        tokio::select! {
+            biased;
+            _ = hanging => panic!("it hangs"),
+            () = std::future::ready(()) => {}
+        }
+        drop(end);
+        assert_eq!(looking.result(|| || "another").await, Some("the first"));
+        assert_eq!(looking.result(|| || "another").await, Some("another"));
+    }
+
+    #[tokio::test]
+    async fn a_look_at_the_same_files_outlives_a_reload_and_reports_no_change_that_was_read() {
+        let folder = Folder::new();
+        folder.write("a", "one");
+        let mut watch = watching(vec![folder.path("a")]);
+        let before = look(&watch.paths);
+        watch.looking = Looking(Some(tokio::task::spawn_blocking(|| before)));
+        folder.write("a", "other");
+        watch.watch(vec![FileRead::now(&folder.path("a"))]);
+        assert!(watch.looking.has_begun());
+        let seen = watch.looking.result(|| Seen::new).await.unwrap();
+        assert!(!watch.is_change(seen) && !look_again(&mut watch) && !look_again(&mut watch));
+        watch.looking = Looking(Some(tokio::task::spawn_blocking(Seen::new)));
+        watch.watch(vec![FileRead::now(&folder.path("b"))]);
+        assert!(!watch.looking.has_begun(), "other files");
     }
 
     #[test]
