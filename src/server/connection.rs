@@ -290,7 +290,7 @@ async fn first_bytes<S: Socket>(site: &Site, socket: &mut S) -> Option<Vec<u8>> 
 }
 
 /// Returns once a connection that began at this time, and has had no request, is to end.
-async fn told_to_drain(control: &Control, begun: Instant) {
+pub(super) async fn told_to_drain(control: &Control, begun: Instant) {
     control.told_to_drain().await;
     tokio::time::sleep_until(begun + FIRST_REQUEST).await;
 }

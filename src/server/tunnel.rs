@@ -12,11 +12,12 @@ use bytes::{Buf, Bytes};
 use rustls::{AlertDescription, Error};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, error};
 
+use super::connection::told_to_drain;
 use super::connections::Connections;
 use super::socket::Socket;
 use super::watched_socket::Control;
@@ -158,12 +159,12 @@ async fn handshake(
     let _counted = worker.tally().connection();
     let control = connections.register_tunnel(&caller);
     let limit = worker.gateway().config.server.header_timeout;
+    let begun = Instant::now();
     let accepting = TlsAcceptor::from(settings).accept(socket).into_fallible();
     let shaken = tokio::select! {
         biased;
         shaken = timeout(limit, Box::pin(accepting)) => shaken,
-        // Nothing is in flight yet.
-        () = control.told_to_drain() => return Served::Ended,
+        () = told_to_drain(&control, begun) => return Served::Ended,
     };
     let failed = |cause: &str, is_mistrust| {
         debug!(client = %inside.client, host, "a handshake in a tunnel failed: {cause}");
