@@ -72,16 +72,22 @@ impl InheritedSockets {
         Ok(Self(sockets))
     }
 
-    /// Whether each socket has one of these addresses.
+    /// Whether each socket has one of these addresses, and the file of a Unix socket the mode and group of its address.
     ///
     /// # Errors
-    /// In words for operators: the sockets that have none, and what to do.
+    /// In words for operators: the sockets that have no address, or the file that is otherwise, and what to do.
     pub(crate) fn check(&self, callers: &[Address], operators: &[Address]) -> Result<(), String> {
         let mut free: Vec<&Address> = callers.iter().chain(operators).collect();
         let mut left = Vec::new();
         for socket in &self.0 {
             match free.iter().position(|address| socket.is_at(address)) {
-                Some(found) => drop(free.swap_remove(found)),
+                Some(found) => {
+                    if let Address::Unix(address) = free.swap_remove(found) {
+                        check_file(address).map_err(|why| {
+                            format!("cannot listen on unix:{}: {why}", address.path.display())
+                        })?;
+                    }
+                }
                 None => left.push(socket.to_string()),
             }
         }
@@ -144,7 +150,7 @@ impl fmt::Display for InheritedSocket {
 ///
 /// # Errors
 /// Mode or group differ; in words for operators.
-pub(crate) fn check_file(address: &UnixAddress) -> Result<(), String> {
+fn check_file(address: &UnixAddress) -> Result<(), String> {
     let shown = address.path.display();
     let found = fs::symlink_metadata(&address.path).map_err(|error| {
         format!("the file of the socket that the service manager passes cannot be read: {error}")

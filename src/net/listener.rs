@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tracing::warn;
 
 use crate::net::address::Address;
-use crate::net::inherited_sockets::{self, InheritedSocket, Socket};
+use crate::net::inherited_sockets::{InheritedSocket, Socket};
 use crate::net::networks::unmapped;
 use crate::net::peer::{Here, Peer};
 use crate::net::port_owner::{self, Process};
@@ -75,16 +75,13 @@ impl Listener {
     /// Listens on a socket of the service manager's, which has this address. The rest is as of [`Listener::bind`].
     ///
     /// # Errors
-    /// The file of a Unix socket has not the mode or group of the address; the message names it.
+    /// The socket cannot be used; the message names the address.
     pub(crate) fn inherited(address: &Address, inherited: InheritedSocket, secure: bool) -> io::Result<Self> {
-        let listener = || match (inherited.into_socket(), address) {
-            (Socket::Tcp(socket, _), _) => {
+        let listener = || match inherited.into_socket() {
+            Socket::Tcp(socket, _) => {
                 TcpListener::from_std(socket).map(|socket| Self::Tcp { socket, secure })
             }
-            (Socket::Unix(socket, path), address) => {
-                if let Address::Unix(address) = address {
-                    inherited_sockets::check_file(address).map_err(io::Error::other)?;
-                }
+            Socket::Unix(socket, path) => {
                 UnixListener::from_std(socket).map(|socket| Self::Unix { _file: None, path, socket })
             }
         };

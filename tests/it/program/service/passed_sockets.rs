@@ -107,7 +107,7 @@ fn a_unix_socket_with_another_mode_or_group_than_is_configured_is_refused() {
         let name = format!("unix:{}{parameters}", path.display());
         let folder = folder(&at, &tables(&name, "127.0.0.1:0", ""));
         let spec = format!("boxgate.socket=unix={}", path.display());
-        let why = refused(passing(&folder, &[&spec], None), 1);
+        let why = refused(passing(&folder, &[&spec], None), 2);
         for word in words {
             assert!(why.contains(word), "{why}");
         }
