@@ -115,14 +115,15 @@ async fn tell_alive(manager: ServiceManager, every: Duration, ask: impl Fn() -> 
     loop {
         ticks.tick().await;
         let began = Instant::now();
-        let mut is_told = false;
+        let mut is_late = false;
         for mut answer in ask() {
-            // A worker that has ended serves nobody; so the process stops.
+            // A worker that has ended counts as one that has answered: it ends when the process stops, or by a panic, which ends
+            // the process in a release build (panic = "abort").
             tokio::select! {
                 _ = &mut answer => continue,
-                () = tokio::time::sleep_until(began + every), if !is_told => {}
+                () = tokio::time::sleep_until(began + every), if !is_late => {}
             }
-            is_told = true;
+            is_late = true;
             warn!(
                 "a worker has not answered for {every:?}; the service manager ends this process unless it does soon"
             );
