@@ -60,9 +60,6 @@ const LINGER: Duration = Duration::from_secs(5);
 const SMALL_BODY: u64 = 64 * 1024;
 /// How long such a body may take.
 const LATE: Duration = Duration::from_secs(5);
-/// How long after its beginning a connection waits for its first request although the worker drains: whoever has just
-/// connected is sending one, and would see it cut off. Older connections have nothing in flight.
-const FIRST_REQUEST: Duration = Duration::from_secs(2);
 
 /// How much hyper reads at once. With 64 KiB an upload takes more CPU time.
 const BUFFERED: usize = 256 * 1024;
@@ -290,9 +287,8 @@ async fn first_bytes<S: Socket>(site: &Site, socket: &mut S) -> Option<Vec<u8>> 
 }
 
 /// Returns once a connection that began at this time, and has had no request, is to end.
-pub(super) async fn told_to_drain(control: &Control, begun: Instant) {
-    control.told_to_drain().await;
-    tokio::time::sleep_until(begun + FIRST_REQUEST).await;
+async fn told_to_drain(control: &Control, begun: Instant) {
+    control.told_to_drain_unused(begun).await;
 }
 
 /// A connection, as its requests see it.

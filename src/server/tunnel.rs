@@ -17,7 +17,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, error};
 
-use super::connection::told_to_drain;
 use super::connections::Connections;
 use super::socket::Socket;
 use super::watched_socket::Control;
@@ -164,7 +163,7 @@ async fn handshake(
     let shaken = tokio::select! {
         biased;
         shaken = timeout(limit, Box::pin(accepting)) => shaken,
-        () = told_to_drain(&control, begun) => return Served::Ended,
+        () = control.told_to_drain_unused(begun) => return Served::Ended,
     };
     let failed = |cause: &str, is_mistrust| {
         debug!(client = %inside.client, host, "a handshake in a tunnel failed: {cause}");

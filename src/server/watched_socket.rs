@@ -31,6 +31,9 @@ use crate::proxy::worker::Worker;
 
 /// How long an HTTP/1.1 connection is idle before it is parked: callers with requests one after the other cost nothing.
 const PARKED_AFTER: Duration = Duration::from_millis(100);
+/// How long after its beginning a connection waits for its first request although the worker drains: whoever has just
+/// connected is sending one, and would see it cut off. Older connections have nothing in flight.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_secs(5);
 /// How long bytes that arrived before the end of the caller's side may take to reach their reader.
 const SETTLING: Duration = Duration::from_millis(20);
@@ -94,6 +97,12 @@ impl Control {
     /// Returns once the connection is to end.
     pub(crate) async fn told_to_drain(&self) {
         std::future::poll_fn(|cx| if self.is_draining(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Returns once the connection, which began at this time and has had no request, is to end.
+    pub(crate) async fn told_to_drain_unused(&self, begun: Instant) {
+        self.told_to_drain().await;
+        tokio::time::sleep_until(begun + FIRST_REQUEST).await;
     }
 
     /// Whether the connection is to end; if not yet, the task is woken when it is.
