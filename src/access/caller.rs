@@ -26,7 +26,7 @@ pub(crate) struct Caller {
 /// The certificates of one connection, shared by all that goes on in it: requests, and tunnels that it has opened.
 #[derive(Debug)]
 pub(crate) struct Shown {
-    /// The caller's own first; empty where it has shown none.
+    /// The caller's own first; empty where it has shown none, and for a decision without a connection.
     pub chain: Vec<CertificateDer<'static>>,
     /// The names in the caller's own; `None` where it has shown none.
     pub names: Option<CertificateNames>,

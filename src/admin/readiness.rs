@@ -9,8 +9,8 @@ use crate::limits::redis::replicas::Health;
 pub(super) struct Readiness {
     /// Why it is not.
     pub(super) reasons: Vec<String>,
-    /// What does not make it unready: it serves with its own limits, with the previous configuration, with counts in memory, or
-    /// anyone.
+    /// What does not make it unready: limits that count for this process alone, a refused reload, counts that cannot be
+    /// written, or an address that nothing restricts.
     pub(super) notes: Vec<String>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The index only leaves out apps that certainly do not serve the request; whoever asks compares what is left, in the
 //! order of precedence. So a request costs the same with one app and with a thousand, unless these have the same path,
-//! the same hosts and no keys, and differ only in their sources. One that no app serves is compared with all apps of its path
+//! the same hosts and no keys, and differ only in their sources or certificates. One that no app serves is compared with all apps of its path
 //! and host, to say what it lacks.
 
 use std::collections::HashMap;
@@ -71,7 +71,8 @@ impl AppIndex {
     }
 
     /// In the order of precedence, the positions of the apps whose base path leads to `path`, that list `host` or no host,
-    /// and that may take `key`. Their sources, origins and keys are still to be compared.
+    /// and that may take `key`. Their sources, certificates, origins and keys are still to be
+    /// compared.
     pub(crate) fn candidates<'s>(
         &'s self,
         path: &'s str,

@@ -21,11 +21,11 @@ pub struct Operation<'a> {
 impl<'a> Operation<'a> {
     /// The operation for comparison in any spelling. Create it once for all patterns that are tried.
     pub fn in_any_spelling(self) -> Spelled<'a> {
-        Spelled { operation: self, decoded: OnceCell::new(), group: OnceCell::new() }
+        Spelled { operation: self, decoded: OnceCell::new(), resource: OnceCell::new() }
     }
 
     /// The segment after the version, such as `files`; `None` if the path ends before it.
-    pub(super) fn group(self) -> Option<&'a str> {
+    pub(super) fn resource(self) -> Option<&'a str> {
         segments_of(self.path).nth(1)
     }
 }
@@ -38,7 +38,7 @@ pub struct Spelled<'a> {
     decoded: OnceCell<Option<Vec<Decoded<'a>>>>,
     /// The segment after the version, looked for when the first pattern compares the path; `None`: the path has something
     /// to decode, so that its segments may not be compared as they are.
-    group: OnceCell<Option<&'a str>>,
+    resource: OnceCell<Option<&'a str>>,
 }
 
 /// A segment of the path of a request.
@@ -57,9 +57,9 @@ impl<'a> Spelled<'a> {
     }
 
     /// The segment after the version, if the path has nothing to decode.
-    pub(super) fn plain_group(&self) -> Option<&'a str> {
+    pub(super) fn plain_resource(&self) -> Option<&'a str> {
         let path = self.operation.path;
-        *self.group.get_or_init(|| is_plain(path).then(|| self.operation.group()).flatten())
+        *self.resource.get_or_init(|| is_plain(path).then(|| self.operation.resource()).flatten())
     }
 
     /// The segments without trailing slashes; `None` if there is nothing to decode.

@@ -108,14 +108,14 @@ impl Pattern {
     /// Whether the pattern matches the operation in any spelling that Box could read as the same.
     pub fn matches_any_spelling(&self, operation: &Spelled<'_>) -> bool {
         self.covers(operation.operation().method)
-            && (self.everything || !self.is_for_another_group(operation) && self.fits(operation))
+            && (self.everything || !self.is_for_another_resource(operation) && self.fits(operation))
     }
 
-    /// Whether the pattern names another group of paths than the operation's, as most patterns do. Asked first, since it
+    /// Whether the pattern names another resource than the operation's, as most patterns do. Asked first, since it
     /// takes a few comparisons of bytes, however long the path is.
-    fn is_for_another_group(&self, operation: &Spelled<'_>) -> bool {
-        let Some(wanted) = self.group() else { return false };
-        operation.plain_group().is_some_and(|group| !wanted.plain.eq_ignore_ascii_case(group))
+    fn is_for_another_resource(&self, operation: &Spelled<'_>) -> bool {
+        let Some(wanted) = self.resource() else { return false };
+        operation.plain_resource().is_some_and(|resource| !wanted.plain.eq_ignore_ascii_case(resource))
     }
 
     fn fits(&self, operation: &Spelled<'_>) -> bool {
@@ -133,12 +133,12 @@ impl Pattern {
     }
 
     /// Whether it cannot match, byte for byte, an operation whose segment after the version is this one.
-    pub(super) fn excludes_group(&self, group: Option<&str>) -> bool {
-        self.group().is_some_and(|wanted| group != Some(&*wanted.text))
+    pub(super) fn excludes_resource(&self, resource: Option<&str>) -> bool {
+        self.resource().is_some_and(|wanted| resource != Some(&*wanted.text))
     }
 
     /// The segment after the version, if every operation that the pattern matches has it.
-    fn group(&self) -> Option<&Exact> {
+    fn resource(&self) -> Option<&Exact> {
         match self.segments.as_slice() {
             [Segment::Exact(_), Segment::Exact(group), ..] => Some(group),
             _ => None,

@@ -93,10 +93,10 @@ impl OperationPolicy {
 
     /// The rules of `allow`, and whether each matches the operation.
     pub(crate) fn allow_rules(&self, operation: Operation<'_>) -> impl Iterator<Item = (&Rule, bool)> {
-        let (segment, found) = (operation.group(), OnceCell::new());
+        let (resource, found) = (operation.resource(), OnceCell::new());
         self.allow.iter().map(move |rule| {
             let matches = match rule {
-                Rule::Pattern(pattern) => !pattern.excludes_group(segment) && pattern.matches(operation),
+                Rule::Pattern(pattern) => !pattern.excludes_resource(resource) && pattern.matches(operation),
                 Rule::Group(group) => found.get_or_init(|| Found::of(operation)).is_in(*group),
             };
             (rule, matches)
