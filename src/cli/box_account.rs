@@ -15,7 +15,8 @@ use crate::oauth::client_credentials::{Fault, Grant, Granted};
 use crate::oauth::http_client::token_client;
 use crate::oauth::identity::{Identity, Subject};
 use crate::upstream::connector::Connector;
-use crate::upstream::pool::{Protocol, Upstream};
+use crate::upstream::pool::Upstream;
+use crate::upstream::protocol::Protocol;
 use crate::upstream::request_body::Upload;
 
 /// What asks Box about accounts: the token endpoint and the API host of one configuration. Its connections are tasks of

@@ -20,7 +20,7 @@ use crate::http::error::Refusal;
 use crate::http::incoming_body::{BrokenBody, IncomingBody};
 use crate::net::secret_filter::{self, Audience};
 use crate::proxy::box_error::{BoxError, BoxErrorReader};
-use crate::upstream::pool::Lease;
+use crate::upstream::host_pool::Lease;
 
 /// A compressed body is read as a whole, up to this size compressed and four times as much decoded.
 const COMPRESSED: usize = 256 * 1024;

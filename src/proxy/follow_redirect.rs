@@ -25,7 +25,7 @@ use crate::proxy::rewrite::{self, Base};
 use crate::proxy::upstream_request::{Fields, UpstreamRequest};
 use crate::routing::app::Redirects;
 use crate::routing::box_hosts::{self, BoxHosts};
-use crate::upstream::pool::Lease;
+use crate::upstream::host_pool::Lease;
 use crate::upstream::request_body::Upload;
 
 /// The field with which a caller asks for Box's own redirect.

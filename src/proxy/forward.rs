@@ -28,8 +28,10 @@ use crate::proxy::request_trace::WaitedFor;
 use crate::proxy::upstream_request::{LONG_ANSWER, UpstreamRequest};
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::outages::{Outages, Party};
-use crate::upstream::pool::{Lease, SendError, SendFault, Upstream};
+use crate::upstream::host_pool::Lease;
+use crate::upstream::pool::Upstream;
 use crate::upstream::request_body::{Progress, Taken};
+use crate::upstream::send_error::{SendError, SendFault};
 
 /// What is needed to send requests to Box.
 #[derive(Clone, Copy)]

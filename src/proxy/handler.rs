@@ -39,7 +39,7 @@ use crate::proxy::rewrite::{self, Base, Rewriter};
 use crate::proxy::upstream_request::{self, UpstreamRequest};
 use crate::proxy::worker::Worker;
 use crate::routing::app::Redirects;
-use crate::upstream::pool::Lease;
+use crate::upstream::host_pool::Lease;
 
 /// The result of a request.
 pub(crate) struct Served {

@@ -22,7 +22,7 @@ use crate::proxy::request_record::{End, RequestRecord};
 use crate::proxy::rewrite::Looked;
 use crate::proxy::upstream_request::LONG_ANSWER;
 use crate::routing::route::{Access, Destination};
-use crate::upstream::pool::Lease;
+use crate::upstream::host_pool::Lease;
 use crate::upstream::request_body::KeepSending;
 
 /// The body that the caller gets. The record of the request ends with it.

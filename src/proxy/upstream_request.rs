@@ -28,7 +28,9 @@ use crate::routing::app::App;
 use crate::routing::box_hosts::BoxHosts;
 use crate::routing::operation_class::Class;
 use crate::routing::route::{Access, Destination};
-use crate::upstream::pool::{HostPool, Protocol, Upstream};
+use crate::upstream::host_pool::HostPool;
+use crate::upstream::pool::Upstream;
+use crate::upstream::protocol::Protocol;
 use crate::upstream::request_body::{Attempt, Upload};
 
 /// Box works on moves and deletions of large folders for up to 600 s and holds a long poll for 610 s

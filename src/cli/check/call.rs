@@ -9,7 +9,8 @@ use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
 
 use crate::http::headers::AS_USER;
-use crate::upstream::pool::{Protocol, Upstream};
+use crate::upstream::pool::Upstream;
+use crate::upstream::protocol::Protocol;
 use crate::upstream::request_body::Upload;
 
 /// No check takes longer than this.

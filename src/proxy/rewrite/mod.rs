@@ -28,7 +28,7 @@ use crate::proxy::rewrite::json_stream::{Edit, Editor, Node, unescaped};
 use crate::routing::box_hosts;
 use crate::routing::box_hosts::BoxHosts;
 use crate::routing::operation::{Operation, plain_path};
-use crate::upstream::pool::Lease;
+use crate::upstream::host_pool::Lease;
 
 /// A response up to this size is edited as a whole, before its head is sent.
 const HELD: usize = 256 * 1024;
