@@ -11,6 +11,7 @@ mod request_entry; // what is told of one of them
 mod request_filter; // which of the last requests are asked for
 mod limit_metrics; // of limits, budgets and tunnels
 mod ignored_body; // bodies that mean nothing
+pub(crate) mod hardening; // what the kernel denies the process
 mod readiness; // is it ready, and why not?
 pub(crate) mod status_line; // the same in one line, for the service manager
 mod request_metrics; // of requests, connections, tokens, reloads and logs
@@ -42,6 +43,7 @@ use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
 use self::access::Asked;
+use self::hardening::Hardening;
 pub(crate) use self::page::RenderedPages;
 use self::readiness::Readiness;
 use self::reloads::Reloads;
@@ -75,6 +77,8 @@ pub(crate) struct Overview {
     pub history: History,
     /// When the process began to serve.
     pub started: SystemTime,
+    /// What the process was hardened with.
+    pub hardening: Hardening,
     /// The configuration file; `None`: there is none, or it is never read again.
     pub file: Option<PathBuf>,
     /// The keys that operators' requests had and that were wrong.

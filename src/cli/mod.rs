@@ -20,6 +20,7 @@ mod box_account; // a token for an account at Box, and whose it is
 pub mod check; // is all well with a configuration?
 pub mod explain; // what does an error code mean, and how is a request decided?
 pub mod core_dumps; // forbids them
+mod hardening; // of the gateway's process
 mod box_names; // the hosts that go to the gateway
 mod environment; // the variables that make a program use the gateway
 pub mod env; // the variables, printed

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::exit::{BAD_CONFIGURATION, bad_configuration, block_on, logged};
+use super::hardening::{Hardened, harden};
 use super::{core_dumps, first_run};
 use crate::config::{Overrides, Source};
 use crate::net::clock::Clock;
@@ -68,7 +69,7 @@ pub fn run(options: Options) -> ExitCode {
     if watch.configuration && source.path().is_none() {
         eprintln!("boxgate: --watch: there is no configuration file to watch");
     }
-    logged(block_on(serve(source, watch, service, |_, _| {})))
+    logged(block_on(serve(source, watch, service, harden(), |_, _| {})))
 }
 
 /// What a service manager gives the process that it starts.
@@ -103,11 +104,12 @@ pub(super) fn source(file: Option<&Path>, overrides: Overrides) -> Source {
     }
 }
 
-/// Serves until a signal. `ready` receives the addresses for callers.
+/// Serves until a signal, in a process that was hardened so. `ready` receives the addresses for callers.
 pub(super) async fn serve(
     source: Source,
     watch: Watch,
     service: Service,
+    hardened: Hardened,
     ready: impl FnOnce(&[String], &AccessLog),
 ) -> io::Result<ExitCode> {
     let (config, text) = match source.read() {
@@ -123,6 +125,11 @@ pub(super) async fn serve(
     if core_dumps::allowed() {
         warn!("{}", core_dumps::WARNING);
     }
+    let Hardened { hardening, missing } = hardened;
+    debug!(?hardening, "the process is hardened");
+    for why in missing {
+        debug!("{why}");
+    }
     for warning in &config.warnings {
         warn!("{warning}");
     }
@@ -133,7 +140,8 @@ pub(super) async fn serve(
     let out = config.log.access.then(|| unbuffered(io::stdout())).transpose()?;
     let access = AccessLog::new(out, config.log.format)?;
     let reloading = Reloading { source, text, watch, hangups };
-    let bound = server::bind_with(config, sockets).await?.reloading(reloading).telling(manager);
+    let bound =
+        server::bind_with(config, sockets).await?.reloading(reloading).telling(manager).hardened(hardening);
     info!(
         callers = bound.addresses().join(" "),
         operators = bound.admin_addresses().join(" "),

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::exit::{block_on, logged};
+use super::hardening::harden;
 use super::run::{Service, serve};
 use super::shell;
 use super::temporary_folder::TemporaryFolder;
@@ -59,6 +60,7 @@ fn origin(text: &str) -> Result<String, String> {
 /// Serves until a signal arrives.
 pub fn run(options: Options) -> ExitCode {
     let Options { listen, admin, page, origins, failures, print_config } = options;
+    let hardened = harden();
     // With Box's own host names, as programs have them built in; only the sandbox's proxy leads to this Box.
     let options = SandboxOptions { names: Names::Box, failures, ..SandboxOptions::default() };
     if print_config {
@@ -76,7 +78,8 @@ pub fn run(options: Options) -> ExitCode {
         let (text, name) = (sandbox_file(&sandbox, &page), folder.path().join("sandbox.toml"));
         let source = Source::text(text, name, overrides, variables);
         let watch = Watch { configuration: false, named: true };
-        serve(source, watch, Service::default(), |addresses, out| introduce(addresses, page, out)).await
+        let ready = |addresses: &[String], out: &AccessLog| introduce(addresses, page, out);
+        serve(source, watch, Service::default(), hardened, ready).await
     });
     logged(served)
 }

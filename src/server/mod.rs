@@ -8,6 +8,7 @@ use std::io;
 
 use tokio::sync::watch;
 
+use crate::admin::hardening::Hardening;
 use crate::config::Config;
 use crate::net::address::Address;
 use crate::net::clock::Clock;
@@ -47,6 +48,7 @@ pub struct Bound {
     config: Config,
     reloading: Option<Reloading>,
     manager: ServiceManager,
+    hardening: Hardening,
 }
 
 /// Binds every address of the configuration.
@@ -68,7 +70,8 @@ pub(crate) async fn bind_with(config: Config, mut inherited: InheritedSockets) -
     let operators = listeners(&config.admin.addresses, config.admin_tls.is_some(), &mut inherited)
         .await
         .map_err(|error| or_elsewhere(&error, "--admin or [admin] address"))?;
-    Ok(Bound { callers, operators, config, reloading: None, manager: ServiceManager::default() })
+    let (manager, hardening) = (ServiceManager::default(), Hardening::default());
+    Ok(Bound { callers, operators, config, reloading: None, manager, hardening })
 }
 
 async fn listeners(
@@ -119,6 +122,12 @@ impl Bound {
         Self { manager, ..self }
     }
 
+    /// Tells operators that the process was hardened so.
+    #[must_use]
+    pub(crate) fn hardened(self, hardening: Hardening) -> Self {
+        Self { hardening, ..self }
+    }
+
     /// Serves until `stop` says otherwise. Runs on the current runtime, which accepts, renews tokens and answers
     /// operators.
     ///
@@ -130,13 +139,13 @@ impl Bound {
         access: AccessLog,
         mut stop: watch::Receiver<Stop>,
     ) -> io::Result<()> {
-        let Self { callers, operators, config, reloading, manager } = self;
+        let Self { callers, operators, config, reloading, manager, hardening } = self;
         let own = OwnListeners::new(callers.iter().chain(&operators).filter_map(Listener::tcp_address));
         // Its secrets live until it runs: what is wrong is searched for them. Later ones may replace them.
         let secrets = config.clone();
         let starting = async {
             let assembled = Assembly::begin(config, own, clock, access)?;
-            Running::start(assembled, callers, operators, reloading, manager).await
+            Running::start(assembled, callers, operators, reloading, (manager, hardening)).await
         };
         let running = starting.await.map_err(|error| {
             io::Error::new(error.kind(), blanked_text(error.to_string(), Audience::Operators))

@@ -17,6 +17,7 @@ use super::reload::{Reloader, Reloading};
 use super::shutdown::{Stop, wait_for};
 use super::supervision;
 use super::workers::{WorkerThread, hand_out};
+use crate::admin::hardening::Hardening;
 use crate::admin::reloads::Reloads;
 use crate::admin::renewal::Renewals;
 use crate::admin::wrong_keys::WrongKeys;
@@ -63,7 +64,7 @@ impl Running {
         callers: Vec<Listener>,
         operators: Vec<Listener>,
         reloading: Option<Reloading>,
-        manager: ServiceManager,
+        (manager, hardening): (ServiceManager, Hardening),
     ) -> io::Result<Self> {
         let (process, gateway) = (assembly.process.clone(), assembled.gateway.clone());
         let (outward, replicas) = (assembled.outward.clone(), assembly.replicas.clone());
@@ -120,6 +121,7 @@ impl Running {
             recent,
             history: History::new(started),
             started: started.wall,
+            hardening,
             file: reloading.as_ref().and_then(|reloading| reloading.source.path()).map(Path::to_owned),
             wrong_keys: WrongKeys::default(),
             renewals: Renewals::default(),

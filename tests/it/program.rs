@@ -13,6 +13,7 @@ mod manual; // completions and the manual page
 mod service; // under a service manager
 mod life; // starting, draining, stopping
 mod core_dumps; // core dumps are disabled
+mod hardening; // of the gateway's process
 mod tls; // TLS of the callers' listener
 mod reload; // another configuration meanwhile
 mod status; // /status.json over reloads

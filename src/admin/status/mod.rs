@@ -15,6 +15,7 @@ use self::limits::Waiting;
 pub(super) use self::limits::{Budget, Limit, Pause};
 pub(super) use self::traffic::{App, BoxHost, Requests};
 use super::Overview;
+use super::hardening::Hardening;
 use super::readiness::{Readiness, one_line};
 use super::reloads::Outcome;
 use crate::limits::budget::definition::Period;
@@ -51,6 +52,7 @@ pub(in crate::admin) struct Status {
     pub connections: Connections,
     pub tunnels: Option<Tunnels>,
     pub redis: Option<Redis>,
+    pub hardening: Hardening,
 }
 
 #[derive(Serialize)]
@@ -138,6 +140,7 @@ impl Status {
             },
             tunnels: gateway.forward_proxy.as_ref().map(|proxy| Tunnels::of(&proxy.counts)),
             redis: gateway.limiter.replicas().map(|replicas| Redis::of(replicas, now.wall)),
+            hardening: overview.hardening,
         }
     }
 }

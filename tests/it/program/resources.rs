@@ -135,8 +135,13 @@ fn two_thousand_idle_callers_take_a_few_kibibytes_each() {
 fn the_memory_of_a_burst_is_given_back() {
     const CALLERS: usize = 500;
     let at = FakeBox::start();
-    let program =
-        Program::start(&at, "[limits]\nbox_defaults = false\n[server]\nheader_timeout = \"10m\"").ready();
+    let folder = Folder::new();
+    let more = "[limits]\nbox_defaults = false\n[server]\nheader_timeout = \"10m\"";
+    write_file(&folder, &at, "address = \"127.0.0.1:0\"", more);
+    // Memory that is locked is not given back.
+    let mut run = command("sh", &folder);
+    run.args(["-c", "ulimit -l 64; exec \"$0\"", env!("CARGO_BIN_EXE_boxgate")]);
+    let program = Program::spawn(folder, run).ready();
     assert_eq!(program.get(ME).status, 200);
     let before = memory(&program, "RssAnon");
     let begun = format!("GET {ME} HTTP/1.1\r\nHost: localhost\r\nX-Long: {}", "x".repeat(24_000));

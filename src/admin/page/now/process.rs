@@ -25,6 +25,7 @@ pub(super) fn section(status: &Status) -> Markup {
                     }
                 }
                 div { dt { "Last reload" } dd { (reload(status)) } }
+                div { dt { "Hardened with" } dd { (hardening(status)) } }
             }
         }
     }
@@ -38,6 +39,17 @@ fn connections(status: &Status) -> Markup {
             ", " strong.warn { (count(connections.refused)) " refused" } " since the start"
         }
     }
+}
+
+fn hardening(status: &Status) -> String {
+    let hardening = status.hardening;
+    let on = [
+        (hardening.no_new_privileges, "no new privileges"),
+        (hardening.system_calls_filtered, "filtered system calls"),
+        (hardening.memory_locked, "locked memory"),
+    ];
+    let on: Vec<&str> = on.iter().filter(|(is_on, _)| *is_on).map(|(_, what)| *what).collect();
+    if on.is_empty() { "nothing".to_owned() } else { on.join(", ") }
 }
 
 fn redis(status: &Status) -> Markup {
