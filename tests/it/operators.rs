@@ -261,3 +261,22 @@ async fn a_gateway_that_is_open_to_other_machines_says_so() {
     assert!(status.contains("can be reached from other machines"), "{status}");
     assert!(bench.admin("/?view=configuration").await.1.contains("can be reached from other machines"));
 }
+
+/// On loopback, too: the proxy's clients are not there.
+#[tokio::test]
+async fn a_gateway_that_is_open_to_the_clients_of_a_proxy_says_so() {
+    let open =
+        "[listen]\naddress = \"127.0.0.1:0\"\nsources = [\"loopback\"]\ntrusted_proxies = [\"loopback\"]\n";
+    let bench = Bench::with(open).await;
+    bench.until_ready().await;
+    for page in ["/readyz", "/status.json", "/", "/?view=configuration"] {
+        let (status, said) = bench.admin(page).await;
+        let words =
+            said.contains("reaches app") && said.contains("Give the app a key, certificates or sources");
+        assert!(status == 200 && words, "{page}: {said}");
+    }
+    let key = "[[app]]\nname = \"a\"\nkey = \"a key that is long enough\"\n";
+    let closed = Bench::with(&format!("{open}{key}")).await;
+    closed.until_ready().await;
+    assert!(!closed.admin("/readyz").await.1.contains("reaches app"));
+}

@@ -252,24 +252,25 @@ fn assemble(
     })
 }
 
-/// What is to be said, and where, if programs on other machines may call and nothing was set that decides which.
+/// What is to be said, and where, if programs on other machines may call, themselves or through a proxy, and nothing was set that
+/// decides which.
 fn exposure(
     callers: &raw::Listen<'_>,
     overrides: &Overrides,
     listen: &Listen,
     apps: &[App],
 ) -> Option<(Location, String)> {
+    let admits_anyone =
+        |app: &&App| app.enabled && app.sources.is_none() && app.keys.is_none() && app.certificates.is_none();
+    let app = apps.iter().find(admits_anyone)?;
+    let has_authority = callers.tls.as_ref().is_some_and(|tls| app::has_client_ca(tls));
+    let has_hosts = listen.hosts.names().next().is_some();
     let open = listen.addresses.iter().find_map(|address| match address {
         Address::Tcp(address) => Some(address).filter(|address| !address.ip().to_canonical().is_loopback()),
         Address::Unix(_) => None,
-    })?;
-    let has_authority = callers.tls.as_ref().is_some_and(|tls| app::has_client_ca(tls));
-    let has_hosts = listen.hosts.names().next().is_some();
-    let admits_anyone =
-        |app: &App| app.enabled && app.sources.is_none() && app.keys.is_none() && app.certificates.is_none();
-    if callers.sources.is_some() || has_hosts || has_authority || !apps.iter().any(admits_anyone) {
-        return None;
-    }
+    });
+    let open = open.filter(|_| callers.sources.is_none() && !has_hosts && !has_authority);
+    let Some(open) = open else { return exposure_behind_proxies(callers, has_authority, app) };
     let location = match (&callers.address, &overrides.listen) {
         (Some(entry), None) => entry.location.clone(),
         _ => Location::outside("--listen"),
@@ -278,6 +279,23 @@ fn exposure(
         "{open} can be reached from other machines, and every program on a private network acts as the account at Box: set sources of [listen] to the networks of the callers, or give each app a key, certificates or sources; hosts of [listen] keeps web pages from the port"
     );
     Some((location, words))
+}
+
+/// The same where a proxy or balancer in front hands requests on, wherever the gateway listens: `sources` and, unless TLS passes
+/// through the balancer, `client_ca` judge the proxy, and `hosts` what its clients write. `app`: one that asks callers for nothing.
+fn exposure_behind_proxies(
+    callers: &raw::Listen<'_>,
+    has_authority: bool,
+    app: &App,
+) -> Option<(Location, String)> {
+    let is_set = |entry: &&Entry<'_>| !is_empty_list(entry);
+    let balancers = callers.proxy_protocol.as_ref().filter(|_| !has_authority);
+    let entry = callers.trusted_proxies.as_ref().into_iter().chain(balancers).find(is_set)?;
+    let words = format!(
+        "whoever reaches one of these reaches app {:?}, which asks for nothing, and acts as the account at Box: sources of [listen] judge the proxy and not its clients. Give the app a key, certificates or sources",
+        app.name
+    );
+    Some((entry.location.clone(), words))
 }
 
 /// Warns of origins whose pages cannot call safely, or not at all. `secure`: TCP listeners use TLS.

@@ -414,10 +414,11 @@ fn empty_sources_are_refused_and_sources_for_everyone_get_a_warning() {
 #[test]
 fn trusted_proxies_for_everyone_get_a_warning() {
     for key in ["trusted_proxies", "proxy_protocol"] {
-        let config = with_identity(&format!("[listen]\n{key} = [\"10.0.0.0/8\"]\n")).unwrap();
+        let app = "[[app]]\nname = \"a\"\nsources = [\"10.0.0.0/8\"]\n";
+        let config = with_identity(&format!("[listen]\n{key} = [\"10.0.0.0/8\"]\n{app}")).unwrap();
         assert_eq!(config.warnings, Vec::<String>::new());
         for everybody in ["\"any\"", "\"0.0.0.0/1\", \"128.0.0.0/1\""] {
-            let config = with_identity(&format!("[listen]\n{key} = [{everybody}]\n")).unwrap();
+            let config = with_identity(&format!("[listen]\n{key} = [{everybody}]\n{app}")).unwrap();
             let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
             assert!(warning.contains(key) && warning.contains("can forge its address"), "{warning}");
         }
@@ -534,6 +535,36 @@ fn an_address_for_other_machines_needs_something_that_decides_who_may_call() {
         &format!("{open}hosts = [\"boxgate.internal\"]\n"),
         &format!("{open}[[app]]\nname = \"a\"\nkey = \"k\"\n"),
         &format!("{open}[[app]]\nname = \"a\"\nsources = [\"10.1.0.0/16\"]\n"),
+    ] {
+        assert_eq!(warned(closed), None, "{closed}");
+    }
+}
+
+#[test]
+fn what_a_proxy_hands_on_needs_something_that_decides_who_may_call_too() {
+    let warned = |text: &str| with_identity(text).unwrap().exposure;
+    let trusted = "[listen]\ntrusted_proxies = [\"127.0.0.1\"]\n";
+    let balanced = "[listen]\nproxy_protocol = [\"10.0.0.1\"]\n";
+    let open = "[listen]\naddress = \"0.0.0.0:8080\"\ntrusted_proxies = [\"10.0.0.1\"]\n";
+    let judges_the_proxy = "sources = [\"10.0.0.1\"]\nhosts = [\"boxgate.internal\"]\n";
+    let one_of_two = "[[app]]\nname = \"a\"\nkey = \"k\"\n[[app]]\nname = \"b\"\npath = \"/b\"\n";
+    for (text, app) in [
+        (trusted, "default"),
+        (balanced, "default"),
+        (&format!("{open}{judges_the_proxy}"), "default"),
+        (&format!("{trusted}{one_of_two}"), "b"),
+    ] {
+        let words = warned(text).unwrap();
+        let named = format!("whoever reaches one of these reaches app {app:?}");
+        assert!(words.starts_with(&named) && words.ends_with("a key, certificates or sources"), "{words}");
+    }
+    let warnings = with_identity(trusted).unwrap().warnings;
+    assert!(warnings[0].starts_with("p.toml:6:19: listen.trusted_proxies: whoever"), "{warnings:?}");
+    for closed in [
+        "[listen]\ntrusted_proxies = []\nproxy_protocol = []\n",
+        &format!("{trusted}[[app]]\nname = \"a\"\nkey = \"k\"\n"),
+        &format!("{balanced}[[app]]\nname = \"a\"\nsources = [\"10.1.0.0/16\"]\n"),
+        &format!("{balanced}[[app]]\nname = \"a\"\nenabled = false\n"),
     ] {
         assert_eq!(warned(closed), None, "{closed}");
     }
