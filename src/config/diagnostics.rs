@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::net::file_exposure::{readable_by_all, writable_by_all};
 use crate::net::file_fingerprint::FileRead;
 
 /// Everything that is wrong with a configuration, in the order of the file.
@@ -167,6 +168,7 @@ pub(super) struct Notes<'t> {
     warnings: Vec<(Position, String)>,
     files: Vec<FileRead>,
     secret_files: Vec<PathBuf>,
+    exposed: Vec<PathBuf>,
     unread_secrets: Vec<UnreadSecret>,
 }
 
@@ -203,6 +205,7 @@ impl<'t> Notes<'t> {
             warnings: Vec::new(),
             files: Vec::new(),
             secret_files: Vec::new(),
+            exposed: Vec::new(),
             unread_secrets: Vec::new(),
         }
     }
@@ -239,9 +242,38 @@ impl<'t> Notes<'t> {
         self.files.push(FileRead::now(path));
     }
 
-    /// Notes that a file, which [`Self::file`] noted before it was read, holds a secret.
-    pub(super) fn secret_file(&mut self, path: &Path) {
+    /// Notes that a file, which [`Self::file`] noted before it was read, holds a secret. Warns if every user can read it.
+    pub(super) fn secret_file(&mut self, location: &Location, path: &Path) {
+        if self.secret_files.iter().any(|noted| noted == path) {
+            return;
+        }
         self.secret_files.push(path.to_owned());
+        if let Some(mode) = readable_by_all(path) {
+            let shown = path.display();
+            self.warning(
+                location,
+                format_args!(
+                    "{shown} holds a secret, and every user of this machine can read it (mode {mode:04o}): chmod 600 {shown}, or 640 where the gateway reads it by its group; on Kubernetes, set defaultMode: 0440 of the volume"
+                ),
+            );
+        }
+    }
+
+    /// Warns if every user can replace this file of the configuration, or change it.
+    pub(super) fn judge_writable(&mut self, location: &Location, path: &Path) {
+        let Some((open, mode)) = writable_by_all(path) else { return };
+        // A folder is named once, whatever is in it.
+        if self.exposed.contains(&open) {
+            return;
+        }
+        let (shown, file) = (open.display(), path.display());
+        self.warning(
+            location,
+            format_args!(
+                "every user of this machine can write to {shown} (mode {mode:04o}), and thereby change or replace {file}: chmod o-w {shown}"
+            ),
+        );
+        self.exposed.push(open);
     }
 
     /// Notes a secret that cannot be read, for which another text stands. Returns how many there were before.

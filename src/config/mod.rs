@@ -98,7 +98,7 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// The files named in it: secrets, certificates and CAs.
     pub files: Vec<FileRead>,
-    /// Those of them that hold secrets; the keys of certificates are not among them.
+    /// Those that hold secrets, the configuration file too if it does.
     pub secret_files: Vec<PathBuf>,
     /// Secrets and ids for which another text stands, since they cannot be read; none in a configuration that serves requests.
     pub unread_secrets: Vec<UnreadSecret>,

@@ -12,6 +12,7 @@ pub(crate) mod connection_limit; // [listen] max_connections
 pub(crate) mod descriptors;
 pub(crate) mod egress_proxy; // the proxy between the gateway and Box
 pub(crate) mod error_chain;
+pub(crate) mod file_exposure; // which files every user can read or replace
 pub(crate) mod file_fingerprint; // what a path leads to, as it was when it was read
 pub(crate) mod file_identity; // is it still the same file?
 pub(crate) mod hidden_characters; // invisible characters in copied secrets

@@ -118,11 +118,6 @@ impl Tls {
         Self { settings: Arc::new(settings), ..self }
     }
 
-    /// The path of the private key.
-    pub(crate) fn key_file(&self) -> &Path {
-        &self.files.key
-    }
-
     /// When the certificate expires (RFC 5280 §4.1.2.5), in seconds since 1970; 0 if that cannot be read.
     pub(crate) fn ends(&self) -> i64 {
         let leaf = self.chain.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());

@@ -14,6 +14,7 @@ mod service; // under a service manager
 mod life; // starting, draining, stopping
 mod core_dumps; // core dumps are disabled
 mod hardening; // of the gateway's process
+mod exposed_files; // files that every user can read or replace
 mod tls; // TLS of the callers' listener
 mod reload; // another configuration meanwhile
 mod status; // /status.json over reloads

@@ -10,9 +10,10 @@ use rustix::process::geteuid;
 
 use super::findings::{About, Row};
 use crate::config::{Config, ProxyCertificate};
+use crate::net::file_exposure::{readable_by_all, writable_by_all};
 
-/// Others may read or change the file, or the group may change it.
-const TOO_OPEN: u32 = 0o027;
+/// The group may change the file.
+const CHANGED_BY_GROUP: u32 = 0o020;
 /// A certificate that ends within this time should have been renewed by now.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
@@ -23,26 +24,22 @@ pub(super) fn rows(config: &Config, now: SystemTime) -> Vec<Row> {
     rows
 }
 
-/// One row where all is well, else one for each file that is too open.
+/// One row where all is well, else one for each file that its group may change. Files that every user may read or change are
+/// among the configuration's warnings.
 fn secret_files(config: &Config) -> Vec<Row> {
-    let certificates = config.certificates();
-    let keys = certificates.iter().map(|(_, tls)| tls.key_file());
-    let files: Vec<&Path> = config.secret_files.iter().map(AsRef::as_ref).chain(keys).collect();
+    let files: Vec<&Path> = config.secret_files.iter().map(AsRef::as_ref).collect();
     let about = About::new("files", "secret files");
     let open: Vec<Row> = files
         .iter()
         .filter_map(|file| {
-            let mode = mode(file)? & 0o777;
-            let who = match mode {
-                _ if mode & 0o007 != 0 => "every user of this machine may use it",
-                _ if mode & TOO_OPEN != 0 => "its group may change it",
-                _ => return None,
-            };
+            let mode = mode(file).map(|mode| mode & 0o777).filter(|mode| mode & CHANGED_BY_GROUP != 0)?;
             let path = file.display();
-            Some(about.warning(format!("{path}: {who} (mode {mode:04o})"), format!("chmod 0600 {path}")))
+            let what = format!("{path}: its group may change it (mode {mode:04o})");
+            Some(about.warning(what, format!("chmod 0600 {path}")))
         })
         .collect();
-    if files.is_empty() || !open.is_empty() {
+    let is_for_all = |file: &&Path| readable_by_all(file).is_some() || writable_by_all(file).is_some();
+    if files.is_empty() || !open.is_empty() || files.iter().any(is_for_all) {
         return open;
     }
     let has_group = files.iter().any(|file| mode(file).is_some_and(|mode| mode & 0o040 != 0));

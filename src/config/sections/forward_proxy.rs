@@ -65,9 +65,8 @@ pub(super) fn read(
 /// A certificate for Box's hosts from another CA, with its key.
 fn one(cert: &Entry<'_>, key: &Entry<'_>, folder: &Path, notes: &mut Notes<'_>) -> Option<ProxyCertificate> {
     let chain = |path: &Path| Ok((path.to_owned(), tls_server::chain(path)?));
-    let private = |path: &Path| Ok((path.to_owned(), tls_server::key(path)?));
     let chain = reader::pem_file(Some(cert), folder, chain, notes);
-    let private = reader::pem_file(Some(key), folder, private, notes);
+    let private = reader::key_file(Some(key), folder, tls_server::key, notes);
     let ((cert_path, chain), (key_path, private)) = (chain?, private?);
     if let Some(advice) = tls_server::out_of_date(&chain) {
         notes.warning(&cert.location, format_args!("{}: {advice}", cert_path.display()));
@@ -107,10 +106,7 @@ fn authority(ca: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -
     let key = written.key.as_ref().and_then(|entry| secret::referred(entry, around, notes));
     let (certificates, key, entry) = (certificates?, key?, written.key.as_ref()?);
     if key.is_literal {
-        notes.warning(
-            &entry.location,
-            "the secret is in the configuration file itself; move it out and write { env = \"NAME\" } or { file = \"PATH\" }",
-        );
+        secret::warn_of_literal(&entry.location, around, notes);
     }
     let given = CertificateAuthority::given(&certificates, key.text.as_bytes());
     let given = notes.take(&ca.location, given)?;

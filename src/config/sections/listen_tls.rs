@@ -33,10 +33,9 @@ pub(super) fn read(
         }
     }
     let chain = |path: &Path| Ok((path.to_owned(), tls_server::chain(path)?));
-    let key = |path: &Path| Ok((path.to_owned(), tls_server::key(path)?));
     let authorities = |path: &Path| Ok((path.to_owned(), tls_server::authorities(path)?));
     let chain = reader::pem_file(written.cert.as_ref(), folder, chain, notes);
-    let key = reader::pem_file(written.key.as_ref(), folder, key, notes);
+    let key = reader::key_file(written.key.as_ref(), folder, tls_server::key, notes);
     let authorities = reader::pem_file(written.client_ca.as_ref(), folder, authorities, notes);
 
     if let (Some(entry), Some((path, chain))) = (&written.cert, &chain)

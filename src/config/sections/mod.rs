@@ -122,7 +122,9 @@ fn interpreted(
         return Err(notes.into_problems());
     }
     let folder = name.parent().unwrap_or(Path::new(""));
-    let around = Surroundings { folder, variable: env, allows_unread: overrides.allows_unread_secrets };
+    let allows_unread = overrides.allows_unread_secrets;
+    let around = Surroundings { file: Some(name), folder, variable: env, allows_unread };
+    notes.judge_writable(&Location::unwritten(""), name);
     let written = raw::File::of(document.get_ref(), "", &mut notes);
     let identities = identity::from_table(written.identity.as_ref(), &around, &mut notes);
     let config = assemble(&written, identities, &around, overrides, notes)?;
@@ -135,7 +137,7 @@ pub fn from_environment(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Problems> {
     let mut notes = Notes::new(Path::new("environment"), "");
-    let around = Surroundings { folder: Path::new(""), variable: env, allows_unread: false };
+    let around = Surroundings { file: None, folder: Path::new(""), variable: env, allows_unread: false };
     let identities = identity::from_environment(env, &mut notes);
     let config = assemble(&raw::File::default(), identities, &around, overrides, notes)?;
     let identity = "BOX_CLIENT_ID, BOX_CLIENT_SECRET and BOX_ENTERPRISE_ID or BOX_USER_ID in the environment are the only identity; everything else has its default";
@@ -164,7 +166,7 @@ fn assemble(
 ) -> Result<Config, Problems> {
     let notes = &mut collected;
     let folder = around.folder;
-    let upstream = settings::upstream(written.upstream.as_ref(), notes);
+    let upstream = settings::upstream(written.upstream.as_ref(), around, notes);
     let app::Apps { apps, pending } =
         app::read(written.app.as_ref(), &identities.names, upstream.follow_downloads, around, notes);
     let callers: raw::Listen<'_> = raw::read(written.listen.as_ref(), notes);

@@ -91,7 +91,7 @@ pub(crate) fn admin_access(
     notes.conclude()?;
 
     let folder = path.parent().unwrap_or(Path::new(""));
-    let around = Surroundings { folder, variable, allows_unread: false };
+    let around = Surroundings { file: Some(path), folder, variable, allows_unread: false };
     let key = operators.key.as_ref().map(|entry| {
         let mut notes = Notes::new(path, &text);
         let keys = keys(Some(entry), &around, &mut notes);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -52,7 +52,21 @@ pub(super) fn pem_file<T>(
     let entry = entry?;
     let path = folder.join(text(entry, "the path of a PEM file", notes)?);
     notes.file(&path);
+    notes.judge_writable(&entry.location, &path);
     notes.take(&entry.location, read(&path))
+}
+
+/// The same of a file that holds a private key.
+pub(super) fn key_file<T>(
+    entry: Option<&Entry<'_>>,
+    folder: &Path,
+    read: impl FnOnce(&Path) -> Result<T, String>,
+    notes: &mut Notes<'_>,
+) -> Option<(PathBuf, T)> {
+    let entry = entry?;
+    let (path, key) = pem_file(Some(entry), folder, |path| Ok((path.to_owned(), read(path)?)), notes)?;
+    notes.secret_file(&entry.location, &path);
+    Some((path, key))
 }
 
 /// Reads a list of strings; `None` if the key is missing or the value is wrong.

@@ -17,7 +17,9 @@ use crate::routing::app_key::AppKeys;
 
 /// Where references of a configuration are resolved.
 pub(super) struct Surroundings<'a> {
-    /// The folder of the configuration file, to which paths are relative.
+    /// The configuration file; `None`: there is none.
+    pub(super) file: Option<&'a Path>,
+    /// Its folder, to which paths are relative.
     pub(super) folder: &'a Path,
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
     /// A secret that cannot be read is no problem: another text stands for it, and it is noted.
@@ -45,13 +47,21 @@ const FORMS: &str = "{ env = \"NAME\" } or { file = \"PATH\" }";
 pub(super) fn secret(entry: &Entry<'_>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> Option<Secret> {
     let found = resolved(entry, around, notes, around.allows_unread)?;
     if found.is_literal {
-        notes.warning(
-            &entry.location,
-            format_args!("the secret is in the configuration file itself; move it out and write {FORMS}"),
-        );
+        warn_of_literal(&entry.location, around, notes);
     }
     notes.take(&entry.location, values::credential(&found.text))?;
     Some(Secret::new(found.text.to_string()))
+}
+
+/// Warns of a secret that the configuration file holds itself.
+pub(super) fn warn_of_literal(location: &Location, around: &Surroundings<'_>, notes: &mut Notes<'_>) {
+    notes.warning(
+        location,
+        format_args!("the secret is in the configuration file itself; move it out and write {FORMS}"),
+    );
+    if let Some(file) = around.file {
+        notes.secret_file(location, file);
+    }
 }
 
 /// Reads one secret or a list of secrets. `nobody`: the effect of an empty list.
@@ -221,7 +231,8 @@ fn of_file(
             (beside, read)
         }
     };
-    notes.secret_file(&path);
+    notes.secret_file(&entry.location, &path);
+    notes.judge_writable(&entry.location, &path);
     let bytes = read?;
     let shown = path.display();
     let wrong = |what: &str| Unresolved::Wrong(format!("{shown} {what}"));

@@ -13,6 +13,7 @@ use super::super::raw::{self, Entry, kind};
 use super::super::values;
 use super::super::{Server, Upstream};
 use super::reader;
+use super::secret::Surroundings;
 use crate::net::egress_proxy::Proxy;
 use crate::net::tls_server;
 use crate::routing::app::Redirects;
@@ -46,7 +47,11 @@ fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// Reads `[upstream]`.
-pub(super) fn upstream(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Upstream {
+pub(super) fn upstream(
+    entry: Option<&Entry<'_>>,
+    around: &Surroundings<'_>,
+    notes: &mut Notes<'_>,
+) -> Upstream {
     let written: raw::Upstream<'_> = raw::read(entry, notes);
     let mut timeout = |entry: &Option<Entry<'_>>, seconds| {
         reader::timeout(entry.as_ref(), Duration::from_secs(seconds), notes)
@@ -72,14 +77,14 @@ pub(super) fn upstream(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Upst
             notes,
         ),
         http2: reader::boolean(written.http2.as_ref(), true, notes),
-        proxy: proxy(written.proxy.as_ref(), notes),
+        proxy: proxy(written.proxy.as_ref(), around, notes),
         follow_downloads: reader::redirects(written.follow_downloads.as_ref(), Redirects::Follow, notes),
         rewrite_urls: reader::boolean(written.rewrite_urls.as_ref(), true, notes),
     }
 }
 
 /// Reads `[upstream] proxy`. Messages never show the value: a URL may contain a password.
-fn proxy(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Proxy {
+fn proxy(entry: Option<&Entry<'_>>, around: &Surroundings<'_>, notes: &mut Notes<'_>) -> Proxy {
     let Some(entry) = entry else { return Proxy::Environment };
     let DeValue::String(text) = entry.value else {
         notes.problem(
@@ -94,6 +99,9 @@ fn proxy(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Proxy {
             &entry.location,
             "the password is in the configuration file itself; set HTTPS_PROXY and write \"environment\"",
         );
+        if let Some(file) = around.file {
+            notes.secret_file(&entry.location, file);
+        }
     }
     proxy
 }

@@ -1,5 +1,7 @@
 //! The Debian package, from its installation to its end, on a copy of this machine that is gone afterwards.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -88,6 +90,8 @@ fn it_is_installed_run_upgraded_removed_and_purged() {
     folder.write("proxy.toml", &file);
     folder.write("secret", &at.client_secret());
     folder.write("roots.pem", &std::fs::read_to_string(at.roots()).unwrap());
+    // The service's user reads the roots there.
+    std::fs::set_permissions(&*folder, Permissions::from_mode(0o711)).unwrap();
     let folder_name = folder.display();
     machine.sh(&format!("cat {folder_name}/proxy.toml >/etc/boxgate/proxy.toml"));
     // What a person pastes.

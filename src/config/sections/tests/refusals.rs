@@ -1,12 +1,15 @@
 //! Refused configurations and their messages.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+
 use super::*;
 
 #[test]
 fn a_secret_file_holds_the_secret_and_one_line_break_at_most() {
     let folder =
         std::env::temp_dir().join(format!("boxgate-secret-{}-{}", std::process::id(), fastrand::u64(..)));
-    fs::create_dir(&folder).unwrap();
+    DirBuilder::new().mode(0o700).create(&folder).unwrap();
     let text = "[identity.a]\nclient_id = \"id\"\nuser_id = \"7\"\nclient_secret = { file = \"secret\" }\n";
     let load = || from_text(text, &folder.join("p.toml"), &Overrides::default(), &env);
     assert!(load().unwrap_err().to_string().contains("cannot be read"));

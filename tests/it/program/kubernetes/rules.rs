@@ -71,6 +71,31 @@ fn every_container_of_ours_is_bounded_and_cannot_write_its_image() {
     });
 }
 
+/// The kubelet gives the files of a Secret to root, and to the group `fsGroup`, or to group 0 without one.
+#[test]
+fn files_of_secrets_are_for_the_group_of_their_container_alone() {
+    let mounted = std::cell::Cell::new(0);
+    each(|_, objects| {
+        for (_, template) in objects.templates() {
+            let secrets =
+                list(template, "/spec/volumes").iter().filter(|volume| volume.get("secret").is_some());
+            for volume in secrets {
+                let mode = volume["secret"]["defaultMode"].as_u64().unwrap_or(0o644);
+                assert_eq!(mode & 0o777, 0o440, "{volume}: {mode:o}");
+                let group = template.pointer("/spec/securityContext/fsGroup");
+                for container in containers(template) {
+                    let has_it =
+                        list(container, "/volumeMounts").iter().any(|one| one["name"] == volume["name"]);
+                    let own = container.pointer("/securityContext/runAsGroup");
+                    assert!(!has_it || group.is_some() || own == Some(&json!(0)), "{container}");
+                    mounted.set(mounted.get() + usize::from(has_it));
+                }
+            }
+        }
+    });
+    assert!(mounted.get() >= 5, "{mounted:?}");
+}
+
 /// An object without one would go into whatever namespace a user's kubectl has chosen.
 #[test]
 fn all_objects_are_in_one_namespace() {
