@@ -15,12 +15,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::account::{Account, Entry, Sheet};
 use super::counts::CallCounts;
 use super::definition::Key;
 use super::period::Span;
+use crate::net::file_identity::FileIdentity;
 
 /// Span (a day, or a month for calls of no known day), app, identity, class.
 const CALLS: TableDefinition<'_, (&str, &str, &str, &str), u64> = TableDefinition::new("calls");
@@ -44,6 +45,8 @@ pub(crate) struct Store {
     folder: PathBuf,
     /// `None` after a failed write, after which redb must be opened again.
     database: Option<Database>,
+    /// The file that it has open.
+    file: Option<FileIdentity>,
     /// The counts in the file.
     stored: Stored,
     since: Timestamp,
@@ -123,6 +126,7 @@ impl Store {
         let mut store = Self {
             folder: folder.to_owned(),
             database: None,
+            file: None,
             stored: Stored::new(),
             since: now,
             replica: fastrand::u64(..),
@@ -164,6 +168,16 @@ impl Store {
     /// # Errors
     /// The reason, for the log. The next write tries again.
     pub(super) fn write(&mut self, counts: &CallCounts, now: Timestamp) -> Result<Vec<Sheet>, String> {
+        let path = self.folder.join(FILE);
+        let is_elsewhere = match fs::metadata(&path) {
+            Ok(found) => self.file != Some(FileIdentity::of(&found)),
+            Err(why) => why.kind() == io::ErrorKind::NotFound,
+        };
+        if self.database.is_some() && is_elsewhere {
+            // What is written to a file without a name is lost at the end.
+            warn!(file = %path.display(), "the file of the counts of calls was removed or replaced while the gateway runs; the counts are written again");
+            self.database = None;
+        }
         if self.database.is_none() {
             self.reopen(now).map_err(|why| why.to_string())?;
         }
@@ -199,7 +213,7 @@ impl Store {
         };
         if let Err(why) = commit(database, self.since, self.replica, &changed, &gone_rows) {
             self.database = None;
-            return Err(format!("{}: {why}", self.folder.join(FILE).display()));
+            return Err(format!("{}: {why}", path.display()));
         }
         self.is_replica_stored = true;
         for ((span, account), count) in changed {
@@ -218,6 +232,7 @@ impl Store {
             match open(&path) {
                 Ok((database, Contents { since, replica, stored, .. })) => {
                     (self.database, self.since, self.stored) = (Some(database), since, stored);
+                    self.file = Some(FileIdentity::of(&fs::metadata(&path).map_err(unusable)?));
                     self.is_replica_stored = replica.is_some();
                     self.replica = replica.unwrap_or(self.replica);
                     return Ok(());
@@ -250,6 +265,7 @@ impl Store {
         fs::rename(&begun, &path).map_err(unusable)?;
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(unusable)?;
         (self.database, self.stored, self.is_replica_stored) = (Some(database), Stored::new(), true);
+        self.file = Some(FileIdentity::of(&fs::metadata(&path).map_err(unusable)?));
         info!(file = %path.display(), "counts of calls begin at zero in a new file");
         Ok(())
     }

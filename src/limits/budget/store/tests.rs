@@ -1,6 +1,6 @@
 use super::*;
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -72,6 +72,35 @@ fn all(store: &Store) -> Vec<Entry> {
     let mut entries: Vec<Entry> = store.entries().collect();
     entries.sort();
     entries
+}
+
+/// By hand, or by a program that tidies up. The open file would take the counts with it.
+#[test]
+fn a_file_that_is_removed_or_replaced_meanwhile_gets_the_counts_again() {
+    let folder = Folder::new();
+    let mut store = opened(&folder.0, now());
+    let (first, second) = (entry("2026-11-25", "a", 3), entry("2026-11-25", "b", 4));
+    write(&mut store, std::slice::from_ref(&first)).unwrap();
+    fs::remove_file(folder.file()).unwrap();
+    write(&mut store, &[first.clone(), second.clone()]).unwrap();
+    assert!(folder.file().exists());
+    // A link to a copy of before in its place: what that lacks is written to it.
+    fs::copy(folder.file(), folder.0.join("copy")).unwrap();
+    fs::remove_file(folder.file()).unwrap();
+    symlink("copy", folder.file()).unwrap();
+    let third = entry("2026-11-25", "c", 5);
+    write(&mut store, &[first.clone(), second.clone(), third.clone()]).unwrap();
+    let file = store.file;
+    write(&mut store, std::slice::from_ref(&third)).unwrap();
+    assert_eq!(store.file, file, "a link is no other file");
+    drop(store);
+    assert_eq!(all(&opened(&folder.0, now())), [first, second, third]);
+    // Without the folder the reason is told.
+    let mut store = opened(&folder.0, now());
+    fs::remove_dir_all(&folder.0).unwrap();
+    fs::create_dir_all(folder.0.parent().unwrap()).unwrap();
+    let why = write(&mut store, &[entry("2026-11-25", "d", 1)]).unwrap_err();
+    assert!(why.contains("budgets.redb"), "{why}");
 }
 
 #[test]
