@@ -78,7 +78,7 @@ impl Reloader {
         let Reloading { source, mut text, watch, mut hangups } = reloading;
         let source = Arc::new(source);
         let reading = BoundedReading::new();
-        // A change that the watch has reported, which it does once, and that could not be read.
+        // What the watch has reported, which it does once, or a refusal of Box may have mended, and that could not be read.
         let mut missed: Option<Hanging> = None;
         let mut files = FileWatch::default();
         let named = &self.assembled.gateway.config.files;
@@ -101,11 +101,18 @@ impl Reloader {
                     is_watched = true;
                     ("what hung has ended", watch.scope())
                 }
-                () = self.assembly.refused.notified() => {
-                    if !self.has_new_secrets(&reading, &source, &text).await {
-                        continue;
+                // While a read hangs, another would hang, too.
+                () = self.assembly.refused.notified(), if missed.is_none() => {
+                    match self.has_new_secrets(&reading, &source, &text).await {
+                        Ok(true) => ("Box refuses an identity, and its secret has changed", Scope::Named),
+                        Ok(false) => continue,
+                        Err(hanging) => {
+                            let outcome = Outcome::Refused { problems: vec![hanging.why.clone()] };
+                            missed = Some(hanging);
+                            self.tell("Box refuses an identity", &outcome, Vec::new(), replies).await;
+                            continue;
+                        }
                     }
-                    ("Box refuses an identity, and its secret has changed", Scope::Named)
                 }
             };
             // All requests up to here get the same outcome: the files are read only now.
@@ -196,11 +203,20 @@ impl Reloader {
     }
 
     /// Whether the secret of an identity differs from the one in use.
-    async fn has_new_secrets(&self, reading: &BoundedReading, source: &Arc<Source>, text: &Text) -> bool {
-        let read = read(reading, self.named_files(), source, text, Scope::Named).await;
-        let Ok(Ok((config, _))) = read else { return false };
-        let running = &self.assembled.gateway.config.identities;
-        config.identities.iter().zip(running).any(|(now, before)| now.client_secret != before.client_secret)
+    ///
+    /// # Errors
+    /// The files take too long.
+    async fn has_new_secrets(
+        &self,
+        reading: &BoundedReading,
+        source: &Arc<Source>,
+        text: &Text,
+    ) -> Result<bool, Hanging> {
+        let read = read(reading, self.named_files(), source, text, Scope::Named).await?;
+        let Ok((config, _)) = read else { return Ok(false) };
+        let running = self.assembled.gateway.config.identities.iter();
+        let mut pairs = config.identities.iter().zip(running);
+        Ok(pairs.any(|(now, before)| now.client_secret != before.client_secret))
     }
 
     async fn take_over(&mut self, mut config: Config) -> Outcome {

@@ -82,6 +82,27 @@ fn a_changed_file_that_hangs_for_a_moment_is_read_again_once_that_has_ended() {
     });
 }
 
+/// Nothing else would take the new secret over: no file is watched, and Box refuses an identity only once.
+#[test]
+fn a_secret_that_hangs_when_box_refuses_its_identity_is_read_once_that_has_ended() {
+    let running = Running::start(&["--no-watch"], "");
+    let file = running.program.folder.join("secret");
+    running.at.accept_secrets(&["the-next-secret"]);
+    std::fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    running.at.expire_tokens();
+    until("it is refused", || running.status(ME) == 502);
+    running.program.err.wait_for(&["Box refuses an identity: ", "secret is a named pipe that nobody writes"]);
+    // The gateway waits for a writer, so this does not wait for a reader.
+    let pipe = File::options().write(true).open(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    running.program.folder.write("secret", "the-next-secret");
+    drop(pipe);
+    until("the new secret is in use", || running.status(ME) == 200);
+    running.program.err.wait_for(&["what hung has ended: the configuration was taken over"]);
+    assert_eq!(running.refused(), 1);
+}
+
 #[test]
 fn once_a_file_that_hung_is_read_reloads_go_on() {
     let running = Running::start(&["--no-watch"], &app("old"));
