@@ -43,7 +43,7 @@ pub use redacted::Redacted;
 pub(crate) use sections::operators::{AdminAccess, admin_access};
 pub use sections::{Overrides, from_environment, from_file, from_text};
 pub use source::{Source, Text, Variables};
-pub(crate) use values::{box_id, credential, duration};
+pub(crate) use values::{box_id, certificate_name, credential, duration};
 
 /// A checked configuration.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::Options;
 use crate::cli::options::Login;
-use crate::config::{Config, UnreadSecret, nearest};
+use crate::config::{Config, UnreadSecret, certificate_name, nearest};
 use crate::http::headers::AS_USER;
 use crate::http::host;
 use crate::net::address::Address;
@@ -46,7 +46,7 @@ impl Asked {
     pub(super) fn of(config: &Config, options: &Options) -> Result<Self, String> {
         let asked = Self::without_certificate(config, options)?;
         let app = options.app.as_deref().map(|name| app(config, name)).transpose()?;
-        Ok(Self { certificate: certificate(app, options), ..asked })
+        Ok(Self { certificate: certificate(app, options)?, ..asked })
     }
 
     fn without_certificate(config: &Config, options: &Options) -> Result<Self, String> {
@@ -274,18 +274,15 @@ fn add_client(
     Ok(())
 }
 
-/// The names that the caller's certificate carries.
-fn certificate(app: Option<&App>, options: &Options) -> Option<CertificateNames> {
+/// The names that the caller's certificate carries: those that are asked for, else the first of the app's.
+fn certificate(app: Option<&App>, options: &Options) -> Result<Option<CertificateNames>, String> {
     let first = app.and_then(|app| app.certificates.as_ref()?.iter().next());
-    let named = options.certificates.iter().map(|name| match name.contains(':') {
-        true => name.as_str().into(),
-        false => name.to_ascii_lowercase().into(),
-    });
+    let named = options.certificates.iter().map(|name| certificate_name(name));
     let names: Vec<Box<str>> = match options.certificates.is_empty() {
         true => first.into_iter().map(Into::into).collect(),
-        false => named.collect(),
+        false => named.collect::<Result<_, _>>().map_err(|what| format!("--certificate {what}"))?,
     };
-    (!names.is_empty()).then(|| CertificateNames::new(names))
+    Ok((!names.is_empty()).then(|| CertificateNames::new(names)))
 }
 
 /// Names the app and its key as programs do that use the gateway as their proxy.

@@ -89,7 +89,7 @@ pub(super) fn app_name(text: &str) -> Result<(), String> {
 }
 
 /// Checks a name in a client certificate: a URI, or a DNS name, which becomes lower case.
-pub(super) fn certificate_name(text: &str) -> Result<Box<str>, String> {
+pub(crate) fn certificate_name(text: &str) -> Result<Box<str>, String> {
     const ALLOWED: &str = "a URI such as \"spiffe://corp/intranet\" or a DNS name such as \"intranet.corp\"";
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(format!("{text:?} is not a name of a certificate; allowed: {ALLOWED}"));

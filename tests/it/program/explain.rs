@@ -179,6 +179,26 @@ fn no_app_is_named_where_web_pages_can_never_read() {
 }
 
 /// As HTTP does with the values of fields.
+/// Such a name is in no certificate that `certificates` could list, so what is said of it would be wrong.
+#[test]
+fn a_name_that_no_certificate_can_have_is_refused_as_the_configuration_refuses_it() {
+    let folder = folder();
+    for (name, words) in [
+        ("*.corp", "without a *"),
+        ("localhost:8443", "is not a URI"),
+        ("a b", "is not a name of a certificate"),
+        ("a..b", "is not a DNS name"),
+    ] {
+        let said = explain(&folder, &["GET /2.0/users/me", "--certificate", name]);
+        assert_eq!((said.status, said.out.as_str()), (Some(2), ""), "{name}");
+        assert!(
+            said.err.contains(&format!("--certificate {name:?}")) && said.err.contains(words),
+            "{}",
+            said.err
+        );
+    }
+}
+
 #[test]
 fn spaces_around_values_do_not_count() {
     let folder = folder();
