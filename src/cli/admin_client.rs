@@ -34,7 +34,7 @@ use crate::http::host::{self, Host};
 use crate::net::address::Address;
 use crate::net::error_chain::chain;
 use crate::net::pinned_certificate;
-use crate::net::secret::Secret;
+use crate::net::secret::{Secret, wiped_when_sent};
 use crate::net::tls_server;
 use crate::routing::app_key::APP_KEY;
 
@@ -282,7 +282,8 @@ impl AdminListener {
         if is_probe(request.uri().path()) {
             return Ok(request);
         }
-        let mut value = HeaderValue::from_str(key.expose())
+        let bytes = wiped_when_sent(Zeroizing::new(key.expose().as_bytes().to_vec()));
+        let mut value = HeaderValue::from_maybe_shared(bytes)
             .map_err(|_| format!("the key of {source} has characters that no header field can carry"))?;
         value.set_sensitive(true);
         request.headers_mut().insert(APP_KEY, value);

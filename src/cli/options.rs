@@ -1,8 +1,6 @@
 //! Options and environment variables that name the gateway and the app.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -14,13 +12,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use crate::net::hidden_characters::{BYTE_ORDER_MARK, HiddenCharacter};
-use crate::net::secret::Secret;
+use crate::net::secret::{Secret, wiped_when_sent};
+use crate::net::secret_file;
 
 /// The environment variable with an app's key.
 pub(super) const KEY_VARIABLE: &str = "BOXGATE_KEY";
 
 /// The longest key file, in bytes: a device or a wrong file may be endless.
-const LONGEST_KEY: u64 = 64 * 1024;
+const LONGEST_KEY: usize = 64 * 1024;
 
 /// The allowed forms of a gateway's address.
 const A_GATEWAY: &str = "http://HOST:PORT, https://HOST:PORT or HOST:PORT";
@@ -179,8 +178,10 @@ impl Login {
     /// The value of the header field `Proxy-Authorization`.
     pub(super) fn authorization(&self) -> HeaderValue {
         let plain = Zeroizing::new(format!("{}:{}", self.name, self.key.expose()));
-        let text = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(plain.as_bytes())));
-        let mut value = HeaderValue::from_str(&text).expect("base64 is valid in a header");
+        let encoded = Zeroizing::new(BASE64_STANDARD.encode(plain.as_bytes()));
+        let text = Zeroizing::new([&b"Basic "[..], encoded.as_bytes()].concat());
+        let value = HeaderValue::from_maybe_shared(wiped_when_sent(text));
+        let mut value = value.expect("base64 is valid in a header");
         value.set_sensitive(true);
         value
     }
@@ -203,13 +204,12 @@ pub(super) fn plain_key(text: &str, source: &str) -> Result<Zeroizing<String>, S
 /// The text of a file without its last line break.
 pub(super) fn key_in(file: &Path) -> Result<Zeroizing<String>, String> {
     let failed = |why: &dyn fmt::Display| format!("--key-file {}: {why}", file.display());
-    let opened = File::open(file).map_err(|error| failed(&error))?;
-    let mut text = Zeroizing::new(String::new());
-    opened.take(LONGEST_KEY + 1).read_to_string(&mut text).map_err(|error| failed(&error))?;
-    if text.len() as u64 > LONGEST_KEY {
+    let bytes = secret_file::read(file, LONGEST_KEY + 1).map_err(|error| failed(&error))?;
+    if bytes.len() > LONGEST_KEY {
         return Err(failed(&"the file is too long for a key"));
     }
-    let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+    let text = std::str::from_utf8(&bytes).map_err(|_| failed(&"the file is not UTF-8 text"))?;
+    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() {
         return Err(failed(&"the file is empty"));
     }

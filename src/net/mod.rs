@@ -28,6 +28,7 @@ pub(crate) mod proxy_protocol; // PROXY protocol v1 and v2
 pub(crate) mod public_address;
 pub(crate) mod relay; // copies between two sockets
 pub mod secret; // a secret that is never printed
+pub(crate) mod secret_file; // reads one without leaving copies
 pub(crate) mod secret_filter; // blanks secrets in output
 mod secret_spelling; // encodings of a secret
 pub mod tls_client; // trusted roots

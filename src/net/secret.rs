@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
 use crate::net::secret_filter::{self, LiveSecret};
 
 /// A client secret, key, token, or URL with a password. Neither `Debug` nor `Display` shows it; [`Secret::expose`] is
@@ -21,6 +24,12 @@ impl Secret {
     pub fn expose(&self) -> &str {
         self.0.text()
     }
+}
+
+/// Takes over what a library is to send. It is wiped when the library drops the last handle to it; the copies that the library
+/// makes are not.
+pub(crate) fn wiped_when_sent(bytes: Zeroizing<Vec<u8>>) -> Bytes {
+    Bytes::from_owner(bytes)
 }
 
 impl fmt::Debug for Secret {

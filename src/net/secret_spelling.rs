@@ -47,7 +47,7 @@ pub(crate) fn all(text: &str) -> Vec<Spelling> {
             spellings.push(plain(Zeroizing::new(part.replace(' ', "+")).as_bytes()));
         }
         if part.contains(['&', '<', '>', '"']) {
-            spellings.push(plain(Zeroizing::new(in_html(&part)).as_bytes()));
+            spellings.push(plain(in_html(&part).as_bytes()));
         }
         for alphabet in [BASE64, BASE64_URL] {
             let inner = (0..3).map(|before| inner_base64(&alphabet, part.as_bytes(), before));
@@ -59,14 +59,18 @@ pub(crate) fn all(text: &str) -> Vec<Spelling> {
 }
 
 /// As the operators' page writes it, in text and in attributes.
-fn in_html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+fn in_html(text: &str) -> Zeroizing<String> {
+    let escapes = [('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;")];
+    let escaped =
+        |text: Zeroizing<String>, (plain, escape): (char, &str)| Zeroizing::new(text.replace(plain, escape));
+    escapes.into_iter().fold(Zeroizing::new(text.to_owned()), escaped)
 }
 
 /// The base64 characters that depend only on these bytes, if `before` other bytes precede them in their group of three.
 /// In `Authorization: Basic`, a name and a colon precede the password.
 fn inner_base64(alphabet: &GeneralPurpose, bytes: &[u8], before: usize) -> Zeroizing<Vec<u8>> {
-    let padded = Zeroizing::new([vec![0; before], bytes.to_vec()].concat());
+    let padded: Zeroizing<Vec<u8>> =
+        Zeroizing::new(std::iter::repeat_n(0, before).chain(bytes.iter().copied()).collect());
     let encoded = Zeroizing::new(alphabet.encode(&*padded));
     // A character holds six bits.
     let (first, end) = ((8 * before).div_ceil(6), 8 * padded.len() / 6);

@@ -13,6 +13,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring;
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
@@ -23,9 +24,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use zeroize::Zeroizing;
+use zeroize::Zeroize as _;
 
 use crate::net::hidden_characters::without_byte_order_mark;
+use crate::net::secret_file;
 
 /// The protocols that ALPN offers to callers.
 pub(crate) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -246,18 +248,20 @@ pub(crate) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
 /// A private key.
 pub(crate) fn key(path: &Path) -> Result<Arc<dyn SigningKey>, String> {
     let shown = path.display();
-    let pem = fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    let pem = Zeroizing::new(pem);
-    let der = PrivateKeyDer::from_pem_slice(without_byte_order_mark(&pem)).map_err(|error| match error {
+    let pem =
+        secret_file::read(path, usize::MAX).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let mut der = PrivateKeyDer::from_pem_slice(without_byte_order_mark(&pem)).map_err(|error| match error {
         _ if pem.windows(9).any(|word| word == b"ENCRYPTED") => format!(
             "{shown} is encrypted with a passphrase; write the key without one: openssl pkey -in OLD -out NEW"
         ),
         pem::Error::NoItemsFound => format!("{shown} has no private key in it; allowed: {A_KEY}"),
         _ => format!("{shown} is damaged PEM; allowed: {A_KEY}"),
     })?;
-    provider().key_provider.load_private_key(der).map_err(|_| {
+    let key = any_supported_type(&der).map_err(|_| {
         format!("{shown}: the private key cannot be used; allowed: RSA of 2048 to 8192 bits, ECDSA P-256 or P-384, Ed25519")
-    })
+    });
+    der.zeroize();
+    key
 }
 
 /// The verifier of callers' certificates.

@@ -8,11 +8,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use hyper_util::client::proxy::matcher::Matcher;
 use serde::Deserialize;
 use serde_json::Value;
+use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use crate::http::retry_after;
@@ -20,7 +22,7 @@ use crate::http::trace_context::TRACEPARENT;
 use crate::net::egress_proxy::proxy_name;
 use crate::net::error_chain::chain;
 use crate::net::own_listeners::OwnListeners;
-use crate::net::secret::Secret;
+use crate::net::secret::{Secret, wiped_when_sent};
 use crate::net::secret_filter;
 use crate::oauth::identity::{Identity, Subject};
 use crate::oauth::token_span::TokenSpan;
@@ -41,6 +43,7 @@ const REFUSALS: [&str; 8] = [
 ];
 /// The placeholder token that the gateway gives to programs that request one.
 pub(crate) const PLACEHOLDER: &str = "boxgate-placeholder-not-a-token";
+const FORM: &str = "application/x-www-form-urlencoded";
 /// For the whole request; connecting has its own, shorter limit.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -159,7 +162,8 @@ impl Grant {
             ("box_subject_type", subject_type),
             ("box_subject_id", subject_id.as_str()),
         ];
-        let mut request = self.client.post(&self.url).form(&form).timeout(PATIENCE);
+        let request = self.client.post(&self.url).header(CONTENT_TYPE, FORM);
+        let mut request = request.body(form_body(&form)).timeout(PATIENCE);
         if let Some(span) = span {
             request = request.header(TRACEPARENT, span.traceparent());
         }
@@ -178,7 +182,8 @@ impl Grant {
             .headers()
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().contains("html")));
-        let mut body = Zeroizing::new(Vec::new());
+        // With room for all of it: one that grows leaves copies of what it held.
+        let mut body = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
         while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error, None))? {
             if body.len() + chunk.len() > LARGEST_ANSWER {
                 return Err(passing(format!("the token endpoint's answer ({status}) is larger than 64 KiB")));
@@ -207,6 +212,23 @@ impl Grant {
             }),
         }
     }
+}
+
+/// A form (`application/x-www-form-urlencoded`); the names of its fields need no encoding.
+fn form_body(fields: &[(&str, &str)]) -> Bytes {
+    // An encoded byte takes three; a text that grows would leave copies of the secret.
+    let longest = fields.iter().map(|(name, value)| name.len() + 3 * value.len() + 2).sum();
+    let mut body = Zeroizing::new(Vec::with_capacity(longest));
+    for (name, value) in fields {
+        if !body.is_empty() {
+            body.push(b'&');
+        }
+        body.extend_from_slice(name.as_bytes());
+        body.push(b'=');
+        form_urlencoded::byte_serialize(value.as_bytes())
+            .for_each(|piece| body.extend_from_slice(piece.as_bytes()));
+    }
+    wiped_when_sent(body)
 }
 
 fn passing(cause: String) -> Fault {
@@ -257,8 +279,8 @@ fn granted(body: &[u8]) -> Result<Granted, Fault> {
         return Err(passing("the token endpoint answers 200, but without a usable expires_in".to_owned()));
     }
     let lifetime = Duration::from_secs_f64(answer.expires_in.min(86_400.0));
-    let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
-    let mut authorization = HeaderValue::from_str(&bearer).map_err(|_| {
+    let bearer = Zeroizing::new([&b"Bearer "[..], token.as_bytes()].concat());
+    let mut authorization = HeaderValue::from_maybe_shared(wiped_when_sent(bearer)).map_err(|_| {
         passing("the token endpoint answers 200, but without a usable access_token".to_owned())
     })?;
     authorization.set_sensitive(true);
@@ -417,6 +439,13 @@ mod tests {
             let said = printable(&format!("{}{}", "x".repeat(before), secret.expose()));
             assert!(!said.contains("ca") && said.chars().count() <= 300, "{said}");
         }
+    }
+
+    #[test]
+    fn a_form_is_encoded_as_url_encodes_it() {
+        let fields = [("client_id", "a b&c=d"), ("client_secret", "ä%+/€~*-._"), ("box_subject_id", "")];
+        let want = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        assert_eq!(form_body(&fields), want.as_bytes());
     }
 
     #[test]

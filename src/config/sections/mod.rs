@@ -4,7 +4,8 @@
 //! configuration with a problem is not returned.
 
 use std::fmt;
-use std::fs;
+use std::io;
+use std::mem;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -21,6 +22,7 @@ use crate::access::admission::Listen;
 use crate::http::host::HostList;
 use crate::net::address::Address;
 use crate::net::networks::Networks;
+use crate::net::secret_file;
 use crate::net::tls_server;
 use crate::routing::app::{App, Apps};
 
@@ -147,7 +149,14 @@ pub fn from_environment(
 
 /// The text of a file, which may hold secrets.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, Problems> {
-    fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
+    let text = secret_file::read(path, usize::MAX).and_then(|mut bytes| {
+        // Taken over, not copied; what is no text is wiped.
+        String::from_utf8(mem::take(&mut *bytes)).map(Zeroizing::new).map_err(|error| {
+            drop(Zeroizing::new(error.into_bytes()));
+            io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text")
+        })
+    });
+    text.map_err(|error| {
         let mut notes = Notes::new(path, "");
         notes.problem(
             &Location::unwritten(""),

@@ -1,7 +1,7 @@
 //! Secrets and other texts that may be in the environment or in a file of their own.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
+use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use super::super::raw::{Entry, Reference, Table, kind};
 use super::super::values;
 use crate::net::hidden_characters::{BYTE_ORDER_MARK, without_byte_order_mark};
 use crate::net::secret::Secret;
+use crate::net::secret_file;
 use crate::routing::app_key::AppKeys;
 
 /// Where references of a configuration are resolved.
@@ -36,7 +37,7 @@ pub(super) struct Referred {
 }
 
 /// The longest secret in bytes. A device or a wrong file may be endless.
-const LONGEST: u64 = 64 * 1024;
+const LONGEST: usize = 64 * 1024;
 
 /// The folder of a service's credentials (systemd.exec(5), "Credentials").
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -197,7 +198,7 @@ fn of_file(
     let beside = around.folder.join(written);
     // Before it is read, so that no change is missed.
     notes.file(&beside);
-    let read = contents(&beside);
+    let read = secret_file::read(&beside, LONGEST + 1);
     let credential = match &read {
         // The file may be there for root alone, which passes it on as a credential.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
@@ -217,7 +218,7 @@ fn of_file(
                     ),
                 );
             }
-            let read = contents(&credential).map_err(|why| {
+            let read = secret_file::read(&credential, LONGEST + 1).map_err(|why| {
                 let (first, second) = (beside.display(), credential.display());
                 Unresolved::Unread(format!(
                     "{first} cannot be read: {error}; nor can {second} of ${CREDENTIALS}: {why}"
@@ -236,7 +237,7 @@ fn of_file(
     let bytes = read?;
     let shown = path.display();
     let wrong = |what: &str| Unresolved::Wrong(format!("{shown} {what}"));
-    if bytes.len() as u64 > LONGEST {
+    if bytes.len() > LONGEST {
         return Err(wrong("is larger than 64 KiB; it must hold only the secret"));
     }
     let text = without_byte_order_mark(&bytes);
@@ -247,13 +248,6 @@ fn of_file(
         return Err(wrong("is empty"));
     }
     Ok(Zeroizing::new(text.to_owned()))
-}
-
-/// At most one byte more than [`LONGEST`].
-fn contents(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Where systemd puts a credential of this name for the service; `None`: the path is absolute, or there are no credentials.

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 use crate::net::egress_proxy::Proxy;
 use crate::oauth::identity::Subject;

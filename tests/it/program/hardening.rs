@@ -1,13 +1,15 @@
 //! The process of a gateway is hardened; what is on is told.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
+use boxgate::sandbox::Options;
 use serde_json::{Value, json};
 
 use super::fake_gateway::{Chain, FakeServer};
-use super::harness::{FakeBox, Folder, Program, command, write_file};
+use super::harness::{FakeBox, Folder, Program, command, until, write_file};
 
 const BOXGATE: &str = env!("CARGO_BIN_EXE_boxgate");
 
@@ -95,7 +97,43 @@ fn memory_is_locked_exactly_where_any_amount_may_be() {
     assert_eq!(program.get("/2.0/users/me").status, 200);
 }
 
-#[cfg(feature = "sandbox")]
+/// The text in the memory that the process has written itself. Only root may look there.
+fn holds(program: &Program, text: &str) -> Option<bool> {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", program.id())).ok()?;
+    let memory = File::open(format!("/proc/{}/mem", program.id())).ok()?;
+    let mut found = false;
+    for map in maps.lines().filter(|map| map.split(' ').nth(1).is_some_and(|rights| rights.starts_with("rw")))
+    {
+        let (range, _) = map.split_once(' ').unwrap();
+        let (first, end) = range.split_once('-').unwrap();
+        let (first, end) = (u64::from_str_radix(first, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(end - first).unwrap()];
+        // It may be gone by now.
+        if memory.read_exact_at(&mut bytes, first).is_ok() {
+            found |= memchr::memmem::find(&bytes, text.as_bytes()).is_some();
+        }
+    }
+    Some(found)
+}
+
+/// Also where a library sent it: what follows at the same place is as long.
+#[test]
+fn a_secret_that_was_replaced_is_not_in_memory_any_more() {
+    const OLD: &str = "canary-of-the-first-secret-0123456789";
+    let new = "x".repeat(OLD.len());
+    let at = FakeBox::with(Options { client_secret: OLD.to_owned(), ..Options::default() });
+    at.accept_secrets(&[OLD, &new]);
+    let program = start(&at, "64");
+    assert_eq!(program.get("/2.0/users/me").status, 200);
+    let Some(held) = holds(&program, OLD) else { return };
+    assert!(held, "it is found while it is in use");
+    program.folder.write("secret", &new);
+    until("a token comes with the new one", || {
+        program.err.text().matches("a token was obtained").count() == 2
+    });
+    until("the old one is gone", || holds(&program, OLD) == Some(false));
+}
+
 #[test]
 fn the_sandbox_is_hardened_too() {
     let folder = Folder::new();
