@@ -126,6 +126,10 @@ fn the_units_are_clean_and_leave_little_open() {
     }
     let exposure = exposure(&machine, "boxgate.service");
     assert!(exposure <= 1.5, "{exposure}");
+    // What the unit allows is enough for what the process denies itself.
+    let status = machine.sh("curl --fail --silent http://127.0.0.1:8081/status.json");
+    let hardening = "\"hardening\":{\"no_new_privileges\":true,\"system_calls_filtered\":true,";
+    assert!(status.contains(hardening), "{status}");
 }
 
 #[test]
