@@ -15,6 +15,7 @@ mod life; // starting, draining, stopping
 mod core_dumps; // core dumps are disabled
 mod hardening; // of the gateway's process
 mod exposed_files; // files that every user can read or replace
+mod exposure; // who may call an open gateway is told
 mod tls; // TLS of the callers' listener
 mod reload; // another configuration meanwhile
 mod status; // /status.json over reloads
