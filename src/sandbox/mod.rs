@@ -50,7 +50,10 @@ pub use self::{
         faults::{Fault, Thumbnail, TokenAnswer},
         holds::Hold,
     },
-    http::{host::Role, recorder::Seen},
+    http::{
+        host::Role,
+        recorder::{Downscoped, Seen, SeenToken},
+    },
     model::{
         content::Content,
         options::{CLIENT_ID, CLIENT_SECRET, ENTERPRISE_ID, MANAGED_USERS, Options, Protocols, USER_ID},

@@ -25,8 +25,7 @@ pub(crate) fn caller(state: &State, head: &Parts) -> Result<String, Refusal> {
     if state.control.is_unauthorized(&recorder::target(head)) {
         return Err(Refusal::Unauthorized);
     }
-    let token = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
-    let subject = token.and_then(|token| state.tokens().subject(token)).ok_or(Refusal::Unauthorized)?;
+    let subject = token(head).and_then(|token| state.tokens().subject(token)).ok_or(Refusal::Unauthorized)?;
     match head.headers.get("as-user").map(|value| value.to_str().unwrap_or_default()) {
         None => Ok(subject),
         Some(user) if user == subject => Ok(subject),
@@ -38,7 +37,8 @@ pub(crate) fn caller(state: &State, head: &Parts) -> Result<String, Refusal> {
     }
 }
 
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
+/// The token that a request carries.
+pub(crate) fn token(head: &Parts) -> Option<&str> {
+    let (scheme, token) = head.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

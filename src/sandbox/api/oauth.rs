@@ -16,6 +16,7 @@ use crate::sandbox::{
     http::{
         form::Form,
         host::Role,
+        recorder::Downscoped,
         request_body::RequestBody,
         response::{self, Answer, Refusal, dress},
         response_body::Broken,
@@ -47,7 +48,7 @@ const INVALID_RESOURCE: OauthError = ("invalid_resource", "The target resource i
 
 /// Answers everything under `/oauth2/`.
 pub(crate) async fn serve(state: &Arc<State>, head: &Parts, incoming: Incoming) -> Result<Answer, Broken> {
-    let record = state.recorder.token_calls.write(Role::Api, head);
+    let record = state.recorder.token_calls.write(Role::Api, head, None);
     let mut body = RequestBody::new(incoming, head, record);
     let is_token = head.uri.path() == "/oauth2/token";
     let form = body.read_all(FORM_LIMIT).await;
@@ -143,7 +144,14 @@ fn exchanged(state: &State, form: &Form) -> Result<Value, OauthError> {
             None => json!({ "scope": scope }),
         })
         .collect();
-    let (token, expires_in) = state.tokens().issue(&subject);
+    let downscoped = Downscoped {
+        scopes: scopes.split_ascii_whitespace().map(str::to_owned).collect(),
+        resource: object.as_ref().map(|object| {
+            let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+            format!("{}s/{}", text("type"), text("id"))
+        }),
+    };
+    let (token, expires_in) = state.tokens().downscope(&subject, downscoped);
     Ok(json!({
         "access_token": token,
         "expires_in": expires_in,

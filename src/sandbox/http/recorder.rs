@@ -38,6 +38,26 @@ pub struct Seen {
     pub body: Bytes,
     /// What followed it.
     pub trailers: HeaderMap,
+    /// Its access token; `None` without one, or with one that this sandbox has not given.
+    pub token: Option<SeenToken>,
+}
+
+/// The access token of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenToken {
+    /// It had neither expired nor been revoked.
+    pub is_live: bool,
+    /// What a token exchange restricted it to; `None`: it is a full token.
+    pub downscoped: Option<Downscoped>,
+}
+
+/// What a downscoped token is restricted to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Downscoped {
+    /// Its scopes, in the order in which they were asked for.
+    pub scopes: Vec<String>,
+    /// The item to which it is restricted, `folders/ID` or `files/ID`; `None`: to none.
+    pub resource: Option<String>,
 }
 
 /// The part of a request's body read so far, which the body writes and tests read.
@@ -86,6 +106,7 @@ struct Entry {
     headers: HeaderMap,
     version: Version,
     body: Arc<Mutex<BodyRecord>>,
+    token: Option<SeenToken>,
 }
 
 impl Entry {
@@ -101,6 +122,7 @@ impl Entry {
             body_bytes: body.total,
             body: Bytes::copy_from_slice(&body.beginning),
             trailers: body.trailers.clone(),
+            token: self.token.clone(),
         }
     }
 }
@@ -117,7 +139,7 @@ impl RequestLog {
     }
 
     /// Records a request; its body is recorded through the returned value.
-    pub(crate) fn write(&self, role: Role, head: &Parts) -> Arc<Mutex<BodyRecord>> {
+    pub(crate) fn write(&self, role: Role, head: &Parts, token: Option<SeenToken>) -> Arc<Mutex<BodyRecord>> {
         let body = Arc::new(Mutex::new(BodyRecord::default()));
         let mut entries = lock(&self.entries);
         if entries.len() >= self.limit {
@@ -131,6 +153,7 @@ impl RequestLog {
             headers: head.headers.clone(),
             version: head.version,
             body: body.clone(),
+            token,
         });
         body
     }
@@ -173,8 +196,13 @@ impl Recorder {
     }
 
     /// Records a call, then counts it, so that a test that waited for the count can read it.
-    pub(crate) fn arrived(self: &Arc<Self>, role: Role, head: &Parts) -> (Arc<Mutex<BodyRecord>>, InFlight) {
-        let record = self.requests.write(role, head);
+    pub(crate) fn arrived(
+        self: &Arc<Self>,
+        role: Role,
+        head: &Parts,
+        token: Option<SeenToken>,
+    ) -> (Arc<Mutex<BodyRecord>>, InFlight) {
+        let record = self.requests.write(role, head, token);
         self.in_flight.add();
         self.calls.add();
         (record, InFlight { recorder: self.clone(), finished: false })

@@ -10,7 +10,12 @@ use http::{
 use hyper::body::Incoming;
 
 use crate::sandbox::{
-    api::{authentication::caller, downloads, oauth, request::ApiRequest, router, uploads},
+    api::{
+        authentication::{caller, token},
+        downloads, oauth,
+        request::ApiRequest,
+        router, uploads,
+    },
     control::{failures::Call, faults::Fault},
     http::{
         host::Role,
@@ -35,7 +40,8 @@ pub(crate) async fn serve(
         return oauth::serve(&state, &head, incoming).await;
     }
     let target = recorder::target(&head);
-    let (record, mut in_flight) = state.recorder.arrived(role, &head);
+    let seen_token = token(&head).and_then(|token| state.tokens().seen(token));
+    let (record, mut in_flight) = state.recorder.arrived(role, &head, seen_token);
     let mut body = RequestBody::new(incoming, &head, record);
     state.control.wait_until_released(&target).await;
     state.control.dawdle().await;

@@ -64,6 +64,28 @@ async fn token_answers_follow_the_script() {
 }
 
 #[tokio::test]
+async fn a_seen_request_tells_which_token_it_carried() {
+    let bench = Bench::start().await;
+    let folder = bench.sandbox.add_folder("0", "Narrow");
+    let resource = format!("https://api.box.com/2.0/folders/{folder}");
+    let child = bench.downscoped("base_explorer item_download", Some(&resource)).await;
+    let seen = async |token: &str| {
+        let asked = bench.client.get(bench.sandbox.api_url() + "/2.0/users/me").bearer_auth(token);
+        asked.send().await.unwrap();
+        bench.sandbox.last_seen().unwrap().token
+    };
+    assert_eq!(seen(&bench.token).await, Some(SeenToken { is_live: true, downscoped: None }));
+    let downscoped = Some(Downscoped {
+        scopes: vec!["base_explorer".to_owned(), "item_download".to_owned()],
+        resource: Some(format!("folders/{folder}")),
+    });
+    assert_eq!(seen(&child).await, Some(SeenToken { is_live: true, downscoped: downscoped.clone() }));
+    assert_eq!(seen("invented").await, None);
+    bench.sandbox.expire_tokens();
+    assert_eq!(seen(&child).await, Some(SeenToken { is_live: false, downscoped }));
+}
+
+#[tokio::test]
 async fn scripted_answers_come_in_order_and_only_for_their_prefix() {
     let bench = Bench::start().await;
     let raw = Fault::RawBody {

@@ -26,7 +26,8 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    Content, Fault, MANAGED_USERS, Names, Options, Protocols, Role, Sandbox, Thumbnail, TokenAnswer,
+    Content, Downscoped, Fault, MANAGED_USERS, Names, Options, Protocols, Role, Sandbox, SeenToken,
+    Thumbnail, TokenAnswer,
 };
 
 /// A sandbox and a client that trusts it and has a token.
@@ -67,6 +68,23 @@ impl Bench {
 
     async fn ask_for_token(&self, form: &[(&'static str, String)]) -> Response {
         self.client.post(self.sandbox.token_url()).form(form).send().await.unwrap()
+    }
+
+    fn exchange_form(&self, scopes: &str, resource: Option<&str>) -> Vec<(&'static str, String)> {
+        let mut form = vec![
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange".to_owned()),
+            ("subject_token", self.token.clone()),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token".to_owned()),
+            ("scope", scopes.to_owned()),
+        ];
+        form.extend(resource.map(|resource| ("resource", resource.to_owned())));
+        form
+    }
+
+    /// A token with these scopes alone.
+    async fn downscoped(&self, scopes: &str, resource: Option<&str>) -> String {
+        let answer = json(self.ask_for_token(&self.exchange_form(scopes, resource)).await).await;
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
     }
 
     fn request(&self, method: &str, url: &str) -> reqwest::RequestBuilder {
