@@ -40,8 +40,8 @@ pub struct Options {
     #[arg(long = "origin", value_name = "ORIGIN", value_parser = origin)]
     origins: Vec<String>,
     /// Make this Box misbehave; may be repeated: 429:5% or 503:1% (that share of calls gets this status), 401:once (one
-    /// call does), token (no client gets a token), revoked (an admin has revoked the app), scope (calls that change something
-    /// lack a scope), slow:2s (each answer comes so much later)
+    /// call does), token (no client gets a token), revoked (an admin has revoked the app), exchange (no token is
+    /// downscoped), scope (calls that change something lack a scope), slow:2s (each answer comes so much later)
     #[arg(long = "fail", value_name = "WHAT")]
     failures: Vec<Failure>,
     /// Print a configuration for this Box, and run the Box alone, without a gateway and a page

@@ -207,6 +207,17 @@ impl Sandbox {
         self.state.control.token_always(answer);
     }
 
+    /// Answers the next token exchanges with these, in this order, after those of earlier calls. Other token requests
+    /// are answered as ever; [`Self::token_script`] and [`Self::token_always`] count for exchanges too, after this.
+    pub fn exchange_script(&self, answers: Vec<TokenAnswer>) {
+        self.state.control.exchange_script(answers);
+    }
+
+    /// Answers all other token exchanges with this; `None`: as usual.
+    pub fn exchange_always(&self, answer: Option<TokenAnswer>) {
+        self.state.control.exchange_always(answer);
+    }
+
     /// Tokens are given for these client secrets alone from now on, as while one follows another.
     pub fn accept_secrets(&self, secrets: &[&str]) {
         self.state.accept_secrets(secrets.iter().map(|secret| (*secret).to_owned()).collect());

@@ -73,7 +73,8 @@ pub(crate) async fn serve(state: &Arc<State>, head: &Parts, incoming: Incoming) 
 }
 
 async fn scripted(state: &State, head: &Parts, form: &Form) -> Result<Answer, Broken> {
-    Ok(match state.control.next_token_answer() {
+    let is_exchange = form.get("grant_type") == Some(EXCHANGE);
+    Ok(match state.control.next_token_answer(is_exchange) {
         TokenAnswer::Normal => match granted(state, head, form) {
             Ok(grant) => response::json(StatusCode::OK, &grant),
             Err((error, description)) => refused(error, description),

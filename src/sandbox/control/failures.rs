@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 
 use super::faults::{Fault, TokenAnswer};
 
-const FORMS: &str = "is none of STATUS:SHARE% (429:5%), STATUS:once (401:once), token, revoked, scope, \
-                     slow:TIME (slow:2s); a status is 400 to 599, a share 0.01% to 100%, a time 1ms to 10m";
+const FORMS: &str = "is none of STATUS:SHARE% (429:5%), STATUS:once (401:once), token, revoked, \
+                     exchange, scope, slow:TIME (slow:2s); a status is 400 to 599, a share 0.01% to 100%, a time 1ms to 10m";
 /// All of a share, in hundredths of a percent.
 const ALL: u32 = 10_000;
 const SLOWEST: Duration = Duration::from_secs(600);
@@ -23,6 +23,7 @@ type OauthError = (&'static str, &'static str);
 const INVALID_CLIENT: OauthError = ("invalid_client", "The client credentials are invalid");
 const NOT_AUTHORIZED: OauthError =
     ("unauthorized_client", "This app is not authorized by the enterprise admin");
+const INVALID_RESOURCE: OauthError = ("invalid_resource", "The target resource is invalid.");
 const SCOPE_MISSING: &str = "Bearer realm=\"Service\", error=\"insufficient_scope\", error_description=\"The \
                              request requires higher privileges than provided by the access token.\"";
 
@@ -45,13 +46,16 @@ pub enum Failure {
     Token,
     /// The token endpoint refuses every client with `unauthorized_client`, as after an admin has revoked the app.
     Revoked,
+    /// The token endpoint refuses every token exchange with `invalid_resource`, as where the account of the token does
+    /// not see the folder or file.
+    Exchange,
     /// Calls that change something get 403 `insufficient_scope`, as where the app lacks the scope to write.
     Scope,
     /// Every answer comes so much later, tokens too.
     Slow(Duration),
 }
 
-/// `429:5%`, `401:once`, `token`, `revoked`, `scope`, `slow:2s`.
+/// `429:5%`, `401:once`, `token`, `revoked`, `exchange`, `scope`, `slow:2s`.
 impl FromStr for Failure {
     type Err = String;
 
@@ -60,6 +64,7 @@ impl FromStr for Failure {
             None => match text {
                 "token" => Some(Self::Token),
                 "revoked" => Some(Self::Revoked),
+                "exchange" => Some(Self::Exchange),
                 "scope" => Some(Self::Scope),
                 _ => None,
             },
@@ -120,6 +125,8 @@ pub(crate) struct Failures {
     once: Vec<(u16, AtomicBool)>,
     /// How the token endpoint refuses every client.
     refused: Option<OauthError>,
+    /// Whether it refuses token exchanges.
+    exchange: bool,
     scope: bool,
     slow: Duration,
 }
@@ -133,6 +140,7 @@ impl Failures {
                 Failure::Once { status } => made.once.push((status, AtomicBool::new(false))),
                 Failure::Token => made.refused = Some(INVALID_CLIENT),
                 Failure::Revoked => made.refused = Some(NOT_AUTHORIZED),
+                Failure::Exchange => made.exchange = true,
                 Failure::Scope => made.scope = true,
                 Failure::Slow(time) => made.slow += time,
             }
@@ -160,8 +168,11 @@ impl Failures {
     }
 
     /// How the token endpoint answers.
-    pub(crate) fn token_answer(&self) -> TokenAnswer {
-        self.refused.map_or(TokenAnswer::Normal, |(error, text)| TokenAnswer::refuse(error, text))
+    pub(crate) fn token_answer(&self, is_exchange: bool) -> TokenAnswer {
+        let exchange = (self.exchange && is_exchange).then_some(INVALID_RESOURCE);
+        self.refused
+            .or(exchange)
+            .map_or(TokenAnswer::Normal, |(error, text)| TokenAnswer::refuse(error, text))
     }
 
     pub(crate) async fn dawdle(&self) {
@@ -199,6 +210,7 @@ mod tests {
             ("401:once", Failure::Once { status: 401 }),
             ("token", Failure::Token),
             ("revoked", Failure::Revoked),
+            ("exchange", Failure::Exchange),
             ("scope", Failure::Scope),
             ("slow:2s", Failure::Slow(Duration::from_secs(2))),
             ("slow:250ms", Failure::Slow(Duration::from_millis(250))),
@@ -221,6 +233,7 @@ mod tests {
             "token:5%",
             "Token",
             "revoked:1",
+            "exchange:once",
             "scope:5%",
             "slow",
             "slow:",

@@ -40,6 +40,8 @@ pub(crate) struct Control {
     unauthorized: Mutex<Vec<String>>,
     token_script: Mutex<VecDeque<TokenAnswer>>,
     token_always: Mutex<Option<TokenAnswer>>,
+    exchange_script: Mutex<VecDeque<TokenAnswer>>,
+    exchange_always: Mutex<Option<TokenAnswer>>,
     pub(crate) commits_held: Countdown,
     pub(crate) downloads_pending: Countdown,
     thumbnail: Mutex<Thumbnail>,
@@ -104,11 +106,26 @@ impl Control {
         *lock(&self.token_always) = answer;
     }
 
-    pub(crate) fn next_token_answer(&self) -> TokenAnswer {
+    pub(crate) fn exchange_script(&self, answers: Vec<TokenAnswer>) {
+        lock(&self.exchange_script).extend(answers);
+    }
+
+    pub(crate) fn exchange_always(&self, answer: Option<TokenAnswer>) {
+        *lock(&self.exchange_always) = answer;
+    }
+
+    /// What was asked for exchanges comes before what was asked for all token requests.
+    pub(crate) fn next_token_answer(&self, is_exchange: bool) -> TokenAnswer {
+        if is_exchange {
+            let scripted = lock(&self.exchange_script).pop_front();
+            if let Some(answer) = scripted.or_else(|| lock(&self.exchange_always).clone()) {
+                return answer;
+            }
+        }
         if let Some(answer) = lock(&self.token_script).pop_front() {
             return answer;
         }
-        lock(&self.token_always).clone().unwrap_or_else(|| self.failures.token_answer())
+        lock(&self.token_always).clone().unwrap_or_else(|| self.failures.token_answer(is_exchange))
     }
 
     pub(crate) fn thumbnail(&self) -> Thumbnail {
@@ -140,6 +157,8 @@ impl Control {
         lock(&self.unauthorized).clear();
         lock(&self.token_script).clear();
         self.token_always(None);
+        lock(&self.exchange_script).clear();
+        self.exchange_always(None);
         self.commits_held.set(0);
         self.downloads_pending.set(0);
         self.set_thumbnail(Thumbnail::Ready);

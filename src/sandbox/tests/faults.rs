@@ -64,6 +64,30 @@ async fn token_answers_follow_the_script() {
 }
 
 #[tokio::test]
+async fn answers_to_token_exchanges_have_a_script_of_their_own() {
+    let bench = Bench::start().await;
+    let refusal = TokenAnswer::refuse("invalid_resource", "The target resource is invalid.");
+    bench.sandbox.exchange_script(vec![refusal, TokenAnswer::Normal]);
+    bench.sandbox.exchange_always(Some(TokenAnswer::Status(500)));
+    let ask = async |form: Vec<(&'static str, String)>| bench.ask_for_token(&form).await.status().as_u16();
+    let exchange = || bench.exchange_form("base_explorer", None);
+    assert_eq!((ask(bench.good_form()).await, ask(exchange()).await), (200, 400));
+    assert_eq!((ask(exchange()).await, ask(exchange()).await), (200, 500));
+    // A script for all token requests is for exchanges too, once their own has ended.
+    bench.sandbox.exchange_always(None);
+    bench.sandbox.token_script(vec![TokenAnswer::Status(503)]);
+    assert_eq!((ask(exchange()).await, ask(exchange()).await, ask(bench.good_form()).await), (503, 200, 200));
+    bench.sandbox.exchange_always(Some(TokenAnswer::Status(500)));
+    bench.sandbox.clear_faults();
+    assert_eq!(ask(exchange()).await, 200);
+
+    let failing = Options { failures: vec![Failure::Exchange], ..Options::default() };
+    let bench = Bench::with(failing).await;
+    let refused = json(bench.ask_for_token(&bench.exchange_form("base_explorer", None)).await).await;
+    assert_eq!(refused["error"], "invalid_resource");
+}
+
+#[tokio::test]
 async fn a_seen_request_tells_which_token_it_carried() {
     let bench = Bench::start().await;
     let folder = bench.sandbox.add_folder("0", "Narrow");

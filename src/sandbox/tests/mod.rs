@@ -26,7 +26,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    Content, Downscoped, Fault, MANAGED_USERS, Names, Options, Protocols, Role, Sandbox, SeenToken,
+    Content, Downscoped, Failure, Fault, MANAGED_USERS, Names, Options, Protocols, Role, Sandbox, SeenToken,
     Thumbnail, TokenAnswer,
 };
 
