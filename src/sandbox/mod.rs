@@ -4,7 +4,8 @@
 //! certificate of a temporary CA; a tree of files in memory with its trash, and what belongs to them (versions, shared
 //! links, comments, collaborations, metadata, webhooks). Tests can see what arrived and inject faults. It answers as
 //! Box's documents and recorded responses say Box does, errors included: uploads in one piece and in parts, redirected
-//! downloads, thumbnails, representations, zips, events and the long poll, which the download host serves.
+//! downloads, thumbnails, representations, zips, events and the long poll, which the download host serves. Downscoped
+//! tokens are held to their scopes and their resource.
 //!
 //! URLs in its responses have its own ports, or Box's host names ([`Options::names`]), which the proxy at
 //! [`Sandbox::proxy_url`] connects to the sandbox and to nothing else.

@@ -46,7 +46,7 @@ pub(crate) fn sources(
         let message = format!("'items' must have from 1 to {most} elements; it has {}", items.len());
         return Err(Refusal::parameter("items", &message));
     }
-    let store = request.state.store();
+    let store = request.store();
     let mut seen = HashSet::new();
     let mut sources = Vec::new();
     for (index, item) in items.iter().enumerate() {

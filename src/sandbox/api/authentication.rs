@@ -8,11 +8,11 @@ use serde_json::json;
 
 use crate::sandbox::{
     http::{recorder, response::Refusal},
-    model::state::State,
+    model::{state::State, tokens::Grant},
 };
 
-/// The user of the token, or the user in `As-User`.
-pub(crate) fn caller(state: &State, head: &Parts) -> Result<String, Refusal> {
+/// The token of a request, and what it grants: to its user, or to the user in `As-User`.
+pub(crate) fn caller<'a>(state: &State, head: &'a Parts) -> Result<(&'a str, Grant), Refusal> {
     if let Some(origin) = head.headers.get(ORIGIN) {
         return Err(Refusal::Error {
             status: 403,
@@ -25,16 +25,21 @@ pub(crate) fn caller(state: &State, head: &Parts) -> Result<String, Refusal> {
     if state.control.is_unauthorized(&recorder::target(head)) {
         return Err(Refusal::Unauthorized);
     }
-    let subject = token(head).and_then(|token| state.tokens().subject(token)).ok_or(Refusal::Unauthorized)?;
-    match head.headers.get("as-user").map(|value| value.to_str().unwrap_or_default()) {
-        None => Ok(subject),
-        Some(user) if user == subject => Ok(subject),
+    let token = token(head).ok_or(Refusal::Unauthorized)?;
+    let grant = state.tokens().grant(token).ok_or(Refusal::Unauthorized)?;
+    let subject = match head.headers.get("as-user").map(|value| value.to_str().unwrap_or_default()) {
+        None => return Ok((token, grant)),
+        // No scope of a downscoped token is for this. Box's documents leave it open; the answer is the one that Box
+        // gives to an app without the right to use As-User.
+        Some(_) if grant.restriction.is_some() => return Err(Refusal::InsufficientScope),
+        Some(user) if user == grant.subject => grant.subject,
         // Only the service account may act as others.
-        Some(user) if state.users.is_service_account(&subject) && state.users.is_managed(user) => {
-            Ok(user.to_owned())
+        Some(user) if state.users.is_service_account(&grant.subject) && state.users.is_managed(user) => {
+            user.to_owned()
         }
-        Some(_) => Err(Refusal::denied()),
-    }
+        Some(_) => return Err(Refusal::denied()),
+    };
+    Ok((token, Grant { subject, restriction: None }))
 }
 
 /// The token that a request carries.

@@ -10,7 +10,7 @@ use crate::sandbox::{
         request_body::RequestBody,
         response::{self, Answer, Refusal},
     },
-    model::{events::EventType, item::Item, items::Store},
+    model::{events::EventType, item::Item, view::View},
 };
 
 const ROLES: [&str; 8] = [
@@ -33,7 +33,7 @@ pub(crate) async fn answer(
     let objects = &request.state.collaborations;
     if let ("GET" | "PUT" | "DELETE", [id]) = (request.head.method.as_str(), segments) {
         // A collaboration is in the trash or deleted with its item.
-        find_item(&request.state.store(), &objects.get(id)?)?;
+        find_item(&request.store(), &objects.get(id)?)?;
     }
     match (request.head.method.as_str(), segments) {
         ("POST", []) => create(request, &body.json().await?),
@@ -74,7 +74,7 @@ fn pending(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
         return Err(Refusal::parameter("status", "The status must be 'pending'"));
     }
     let page = request.paging()?;
-    let store = request.state.store();
+    let store = request.store();
     let is_pending = |one: &Value| {
         one.get("status").and_then(Value::as_str) == Some("pending") && find_item(&store, one).is_ok()
     };
@@ -89,7 +89,7 @@ fn pending(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
 fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let state = request.state;
     let role = role(body)?;
-    let store = state.store();
+    let store = request.store();
     let item = find_item(&store, body)?;
     if item.parent.is_none() {
         let message = "Collaborations cannot be created on the root folder";
@@ -133,7 +133,7 @@ fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
 }
 
 /// What the `item` of this JSON names.
-fn find_item<'s>(store: &'s Store, value: &Value) -> Result<&'s Item, Refusal> {
+fn find_item<'s>(store: &'s View<'_>, value: &Value) -> Result<&'s Item, Refusal> {
     let id = text(value, "/item/id")?;
     Ok(match text(value, "/item/type")? {
         "folder" => store.folder(id)?,

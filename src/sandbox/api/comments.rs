@@ -23,7 +23,7 @@ pub(crate) async fn answer(
     if let ("GET" | "PUT" | "DELETE", [id]) = (request.head.method.as_str(), segments) {
         // A comment is in the trash or deleted with its file.
         let file = objects.owner(id)?;
-        request.state.store().file(&file)?;
+        request.store().file(&file)?;
     }
     match (request.head.method.as_str(), segments) {
         ("POST", []) => create(request, &body.json().await?),
@@ -37,7 +37,7 @@ pub(crate) async fn answer(
         ("DELETE", [id]) => {
             let owner = objects.owner(id)?;
             objects.remove(id)?;
-            let store = request.state.store();
+            let store = request.store();
             events::record(request, EventType::CommentDelete, &store, store.file(&owner)?);
             Ok(response::empty(StatusCode::NO_CONTENT))
         }
@@ -48,7 +48,7 @@ pub(crate) async fn answer(
 
 /// The comments on a file.
 pub(crate) fn of_file(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
-    request.state.store().file(id)?;
+    request.store().file(id)?;
     let page = request.paging()?;
     let all = request.state.comments.of(id);
     let total_count = all.len();
@@ -72,7 +72,7 @@ fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
         "comment" => (request.state.comments.owner(id)?, true),
         _ => return Err(Refusal::parameter("item.type", &format!("Invalid value '{kind}'."))),
     };
-    let store = request.state.store();
+    let store = request.store();
     let item = store.file(&file)?;
     let now = json::stamp(Timestamp::now());
     let comment = request.state.comments.add(&file, |new| {

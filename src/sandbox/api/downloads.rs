@@ -9,7 +9,7 @@ use http::{
     request::Parts,
 };
 
-use super::{authentication::caller, events, representations, thumbnails, zip_downloads};
+use super::{events, representations, request::ApiRequest, thumbnails, zip_downloads};
 use crate::sandbox::{
     http::{
         response::{self, Answer, Refusal, disposition},
@@ -42,7 +42,7 @@ pub(crate) async fn answer(state: &State, head: &Parts) -> Result<Answer, Refusa
             known
         }
         ["api", "2.0", "files", id, "content"] | ["api", "2.0", "internal_files", id, ..] => {
-            caller(state, head)?;
+            ApiRequest::admit(state, head)?.store().reach(id)?;
             ((*id).to_owned(), None)
         }
         _ => return Err(Refusal::not_found()),

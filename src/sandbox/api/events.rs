@@ -56,8 +56,17 @@ pub(crate) fn get(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
             events.since(text.parse().map_err(|_| bad())?, limit)
         }
     };
+    // A token that is restricted to an item is told of nothing else.
+    let entries: Vec<Value> = entries.into_iter().filter_map(|event| visible(request, event)).collect();
     let body = json!({ "chunk_size": entries.len(), "next_stream_position": next, "entries": entries });
     Ok(response::json(StatusCode::OK, &body))
+}
+
+fn visible(request: &ApiRequest<'_>, mut event: Value) -> Option<Value> {
+    let source = event.get_mut("source").map(Value::take).unwrap_or_default();
+    let source = json::below_top(request, source)?;
+    event.as_object_mut()?.insert("source".to_owned(), source);
+    Some(event)
 }
 
 /// The URL of the long poll. It needs only the channel.

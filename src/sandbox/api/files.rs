@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     events,
-    fields::{change, matching, moved, text},
+    fields::{change, matching, may_update, moved, text},
     json,
     request::ApiRequest,
     shared_links,
@@ -22,7 +22,7 @@ use crate::sandbox::{
 };
 
 pub(crate) fn get(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
-    let store = request.state.store();
+    let store = request.store();
     let file = store.file(id)?;
     if request.names_etag(IF_NONE_MATCH, file.etag) == Some(true) {
         return Ok(response::empty(StatusCode::NOT_MODIFIED));
@@ -31,8 +31,9 @@ pub(crate) fn get(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal>
 }
 
 pub(crate) fn update(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
-    let mut store = request.state.store();
+    let mut store = request.store();
     let key = matching(request, store.file(id)?)?;
+    may_update(request, body)?;
     store.update(key, change(body), &request.user_id)?;
     let file = store.file(id)?;
     if let Some(kind) = moved(body) {
@@ -44,7 +45,7 @@ pub(crate) fn update(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result
 }
 
 pub(crate) fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
-    let mut store = request.state.store();
+    let mut store = request.store();
     let key = matching(request, store.file(id)?)?;
     events::record(request, EventType::Trash, &store, store.file(id)?);
     store.move_to_trash(key, false)?;
@@ -53,7 +54,7 @@ pub(crate) fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refus
 
 pub(crate) fn copy(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
     let parent = text(body, "/parent/id")?;
-    let mut store = request.state.store();
+    let mut store = request.store();
     let file = store.file(id)?;
     let name = body.pointer("/name").and_then(Value::as_str).unwrap_or(&file.name).to_owned();
     let version = file.version().cloned().ok_or_else(|| Refusal::no_such_item(id))?;
@@ -65,7 +66,7 @@ pub(crate) fn copy(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<A
 
 /// Box does not serve content at this host but redirects to the download host.
 pub(crate) fn redirect(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
-    request.state.store().file(id)?;
+    request.store().file(id)?;
     let control = &request.state.control;
     if control.downloads_pending.take() {
         return Ok(response::later());
@@ -82,7 +83,7 @@ pub(crate) fn redirect(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Ref
 /// The earlier versions of the file, newest first.
 pub(crate) fn versions(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
     let page = request.paging()?;
-    let store = request.state.store();
+    let store = request.store();
     let file = store.file(id)?;
     let version_json = |version: &FileVersion| {
         let created = json::stamp(version.created_at);
@@ -120,7 +121,7 @@ pub(crate) fn versions(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Ref
 pub(crate) fn check_new(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let name = text(body, "/name")?;
     let parent = body.pointer("/parent/id").and_then(Value::as_str).unwrap_or("0");
-    let store = request.state.store();
+    let store = request.store();
     let parent = store.folder(parent)?.id;
     store.vacant(parent, name, "file", None)?;
     Ok(upload_url(request, "/api/2.0/files/content"))
@@ -128,7 +129,7 @@ pub(crate) fn check_new(request: &ApiRequest<'_>, body: &Value) -> Result<Answer
 
 /// The check before the upload of a new version.
 pub(crate) fn check_version(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
-    let store = request.state.store();
+    let store = request.store();
     let file = store.file(id)?;
     if let (Some(name), Some(parent)) = (body.pointer("/name").and_then(Value::as_str), file.parent) {
         store.vacant(parent, name, "file", Some(file.id))?;
@@ -138,6 +139,6 @@ pub(crate) fn check_version(request: &ApiRequest<'_>, id: &str, body: &Value) ->
 
 fn upload_url(request: &ApiRequest<'_>, path: &str) -> Answer {
     let url = format!("{}{path}?upload_session_id={}", request.state.hosts.preflight, random_text(16));
-    let (token, _) = request.state.tokens().issue(&request.user_id);
+    let (token, _) = request.issue_token();
     response::json(StatusCode::OK, &json!({ "upload_url": url, "upload_token": token }))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     events,
-    fields::{change, moved, text},
+    fields::{change, may_update, moved, text},
     json,
     request::{ApiRequest, Paging},
     shared_links,
@@ -19,7 +19,7 @@ use crate::sandbox::{
 };
 
 pub(crate) fn get(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
-    let store = request.state.store();
+    let store = request.store();
     let folder = store.folder(id)?;
     if request.names_etag(IF_NONE_MATCH, folder.etag) == Some(true) {
         return Ok(response::empty(StatusCode::NOT_MODIFIED));
@@ -30,7 +30,7 @@ pub(crate) fn get(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal>
 pub(crate) fn items(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
     let fields = request.fields();
     let page = request.paging()?;
-    let store = request.state.store();
+    let store = request.store();
     let folder = store.folder(id)?;
     let by_marker = request.flag("usemarker") || request.query.get("marker").is_some();
     let body = if by_marker {
@@ -52,7 +52,7 @@ pub(crate) fn items(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusa
 pub(crate) fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let name = text(body, "/name")?;
     let parent = text(body, "/parent/id")?;
-    let mut store = request.state.store();
+    let mut store = request.store();
     let id = store.create_folder(parent, name, &request.user_id)?.id;
     let folder = store.folder(&id.to_string())?;
     events::record(request, EventType::Create, &store, folder);
@@ -60,12 +60,13 @@ pub(crate) fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, R
 }
 
 pub(crate) fn update(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
-    let mut store = request.state.store();
+    let mut store = request.store();
     let folder = store.folder(id)?;
     if request.names_etag(IF_MATCH, folder.etag) == Some(false) {
         return Err(Refusal::precondition_failed());
     }
     let key = folder.id;
+    may_update(request, body)?;
     store.update(key, change(body), &request.user_id)?;
     let folder = store.folder(id)?;
     if let Some(kind) = moved(body) {
@@ -77,7 +78,7 @@ pub(crate) fn update(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result
 }
 
 pub(crate) fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
-    let mut store = request.state.store();
+    let mut store = request.store();
     let folder = store.folder(id)?;
     if request.names_etag(IF_MATCH, folder.etag) == Some(false) {
         return Err(Refusal::precondition_failed());

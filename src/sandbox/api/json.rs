@@ -10,6 +10,7 @@ use super::{
 use crate::sandbox::model::{
     item::{Item, ItemKind},
     items::Store,
+    scopes::Privilege,
     shared_link::SharedLink,
     state::State,
     users::{User, Users},
@@ -22,7 +23,7 @@ const USERS_CREATED: &str = "2024-02-12T10:53:43-08:00";
 
 /// An item with all of Box's standard fields, or with those that the caller asks for.
 pub(crate) fn item(request: &ApiRequest<'_>, store: &Store, item: &Item) -> Value {
-    let mut full = standard(request.state, store, item);
+    let mut full = shown(request, standard(request.state, store, item));
     let Some(object) = full.as_object_mut() else { return full };
     let fields = request.fields();
     if item.is_folder() {
@@ -41,7 +42,7 @@ pub(crate) fn item(request: &ApiRequest<'_>, store: &Store, item: &Item) -> Valu
 pub(crate) fn listed(request: &ApiRequest<'_>, store: &Store, item: &Item, fields: Option<&[&str]>) -> Value {
     match fields {
         None => mini(item),
-        Some(fields) => chosen(request, item, standard(request.state, store, item), fields),
+        Some(fields) => chosen(request, item, shown(request, standard(request.state, store, item)), fields),
     }
 }
 
@@ -114,6 +115,27 @@ pub(crate) fn mini(item: &Item) -> Value {
     }
 }
 
+/// An item without the folders that the caller's token does not reach.
+pub(crate) fn shown(request: &ApiRequest<'_>, item: Value) -> Value {
+    below_top(request, item).unwrap_or_default()
+}
+
+/// An item with its standard fields, its path and parent beginning with the item to which the caller's token is
+/// restricted; `None` where it is not below that.
+pub(crate) fn below_top(request: &ApiRequest<'_>, mut item: Value) -> Option<Value> {
+    let Some(top) = request.top() else { return Some(item) };
+    let is_top = |item: &Value| item.get("id").and_then(Value::as_str) == Some(&top.to_string());
+    let path = item.pointer("/path_collection/entries").and_then(Value::as_array);
+    let path: Vec<Value> = path.into_iter().flatten().skip_while(|folder| !is_top(folder)).cloned().collect();
+    if path.is_empty() && !is_top(&item) {
+        return None;
+    }
+    let object = item.as_object_mut()?;
+    object.insert("parent".to_owned(), path.last().cloned().unwrap_or_default());
+    object.insert("path_collection".to_owned(), json!({ "total_count": path.len(), "entries": path }));
+    Some(item)
+}
+
 /// The standard fields of an item.
 pub(crate) fn standard(state: &State, store: &Store, item: &Item) -> Value {
     let users = &state.users;
@@ -181,7 +203,9 @@ fn shared_link(link: &SharedLink, item: &Item) -> Value {
 /// Fields that Box returns only on request, including all with URLs or tokens.
 fn extra(request: &ApiRequest<'_>, item: &Item, field: &str) -> Option<Value> {
     match field {
-        "permissions" => return Some(permissions(item)),
+        "permissions" => return Some(permissions(request, item)),
+        "download_url" | "authenticated_download_url" if !request.may(Privilege::Download) => return None,
+        "expiring_embed_link" | "representations" if !request.may(Privilege::Preview) => return None,
         "has_collaborations" | "is_externally_owned" if item.is_folder() => return Some(json!(false)),
         _ => {}
     }
@@ -200,21 +224,32 @@ fn extra(request: &ApiRequest<'_>, item: &Item, field: &str) -> Option<Value> {
     })
 }
 
-/// The caller's permissions on an item: here all.
-fn permissions(item: &Item) -> Value {
-    let mut names = vec!["can_delete", "can_rename", "can_share", "can_set_share_access"];
+/// The caller's permissions on an item: all that the token has scopes for.
+fn permissions(request: &ApiRequest<'_>, item: &Item) -> Value {
+    use Privilege::{Annotate, Delete, Download, Preview, Rename, Share, Upload, Write};
+    let mut names = vec![
+        ("can_delete", Delete),
+        ("can_rename", Rename),
+        ("can_share", Share),
+        ("can_set_share_access", Share),
+    ];
     if !matches!(item.kind, ItemKind::WebLink(_)) {
-        names.extend(["can_download", "can_upload", "can_invite_collaborator"]);
+        names.extend([
+            ("can_download", Download),
+            ("can_upload", Upload),
+            ("can_invite_collaborator", Write),
+        ]);
     }
     if matches!(item.kind, ItemKind::File(_)) {
-        names.extend(["can_preview", "can_comment", "can_annotate"]);
+        names.extend([("can_preview", Preview), ("can_comment", Write), ("can_annotate", Annotate)]);
     }
-    names.into_iter().map(|name| (name.to_owned(), Value::Bool(true))).collect::<Map<_, _>>().into()
+    let permission = |(name, needed): (&str, Privilege)| (name.to_owned(), Value::Bool(request.may(needed)));
+    names.into_iter().map(permission).collect::<Map<_, _>>().into()
 }
 
 /// A preview session with a live token in it, in both fields where Box has been seen to put one.
 fn embed_link(request: &ApiRequest<'_>) -> Value {
-    let (token, expires_in) = request.state.tokens().issue(&request.user_id);
+    let (token, expires_in) = request.issue_token();
     json!({
         "url": format!("https://app.box.com/preview/expiring_embed/{token}"),
         "access_token": token,

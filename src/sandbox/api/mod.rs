@@ -5,6 +5,8 @@ pub(crate) mod uploads; // the upload host
 pub(crate) mod upload_sessions; // uploads in parts
 pub(crate) mod downloads; // the download host
 pub(crate) mod oauth; // the token endpoint
+pub(crate) mod token_exchange; // downscoped tokens
+pub(crate) mod oauth_errors; // what both refuse
 pub(crate) mod authentication; // the user of a token
 pub(crate) mod users;
 pub(crate) mod search;

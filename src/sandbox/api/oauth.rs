@@ -10,13 +10,15 @@ use http::{
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::json;
+use super::{
+    oauth_errors::{BAD_GRANT_TYPE, BAD_SUBJECT_TYPE, INVALID_CLIENT, INVALID_GRANT, OauthError, refused},
+    token_exchange::{EXCHANGE, exchanged},
+};
 use crate::sandbox::{
     control::faults::TokenAnswer,
     http::{
         form::Form,
         host::Role,
-        recorder::Downscoped,
         request_body::RequestBody,
         response::{self, Answer, Refusal, dress},
         response_body::Broken,
@@ -27,24 +29,11 @@ use crate::sandbox::{
 /// The largest form; real ones are far smaller.
 const FORM_LIMIT: usize = 64 * 1024;
 
-const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-
 /// Cookies that Box sets here, invented values.
 const COOKIES: [&str; 2] = [
     "box_visitor_id=sandbox.12345678; expires=Fri, 31-Dec-2027 00:00:00 GMT; path=/; domain=.box.com; secure",
     "site_preference=desktop; path=/; domain=.box.com; secure; HttpOnly",
 ];
-
-/// An OAuth error code and its text.
-type OauthError = (&'static str, &'static str);
-
-const INVALID_CLIENT: OauthError = ("invalid_client", "The client credentials are invalid");
-const INVALID_GRANT: OauthError = ("invalid_grant", "Grant credentials are invalid");
-const BAD_SUBJECT_TYPE: OauthError =
-    ("unauthorized_client", "The \"box_subject_type\" value is unauthorized for this client_id");
-const BAD_GRANT_TYPE: OauthError = ("invalid_request", "Invalid grant_type parameter or parameter missing");
-const INVALID_RESOURCE: OauthError = ("invalid_resource", "The target resource is invalid.");
 
 /// Answers everything under `/oauth2/`.
 pub(crate) async fn serve(state: &Arc<State>, head: &Parts, incoming: Incoming) -> Result<Answer, Broken> {
@@ -77,7 +66,7 @@ async fn scripted(state: &State, head: &Parts, form: &Form) -> Result<Answer, Br
     Ok(match state.control.next_token_answer(is_exchange) {
         TokenAnswer::Normal => match granted(state, head, form) {
             Ok(grant) => response::json(StatusCode::OK, &grant),
-            Err((error, description)) => refused(error, description),
+            Err(error) => error.answer(),
         },
         TokenAnswer::Refuse { error, description } => refused(&error, &description),
         TokenAnswer::Status(status) => {
@@ -129,63 +118,11 @@ fn granted(state: &State, head: &Parts, form: &Form) -> Result<Value, OauthError
     )
 }
 
-/// A narrower token for the same user. The scopes are stated, not enforced.
-fn exchanged(state: &State, form: &Form) -> Result<Value, OauthError> {
-    let Some(scopes) = form.get("scope").filter(|_| form.get("subject_token_type") == Some(ACCESS_TOKEN))
-    else {
-        return Err(("invalid_request", "Missing or invalid parameter"));
-    };
-    let subject =
-        form.get("subject_token").and_then(|token| state.tokens().subject(token)).ok_or(INVALID_GRANT)?;
-    let object = form.get("resource").map(|resource| resource_object(state, resource)).transpose()?;
-    let restricted_to: Vec<Value> = scopes
-        .split_ascii_whitespace()
-        .map(|scope| match &object {
-            Some(object) => json!({ "scope": scope, "object": object }),
-            None => json!({ "scope": scope }),
-        })
-        .collect();
-    let downscoped = Downscoped {
-        scopes: scopes.split_ascii_whitespace().map(str::to_owned).collect(),
-        resource: object.as_ref().map(|object| {
-            let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
-            format!("{}s/{}", text("type"), text("id"))
-        }),
-    };
-    let (token, expires_in) = state.tokens().downscope(&subject, downscoped);
-    Ok(json!({
-        "access_token": token,
-        "expires_in": expires_in,
-        "issued_token_type": ACCESS_TOKEN,
-        "restricted_to": restricted_to,
-        "token_type": "bearer",
-    }))
-}
-
-/// The item that a resource URL names; at this sandbox's host or at Box's own.
-fn resource_object(state: &State, resource: &str) -> Result<Value, OauthError> {
-    let path = resource
-        .strip_prefix(state.urls.api.as_str())
-        .or_else(|| resource.strip_prefix("https://api.box.com"))
-        .ok_or(INVALID_RESOURCE)?;
-    let store = state.store();
-    let item = match path.strip_prefix("/2.0/").and_then(|path| path.split_once('/')) {
-        Some(("files", id)) => store.file(id),
-        Some(("folders", id)) => store.folder(id),
-        _ => return Err(INVALID_RESOURCE),
-    };
-    Ok(json::mini(item.map_err(|_| INVALID_RESOURCE)?))
-}
-
 fn revoked(state: &State, form: &Form) -> Answer {
     if let Some(token) = form.get("token") {
         state.tokens().revoke(token);
     }
     response::empty(StatusCode::OK)
-}
-
-fn refused(error: &str, description: &str) -> Answer {
-    response::json(StatusCode::BAD_REQUEST, &json!({ "error": error, "error_description": description }))
 }
 
 fn with_cookies(mut answer: Answer) -> Answer {

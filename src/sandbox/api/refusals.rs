@@ -15,7 +15,7 @@ impl From<items::Error> for Refusal {
             items::Error::NoSuchItem(id) => Self::no_such_item(&id),
             items::Error::InTrash => Self::error(404, "trashed", "Item is trashed"),
             items::Error::NotInTrash => Self::error(404, "not_trashed", "Item is not trashed"),
-            items::Error::RootIsFixed => Self::denied(),
+            items::Error::RootIsFixed | items::Error::OutOfReach => Self::denied(),
             items::Error::FolderCycle => {
                 let message = "Moving a folder into one of its own subfolders is not possible";
                 Self::error(400, "cyclical_folder_structure", message)

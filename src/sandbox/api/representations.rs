@@ -86,7 +86,7 @@ pub(crate) fn info(
     version: &str,
     path: &str,
 ) -> Result<Answer, Refusal> {
-    request.state.store().file(file)?;
+    request.store().file(file)?;
     let representation = Kind::of_path(path).json(request, file, version);
     Ok(response::json(http::StatusCode::OK, &representation))
 }

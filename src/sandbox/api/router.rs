@@ -50,17 +50,17 @@ pub(crate) async fn answer(request: &ApiRequest<'_>, body: &mut RequestBody) -> 
         ("GET", ["files", id, "versions"]) => files::versions(request, id),
         ("GET", ["files", id, "comments"]) => comments::of_file(request, id),
         ("GET", ["files", id, "collaborations"]) => {
-            collaborations::of_item(request, request.state.store().file(id)?)
+            collaborations::of_item(request, request.store().file(id)?)
         }
         ("GET", ["folders", id, "collaborations"]) => {
-            collaborations::of_item(request, request.state.store().folder(id)?)
+            collaborations::of_item(request, request.store().folder(id)?)
         }
         (_, ["files", id, "metadata", rest @ ..]) => {
-            let item = format!("file_{}", request.state.store().file(id)?.id);
+            let item = format!("file_{}", request.store().file(id)?.id);
             metadata::answer(request, item, rest, body).await
         }
         (_, ["folders", id, "metadata", rest @ ..]) => {
-            let item = format!("folder_{}", request.state.store().folder(id)?.id);
+            let item = format!("folder_{}", request.store().folder(id)?.id);
             metadata::answer(request, item, rest, body).await
         }
         ("GET", ["ai_agent_default"]) => ai::default_agent(request),

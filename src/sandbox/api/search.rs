@@ -11,7 +11,7 @@ pub(crate) fn get(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
         request.query.get("query").ok_or_else(|| Refusal::parameter("query", "The query is missing"))?;
     let page = request.paging()?;
     let fields = request.fields();
-    let store = request.state.store();
+    let store = request.store();
     let (in_tree, in_trash) = match request.query.get("trash_content").unwrap_or_default() {
         "" | "non_trashed_only" => (true, false),
         "trashed_only" => (false, true),
@@ -27,7 +27,7 @@ pub(crate) fn get(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
     }
     if in_trash {
         found.extend(store.search_trash(text).into_iter().map(|trashed| {
-            let full = trash::full(request.state, &store, trashed);
+            let full = trash::full(request, &store, trashed);
             fields.as_ref().map_or_else(|| full.clone(), |fields| json::picked(full.clone(), fields))
         }));
     }

@@ -47,7 +47,7 @@ pub(crate) fn get(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
     let header = request.head.headers.get(BOX_API).and_then(|value| value.to_str().ok());
     let header = Form::parse(header.unwrap_or_default());
     let url = header.get("shared_link").ok_or_else(|| Refusal::parameter("shared_link", "It is required"))?;
-    let store = request.state.store();
+    let store = request.store();
     let found = store.all().find_map(|item| {
         let link = item.shared_link.as_ref().filter(|link| link.url() == url)?;
         Some((item, link))

@@ -20,7 +20,7 @@ const PICTURE: [u8; 67] = [
 ];
 
 pub(crate) fn get(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal> {
-    request.state.store().file(id)?;
+    request.store().file(id)?;
     let mut answer = match request.state.control.thumbnail() {
         Thumbnail::Ready => return Ok(picture()),
         Thumbnail::Pending => response::later(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{events, folders, json, request::ApiRequest};
 use crate::sandbox::{
     http::response::{self, Answer, Refusal},
-    model::{events::EventType, items::Store, state::State, trash::Trashed},
+    model::{events::EventType, items::Store, trash::Trashed},
 };
 
 /// The largest offset that Box takes (OpenAPI, `GET /folders/trash/items`).
@@ -14,14 +14,14 @@ const LARGEST_OFFSET: usize = 10_000;
 
 /// One item that was deleted itself.
 pub(crate) fn get(request: &ApiRequest<'_>, type_name: &str, id: &str) -> Result<Answer, Refusal> {
-    let store = request.state.store();
-    let trashed = full(request.state, &store, store.trashed(id, type_name)?);
+    let store = request.store();
+    let trashed = full(request, &store, store.trashed(id, type_name)?);
     Ok(response::json(StatusCode::OK, &shown(request, trashed)))
 }
 
 /// Everything that was deleted itself.
 pub(crate) fn list(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
-    let store = request.state.store();
+    let store = request.store();
     let by_marker = request.flag("usemarker");
     let is_given = |name: &&str| request.query.get(name).is_some_and(|value| !value.is_empty());
     let misplaced: &[&str] = if by_marker { &["sort", "direction", "offset"] } else { &["marker"] };
@@ -43,7 +43,7 @@ pub(crate) fn list(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
     }
     let entry = |trashed: &&Trashed| match request.fields() {
         None => json::mini(&trashed.item),
-        Some(fields) => json::picked(full(request.state, &store, trashed), &fields),
+        Some(fields) => json::picked(full(request, &store, trashed), &fields),
     };
     let entries: Vec<Value> = all.iter().skip(first).take(page.limit).map(entry).collect();
     let next = first.saturating_add(page.limit);
@@ -70,12 +70,12 @@ pub(crate) fn restore(
     body: &Value,
 ) -> Result<Answer, Refusal> {
     let text = |pointer| body.pointer(pointer).and_then(Value::as_str);
-    let mut store = request.state.store();
+    let mut store = request.store();
     let name = text("/name").map(str::to_owned);
     let key = store.restore(id, type_name, name, text("/parent/id"), &request.user_id)?.id;
     let item = store.get(key).ok_or_else(|| Refusal::no_such_item(id))?;
     events::record(request, EventType::Restore, &store, item);
-    let mut restored = json::standard(request.state, &store, item);
+    let mut restored = json::shown(request, json::standard(request.state, &store, item));
     // It is active again, but Box does not say so here (OpenAPI, schema `TrashFileRestored`).
     set(&mut restored, "shared_link", Value::Null);
     Ok(response::json(StatusCode::CREATED, &shown(request, restored)))
@@ -83,14 +83,17 @@ pub(crate) fn restore(
 
 /// Deletes permanently.
 pub(crate) fn purge(request: &ApiRequest<'_>, type_name: &str, id: &str) -> Result<Answer, Refusal> {
-    request.state.store().purge(id, type_name)?;
+    request.store().purge(id, type_name)?;
     Ok(response::empty(StatusCode::NO_CONTENT))
 }
 
 /// The standard fields of an item in the trash.
-pub(crate) fn full(state: &State, store: &Store, trashed: &Trashed) -> Value {
+pub(crate) fn full(request: &ApiRequest<'_>, store: &Store, trashed: &Trashed) -> Value {
     let trash = json!({ "type": "folder", "id": "1", "sequence_id": null, "etag": null, "name": "Trash" });
-    let mut value = json::standard(state, store, &trashed.item);
+    let mut value = json::standard(request.state, store, &trashed.item);
+    if request.top() == Some(trashed.item.id) {
+        set(&mut value, "parent", Value::Null);
+    }
     set(&mut value, "path_collection", json!({ "total_count": 1, "entries": [trash] }));
     set(&mut value, "trashed_at", json!(json::stamp(trashed.at)));
     set(&mut value, "purged_at", json!(json::stamp(trashed.purged_at())));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     events,
-    fields::{change, matching, text},
+    fields::{change, matching, may_change, text},
     json,
     request::ApiRequest,
 };
@@ -44,19 +44,26 @@ fn with<T>(
     if hosts.is_strict && here != named && here != "upload.box.com" {
         return Err(Refusal::not_found());
     }
-    request.state.sessions.with(id, &request.user_id, then)?
+    let sessions = &request.state.sessions;
+    let target = sessions.with(id, &request.user_id, |session, _| session.target.clone())?;
+    // The session may have been begun with a token that reaches more.
+    request.store().reach(match &target {
+        Target::New { parent, .. } => parent,
+        Target::Version { file, .. } => file,
+    })?;
+    sessions.with(id, &request.user_id, then)?
 }
 
 pub(crate) fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let parent = text(body, "/folder_id")?;
     let name = text(body, "/file_name")?;
-    let store = request.state.store();
+    let store = request.store();
     store.vacant(store.folder(parent)?.id, name, "file", None)?;
     begin(request, body, Target::New { parent: parent.to_owned(), name: name.to_owned() })
 }
 
 pub(crate) fn create_version(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
-    request.state.store().file(id)?;
+    request.store().file(id)?;
     let name = body.get("file_name").and_then(Value::as_str).map(str::to_owned);
     begin(request, body, Target::Version { file: id.to_owned(), name })
 }
@@ -159,19 +166,21 @@ pub(crate) fn commit(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result
     })?;
 
     let attributes = body.get("attributes").unwrap_or(&Value::Null);
-    let mut store = request.state.store();
+    // The session has the folder and the name.
+    let description = change(attributes).description;
+    let mut store = request.store();
     let key = match &target {
         Target::New { parent, name } => store.create_file(parent, name, &request.user_id, content, sha1)?.id,
         Target::Version { file, name } => {
             let key = matching(request, store.file(file)?)?;
+            let change = Change { name: name.clone(), description: description.clone(), ..Change::default() };
+            may_change(request, store.file(file)?, &change)?;
             if name.is_some() {
-                store.update(key, Change { name: name.clone(), ..Change::default() }, &request.user_id)?;
+                store.update(key, Change { description: None, ..change }, &request.user_id)?;
             }
             store.new_version(file, &request.user_id, content, sha1)?.id
         }
     };
-    // The session has the folder and the name.
-    let description = change(attributes).description;
     if description.is_some() {
         store.update(key, Change { description, ..Change::default() }, &request.user_id)?;
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     events,
-    fields::{change, matching, text},
+    fields::{change, matching, may_change, text},
     json,
     request::ApiRequest,
     upload_sessions,
@@ -68,7 +68,7 @@ async fn new_file(request: &ApiRequest<'_>, body: &mut RequestBody) -> Result<An
     let form = read(request, body, None).await?;
     let name = text(&form.attributes, "/name")?;
     let parent = text(&form.attributes, "/parent/id")?;
-    let mut store = request.state.store();
+    let mut store = request.store();
     let id = store.create_file(parent, name, &request.user_id, form.content, form.sha1)?.id;
     let file = store.file(&id.to_string())?;
     events::record(request, EventType::Upload, &store, file);
@@ -77,14 +77,16 @@ async fn new_file(request: &ApiRequest<'_>, body: &mut RequestBody) -> Result<An
 }
 
 async fn new_version(request: &ApiRequest<'_>, id: &str, body: &mut RequestBody) -> Result<Answer, Refusal> {
-    matching(request, request.state.store().file(id)?)?;
+    matching(request, request.store().file(id)?)?;
     // The file exists already; older SDKs send only its content.
     let form = read(request, body, Some(json!({}))).await?;
-    let mut store = request.state.store();
+    let mut store = request.store();
     // Others may have changed the file while this upload was under way.
     let key = matching(request, store.file(id)?)?;
     if form.attributes.get("name").is_some() {
-        store.update(key, change(&form.attributes), &request.user_id)?;
+        let change = change(&form.attributes);
+        may_change(request, store.file(id)?, &change)?;
+        store.update(key, change, &request.user_id)?;
     }
     store.new_version(id, &request.user_id, form.content, form.sha1)?;
     let file = store.file(id)?;

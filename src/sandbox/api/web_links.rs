@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     events,
-    fields::{change, matching, moved, text},
+    fields::{change, matching, may_update, moved, text},
     json,
     request::ApiRequest,
     shared_links, trash,
@@ -27,7 +27,7 @@ pub(crate) async fn answer(
     match (request.head.method.as_str(), segments) {
         ("POST", []) => create(request, &body.json().await?),
         ("GET", [id]) => {
-            let store = request.state.store();
+            let store = request.store();
             let link = store.web_link(id)?;
             Ok(response::json(StatusCode::OK, &json::item(request, &store, link)))
         }
@@ -36,7 +36,7 @@ pub(crate) async fn answer(
         ("DELETE", [id, "trash"]) => trash::purge(request, "web_link", id),
         ("PUT", [id]) => update(request, id, &body.json().await?),
         ("DELETE", [id]) => {
-            let mut store = request.state.store();
+            let mut store = request.store();
             let key = matching(request, store.web_link(id)?)?;
             events::record(request, EventType::Trash, &store, store.web_link(id)?);
             store.move_to_trash(key, false)?;
@@ -52,7 +52,7 @@ fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     // The default name is the URL's host.
     let host = || url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or(url);
     let name = body.get("name").and_then(Value::as_str).unwrap_or_else(host);
-    let mut store = request.state.store();
+    let mut store = request.store();
     let key = store.create_web_link(parent, name, &request.user_id, url)?.id;
     let description = change(body).description.unwrap_or_default();
     if let Some(link) = store.get_mut(key) {
@@ -65,8 +65,9 @@ fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
 }
 
 fn update(request: &ApiRequest<'_>, id: &str, body: &Value) -> Result<Answer, Refusal> {
-    let mut store = request.state.store();
+    let mut store = request.store();
     let key = matching(request, store.web_link(id)?)?;
+    may_update(request, body)?;
     let url = body.get("url").and_then(Value::as_str).map(str::to_owned);
     store.update(key, Change { url, ..change(body) }, &request.user_id)?;
     if let Some(kind) = moved(body) {

@@ -17,11 +17,17 @@ pub(crate) async fn answer(
     body: &mut RequestBody,
 ) -> Result<Answer, Refusal> {
     let objects = &request.state.webhooks;
+    if let [id] = segments
+        && let Ok(hook) = objects.get(id)
+    {
+        reach(request, &hook)?;
+    }
     match (request.head.method.as_str(), segments) {
         ("POST", []) => create(request, &body.json().await?),
         ("GET", []) => {
-            let entries = objects.all().into_iter().map(|hook| json::picked(hook, &["target"]));
-            let entries: Vec<Value> = entries.collect();
+            let mut hooks = objects.all();
+            hooks.retain(|hook| reach(request, hook).is_ok());
+            let entries: Vec<Value> = hooks.into_iter().map(|hook| json::picked(hook, &["target"])).collect();
             let limit = request.number("limit", 100)?;
             Ok(response::json(
                 StatusCode::OK,
@@ -34,6 +40,7 @@ pub(crate) async fn answer(
             if body.get("address").is_some() {
                 address(&body)?;
             }
+            reach(request, &body)?;
             let hook = objects.change(id, &body, &["target", "address", "triggers"])?;
             Ok(response::json(StatusCode::OK, &hook))
         }
@@ -51,8 +58,8 @@ fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
     let triggers = body.get("triggers").and_then(Value::as_array).filter(|triggers| !triggers.is_empty());
     let triggers = triggers.ok_or_else(|| Refusal::parameter("triggers", "'triggers' is required"))?;
     match kind {
-        "folder" => request.state.store().folder(id).map(drop)?,
-        _ => request.state.store().file(id).map(drop)?,
+        "folder" => request.store().folder(id).map(drop)?,
+        _ => request.store().file(id).map(drop)?,
     }
     let owner = format!("{kind}_{id}");
     // One app has one webhook on one item.
@@ -72,6 +79,12 @@ fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, Refusal> {
         })
     });
     Ok(response::json(StatusCode::CREATED, &hook))
+}
+
+/// Whether the token reaches the target, where there is one.
+fn reach(request: &ApiRequest<'_>, hook: &Value) -> Result<(), Refusal> {
+    let target = hook.pointer("/target/id").and_then(Value::as_str).unwrap_or_default();
+    Ok(request.store().reach(target)?)
 }
 
 fn address(body: &Value) -> Result<&str, Refusal> {

@@ -29,7 +29,7 @@ pub(crate) fn create(request: &ApiRequest<'_>, body: &Value) -> Result<Answer, R
     let asked_name = body.get("download_file_name").and_then(Value::as_str);
     let name = asked_name.map_or_else(|| json::stamp(Timestamp::now()), str::to_owned);
     let mut zip = Zip::new(name);
-    let store = request.state.store();
+    let store = request.store();
     let mut found = Vec::new();
     for item in items {
         let id = item.get("id").and_then(Value::as_str).unwrap_or_default();

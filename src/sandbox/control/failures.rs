@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 
 use super::faults::{Fault, TokenAnswer};
+use crate::sandbox::http::response::INSUFFICIENT_SCOPE;
 
 const FORMS: &str = "is none of STATUS:SHARE% (429:5%), STATUS:once (401:once), token, revoked, \
                      exchange, scope, slow:TIME (slow:2s); a status is 400 to 599, a share 0.01% to 100%, a time 1ms to 10m";
@@ -24,8 +25,6 @@ const INVALID_CLIENT: OauthError = ("invalid_client", "The client credentials ar
 const NOT_AUTHORIZED: OauthError =
     ("unauthorized_client", "This app is not authorized by the enterprise admin");
 const INVALID_RESOURCE: OauthError = ("invalid_resource", "The target resource is invalid.");
-const SCOPE_MISSING: &str = "Bearer realm=\"Service\", error=\"insufficient_scope\", error_description=\"The \
-                             request requires higher privileges than provided by the access token.\"";
 
 /// One way in which a sandbox misbehaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,10 +181,10 @@ impl Failures {
     }
 }
 
-/// As Box answers where the token lacks a scope: 403 without a body (source: box-python-sdk, issue 243).
+/// As Box answers where the token lacks a scope: 403 without a body.
 fn scope_missing() -> Fault {
     Fault::Status { status: StatusCode::FORBIDDEN, headers: HeaderMap::new(), body: Bytes::new() }
-        .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(SCOPE_MISSING))
+        .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(INSUFFICIENT_SCOPE))
 }
 
 fn fault(status: u16) -> Fault {

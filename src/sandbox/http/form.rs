@@ -17,6 +17,15 @@ impl Form {
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
+
+    /// Whether a name comes more than once.
+    pub(crate) fn has_repeated(&self) -> bool {
+        let names = self.0.iter().map(|(name, _)| name);
+        names
+            .clone()
+            .enumerate()
+            .any(|(index, name)| names.clone().take(index).any(|earlier| earlier == name))
+    }
 }
 
 /// Decodes percent-encoding; an invalid `%` stays.
@@ -58,5 +67,6 @@ mod tests {
         assert_eq!(form.get("c"), Some("%zz%4"));
         assert_eq!(form.get("d"), Some(""));
         assert_eq!(form.get("e"), None);
+        assert!(form.has_repeated() && !Form::parse("a=1&b=1").has_repeated());
     }
 }

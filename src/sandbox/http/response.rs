@@ -19,6 +19,10 @@ const HELP_URL: &str = "https://developer.box.com/guides/api-calls/permissions-a
 const UNAUTHORIZED: &str = "Bearer realm=\"Service\", error=\"invalid_token\", \
                             error_description=\"The access token provided is invalid.\"";
 
+/// The value of `WWW-Authenticate` where a token lacks a scope (source: box-python-sdk, issue 243).
+pub(crate) const INSUFFICIENT_SCOPE: &str = "Bearer realm=\"Service\", error=\"insufficient_scope\", error_description=\"The \
+                                             request requires higher privileges than provided by the access token.\"";
+
 /// Headers of Box's front end, for responses that do not set their own.
 const USUAL: [(HeaderName, &str); 6] = [
     (STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
@@ -34,6 +38,8 @@ const USUAL: [(HeaderName, &str); 6] = [
 pub(crate) enum Refusal {
     /// 401 with an empty body.
     Unauthorized,
+    /// 403 with an empty body: the token lacks a scope.
+    InsufficientScope,
     /// Box's error shape.
     Error { status: u16, code: &'static str, message: String, context: Value },
 }
@@ -133,6 +139,11 @@ impl Refusal {
             Self::Unauthorized => {
                 let mut answer = empty(StatusCode::UNAUTHORIZED);
                 answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(UNAUTHORIZED));
+                answer
+            }
+            Self::InsufficientScope => {
+                let mut answer = empty(StatusCode::FORBIDDEN);
+                answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(INSUFFICIENT_SCOPE));
                 answer
             }
             Self::Error { status, .. } => {

@@ -25,6 +25,8 @@ pub(crate) enum Error {
     InTrash,
     /// It was asked for in the trash, and is not there.
     NotInTrash,
+    /// The token is restricted to another item.
+    OutOfReach,
     /// The root is neither changed nor removed.
     RootIsFixed,
     /// A folder would be below itself.
@@ -98,6 +100,21 @@ impl Store {
             None if self.trash.holds(key, type_name) => Err(Error::InTrash),
             None => Err(unknown()),
         }
+    }
+
+    /// Whether there is an item of this id, in the tree or the trash.
+    pub(crate) fn holds(&self, id: u64) -> bool {
+        self.items.contains_key(&id) || self.trash.find(id).is_some()
+    }
+
+    /// Whether an item is this one or below it; an item in the trash is where it was.
+    pub(crate) fn is_within(&self, id: u64, top: u64) -> bool {
+        let mut next = Some(id);
+        while let Some(id) = next.filter(|id| *id != top) {
+            next = self.items.get(&id).or_else(|| self.trash.find(id)).and_then(|item| item.parent);
+        }
+        // Folders above may have been deleted permanently, but never the root.
+        next.is_some() || top == ROOT
     }
 
     /// What was moved to the trash itself, not by way of a folder that it was in.

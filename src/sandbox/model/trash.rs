@@ -55,9 +55,14 @@ impl Trash {
         self.0.values()
     }
 
+    /// An item that is here by itself or below another one.
+    pub(super) fn find(&self, id: u64) -> Option<&Item> {
+        let mut all = self.0.values().flat_map(|trashed| trashed.below.iter().chain([&trashed.item]));
+        all.find(|item| item.id == id)
+    }
+
     /// Whether an item of this type is here, by itself or below another one.
     pub(super) fn holds(&self, id: u64, type_name: &str) -> bool {
-        let is_it = |item: &Item| item.id == id && item.type_name() == type_name;
-        self.0.values().any(|trashed| is_it(&trashed.item) || trashed.below.iter().any(is_it))
+        self.find(id).is_some_and(|item| item.type_name() == type_name)
     }
 }

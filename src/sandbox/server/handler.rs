@@ -10,12 +10,7 @@ use http::{
 use hyper::body::Incoming;
 
 use crate::sandbox::{
-    api::{
-        authentication::{caller, token},
-        downloads, oauth,
-        request::ApiRequest,
-        router, uploads,
-    },
+    api::{authentication::token, downloads, oauth, request::ApiRequest, router, uploads},
     control::{failures::Call, faults::Fault},
     http::{
         host::Role,
@@ -65,12 +60,12 @@ pub(crate) async fn serve(
 /// Box's response.
 async fn usual(state: &State, role: Role, head: &Parts, body: &mut RequestBody) -> Answer {
     let answer = match role {
-        Role::Api => match caller(state, head) {
-            Ok(user_id) => router::answer(&ApiRequest::new(state, head, user_id), body).await,
+        Role::Api => match ApiRequest::admit(state, head) {
+            Ok(request) => router::answer(&request, body).await,
             Err(refusal) => Err(refusal),
         },
-        Role::Upload => match caller(state, head) {
-            Ok(user_id) => uploads::answer(&ApiRequest::new(state, head, user_id), body).await,
+        Role::Upload => match ApiRequest::admit(state, head) {
+            Ok(request) => uploads::answer(&request, body).await,
             Err(refusal) => Err(refusal),
         },
         // Pre-signed URLs need no token, so this host looks for one itself.

@@ -4,11 +4,15 @@ mod ai;
 mod around;
 mod behaviour;
 mod downloads;
+mod downscoping;
 mod events;
 mod faults;
 mod names;
+mod reach;
 mod sessions;
+mod token_exchange;
 mod trash;
+mod tree;
 mod zip;
 
 use std::{io, sync::Arc};
