@@ -86,24 +86,6 @@ async fn a_user_subject_and_as_user_choose_the_user() {
 }
 
 #[tokio::test]
-async fn a_token_is_exchanged_for_a_narrower_one() {
-    let bench = Bench::start().await;
-    let folder = bench.sandbox.add_folder("0", "Narrow");
-    let form = vec![
-        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange".to_owned()),
-        ("subject_token", bench.token.clone()),
-        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token".to_owned()),
-        ("scope", "base_explorer item_download".to_owned()),
-        ("resource", format!("https://api.box.com/2.0/folders/{folder}")),
-    ];
-    let answer = json(bench.ask_for_token(&form).await).await;
-    assert_eq!(answer["restricted_to"][1]["scope"], "item_download");
-    assert_eq!(answer["restricted_to"][1]["object"]["id"], folder.as_str());
-    let bench = Bench { token: answer["access_token"].as_str().unwrap().to_owned(), ..bench };
-    assert_eq!(bench.get("/2.0/users/me").await.status(), 200);
-}
-
-#[tokio::test]
 async fn errors_have_boxs_shape() {
     let bench = Bench::start().await;
     let origin =
