@@ -69,7 +69,7 @@ impl<'a> ApiRequest<'a> {
         if self.may(privilege) { Ok(()) } else { Err(Refusal::InsufficientScope) }
     }
 
-    /// A token inside an answer, which may no more than its own, and how many seconds it lives.
+    /// A token inside an answer, which may do no more than its own, and how many seconds it lives.
     pub(crate) fn issue_token(&self) -> (String, u64) {
         let mut tokens = self.state.tokens();
         match &self.restriction {

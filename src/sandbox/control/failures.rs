@@ -12,8 +12,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use super::faults::{Fault, TokenAnswer};
 use crate::sandbox::http::response::INSUFFICIENT_SCOPE;
 
-const FORMS: &str = "is none of STATUS:SHARE% (429:5%), STATUS:once (401:once), token, revoked, \
-                     exchange, scope, slow:TIME (slow:2s); a status is 400 to 599, a share 0.01% to 100%, a time 1ms to 10m";
+const FORMS: &str = "is none of STATUS:SHARE% (429:5%), STATUS:once (401:once), token, revoked, exchange, \
+                     scope, slow:TIME (slow:2s); a status is 400 to 599, a share 0.01% to 100%, a time 1ms to 10m";
 /// All of a share, in hundredths of a percent.
 const ALL: u32 = 10_000;
 const SLOWEST: Duration = Duration::from_secs(600);

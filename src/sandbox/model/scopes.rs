@@ -53,7 +53,7 @@ pub(crate) enum Need {
 const READS: &[Privilege] = &[FileInfo, Browse, Search, Preview, Read];
 
 /// Every scope that a token can be downscoped to.
-static SCOPES: [Scope; 28] = [
+static SCOPES: [Scope; 29] = [
     // The sandbox has no annotations; the permissions of a file tell of these scopes.
     scope("annotation_edit", &[Annotate]),
     scope("annotation_view_all", &[]),
@@ -87,6 +87,8 @@ static SCOPES: [Scope; 28] = [
     scope("manage_data_retention", &[]),
     scope("manage_enterprise_properties", &[]),
     scope("manage_groups", &[]),
+    // The OpenAPI document's name, and the guide's.
+    scope("manage_legal_hold", &[]),
     scope("manage_legal_holds", &[]),
     scope("manage_triggers", &[]),
     scope("sign_requests.readwrite", &[]),
@@ -302,6 +304,7 @@ mod tests {
             ("manage_data_retention", &[]),
             ("manage_enterprise_properties", &[]),
             ("manage_groups", &[]),
+            ("manage_legal_hold", &[]),
             ("manage_legal_holds", &[]),
             ("manage_triggers", &[]),
             ("sign_requests.readwrite", &[]),
@@ -314,7 +317,7 @@ mod tests {
             }
             assert!(token.satisfies(needed("GET", &["users", "me"])), "{name}");
         }
-        assert_eq!(SCOPES.len(), 28, "a new scope belongs into this test");
+        assert_eq!(SCOPES.len(), 29, "a new scope belongs into this test");
     }
 
     #[test]

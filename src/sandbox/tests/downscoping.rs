@@ -31,7 +31,7 @@ async fn each_scope_permits_some_operation_and_refuses_another() {
     let ask = json!({ "mode": "single_item_qa", "prompt": "?", "items": [{ "type": "file", "id": file }] });
     let zip = json!({ "items": [{ "type": "file", "id": file }] });
     // The scope, what it permits with which answer, and what it refuses.
-    let rows: [(&str, Operation<'_>, u16, Operation<'_>); 28] = [
+    let rows: [(&str, Operation<'_>, u16, Operation<'_>); 29] = [
         ("annotation_edit", ("GET", me, &none), 200, ("GET", &file_at, &none)),
         ("annotation_view_all", ("GET", me, &none), 200, ("GET", &file_at, &none)),
         ("annotation_view_self", ("GET", me, &none), 200, ("GET", &file_at, &none)),
@@ -57,6 +57,7 @@ async fn each_scope_permits_some_operation_and_refuses_another() {
         ("manage_data_retention", ("GET", me, &none), 200, ("GET", &file_at, &none)),
         ("manage_enterprise_properties", ("GET", me, &none), 200, ("GET", "/2.0/events", &none)),
         ("manage_groups", ("GET", me, &none), 200, ("GET", "/2.0/users", &none)),
+        ("manage_legal_hold", ("GET", me, &none), 200, ("GET", &file_at, &none)),
         ("manage_legal_holds", ("GET", me, &none), 200, ("GET", &file_at, &none)),
         ("manage_triggers", ("GET", me, &none), 200, ("GET", &file_at, &none)),
         ("sign_requests.readwrite", ("GET", me, &none), 200, ("GET", &file_at, &none)),
@@ -117,7 +118,7 @@ async fn fields_and_permissions_follow_the_scopes() {
     assert_eq!(may(&download), ["can_annotate", "can_download"]);
     let preview = of("base_preview").await;
     assert!(has(&preview, "representations") && !has(&preview, "download_url"));
-    // The token in the answer may no more than the one that asked for it.
+    // The token in the answer may do no more than the one that asked for it.
     let token = preview["expiring_embed_link"]["token"]["access_token"].as_str().unwrap();
     let embedded = tree.client_with(token);
     let thumbnail = |file: &str| format!("/2.0/files/{file}/thumbnail.png");
