@@ -12,12 +12,13 @@ pub(crate) fn get(request: &ApiRequest<'_>, id: &str) -> Result<Answer, Refusal>
     Ok(response::json(StatusCode::OK, &json::user(users, user, request.fields().as_deref())))
 }
 
-/// The managed users.
+/// The managed users, those of `filter_term` where it is given.
 pub(crate) fn list(request: &ApiRequest<'_>) -> Result<Answer, Refusal> {
     let page = request.paging()?;
     let (users, fields) = (&request.state.users, request.fields());
-    let total_count = users.managed().count();
-    let shown = users.managed().skip(page.offset).take(page.limit);
+    let term = request.query.get("filter_term").unwrap_or_default();
+    let total_count = users.managed(term).count();
+    let shown = users.managed(term).skip(page.offset).take(page.limit);
     let entries: Vec<Value> = shown.map(|user| json::user(users, user, fields.as_deref())).collect();
     let body =
         json!({ "total_count": total_count, "entries": entries, "limit": page.limit, "offset": page.offset });

@@ -45,6 +45,8 @@ pub struct Options {
     pub enterprise_id: String,
     /// A managed user for whom the app gets tokens.
     pub user_id: String,
+    /// Further managed users: the id and the login of each.
+    pub users: Vec<(String, String)>,
     /// The size of the parts of an upload.
     pub part_size: u64,
     /// The smallest size of an upload in parts.
@@ -65,6 +67,7 @@ impl Default for Options {
             client_secret: CLIENT_SECRET.to_owned(),
             enterprise_id: ENTERPRISE_ID.to_owned(),
             user_id: USER_ID.to_owned(),
+            users: Vec::new(),
             part_size: 8 * 1024 * 1024,
             smallest_session: 20_000_000,
             remembered: 1024,

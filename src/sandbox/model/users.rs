@@ -40,6 +40,13 @@ impl Users {
                 users.all.push(User { id: id.to_owned(), name, login: login.to_owned(), role });
             }
         }
+        let further = options.users.iter().map(|(id, login)| User {
+            id: id.clone(),
+            name: "Further User",
+            login: login.clone(),
+            role: "user",
+        });
+        users.all.extend(further);
         users
     }
 
@@ -63,8 +70,15 @@ impl Users {
         self.all.iter().find(|user| user.login.eq_ignore_ascii_case(login))
     }
 
-    /// The users that Box lists: no service accounts unless asked for.
-    pub(crate) fn managed(&self) -> impl Iterator<Item = &User> {
-        self.all.iter().filter(|user| !self.is_service_account(&user.id))
+    /// The users that Box lists: no service accounts unless asked for, and only those whose name or login begins with
+    /// `term`, without regard to case.
+    pub(crate) fn managed(&self, term: &str) -> impl Iterator<Item = &User> {
+        let begins = move |text: &str| {
+            let start = text.get(..term.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(term))
+        };
+        self.all.iter().filter(move |user| {
+            !self.is_service_account(&user.id) && (begins(user.name) || begins(&user.login))
+        })
     }
 }

@@ -315,3 +315,23 @@ async fn a_sandbox_can_be_used_from_any_thread() {
     fn is_shared<T: Send + Sync + 'static>(_: &T) {}
     is_shared(&Sandbox::start(Options::default()).await.unwrap());
 }
+
+#[tokio::test]
+async fn users_are_found_by_the_beginning_of_name_or_login() {
+    let users =
+        vec![("21".to_owned(), "Ann@Corp.com".to_owned()), ("22".to_owned(), "ann@corp.com.evil".to_owned())];
+    let bench = Bench::with(Options { users, ..Options::default() }).await;
+    for (term, ids) in [
+        ("ann%40corp.com", &["21", "22"][..]),
+        ("ANN%40corp.com.E", &["22"]),
+        ("aaron", &["11446498"]),
+        ("Berta%20B", &["11446499"]),
+        ("corp", &[]),
+        ("AutomationUser", &[]),
+    ] {
+        let list = json(bench.get(&format!("/2.0/users?filter_term={term}&fields=id,login")).await).await;
+        let found: Vec<&str> =
+            list["entries"].as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap()).collect();
+        assert_eq!((found.as_slice(), &list["total_count"]), (ids, &json!(ids.len())), "{term}");
+    }
+}
