@@ -274,6 +274,7 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
     request_metrics::ready(&mut text, Readiness::of(overview).is_ready());
     request_metrics::requests(&mut text, &overview.metrics, &process.app_labels);
     request_metrics::scope_refusals(&mut text, &overview.metrics, &gateway);
+    request_metrics::as_user(&mut text, &overview.metrics, &gateway);
     request_metrics::upstream_up(&mut text, &gateway.config.hosts, &process.outages);
     request_metrics::tokens(&mut text, &gateway.tokens);
     request_metrics::connections(&mut text, &overview.metrics, &process.connection_limit);

@@ -4,13 +4,15 @@ use std::sync::atomic::Ordering;
 
 use super::Overview;
 use crate::limits::redis::replicas::Health;
+use crate::oauth::login_lookup::LoginStatus;
+use crate::proxy::gateway::Gateway;
 
 /// The gateway is ready if there are no reasons. Neither has line breaks.
 pub(super) struct Readiness {
     /// Why it is not.
     pub(super) reasons: Vec<String>,
     /// What does not make it unready: limits that count for this process alone, a refused reload, counts that cannot be
-    /// written, or an address that nothing restricts.
+    /// written, logins without an id, or an address that nothing restricts.
     pub(super) notes: Vec<String>,
 }
 
@@ -40,6 +42,7 @@ impl Readiness {
                 "counts of calls cannot be written to [state] dir ({why}); a restart now would lose those since then"
             )));
         }
+        notes.extend(login_notes(&gateway));
         notes.extend(gateway.config.exposure.clone());
         notes.extend(overview.reloads.last_refused().map(|refused| refused.note()));
         Self { reasons, notes }
@@ -48,6 +51,29 @@ impl Readiness {
     pub(super) fn is_ready(&self) -> bool {
         self.reasons.is_empty()
     }
+}
+
+/// What is wrong with the logins in `as_user`. Without the logins, which stand for persons: anyone who can connect may read
+/// `/readyz`.
+fn login_notes(gateway: &Gateway) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (app, lookups) in gateway.config.apps.iter().zip(&gateway.logins) {
+        let all: Vec<LoginStatus> = lookups.iter().map(|lookup| lookup.status()).collect();
+        for (state, words) in [
+            ("unknown", "name no user that Box knows"),
+            ("refused", "cannot be looked up, since Box refuses it (403)"),
+            ("waiting", "could not be looked up yet"),
+        ] {
+            let count = all.iter().filter(|login| login.state == state && login.reason.is_some()).count();
+            if count > 0 {
+                let (name, of) = (&app.name, all.len());
+                notes.push(format!(
+                    "as_user of app {name}: {count} of {of} logins {words}; /status.json and the log have their names and why"
+                ));
+            }
+        }
+    }
+    notes
 }
 
 /// A cause may quote what others sent.

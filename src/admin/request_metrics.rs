@@ -1,5 +1,6 @@
 //! Metrics of requests, connections, tokens, reloads and logs, as Prometheus text.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -33,12 +34,28 @@ pub(super) fn ready(text: &mut Exposition, is_ready: bool) {
 /// Adds how many requests of each configured app Box refused for a missing scope.
 pub(super) fn scope_refusals(text: &mut Exposition, metrics: &Metrics, gateway: &Gateway) {
     let help = "Requests that Box refused with 403 insufficient_scope: the app at Box lacks a scope, or As-User its right.";
-    text.head("scope_refusals_total", "counter", help);
-    let counts = metrics.scope_refusals();
+    by_app(text, "scope_refusals_total", help, &metrics.scope_refusals(), gateway);
+}
+
+/// Adds how many requests of each configured app acted as a user whom `As-User` names.
+pub(super) fn as_user(text: &mut Exposition, metrics: &Metrics, gateway: &Gateway) {
+    let help = "Requests that were let pass and act as the user whom As-User names.";
+    by_app(text, "as_user_requests_total", help, &metrics.as_user(), gateway);
+}
+
+/// Adds a counter with a series for each configured app.
+fn by_app(
+    text: &mut Exposition,
+    name: &str,
+    help: &str,
+    counts: &BTreeMap<AppLabel, u64>,
+    gateway: &Gateway,
+) {
+    text.head(name, "counter", help);
     // From 0, since Prometheus sees no increase in a series that begins with 1.
     for (app, label) in gateway.config.apps.iter().zip(&gateway.app_labels) {
         let count = label.and_then(|label| counts.get(&label).copied()).unwrap_or(0);
-        text.line("scope_refusals_total", &format!("app=\"{}\"", app.name), count as f64);
+        text.line(name, &format!("app=\"{}\"", app.name), count as f64);
     }
 }
 

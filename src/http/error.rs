@@ -130,6 +130,15 @@ pub enum Refusal {
     AppDisabled,
     /// `As-User` names a user that the app may not name.
     AsUserNotAllowed,
+    /// `As-User` names a login that the app lists, but Box knows no user with it, or several.
+    AsUserUnknown,
+    /// `As-User` names a user whom the app lists by login, and Box has not said yet which id that is.
+    AsUserNotLookedUp {
+        /// Seconds until a retry makes sense, at least 1.
+        retry_after: u64,
+        /// For the log.
+        cause: String,
+    },
     /// A limit has no call left for the request.
     RateLimitExceeded {
         /// The limit's name.
@@ -237,7 +246,7 @@ impl Refusal {
                 (StatusCode::FORBIDDEN, "operation_not_allowed")
             }
             Self::AppDisabled => (StatusCode::SERVICE_UNAVAILABLE, "app_disabled"),
-            Self::AsUserNotAllowed => (StatusCode::FORBIDDEN, "as_user_not_allowed"),
+            Self::AsUserNotAllowed | Self::AsUserUnknown => (StatusCode::FORBIDDEN, "as_user_not_allowed"),
             Self::RateLimitExceeded { .. }
             | Self::PausedByBox { .. }
             | Self::TooManyWrongKeys { .. }
@@ -262,9 +271,10 @@ impl Refusal {
             Self::UpstreamProtocolError(_) => (StatusCode::BAD_GATEWAY, "upstream_protocol_error"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
-            Self::TokenUnavailable { .. } | Self::TokenRetired | Self::RenewalFailed { .. } => {
-                (StatusCode::SERVICE_UNAVAILABLE, "token_unavailable")
-            }
+            Self::TokenUnavailable { .. }
+            | Self::TokenRetired
+            | Self::RenewalFailed { .. }
+            | Self::AsUserNotLookedUp { .. } => (StatusCode::SERVICE_UNAVAILABLE, "token_unavailable"),
         }
     }
 
@@ -350,7 +360,13 @@ impl Refusal {
             Self::AppDisabled => {
                 "This app is switched off for now (enabled = false of the app in the gateway's configuration).".to_owned()
             }
-            Self::AsUserNotAllowed => "The As-User header must be the id of a user listed in as_user of this app: at most 20 digits, the first of them not 0.".to_owned(),
+            Self::AsUserNotAllowed => "The As-User header must name a user listed in as_user of this app: by id, at most 20 digits and the first of them not 0, or by a login that is listed there.".to_owned(),
+            Self::AsUserUnknown => {
+                "Box knows no user, or several, with the login in As-User, although as_user of this app lists it. Name the user by id, or tell whoever runs the gateway.".to_owned()
+            }
+            Self::AsUserNotLookedUp { retry_after, .. } => format!(
+                "The gateway does not know yet which user of Box has a login in as_user of this app; try again in {retry_after} s."
+            ),
             Self::RateLimitExceeded { limit, retry_after, .. } if limit.starts_with("box-zip-") => format!(
                 "As many zip downloads are under way as Box allows at once ({limit:?}); try again in {retry_after} s."
             ),
@@ -428,7 +444,8 @@ impl Refusal {
             | Self::OperationNotAllowed { .. }
             | Self::BatchNotAllowed
             | Self::AppDisabled
-            | Self::AsUserNotAllowed => "boxgate; error=http_request_denied",
+            | Self::AsUserNotAllowed
+            | Self::AsUserUnknown => "boxgate; error=http_request_denied",
             Self::ReloadUnavailable(_) => "boxgate; error=destination_unavailable",
             Self::RateLimitExceeded { .. } | Self::PausedByBox { .. } | Self::BudgetSpent { .. } => {
                 "boxgate; error=http_request_denied"
@@ -451,9 +468,10 @@ impl Refusal {
             }
             Self::UpstreamProtocolError(_) => "boxgate; error=http_protocol_error",
             Self::UpstreamTimeout => "boxgate; error=http_response_timeout",
-            Self::TokenUnavailable { .. } | Self::TokenRetired | Self::RenewalFailed { .. } => {
-                "boxgate; error=destination_unavailable"
-            }
+            Self::TokenUnavailable { .. }
+            | Self::TokenRetired
+            | Self::RenewalFailed { .. }
+            | Self::AsUserNotLookedUp { .. } => "boxgate; error=destination_unavailable",
         }
     }
 
@@ -465,7 +483,8 @@ impl Refusal {
             | Self::PausedByBox { retry_after, .. }
             | Self::TooManyWrongKeys { retry_after }
             | Self::RenewalTooSoon { retry_after, .. }
-            | Self::RenewalFailed { retry_after, .. } => Some((*retry_after).max(1)),
+            | Self::RenewalFailed { retry_after, .. }
+            | Self::AsUserNotLookedUp { retry_after, .. } => Some((*retry_after).max(1)),
             Self::Overloaded(_) | Self::TokenRetired => Some(1),
             Self::BadRequest(_)
             | Self::BadQuery(_)
@@ -499,6 +518,7 @@ impl Refusal {
             | Self::BatchNotAllowed
             | Self::AppDisabled
             | Self::AsUserNotAllowed
+            | Self::AsUserUnknown
             | Self::BudgetSpent { .. }
             | Self::NoSuchApp
             | Self::NotFound
@@ -584,7 +604,8 @@ impl fmt::Display for Refusal {
             Self::UpstreamUnreachable(cause)
             | Self::UpstreamProtocolError(cause)
             | Self::LoopDetected(cause)
-            | Self::TokenUnavailable { cause, .. } => f.write_str(cause),
+            | Self::TokenUnavailable { cause, .. }
+            | Self::AsUserNotLookedUp { cause, .. } => f.write_str(cause),
             Self::CredentialsRefused { identity, cause } => {
                 write!(f, "Box refuses the credentials of identity {identity:?}: {cause}")
             }

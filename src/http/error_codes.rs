@@ -43,9 +43,9 @@ pub(crate) static ERROR_CODES: [ErrorCode; 26] = [
     ErrorCode {
         code: "as_user_not_allowed",
         status: 403,
-        meaning: "The header `As-User` names a user that this app may not act as, or is not a user id.",
-        caller: "Leave the header out, or name a user that the app may act as, by its id in digits.",
-        operator: "Add the user's id to `as_user` of the app, if it may act as this user.",
+        meaning: "The header `As-User` names a user that this app may not act as, is neither a user id nor a login that the app lists, or is a login that Box does not know.",
+        caller: "Leave the header out, or name a user that the app may act as, by its id in digits or a login that the app lists.",
+        operator: "Add the user's id or login to `as_user` of the app, if it may act as this user. Of a login that Box does not know, the log and `/status.json` say so: correct it, and reload.",
     },
     ErrorCode {
         code: "budget_spent",
@@ -190,9 +190,9 @@ pub(crate) static ERROR_CODES: [ErrorCode; 26] = [
     ErrorCode {
         code: "token_unavailable",
         status: 503,
-        meaning: "The gateway has no valid access token at the moment: Box's token endpoint cannot be reached or does not answer as it should, or a token was just retired.",
+        meaning: "The gateway has no valid access token at the moment: Box's token endpoint cannot be reached or does not answer as it should, or a token was just retired. Or `As-User` needs the id of a login, and Box has not said it yet. The message says which.",
         caller: "Send the request again after `Retry-After` seconds.",
-        operator: "If it lasts, the log names the cause: check network, `[upstream] proxy`, `[box] token_url` and `[box] ca_file`.",
+        operator: "If it lasts, the log names the cause: check network, `[upstream] proxy`, `[box] token_url` and `[box] ca_file`. For a login in `as_user`, `/status.json` has it too: the app at Box may lack the scope Manage users.",
     },
     ErrorCode {
         code: "upstream_timeout",

@@ -124,6 +124,11 @@ impl Grant {
         Self { client, url, proxies: Arc::new(proxies), own }
     }
 
+    /// The HTTP client, which follows no redirect.
+    pub(crate) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
     /// The URL of the token endpoint.
     pub(crate) fn url(&self) -> &str {
         &self.url

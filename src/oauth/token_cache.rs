@@ -257,6 +257,22 @@ impl Tokens {
         }
     }
 
+    /// A valid token, however long it takes to get one.
+    pub(super) async fn until_valid(&self) -> Arc<Token> {
+        let mut phase = self.phase.subscribe();
+        loop {
+            let holds = matches!(*phase.borrow_and_update(), Phase::Holding);
+            if let Some(token) = self.cached() {
+                return token;
+            }
+            if holds {
+                self.missed.notify_one();
+            }
+            // It cannot fail: the sender is in `self`.
+            let _ = phase.changed().await;
+        }
+    }
+
     fn unavailable(&self, until: Moment, cause: &str) -> Refusal {
         let left = until.left(self.clock.now());
         let retry_after = left.as_secs_f64().ceil().max(1.0) as u64;
@@ -501,7 +517,7 @@ impl Drop for Renewal {
 }
 
 /// The `nth` pause (from 1): doubled each time, with jitter so that replicas do not retry together.
-fn growing((first, longest): (Duration, Duration), nth: u32) -> Duration {
+pub(super) fn growing((first, longest): (Duration, Duration), nth: u32) -> Duration {
     let whole = first.saturating_mul(1 << (nth.saturating_sub(1)).min(16)).min(longest);
     whole.mul_f64(0.75 + 0.25 * fastrand::f64())
 }

@@ -4,6 +4,8 @@
 //! [`super::handler`] carries the decision out. `boxgate explain` shows it: it calls this very function with a head that
 //! it made, and is told what each stage found.
 
+use std::sync::Arc;
+
 use http::request::Parts;
 
 use crate::access::admission::{self, Admitted};
@@ -12,14 +14,15 @@ use crate::access::caller::Caller;
 use crate::access::cors::{self, Reader};
 use crate::config::Config;
 use crate::http::error::Refusal;
-use crate::http::headers::{self, AS_USER};
 use crate::http::origin::Claim;
 use crate::limits::limiter;
 use crate::net::client_address::ClientAddress;
+use crate::oauth::login_lookup::LoginLookup;
 use crate::proxy::front_page::FrontPage;
 use crate::proxy::local_response::{OwnPage, ServedPage};
 use crate::routing::app::{App, AppId, Apps, Way};
 use crate::routing::app_key::ShownKey;
+use crate::routing::as_user::Logins;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
 use crate::routing::operation_policy::OperationPolicy;
@@ -53,6 +56,9 @@ pub(crate) trait Stages {
 
     /// The rules allow the operation, and `As-User` is about to be checked.
     fn allowed(&mut self, _app: &App, _head: &Parts, _to: &Destination<'_>) {}
+
+    /// The app may act as this user, an id.
+    fn acts_as(&mut self, _user: &str) {}
 }
 
 /// What becomes of a request.
@@ -87,12 +93,14 @@ pub(crate) struct ForBox<'a> {
     pub request: limiter::Request<'a>,
 }
 
-/// Decides a request other than CONNECT.
+/// Decides a request other than CONNECT. `logins`: the lookups of the logins in `as_user`, by app id; `None` where Box is
+/// not asked.
 ///
 /// # Errors
 /// The request is refused.
 pub(crate) fn decide<'a>(
     config: &'a Config,
+    logins: Option<&'a [Vec<Arc<LoginLookup>>]>,
     caller: &'a Caller,
     head: &'a Parts,
     stages: &mut impl Stages,
@@ -143,30 +151,23 @@ pub(crate) fn decide<'a>(
     stages.judging(&app.rules, operation, &to);
     app.rules.check(operation)?; // may this app do this?
     stages.allowed(app, head, &to);
-    app.as_user.check(&head.headers)?; // as whom?
-    let request = limited(head, &to, operation, (app_id, app), admitted.client);
-    Ok(Decision::Box(ForBox { admitted, app, to, request }))
-}
-
-/// The properties of the request on which limits depend.
-fn limited<'a>(
-    head: &'a Parts,
-    to: &Destination<'_>,
-    operation: Operation<'a>,
-    (id, app): (AppId, &App),
-    client: ClientAddress,
-) -> limiter::Request<'a> {
+    let logins = logins.map(|of| of.get(app_id.index()).map_or(&[][..], Vec::as_slice));
+    let logins = logins.map_or(Logins::NotAsked, Logins::Asked);
+    let as_user = app.as_user.check(&head.headers, logins)?; // as whom?
     // With a pre-signed URL, `As-User` has no effect.
-    let as_user = headers::find(&head.headers, &AS_USER).filter(|_| to.access == Access::Token);
-    let as_user = as_user.and_then(|user| user.to_str().ok());
+    let as_user = as_user.filter(|_| to.access == Access::Token);
+    if let Some(user) = as_user {
+        stages.acts_as(user);
+    }
     let class = Class::of(operation);
-    limiter::Request {
+    let request = limiter::Request {
         operation,
         class,
-        client,
-        app: id,
+        client: admitted.client,
+        app: app_id,
         identity: app.identity,
         as_user,
         counted: to.counted,
-    }
+    };
+    Ok(Decision::Box(ForBox { admitted, app, to, request }))
 }

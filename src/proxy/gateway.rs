@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::limits::budget::spending::BudgetLedger;
 use crate::limits::limiter::Limiter;
 use crate::oauth::identity::IdentityId;
+use crate::oauth::login_lookup::LoginLookup;
 use crate::oauth::token_cache::{Renewal, Tokens};
 use crate::proxy::forward_proxy::ForwardProxy;
 use crate::routing::app::AppId;
@@ -26,6 +27,8 @@ pub(crate) struct Gateway {
     pub tokens: Vec<Arc<Tokens>>,
     /// The tasks that renew the tokens; they run as long as a request may need them.
     pub renewals: Vec<Arc<Renewal>>,
+    /// The lookups of the logins in `as_user`, by app id. Apps with the same identity share them.
+    pub logins: Vec<Vec<Arc<LoginLookup>>>,
     /// Metric labels, by app id.
     pub app_labels: Vec<Option<AppLabel>>,
     /// Metric labels of the configured hosts of Box.

@@ -156,7 +156,7 @@ async fn answer(
         return Ok(Answered::Tunnel(tunnel, counted));
     }
     // Caller, app, web page, route, rules, As-User: all that the head alone decides.
-    let decided = decision::decide(config, caller, head, record);
+    let decided = decision::decide(config, Some(&gateway.logins), caller, head, record);
     if !matches!(decided, Ok(Decision::Box(_))) {
         record.look_at_head(caller, head);
     }

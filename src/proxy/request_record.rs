@@ -24,6 +24,7 @@ use crate::net::client_address::ClientAddress;
 use crate::net::clock::Moment;
 use crate::net::secret_filter;
 use crate::oauth::identity::IdentityId;
+use crate::oauth::user::{is_id, is_login};
 use crate::proxy::access_line::{self, Field, Value};
 use crate::proxy::box_error::{self, BoxError, RequestId};
 use crate::proxy::decision::Stages;
@@ -31,7 +32,7 @@ use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::missing_scope;
 use crate::proxy::request_trace::{self, AttemptPath, RequestTrace, WaitedFor};
 use crate::proxy::worker::Worker;
-use crate::routing::app::{self, App, AppId};
+use crate::routing::app::{App, AppId};
 use crate::routing::box_hosts::Named;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
@@ -89,7 +90,7 @@ pub(crate) struct RequestRecord {
     operation: Option<OperationPath>,
     /// Of an operation that the app's rules let pass.
     class: Option<Class>,
-    /// An id from `As-User`, which the app may name or may not.
+    /// The id of the user as whom it acts; of a request that is refused, the id or login in `As-User`.
     as_user: Option<Box<str>>,
     /// Logged instead of the path if the URL itself is a credential.
     template: Option<String>,
@@ -655,7 +656,16 @@ impl Stages for RequestRecord {
         if to.access == Access::Token {
             let user = headers::find(&head.headers, &AS_USER).and_then(|user| user.to_str().ok());
             // Any other text in the field is not logged.
-            self.as_user = user.filter(|user| app::is_id(user)).map(Into::into);
+            self.as_user = user.filter(|user| is_id(user) || is_login(user)).map(Into::into);
+        }
+    }
+
+    fn acts_as(&mut self, user: &str) {
+        if self.as_user.as_deref() != Some(user) {
+            self.as_user = Some(user.into());
+        }
+        if let Some(label) = self.app.and_then(|app| self.gateway.app_label(app)) {
+            self.worker.tally().acts_as_user(label);
         }
     }
 }

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use http_body::Body;
 
 use crate::access::admission;
 use crate::http::error::Refusal;
-use crate::http::headers::{self, BodyFields, ForBox};
+use crate::http::headers::{self, AS_USER, BodyFields, ForBox};
 use crate::http::incoming_body::IncomingBody;
 use crate::http::target;
 use crate::limits::budget::call::Call;
@@ -85,6 +85,8 @@ pub(crate) enum FieldsFrom<'a> {
         framing: BodyFields,
         /// Whether fields that name a user or a shared link pass.
         with_identity: bool,
+        /// The id for `As-User`, where the caller names a user.
+        as_user: Option<&'a str>,
         /// Whether the response must come whole and without a content coding.
         plain: bool,
     },
@@ -115,12 +117,19 @@ impl FieldsFrom<'_> {
     fn make(&self) -> (HeaderMap, u64) {
         match self {
             Self::Given(fields) => (fields.clone(), 0),
-            Self::Caller { headers, also, framing, with_identity, plain } => {
+            Self::Caller { headers, also, framing, with_identity, as_user, plain } => {
                 let ForBox { mut fields, dropped } = headers::to_box(headers, also, *framing);
                 if !with_identity {
                     for name in &headers::IDENTITY_HEADERS {
                         fields.remove(name);
                     }
+                }
+                // The caller may have sent a login.
+                if let Some(user) = as_user
+                    && headers::find(&fields, &AS_USER).is_some_and(|sent| sent != user)
+                    && let Ok(id) = HeaderValue::from_str(user)
+                {
+                    fields.insert(AS_USER, id);
                 }
                 if *plain {
                     headers::ask_for_plain(&mut fields);
@@ -140,7 +149,7 @@ impl<'a> UpstreamRequest<'a> {
         upstream: &Upstream,
         hosts: &BoxHosts,
         app: &'a App,
-        request: &Request<'_>,
+        request: &Request<'a>,
         to: &Destination<'_>,
         head: &'a Parts,
         upload: Upload,
@@ -156,6 +165,7 @@ impl<'a> UpstreamRequest<'a> {
             also: &app.forward_headers,
             framing,
             with_identity: to.access == Access::Token,
+            as_user: request.as_user,
             plain: rewrite_rules.is_some(),
         });
         let identity = request.identity;
@@ -284,8 +294,6 @@ fn target(to: &Destination<'_>, asked: &Uri) -> Result<Uri, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -296,8 +304,9 @@ mod tests {
         }
         let framing = BodyFields { has_body: true, length: Some(7), expects: false };
         let also = [HeaderName::from_static("x-listed")];
-        for (with_identity, plain) in [(true, false), (false, true)] {
-            let from = FieldsFrom::Caller { headers: &headers, also: &also, framing, with_identity, plain };
+        for (with_identity, plain, as_user) in [(true, false, Some("22")), (false, true, None)] {
+            let from =
+                FieldsFrom::Caller { headers: &headers, also: &also, framing, with_identity, as_user, plain };
             let (fields, dropped) = Fields::new(from);
             let (first, second) = (fields.get(), fields.get());
             assert_eq!(first, second);
@@ -305,6 +314,7 @@ mod tests {
                 (first.contains_key("as-user"), first.contains_key("range"), dropped),
                 (with_identity, !plain, 1)
             );
+            assert_eq!(first.get("as-user").map(HeaderValue::as_bytes), as_user.map(str::as_bytes));
         }
         let given = Fields::given(headers.clone());
         assert_eq!((given.get(), given.get()), (headers.clone(), headers));

@@ -2,13 +2,11 @@
 //! calls, only apps that admit its origin are considered.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::num::NonZeroU32;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 use crate::http::error::Refusal;
-use crate::http::headers::{self, AS_USER};
 use crate::http::host::{Host, HostList};
 use crate::http::origin::Claim;
 use crate::http::origin::OriginList;
@@ -18,6 +16,7 @@ use crate::net::networks::Networks;
 use crate::oauth::identity::IdentityId;
 use crate::routing::app_index::{AppIndex, Indexed};
 use crate::routing::app_key::{AppKeys, ShownKey};
+use crate::routing::as_user::AsUser;
 use crate::routing::operation_policy::OperationPolicy;
 use crate::routing::proxy_user::ProxyUser;
 
@@ -81,61 +80,6 @@ pub enum Redirects {
     Pass,
     /// The caller gets the redirect with a `Location` on the gateway.
     Rewrite,
-}
-
-/// Which users an app's `As-User` header may name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AsUser {
-    /// These user ids. Empty: the header is refused.
-    Only(Vec<String>),
-    /// Any one user.
-    Any,
-}
-
-/// More users are only counted.
-const SHOWN_USERS: usize = 5;
-
-/// For people: `no user`, the ids, or `any user`.
-impl fmt::Display for AsUser {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Any => f.write_str("any user"),
-            Self::Only(users) if users.is_empty() => f.write_str("no user"),
-            Self::Only(users) => {
-                let named = users.iter().take(SHOWN_USERS).map(String::as_str).collect::<Vec<_>>().join(", ");
-                f.write_str(&named)?;
-                match users.len().saturating_sub(SHOWN_USERS) {
-                    0 => Ok(()),
-                    more => write!(f, " and {more} more"),
-                }
-            }
-        }
-    }
-}
-
-impl AsUser {
-    /// Refuses a request that names a user whom the app may not name. Only one spelling of an id is accepted
-    /// (`is_id`): in another, Box could act for a user whom limits and pauses took for somebody else.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        match headers::find(headers, &AS_USER).map(HeaderValue::to_str) {
-            None => Ok(()),
-            Some(Ok(user)) if is_id(user) && self.permits(user) => Ok(()),
-            Some(_) => Err(Refusal::AsUserNotAllowed),
-        }
-    }
-
-    fn permits(&self, user: &str) -> bool {
-        match self {
-            Self::Only(users) => users.iter().any(|allowed| allowed == user),
-            Self::Any => true,
-        }
-    }
-}
-
-/// Whether the text is an id of a Box user or enterprise in its only spelling: 1 to 20 ASCII digits, not beginning with
-/// 0 (`docs/box-api.md#hosts-and-paths`).
-pub(crate) fn is_id(text: &str) -> bool {
-    (1..=20).contains(&text.len()) && !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl App {

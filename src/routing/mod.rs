@@ -6,6 +6,7 @@ pub(crate) mod app_key; // which key does the caller send?
 pub(crate) mod proxy_user; // which app does Proxy-Authorization name?
 pub(crate) mod route; // which host and path of Box?
 pub(crate) mod box_hosts; // which hosts are Box's?
+pub mod as_user; // as whom may it act?
 pub mod operation; // which call of Box's API?
 pub mod operation_pattern; // does it match a pattern?
 pub mod operation_group; // of which named groups is it?

@@ -1,6 +1,7 @@
 //! Builds the gateway from a configuration: at the start, and again at each reload, where it reuses the running parts
 //! whose settings have not changed.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,8 +26,11 @@ use crate::net::own_listeners::OwnListeners;
 use crate::net::tls_client::Trust;
 use crate::oauth::client_credentials::Grant;
 use crate::oauth::http_client::token_client;
-use crate::oauth::identity::Identity;
+use crate::oauth::identity::{Identity, IdentityId};
+use crate::oauth::login_lookup::{LoginLookup, Lookups};
 use crate::oauth::token_cache::{Renewal, Tokens};
+use crate::oauth::user::Login;
+use crate::oauth::users_api::UsersApi;
 use crate::proxy::blind_tunnel::{BlindTunnels, LOOK_UPS};
 use crate::proxy::forward_proxy::{Certificates, ForwardProxy};
 use crate::proxy::gateway::Gateway;
@@ -50,6 +54,7 @@ pub(super) struct Assembly {
     pub(super) room: UpstreamRoom,
     pub(super) replicas: Option<Arc<Replicas>>,
     counts: Arc<CallCounts>,
+    lookups: Arc<Lookups>,
     /// The addresses on which this process listens.
     own: OwnListeners,
 }
@@ -113,6 +118,7 @@ impl Assembly {
         let (app_labels, host_labels) = (AppLabels::default(), HostLabels::default());
         let refused_origins = Repeats::new(clock.clone());
         let traces = Traces::new(clock.clone(), outages.clone());
+        let lookups = Arc::new(Lookups::new(clock.clone()));
         let process = Process {
             clock,
             access,
@@ -126,7 +132,7 @@ impl Assembly {
             draining: AtomicBool::new(false),
         };
         let (process, room) = (Arc::new(process), UpstreamRoom::new());
-        let assembly = Self { process, refused: Arc::default(), room, replicas, counts, own };
+        let assembly = Self { process, refused: Arc::default(), room, replicas, counts, lookups, own };
         let grant = assembly.grant(&config, &trust)?;
         let forward_proxy = assembly.forward_proxy(&config, None)?;
         let collector = assembly.collector(&config, &trust)?;
@@ -239,8 +245,9 @@ impl Assembly {
         running: Option<&Gateway>,
     ) -> Arc<Gateway> {
         let Process { clock, app_labels, host_labels, .. } = &*self.process;
-        let (tokens, renewals) =
+        let (tokens, renewals): (Vec<_>, Vec<_>) =
             config.identities.iter().map(|identity| self.tokens(identity, grant, running)).unzip();
+        let logins = self.logins(&config, &tokens, grant, running);
         let apps: Vec<Arc<str>> = config.apps.iter().map(|app| app.name.as_str().into()).collect();
         let identities = config.identities.iter().map(|identity| identity.name.as_str().into()).collect();
         let (budgets, now) = (config.budgets.clone(), clock.wall());
@@ -261,6 +268,7 @@ impl Assembly {
             config,
             tokens,
             renewals,
+            logins,
             app_labels,
             host_labels,
             ledger,
@@ -291,6 +299,47 @@ impl Assembly {
         let tracer = traces.current().clone();
         let renewal = Renewal::begin(tokens.clone(), tracer, sent, move || refused.notify_one());
         (tokens, Arc::new(renewal))
+    }
+
+    /// The lookups of the logins that apps list, by app. Those that have found an id are kept while identity and login are the
+    /// same; Box is asked again for the others.
+    fn logins(
+        &self,
+        config: &Config,
+        tokens: &[Arc<Tokens>],
+        grant: &Grant,
+        running: Option<&Gateway>,
+    ) -> Vec<Vec<Arc<LoginLookup>>> {
+        let api = UsersApi::new(grant.client().clone(), config.hosts.api.to_string());
+        let before = || running.into_iter().flat_map(|running| running.logins.iter().flatten());
+        let mut known: BTreeMap<(IdentityId, &Login), Arc<LoginLookup>> = BTreeMap::new();
+        let mut logins = Vec::new();
+        for app in config.apps.iter() {
+            let mut of_app = Vec::new();
+            // A disabled app refuses all requests.
+            let tokens = tokens.get(app.identity.index()).filter(|_| app.enabled);
+            for (login, tokens) in app.as_user.logins().filter_map(|login| Some((login, tokens?))) {
+                let lookup = known.entry((app.identity, login)).or_insert_with(|| {
+                    let found = before().find(|lookup| lookup.has_found(login, tokens, api.host()));
+                    found
+                        .cloned()
+                        .unwrap_or_else(|| Arc::new(self.lookup(tokens, api.clone(), login.clone())))
+                });
+                of_app.push(lookup.clone());
+            }
+            logins.push(of_app);
+        }
+        // Requests in flight may hold the running gateway for long. Of the lookups that go on, none has a task any more.
+        before().for_each(|lookup| lookup.end());
+        logins
+    }
+
+    /// Asks Box for the id of a login.
+    fn lookup(&self, tokens: &Arc<Tokens>, api: UsersApi, login: Login) -> LoginLookup {
+        let (counts, clock) = (self.counts.clone(), self.process.clock.clone());
+        let identity: Arc<str> = tokens.name().into();
+        let sent = move || counts.count_lookup(identity.clone(), clock.wall());
+        LoginLookup::begin(self.lookups.clone(), tokens.clone(), api, login, sent)
     }
 
     /// The forward proxy, if configured. If it uses the gateway's own CA and that does not exist, it is created here.

@@ -207,9 +207,10 @@ impl Running {
         drain.send_replace(Stop::Now);
         tasks.shutdown().await;
         supervision::tell_drained(&manager).await;
-        for renewal in &overview.gateway.load().renewals {
-            renewal.end();
-        }
+        let gateway = overview.gateway.load_full();
+        gateway.renewals.iter().for_each(|renewal| renewal.end());
+        gateway.logins.iter().flatten().for_each(|lookup| lookup.end());
+        drop(gateway);
         drop(leave);
         if let Some(sharing) = sharing {
             let _ = timeout(ENDING, sharing).await;

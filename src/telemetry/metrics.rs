@@ -38,6 +38,8 @@ pub(crate) struct Tally {
     /// By the app's number.
     begun: RefCell<Vec<Option<Arc<AtomicU64>>>>,
     /// By the app's number.
+    as_user: RefCell<Vec<Option<Arc<AtomicU64>>>>,
+    /// By the app's number.
     scope_refusals: RefCell<Vec<Option<Arc<AtomicU64>>>>,
 }
 
@@ -49,6 +51,7 @@ struct Shared {
     durations: Mutex<Vec<(AppAndClass, Arc<Recorders>)>>,
     hosts: Mutex<Vec<(Option<HostLabel>, Arc<Recorder>)>>,
     begun: Mutex<Vec<(AppLabel, Arc<AtomicU64>)>>,
+    as_user: Mutex<Vec<(AppLabel, Arc<AtomicU64>)>>,
     scope_refusals: Mutex<Vec<(AppLabel, Arc<AtomicU64>)>>,
     retries: AtomicU64,
     dropped_fields: AtomicU64,
@@ -94,6 +97,11 @@ impl Tally {
     /// Counts a request of this app that begins. It ends with [`Tally::request`] of the same app.
     pub(crate) fn begins(&self, app: AppLabel) {
         add_at(&self.begun, &self.shared.begun, app);
+    }
+
+    /// Counts a request of this app that acts as the user whom `As-User` names.
+    pub(crate) fn acts_as_user(&self, app: AppLabel) {
+        add_at(&self.as_user, &self.shared.as_user, app);
     }
 
     /// Box refused a request of this app with 403, since the token lacks a scope.
@@ -214,6 +222,7 @@ impl Metrics {
             durations: RefCell::default(),
             hosts: RefCell::default(),
             begun: RefCell::default(),
+            as_user: RefCell::default(),
             scope_refusals: RefCell::default(),
         }
     }
@@ -240,6 +249,11 @@ impl Metrics {
     /// Header fields of callers that were not sent to Box.
     pub(crate) fn fields_dropped(&self) -> u64 {
         self.sum(|worker| &worker.dropped_fields)
+    }
+
+    /// How many requests acted as the user whom `As-User` names, by app; apps without one may be missing.
+    pub(crate) fn as_user(&self) -> BTreeMap<AppLabel, u64> {
+        self.by_app(|worker| &worker.as_user)
     }
 
     /// How many requests Box refused with 403 since the token lacks a scope, by app; apps without one may be missing.

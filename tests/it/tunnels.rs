@@ -403,7 +403,7 @@ async fn requests_in_a_tunnel_are_checked_like_any_other() {
 name = "default"
 deny = ["DELETE /**"]
 origins = ["https://page.example"]
-as_user = ["11446498"]
+as_user = ["11446498", "berta@sandbox.example"]
 require_header = "X-Mine"
 [[limit]]
 name = "few"
@@ -417,6 +417,11 @@ rate = "1/h"
     let ask = |method: Method, path: &str| {
         program.request(method, &format!("https://api.box.com{path}")).header("x-mine", "1")
     };
+    // Box was asked for the id through the same proxy as for the rest.
+    until(|| async { bench.admin("/status.json").await.1.contains("\"found\"") }).await;
+    let berta = ask(Method::GET, "/2.0/users/me").header("as-user", "berta@sandbox.example");
+    assert_eq!(berta.send().await.unwrap().status(), 200);
+    assert_eq!(bench.sandbox.last_seen().unwrap().headers["as-user"], "11446499");
     let refused = async |request: reqwest::RequestBuilder| refusal(request.send().await.unwrap()).await.1;
     assert_eq!(refused(ask(Method::DELETE, "/2.0/folders/1")).await, "operation_not_allowed");
     assert_eq!(

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub(super) use self::identities::Identity;
 use self::limits::Waiting;
 pub(super) use self::limits::{Budget, Limit, Pause};
-pub(super) use self::traffic::{App, BoxHost, Requests};
+pub(super) use self::traffic::{App, BoxHost, Login, Requests};
 use super::Overview;
 use super::hardening::Hardening;
 use super::readiness::{Readiness, one_line};

@@ -8,6 +8,7 @@ use crate::admin::Overview;
 use crate::admin::configured_hosts::configured_hosts;
 use crate::admin::readiness::one_line;
 use crate::limits::budget::spending::Snapshot;
+use crate::oauth::login_lookup::{LoginLookup, LoginStatus};
 use crate::proxy::gateway::Gateway;
 use crate::telemetry::history::{Counts, Of, Recent};
 use crate::telemetry::outages::{Outage, Outages};
@@ -64,9 +65,33 @@ pub(in crate::admin) struct App {
     pub configured: bool,
     pub identity: Option<String>,
     pub enabled: bool,
+    pub as_user_logins: Vec<Login>,
     pub in_flight: u64,
     pub last_5_minutes: Requests,
     pub calls_this_month: u64,
+}
+
+/// A login in `as_user`.
+#[derive(Serialize)]
+pub(in crate::admin) struct Login {
+    pub login: String,
+    pub state: &'static str,
+    pub id: Option<String>,
+    pub reason: Option<String>,
+    pub next_attempt: Option<String>,
+}
+
+impl Login {
+    fn of(lookup: &LoginLookup) -> Self {
+        let LoginStatus { state, id, reason, next_attempt } = lookup.status();
+        Self {
+            login: lookup.login().to_string(),
+            state,
+            id,
+            reason: reason.as_deref().map(one_line),
+            next_attempt: next_attempt.map(rfc_3339),
+        }
+    }
 }
 
 /// The configured hosts of Box.
@@ -102,11 +127,13 @@ pub(super) fn apps(
     }
     let in_flight = overview.metrics.in_flight();
     let calls_of = |name: &str| calls.get(name).copied().unwrap_or(0);
-    let configured = gateway.config.apps.iter().zip(&gateway.app_labels).map(|(app, label)| App {
+    let apps = gateway.config.apps.iter().zip(&gateway.app_labels).zip(&gateway.logins);
+    let configured = apps.map(|((app, label), lookups)| App {
         name: app.name.clone(),
         configured: true,
         identity: gateway.identity_name(app.identity).map(str::to_owned),
         enabled: app.enabled,
+        as_user_logins: lookups.iter().map(|lookup| Login::of(lookup)).collect(),
         in_flight: label.and_then(|label| in_flight.get(&label).copied()).unwrap_or(0),
         // One without a label is counted with the requests of no app.
         last_5_minutes: Requests::of(&label.map(|label| recent.of(Of::App(Some(label)))).unwrap_or_default()),
@@ -118,6 +145,7 @@ pub(super) fn apps(
             configured: false,
             identity: None,
             enabled: false,
+            as_user_logins: Vec::new(),
             in_flight: in_flight.get(&label).copied().unwrap_or(0),
             last_5_minutes: Requests::of(&recent.of(Of::App(Some(label)))),
             calls_this_month: calls_of(&name),

@@ -12,7 +12,9 @@ use super::call::{self, Answer, Caller};
 use super::findings::{About, Row};
 use super::online::Online;
 use crate::oauth::identity::{IdentityId, Subject};
-use crate::routing::app::AsUser;
+use crate::oauth::user::{Login, User};
+use crate::oauth::users_api::{self, Owner, REFUSED_ADVICE};
+use crate::routing::as_user::AsUser;
 
 /// Each is a call at Box. An app may list hundreds.
 const MOST_USERS: usize = 20;
@@ -62,7 +64,7 @@ pub(super) async fn check(
 }
 
 /// The users as whom apps of this identity may act.
-fn users(online: &Online, id: IdentityId) -> BTreeSet<String> {
+fn users(online: &Online, id: IdentityId) -> BTreeSet<User> {
     let apps = online.config.apps.iter().filter(|app| app.enabled && app.identity == id);
     let listed = apps.filter_map(|app| match &app.as_user {
         AsUser::Only(users) => Some(users),
@@ -79,16 +81,24 @@ struct Tried {
 enum What {
     RootFolder,
     Users,
-    AsUser(String),
+    AsUser(User),
 }
 
 impl Tried {
     async fn row(self, online: &Online, authorization: &HeaderValue, is_service_account: bool) -> Row {
         let Self { about, what } = self;
+        let found = match &what {
+            What::AsUser(User::Login(login)) => match id_of(online, authorization, login, &about).await {
+                Ok(id) => Some(id),
+                Err(row) => return row,
+            },
+            What::RootFolder | What::Users | What::AsUser(User::Id(_)) => None,
+        };
         let (path, user) = match &what {
             What::RootFolder => ("/2.0/folders/0/items?limit=1&fields=id", None),
             What::Users => ("/2.0/users?limit=1&fields=id", None),
-            What::AsUser(user) => ("/2.0/users/me?fields=id,login", Some(user.as_str())),
+            What::AsUser(User::Id(id)) => ("/2.0/users/me?fields=id,login", Some(id.as_str())),
+            What::AsUser(User::Login(_)) => ("/2.0/users/me?fields=id,login", found.as_deref()),
         };
         let caller = Caller { authorization, user };
         let answer = match call::get(&online.pool, &online.config.hosts.api, path, Some(caller)).await {
@@ -110,8 +120,49 @@ impl Tried {
         match what {
             What::RootFolder => root_folder(&about, &json),
             What::Users => about.ok("may be listed"),
-            What::AsUser(_) => about.ok(json.get("login").and_then(Value::as_str).unwrap_or_default()),
+            What::AsUser(User::Id(_)) => {
+                about.ok(json.get("login").and_then(Value::as_str).unwrap_or_default())
+            }
+            What::AsUser(User::Login(_)) => about.ok(found.unwrap_or_default()),
         }
+    }
+}
+
+/// The id of the user with a login, asked for as a gateway does.
+async fn id_of(
+    online: &Online,
+    authorization: &HeaderValue,
+    login: &Login,
+    about: &About,
+) -> Result<String, Row> {
+    let (path, host) = (users_api::path_of(login), &online.config.hosts.api);
+    let caller = Caller { authorization, user: None };
+    let answer = match call::get(&online.pool, host, &path, Some(caller)).await {
+        Ok(answer) => answer,
+        Err(cause) => return Err(about.failed(cause, "check again once this host can be reached")),
+    };
+    let status = answer.status.as_u16();
+    let owner = answer.json().and_then(|json| users_api::owner_of(login, json.to_string().as_bytes()));
+    match (status, owner) {
+        (200, Some(Owner::User(id))) => Ok(id),
+        (200, Some(Owner::Nobody)) => Err(about.refused(
+            "Box knows no managed user or app user with this login",
+            "correct the login in as_user, or list the user's id: Admin Console → Users",
+        )),
+        (200, Some(Owner::Several(users))) => Err(about.refused(
+            format!("Box knows {users} users with this login"),
+            "list the id of the one who is meant in as_user",
+        )),
+        (401 | 403, _) => {
+            let reason = answer.reason();
+            let space = if reason.is_empty() { "" } else { " " };
+            Err(about.refused(format!("{status}{space}{reason}: its id cannot be looked up"), REFUSED_ADVICE))
+        }
+        (200, None) => Err(about.failed(
+            format!("{host} answers GET /2.0/users with what is not Box's list of users"),
+            "something between here and Box may have answered; look at the proxy or firewall on the way",
+        )),
+        _ => Err(about.failed(format!("answered {status}"), "check again later")),
     }
 }
 

@@ -10,13 +10,17 @@ use crate::http::error_codes;
 use crate::http::headers::AS_USER;
 use crate::http::origin::Pattern;
 use crate::net::client_address::ClientAddress;
-use crate::routing::app::{Mismatch, is_id};
+use crate::oauth::user::{is_id, is_login};
+use crate::routing::app::Mismatch;
+use crate::routing::as_user::AsUser;
 
 /// The request that was refused, and how far it came.
 pub(super) struct Subject<'a> {
     pub(super) head: &'a Parts,
     /// The chosen app.
     pub(super) app: Option<&'a str>,
+    /// As whom the chosen app may act.
+    pub(super) as_user: Option<&'a AsUser>,
     /// The first app that all but one condition let serve it, and that condition.
     pub(super) misses: Option<(&'a str, Mismatch)>,
     /// The template of its operation, once it is known.
@@ -151,9 +155,20 @@ fn origin(subject: &Subject<'_>, app: &str) -> String {
 fn as_user(subject: &Subject<'_>, app: &str) -> String {
     match subject.head.headers.get(AS_USER).and_then(|user| user.to_str().ok()) {
         Some(user) if is_id(user) => {
+            let lists_logins = subject.as_user.is_some_and(|users| users.logins().next().is_some());
+            let unless = match lists_logins {
+                true => ". A gateway lets it pass if it is the id of a login there, which is not known here",
+                false => "",
+            };
+            format!("to let it act as this user, add \"{user}\" to as_user of {app}{unless}")
+        }
+        Some(user) if is_login(user) && subject.as_user == Some(&AsUser::Any) => {
+            format!("as_user of {app} is [\"*\"], which takes ids alone: name the user by id")
+        }
+        Some(user) if is_login(user) => {
             format!("to let it act as this user, add \"{user}\" to as_user of {app}")
         }
-        _ => "write the id of the user in digits, the first of them not 0".to_owned(),
+        _ => "write the id of the user in digits, the first of them not 0, or a login".to_owned(),
     }
 }
 

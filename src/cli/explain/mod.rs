@@ -62,8 +62,8 @@ pub struct Options {
     /// certificates of --app]
     #[arg(long = "certificate", value_name = "NAME")]
     pub certificates: Vec<String>,
-    /// The user whom As-User names
-    #[arg(long, value_name = "ID")]
+    /// The user whom As-User names, by id or login
+    #[arg(long, value_name = "USER")]
     pub as_user: Option<String>,
     /// A further header, such as "Accept: text/html"; may be repeated
     #[arg(long = "header", value_name = "HEADER", value_parser = header)]

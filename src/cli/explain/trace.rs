@@ -23,10 +23,11 @@ use crate::http::origin::Claim;
 use crate::net::client_address::ClientAddress;
 use crate::net::peer::Peer;
 use crate::oauth::identity;
+use crate::oauth::user::{is_id, is_login};
 use crate::proxy::connect::{self, Asked as Tunnel};
 use crate::proxy::decision::{self, Decision, ForBox, OwnAnswer, Stages};
 use crate::proxy::local_response::ServedPage;
-use crate::routing::app::{App, AppId, Apps, Mismatch, Way, is_id};
+use crate::routing::app::{App, AppId, Apps, Mismatch, Way};
 use crate::routing::app_key::ShownKey;
 use crate::routing::operation::Operation;
 use crate::routing::operation_class::Class;
@@ -66,7 +67,7 @@ pub(super) fn explained(config: &Config, asked: &Asked) -> Explanation {
     }
     let Some(head) = &asked.head else { return trace.ended(Verdict::Passes(String::new()), asked) };
     trace.reached = "listener";
-    match decision::decide(config, &caller, head, &mut trace) {
+    match decision::decide(config, None, &caller, head, &mut trace) {
         Err(refusal) => trace.refused(&refusal, head),
         Ok(Decision::Own(own)) => {
             let verdict = trace.answered(&own);
@@ -153,6 +154,7 @@ impl<'c> Trace<'c> {
         let subject = Subject {
             head,
             app: self.app.map(|app| app.name.as_str()),
+            as_user: self.app.map(|app| &app.as_user),
             misses: self.misses.as_ref().map(|(app, mismatch)| (app.as_str(), *mismatch)),
             operation: self.operation.as_deref(),
             peer: self.peer.address,
@@ -404,7 +406,13 @@ impl Stages for Trace<'_> {
         let words = match head.headers.get(AS_USER).map(http::HeaderValue::to_str) {
             None => "not sent".to_owned(),
             Some(Ok(user)) if is_id(user) => format!("{user}; the app may name {}", app.as_user),
-            Some(_) => "not an id of a user: 1 to 20 digits, the first of them not 0".to_owned(),
+            Some(Ok(user)) if is_login(user) => format!(
+                "{user}, a login, whose id is not known here: a gateway asks Box for it, and limits count under it; the app may name {}",
+                app.as_user
+            ),
+            Some(_) => {
+                "neither an id of a user, 1 to 20 digits and the first of them not 0, nor a login".to_owned()
+            }
         };
         self.step("as user", State::Ok, words);
         self.reached = "as user";

@@ -1,5 +1,6 @@
 //! `[[app]]`: reading apps, and checking whether requests can be assigned to one app.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use toml::de::{DeTable, DeValue};
@@ -14,10 +15,15 @@ use crate::http::host::HostList;
 use crate::http::origin::{self, OriginList};
 use crate::net::certificate_names::CertificateNames;
 use crate::oauth::identity::IdentityId;
+use crate::oauth::user::{Login, User};
+use crate::routing::app::App;
 use crate::routing::app::Redirects;
-use crate::routing::app::{App, AsUser};
+use crate::routing::as_user::AsUser;
 use crate::routing::operation_pattern::Pattern;
 use crate::routing::operation_policy::{OperationPolicy, Rule};
+
+/// The most logins in `as_user`, those of each identity counted apart: Box is asked for the id of each.
+const MOST_LOGINS: usize = 100;
 
 /// All apps, and the origins that they list with their locations.
 #[derive(Debug, Default)]
@@ -66,6 +72,7 @@ pub(super) fn read(
         }
     }
     compare(&apps, identities, notes);
+    bound_logins(&apps, notes);
     Apps { apps: apps.into_iter().map(|(_, app)| app).collect(), pending }
 }
 
@@ -271,15 +278,39 @@ pub(super) fn judge_certificates(locations: &[Location], tls: Option<&Entry<'_>>
 }
 
 fn as_user(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> AsUser {
-    let items = reader::list(entry, "[\"11446498\"] or [\"*\"]", notes).unwrap_or_default();
+    let items = reader::list(entry, "[\"11446498\", \"ann@corp.com\"] or [\"*\"]", notes).unwrap_or_default();
     if let [Text { text: "*", .. }] = items.as_slice() {
         return AsUser::Any;
     }
-    let user = |item: &Text<'_>| match item.text {
-        "*" => Err("\"*\" means any user and must be the only entry".to_owned()),
-        id => values::box_id(id).map(|()| id.to_owned()).map_err(|what| format!("{id:?}: {what}")),
-    };
-    AsUser::Only(items.iter().filter_map(|item| notes.take(&item.location, user(item))).collect())
+    let mut users: Vec<User> = Vec::new();
+    for item in &items {
+        let user = match item.text {
+            "*" => Err("\"*\" means any user and must be the only entry".to_owned()),
+            text => values::user(text).and_then(|user| match users.contains(&user) {
+                true => Err(format!("{text:?} is listed twice; take one out")),
+                false => Ok(user),
+            }),
+        };
+        users.extend(notes.take(&item.location, user));
+    }
+    AsUser::Only(users)
+}
+
+/// Refuses more than [`MOST_LOGINS`], at the first app that goes beyond.
+fn bound_logins(apps: &[(Location, App)], notes: &mut Notes<'_>) {
+    let mut logins: BTreeSet<(IdentityId, &Login)> = BTreeSet::new();
+    for (location, app) in apps {
+        logins.extend(app.as_user.logins().map(|login| (app.identity, login)));
+        if logins.len() > MOST_LOGINS {
+            notes.problem(
+                &location.below("as_user"),
+                format_args!(
+                    "as_user of all apps together has more than {MOST_LOGINS} logins, for each of which Box is asked; write ids for the others"
+                ),
+            );
+            return;
+        }
+    }
 }
 
 /// Apps are a problem if a request can match two of them equally well. They get a warning if callers of one can use the

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::net::hidden_characters::HiddenCharacter;
-use crate::routing::app::is_id;
+use crate::oauth::user::{LONGEST_LOGIN, Login, User, is_id};
 
 mod addresses;
 mod collector_url;
@@ -140,6 +140,29 @@ pub(crate) fn box_id(text: &str) -> Result<(), String> {
         false => "the value is not an id; allowed: 1 to 20 digits, not beginning with 0, as Box's consoles show them",
     }
     .to_owned())
+}
+
+/// Parses an entry of `as_user`: an id, or a login, which becomes lower case.
+pub(super) fn user(text: &str) -> Result<User, String> {
+    const ALLOWED: &str =
+        "an id of 1 to 20 digits, not beginning with 0, or a login such as \"ann@corp.com\"";
+    if is_id(text) {
+        return Ok(User::Id(text.to_owned()));
+    }
+    nothing_hidden(text)?;
+    if text.contains('*') {
+        return Err(format!("{text:?}: each user must be named whole, without a *; allowed: {ALLOWED}"));
+    }
+    if text.len() > LONGEST_LOGIN {
+        let length = text.len();
+        return Err(format!(
+            "a text of {length} bytes is too long; allowed: {ALLOWED} of at most {LONGEST_LOGIN} bytes"
+        ));
+    }
+    let login = Login::parse(text);
+    login.map(User::Login).ok_or_else(|| {
+        format!("{text:?} is not a user of Box; allowed: {ALLOWED}, without spaces and in ASCII")
+    })
 }
 
 /// Refuses invisible characters. The error shows nothing but that character.

@@ -9,6 +9,8 @@ use crate::routing::operation_class::Class;
 /// The class under which requests to Box's token endpoint are counted. They are not operations, so it is not a
 /// [`Class`], and no budget applies to them.
 pub(super) const TOKEN: &str = "token";
+/// The class under which lookups of logins are counted. They are of no app, so no budget applies to them.
+pub(super) const LOOKUP: &str = "lookup";
 
 /// Identifies a count within a span.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,11 +27,11 @@ pub enum Account {
     /// Calls of an app, an identity and a class, by day. The count of a month has the calls that were counted before days
     /// were: they are of no known day.
     Calls {
-        /// The app's name; empty for the class `token`.
+        /// The app's name; empty for the classes `token` and `lookup`.
         app: Arc<str>,
         /// The identity's name.
         identity: Arc<str>,
-        /// The name of the [`Class`], or `token`.
+        /// The name of the [`Class`], `token` or `lookup`.
         class: Arc<str>,
     },
 }

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 
-use super::account::{Account, Entry, Kind, Sheet, TOKEN};
+use super::account::{Account, Entry, Kind, LOOKUP, Sheet, TOKEN};
 use super::definition::{Key, Period};
 use super::paid::Paid;
 use super::period::{Span, timestamp};
@@ -137,7 +137,16 @@ impl CallCounts {
     /// Counts a request to Box's token endpoint, which Box counts as a call. It belongs to no app, and no budget
     /// applies to it.
     pub(crate) fn count_token_call(&self, identity: Arc<str>, now: SystemTime) {
-        let account = Account::Calls { app: Arc::default(), identity, class: TOKEN.into() };
+        self.count_own_call(identity, TOKEN, now);
+    }
+
+    /// Counts a request for the id of a user who is listed by login. It belongs to no app, and no budget applies to it.
+    pub(crate) fn count_lookup(&self, identity: Arc<str>, now: SystemTime) {
+        self.count_own_call(identity, LOOKUP, now);
+    }
+
+    fn count_own_call(&self, identity: Arc<str>, class: &str, now: SystemTime) {
+        let account = Account::Calls { app: Arc::default(), identity, class: class.into() };
         self.count(Period::Day.at(timestamp(now)), account).fetch_add(1, Ordering::Relaxed);
     }
 

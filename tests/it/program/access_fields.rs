@@ -45,6 +45,25 @@ fn a_line_names_the_user_the_program_and_the_kind_of_operation() {
 }
 
 #[test]
+fn a_user_who_is_named_by_login_is_logged_by_id() {
+    let at = FakeBox::start();
+    let hold = at.hold_replies("/2.0/users?filter_term");
+    let program = program(&at, "as_user = [\"aaron@sandbox.example\"]");
+    let asks = || asked(&program, "GET", &format!("/a{ME}"), "As-User: Aaron@sandbox.example\r\n");
+    let (answer, line) = asks();
+    assert_eq!((answer.status, &line["code"]), (503, &Value::from("token_unavailable")), "{line}");
+    assert_eq!(line["as_user"], "Aaron@sandbox.example", "the id is not known yet");
+    assert!(
+        line["cause"].as_str().unwrap().contains("\"aaron@sandbox.example\" in as_user is not known yet"),
+        "{line}"
+    );
+    drop(hold);
+    program.err.wait_for(&["aaron@sandbox.example", "is that of user 11446498", "identity", "service"]);
+    let (answer, line) = asks();
+    assert_eq!((answer.status, &line["as_user"]), (200, &Value::from("11446498")), "{line}");
+}
+
+#[test]
 fn a_user_who_is_refused_is_named_and_any_other_text_in_the_header_is_not() {
     let at = FakeBox::start();
     let program = program(&at, "as_user = [\"1\"]");
@@ -54,6 +73,7 @@ fn a_user_who_is_refused_is_named_and_any_other_text_in_the_header_is_not() {
         line
     };
     assert_eq!(refused("22")["as_user"], "22");
+    assert_eq!(refused("bob@corp.com")["as_user"], "bob@corp.com");
     assert!(refused("a canary").get("as_user").is_none());
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::certificates::Authority;
 use super::harness::{Folder, boxgate, command};
@@ -233,6 +233,42 @@ fn a_request_that_passes_is_shown_with_what_it_counts_for() {
         }
     }
     assert_eq!(said.verdict(), "passes: to api.box.com, as \"service\"");
+}
+
+/// Box is not asked, so that a listed login is as good as its id.
+#[test]
+fn a_login_is_decided_without_its_id() {
+    let folder = folder();
+    let text = std::fs::read_to_string(folder.join("proxy.toml")).unwrap();
+    let listed = "as_user = [\"11446498\", \"ann@corp.com\"]";
+    folder.write("proxy.toml", &text.replace("as_user = [\"11446498\"]", listed));
+    let as_user = |user: &str, more: &[&str]| {
+        let call = ["GET /2.0/files/17", "--app", "intranet", "--from", "10.1.2.3", "--as-user", user];
+        explain(&folder, &[&call, more].concat())
+    };
+    let said = as_user("Ann@corp.com", &[]);
+    assert_eq!(said.status, Some(0), "{}{}", said.out, said.err);
+    let step = said.step("as user");
+    for part in ["Ann@corp.com, a login, whose id is not known here", "may name 11446498, ann@corp.com"] {
+        assert!(step.contains(part), "{part} in\n{}", said.out);
+    }
+    let said = as_user("ANN@corp.com", &["--json"]);
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.status, &json["verdict"]), (Some(0), &json!("passes")));
+    let step = json["steps"].as_array().unwrap().iter().find(|step| step["step"] == "as user").unwrap();
+    assert!(step["words"].as_str().unwrap().contains("not known here"), "{step}");
+    for (user, advice) in [
+        (
+            "5",
+            "add \"5\" to as_user of app \"intranet\". A gateway lets it pass if it is the id of a login there",
+        ),
+        ("bob@corp.com", "add \"bob@corp.com\" to as_user of app \"intranet\""),
+        ("ann@", "write the id of the user in digits, the first of them not 0, or a login"),
+    ] {
+        let said = as_user(user, &[]);
+        assert_eq!(said.status, Some(1), "{user}");
+        assert!(said.verdict().contains(advice), "{user}: {}", said.verdict());
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod endpoint; // POST /reload: access and responses
 mod files; // which files are read again, and when
 mod identities; // which tokens are kept
 mod limits; // which counts are kept
+mod logins; // which ids of users are kept
 mod mishaps; // bad times, bad files
 mod traces; // where they go
 mod proof; // under load, a hundred times

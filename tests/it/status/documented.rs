@@ -50,7 +50,8 @@ fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 async fn every_field_is_documented_and_every_documented_field_exists() {
     let more = "[forward_proxy]\n[[limit]]\nname = \"line\"\nkey = \"client\"\nrate = \"1/h\"\nburst = 2\nwait = \"30s\"\n\
                 [[limit]]\nname = \"short\"\nkey = \"global\"\nrate = \"5/min\"\nburst = 1\nwait = \"30s\"\n\
-                [[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 10\n";
+                [[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 10\n\
+                [[app]]\nname = \"c\"\npath = \"/c\"\nas_user = [\"ann@corp.com\"]\n";
     let bench = Bench::with(&format!("{more}{APPS}")).await;
     bench.until_ready().await;
     bench.sandbox.script("/2.0/search", vec![Fault::RateLimited { retry_after: 200 }]);

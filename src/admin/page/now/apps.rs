@@ -7,7 +7,8 @@ use maud::{Markup, html};
 use super::{all_link, words_row};
 use crate::admin::page::figures::{bar, count, fault, milliseconds, number};
 use crate::admin::page::link;
-use crate::admin::status::{App, Status};
+use crate::admin::status::{App, Login, Status};
+use crate::oauth::login_lookup::FIRST;
 
 const COLUMNS: usize = 10;
 
@@ -94,5 +95,28 @@ fn rows(app: &App, slowest: f64) -> Markup {
             td.n { @if app.calls_this_month == 0 { (number(0)) } @else { (count(app.calls_this_month)) } }
         }
         @if let Some(words) = words { (words_row(COLUMNS, "warn", words)) }
+        @if !app.as_user_logins.is_empty() { (logins(app)) }
+    }
+}
+
+/// The logins in `as_user`: those without an id with the reason, and the others on request.
+fn logins(app: &App) -> Markup {
+    let (found, missing): (Vec<&Login>, Vec<&Login>) =
+        app.as_user_logins.iter().partition(|login| login.id.is_some());
+    html! {
+        @for login in &missing {
+            @let why = login.reason.as_deref().unwrap_or(FIRST);
+            (words_row(COLUMNS, "warn", &format!("as_user {}: {}; {why}", login.login, login.state)))
+        }
+        @if !found.is_empty() {
+            tr.words { td colspan=(COLUMNS) {
+                details id={ "as-user-" (app.name) } {
+                    summary { (found.len()) @if found.len() == 1 { " login" } @else { " logins" } " in as_user" }
+                    @for login in &found {
+                        p { (login.login) ": user " (login.id.as_deref().unwrap_or_default()) }
+                    }
+                }
+            } }
+        }
     }
 }

@@ -170,3 +170,41 @@ fn names_of_certificates_are_uris_or_dns_names() {
         );
     }
 }
+
+#[test]
+fn users_in_as_user_are_ids_or_logins() {
+    let longest = format!("[\"{}@corp.com\"]", "a".repeat(246));
+    for (entry, words) in [
+        (
+            "[\"ann\"]",
+            "\"ann\" is not a user of Box; allowed: an id of 1 to 20 digits, not beginning with 0, or a login",
+        ),
+        ("[\"011446498\"]", "is not a user of Box"),
+        ("[\"\"]", "\"\" is not a user of Box"),
+        ("[\"ann @corp.com\"]", "without spaces and in ASCII"),
+        ("[\"ann@corp.com, bob@corp.com\"]", "without spaces"),
+        ("[\"\u{e4}nn@corp.com\"]", "in ASCII"),
+        ("[\"ann\u{200b}@corp.com\"]", "U+200B (zero width space) at character 4"),
+        ("[\"*@corp.com\"]", "each user must be named whole, without a *"),
+        ("[\"ann@corp.com\", \"*\"]", "must be the only entry"),
+        ("[\"ann@corp.com\", \"Ann@Corp.com\"]", "\"Ann@Corp.com\" is listed twice; take one out"),
+        ("[\"5\", \"5\"]", "\"5\" is listed twice"),
+        (&longest, "a text of 255 bytes is too long"),
+        ("\"ann@corp.com\"", "write [\"ann@corp.com\"]"),
+    ] {
+        let message = only_message(&format!("[[app]]\nname = \"a\"\nas_user = {entry}\n"));
+        assert!(message.contains("app.a.as_user") && message.contains(words), "{entry}: {message}");
+    }
+}
+
+#[test]
+fn all_apps_together_have_at_most_a_hundred_logins() {
+    let app = |name: &str, logins: std::ops::Range<usize>| {
+        let logins: Vec<String> = logins.map(|number| format!("\"user{number}@corp.com\"")).collect();
+        format!("[[app]]\nname = \"{name}\"\npath = \"/{name}\"\nas_user = [{}]\n", logins.join(", "))
+    };
+    // The same login of the same identity is asked for once.
+    assert!(with_identity(&(app("a", 0..60) + &app("b", 40..100))).is_ok());
+    let message = only_message(&(app("a", 0..60) + &app("b", 40..101) + &app("c", 0..100)));
+    assert!(message.contains("app.b.as_user") && message.contains("more than 100 logins"), "{message}");
+}

@@ -107,6 +107,43 @@ fn a_refused_as_user_is_a_failure() {
     said.has("  as-user", &["5 more users"]);
 }
 
+#[test]
+fn a_login_in_as_user_is_looked_up_and_tried() {
+    let at = FakeBox::start();
+    let users = "\"Aaron@sandbox.example\", \"nobody@sandbox.example\"";
+    let folder = folder_for(&at, &format!("[[app]]\nname = \"a\"\nas_user = [{users}]"));
+    let said = Said::of(&folder, &[]);
+    assert_eq!(said.status, Some(1), "{}", said.out);
+    said.has("  as-user aaron@sandbox.example", &["  ok  ", "11446498"]);
+    said.has(
+        "  as-user nobody@sandbox.example",
+        &["  refused  ", "Box knows no", "correct the login in as_user"],
+    );
+    edit(&folder, ", \"nobody@sandbox.example\"", "");
+    assert_eq!(Said::of(&folder, &["--strict"]).status, Some(0));
+    // The lookup asks for what the identity may not do.
+    let lookup = "/2.0/users?filter_term";
+    let missing = HeaderValue::from_static("Bearer realm=\"Service\", error=\"insufficient_scope\"");
+    at.script(lookup, vec![Fault::status(403).with_header(WWW_AUTHENTICATE, missing)]);
+    let said = Said::of(&folder, &[]);
+    assert_eq!(said.status, Some(1), "{}", said.out);
+    said.has(
+        "  as-user aaron@sandbox.example",
+        &["  refused  ", "403 insufficient_scope: its id cannot be looked up", "Manage users"],
+    );
+    // Two users cannot be told apart, and what is no list is not Box's.
+    let user = |id: &str| json!({ "id": id, "login": "aaron@sandbox.example" });
+    for (answer, parts) in [
+        (json!({ "entries": [user("1"), user("2")] }), ["  refused  ", "Box knows 2 users"]),
+        (json!({ "name": "not a list" }), ["  failed  ", "not Box's list of users"]),
+    ] {
+        at.script(lookup, vec![Fault::json(&answer)]);
+        let said = Said::of(&folder, &[]);
+        assert_eq!(said.status, Some(1), "{}", said.out);
+        said.has("  as-user aaron@sandbox.example", &parts);
+    }
+}
+
 /// One identity that does not answer holds up neither the others nor the end.
 #[test]
 fn an_endpoint_that_does_not_answer_is_given_up() {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
-use super::super::harness::{FakeBox, PATIENCE, Program, boxgate};
+use super::super::harness::{FakeBox, PATIENCE, Program, boxgate, until};
 
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"];
 
@@ -54,10 +54,13 @@ const TARGETS: [&str; 34] = [
 ];
 
 /// What callers send besides method and target: the address that connects, and fields.
-const CALLERS: [(&str, &[(&str, &str)]); 20] = [
+const CALLERS: [(&str, &[(&str, &str)]); 23] = [
     ("127.0.0.1", &[("Host", "localhost")]),
     ("127.0.0.1", &[("Host", "localhost"), ("As-User", "11446498")]),
     ("127.0.0.1", &[("Host", "gate.internal"), ("As-User", "0123")]),
+    ("127.0.0.1", &[("Host", "localhost"), ("As-User", "BERTA@sandbox.example")]),
+    ("127.0.0.1", &[("Host", "localhost"), ("As-User", "uma@sandbox.example")]),
+    ("127.0.0.1", &[("Host", "named.internal"), ("As-User", "berta@sandbox.example")]),
     ("127.0.0.1", &[("Host", "named.internal:8080"), ("Origin", "https://a.example")]),
     ("127.0.0.1", &[("Host", "NAMED.internal"), ("As-User", "789012")]),
     ("127.0.0.1", &[("Host", "evil.example")]),
@@ -98,7 +101,7 @@ identity = "service"
 origins = ["https://a.example"]
 allow = ["GET /2.0/**", "POST /2.0/files/content", "PUT /2.0/files/*", "OPTIONS /2.0/**", "DELETE /2.0/files/*"]
 deny = ["* /2.0/users/*/memberships"]
-as_user = ["11446498"]
+as_user = ["11446498", "berta@sandbox.example"]
 
 [[app]]
 name = "named"
@@ -348,6 +351,7 @@ fn explanations_agree_with_the_gateway() {
     let listen = "address = \"127.0.0.1:0\"\nhosts = [\"gate.internal\"]\nsources = [\"127.0.0.0/16\"]\n\
                   trusted_proxies = [\"127.0.0.3\"]";
     let program = Program::listening(&at, listen, &format!("{person}{CONFIGURATION}")).ready();
+    until("Box has said who Berta is", || program.admin("/status.json").body.contains("\"found\""));
     let config = configuration(&program.folder);
     let authority = |url: &str| url.trim_start_matches("https://").trim_end_matches('/').to_owned();
     let cases = Case::all(&authority(&at.api_url()), &authority(&at.download_url()));
