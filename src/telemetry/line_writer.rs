@@ -20,9 +20,9 @@ const BATCH: usize = 64 * 1024;
 const MOST_BYTES: u64 = 16 * 1024 * 1024;
 /// One line in [`Counts::waiting`], which holds lines and bytes in one number.
 const ONE: u64 = 1 << 40;
-/// How often [`LineWriter::flush`] checks for progress.
+/// How often [`is_flushed`] checks for progress.
 const LOOK: Duration = Duration::from_millis(100);
-/// [`LineWriter::flush`] gives up after this many checks without progress …
+/// [`is_flushed`] gives up after this many checks without progress …
 const STALLED: u32 = 20;
 /// … and after this many checks in any case.
 const LOOKS: u32 = 100;
@@ -114,23 +114,29 @@ impl LineWriter {
         if self.queue.send(Entry::Flush(done)).is_err() {
             return false;
         }
-        let mut written = self.counts.written.load(Ordering::Relaxed);
-        let mut stalled = 0;
-        for _ in 0..LOOKS {
-            match flushed.recv_timeout(LOOK) {
-                Ok(()) => return true,
-                Err(RecvTimeoutError::Disconnected) => return false,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            let now = self.counts.written.load(Ordering::Relaxed);
-            stalled = if now == written { stalled + 1 } else { 0 };
-            if stalled == STALLED {
-                return false;
-            }
-            written = now;
-        }
-        false
+        is_flushed(&flushed, &self.counts.written)
     }
+}
+
+/// Waits for this message from a writer. Returns false on a timeout: after two seconds in which `written`, which counts
+/// bytes, did not grow, or ten in all.
+pub(crate) fn is_flushed(flushed: &Receiver<()>, written: &AtomicU64) -> bool {
+    let mut before = written.load(Ordering::Relaxed);
+    let mut stalled = 0;
+    for _ in 0..LOOKS {
+        match flushed.recv_timeout(LOOK) {
+            Ok(()) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let now = written.load(Ordering::Relaxed);
+        stalled = if now == before { stalled + 1 } else { 0 };
+        if stalled == STALLED {
+            return false;
+        }
+        before = now;
+    }
+    false
 }
 
 /// Queues what one call writes as one line.
