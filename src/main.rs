@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use boxgate::cli::options::Options as GatewayOptions;
 use boxgate::cli::shell::Shell;
 use boxgate::cli::{
-    admin_client, check, core_dumps, env, exec, explain, health, huge_pages, init, manual, reload, run,
-    status, usage,
+    admin_client, audit, check, core_dumps, env, exec, explain, health, huge_pages, init, manual, reload,
+    run, status, usage,
 };
 use clap::{CommandFactory as _, Parser, Subcommand, ValueHint};
 
@@ -74,6 +74,11 @@ enum Command {
     /// A table is printed with the calls by app, identity, class or day (UTC), and each one's share. Requests for tokens
     /// count, too; they have no app. The exit status is 0, or 2 where no gateway answers.
     Usage(usage::Options),
+    /// Check audit logs
+    Audit {
+        #[command(subcommand)]
+        command: audit::Command,
+    },
     /// Run an in-process Box with the gateway in front, without a Box account or a configuration file
     #[cfg(feature = "sandbox")]
     Sandbox(boxgate::cli::sandbox::Options),
@@ -138,6 +143,7 @@ fn main() -> ExitCode {
         Command::Health(options) => health::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Usage(options) => usage::run(&options),
+        Command::Audit { command } => audit::run(&command),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => boxgate::cli::sandbox::run(options),
         Command::Env { gateway, shell } => env::run(&gateway, shell),

@@ -281,6 +281,9 @@ fn metrics(overview: &Overview) -> Response<Bytes> {
     request_metrics::reloads(&mut text, &overview.reloads);
     request_metrics::certificates(&mut text, &certificates);
     request_metrics::lines_lost(&mut text, &process.access);
+    if let Some(audit) = &process.audit {
+        request_metrics::audit(&mut text, audit);
+    }
     trace_metrics::spans(&mut text, process.traces.counts());
     if let Some(proxy) = &gateway.forward_proxy {
         limit_metrics::tunnels(&mut text, &proxy.counts);

@@ -6,13 +6,14 @@ use super::Overview;
 use crate::limits::redis::replicas::Health;
 use crate::oauth::login_lookup::LoginStatus;
 use crate::proxy::gateway::Gateway;
+use crate::telemetry::audit::audit_log::AuditLog;
 
 /// The gateway is ready if there are no reasons. Neither has line breaks.
 pub(super) struct Readiness {
     /// Why it is not.
     pub(super) reasons: Vec<String>,
-    /// What does not make it unready: limits that count for this process alone, a refused reload, counts that cannot be
-    /// written, logins without an id, or an address that nothing restricts.
+    /// What does not make it unready: limits that count for this process alone, a refused reload, counts or audit lines that
+    /// cannot be written, logins without an id, or an address that nothing restricts.
     pub(super) notes: Vec<String>,
 }
 
@@ -43,6 +44,8 @@ impl Readiness {
             )));
         }
         notes.extend(login_notes(&gateway));
+        let audit = overview.process.audit.as_ref().and_then(AuditLog::trouble);
+        notes.extend(audit.map(|note| one_line(&note)));
         notes.extend(gateway.config.exposure.clone());
         notes.extend(overview.reloads.last_refused().map(|refused| refused.note()));
         Self { reasons, notes }

@@ -24,6 +24,17 @@ pub(crate) enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Adds a sentence for operators about something else that the reload was to do.
+    pub(crate) fn with(mut self, sentence: Option<String>) -> Self {
+        match &mut self {
+            Self::TakenOver { notes } => notes.extend(sentence),
+            Self::Refused { problems } => problems.extend(sentence),
+        }
+        self
+    }
+}
+
 /// A request for a reload.
 #[derive(Debug)]
 pub(crate) struct Ask {

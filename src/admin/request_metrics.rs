@@ -13,6 +13,7 @@ use crate::proxy::gateway::Gateway;
 use crate::routing::box_hosts::BoxHosts;
 use crate::routing::operation_class::Class;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::audit::audit_log::AuditLog;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::labels::{AppLabel, AppLabels, ClassLabel};
 use crate::telemetry::latency::Histogram;
@@ -191,4 +192,12 @@ pub(super) fn lines_lost(text: &mut Exposition, access: &AccessLog) {
     text.simple("access_lines_lost_total", "counter", help, access.lost());
     let help = "Log lines that standard error did not accept.";
     text.simple("log_lines_lost_total", "counter", help, log::lost());
+}
+
+/// Adds what became of audit lines.
+pub(super) fn audit(text: &mut Exposition, audit: &AuditLog) {
+    let help = "Lines of requests in the audit log.";
+    text.simple("audit_lines_written_total", "counter", help, audit.written());
+    let help = "Lines of requests that could not be written to the audit log.";
+    text.simple("audit_lines_lost_total", "counter", help, audit.lost());
 }

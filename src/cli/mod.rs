@@ -13,6 +13,7 @@ mod exit; // how a subcommand runs and ends
 pub mod reload; // the running gateway reads its configuration again
 pub mod health; // is the running gateway alive, or ready?
 pub mod status; // what is the running gateway doing?
+pub mod audit; // is the audit log's chain whole?
 pub mod usage; // who spent Box's calls?
 pub mod manual; // completions of shells, and the manual page
 pub mod admin_client; // the admin listener of a running gateway

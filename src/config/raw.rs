@@ -133,7 +133,7 @@ tables! {
     "[server]" Server { header_timeout, keepalive_timeout, max_header_size, drain_delay, drain_timeout } later {}
 
     /// What is logged.
-    "[log]" Log { level, format, access } later {}
+    "[log]" Log { level, format, access, audit } later {}
 
     /// Where traces go.
     "[trace]" Trace { otlp, sample } later {}

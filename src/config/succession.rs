@@ -81,6 +81,7 @@ impl Config {
         keep("[log] level", self.log.level != running.log.level);
         keep("[log] format", self.log.format != running.log.format);
         keep("[log] access", self.log.access != running.log.access);
+        keep("[log] audit", self.log.audit != running.log.audit);
         self.listen.addresses.clone_from(&running.listen.addresses);
         self.admin.addresses.clone_from(&running.admin.addresses);
         if switches_admin_tls || keeps_admin_authority {

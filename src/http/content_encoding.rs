@@ -55,6 +55,26 @@ pub(crate) fn decoded(encoding: &HeaderValue, body: &[u8], most: usize) -> Optio
     }
 }
 
+/// The beginning of the text of an answer that has this `Content-Encoding`, from the beginning of its body: at most `most`
+/// bytes, and nothing where it cannot be read.
+pub(crate) fn beginning(encoding: &HeaderValue, body: &[u8], most: usize) -> Vec<u8> {
+    let readable = |decoder: &mut dyn Read| {
+        let mut text = Vec::new();
+        // What was decoded before an error is kept.
+        let _ = decoder.take(most as u64).read_to_end(&mut text);
+        text
+    };
+    let coding = encoding.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+    match coding.as_str() {
+        "gzip" | "x-gzip" => readable(&mut MultiGzDecoder::new(body)),
+        "deflate" => match readable(&mut ZlibDecoder::new(body)) {
+            text if text.is_empty() => readable(&mut DeflateDecoder::new(body)),
+            text => text,
+        },
+        _ => Vec::new(),
+    }
+}
+
 fn read(decoder: impl Read, most: usize) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     decoder.take(most as u64 + 1).read_to_end(&mut text).ok()?;

@@ -98,7 +98,7 @@ fn push_millis(line: &mut String, time: Duration) {
 }
 
 /// As JSON. Most values have nothing to escape.
-fn push_quoted(line: &mut String, text: &str) {
+pub(crate) fn push_quoted(line: &mut String, text: &str) {
     if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
         line.push('"');
         line.push_str(text);

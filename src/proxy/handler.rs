@@ -221,6 +221,7 @@ async fn answer(
         }
     }
     let mut response = look(&gateway, record, &head.method, answered, outbound.rewrite_rules, base).await?;
+    record.read_answer(&response);
     headers::from_box(response.headers_mut()); // what may come back?
     Ok(Answered::Box(response, stream))
 }

@@ -21,5 +21,7 @@ pub(crate) mod response_body; // streams the response
 pub(crate) mod request_record; // counts and logs the request
 pub(crate) mod request_trace; // its spans
 pub(crate) mod access_line; // the forms of its line
+pub(crate) mod audit_line; // what the audit log says of it
+pub(crate) mod answer_ids; // the ids in Box's answer, for the audit log
 pub(crate) mod missing_scope; // tells operators that the app at Box lacks a scope
 pub(crate) mod refused_origin; // tells operators which web page was refused

@@ -9,6 +9,7 @@ use tracing::warn;
 use crate::net::clock::Clock;
 use crate::net::connection_limit::ConnectionLimit;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::audit::audit_log::AuditLog;
 use crate::telemetry::labels::{AppLabels, HostLabels};
 use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::Repeats;
@@ -19,6 +20,8 @@ pub(crate) struct Process {
     pub clock: Clock,
     /// Where access lines go.
     pub access: AccessLog,
+    /// Where audit lines go; `None`: there is no audit log.
+    pub audit: Option<AuditLog>,
     /// The limit of callers' connections.
     pub connection_limit: Arc<ConnectionLimit>,
     /// The outages that are being logged.

@@ -26,6 +26,7 @@ use crate::net::secret_filter;
 use crate::oauth::identity::IdentityId;
 use crate::oauth::user::{is_id, is_login};
 use crate::proxy::access_line::{self, Field, Value};
+use crate::proxy::answer_ids::AnswerBeginning;
 use crate::proxy::box_error::{self, BoxError, RequestId};
 use crate::proxy::decision::Stages;
 use crate::proxy::gateway::{Gateway, LocalGateway};
@@ -43,6 +44,8 @@ use crate::telemetry::labels::{self, AnsweredBy, ClassLabel, Labels};
 use crate::telemetry::recent_requests::{Facts, LONGEST, Text};
 use crate::telemetry::repeats::Repeats;
 use crate::upstream::request_body::Progress;
+
+mod audited; // its audit line
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +128,10 @@ pub(crate) struct RequestRecord {
     head_at: Option<Instant>,
     /// Of Box's answer to the last attempt.
     box_request_id: Option<RequestId>,
+    /// Of the same answer, whether or not the caller gets it.
+    box_status: Option<StatusCode>,
+    /// The beginning of Box's answer, for the audit log.
+    answer: Option<Box<AnswerBeginning>>,
     attempts: u32,
     /// The host of Box to which it was last sent.
     sent_to: Option<Authority>,
@@ -198,6 +205,8 @@ impl RequestRecord {
             waiting: None,
             head_at: None,
             box_request_id: None,
+            box_status: None,
+            answer: None,
             attempts: 0,
             sent_to: None,
             cause: None,
@@ -343,7 +352,7 @@ impl RequestRecord {
     pub(crate) fn attempt(&mut self, to: &Authority, path: AttemptPath, fields: &mut HeaderMap) {
         self.attempts += 1;
         self.box_error = BoxError::default();
-        self.box_request_id = None;
+        (self.box_request_id, self.box_status) = (None, None);
         self.sent_to = Some(to.clone());
         if let Some(trace) = &mut self.trace {
             trace.attempt(to, path, self.worker.clock().mono(), fields);
@@ -352,7 +361,8 @@ impl RequestRecord {
 
     /// Records the head of Box's answer to the last attempt.
     pub(crate) fn attempt_answered<B>(&mut self, response: &Response<B>) {
-        if self.is_kept() {
+        self.box_status = Some(response.status());
+        if self.is_kept() || self.worker.audit().is_some() {
             self.box_request_id = box_error::request_id(response.headers());
         }
         if let Some(trace) = &mut self.trace {
@@ -700,6 +710,7 @@ impl Drop for RequestRecord {
         let now = self.worker.clock().mono();
         let total = now.saturating_duration_since(self.started);
         self.end_wait();
+        let status = self.status;
         if self.end == End::CallerLeft && !self.left && self.worker.drain().is_cut_off() {
             self.end = End::Stopped;
             // No status was sent; this is what a new caller would get while the process stops.
@@ -728,6 +739,9 @@ impl Drop for RequestRecord {
         let access = self.worker.access();
         if let Some(format) = access.format() {
             access.write(access_line::line(format, &self.fields(total)));
+        }
+        if let Some(log) = self.worker.audit() {
+            self.audit(log, status);
         }
         if self.is_kept() {
             self.keep(total, Moment { mono: now, wall: self.worker.clock().wall() });

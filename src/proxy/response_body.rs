@@ -312,6 +312,7 @@ impl Streamed {
                 }
                 let frame = match frame.into_data() {
                     Ok(bytes) => {
+                        self.record.answer_passes(&bytes);
                         self.rest = bytes;
                         self.piece(most)
                     }

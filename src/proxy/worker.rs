@@ -10,6 +10,7 @@ use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Gateway, LocalGateway};
 use crate::proxy::process::Process;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::audit::audit_log::AuditLog;
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::outages::Outages;
 use crate::telemetry::recent_requests::Recorder;
@@ -76,6 +77,11 @@ impl Worker {
     /// Where access lines go.
     pub(crate) fn access(&self) -> &AccessLog {
         &self.process.access
+    }
+
+    /// Where audit lines go.
+    pub(crate) fn audit(&self) -> Option<&AuditLog> {
+        self.process.audit.as_ref()
     }
 
     /// The outages that are being logged.

@@ -193,6 +193,14 @@ impl Found {
         [self.as_sent, self.in_any_spelling].into_iter().flatten().any(|line| line.groups.contains(group))
     }
 
+    /// The segments of the operation's path that name something of Box: those in place of the placeholders of Box's documents.
+    /// `None`: the documents have no such operation.
+    pub(crate) fn placeholders<'p>(&self, path: &'p str) -> Option<Vec<&'p str>> {
+        let line = self.as_sent.or(self.in_any_spelling)?;
+        let segments = line.segments.iter().zip(segments_of(path).skip(1));
+        Some(segments.filter(|(literal, _)| literal.is_none()).map(|(_, segment)| segment).collect())
+    }
+
     /// The names of its groups, as far as they are certain.
     pub fn names(&self) -> Vec<&'static str> {
         Group::ALL.into_iter().filter(|group| self.is_in(*group)).map(Group::as_str).collect()
@@ -224,6 +232,18 @@ mod tests {
             assert_eq!(found.as_sent.map(|line| &line.segments), Some(&segments(path)), "{method} {sent}");
             assert!(Group::ALL.into_iter().all(|group| found.is_in(group) == groups.contains(group)));
         }
+    }
+
+    #[test]
+    fn what_stands_in_place_of_placeholders_is_found() {
+        let of = |method: &str, path: &'static str| {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            Found::of(Operation { method: &method, path }).placeholders(path)
+        };
+        assert_eq!(of("DELETE", "/2.0/files/17/versions/abc"), Some(vec!["17", "abc"]));
+        assert_eq!(of("DELETE", "/2.0/FILES/17/"), Some(vec!["17"]), "in any spelling");
+        assert_eq!(of("POST", "/2.0/folders"), Some(vec![]));
+        assert_eq!(of("POST", "/2.0/nothing/17"), None);
     }
 
     /// The first line that fits is the most specific one only in this order.

@@ -26,14 +26,22 @@ pub(crate) fn below_version(path: &str) -> String {
     text
 }
 
+/// The segments for which a template has `*`.
+pub(crate) fn named(path: &str) -> impl Iterator<Item = &str> {
+    path.strip_prefix("/2.0").unwrap_or(path).split('/').filter(|segment| is_name(segment))
+}
+
 /// Each segment with a digit in it, and each long one, names one thing of many.
+fn is_name(segment: &str) -> bool {
+    segment.len() > LONGEST || segment.bytes().any(|byte| byte.is_ascii_digit())
+}
+
 fn push_segments(path: &str, text: &mut String) {
     for (index, segment) in path.split('/').enumerate() {
         if index > 0 {
             text.push('/');
         }
-        let names = segment.len() > LONGEST || segment.bytes().any(|byte| byte.is_ascii_digit());
-        text.push_str(if names { "*" } else { segment });
+        text.push_str(if is_name(segment) { "*" } else { segment });
     }
 }
 

@@ -36,6 +36,7 @@ use crate::proxy::forward_proxy::{Certificates, ForwardProxy};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::process::Process;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::audit::audit_log::AuditLog;
 use crate::telemetry::labels::{AppLabels, HostLabels};
 use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::Repeats;
@@ -100,7 +101,7 @@ impl Assembly {
     /// Builds the process and its first gateway. `own`: the addresses on which this process listens.
     ///
     /// # Errors
-    /// There are no certificate roots, the proxy URL is invalid, or the state cannot be read.
+    /// There are no certificate roots, the proxy URL is invalid, the state cannot be read, or the audit log cannot be opened.
     pub(super) fn begin(
         config: Config,
         own: OwnListeners,
@@ -109,6 +110,8 @@ impl Assembly {
     ) -> io::Result<(Self, Assembled, CountsWriter)> {
         let trust = Trust::new(&config.hosts.extra_roots)?;
         let outages = Arc::new(Outages::new(clock.clone()));
+        let audit = config.log.audit.clone();
+        let audit = audit.map(|file| AuditLog::start(file, outages.clone(), clock.clone())).transpose()?;
         let (counts, counts_writer) =
             writer::start(&config.state.dir, !config.budgets.is_empty(), clock.clone())
                 .map_err(|error| io::Error::other(format!("[state] dir: {error}")))?;
@@ -122,6 +125,7 @@ impl Assembly {
         let process = Process {
             clock,
             access,
+            audit,
             connection_limit,
             outages,
             repeats,

@@ -132,7 +132,8 @@ impl Bound {
     /// operators.
     ///
     /// # Errors
-    /// There are no certificate roots, the proxy URL is invalid, or a thread cannot be started.
+    /// There are no certificate roots, the proxy URL is invalid, the audit log cannot be opened, or a thread cannot be
+    /// started.
     pub async fn run(
         self,
         clock: Clock,

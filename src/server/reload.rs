@@ -85,14 +85,18 @@ impl Reloader {
         files.watch(watched(watch, source.path(), text.file().into_iter().chain(named)));
         loop {
             let mut replies = Vec::new();
-            let mut is_watched = false;
+            let (mut is_watched, mut is_asked) = (false, false);
             let hanging = missed.as_ref().map_or(0, |hanging| hanging.count);
             let (why, scope) = tokio::select! {
                 Some(ask) = self.asks.recv() => {
                     replies.push(ask.reply);
+                    is_asked = true;
                     (ask.why, Scope::All)
                 }
-                Some(()) = hangups.recv() => ("SIGHUP", Scope::All),
+                Some(()) = hangups.recv() => {
+                    is_asked = true;
+                    ("SIGHUP", Scope::All)
+                }
                 () = files.changed() => {
                     is_watched = true;
                     ("a file has changed", watch.scope())
@@ -118,16 +122,21 @@ impl Reloader {
             // All requests up to here get the same outcome: the files are read only now.
             while let Ok(ask) = self.asks.try_recv() {
                 replies.push(ask.reply);
+                is_asked = true;
             }
-            while hangups.try_recv().is_ok() {}
+            while hangups.try_recv().is_ok() {
+                is_asked = true;
+            }
             supervision::tell_reloading(&self.manager, why).await;
+            // Whoever asks may have moved the audit log away, also where the configuration is refused.
+            let audit_log = if is_asked { self.reopen_audit_log().await } else { None };
             let paths = self.named_files();
             let read = match read(&reading, paths, &source, &text, scope).await {
                 Ok(read) => read,
                 // The watch goes on as it is: it sees another file in that one's place. Whoever asked for a reload is told,
                 // and asks again.
                 Err(hanging) => {
-                    let outcome = Outcome::Refused { problems: vec![hanging.why.clone()] };
+                    let outcome = Outcome::Refused { problems: vec![hanging.why.clone()] }.with(audit_log);
                     if is_watched {
                         missed = Some(hanging);
                     }
@@ -162,8 +171,13 @@ impl Reloader {
                     Outcome::Refused { problems: problems.iter().map(ToString::to_string).collect() }
                 }
             };
-            self.tell(why, &outcome, frames, replies).await;
+            self.tell(why, &outcome.with(audit_log), frames, replies).await;
         }
+    }
+
+    /// Opens the file of the audit log again; returns why that failed.
+    async fn reopen_audit_log(&self) -> Option<String> {
+        self.assembly.process.audit.as_ref()?.reopen().await.err()
     }
 
     /// Logs and records the outcome, and tells it the service manager and those who asked for the reload.

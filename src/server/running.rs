@@ -227,6 +227,9 @@ impl Running {
         }
         // Their last requests have ended: no spans will come any more.
         process.traces.stop().await;
+        if let Some(audit) = &process.audit {
+            audit.stop();
+        }
         counts_writer.stop();
     }
 }

@@ -5,6 +5,7 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread;
 
@@ -27,6 +28,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Whether each request gets a line on stdout.
     pub access: bool,
+    /// The file of the audit log; `None`: there is none.
+    pub audit: Option<PathBuf>,
 }
 
 /// The format of log lines.
@@ -206,7 +209,7 @@ mod tests {
             let mut pipe = pipe.unwrap();
             while pipe.write_all(&[b'\n'; 1]).is_ok() {}
         }
-        init(&Log { level: Level::INFO, format: LogFormat::Text, access: false }).unwrap();
+        init(&Log { level: Level::INFO, format: LogFormat::Text, access: false, audit: None }).unwrap();
         let live = Secret::new("canary-in-a-panic".to_owned());
         let panicking = thread::Builder::new()
             .name("worker-3".to_owned())

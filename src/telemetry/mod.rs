@@ -1,6 +1,7 @@
 //! Logs, access lines and metrics of the process.
 
 pub mod access_log; // one line for each request
+pub(crate) mod audit; // one line for each call that changes something at Box
 pub(crate) mod json_lines; // log messages as JSON
 pub(crate) mod text_lines; // log messages as text
 pub(crate) mod terminal; // colours, and text that a terminal does not obey

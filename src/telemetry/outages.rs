@@ -61,6 +61,11 @@ pub(crate) enum Party<'a> {
         authority: &'a str,
         reached: bool,
     },
+    /// The file of `[log] audit`.
+    AuditLog {
+        /// Its path.
+        file: &'a str,
+    },
 }
 
 impl Party<'_> {
@@ -71,6 +76,7 @@ impl Party<'_> {
             Self::Credentials { identity } => format!("identity {identity:?}:"),
             Self::Redis { server, .. } => format!("Redis at {server}"),
             Self::Collector { authority, .. } => format!("trace collector {authority}"),
+            Self::AuditLog { file } => format!("audit log {file}"),
         }
     }
 
@@ -84,6 +90,7 @@ impl Party<'_> {
             Self::Redis { reached: true, .. } => ("answers with errors since", "works again after"),
             Self::Collector { reached: true, .. } => ("takes no spans since", "takes spans again after"),
             Self::TokenEndpoint { reached: true, .. } => ("gives no token since", "gives tokens again after"),
+            Self::AuditLog { .. } => ("cannot be written since", "is written again after"),
             Self::Credentials { .. } => {
                 ("Box refuses its credentials since", "Box accepts its credentials again after")
             }
@@ -92,7 +99,7 @@ impl Party<'_> {
 
     /// Whether it does not end without an operator, and so is logged as an error.
     fn is_severe(self) -> bool {
-        matches!(self, Self::Credentials { .. })
+        matches!(self, Self::Credentials { .. } | Self::AuditLog { .. })
     }
 }
 

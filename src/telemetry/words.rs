@@ -39,6 +39,11 @@ pub(crate) fn rfc_3339(time: SystemTime) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// The same in milliseconds: `2026-11-26T18:31:35.042Z`.
+pub(crate) fn rfc_3339_millis(time: SystemTime) -> String {
+    format!("{:.3}", Timestamp::try_from(time).unwrap_or_default())
+}
+
 /// A time in UTC, like the log's own times: `18:31:35`, with the date if it is not today's.
 pub(crate) fn time_of_day(time: SystemTime, now: SystemTime) -> String {
     let utc = |time| Offset::UTC.to_datetime(Timestamp::try_from(time).unwrap_or_default());

@@ -11,6 +11,7 @@
 
 mod harness;
 mod as_user; // users whom an app lists by login
+mod audit; // the audit log: which requests, and what it says of them
 mod bodies; // uploads, downloads, early answers, callers that leave
 mod balancers; // proxies in front, and the client address they give
 mod browser; // web pages, in Chromium

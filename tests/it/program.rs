@@ -24,6 +24,7 @@ mod access; // access lines
 mod access_fields; // what single fields of them say
 mod at_terminal; // lines for people
 mod outages; // log lines about outages of Box
+mod audit; // the file of the audit log, and its chain
 mod streams; // output that no one reads
 mod requests; // the last requests
 mod resources; // descriptors, memory

@@ -22,6 +22,7 @@ use crate::limits::budget::definition::Period;
 use crate::limits::budget::period::timestamp;
 use crate::limits::redis::replicas::{Health, Replicas};
 use crate::proxy::forward_proxy::Counts;
+use crate::telemetry::audit::audit_log::AuditLog;
 use crate::telemetry::history::Of;
 use crate::telemetry::words::rfc_3339;
 
@@ -53,6 +54,7 @@ pub(in crate::admin) struct Status {
     pub tunnels: Option<Tunnels>,
     pub redis: Option<Redis>,
     pub hardening: Hardening,
+    pub audit: Option<Audit>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +85,14 @@ pub(in crate::admin) struct Tunnels {
     #[serde(rename = "box")]
     pub to_box: u64,
     pub other: u64,
+}
+
+#[derive(Serialize)]
+pub(in crate::admin) struct Audit {
+    pub file: String,
+    pub written: u64,
+    pub lost: u64,
+    pub reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -141,6 +151,7 @@ impl Status {
             tunnels: gateway.forward_proxy.as_ref().map(|proxy| Tunnels::of(&proxy.counts)),
             redis: gateway.limiter.replicas().map(|replicas| Redis::of(replicas, now.wall)),
             hardening: overview.hardening,
+            audit: process.audit.as_ref().map(Audit::of),
         }
     }
 }
@@ -168,6 +179,13 @@ impl Tunnels {
     fn of(counts: &Counts) -> Self {
         let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
         Self { to_box: count(&counts.to_box), other: count(&counts.blind) }
+    }
+}
+
+impl Audit {
+    fn of(audit: &AuditLog) -> Self {
+        let reason = audit.trouble().map(|reason| one_line(&reason));
+        Self { file: one_line(audit.file()), written: audit.written(), lost: audit.lost(), reason }
     }
 }
 

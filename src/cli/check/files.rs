@@ -1,4 +1,5 @@
-//! Files of the configuration: who may read its secrets, when its certificates end, whether its state can be kept.
+//! Files of the configuration: who may read its secrets, when its certificates end, whether its state and its audit log can be
+//! kept.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -21,6 +22,7 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 pub(super) fn rows(config: &Config, now: SystemTime) -> Vec<Row> {
     let mut rows = secret_files(config);
     rows.extend(certificates(config, now));
+    rows.extend(config.log.audit.as_deref().map(audit_log));
     rows
 }
 
@@ -85,6 +87,35 @@ fn certificates(config: &Config, now: SystemTime) -> Vec<Row> {
         })
     });
     rows.collect()
+}
+
+/// Whether a start could open the audit log. The file is not made.
+fn audit_log(file: &Path) -> Row {
+    let about = About::new("audit", "audit log");
+    let path = file.display();
+    let advice = "set [log] audit to a file in a folder that exists and that the gateway's user may write to, and check as that user";
+    let denied = |what: &Path, access_to| {
+        let denied = access(what, access_to).err().map(|error| std::io::Error::from(error).kind());
+        denied.map(|kind| format!("this user may not write to {}: {kind}", what.display()))
+    };
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let cause = if file.is_dir() {
+        Some(format!("{path} is a folder"))
+    } else if file.exists() {
+        denied(file, Access::READ_OK | Access::WRITE_OK)
+    } else if !folder.is_dir() {
+        Some(format!("the folder {} does not exist", folder.display()))
+    } else {
+        denied(folder, Access::WRITE_OK | Access::EXEC_OK)
+    };
+    match cause {
+        Some(cause) => about.failed(cause, advice),
+        None if file.exists() => about.ok(path.to_string()),
+        None => about.ok(format!("{path}, made at the start")),
+    }
 }
 
 /// Whether counts, and the forward proxy's own CA, can be kept. The folder is not made.

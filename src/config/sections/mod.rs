@@ -224,7 +224,7 @@ fn assemble(
     let outward = forward_proxy::Outward { hosts: &hosts, proxy: &upstream.proxy };
     let forward_proxy = forward_proxy::read(written.forward_proxy.as_ref(), around, &outward, notes);
     let server = settings::server(written.server.as_ref(), notes);
-    let log = settings::log(written.log.as_ref(), notes);
+    let log = settings::log(written.log.as_ref(), folder, notes);
     let trace = trace::read(written.trace.as_ref(), notes);
     let limits = limit_and_budget::read(written.limit.as_ref(), notes);
     let box_defaults = limit_and_budget::box_defaults(written.limits.as_ref(), notes);

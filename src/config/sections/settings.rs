@@ -126,7 +126,7 @@ pub(super) fn server(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Server
 }
 
 /// Reads `[log]`.
-pub(super) fn log(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Log {
+pub(super) fn log(entry: Option<&Entry<'_>>, folder: &Path, notes: &mut Notes<'_>) -> Log {
     let written: raw::Log<'_> = raw::read(entry, notes);
     let levels = [
         ("error", Level::ERROR),
@@ -141,9 +141,15 @@ pub(super) fn log(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Log {
         ("text", LogFormat::Text),
         ("json", LogFormat::Json),
     ];
+    let file = |text: &str| match text {
+        "" => Err("\"\" is not a file; leave the key out for no audit log".to_owned()),
+        _ if text.contains('\0') => Err(format!("{text:?}: a path cannot contain NUL")),
+        _ => Ok(folder.join(text)),
+    };
     Log {
         level: reader::choice(written.level.as_ref(), &levels, Level::INFO, notes),
         format: reader::choice(written.format.as_ref(), &formats, LogFormat::Auto, notes),
         access: reader::boolean(written.access.as_ref(), true, notes),
+        audit: reader::parsed(written.audit.as_ref(), "the path of a file", file, notes),
     }
 }

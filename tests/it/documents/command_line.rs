@@ -20,13 +20,17 @@ fn help(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The subcommands that `--help` lists.
-fn commands() -> Vec<String> {
-    let text = help(&[]);
-    let (_, list) = text.split_once("\nCommands:\n").unwrap();
+/// The subcommands that `--help` lists after these, each with all words of its name.
+fn commands(above: &[&str]) -> Vec<String> {
+    let text = help(above);
+    let Some((_, list)) = text.split_once("\nCommands:\n") else { return vec![above.join(" ")] };
     let names =
         list.lines().take_while(|line| !line.is_empty()).map(|line| line.split_whitespace().next().unwrap());
-    names.filter(|name| *name != "help").map(str::to_owned).collect()
+    names.filter(|name| *name != "help").flat_map(|name| commands(&[above, &[name]].concat())).collect()
+}
+
+fn words(name: &str) -> Vec<&str> {
+    name.split(' ').collect()
 }
 
 /// The options of a command, but for `--help` and `--version`.
@@ -78,20 +82,22 @@ fn every_command_and_its_options_are_documented_and_no_other() {
     let mut documented = BTreeSet::new();
     for row in table("command").rows {
         let line = row[0].trim_matches('`');
-        let name = line.strip_prefix("boxgate ").unwrap().split_whitespace().next().unwrap();
-        assert!(documented.insert(name.to_owned()), "{name} is documented twice");
-        let want = options(&[name]).into_iter().map(|(option, takes)| (option, takes.value));
+        let behind = line.strip_prefix("boxgate ").unwrap().split_whitespace();
+        let is_of_name = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase());
+        let name = behind.take_while(is_of_name).collect::<Vec<_>>().join(" ");
+        assert!(documented.insert(name.clone()), "{name} is documented twice");
+        let want = options(&words(&name)).into_iter().map(|(option, takes)| (option, takes.value));
         assert_eq!(shown(line), want.collect(), "boxgate {name} --help");
     }
-    assert_eq!(documented, commands().into_iter().collect());
+    assert_eq!(documented, commands(&[]).into_iter().collect());
     assert_eq!(options(&[]), options(&["run"]), "without a subcommand it is `run`");
 }
 
 #[test]
 fn every_option_is_documented_once_with_its_variable() {
     let mut want = BTreeMap::new();
-    for name in commands() {
-        for (option, takes) in options(&[&name]) {
+    for name in commands(&[]) {
+        for (option, takes) in options(&words(&name)) {
             // `explain --host` is the Host of a request, which has no variable.
             let earlier: &mut Option<String> = want.entry(option.clone()).or_default();
             let variable = takes.variable.or_else(|| earlier.clone());

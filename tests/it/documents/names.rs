@@ -22,7 +22,7 @@ fn sorted<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Vec<String> {
 async fn metrics() -> String {
     let folder = Folder::new();
     let more = format!(
-        "[forward_proxy]\n[state]\ndir = {:?}\nredis = \"redis://127.0.0.1:1\"\n\
+        "[forward_proxy]\n[log]\naudit = \"audit.jsonl\"\n[state]\ndir = {:?}\nredis = \"redis://127.0.0.1:1\"\n\
          [[limit]]\nname = \"one\"\nkey = \"global\"\nrate = \"100/s\"\n\
          [[budget]]\nname = \"two\"\nkey = \"global\"\ncalls = 1000\n",
         folder.join("state")

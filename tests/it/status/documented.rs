@@ -48,7 +48,7 @@ fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 /// A document with as much in it as one gateway can have.
 #[tokio::test]
 async fn every_field_is_documented_and_every_documented_field_exists() {
-    let more = "[forward_proxy]\n[[limit]]\nname = \"line\"\nkey = \"client\"\nrate = \"1/h\"\nburst = 2\nwait = \"30s\"\n\
+    let more = "[forward_proxy]\n[log]\naudit = \"audit.jsonl\"\n[[limit]]\nname = \"line\"\nkey = \"client\"\nrate = \"1/h\"\nburst = 2\nwait = \"30s\"\n\
                 [[limit]]\nname = \"short\"\nkey = \"global\"\nrate = \"5/min\"\nburst = 1\nwait = \"30s\"\n\
                 [[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 10\n\
                 [[app]]\nname = \"c\"\npath = \"/c\"\nas_user = [\"ann@corp.com\"]\n";

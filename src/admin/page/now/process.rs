@@ -1,10 +1,10 @@
-//! The process: connections, tunnels, Redis, and the configuration in use.
+//! The process: connections, tunnels, the audit log, Redis, and the configuration in use.
 
 use maud::{Markup, html};
 
 use crate::admin::page::figures::{ago, at, count};
 use crate::admin::page::link;
-use crate::admin::status::Status;
+use crate::admin::status::{Audit, Status};
 
 /// The section.
 pub(super) fn section(status: &Status) -> Markup {
@@ -16,6 +16,7 @@ pub(super) fn section(status: &Status) -> Markup {
                 @if let Some(tunnels) = &status.tunnels {
                     div { dt { "Tunnels" } dd { (count(tunnels.to_box)) " to Box, " (count(tunnels.other)) " to other hosts since the start" } }
                 }
+                @if let Some(audit) = &status.audit { div { dt { "Audit log" } dd { (audit_log(audit)) } } }
                 @if status.redis.is_some() { div { dt { "Redis" } dd { (redis(status)) } } }
                 div {
                     dt { "Configuration" }
@@ -50,6 +51,13 @@ fn hardening(status: &Status) -> String {
     ];
     let on: Vec<&str> = on.iter().filter(|(is_on, _)| *is_on).map(|(_, what)| *what).collect();
     if on.is_empty() { "nothing".to_owned() } else { on.join(", ") }
+}
+
+fn audit_log(audit: &Audit) -> Markup {
+    html! {
+        (audit.file) ", " (count(audit.written)) " lines since the start"
+        @if audit.lost > 0 { ", " strong.warn { (count(audit.lost)) " lost" } }
+    }
 }
 
 fn redis(status: &Status) -> Markup {

@@ -64,7 +64,7 @@ fn gateway(at: &FakeBox, redis: &str) -> Program {
     folder.write("hosts.key", &made.key);
     let more = format!(
         "[forward_proxy]\ncert = \"hosts.crt\"\nkey = \"hosts.key\"\n\
-         [state]\nredis = {redis:?}\n\
+         [state]\nredis = {redis:?}\n[log]\naudit = \"audit.jsonl\"\n\
          [[limit]]\nname = \"few\"\nkey = \"global\"\nrate = \"1/h\"\nburst = 1\non = [\"GET /2.0/collections\"]\n\
          [[limit]]\nname = \"watched\"\nkey = \"global\"\nrate = \"1/h\"\nburst = 1\nenforce = false\n\
          [[budget]]\nname = \"plan\"\nkey = \"global\"\ncalls = 1000\n"
