@@ -243,6 +243,16 @@ fn a_disk_that_is_full_for_the_log() {
 }
 
 #[test]
+fn a_disk_that_is_full_for_the_audit_log() {
+    let full = |_: &Folder, text: String| format!("{text}\n[log]\naudit = \"/dev/full\"\n");
+    let faulty = Faulty::start(&[], full);
+    faulty.program.err.wait_for(&["a token was obtained"]);
+    faulty.is_found("audit-disk-full", &["BoxgateAuditLinesLost"], |program| {
+        (0..3).for_each(|id| drop(request(&program.callers, "DELETE", &format!("/2.0/files/{id}"), "")));
+    });
+}
+
+#[test]
 fn a_box_that_is_unreachable() {
     let mut faulty = Faulty::start(&[], unchanged);
     faulty.program.err.wait_for(&["a token was obtained"]);
