@@ -48,7 +48,11 @@ impl Machine {
     pub(super) fn start() -> Self {
         let folder = Folder::new();
         std::fs::create_dir_all(folder.join("target/release")).unwrap();
-        std::fs::create_dir_all(folder.join("deploy/systemd")).unwrap();
+        for part in ["systemd", "logrotate"] {
+            std::fs::create_dir_all(folder.join("deploy").join(part)).unwrap();
+        }
+        let rotation = "deploy/logrotate/boxgate";
+        std::fs::copy(Path::new(ROOT).join(rotation), folder.join(rotation)).unwrap();
         std::fs::copy(env!("CARGO_BIN_EXE_boxgate"), folder.join("target/release/boxgate")).unwrap();
         for file in std::fs::read_dir(Path::new(ROOT).join("deploy/systemd")).unwrap() {
             let file = file.unwrap();

@@ -159,7 +159,7 @@ fn a_unix_socket_is_for_its_group() {
 #[test]
 fn a_secret_for_the_group_is_taken_over_without_a_restart() {
     let (machine, _) = installed();
-    let end = "## Without the socket unit";
+    let end = "## The audit log";
     machine.sh(&typed(PAGE, "## A secret that is taken over without a restart", end));
     let process = machine.property("MainPID");
     let replaces = &blocks(ROTATE, "## How a new file gets there", "## The client secret")[0];
@@ -182,6 +182,27 @@ fn a_secret_for_the_group_is_taken_over_without_a_restart() {
 }
 
 /// systemd copies a credential at the start alone: a reload says that it goes on with the old one.
+#[test]
+fn the_audit_log_is_written_by_the_service_and_rotated_by_logrotate() {
+    let (machine, _) = installed();
+    machine.sh(&typed(PAGE, "## The audit log", "## Without the socket unit"));
+    // No file has this id; Box says so, and the call has a line all the same.
+    let delete = "curl --silent --output /dev/null -X DELETE http://127.0.0.1:8080/2.0/files/404404";
+    let file = "/var/log/boxgate/audit.jsonl";
+    let lines = |file: &str| machine.sh(&format!("cat {file} | wc -l")).trim().to_owned();
+    machine.sh(delete);
+    until("its line", || lines(file) == "1");
+    machine.sh("PATH=$PATH:/usr/sbin logrotate --force --state /tmp/state /etc/logrotate.d/boxgate");
+    until("the next file", || machine.output(&format!("test -e {file}")).status.success());
+    machine.sh(delete);
+    until("its line", || lines(file) == "1");
+    assert_eq!(lines(&format!("{file}-*")), "1");
+    let said = machine.sh(&format!("boxgate audit verify {file}-* {file}"));
+    assert!(said.contains("lines           2\n"), "{said}");
+    let modes = machine.sh(&format!("stat --format '%a %u' {file} $(dirname {file})/."));
+    assert!(modes.starts_with("600 ") && modes.contains("\n700 ") && !modes.contains(" 0\n"), "{modes}");
+}
+
 #[test]
 fn a_changed_secret_that_is_a_credential_asks_for_a_restart() {
     let (machine, _) = installed();
