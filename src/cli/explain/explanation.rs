@@ -115,7 +115,7 @@ impl Explanation {
 
     /// The document of `--json`: `verdict` (`passes`, `answered`, `refused`, `other_app`), `exit`, `status`, `code`,
     /// `rule`, `by`, `message` and `advice` (null where there is none), `words` (the verdict in one line), `request`, what
-    /// is known of the request (`app`, `identity`, `operation`, `class`, `box_host`, `sends_token`, `limits`,
+    /// is known of the request (`app`, `identity`, `operation`, `audited`, `class`, `box_host`, `sends_token`, `limits`,
     /// `in_flight`, `budgets`), and `steps`, each with `step`, `state` (`ok`, `refused`, `info`), `words` and `details`
     /// (`what`, `found`, `decides`).
     pub fn json(&self) -> Value {

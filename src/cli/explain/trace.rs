@@ -24,6 +24,7 @@ use crate::net::client_address::ClientAddress;
 use crate::net::peer::Peer;
 use crate::oauth::identity;
 use crate::oauth::user::{is_id, is_login};
+use crate::proxy::audit_line;
 use crate::proxy::connect::{self, Asked as Tunnel};
 use crate::proxy::decision::{self, Decision, ForBox, OwnAnswer, Stages};
 use crate::proxy::local_response::ServedPage;
@@ -373,7 +374,11 @@ impl Stages for Trace<'_> {
             [group] => format!("group {group}"),
             groups => format!("groups {}", groups.join(" and ")),
         };
-        self.step("operation", State::Info, format!("{template}, class {class}, {groups}"));
+        let audited =
+            self.config.log.audit.is_some() && audit_line::is_change(operation.method, Some(operation.path));
+        let in_log = if audited { ", in the audit log" } else { "" };
+        self.step("operation", State::Info, format!("{template}, class {class}, {groups}{in_log}"));
+        self.fact("audited", audited);
         self.fact("operation", shown(&template));
         self.operation = Some(template);
         let judgement = rules.judge(operation);

@@ -120,6 +120,19 @@ fn a_code_is_explained_without_a_configuration() {
     }
 }
 
+#[test]
+fn a_call_that_the_audit_log_has_is_said_to_be_in_it() {
+    let folder = folder();
+    let request = "DELETE /2.0/files/17";
+    assert_eq!(explain(&folder, &[request, "--json"]).json()["audited"], false, "there is no audit log");
+    folder.write("proxy.toml", &format!("{CONFIGURATION}\n[log]\naudit = \"audit.jsonl\"\n"));
+    let said = explain(&folder, &[request]);
+    assert!(said.step("operation").ends_with("group delete, in the audit log"), "{}", said.out);
+    assert_eq!(explain(&folder, &[request, "--json"]).json()["audited"], true);
+    assert_eq!(explain(&folder, &["GET /2.0/files/17", "--json"]).json()["audited"], false);
+    assert!(!folder.join("audit.jsonl").exists(), "it opens nothing");
+}
+
 /// A URL whose host is the gateway's own is no request for the forward proxy.
 #[test]
 fn a_url_of_the_gateway_itself_is_a_direct_call() {
