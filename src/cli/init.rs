@@ -346,13 +346,17 @@ fn report(dir: &Path, user: &User) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::net::secret::Secret;
 
     #[test]
     fn the_file_means_what_was_given() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(SECRET_FILE), "a \"secret\" \\ of mine\n").unwrap();
+        let secret = folder.path().join(SECRET_FILE);
+        std::fs::write(&secret, "a \"secret\" \\ of mine\n").unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
         for subject in [Subject::Enterprise("123".to_owned()), Subject::User("456".to_owned())] {
             let identity = Identity {
                 name: "service".to_owned(),
