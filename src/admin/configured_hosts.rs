@@ -2,14 +2,14 @@
 
 use http::uri::Authority;
 
-use crate::oauth::client_credentials;
+use crate::oauth::token_endpoint;
 use crate::routing::box_hosts::BoxHosts;
 use crate::telemetry::outages::{Outage, Outages, Party};
 
 /// The hosts of the API, uploads, downloads and tokens, each once: by default the token endpoint is at the API's host. With the
 /// outage of each; a token endpoint that gives no tokens is one of its host.
 pub(super) fn configured_hosts<'h>(hosts: &'h BoxHosts, outages: &Outages) -> Vec<(&'h str, Option<Outage>)> {
-    let endpoint = client_credentials::authority_of(&hosts.token_url);
+    let endpoint = token_endpoint::authority_of(&hosts.token_url);
     let mut authorities: Vec<&str> = Vec::new();
     for authority in hosts.authorities().map(Authority::as_str).into_iter().chain([endpoint]) {
         if !authorities.contains(&authority) {

@@ -115,12 +115,21 @@ pub(super) fn upstream_up(text: &mut Exposition, hosts: &BoxHosts, outages: &Out
 
 /// Adds the identities' tokens.
 pub(super) fn tokens(text: &mut Exposition, tokens: &[Arc<Tokens>]) {
-    text.head("token_refreshes_total", "counter", "Requests to the token endpoint.");
+    text.head("token_refreshes_total", "counter", "Renewals of tokens.");
     for tokens in tokens {
         let (obtained, failed) = tokens.outcomes();
         for (outcome, count) in [("obtained", obtained), ("failed", failed)] {
             let labels = format!("identity=\"{}\",outcome=\"{outcome}\"", tokens.name());
             text.line("token_refreshes_total", &labels, count as f64);
+        }
+    }
+    let help = "Exchanges of tokens for ones with fewer rights; of downscoped identities.";
+    text.head("token_exchanges_total", "counter", help);
+    for tokens in tokens {
+        let Some((exchanged, failed)) = tokens.exchanges() else { continue };
+        for (outcome, count) in [("exchanged", exchanged), ("failed", failed)] {
+            let labels = format!("identity=\"{}\",outcome=\"{outcome}\"", tokens.name());
+            text.line("token_exchanges_total", &labels, count as f64);
         }
     }
     text.head(
@@ -133,8 +142,7 @@ pub(super) fn tokens(text: &mut Exposition, tokens: &[Arc<Tokens>]) {
         let seconds = tokens.expires_in().unwrap_or_default().as_secs_f64();
         text.line("token_expires_in_seconds", &labels, seconds);
     }
-    let help =
-        "1 while Box refuses the identity's credentials, also while an earlier token is valid; else 0.";
+    let help = "1 while Box refuses the identity's credentials or downscope, also while an earlier token is valid; else 0.";
     text.head("credentials_refused", "gauge", help);
     for tokens in tokens {
         let refused = if tokens.are_refused() { 1.0 } else { 0.0 };

@@ -11,9 +11,10 @@ use crate::net::descriptors::UpstreamRoom;
 use crate::net::egress_proxy::proxy_matcher;
 use crate::net::own_listeners::OwnListeners;
 use crate::net::tls_client::Trust;
-use crate::oauth::client_credentials::{Fault, Grant, Granted};
+use crate::oauth::grant::{self, Granted};
 use crate::oauth::http_client::token_client;
 use crate::oauth::identity::{Identity, Subject};
+use crate::oauth::token_endpoint::{Fault, TokenEndpoint};
 use crate::upstream::connector::Connector;
 use crate::upstream::pool::Upstream;
 use crate::upstream::protocol::Protocol;
@@ -22,7 +23,7 @@ use crate::upstream::request_body::Upload;
 /// What asks Box about accounts: the token endpoint and the API host of one configuration. Its connections are tasks of
 /// the current thread, so that it must be used inside a `LocalSet`.
 pub(super) struct BoxAccounts {
-    grant: Grant,
+    token_endpoint: TokenEndpoint,
     pool: Upstream,
     host: Authority,
     response_timeout: Duration,
@@ -63,23 +64,23 @@ impl BoxAccounts {
         let client = token_client(&trust, &upstream.proxy, upstream.connect_timeout)
             .map_err(|error| format!("[upstream] proxy: {error}"))?;
         let proxies = proxy_matcher(&upstream.proxy);
-        let grant = Grant::new(client, config.hosts.token_url.clone(), proxies, own.clone());
+        let token_endpoint = TokenEndpoint::new(client, config.hosts.token_url.clone(), proxies, own.clone());
         let room = UpstreamRoom::new();
         room.add(1);
         let connector = Connector::new(&trust, upstream.connector(), room, own.clone());
         let host = config.hosts.api.clone();
         let pool = Upstream::new(connector, upstream.pool_idle_timeout, std::iter::once(&host));
-        Ok(Self { grant, pool, host, response_timeout: upstream.response_timeout })
+        Ok(Self { token_endpoint, pool, host, response_timeout: upstream.response_timeout })
     }
 
     /// Asks the token endpoint for a token.
     pub(super) async fn token(&self, identity: &Identity) -> Result<Granted, Fault> {
-        self.grant.fetch(identity, || {}).await
+        grant::fetch(&self.token_endpoint, identity, None, || {}).await.outcome
     }
 
     /// What [`Self::token`] met, and what to do.
     pub(super) fn explain(&self, fault: &Fault, identity: &Identity) -> String {
-        let endpoint = self.grant.authority();
+        let endpoint = self.token_endpoint.authority();
         match fault {
             Fault::Transient { cause, .. } => {
                 let about = match cause.strip_prefix("the token endpoint ") {

@@ -20,8 +20,9 @@ use super::terminal::{Echo, Terminal, trimmed};
 use crate::config::{self, Config, Overrides};
 use crate::net::own_listeners::OwnListeners;
 use crate::net::secret_filter::{self, Audience};
-use crate::oauth::client_credentials::{Fault, Granted};
+use crate::oauth::grant::Granted;
 use crate::oauth::identity::{Identity, Subject};
+use crate::oauth::token_endpoint::Fault;
 
 const SECRET_FILE: &str = "box_client_secret";
 const CLIENT_ID: &str = "BOX_CLIENT_ID";
@@ -359,6 +360,7 @@ mod tests {
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
         for subject in [Subject::Enterprise("123".to_owned()), Subject::User("456".to_owned())] {
             let identity = Identity {
+                downscope: None,
                 name: "service".to_owned(),
                 client_id: "quote \" backslash \\ 'ä' ''' \"\"\"".to_owned(),
                 client_secret: Secret::new("a \"secret\" \\ of mine".to_owned()),

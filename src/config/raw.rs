@@ -104,7 +104,10 @@ tables! {
     "[box]" BoxTable { api, upload, download, token_url, ca_file } later {}
 
     /// An account at Box.
-    "[identity.NAME]" Identity { client_id, client_secret, enterprise_id, user_id } later { downscope }
+    "[identity.NAME]" Identity { client_id, client_secret, enterprise_id, user_id, downscope } later {}
+
+    /// The rights that an identity's tokens are narrowed to.
+    "{ scopes = [\"SCOPE\"], resource = \"URL\" }" Downscope { scopes, resource } later {}
 
     "[[app]]" App {
         name, path, identity, hosts, sources, origins, allow, deny, as_user, require_header, forward_headers,
@@ -211,4 +214,16 @@ fn unknown(key: &str, known: &[&str], later: &[&str]) -> String {
 /// The key of a field; strips the `r#` of names that are Rust keywords.
 fn bare(field: &str) -> &str {
     field.strip_prefix("r#").unwrap_or(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_a_later_version_is_refused_as_such() {
+        let later = unknown("address", &["adress"], &["address"]);
+        assert_eq!(later, "is not available in this version; allowed here: adress");
+        assert!(unknown("address", &["adress"], &[]).starts_with("unknown key; did you mean \"adress\"?"));
+    }
 }

@@ -174,6 +174,13 @@ pub enum Refusal {
         /// Box's error code and description; only for the log.
         cause: String,
     },
+    /// Box's token endpoint refused to exchange the identity's token for one with fewer rights. Remembered in the same way.
+    DownscopeRefused {
+        /// Its name; only for the log.
+        identity: String,
+        /// Box's error code and description; only for the log.
+        cause: String,
+    },
     /// Box answered 401 to a fresh token.
     UpstreamUnauthorized,
     /// Box answered 401 to a pre-signed URL, which carries its own credential.
@@ -259,7 +266,7 @@ impl Refusal {
             | Self::NoSuchErrorCode
             | Self::UnknownName(_)
             | Self::NoSuchIdentity { .. } => (StatusCode::NOT_FOUND, "not_found"),
-            Self::CredentialsRefused { .. } | Self::RenewalRefused(_) => {
+            Self::CredentialsRefused { .. } | Self::DownscopeRefused { .. } | Self::RenewalRefused(_) => {
                 (StatusCode::BAD_GATEWAY, "credentials_refused")
             }
             Self::UpstreamUnauthorized | Self::UrlUnauthorized => {
@@ -388,6 +395,9 @@ impl Refusal {
             Self::CredentialsRefused { .. } => {
                 "Box refuses the credentials that the gateway has for this app. Nothing is wrong with this request, and none will succeed until whoever runs the gateway mends them; boxgate check says how.".to_owned()
             }
+            Self::DownscopeRefused { .. } => {
+                "Box refuses to narrow the gateway's token to the rights that are set for this app (downscope). Nothing is wrong with this request, and none will succeed until whoever runs the gateway mends that; boxgate check says how.".to_owned()
+            }
             Self::UpstreamUnauthorized => {
                 "Box answers 401 to this request, although it has just given the gateway the access token. Tell whoever runs the gateway; boxgate check may say why.".to_owned()
             }
@@ -458,7 +468,7 @@ impl Refusal {
             | Self::NoSuchErrorCode
             | Self::UnknownName(_)
             | Self::NoSuchIdentity { .. } => "boxgate; error=destination_not_found",
-            Self::CredentialsRefused { .. } | Self::RenewalRefused(_) => {
+            Self::CredentialsRefused { .. } | Self::DownscopeRefused { .. } | Self::RenewalRefused(_) => {
                 "boxgate; error=proxy_configuration_error"
             }
             Self::UpstreamUnauthorized => "boxgate; error=proxy_configuration_error; received-status=401",
@@ -523,6 +533,7 @@ impl Refusal {
             | Self::NoSuchApp
             | Self::NotFound
             | Self::CredentialsRefused { .. }
+            | Self::DownscopeRefused { .. }
             | Self::UpstreamUnauthorized
             | Self::UrlUnauthorized
             | Self::UpstreamUnreachable(_)
@@ -608,6 +619,9 @@ impl fmt::Display for Refusal {
             | Self::AsUserNotLookedUp { cause, .. } => f.write_str(cause),
             Self::CredentialsRefused { identity, cause } => {
                 write!(f, "Box refuses the credentials of identity {identity:?}: {cause}")
+            }
+            Self::DownscopeRefused { identity, cause } => {
+                write!(f, "Box refuses to downscope the token of identity {identity:?}: {cause}")
             }
             Self::UpstreamTimeout => f.write_str(
                 "Box did not begin to answer within [upstream] response_timeout, or took nothing of the body for body_timeout",

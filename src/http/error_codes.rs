@@ -141,7 +141,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 26] = [
     ErrorCode {
         code: "credentials_refused",
         status: 502,
-        meaning: "Box refuses the credentials with which the gateway requests access tokens: client id, client secret, or the account. No request of this app can go to Box until they are fixed.",
+        meaning: "Box refuses the credentials with which the gateway requests access tokens: client id, client secret, or the account; or it refuses to narrow such a token to the rights that are set for the app (`downscope`). No request of this app can go to Box until that is fixed.",
         caller: "The request is correct. Tell the operator of the gateway.",
         operator: "Run `boxgate check`, which says what Box refuses and where to fix it. The log names the identity and Box's reason.",
     },

@@ -24,20 +24,22 @@ use tracing::info;
 use crate::http::error::Refusal;
 use crate::net::clock::{Clock, Moment};
 use crate::net::secret::Secret;
-use crate::oauth::client_credentials::{Fault, Grant, Granted};
+use crate::oauth::grant::{self, Fetched, Granted, Tracing};
 use crate::oauth::identity::Identity;
-use crate::oauth::token_span::TokenSpan;
-use crate::telemetry::outages::{Outages, Party};
+use crate::oauth::token_endpoint::{Fault, GrantType, Refused, TokenEndpoint};
+use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::{LeftOut, Repeats};
 use crate::telemetry::trace::tracer::CurrentTracer;
-use crate::telemetry::words::short;
 
+mod failure; // when to ask again, and what is logged
 mod renewal; // on request
 mod status; // what operators are told
 
 pub(crate) use renewal::NotRenewed;
 pub(crate) use status::TokenStatus;
 
+pub(super) use failure::growing;
+use failure::{Failing, Failures};
 use renewal::Calls;
 
 /// How long before a token's end the renewal starts; or at half its lifetime, if that is later.
@@ -48,15 +50,9 @@ const UNHELPFUL: usize = 3;
 const UNHELPFUL_WINDOW: Duration = Duration::from_secs(30);
 /// The same if Box accepts tokens in between. Beyond it no renewal is forced.
 const UNHELPFUL_KNOWN: usize = 6;
-/// Pauses after temporary faults grow from the first to the second.
-const FAULT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Pauses after a refusal of the identity, which only a person can fix.
-const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
-/// Tells operators when the next request follows, so when a correction takes effect.
-const REFUSED_NEXT: &str = "Box is asked again every 10 minutes at the latest, and at once after a reload (boxgate reload, or SIGHUP)";
 /// How many earlier tokens are still blanked in all output: Box may accept them until they expire. More than operators can have
-/// renewed in the hour that Box's tokens are valid (one renewal in 10 s).
-const EARLIER: usize = 400;
+/// renewed in the hour that Box's tokens are valid (one renewal in 10 s, of two tokens where one is exchanged for the other).
+const EARLIER: usize = 800;
 
 /// A token that may be sent to Box.
 #[derive(Debug)]
@@ -100,9 +96,9 @@ enum Phase {
     /// A token was obtained; the next request follows when it is due, or when a caller finds no valid token.
     Holding,
     /// The endpoint failed; the next attempt is at `until`.
-    Down { until: Moment, cause: String, is_loop: bool },
+    Down { until: Moment, cause: String, failing: Failing },
     /// Box refused the identity; the next attempt is at `until`.
-    Refused { until: Moment, cause: String },
+    Refused { until: Moment, refused: Refused },
 }
 
 /// What was done with a token that Box answered with 401.
@@ -139,10 +135,12 @@ pub(crate) struct Tokens {
     /// The next token is requested because of a 401.
     forced: AtomicBool,
     unhelpful: Mutex<VecDeque<Unhelpful>>,
-    /// Earlier tokens that have not expired, and the current one, newest last.
+    /// Earlier tokens that have not expired, those that were exchanged, and the current one, newest last.
     blanked: Mutex<VecDeque<(Moment, Secret)>>,
     obtained: AtomicU64,
     failed: AtomicU64,
+    /// Token exchanges that succeeded, and that failed.
+    exchanges: (AtomicU64, AtomicU64),
     /// When the last token was obtained, by the wall clock.
     last_obtained: Mutex<Option<SystemTime>>,
     /// Host and port of the token endpoint, for the log.
@@ -157,20 +155,20 @@ pub(crate) struct Tokens {
 #[derive(Debug)]
 struct Means {
     identity: Identity,
-    grant: Arc<Grant>,
+    token_endpoint: Arc<TokenEndpoint>,
 }
 
 impl Tokens {
     /// No token yet; [`Tokens::renew_forever`] gets it.
     pub(crate) fn new(
         identity: Identity,
-        grant: Arc<Grant>,
+        token_endpoint: Arc<TokenEndpoint>,
         clock: Clock,
         outages: Arc<Outages>,
     ) -> Arc<Self> {
         let name = identity.name.clone();
-        let endpoint = grant.authority().to_owned();
-        let means = Arc::new(Means { identity, grant });
+        let endpoint = token_endpoint.authority().to_owned();
+        let means = Arc::new(Means { identity, token_endpoint });
         Arc::new(Self {
             name,
             endpoint,
@@ -189,6 +187,7 @@ impl Tokens {
             blanked: Mutex::new(VecDeque::new()),
             obtained: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            exchanges: Default::default(),
             last_obtained: Mutex::new(None),
         })
     }
@@ -198,20 +197,20 @@ impl Tokens {
         &self.name
     }
 
-    /// Whether these are tokens for the same account at Box, from this endpoint, by the
-    /// same app.
-    pub(crate) fn are_of(&self, identity: &Identity, grant: &Grant) -> bool {
+    /// Whether these are tokens for the same account at Box with the same rights, from this endpoint, by the same app.
+    pub(crate) fn are_of(&self, identity: &Identity, token_endpoint: &TokenEndpoint) -> bool {
         let means = self.means.load();
         means.identity.name == identity.name
             && means.identity.client_id == identity.client_id
             && means.identity.subject == identity.subject
-            && means.grant.url() == grant.url()
+            && means.identity.downscope == identity.downscope
+            && means.token_endpoint.url() == token_endpoint.url()
     }
 
     /// Requests tokens by these credentials from now on. A valid token stays. One is requested at once if the secret
     /// has changed, so that the log shows now whether it works, and if there is no token, since the cause may be fixed.
-    pub(crate) fn ask_by(&self, identity: &Identity, grant: &Arc<Grant>) {
-        let next = Arc::new(Means { identity: identity.clone(), grant: grant.clone() });
+    pub(crate) fn ask_by(&self, identity: &Identity, token_endpoint: &Arc<TokenEndpoint>) {
+        let next = Arc::new(Means { identity: identity.clone(), token_endpoint: token_endpoint.clone() });
         let before = self.means.swap(next);
         if before.identity.client_secret != identity.client_secret || self.cached().is_none() {
             self.renewed.notify_one();
@@ -230,24 +229,13 @@ impl Tokens {
         }
         let mut phase = self.phase.subscribe();
         loop {
-            let refusal = match &*phase.borrow_and_update() {
-                Phase::Asking | Phase::Holding => None,
-                Phase::Down { cause, is_loop: true, .. } => Some(Refusal::LoopDetected(cause.clone())),
-                Phase::Down { until, cause, .. } => Some(self.unavailable(*until, cause)),
-                Phase::Refused { cause, .. } => Some(Refusal::CredentialsRefused {
-                    identity: self.name().to_owned(),
-                    cause: cause.clone(),
-                }),
-            };
+            let refusal = self.refusal(&phase.borrow_and_update());
             // Checked after reading the phase, because a token is stored before its phase is published.
             if let Some(token) = self.cached() {
                 return Ok(token);
             }
-            if let Some(refusal) = refusal {
-                self.outages.request_failed(match refusal {
-                    Refusal::CredentialsRefused { .. } => self.credentials(),
-                    _ => self.token_endpoint(true),
-                });
+            if let Some((refusal, party)) = refusal {
+                self.outages.request_failed(party);
                 return Err(refusal);
             }
             self.missed.notify_one();
@@ -271,36 +259,6 @@ impl Tokens {
             // It cannot fail: the sender is in `self`.
             let _ = phase.changed().await;
         }
-    }
-
-    fn unavailable(&self, until: Moment, cause: &str) -> Refusal {
-        let left = until.left(self.clock.now());
-        let retry_after = left.as_secs_f64().ceil().max(1.0) as u64;
-        Refusal::TokenUnavailable { retry_after, cause: cause.to_owned() }
-    }
-
-    fn token_endpoint(&self, reached: bool) -> Party<'_> {
-        Party::TokenEndpoint { authority: &self.endpoint, reached }
-    }
-
-    fn credentials(&self) -> Party<'_> {
-        Party::Credentials { identity: self.name() }
-    }
-
-    /// The endpoint gave no token: logged as one outage together with the requests that fail because of it.
-    fn no_token(&self, reached: bool, cause: &str) {
-        // The log line already begins with the endpoint.
-        let cause = cause.strip_prefix("the token endpoint ").unwrap_or(cause);
-        let cause = cause.strip_prefix("cannot be reached").unwrap_or(cause);
-        let cause = cause.trim_start_matches([':', ' ']);
-        let identity = self.name();
-        let detail = match self.expires_in() {
-            Some(left) => format!("the token of identity {identity:?} is valid for another {}", short(left)),
-            None => {
-                format!("identity {identity:?} has no valid token, its requests get 503 token_unavailable")
-            }
-        };
-        self.outages.failed(self.token_endpoint(reached), cause, 0, &detail);
     }
 
     /// Handles a 401 to this token. `kind`: the same for requests that differ only in ids. `replayed`: the request
@@ -350,29 +308,38 @@ impl Tokens {
         self.cached().map(|token| token.expires.left(self.clock.now()))
     }
 
-    /// The numbers of token requests that succeeded and failed.
+    /// The numbers of renewals that succeeded and failed.
     pub(crate) fn outcomes(&self) -> (u64, u64) {
         (self.obtained.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
+    /// The numbers of token exchanges that succeeded and failed; `None` for an identity that is not downscoped.
+    pub(crate) fn exchanges(&self) -> Option<(u64, u64)> {
+        let (exchanged, failed) = &self.exchanges;
+        self.means.load().identity.downscope.as_ref()?;
+        Some((exchanged.load(Ordering::Relaxed), failed.load(Ordering::Relaxed)))
     }
 
     /// Obtains the token and renews it in time; never returns. `sent` is called for each request that has reached Box,
     /// `refused` when Box refuses the credentials. `tracer`: what traces the requests, if anything does.
     pub(crate) async fn renew_forever(&self, tracer: &CurrentTracer, sent: impl Fn(), refused: impl Fn()) {
-        let mut faults = 0;
-        let mut refusals = 0;
+        let mut failures = Failures::default();
         loop {
             let asked = self.clock.now();
             let means = self.means.load_full();
             self.call_begins(&means);
-            let mut span = TokenSpan::begin(tracer, asked);
-            let fetched = means.grant.fetch_traced(&means.identity, &mut span, &sent).await;
-            if let Some(span) = span {
-                let error = fetched.as_ref().err().map(Fault::code);
-                span.end(self.name(), means.grant.url(), error, self.clock.now());
+            let tracing = Tracing { tracer, clock: &self.clock };
+            let Fetched { outcome, parent } =
+                grant::fetch(&means.token_endpoint, &means.identity, Some(tracing), &sent).await;
+            let at_exchange = parent.is_some();
+            if let Some(parent) = parent {
+                let (exchanged, failed) = &self.exchanges;
+                if outcome.is_ok() { exchanged } else { failed }.fetch_add(1, Ordering::Relaxed);
+                self.keep_blanked(asked.after(parent.lifetime), parent.token, asked);
             }
-            match fetched {
+            match outcome {
                 Ok(granted) => {
-                    (faults, refusals) = (0, 0);
+                    failures = Failures::default();
                     let renew = self.store(granted, asked);
                     self.call_ended(Ok(self.clock.wall() + self.expires_in().unwrap_or_default()));
                     self.until_due_or_missed(renew).await;
@@ -381,36 +348,11 @@ impl Tokens {
                 Err(fault) => {
                     self.failed.fetch_add(1, Ordering::Relaxed);
                     let not_renewed = NotRenewed::of(&fault, &means.identity);
-                    let phase = match fault {
-                        Fault::Refused(refusal) => {
-                            refusals += 1;
-                            let pause = growing(REFUSED_PAUSE, refusals);
-                            let advice = refusal.advice(&means.identity);
-                            self.outages.answered(self.token_endpoint(true), "");
-                            let next = format!("{advice}. {REFUSED_NEXT}");
-                            self.outages.failed(self.credentials(), &refusal.to_string(), 0, &next);
-                            refused();
-                            let cause = format!("{} ({})", refusal.error, refusal.description);
-                            Phase::Refused { until: self.clock.now().after(pause), cause }
-                        }
-                        Fault::Transient { cause, retry_after, reached } => {
-                            faults += 1;
-                            let pause = growing(FAULT_PAUSE, faults)
-                                .max(retry_after.unwrap_or_default().min(FAULT_PAUSE.1));
-                            self.no_token(reached, &cause);
-                            Phase::Down { until: self.clock.now().after(pause), cause, is_loop: false }
-                        }
-                        Fault::Loop(cause) => {
-                            faults += 1;
-                            let pause = growing(FAULT_PAUSE, faults);
-                            self.no_token(true, &cause);
-                            Phase::Down { until: self.clock.now().after(pause), cause, is_loop: true }
-                        }
-                    };
-                    let until = match &phase {
-                        Phase::Down { until, .. } | Phase::Refused { until, .. } => *until,
-                        Phase::Asking | Phase::Holding => asked,
-                    };
+                    // After a refused exchange, another secret would not help.
+                    if matches!(&fault, Fault::Refused(of) if of.grant_type == GrantType::ClientCredentials) {
+                        refused();
+                    }
+                    let (phase, until) = self.failed(fault, at_exchange, &means.identity, &mut failures);
                     self.phase.send_replace(phase);
                     self.call_ended(Err(not_renewed));
                     let renewed = tokio::select! {
@@ -418,7 +360,7 @@ impl Tokens {
                         () = self.clock.sleep_until(until) => false,
                     };
                     if renewed {
-                        (faults, refusals) = (0, 0);
+                        failures = Failures::default();
                     }
                     // During the retry, requests still get the last refusal: there is no sign yet that it is over.
                     self.phase.send_if_modified(|phase| {
@@ -448,12 +390,13 @@ impl Tokens {
             accepted: AtomicBool::new(false),
             unhelpful: AtomicBool::new(false),
         };
-        self.keep_blanked(&token, asked);
+        self.keep_blanked(token.expires, token.secret.clone(), asked);
         self.current.store(Some(Arc::new(token)));
         *self.last_obtained.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.wall());
         self.phase.send_replace(Phase::Holding);
         self.outages.answered(self.token_endpoint(true), "");
         self.outages.answered(self.credentials(), "");
+        self.outages.answered(self.downscope(true), "");
         // Renewals forced by a 401 may follow each other quickly if no token helps.
         let left_out = if forced { self.repeats.note("forced") } else { Some(LeftOut::default()) };
         if let Some(left_out) = left_out {
@@ -464,10 +407,10 @@ impl Tokens {
     }
 
     /// Blanks the token until its end: Box may accept it even after another has replaced it.
-    fn keep_blanked(&self, token: &Token, now: Moment) {
+    fn keep_blanked(&self, expires: Moment, token: Secret, now: Moment) {
         let mut blanked = self.blanked.lock().unwrap_or_else(PoisonError::into_inner);
         blanked.retain(|(expires, _)| !expires.has_come(now));
-        blanked.push_back((token.expires, token.secret.clone()));
+        blanked.push_back((expires, token));
         if blanked.len() > EARLIER + 1 {
             blanked.pop_front();
         }
@@ -514,12 +457,6 @@ impl Drop for Renewal {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// The `nth` pause (from 1): doubled each time, with jitter so that replicas do not retry together.
-pub(super) fn growing((first, longest): (Duration, Duration), nth: u32) -> Duration {
-    let whole = first.saturating_mul(1 << (nth.saturating_sub(1)).min(16)).min(longest);
-    whole.mul_f64(0.75 + 0.25 * fastrand::f64())
 }
 
 #[cfg(test)]

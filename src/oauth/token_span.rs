@@ -39,8 +39,16 @@ impl TokenSpan {
         self.status = Some(status);
     }
 
-    /// Ends the span. `url`: that of the endpoint, whose query is not recorded. `error`: why there is no token.
-    pub(crate) fn end(self, identity: &str, url: &str, error: Option<&str>, now: Moment) {
+    /// Ends the span. `grant_type`: what was requested. `url`: that of the endpoint, whose query is not recorded. `error`: why
+    /// there is no token.
+    pub(crate) fn end(
+        self,
+        identity: &str,
+        grant_type: &'static str,
+        url: &str,
+        error: Option<&str>,
+        now: Moment,
+    ) {
         let url: Uri = url.parse().unwrap_or_default();
         let (authority, path) = (url.authority().map_or("", Authority::as_str), url.path());
         let times = Times { from: self.began.mono, to: now.mono, now };
@@ -52,6 +60,7 @@ impl TokenSpan {
             .number("http.response.status_code", self.status.map(|status| status.as_u16().into()))
             .text("error.type", error)
             .text("boxgate.identity", Some(identity))
+            .text("boxgate.grant_type", Some(grant_type))
             .failed(error.is_some())
             .finish();
         self.tracer.record(vec![span]);

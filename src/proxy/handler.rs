@@ -351,6 +351,7 @@ fn log(refusal: &Refusal, code: &str, record: &RequestRecord) {
         // Logged as an outage.
         Refusal::UpstreamUnreachable(_)
         | Refusal::CredentialsRefused { .. }
+        | Refusal::DownscopeRefused { .. }
         | Refusal::TokenUnavailable { .. }
         // A chosen setting, not a fault.
         | Refusal::AppDisabled

@@ -9,7 +9,7 @@ use crate::access::browser::Page;
 use crate::http::error::Refusal;
 use crate::http::error_codes::{self, ErrorCode};
 use crate::http::headers;
-use crate::oauth::client_credentials::PLACEHOLDER;
+use crate::oauth::token_endpoint::PLACEHOLDER;
 use crate::proxy::forward_proxy::ForwardProxy;
 use crate::routing::app::Apps;
 

@@ -24,11 +24,11 @@ use crate::net::egress_proxy::proxy_matcher;
 use crate::net::leaf_certificates::LeafCertificates;
 use crate::net::own_listeners::OwnListeners;
 use crate::net::tls_client::Trust;
-use crate::oauth::client_credentials::Grant;
 use crate::oauth::http_client::token_client;
 use crate::oauth::identity::{Identity, IdentityId};
 use crate::oauth::login_lookup::{LoginLookup, Lookups};
 use crate::oauth::token_cache::{Renewal, Tokens};
+use crate::oauth::token_endpoint::TokenEndpoint;
 use crate::oauth::user::Login;
 use crate::oauth::users_api::UsersApi;
 use crate::proxy::blind_tunnel::{BlindTunnels, LOOK_UPS};
@@ -65,14 +65,14 @@ pub(super) struct Assembly {
 pub(super) struct Assembled {
     pub(super) gateway: Arc<Gateway>,
     pub(super) outward: Outward,
-    grant: Arc<Grant>,
+    token_endpoint: Arc<TokenEndpoint>,
 }
 
 /// The parts of the next gateway whose construction can fail. Nothing has changed yet.
 pub(super) struct Prepared {
     config: Config,
     pub(super) outward: Outward,
-    grant: Arc<Grant>,
+    token_endpoint: Arc<TokenEndpoint>,
     forward_proxy: Option<Arc<ForwardProxy>>,
     /// A collector to which spans did not go before.
     collector: Option<Collector>,
@@ -137,13 +137,13 @@ impl Assembly {
         };
         let (process, room) = (Arc::new(process), UpstreamRoom::new());
         let assembly = Self { process, refused: Arc::default(), room, replicas, counts, lookups, own };
-        let grant = assembly.grant(&config, &trust)?;
+        let token_endpoint = assembly.token_endpoint(&config, &trust)?;
         let forward_proxy = assembly.forward_proxy(&config, None)?;
         let collector = assembly.collector(&config, &trust)?;
         let tracer = assembly.tracer(&config, collector, None);
-        let gateway = assembly.gateway(config, &grant, forward_proxy, tracer, None);
+        let gateway = assembly.gateway(config, &token_endpoint, forward_proxy, tracer, None);
         let outward = assembly.outward(trust);
-        Ok((assembly, Assembled { gateway, outward, grant }, counts_writer))
+        Ok((assembly, Assembled { gateway, outward, token_endpoint }, counts_writer))
     }
 
     /// Builds the parts of the next gateway whose construction can fail.
@@ -166,10 +166,10 @@ impl Assembly {
         let same_way = same_trust
             && before.upstream.proxy == now.upstream.proxy
             && before.upstream.connect_timeout == now.upstream.connect_timeout;
-        let grant = if same_way && before.hosts.token_url == now.hosts.token_url {
-            running.grant.clone()
+        let token_endpoint = if same_way && before.hosts.token_url == now.hosts.token_url {
+            running.token_endpoint.clone()
         } else {
-            self.grant(now, &outward.trust)?
+            self.token_endpoint(now, &outward.trust)?
         };
         let has_new_pools = !same_way
             || before.upstream.connector() != now.upstream.connector()
@@ -182,29 +182,30 @@ impl Assembly {
         let endpoint = |config: &Config| config.trace.as_ref().map(|trace| trace.endpoint.clone());
         let has_collector = same_way && endpoint(before) == endpoint(now);
         let collector = if has_collector { None } else { self.collector(now, &outward.trust)? };
-        Ok(Prepared { config, outward, grant, forward_proxy, collector, has_new_pools })
+        Ok(Prepared { config, outward, token_endpoint, forward_proxy, collector, has_new_pools })
     }
 
     /// Builds the gateway that replaces the running one. From here on, requests of both share all counts.
     pub(super) fn follow(&self, prepared: Prepared, running: &Assembled) -> Assembled {
-        let Prepared { config, outward, grant, forward_proxy, collector, has_new_pools: _ } = prepared;
+        let Prepared { config, outward, token_endpoint, forward_proxy, collector, has_new_pools: _ } =
+            prepared;
         if let Some(replicas) = &self.replicas {
             replicas.set_max_pause(config.upstream.max_pause);
         }
         let tracer = self.tracer(&config, collector, running.gateway.tracer.as_ref());
-        let gateway = self.gateway(config, &grant, forward_proxy, tracer, Some(&running.gateway));
-        Assembled { gateway, outward, grant }
+        let gateway = self.gateway(config, &token_endpoint, forward_proxy, tracer, Some(&running.gateway));
+        Assembled { gateway, outward, token_endpoint }
     }
 
     fn outward(&self, trust: Trust) -> Outward {
         Outward { trust, room: self.room.clone(), own: self.own.clone() }
     }
 
-    fn grant(&self, config: &Config, trust: &Trust) -> io::Result<Arc<Grant>> {
+    fn token_endpoint(&self, config: &Config, trust: &Trust) -> io::Result<Arc<TokenEndpoint>> {
         let client = token_client(trust, &config.upstream.proxy, config.upstream.connect_timeout)
             .map_err(|error| io::Error::other(format!("[upstream] proxy: {error}")))?;
         let proxies = proxy_matcher(&config.upstream.proxy);
-        Ok(Arc::new(Grant::new(client, config.hosts.token_url.clone(), proxies, self.own.clone())))
+        Ok(Arc::new(TokenEndpoint::new(client, config.hosts.token_url.clone(), proxies, self.own.clone())))
     }
 
     /// The collector, if configured.
@@ -243,15 +244,15 @@ impl Assembly {
     fn gateway(
         &self,
         config: Config,
-        grant: &Arc<Grant>,
+        token_endpoint: &Arc<TokenEndpoint>,
         forward_proxy: Option<Arc<ForwardProxy>>,
         tracer: Option<Arc<Tracer>>,
         running: Option<&Gateway>,
     ) -> Arc<Gateway> {
         let Process { clock, app_labels, host_labels, .. } = &*self.process;
         let (tokens, renewals): (Vec<_>, Vec<_>) =
-            config.identities.iter().map(|identity| self.tokens(identity, grant, running)).unzip();
-        let logins = self.logins(&config, &tokens, grant, running);
+            config.identities.iter().map(|identity| self.tokens(identity, token_endpoint, running)).unzip();
+        let logins = self.logins(&config, &tokens, token_endpoint, running);
         let apps: Vec<Arc<str>> = config.apps.iter().map(|app| app.name.as_str().into()).collect();
         let identities = config.identities.iter().map(|identity| identity.name.as_str().into()).collect();
         let (budgets, now) = (config.budgets.clone(), clock.wall());
@@ -286,17 +287,17 @@ impl Assembly {
     fn tokens(
         &self,
         identity: &Identity,
-        grant: &Arc<Grant>,
+        token_endpoint: &Arc<TokenEndpoint>,
         running: Option<&Gateway>,
     ) -> (Arc<Tokens>, Arc<Renewal>) {
         let running = running.map(|running| running.tokens.iter().zip(&running.renewals));
-        let same = running.into_iter().flatten().find(|(tokens, _)| tokens.are_of(identity, grant));
+        let same = running.into_iter().flatten().find(|(tokens, _)| tokens.are_of(identity, token_endpoint));
         if let Some((tokens, renewal)) = same {
-            tokens.ask_by(identity, grant);
+            tokens.ask_by(identity, token_endpoint);
             return (tokens.clone(), renewal.clone());
         }
         let Process { clock, outages, traces, .. } = &*self.process;
-        let tokens = Tokens::new(identity.clone(), grant.clone(), clock.clone(), outages.clone());
+        let tokens = Tokens::new(identity.clone(), token_endpoint.clone(), clock.clone(), outages.clone());
         let (counts, clock, refused) = (self.counts.clone(), clock.clone(), self.refused.clone());
         let name: Arc<str> = identity.name.as_str().into();
         let sent = move || counts.count_token_call(name.clone(), clock.wall());
@@ -311,10 +312,10 @@ impl Assembly {
         &self,
         config: &Config,
         tokens: &[Arc<Tokens>],
-        grant: &Grant,
+        token_endpoint: &TokenEndpoint,
         running: Option<&Gateway>,
     ) -> Vec<Vec<Arc<LoginLookup>>> {
-        let api = UsersApi::new(grant.client().clone(), config.hosts.api.to_string());
+        let api = UsersApi::new(token_endpoint.client().clone(), config.hosts.api.to_string());
         let before = || running.into_iter().flat_map(|running| running.logins.iter().flatten());
         let mut known: BTreeMap<(IdentityId, &Login), Arc<LoginLookup>> = BTreeMap::new();
         let mut logins = Vec::new();

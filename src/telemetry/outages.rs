@@ -49,6 +49,9 @@ pub(crate) enum Party<'a> {
     },
     /// Box refuses this identity's credentials.
     Credentials { identity: &'a str },
+    /// This identity's token cannot be exchanged for one with fewer rights. `refused`: Box refuses to; else the endpoint, which
+    /// has just given that token, fails at the exchange.
+    Downscope { identity: &'a str, refused: bool },
     /// The server of `[state] redis`. `reached`: it answers, but with errors.
     Redis {
         /// Host and port, or a path.
@@ -74,6 +77,8 @@ impl Party<'_> {
             Self::Host(authority) => authority.to_owned(),
             Self::TokenEndpoint { authority, .. } => format!("token endpoint {authority}"),
             Self::Credentials { identity } => format!("identity {identity:?}:"),
+            // Another party: its outage begins when that of the credentials ends.
+            Self::Downscope { identity, .. } => format!("downscope of identity {identity:?}:"),
             Self::Redis { server, .. } => format!("Redis at {server}"),
             Self::Collector { authority, .. } => format!("trace collector {authority}"),
             Self::AuditLog { file } => format!("audit log {file}"),
@@ -94,12 +99,21 @@ impl Party<'_> {
             Self::Credentials { .. } => {
                 ("Box refuses its credentials since", "Box accepts its credentials again after")
             }
+            Self::Downscope { refused: true, .. } => {
+                ("Box refuses the token exchange since", "Box exchanges its tokens again after")
+            }
+            Self::Downscope { refused: false, .. } => {
+                ("the token exchange fails since", "Box exchanges its tokens again after")
+            }
         }
     }
 
     /// Whether it does not end without an operator, and so is logged as an error.
     fn is_severe(self) -> bool {
-        matches!(self, Self::Credentials { .. } | Self::AuditLog { .. })
+        matches!(
+            self,
+            Self::Credentials { .. } | Self::Downscope { refused: true, .. } | Self::AuditLog { .. }
+        )
     }
 }
 

@@ -19,6 +19,7 @@ mod budgets; // calls in a day or month
 mod callers; // hosts, sources, apps, pages
 mod clients; // Box's own SDKs
 mod documents; // what documents say is so
+mod downscope; // identities whose tokens have fewer rights
 mod downloads; // redirects, ranges, pre-signed URLs
 mod error_pages; // the pages behind help_url
 mod evasions; // other spellings that could evade rules

@@ -9,8 +9,9 @@ use super::call::{self, Answer, Caller, PATIENCE};
 use super::findings::{About, Row, State};
 use super::online::Online;
 use super::rights;
-use crate::oauth::client_credentials::{Fault, Granted};
+use crate::oauth::grant::{self, Fetched, Granted};
 use crate::oauth::identity::{Identity, IdentityId, Subject};
+use crate::oauth::token_endpoint::{Fault, GrantType};
 
 const ME: &str = "/2.0/users/me?fields=login,name,status,enterprise";
 
@@ -19,15 +20,16 @@ pub(super) async fn check(online: Rc<Online>, id: IdentityId) -> Vec<Row> {
     let Some(identity) = online.config.identities.get(id.index()) else { return Vec::new() };
     let about = About::new("identity", &identity.name);
     let _turn = online.turns.acquire().await;
-    let granted = match tokio::time::timeout(PATIENCE, online.grant.fetch(identity, || {})).await {
-        Ok(Ok(granted)) => granted,
-        Ok(Err(fault)) => return vec![without_token(&about, &fault, identity, online.grant.authority())],
-        Err(_) => {
-            let endpoint = online.grant.authority();
-            return vec![not_checked(&about, &format!("{endpoint} does not answer in {PATIENCE:?}"))];
-        }
+    let endpoint = online.token_endpoint.authority();
+    let fetching = grant::fetch(&online.token_endpoint, identity, None, || {});
+    let Ok(Fetched { outcome, parent: _parent }) = tokio::time::timeout(PATIENCE, fetching).await else {
+        return vec![not_checked(&about, &format!("{endpoint} does not answer in {PATIENCE:?}"))];
     };
-    // The token is kept until all rows are made, so that it is blanked in Box's words.
+    let granted = match outcome {
+        Ok(granted) => granted,
+        Err(fault) => return vec![without_token(&about, &fault, identity, endpoint)],
+    };
+    // The tokens are kept until all rows are made, so that they are blanked in Box's words.
     let Granted { authorization, token: _token, .. } = granted;
     let caller = Caller { authorization: &authorization, user: None };
     let answer = call::get(&online.pool, &online.config.hosts.api, ME, Some(caller)).await;
@@ -67,7 +69,13 @@ fn without_token(about: &About, fault: &Fault, identity: &Identity, endpoint: &s
             format!("the gateway would call itself at {endpoint}: {cause}"),
             "correct [box] token_url, [upstream] proxy or HTTPS_PROXY, whichever leads back here",
         ),
-        Fault::Refused(refused) => about.refused(format!("{refused} ({endpoint})"), refused.advice(identity)),
+        Fault::Refused(refused) => {
+            let at = match refused.grant_type {
+                GrantType::ClientCredentials => endpoint.to_owned(),
+                GrantType::TokenExchange => format!("{endpoint}, at the token exchange for downscope"),
+            };
+            about.refused(format!("{refused} ({at})"), refused.advice(identity))
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::net::descriptors::UpstreamRoom;
 use crate::net::egress_proxy::proxy_matcher;
 use crate::net::own_listeners::OwnListeners;
 use crate::net::tls_client::Trust;
-use crate::oauth::client_credentials::Grant;
 use crate::oauth::http_client::token_client;
+use crate::oauth::token_endpoint::TokenEndpoint;
 use crate::upstream::connector::Connector;
 use crate::upstream::pool::Upstream;
 
@@ -29,7 +29,7 @@ pub(super) struct Online {
     pub(super) trust: Trust,
     pub(super) own: OwnListeners,
     pub(super) proxies: Matcher,
-    pub(super) grant: Grant,
+    pub(super) token_endpoint: TokenEndpoint,
     /// For connections that are looked at step by step.
     pub(super) connector: Connector,
     /// For calls.
@@ -51,7 +51,8 @@ impl Online {
             Address::Unix(_) => None,
         }));
         let proxies = || proxy_matcher(&upstream.proxy);
-        let grant = Grant::new(client, config.hosts.token_url.clone(), proxies(), own.clone());
+        let token_endpoint =
+            TokenEndpoint::new(client, config.hosts.token_url.clone(), proxies(), own.clone());
         let room = UpstreamRoom::new();
         room.add(CONNECTIONS);
         let connector = || Connector::new(&trust, upstream.connector(), room.clone(), own.clone());
@@ -59,6 +60,6 @@ impl Online {
         let pool = Upstream::new(connector(), upstream.pool_idle_timeout, hosts);
         let (connector, proxies) = (connector(), proxies());
         let turns = Semaphore::new(AT_ONCE);
-        Ok(Rc::new(Self { config, clock, trust, own, proxies, grant, connector, pool, turns }))
+        Ok(Rc::new(Self { config, clock, trust, own, proxies, token_endpoint, connector, pool, turns }))
     }
 }

@@ -29,17 +29,19 @@ const MOST_LOGINS: usize = 100;
 #[derive(Debug, Default)]
 pub(super) struct Apps {
     pub(super) apps: Vec<App>,
-    /// What can be judged only together with the listeners.
+    /// What can be judged only together with other tables.
     pub(super) pending: Pending,
 }
 
-/// What can be judged only together with the listeners.
+/// What can be judged only together with other tables.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// The `origins` of the apps that list some.
     pub(super) pages: Vec<Pages>,
     /// The locations of `certificates`.
     pub(super) certificates: Vec<Location>,
+    /// The locations of `as_user` where it names users, and as whose identity.
+    pub(super) as_user: Vec<(Location, IdentityId)>,
 }
 
 /// The `origins` of an app that lists some.
@@ -175,6 +177,13 @@ fn app<'d>(
             .as_ref()
             .and_then(|entry| NonZeroU32::new(reader::integer(Some(entry), 1..=1_000_000, 1, notes))),
     };
+    let names_users = match &app.as_user {
+        AsUser::Any => true,
+        AsUser::Only(users) => !users.is_empty(),
+    };
+    if let Some(entry) = written.as_user.as_ref().filter(|_| names_users) {
+        pending.as_user.push((entry.location.clone(), app.identity));
+    }
     (notes.count() == before).then_some(app)
 }
 

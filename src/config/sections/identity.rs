@@ -5,9 +5,10 @@ use toml::de::DeValue;
 use super::super::diagnostics::{Location, Notes, Position, dotted};
 use super::super::raw::{self, Entry, kind};
 use super::super::values;
+use super::downscope;
 use super::secret::{self, Surroundings};
 use crate::net::secret::Secret;
-use crate::oauth::identity::{Identity, Subject};
+use crate::oauth::identity::{Identity, IdentityId, Subject};
 
 /// The identities, sorted by name. An identity with a problem is left out, but its name is kept, since apps refer to
 /// it.
@@ -15,6 +16,8 @@ use crate::oauth::identity::{Identity, Subject};
 pub(super) struct Identities {
     pub(super) names: Vec<String>,
     pub(super) read: Vec<Identity>,
+    /// The resources of `downscope`, whose hosts are not judged yet.
+    pub(super) resources: Vec<downscope::Located>,
 }
 
 /// Reads the tables `[identity.NAME]`.
@@ -52,6 +55,7 @@ pub(super) fn from_table(
             name.get_ref(),
             &Entry { location, value: value.get_ref() },
             around,
+            &mut identities.resources,
             notes,
         ));
         identities.names.push(name.get_ref().to_string());
@@ -63,6 +67,7 @@ fn identity(
     name: &str,
     entry: &Entry<'_>,
     around: &Surroundings<'_>,
+    resources: &mut Vec<downscope::Located>,
     notes: &mut Notes<'_>,
 ) -> Option<Identity> {
     if !matches!(entry.value, DeValue::Table(_)) {
@@ -101,12 +106,34 @@ fn identity(
             None
         }
     };
+    let downscope = written.downscope.as_ref().map(|entry| downscope::read(entry, resources, notes));
     Some(Identity {
         name: name.to_owned(),
         client_id: client_id?,
         client_secret: client_secret?,
         subject: subject?,
+        // One with a problem is not left out: the token would have all rights.
+        downscope: match downscope {
+            Some(downscope) => Some(downscope?),
+            None => None,
+        },
     })
+}
+
+/// Warns of apps that may act as other users with a token of fewer rights.
+pub(super) fn judge_as_user(apps: &[(Location, IdentityId)], identities: &Identities, notes: &mut Notes<'_>) {
+    for (location, id) in apps {
+        let name = identities.names.get(id.index());
+        let identity = identities.read.iter().find(|identity| Some(&identity.name) == name);
+        if let Some(Identity { name, downscope: Some(_), .. }) = identity {
+            notes.warning(
+                location,
+                format_args!(
+                    "identity {name:?} has downscope, and Box may refuse As-User to such a token; boxgate check tries it. Give the app an identity without downscope, or take as_user out"
+                ),
+            );
+        }
+    }
 }
 
 fn required<'e, 'd>(
@@ -206,7 +233,8 @@ pub(super) fn from_environment(
             client_id: client_id.to_string(),
             client_secret: Secret::new(client_secret.to_string()),
             subject,
+            downscope: None,
         })
     };
-    Identities { read: Vec::from_iter(read()), names: vec!["service".to_owned()] }
+    Identities { read: Vec::from_iter(read()), resources: Vec::new(), names: vec!["service".to_owned()] }
 }

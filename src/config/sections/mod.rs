@@ -31,6 +31,7 @@ use self::reader::Text;
 use self::secret::Surroundings;
 
 mod app;
+mod downscope;
 mod forward_proxy;
 mod identity;
 mod limit_and_budget;
@@ -199,6 +200,7 @@ fn assemble(
     }
     let tls = listen_tls::read(callers.tls.as_ref(), &tls_server::PROTOCOLS, folder, notes);
     app::judge_certificates(&pending.certificates, callers.tls.as_ref(), notes);
+    identity::judge_as_user(&pending.as_user, &identities, notes);
     let admin_tls = operators::tls(operators.tls.as_ref(), folder, notes);
     let admin_keys = operators::keys(operators.key.as_ref(), around, notes);
     let (listen, admin) = listens(&callers, &operators, overrides, &apps, notes);
@@ -221,6 +223,7 @@ fn assemble(
     let exposure = exposure.map(|(_, words)| words);
     judge_pages(&pending.pages, &listen, callers.tls.is_some(), notes);
     let hosts = settings::box_hosts(written.r#box.as_ref(), folder, notes);
+    downscope::judge_hosts(&identities.resources, &hosts.api, notes);
     let outward = forward_proxy::Outward { hosts: &hosts, proxy: &upstream.proxy };
     let forward_proxy = forward_proxy::read(written.forward_proxy.as_ref(), around, &outward, notes);
     let server = settings::server(written.server.as_ref(), notes);

@@ -5,6 +5,7 @@ use crate::net::egress_proxy::Proxy;
 use crate::oauth::identity::Subject;
 
 mod documented;
+mod downscope;
 mod forward_proxy;
 mod hidden;
 mod limits;
@@ -101,13 +102,6 @@ fn a_syntax_error_has_its_position_and_shows_no_value() {
         assert!(problems.to_string().starts_with("p.toml:"), "{problems}");
         assert!(!problems.to_string().contains("hunter2"), "{problems}");
     }
-}
-
-#[test]
-fn a_key_of_a_later_version_is_refused_as_such() {
-    let messages = messages("[identity.b]\nclient_id = \"b\"\ndownscope = []\n");
-    let of_it: Vec<_> = messages.iter().filter(|message| message.contains("downscope")).collect();
-    assert!(of_it.len() == 1 && of_it[0].contains("is not available in this version"), "{messages:?}");
 }
 
 #[test]

@@ -91,7 +91,7 @@ pub(in crate::config) fn token_url(text: &str) -> Result<String, String> {
     Ok(format!("https://{authority}{path}"))
 }
 
-fn after_https<'t>(text: &'t str, allowed: &str) -> Result<&'t str, String> {
+pub(super) fn after_https<'t>(text: &'t str, allowed: &str) -> Result<&'t str, String> {
     match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => Ok(rest),
         // The value is not shown, since it may contain a password.
@@ -106,7 +106,7 @@ fn after_https<'t>(text: &'t str, allowed: &str) -> Result<&'t str, String> {
     }
 }
 
-fn authority(text: &str) -> Option<Authority> {
+pub(super) fn authority(text: &str) -> Option<Authority> {
     let (host, port) = host::parse(text)?;
     let host = match host {
         Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),

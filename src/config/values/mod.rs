@@ -9,6 +9,7 @@ use crate::oauth::user::{LONGEST_LOGIN, Login, User, is_id};
 
 mod addresses;
 mod collector_url;
+mod downscope;
 mod operations;
 mod rates;
 mod unix_address;
@@ -17,6 +18,7 @@ pub(super) use addresses::{
     A_PROXY, A_TOKEN_URL, AN_ADDRESS, AN_ORIGIN, address, location, proxy, redis_url, token_url,
 };
 pub(super) use collector_url::{A_COLLECTOR, collector_url};
+pub(super) use downscope::{A_RESOURCE, BOX_API, resource, scope};
 pub(super) use operations::{rule, selector};
 pub(super) use rates::{A_RATE, budget_name, limit_name, rate, redis_prefix};
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{Means, Tokens};
-use crate::oauth::client_credentials::Fault;
 use crate::oauth::identity::Identity;
+use crate::oauth::token_endpoint::Fault;
 
 /// Why a renewal gave no token, in words for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NotRenewed {
-    /// Box refuses the credentials, with what to do.
+    /// Box refuses the credentials or the exchange, with what to do.
     Refused(String),
     /// The token endpoint failed.
     Failed(String),
@@ -21,7 +21,7 @@ impl NotRenewed {
     pub(super) fn of(fault: &Fault, identity: &Identity) -> Self {
         match fault {
             Fault::Refused(refused) => {
-                Self::Refused(format!("Box refuses the credentials: {refused}; {}", refused.advice(identity)))
+                Self::Refused(format!("{}: {refused}; {}", refused.what(), refused.advice(identity)))
             }
             Fault::Transient { cause, .. } | Fault::Loop(cause) => Self::Failed(cause.clone()),
         }

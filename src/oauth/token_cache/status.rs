@@ -26,7 +26,7 @@ pub(crate) enum TokenState {
     Valid,
     /// The first token, or one after a 401, is being obtained; requests wait for it.
     Waiting,
-    /// Box refuses the credentials; requests are refused.
+    /// Box refuses the credentials, or to downscope the token; requests are refused.
     Refused,
     /// The token endpoint fails; requests are refused.
     Unavailable,
@@ -50,8 +50,8 @@ impl Tokens {
         let (without, cause) = match phase {
             Phase::Asking | Phase::Holding => (TokenState::Waiting, None),
             Phase::Down { until, cause, .. } => (TokenState::Unavailable, Some((cause, until))),
-            Phase::Refused { until, cause } => {
-                (TokenState::Refused, Some((format!("Box refuses the credentials: {cause}"), until)))
+            Phase::Refused { until, refused } => {
+                (TokenState::Refused, Some((format!("{}: {}", refused.what(), refused.cause()), until)))
             }
         };
         let left = self.expires_in();
@@ -66,7 +66,7 @@ impl Tokens {
         }
     }
 
-    /// Whether Box refused the credentials when a token was last requested, also while the one before is valid.
+    /// Whether Box refused the credentials or the exchange when a token was last requested, also while the one before is valid.
     pub(crate) fn are_refused(&self) -> bool {
         matches!(*self.phase.borrow(), Phase::Refused { .. })
     }

@@ -6,11 +6,11 @@ use crate::net::tls_client::Trust;
 use crate::oauth::http_client::token_client;
 use crate::oauth::identity::Subject;
 
-fn grant() -> Arc<Grant> {
+fn token_endpoint() -> Arc<TokenEndpoint> {
     let trust = Trust::new(&[]).unwrap();
     let client = token_client(&trust, &Proxy::None, Duration::from_secs(1)).unwrap();
     let (proxies, own) = (proxy_matcher(&Proxy::None), OwnListeners::default());
-    Arc::new(Grant::new(client, "https://api.box.com/oauth2/token".to_owned(), proxies, own))
+    Arc::new(TokenEndpoint::new(client, "https://api.box.com/oauth2/token".to_owned(), proxies, own))
 }
 
 fn tokens(clock: &Clock) -> Arc<Tokens> {
@@ -19,14 +19,15 @@ fn tokens(clock: &Clock) -> Arc<Tokens> {
         client_id: "id".into(),
         client_secret: Secret::new("secret".into()),
         subject: Subject::Enterprise("1".into()),
+        downscope: None,
     };
-    Tokens::new(identity, grant(), clock.clone(), Arc::new(Outages::new(clock.clone())))
+    Tokens::new(identity, token_endpoint(), clock.clone(), Arc::new(Outages::new(clock.clone())))
 }
 
 fn granted(text: &'static str, seconds: u64) -> Granted {
     let token = Secret::new(text.trim_start_matches("Bearer ").to_owned());
     let authorization = HeaderValue::from_static(text);
-    Granted { authorization, token, lifetime: Duration::from_secs(seconds) }
+    Granted { authorization, token, lifetime: Duration::from_secs(seconds), restricted_to: Vec::new() }
 }
 
 #[test]
@@ -59,14 +60,19 @@ fn a_token_is_blanked_until_it_expires_even_if_replaced() {
         let text: &'static str = format!("Bearer t0k3n-of-{number:04}").leak();
         tokens.store(granted(text, 3600), clock.now());
     };
-    for number in 4..363 {
+    let keep_parent = |number: usize| {
+        let parent = Secret::new(format!("t0k3n-of-{number:04}"));
+        tokens.keep_blanked(clock.now().after(Duration::from_secs(3600)), parent, clock.now());
+    };
+    for number in (4..722).step_by(2) {
         clock.advance(Duration::from_secs(10));
-        store(number);
+        keep_parent(number);
+        store(number + 1);
     }
-    assert!((3..363).all(is_blanked));
+    assert!((3..722).all(is_blanked));
     // However often it is replaced, the number is bounded.
-    (363..450).for_each(store);
-    assert_eq!((3..450).filter(|number| is_blanked(*number)).count(), EARLIER + 1);
+    (722..900).for_each(store);
+    assert_eq!((3..900).filter(|number| is_blanked(*number)).count(), EARLIER + 1);
 }
 
 #[test]
@@ -137,14 +143,4 @@ fn short_lived_tokens_are_renewed_at_half_their_lifetime() {
     let tokens = tokens(&clock);
     let left = tokens.store(granted("Bearer x", 60), clock.now()).left(clock.now());
     assert!(left <= Duration::from_secs(30) && left > Duration::from_secs(28));
-}
-
-#[test]
-fn pauses_grow_to_their_bound() {
-    assert!(growing(FAULT_PAUSE, 1) <= Duration::from_secs(1));
-    assert!(growing(FAULT_PAUSE, 3) > Duration::from_secs(2));
-    for nth in [7, 40, u32::MAX] {
-        let pause = growing(FAULT_PAUSE, nth);
-        assert!(pause <= FAULT_PAUSE.1 && pause >= FAULT_PAUSE.1 / 2);
-    }
 }

@@ -135,9 +135,31 @@ async fn a_token_call_is_a_trace_of_its_own_and_a_request_shows_that_it_waited()
     assert_eq!((call.parent_id(), call.0.kind), (String::new(), 3));
     assert_eq!(call.text("url.full"), Some(&*bench.sandbox.token_url()));
     assert_eq!(call.text("boxgate.identity"), Some("service"));
+    assert_eq!(call.text("boxgate.grant_type"), Some("client_credentials"));
     assert_eq!((call.number("http.response.status_code"), call.text("error.type")), (Some(200), None));
     let to_box = &bench.sandbox.token_seen()[0].headers["traceparent"];
     assert_eq!(to_box, &format!("00-{}-{}-01", call.trace_id(), call.id()));
+}
+
+#[tokio::test]
+async fn a_token_exchange_is_a_call_of_its_own() {
+    let collector = Collector::start(Does::Take).await;
+    let sandbox = boxgate::sandbox::Sandbox::start(boxgate::sandbox::Options::default()).await.unwrap();
+    sandbox.exchange_script(vec![TokenAnswer::refuse("invalid_scope", "canary")]);
+    let more = format!("downscope = {{ scopes = [\"base_explorer\"] }}\n{}", collector.table());
+    let bench = Bench::before(sandbox, &more).await;
+    let is_call = |span: &&Seen| span.0.name == "POST /oauth2/token";
+    let spans = collector.until(|spans| spans.iter().filter(is_call).count() >= 2).await;
+    let calls: Vec<_> = spans.iter().filter(is_call).collect();
+    let said = calls.iter().map(|call| (call.text("boxgate.grant_type"), call.text("error.type")));
+    let want = [(Some("client_credentials"), None), (Some("token_exchange"), Some("invalid_scope"))];
+    assert_eq!(said.collect::<Vec<_>>(), want);
+    let to_box = bench.sandbox.token_seen();
+    for (call, seen) in calls.iter().zip(&to_box) {
+        let parent = format!("00-{}-{}-01", call.trace_id(), call.id());
+        assert_eq!(seen.headers["traceparent"], parent.as_str());
+    }
+    assert!(!format!("{:?}", collector.taken()).contains("canary"));
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@ use super::*;
 
 /// The tables of `docs/configuration.md` whose keys stand elsewhere than below the header's own heading: what their keys
 /// begin with, and the heading.
-const INNER: [(&str, &str, &str); 3] = [
+const INNER: [(&str, &str, &str); 4] = [
     ("{ cert = \"PATH\", key = \"PATH\" }", "`[listen]`", "tls."),
     ("{ cert = \"PATH\", key = { file = \"PATH\" } }", "`[forward_proxy]`", "ca."),
+    ("{ scopes = [\"SCOPE\"], resource = \"URL\" }", "`[identity.NAME]`", "downscope."),
     ("{ env = \"NAME\" } or { file = \"PATH\" }", "Secrets", ""),
 ];
 
