@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
+use http::StatusCode;
 use http::header::WWW_AUTHENTICATE;
 use serde_json::Value;
 
 use super::call::{self, Answer, Caller, PATIENCE};
 use super::findings::{About, Row, State};
 use super::online::Online;
-use super::rights;
+use super::{downscope, rights};
 use crate::oauth::grant::{self, Fetched, Granted};
 use crate::oauth::identity::{Identity, IdentityId, Subject};
 use crate::oauth::token_endpoint::{Fault, GrantType};
@@ -30,7 +31,7 @@ pub(super) async fn check(online: Rc<Online>, id: IdentityId) -> Vec<Row> {
         Err(fault) => return vec![without_token(&about, &fault, identity, endpoint)],
     };
     // The tokens are kept until all rows are made, so that they are blanked in Box's words.
-    let Granted { authorization, token: _token, .. } = granted;
+    let Granted { authorization, token: _token, restricted_to, .. } = granted;
     let caller = Caller { authorization: &authorization, user: None };
     let answer = call::get(&online.pool, &online.config.hosts.api, ME, Some(caller)).await;
     let host = online.config.hosts.api.as_str();
@@ -41,9 +42,12 @@ pub(super) async fn check(online: Rc<Online>, id: IdentityId) -> Vec<Row> {
             "the token is valid; look at the row of this host, and check again once it can be reached",
         ),
     };
-    let is_known = who.state() == State::Ok;
+    let is_usable = matches!(who.state(), State::Ok | State::Info);
     let mut rows = vec![who];
-    if is_known {
+    if let Some(asked) = &identity.downscope {
+        rows.push(downscope::row(&about, asked, &restricted_to));
+    }
+    if is_usable {
         rows.extend(rights::check(&online, id, &about, &authorization).await);
     }
     rows
@@ -79,9 +83,13 @@ fn without_token(about: &About, fault: &Fault, identity: &Identity, endpoint: &s
     }
 }
 
-/// `ok` where Box knows the token and it is the configured account's.
+/// `ok` where Box knows the token and it is the configured account's. A downscoped token need not be allowed to ask.
 fn who_is_it(about: &About, identity: &Identity, answer: &Answer, host: &str) -> Row {
     if !answer.status.is_success() || answer.is_html() {
+        if identity.downscope.is_some() && answer.status == StatusCode::FORBIDDEN && !answer.is_html() {
+            let words = format!("Box gives a token, which may not ask whose it is (403 {})", answer.reason());
+            return about.info("unknown", words, "the account is not compared with the configuration");
+        }
         return refused(about, answer, host);
     }
     let Some(me) = answer.json() else {

@@ -24,6 +24,7 @@ use self::table::{Style, table};
 mod call; // one call to Box
 mod clock; // this machine's time compared with Box's
 mod configuration; // the file
+mod downscope; // what a token with fewer rights may do
 mod files; // secrets, certificates, state, audit log
 mod findings; // rows: what was found
 mod hosts; // Box's hosts

@@ -1,5 +1,5 @@
-//! What an identity may do at Box, found out by reading only: its root folder, its users, and the users as whom its apps
-//! may act.
+//! What an identity may do at Box, found out by reading only: its root folder or what it is downscoped to, its users, and the
+//! users as whom its apps may act.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use tokio::task::spawn_local;
 use super::call::{self, Answer, Caller};
 use super::findings::{About, Row};
 use super::online::Online;
-use crate::oauth::identity::{IdentityId, Subject};
+use crate::oauth::identity::{Identity, IdentityId, Subject};
 use crate::oauth::user::{Login, User};
 use crate::oauth::users_api::{self, Owner, REFUSED_ADVICE};
 use crate::routing::as_user::AsUser;
@@ -26,25 +26,25 @@ pub(super) async fn check(
     about: &About,
     authorization: &HeaderValue,
 ) -> Vec<Row> {
+    let Some(identity) = online.config.identities.get(id.index()) else { return Vec::new() };
     let users = users(online, id);
-    let mut tried = vec![
-        Tried { about: about.part("root folder"), what: What::RootFolder },
-        Tried { about: about.part("users"), what: What::Users },
-    ];
-    // Only the service account may act as others, so only it is asked for whom.
-    let is_service_account = online
-        .config
-        .identities
-        .get(id.index())
-        .is_some_and(|identity| matches!(identity.subject, Subject::Enterprise(_)));
+    let mut tried = match identity.downscope.as_ref().and_then(|downscope| downscope.resource.as_ref()) {
+        Some(resource) => {
+            vec![Tried { about: about.part(resource.to_string()), what: What::Resource(resource.path()) }]
+        }
+        None => vec![
+            Tried { about: about.part("root folder"), what: What::RootFolder },
+            Tried { about: about.part("users"), what: What::Users },
+        ],
+    };
     for user in users.iter().take(MOST_USERS) {
         tried.push(Tried { about: about.part(format!("as-user {user}")), what: What::AsUser(user.clone()) });
     }
     let tasks: Vec<_> = tried
         .into_iter()
         .map(|tried| {
-            let (online, authorization) = (online.clone(), authorization.clone());
-            spawn_local(async move { tried.row(&online, &authorization, is_service_account).await })
+            let (online, identity, authorization) = (online.clone(), identity.clone(), authorization.clone());
+            spawn_local(async move { tried.row(&online, &identity, &authorization).await })
         })
         .collect();
     let mut rows = Vec::new();
@@ -79,13 +79,15 @@ struct Tried {
 }
 
 enum What {
+    /// The path of what a downscoped token is for.
+    Resource(String),
     RootFolder,
     Users,
     AsUser(User),
 }
 
 impl Tried {
-    async fn row(self, online: &Online, authorization: &HeaderValue, is_service_account: bool) -> Row {
+    async fn row(self, online: &Online, identity: &Identity, authorization: &HeaderValue) -> Row {
         let Self { about, what } = self;
         let found = match &what {
             What::AsUser(User::Login(login)) => match id_of(online, authorization, login, &about).await {
@@ -94,7 +96,12 @@ impl Tried {
             },
             What::RootFolder | What::Users | What::AsUser(User::Id(_)) => None,
         };
+        let resource;
         let (path, user) = match &what {
+            What::Resource(path) => {
+                resource = format!("{path}?fields=name");
+                (resource.as_str(), None)
+            }
             What::RootFolder => ("/2.0/folders/0/items?limit=1&fields=id", None),
             What::Users => ("/2.0/users?limit=1&fields=id", None),
             What::AsUser(User::Id(id)) => ("/2.0/users/me?fields=id,login", Some(id.as_str())),
@@ -111,13 +118,16 @@ impl Tried {
                 let words = format!("answered {}", answer.status.as_u16());
                 return match what {
                     What::AsUser(_) => about.failed(words, "check again later"),
-                    What::RootFolder | What::Users => about.info("unknown", words, "check again later"),
+                    What::Resource(_) | What::RootFolder | What::Users => {
+                        about.info("unknown", words, "check again later")
+                    }
                 };
             }
-            _ => return refused(&about, &what, &answer, is_service_account),
+            _ => return refused(&about, &what, &answer, identity),
         }
         let json = answer.json().unwrap_or_default();
         match what {
+            What::Resource(_) => about.ok(json.get("name").and_then(Value::as_str).unwrap_or("may be read")),
             What::RootFolder => root_folder(&about, &json),
             What::Users => about.ok("may be listed"),
             What::AsUser(User::Id(_)) => {
@@ -180,14 +190,28 @@ fn root_folder(about: &About, json: &Value) -> Row {
 }
 
 /// What Box says, and the scope or right that is missing. That apps need it is not known, but for As-User.
-fn refused(about: &About, what: &What, answer: &Answer, is_service_account: bool) -> Row {
+fn refused(about: &About, what: &What, answer: &Answer, identity: &Identity) -> Row {
     const SCOPES: &str = "Developer Console → the app → Configuration → Application Scopes";
     let words = match answer.reason().as_str() {
         "" => format!("answered {}", answer.status.as_u16()),
         reason => format!("{} {reason}", answer.status.as_u16()),
     };
+    let is_service_account = matches!(identity.subject, Subject::Enterprise(_));
+    let is_downscoped = identity.downscope.is_some();
     match what {
-        What::RootFolder => about.info(
+        What::AsUser(_) if is_downscoped => about.refused(
+            words,
+            "Box may refuse As-User to a downscoped token: give the app an identity without downscope, or take this user out of as_user",
+        ),
+        What::Resource(_) | What::RootFolder | What::Users if is_downscoped => about.info(
+            "refused",
+            words,
+            format!(
+                "its downscope leaves that out; where apps need it, add a scope to downscope.scopes of [identity.{}]",
+                identity.name
+            ),
+        ),
+        What::Resource(_) | What::RootFolder => about.info(
             "refused",
             words,
             format!(
