@@ -330,6 +330,19 @@ async fn what_box_refuses_to_a_downscoped_token_reaches_the_caller() {
     narrow.all_narrow();
 }
 
+#[tokio::test]
+async fn operators_see_what_a_token_is_downscoped_to() {
+    let narrow = Narrow::start().await;
+    let want = format!("base_explorer, item_upload on folder {}", narrow.folder);
+    assert_eq!(narrow.identity().await["downscope"], want);
+    let (status, page) = narrow.bench.admin("/").await;
+    assert!(status == 200 && page.contains(&format!("downscoped to {want}")));
+    let plain = Bench::start().await;
+    let (_, text) = plain.admin("/status.json").await;
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["identities"][0]["downscope"], Value::Null);
+    assert!(!plain.admin("/metrics").await.1.contains("token_exchanges_total{"), "no exchanges, no series");
+}
+
 /// A caller that exchanges a token of its own gets the placeholder, as for any grant.
 #[tokio::test]
 async fn callers_get_no_token_by_an_exchange_of_their_own() {

@@ -12,6 +12,8 @@ use crate::telemetry::words::rfc_3339;
 pub(in crate::admin) struct Identity {
     pub name: String,
     pub subject: String,
+    /// As in `base_explorer on folder 42`.
+    pub downscope: Option<String>,
     pub state: &'static str,
     pub expires: Option<String>,
     pub expires_in_seconds: Option<u64>,
@@ -32,6 +34,7 @@ impl Identity {
                 Subject::Enterprise(id) => format!("enterprise {id}"),
                 Subject::User(id) => format!("user {id}"),
             },
+            downscope: identity.downscope.as_ref().map(ToString::to_string),
             state: state.as_str(),
             expires: expires.map(|(end, _)| rfc_3339(end)),
             expires_in_seconds: expires.map(|(_, left)| left.as_secs()),

@@ -225,6 +225,11 @@ impl<'c> Trace<'c> {
             Some(identity::Subject::User(id)) => format!("user {id}"),
             None => String::new(),
         };
+        let downscope = identity.and_then(|identity| identity.downscope.as_ref());
+        let account = match downscope {
+            Some(downscope) => format!("{account}, downscoped to {downscope}"),
+            None => account,
+        };
         let as_whom = match request.as_user {
             Some(user) => format!("user {user}, by As-User with the token of {account}"),
             None => account,

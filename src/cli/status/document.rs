@@ -183,6 +183,8 @@ forgiving! {
         name: Text,
         /// Such as `enterprise 123456`.
         subject: Text,
+        /// What its token is narrowed to, such as `base_explorer on folder 42`.
+        downscope: Option<Text>,
         /// `valid`, `waiting`, `refused` or `unavailable`.
         state: Text,
         /// Of its token.

@@ -123,6 +123,8 @@ fn identities(status: &Status) -> Option<Section> {
                 "valid" => Span::coloured(format!("renewal failed: {reason}{next}"), Colour::Yellow),
                 _ => Span::coloured(format!("{reason}{next}"), Colour::Red),
             });
+            let downscope = identity.downscope.as_deref();
+            let downscope = downscope.map(|downscope| Span::plain(format!("downscoped to {downscope}")));
             Row {
                 cells: vec![
                     Span::plain(&*identity.name),
@@ -132,7 +134,7 @@ fn identities(status: &Status) -> Option<Section> {
                     bad(identity.failed, Colour::Yellow),
                     Span::plain(&*identity.subject),
                 ],
-                words: reason.into_iter().collect(),
+                words: downscope.into_iter().chain(reason).collect(),
             }
         })
         .collect();

@@ -43,7 +43,11 @@ fn rows(status: &Status, identity: &Identity) -> Markup {
     let is_valid = identity.state == "valid";
     html! {
         tr id={ "i-" (identity.name) } {
-            th scope="row" { (identity.name) div.under { (identity.subject) } }
+            th scope="row" {
+                (identity.name)
+                div.under { (identity.subject) }
+                @if let Some(downscope) = &identity.downscope { div.under { "downscoped to " (downscope) } }
+            }
             td {
                 span.mark.(class) { (word) }
                 @if let Some(renewed) = &identity.renewed { div.under { "renewed " (at(renewed, &status.now)) } }
