@@ -10,7 +10,7 @@ use crate::access::admission::Admission;
 use crate::config::Config;
 use crate::limits::budget::spending::BudgetLedger;
 use crate::limits::limiter::Limiter;
-use crate::oauth::identity::IdentityId;
+use crate::oauth::identity::{Downscope, IdentityId};
 use crate::oauth::login_lookup::LoginLookup;
 use crate::oauth::token_cache::{Renewal, Tokens};
 use crate::proxy::forward_proxy::ForwardProxy;
@@ -74,6 +74,11 @@ impl Gateway {
     /// An identity's name.
     pub(crate) fn identity_name(&self, identity: IdentityId) -> Option<&str> {
         self.config.identities.get(identity.index()).map(|identity| identity.name.as_str())
+    }
+
+    /// What an identity's tokens are narrowed to.
+    pub(crate) fn downscope(&self, identity: IdentityId) -> Option<&Downscope> {
+        self.config.identities.get(identity.index()).and_then(|identity| identity.downscope.as_ref())
     }
 }
 

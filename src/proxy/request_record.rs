@@ -456,6 +456,7 @@ impl RequestRecord {
         let refused = missing_scope::Refused {
             app: self.app.and_then(|app| self.gateway.app_name(app)).unwrap_or_default(),
             identity: self.identity_name().unwrap_or_default(),
+            downscope: self.identity.and_then(|identity| self.gateway.downscope(identity)),
             operation: &self.operation().unwrap_or_default(),
             request_id: self.request_id_text(),
         };
