@@ -35,6 +35,7 @@ mod fake_gateway; // a scripted gateway for env and exec
 mod environment; // env and exec
 mod terminal; // a program on a pseudo-terminal
 mod init; // the first files
+mod downscope; // identities whose tokens have fewer rights
 mod explain; // what a code means, and how a request is decided
 mod code_frames; // problems of a configuration on a terminal
 mod traces; // what a collector that fails costs

@@ -58,7 +58,7 @@ fn folder_for(at: &FakeBox, more: &str) -> Folder {
     folder
 }
 
-fn only_for_its_owner(folder: &Folder, name: &str) {
+pub(super) fn only_for_its_owner(folder: &Folder, name: &str) {
     std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o600)).unwrap();
 }
 
