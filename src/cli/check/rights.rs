@@ -94,7 +94,7 @@ impl Tried {
                 Ok(id) => Some(id),
                 Err(row) => return row,
             },
-            What::RootFolder | What::Users | What::AsUser(User::Id(_)) => None,
+            What::Resource(_) | What::RootFolder | What::Users | What::AsUser(User::Id(_)) => None,
         };
         let resource;
         let (path, user) = match &what {

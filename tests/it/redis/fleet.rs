@@ -79,7 +79,7 @@ impl Fleet {
              [upstream]\nproxy = \"none\"\nmax_pause = \"60s\"\n\n\
              [state]\ndir = \"state\"\n{shared}\n\
              {limits}\n\
-             [[app]]\nname = \"intranet\"\nas_user = [\"*\"]\n\n{more}\n",
+             [[app]]\nname = \"intranet\"\nsources = [\"any\"]\nas_user = [\"*\"]\n\n{more}\n",
             sandbox.api_url(),
             sandbox.upload_url(),
             sandbox.download_url(),

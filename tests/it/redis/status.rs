@@ -15,8 +15,7 @@ async fn redis_and_its_loss_are_told() {
     assert_eq!((first.pass(3, "few").await, second.pass(2, "few").await), (3, 1));
     let now = status(second.admin("/status.json").await.1);
     let shared = serde_json::json!({"shared": true, "replicas": 2, "since": null, "reason": null});
-    assert_eq!(now["redis"], shared);
-    assert!(!now["notes"].to_string().contains("Redis"), "{now:#}");
+    assert_eq!((&now["redis"], &now["notes"]), (&shared, &Value::Array(vec![])));
     let few = |now: &Value| {
         now["limits"].as_array().unwrap().iter().find(|of| of["name"] == "few").unwrap().clone()
     };
