@@ -78,7 +78,7 @@ impl Admitted<'_> {
 
 /// Checks source and client certificate.
 pub(crate) fn check_peer(listen: &Listen, peer: Peer) -> Result<(), Refusal> {
-    if !listen.sources.contains(peer.address) {
+    if !peer.is_in(&listen.sources) {
         return Err(Refusal::SourceNotAllowed);
     }
     if peer.uncertified {

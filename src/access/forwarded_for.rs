@@ -62,6 +62,26 @@ mod tests {
         assert_eq!(of("192.0.2.1", &["unknown"]), "192.0.2.1");
     }
 
+    /// A user is that of a process which is itself the client: a proxy's says nothing of the proxy's clients.
+    #[test]
+    fn a_process_for_which_nothing_speaks_keeps_its_user() {
+        let process = ClientAddress::Process { uid: 33 };
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", "203.0.113.5".parse().unwrap());
+        let of = |trusted: &str, headers: &HeaderMap| {
+            let mut networks = Networks::default();
+            networks.add(trusted).unwrap();
+            client_address(&networks, process, headers)
+        };
+        assert_eq!(of("loopback", &headers).to_string(), "203.0.113.5");
+        assert_eq!(of("loopback", &HeaderMap::new()), process);
+        assert_eq!(of("10.0.0.0/8", &headers), process);
+        headers.append("x-forwarded-for", "127.0.0.1".parse().unwrap());
+        assert_eq!(of("loopback", &headers).to_string(), "203.0.113.5");
+        headers.insert("x-forwarded-for", "uid:33".parse().unwrap());
+        assert_eq!(of("loopback", &headers), ClientAddress::Unknown);
+    }
+
     #[test]
     fn an_address_with_a_port_is_an_address() {
         for (hop, want) in [

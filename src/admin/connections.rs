@@ -91,7 +91,7 @@ pub(crate) async fn serve(listener: Listener, most: usize, overview: Arc<Overvie
     let (inside, outside) = (Room::new(most.saturating_sub(few).max(1)), Room::new(few));
     loop {
         let (accepted, peer) = listener.accept().await;
-        let (room, limits) = match overview.gateway.load().config.admin.sources.contains(peer.address) {
+        let (room, limits) = match peer.is_in(&overview.gateway.load().config.admin.sources) {
             true => (&inside, LIMITS),
             false => (&outside, LIMITS_OUTSIDE),
         };

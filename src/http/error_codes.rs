@@ -80,7 +80,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 26] = [
         status: 403,
         meaning: "The caller's network address is not in an allowed network.",
         caller: "Call from another network, or ask the operator of the gateway to allow yours.",
-        operator: "Add the network to `sources` of `[listen]`, of the app or, for operators, of `[admin]`. Behind a proxy, list the proxy in `trusted_proxies` or `proxy_protocol`; a client whose address the proxy does not send in a valid form is in no network.",
+        operator: "Add the network, or the user of a Unix socket, to `sources` of `[listen]`, of the app or, for operators, of `[admin]`. Behind a proxy, list the proxy in `trusted_proxies` or `proxy_protocol`; a client whose address the proxy does not send in a valid form is in no network.",
     },
     ErrorCode {
         code: "tunnel_not_allowed",

@@ -5,7 +5,7 @@
 //! `SO_REUSEPORT` it would take half of the traffic).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -134,8 +134,8 @@ impl Listener {
                 }),
                 Self::Unix { socket, .. } => socket.accept().await.and_then(|(stream, _)| {
                     // Only processes of this machine that the file's mode admits can connect.
-                    let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), false);
-                    Ok((Accepted::Unix(stream.into_std()?), peer))
+                    let uid = stream.peer_cred().ok().map(|process| process.uid());
+                    Ok((Accepted::Unix(stream.into_std()?), Peer::process(uid)))
                 }),
             };
             match accepted {

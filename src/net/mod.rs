@@ -19,7 +19,7 @@ pub(crate) mod hidden_characters; // invisible characters in copied secrets
 pub(crate) mod inherited_sockets; // sockets that the service manager passes
 pub(crate) mod leaf_certificates; // certificates for Box's hosts
 pub(crate) mod listener; // bound sockets
-pub(crate) mod networks; // sets of addresses
+pub(crate) mod networks; // sets of sources
 pub(crate) mod own_listeners;
 pub(crate) mod peer;
 pub(crate) mod pinned_certificate; // TLS with a server whose certificate is known
@@ -35,5 +35,6 @@ pub mod tls_client; // trusted roots
 pub(crate) mod service_manager; // what systemd is told
 pub(crate) mod tls_server; // TLS for callers
 pub(crate) mod unix_socket; // Unix sockets to listen on
+pub(crate) mod user_id; // users whose processes connect over them
 pub(crate) mod unsent;
 pub(crate) mod write_timeout;

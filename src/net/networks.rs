@@ -1,12 +1,19 @@
-//! Sets of source addresses: who may connect, and which proxies are trusted to name their client.
+//! Sets of sources: who may connect, and which proxies are trusted to name their client.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-/// A set of source addresses.
+/// A set of sources: networks, and users of this machine whose processes connect over a Unix socket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Networks(Vec<IpNet>);
+pub struct Networks {
+    networks: Vec<IpNet>,
+    /// User ids.
+    users: Vec<u32>,
+}
+
+/// The address of every peer on a Unix socket.
+pub(crate) const UNIX_PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// RFC 1122 §3.2.1.3 and RFC 4291 §2.5.3.
 const LOOPBACK: &[&str] = &["127.0.0.0/8", "::1/128"];
@@ -35,27 +42,41 @@ impl Networks {
                         network.trunc()
                     ));
                 }
-                self.0.push(network);
+                self.networks.push(network);
                 return Ok(());
             }
         };
-        self.0.extend(named.iter().filter_map(|text| text.parse::<IpNet>().ok()));
+        self.networks.extend(named.iter().filter_map(|text| text.parse::<IpNet>().ok()));
         Ok(())
+    }
+
+    /// Adds a user's processes at the other end of a Unix socket.
+    pub(crate) fn add_user(&mut self, uid: u32) {
+        self.users.push(uid);
+    }
+
+    /// Whether this user's processes are listed by the user's id. Their address may be in one of the networks all the same.
+    pub(crate) fn lists_user(&self, uid: u32) -> bool {
+        self.users.contains(&uid)
     }
 
     /// Whether the address is in one of the networks. IPv4-mapped addresses must be unmapped first, see [`unmapped`].
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Whether no network is listed.
+    /// Whether nothing is listed.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.networks.is_empty() && self.users.is_empty()
     }
 
-    /// Whether some address is in both.
+    /// Whether some caller is in both.
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.0.iter().any(|a| other.0.iter().any(|b| a.contains(b) || b.contains(a)))
+        let has_users_in = |a: &Self, b: &Self| {
+            !a.users.is_empty() && b.contains(UNIX_PEER) || a.users.iter().any(|uid| b.lists_user(*uid))
+        };
+        let is_shared = |a: &IpNet| other.networks.iter().any(|b| a.contains(b) || b.contains(a));
+        self.networks.iter().any(is_shared) || has_users_in(self, other) || has_users_in(other, self)
     }
 }
 
@@ -108,5 +129,29 @@ mod tests {
             (networks(&["10.0.0.0/8"]), networks(&["10.1.0.0/16"]), networks(&["any"]));
         assert!(wide.overlaps(&narrow) && narrow.overlaps(&wide) && other.overlaps(&narrow));
         assert!(!narrow.overlaps(&networks(&["10.2.0.0/16", "fd00::/8"])));
+    }
+
+    #[test]
+    fn a_user_of_a_unix_socket_overlaps_with_loopback_and_with_no_other_user() {
+        let users = |uids: &[u32], entries: &[&str]| {
+            let mut all = networks(entries);
+            uids.iter().for_each(|uid| all.add_user(*uid));
+            all
+        };
+        let one = users(&[1000], &[]);
+        for (other, wanted) in [
+            (users(&[1000, 33], &[]), true),
+            (users(&[33], &[]), false),
+            (users(&[33], &["10.0.0.0/8"]), false),
+            (users(&[33], &["loopback"]), true),
+            (networks(&["loopback"]), true),
+            (networks(&["127.0.0.1"]), true),
+            (networks(&["any"]), true),
+            (networks(&["127.0.0.2"]), false),
+            (networks(&["::1"]), false),
+            (networks(&["10.0.0.0/8"]), false),
+        ] {
+            assert_eq!((one.overlaps(&other), other.overlaps(&one)), (wanted, wanted), "{other:?}");
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! What to change, where a request is refused: the key of `proxy.toml`, or the request.
 
-use std::net::IpAddr;
-
 use http::header::ORIGIN;
 use http::request::Parts;
 
@@ -21,11 +19,11 @@ pub(super) struct Subject<'a> {
     pub(super) app: Option<&'a str>,
     /// As whom the chosen app may act.
     pub(super) as_user: Option<&'a AsUser>,
-    /// The first app that all but one condition let serve it, and that condition.
+    /// The app that refuses because one condition does not hold, and that condition.
     pub(super) misses: Option<(&'a str, Mismatch)>,
     /// The template of its operation, once it is known.
     pub(super) operation: Option<&'a str>,
-    pub(super) peer: IpAddr,
+    pub(super) peer: ClientAddress,
     pub(super) client: ClientAddress,
     pub(super) has_forward_proxy: bool,
 }
@@ -43,16 +41,15 @@ pub(super) fn of(refusal: &Refusal, subject: &Subject<'_>) -> (Option<String>, S
     match refusal {
         Refusal::SourceNotAllowed if subject.misses.is_none() && subject.app.is_none() => (
             Some("sources of [listen]".to_owned()),
-            format!("to let it connect, add \"{}\" to sources of [listen]", subject.peer),
+            format!("to let it connect, add \"{}\" to sources of [listen]", subject.peer.as_source()),
         ),
         Refusal::SourceNotAllowed => (
             Some(format!("sources of {app}")),
             match subject.client {
-                ClientAddress::Known(client) => {
-                    format!(
-                        "to let it call, add \"{client}\" to sources of {app}, or let it use the path of another app"
-                    )
-                }
+                client @ (ClientAddress::Known(_) | ClientAddress::Process { .. }) => format!(
+                    "to let it call, add \"{}\" to sources of {app}, or let it use the path of another app",
+                    client.as_source()
+                ),
                 ClientAddress::Unknown => {
                     "let the proxy in front name the client by its address in X-Forwarded-For".to_owned()
                 }

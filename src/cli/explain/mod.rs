@@ -14,6 +14,8 @@ use super::exit::{BAD_CONFIGURATION, bad_configuration, print};
 use super::run::{DEFAULT_FILE, source};
 use super::{columns, first_run};
 use crate::config::{Config, Overrides};
+use crate::net::client_address::ClientAddress;
+use crate::net::user_id;
 use crate::telemetry::terminal;
 
 mod advice; // what to change, where a request is refused
@@ -46,9 +48,10 @@ pub struct Options {
     /// the Host, its key and the first of its certificates are shown
     #[arg(long, value_name = "NAME")]
     pub app: Option<String>,
-    /// The address that connects [default: 127.0.0.1]
-    #[arg(long, value_name = "IP")]
-    pub from: Option<IpAddr>,
+    /// The address that connects, or the user whose process connects over a Unix socket: uid:1000, uid:www-data
+    /// [default: 127.0.0.1]
+    #[arg(long, value_name = "IP", value_parser = connecting)]
+    pub from: Option<ClientAddress>,
     /// The client for which the balancer or proxy at --from speaks
     #[arg(long, value_name = "IP")]
     pub client: Option<IpAddr>,
@@ -166,6 +169,17 @@ fn overrides() -> Overrides {
     let hosts = hosts.split(',').filter(|host| !host.is_empty()).map(str::to_owned).collect();
     // A decision needs no secret or id of Box, and whoever asks may not be allowed to read them.
     Overrides { listen: variable("BOXGATE_LISTEN"), admin: None, hosts, allows_unread_secrets: true }
+}
+
+/// What connects: an address, or a user's process over a Unix socket.
+fn connecting(text: &str) -> Result<ClientAddress, String> {
+    match text.strip_prefix(user_id::PREFIX) {
+        Some(user) => user_id::parse(user).map(|uid| ClientAddress::Process { uid }),
+        None => {
+            let address = text.parse::<IpAddr>().map(ClientAddress::from);
+            address.map_err(|_| "allowed: an IP address, or \"uid:1000\" for a Unix socket".to_owned())
+        }
+    }
 }
 
 /// `Name: value`.

@@ -12,7 +12,7 @@ use crate::http::headers::AS_USER;
 use crate::http::host;
 use crate::net::address::Address;
 use crate::net::certificate_names::CertificateNames;
-use crate::net::networks::unmapped;
+use crate::net::client_address::ClientAddress;
 use crate::net::peer::Peer;
 use crate::net::secret::Secret;
 use crate::routing::app::App;
@@ -46,7 +46,15 @@ impl Asked {
     pub(super) fn of(config: &Config, options: &Options) -> Result<Self, String> {
         let asked = Self::without_certificate(config, options)?;
         let app = options.app.as_deref().map(|name| app(config, name)).transpose()?;
-        Ok(Self { certificate: certificate(app, options)?, ..asked })
+        if asked.peer.uid.is_none() {
+            return Ok(Self { certificate: certificate(app, options)?, ..asked });
+        }
+        match options.certificates.first() {
+            Some(name) => Err(format!(
+                "--certificate {name}: over a Unix socket, which --from names, no certificate is shown; name an address with --from"
+            )),
+            None => Ok(asked),
+        }
     }
 
     fn without_certificate(config: &Config, options: &Options) -> Result<Self, String> {
@@ -201,8 +209,7 @@ fn leads_here(config: &Config, uri: &Uri, authority: &Authority) -> bool {
 /// It does not: what happens then, and what to write.
 fn check_scheme(config: &Config, peer: Peer, uri: &Uri) -> Result<(), String> {
     let is_https = uri.scheme() == Some(&Scheme::HTTPS);
-    let has_balancer =
-        config.trusted_proxies.contains(peer.address) || config.proxy_protocol.contains(peer.address);
+    let has_balancer = config.trusted_proxies.contains(peer.address) || speaks_proxy_protocol(config, peer);
     if is_https == peer.secure || has_balancer {
         return Ok(());
     }
@@ -245,11 +252,17 @@ fn app<'c>(config: &'c Config, name: &str) -> Result<&'c App, String> {
     })
 }
 
-/// The connection: over TLS where the listener has it, with a client certificate where one is asked for.
+/// The connection: over a Unix socket where a user is named, else TCP, over TLS where the listener has it, with a client
+/// certificate where one is asked for.
 fn peer(config: &Config, options: &Options) -> Peer {
-    let from = unmapped(options.from.unwrap_or([127, 0, 0, 1].into()));
     let is_tcp = |address: &Address| matches!(address, Address::Tcp(_));
-    Peer::new(from, config.tls.is_some() && config.listen.addresses.iter().any(is_tcp))
+    match options.from {
+        Some(ClientAddress::Process { uid }) => Peer::process(Some(uid)),
+        from => Peer::new(
+            from.and_then(ClientAddress::ip).unwrap_or([127, 0, 0, 1].into()),
+            config.tls.is_some() && config.listen.addresses.iter().any(is_tcp),
+        ),
+    }
 }
 
 /// Lets the balancer or proxy that connects name its client, in the way in which the configuration trusts it.
@@ -260,7 +273,7 @@ fn add_client(
     headers: &mut HeaderMap,
 ) -> Result<(), String> {
     let Some(client) = options.client else { return Ok(()) };
-    if config.proxy_protocol.contains(peer.address) {
+    if speaks_proxy_protocol(config, *peer) {
         peer.client = client.into();
     } else if config.trusted_proxies.contains(peer.address) {
         let value = HeaderValue::try_from(client.to_string()).map_err(|error| error.to_string())?;
@@ -268,10 +281,15 @@ fn add_client(
     } else {
         return Err(format!(
             "--client {client}: nothing that {} says of its client is believed; name an address in trusted_proxies or proxy_protocol of [listen] with --from",
-            peer.address
+            peer.source().as_source()
         ));
     }
     Ok(())
+}
+
+/// Whether its connection begins with a PROXY protocol header, which one over a Unix socket never does.
+pub(super) fn speaks_proxy_protocol(config: &Config, peer: Peer) -> bool {
+    peer.uid.is_none() && config.proxy_protocol.contains(peer.address)
 }
 
 /// The names that the caller's certificate carries: those that are asked for, else the first of the app's.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::advice::{self, Subject};
 use super::counts;
 use super::explanation::{Detail, Explanation, Fact, State, Step, Verdict, shown};
-use super::request::Asked;
+use super::request::{self, Asked};
 use super::target::Target;
 use crate::access::admission::Admitted;
 use crate::access::browser::{Page, Sign};
@@ -39,6 +39,8 @@ use crate::routing::route::{Access, Destination};
 
 /// More apps that other paths lead to are counted, not listed.
 const MOST_OTHER_PATHS: usize = 5;
+
+const NONE_SERVES: &str = "none serves this request";
 
 /// Decides the request as the gateway does, and says what each stage found.
 pub(super) fn explained(config: &Config, asked: &Asked) -> Explanation {
@@ -93,8 +95,9 @@ struct Trace<'c> {
     app: Option<&'c App>,
     client: ClientAddress,
     sign: Option<Sign>,
-    /// The first app that a condition other than path and host keeps from serving the request, for the advice.
-    misses: Option<(String, Mismatch)>,
+    /// The apps that a condition other than path and host keeps from serving the request, and that come before the one
+    /// that serves it, for the advice.
+    misses: Vec<(String, Mismatch)>,
     operation: Option<String>,
 }
 
@@ -111,7 +114,7 @@ impl<'c> Trace<'c> {
             app: None,
             client: peer.client,
             sign: None,
-            misses: None,
+            misses: Vec::new(),
             operation: None,
         }
     }
@@ -149,22 +152,42 @@ impl<'c> Trace<'c> {
         let (status, code) = refusal.status_and_code();
         let message = refusal.message();
         match self.steps.last_mut().filter(|step| step.name == name) {
-            Some(step) => step.state = State::Refused,
+            Some(step) => {
+                step.state = State::Refused;
+                // An app with a shorter path would serve it, were it a path of Box below that.
+                if step.words.is_empty() {
+                    NONE_SERVES.clone_into(&mut step.words);
+                    for detail in step.details.iter_mut().filter(|detail| detail.decides) {
+                        "its path is shorter, and below it this is no path of Box"
+                            .clone_into(&mut detail.found);
+                        detail.decides = false;
+                    }
+                }
+            }
             None => self.step(name, State::Refused, message.clone()),
         }
+        let cause = match refusal {
+            Refusal::SourceNotAllowed => Some(Mismatch::Source),
+            Refusal::KeyMissing => Some(Mismatch::Key),
+            Refusal::CertificateNotAllowed => Some(Mismatch::Certificate),
+            Refusal::OriginNotAllowed => Some(Mismatch::Origin),
+            _ => None,
+        };
+        let misses = self.misses.iter().find(|(_, mismatch)| Some(*mismatch) == cause);
+        let misses = misses.or(self.misses.first());
         let subject = Subject {
             head,
             app: self.app.map(|app| app.name.as_str()),
             as_user: self.app.map(|app| &app.as_user),
-            misses: self.misses.as_ref().map(|(app, mismatch)| (app.as_str(), *mismatch)),
+            misses: misses.map(|(app, mismatch)| (app.as_str(), *mismatch)),
             operation: self.operation.as_deref(),
-            peer: self.peer.address,
+            peer: self.peer.source(),
             client: self.client,
             has_forward_proxy: self.config.forward_proxy.is_some(),
         };
         let (by, mut advice) = advice::of(refusal, &subject);
         // Otherwise it looks as if the path were wrong, although it is a condition of the app with that path.
-        if let (Some(app), Some((missed, mismatch))) = (self.app, &self.misses)
+        if let (Some(app), Some((missed, mismatch))) = (self.app, misses)
             && app.name != *missed
         {
             let what = match mismatch {
@@ -257,12 +280,12 @@ impl Stages for Trace<'_> {
     fn admitted(&mut self, admitted: &Admitted<'_>, page: Page<'_>) {
         let mut words = match self.steps.iter().any(|step| step.name == "tunnel") {
             true => "through the tunnel".to_owned(),
-            false => format!("{} is in sources of [listen]", self.peer.address),
+            false => format!("{} is in sources of [listen]", self.peer.source().as_source()),
         };
-        let speaks_for = ClientAddress::from(self.peer.address) != admitted.client;
+        let speaks_for = self.peer.source() != admitted.client;
         if speaks_for {
             words.push_str(&format!(" and speaks for {}", admitted.client));
-        } else if self.config.proxy_protocol.contains(self.peer.address) {
+        } else if request::speaks_proxy_protocol(self.config, self.peer) {
             words.push_str(" and its PROXY protocol header names itself (--client names another)");
         }
         let authority = admitted.authority;
@@ -294,7 +317,7 @@ impl Stages for Trace<'_> {
                 }
                 Err(mismatch) => {
                     if mismatch != Mismatch::Host && !is_chosen {
-                        self.misses.get_or_insert_with(|| (app.name.clone(), mismatch));
+                        self.misses.push((app.name.clone(), mismatch));
                     }
                     missed(app, mismatch, of, key)
                 }
@@ -315,7 +338,7 @@ impl Stages for Trace<'_> {
         let words = match of.user.filter(|_| of.names_box) {
             Some(user) => format!("{:?}, which Proxy-Authorization names", user.app),
             None if is_chosen => String::new(),
-            None => "none serves this request".to_owned(),
+            None => NONE_SERVES.to_owned(),
         };
         self.steps.push(Step { name: "app", state: State::Info, words, details });
         self.reached = "app";
@@ -458,7 +481,7 @@ fn missed(app: &App, mismatch: Mismatch, of: Way<'_>, key: ShownKey<'_>) -> Stri
             let names: Vec<&str> = app.hosts.names().collect();
             format!("its hosts are {}", names.join(", "))
         }
-        Mismatch::Source => format!("its sources do not contain {}", of.client),
+        Mismatch::Source => format!("its sources do not contain {}", of.client.as_source()),
         Mismatch::Key => match (key, app.keys.is_some()) {
             (ShownKey::Key(_), true) => "the key shown is not its key",
             (ShownKey::Key(_), false) => "a key is shown, and it has none",

@@ -10,7 +10,7 @@ use super::super::raw::{self, Entry, Table};
 use super::super::values;
 use super::reader::{self, Text};
 use super::secret::{self, Surroundings};
-use super::{A_HOST_LIST, host_list, is_empty_list, names, networks};
+use super::{A_HOST_LIST, host_list, is_empty_list, names, source_list};
 use crate::http::host::HostList;
 use crate::http::origin::{self, OriginList};
 use crate::net::certificate_names::CertificateNames;
@@ -42,6 +42,8 @@ pub(super) struct Pending {
     pub(super) certificates: Vec<Location>,
     /// The locations of `as_user` where it names users, and as whose identity.
     pub(super) as_user: Vec<(Location, IdentityId)>,
+    /// The locations of users in `sources`.
+    pub(super) users: Vec<Location>,
 }
 
 /// The `origins` of an app that lists some.
@@ -140,9 +142,10 @@ fn app<'d>(
             notes,
         ),
         sources: written.sources.as_ref().map(|sources| {
-            networks(
+            source_list(
                 sources,
                 "no one could call this app; leave the key out to admit all of [listen] sources",
+                &mut pending.users,
                 notes,
             )
         }),

@@ -24,6 +24,7 @@ use crate::net::address::Address;
 use crate::net::networks::Networks;
 use crate::net::secret_file;
 use crate::net::tls_server;
+use crate::net::user_id;
 use crate::routing::app::{App, Apps};
 
 use self::identity::Identities;
@@ -184,8 +185,8 @@ fn assemble(
     let workers = workers(reader::integer(callers.workers.as_ref(), 0..=1024, 0, notes));
     let recent_requests = reader::integer(operators.requests.as_ref(), 0..=10_000, 500, notes);
     let max_connections = reader::integer(callers.max_connections.as_ref(), 0..=10_000_000, 0, notes);
-    let trusted_proxies = any_networks(callers.trusted_proxies.as_ref(), notes);
-    let proxy_protocol = any_networks(callers.proxy_protocol.as_ref(), notes);
+    let trusted_proxies = proxies(callers.trusted_proxies.as_ref(), notes);
+    let proxy_protocol = proxies(callers.proxy_protocol.as_ref(), notes);
     warn_of_everybody(
         callers.sources.as_ref(),
         "everyone who can reach the port acts as the account at Box; list the networks of your callers instead",
@@ -203,7 +204,7 @@ fn assemble(
     identity::judge_as_user(&pending.as_user, &identities, notes);
     let admin_tls = operators::tls(operators.tls.as_ref(), folder, notes);
     let admin_keys = operators::keys(operators.key.as_ref(), around, notes);
-    let (listen, admin) = listens(&callers, &operators, overrides, &apps, notes);
+    let (listen, admin) = listens(&callers, &operators, overrides, (&apps, &pending.users), notes);
     for (table, entry, listen) in [("[listen]", &callers.tls, &listen), ("[admin]", &operators.tls, &admin)] {
         if let Some(Entry { location, .. }) = entry
             && listen.addresses.iter().all(|address| matches!(address, Address::Unix(_)))
@@ -363,7 +364,7 @@ fn listens(
     callers: &raw::Listen<'_>,
     operators: &raw::Admin<'_>,
     overrides: &Overrides,
-    apps: &[App],
+    (apps, app_users): (&[App], &[Location]),
     notes: &mut Notes<'_>,
 ) -> (Listen, Listen) {
     let mut taken = addresses(callers.address.as_ref(), overrides.listen.as_deref(), &CALLERS, notes);
@@ -389,16 +390,22 @@ fn listens(
         // The same name was accepted before.
         let _ = hosts.add(name);
     }
-    let listen =
-        Listen { addresses: caller_addresses, hosts, sources: sources(callers.sources.as_ref(), notes) };
+    let (mut of_callers, mut of_operators) = (app_users.to_vec(), Vec::new());
+    let listen = Listen {
+        addresses: caller_addresses,
+        hosts,
+        sources: sources(callers.sources.as_ref(), &mut of_callers, notes),
+    };
     let admin = Listen {
         addresses: operator_addresses,
         hosts: host_list(
             &reader::list(operators.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(),
             notes,
         ),
-        sources: sources(operators.sources.as_ref(), notes),
+        sources: sources(operators.sources.as_ref(), &mut of_operators, notes),
     };
+    judge_users(&of_callers, "[listen]", &listen, notes);
+    judge_users(&of_operators, "[admin]", &admin, notes);
     (listen, admin)
 }
 
@@ -466,26 +473,70 @@ fn host_list(items: &[Text<'_>], notes: &mut Notes<'_>) -> HostList {
     hosts
 }
 
-/// Reads a list of networks that must not be empty; `nobody` describes the effect of an empty list.
-fn networks(entry: &Entry<'_>, nobody: &str, notes: &mut Notes<'_>) -> Networks {
-    if is_empty_list(entry) {
-        notes.problem(&entry.location, format_args!("an empty list: {nobody}"));
-    }
-    any_networks(Some(entry), notes)
-}
+/// An example of a list of networks, for messages.
+const AN_EXAMPLE: &str = "[\"loopback\", \"10.1.0.0/16\"]";
 
-fn any_networks(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
+/// Reads the networks of proxies.
+fn proxies(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
     let mut networks = Networks::default();
-    for item in reader::list(entry, "[\"loopback\", \"10.1.0.0/16\"]", notes).unwrap_or_default() {
-        notes.take(&item.location, networks.add(item.text));
+    for item in reader::list(entry, AN_EXAMPLE, notes).unwrap_or_default() {
+        let added = match item.text.starts_with(user_id::PREFIX) {
+            false => networks.add(item.text),
+            true => Err(format!("{:?}: only sources list users; a proxy is named by its address", item.text)),
+        };
+        notes.take(&item.location, added);
     }
     networks
 }
 
-fn sources(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
+/// Reads a list of sources that must not be empty; `nobody` describes the effect of an empty list. Adds the locations of
+/// users to `users`.
+fn source_list(
+    entry: &Entry<'_>,
+    nobody: &str,
+    users: &mut Vec<Location>,
+    notes: &mut Notes<'_>,
+) -> Networks {
+    if is_empty_list(entry) {
+        notes.problem(&entry.location, format_args!("an empty list: {nobody}"));
+    }
+    let mut sources = Networks::default();
+    for item in reader::list(Some(entry), AN_EXAMPLE, notes).unwrap_or_default() {
+        let added = match item.text.strip_prefix(user_id::PREFIX) {
+            Some(user) => user_id::parse(user)
+                .map(|uid| {
+                    sources.add_user(uid);
+                    users.push(item.location.clone());
+                })
+                .map_err(|why| format!("{:?}: {why}", item.text)),
+            None => sources
+                .add(item.text)
+                .map_err(|why| format!("{why}; for a Unix socket also a user, such as \"uid:1000\"")),
+        };
+        notes.take(&item.location, added);
+    }
+    sources
+}
+
+/// Warns of users in the sources of a listener that has no Unix socket, over which alone they are known. `table`: its own.
+fn judge_users(users: &[Location], table: &str, listen: &Listen, notes: &mut Notes<'_>) {
+    if listen.addresses.iter().any(|address| matches!(address, Address::Unix(_))) {
+        return;
+    }
+    for location in users {
+        notes.warning(
+            location,
+            format_args!(
+                "it admits no one: a user is known over a Unix socket only, and no address of {table} is one"
+            ),
+        );
+    }
+}
+
+fn sources(entry: Option<&Entry<'_>>, users: &mut Vec<Location>, notes: &mut Notes<'_>) -> Networks {
     if let Some(entry) = entry {
         let nobody = "no one could connect; leave the key out for its default, [\"loopback\", \"private\"]";
-        return networks(entry, nobody, notes);
+        return source_list(entry, nobody, users, notes);
     }
     let mut networks = Networks::default();
     for named in ["loopback", "private"] {

@@ -10,6 +10,7 @@ mod forward_proxy;
 mod hidden;
 mod limits;
 mod refusals;
+mod separation;
 mod trace;
 
 const IDENTITY: &str = "[identity.service]\nclient_id = \"id\"\nclient_secret = { env = \"BOX_CLIENT_SECRET\" }\nenterprise_id = \"1\"\n";

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use super::{Limiter, Request};
 use crate::limits::rate::limit::{Key, Limit};
 use crate::limits::rate::matcher::{User, first_64_bits};
-use crate::net::client_address::ClientAddress;
 
 /// A limit to which a request would be charged.
 pub(crate) struct Charge<'a> {
@@ -23,8 +22,8 @@ impl Limiter {
         let rules = self.limits.rules();
         let charge = |(index, limit): (usize, _)| {
             let limit: &Limit = limit;
-            let counted = match (limit.key, request_key.client) {
-                (Key::Client, ClientAddress::Known(IpAddr::V6(address))) => {
+            let counted = match (limit.key, request_key.client.ip()) {
+                (Key::Client, Some(IpAddr::V6(address))) => {
                     format!("{}/64", std::net::Ipv6Addr::from_bits(u128::from(first_64_bits(address)) << 64))
                 }
                 // In the words of `/status.json`.

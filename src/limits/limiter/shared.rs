@@ -15,7 +15,6 @@ use crate::limits::rate::tally::Tally;
 use crate::limits::rate::waiting::Limits;
 use crate::limits::redis::replicas::{self, PauseKey, Replicas, Verdict};
 use crate::limits::redis::reservation as shared;
-use crate::net::client_address::ClientAddress;
 use crate::routing::operation_template;
 
 /// The index of the operation's pause in [`Limiter::pause_keys`].
@@ -127,9 +126,9 @@ impl Limiter {
         let identity = self.settings.identities.get(request_key.identity.index());
         let of_identity = |of: fn(&Identity) -> &str| identity.map(of).unwrap_or_default().to_owned();
         match key {
-            Key::Client => match request_key.client {
-                ClientAddress::Known(IpAddr::V6(address)) => format!("{:x}/64", first_64_bits(address)),
-                other => other.to_string(),
+            Key::Client => match request_key.client.ip() {
+                Some(IpAddr::V6(address)) => format!("{:x}/64", first_64_bits(address)),
+                _ => request_key.client.to_string(),
             },
             Key::App => self
                 .settings

@@ -156,14 +156,12 @@ impl LimitMatcher {
     pub(super) fn hash(&self, key: Key, request_key: &RequestKey<'_>) -> u64 {
         let hash = |value: u64| self.hasher.hash_one((key, value));
         match key {
-            Key::Client => match request_key.client {
-                ClientAddress::Known(IpAddr::V4(address)) => hash(u64::from(address.to_bits())),
+            Key::Client => match request_key.client.ip() {
+                Some(IpAddr::V4(address)) => hash(u64::from(address.to_bits())),
                 // A household or a server usually has a whole /64 network.
-                ClientAddress::Known(IpAddr::V6(address)) => {
-                    self.hasher.hash_one((key, 6, first_64_bits(address)))
-                }
+                Some(IpAddr::V6(address)) => self.hasher.hash_one((key, 6, first_64_bits(address))),
                 // Clients without a known address share one count, which is not the proxy's.
-                ClientAddress::Unknown => self.hasher.hash_one((key, "unknown")),
+                None => self.hasher.hash_one((key, "unknown")),
             },
             Key::App => hash(request_key.app_number),
             Key::Identity => hash(request_key.identity_number),

@@ -4,11 +4,13 @@
 use std::fs::{self, FileType, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::client::request;
 use super::harness::{FakeBox, Folder, Program, boxgate, command, write_file};
 
 const ME: &str = "/2.0/users/me";
@@ -43,6 +45,54 @@ fn answers(path: &Path, folder: &Folder) -> bool {
     curl.args(["--silent", "--fail", "--unix-socket"]).arg(path).arg(format!("http://localhost{ME}"));
     let output = curl.output().unwrap();
     output.status.success() && String::from_utf8_lossy(&output.stdout).contains("\"login\"")
+}
+
+/// The status of a request of this user, as curl sees it. For another user than the own one, the process must be root.
+fn status_of(path: &Path, folder: &Folder, uid: u32, target: &str) -> String {
+    let mut curl = command("curl", folder);
+    curl.args(["--silent", "--write-out", "%{http_code}", "--output", "/dev/null", "--unix-socket"]);
+    curl.arg(path).arg(format!("http://localhost{target}"));
+    if uid != own_user() {
+        curl.uid(uid).current_dir("/");
+    }
+    String::from_utf8(curl.output().unwrap().stdout).unwrap()
+}
+
+fn own_user() -> u32 {
+    nix::unistd::getuid().as_raw()
+}
+
+#[test]
+fn a_user_is_known_by_the_process_that_connects() {
+    let (at, folder, own) = (FakeBox::start(), Folder::new(), own_user());
+    let other = own + 1;
+    let (callers, operators) = (folder.join("gate.sock"), folder.join("admin.sock"));
+    let text = format!(
+        "{}\n[listen]\naddress = [\"127.0.0.1:0\", \"unix:{}?mode=0666\"]\nsources = [\"uid:{own}\", \"uid:{other}\"]\n\
+         [admin]\naddress = [\"127.0.0.1:0\", \"unix:{}?mode=0666\"]\nsources = [\"127.0.0.2\", \"uid:{own}\"]\n\
+         [[app]]\nname = \"own\"\npath = \"/own\"\nsources = [\"uid:{own}\"]\n\
+         [[app]]\nname = \"other\"\npath = \"/other\"\nsources = [\"uid:{other}\"]\ndeny = [\"delete\"]\n\
+         [[app]]\nname = \"all\"\nsources = [\"loopback\"]\npath = \"/all\"\n",
+        at.tables(&folder),
+        callers.display(),
+        operators.display(),
+    );
+    folder.write("proxy.toml", &text);
+    let run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
+    let program = Program::spawn(folder, run);
+    let get = |uid, target: &str| status_of(&callers, &program.folder, uid, &format!("{target}{ME}"));
+    assert_eq!([get(own, "/own"), get(own, "/other"), get(own, "/all")], ["200", "403", "200"]);
+    let tcp = program.callers.split(' ').next().unwrap();
+    assert_eq!(request(tcp, "GET", &format!("/all{ME}"), "").status, 403, "TCP has no user");
+    let status = |uid| status_of(&operators, &program.folder, uid, "/healthz");
+    assert_eq!(status(own), "200");
+    // Only root can be another user.
+    if own == 0 {
+        assert_eq!([get(other, "/own"), get(other, "/other"), get(other, "/all")], ["403", "200", "200"]);
+        assert_eq!((get(other + 1, "/all").as_str(), status(other).as_str()), ("403", "403"));
+    }
+    let line = program.out.wait_for(&[" app=own ", " status=200 "]);
+    assert!(line.contains(" client=127.0.0.1 "), "{line}");
 }
 
 fn identity(of: &Metadata) -> (u64, u64, FileType) {

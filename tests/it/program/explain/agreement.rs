@@ -2,6 +2,7 @@
 //! real gateway and explained, and the access line is compared with the explanation.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 
 use boxgate::cli::explain::{Options, of_request};
@@ -234,7 +235,7 @@ impl Case {
             .map(|(name, value)| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_static(value)));
         Options {
             what: vec![self.method.to_owned(), self.target.clone()],
-            from: Some(self.from.parse().unwrap()),
+            from: Some(self.from.parse::<IpAddr>().unwrap().into()),
             headers: headers.collect(),
             ..Options::default()
         }
