@@ -123,7 +123,14 @@ pub(crate) fn decide<'a>(
     if let (Err(Refusal::NoSuchApp), Some(front_page), false) = (&chosen, front_page, page.is_one()) {
         return Ok(Decision::Own(OwnAnswer::FrontPage(front_page)));
     }
-    let (app_id, app, path) = chosen?;
+    let (app_id, app, rest) = chosen?;
+    let route = match admitted.named.as_deref() {
+        None => route::find(&head.method, rest, &config.hosts), // which host and path of Box?
+        Some(named) => route::find_at(&head.method, rest, named),
+    };
+    if let (Err(Refusal::NotFound), None) = (&route, &admitted.named) {
+        config.apps.check_longer_paths(app, path, admitted.way(), page.claim(&admitted), key)?;
+    }
     stages.chosen(app_id, app);
     stages.page(page.check(&head.headers, &app.origins, &admitted)?); // is it a web page, and one that may call?
     if cors::is_preflight(head) {
@@ -136,11 +143,7 @@ pub(crate) fn decide<'a>(
     {
         return Ok(Decision::Own(OwnAnswer::FrontPage(front_page)));
     }
-    let route = match admitted.named.as_deref() {
-        None => route::find(&head.method, path, &config.hosts)?, // which host and path of Box?
-        Some(named) => route::find_at(&head.method, path, named)?,
-    };
-    let to = match route {
+    let to = match route? {
         Route::Box(destination) => destination,
         Route::PlaceholderToken => return Ok(Decision::Own(OwnAnswer::PlaceholderToken)),
         Route::Revoke => return Ok(Decision::Own(OwnAnswer::Revoked)),

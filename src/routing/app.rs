@@ -163,19 +163,18 @@ impl App {
     /// Whether a caller of one cannot stand in for the other's callers. Path and Host can be invented by any program,
     /// addresses, keys and certificates cannot.
     pub fn is_separate_from(&self, other: &Self) -> bool {
-        let by_key = match (&self.keys, &other.keys) {
-            (Some(a), Some(b)) => !a.overlap(b),
-            (None, None) => false,
-            _ => true,
-        };
-        let by_certificate = match (&self.certificates, &other.certificates) {
-            (Some(a), Some(b)) => !a.overlap(b),
-            (None, None) => false,
-            _ => true,
-        };
-        by_key
-            || by_certificate
-            || matches!((&self.sources, &other.sources), (Some(a), Some(b)) if !a.overlaps(b))
+        // A caller without a key or certificate cannot show one.
+        fn differ<T>(a: Option<&T>, b: Option<&T>, overlap: fn(&T, &T) -> bool) -> bool {
+            match (a, b) {
+                (Some(a), Some(b)) => !overlap(a, b),
+                (None, None) => false,
+                _ => true,
+            }
+        }
+        let by_source = || matches!((&self.sources, &other.sources), (Some(a), Some(b)) if !a.overlaps(b));
+        differ(self.keys.as_ref(), other.keys.as_ref(), AppKeys::overlap)
+            || differ(self.certificates.as_ref(), other.certificates.as_ref(), CertificateNames::overlap)
+            || by_source()
     }
 }
 
@@ -341,11 +340,24 @@ impl Apps {
                 return Ok((id, app, rest));
             }
         }
-        // No app serves it. The refusal is that of the app which matches in most respects, whatever key it wants.
+        Err(self.missed(path, of, claim, key, 0))
+    }
+
+    /// The refusal of a request that none of the apps serves whose paths have `shortest` bytes or more: that of the app
+    /// which matches in most respects, whatever key it wants. `Refusal::NoSuchApp` if none has this path and host.
+    fn missed(
+        &self,
+        path: &str,
+        of: Way<'_>,
+        claim: Claim<'_>,
+        key: ShownKey<'_>,
+        shortest: usize,
+    ) -> Refusal {
         let mut refusal = Refusal::NoSuchApp;
-        let whatever_key = self.index.candidates(path, of.host, ShownKey::NotNeeded);
-        for (_, _, served) in whatever_key.filter_map(served) {
-            match served {
+        let candidates = self.index.candidates(path, of.host, ShownKey::NotNeeded);
+        let candidates = candidates.filter_map(|position| self.list.get(position));
+        for app in candidates.take_while(|app| app.path.len() >= shortest) {
+            match app.serves(path, of, claim, key) {
                 Ok(_) | Err(Mismatch::Path | Mismatch::Host) => {}
                 Err(Mismatch::Source) if refusal == Refusal::NoSuchApp => refusal = Refusal::SourceNotAllowed,
                 Err(Mismatch::Key) if refusal != Refusal::OriginNotAllowed => refusal = Refusal::KeyMissing,
@@ -356,7 +368,26 @@ impl Apps {
                 Err(Mismatch::Origin) => refusal = Refusal::OriginNotAllowed,
             }
         }
-        Err(refusal)
+        refusal
+    }
+
+    /// Refuses a request whose path is none of Box's below the app that is chosen, if it is below the path of another
+    /// app too: the caller means that one, and must be told what keeps it from serving the request.
+    ///
+    /// # Errors
+    /// The refusal of an app with a longer path.
+    pub(crate) fn check_longer_paths(
+        &self,
+        chosen: &App,
+        path: &str,
+        of: Way<'_>,
+        claim: Claim<'_>,
+        key: ShownKey<'_>,
+    ) -> Result<(), Refusal> {
+        match self.missed(path, of, claim, key, chosen.path.len() + 1) {
+            Refusal::NoSuchApp => Ok(()),
+            refusal => Err(refusal),
+        }
     }
 
     /// Refuses a tunnel whose CONNECT names no app, unless an app admits callers without a key.

@@ -351,8 +351,8 @@ async fn apps_at_one_path_are_chosen_by_host_for_pages_too() {
     assert_eq!(of("two.example", "https://other.example").await, (200, String::new()));
     assert_eq!(of("one.example", "https://other.example").await, (403, "origin_not_allowed".into()));
     assert_eq!(of("one.example", PAGE).await, (403, "operation_not_allowed".into()));
-    // The app at / admits this page; below it, the path is none of Box's.
-    assert_eq!(of("two.example", PAGE).await, (404, "not_found".into()));
+    // The app at / admits this page, but the path is none of Box's below it: what is wrong is the origin.
+    assert_eq!(of("two.example", PAGE).await, (403, "origin_not_allowed".into()));
     assert_eq!(bench.sandbox.calls(), 1);
 }
 

@@ -316,10 +316,17 @@ fn a_refusal_names_what_refuses_and_the_key_to_change() {
             &["GET /intranet/2.0/files/17", "--from", "10.1.2.3", "--origin", "https://other.example.com"],
             "add \"https://other.example.com\" to origins of app \"intranet\"",
         ),
-        (&["GET /reports/2.0/files/17", "--host", "reports.internal"], "refused: 404 not_found"),
+        (
+            &["GET /reports/2.0/files/17", "--host", "reports.internal"],
+            "refused: 403 caller_not_allowed, by key of app \"reports\"; send the key of app \"reports\" in X-Boxgate-Key",
+        ),
         (
             &["GET /intranet/2.0/files/17"],
-            "; app \"intranet\", below whose path it is, does not serve it because of its sources",
+            "refused: 403 source_not_allowed, by sources of app \"intranet\"; to let it call, add \"127.0.0.1\"",
+        ),
+        (
+            &["GET /intranet/2.0/files/17", "--from", "uid:1000"],
+            "refused: 403 source_not_allowed, by sources of app \"intranet\"; to let it call, add \"uid:1000\"",
         ),
         (&["CONNECT example.com:443"], "; to let it pass, add \"example.com:443\" to tunnel"),
     ] {
@@ -328,6 +335,57 @@ fn a_refusal_names_what_refuses_and_the_key_to_change() {
         assert!(said.verdict().contains(verdict), "{arguments:?}\n{}\n{verdict}", said.verdict());
         assert!(said.out.contains("refused  "), "{}", said.out);
     }
+}
+
+/// Of several apps at a path, the one whose condition refuses is named, and not the first that lacks something else.
+#[test]
+fn the_app_that_refuses_is_named_where_others_do_not_serve_the_request_either() {
+    let folder = folder();
+    let app = |name, more: &str| format!("[[app]]\nname = \"{name}\"\npath = \"/team\"\n{more}\n");
+    let apps = [
+        app("far", "key = \"key-of-far\"\nsources = [\"10.0.0.0/8\"]"),
+        app("keyed", "key = \"key-of-keyed\""),
+        app("open", "hosts = [\"open.internal\"]\ndeny = [\"* /**\"]"),
+    ];
+    folder.write("proxy.toml", &format!("{CONFIGURATION}\n{}", apps.concat()));
+    let said = explain(&folder, &["GET /team/2.0/users/me"]);
+    let wanted = "refused: 403 caller_not_allowed, by key of app \"keyed\"; send the key of app \"keyed\"";
+    assert!(said.verdict().starts_with(wanted), "{}", said.verdict());
+    let step = said.step("app");
+    assert!(step.contains("none serves this request") && !step.contains("decides"), "{step}");
+    assert!(step.contains("its path is shorter, and below it this is no path of Box"), "{step}");
+    let said = explain(&folder, &["GET /team/2.0/users/me", "--host", "open.internal"]);
+    let wanted = "; app \"far\", below whose path it is, does not serve it because of its sources";
+    assert!(
+        said.verdict().contains("operation_not_allowed, by deny \"* /**\"")
+            && said.verdict().ends_with(wanted),
+        "{}",
+        said.verdict()
+    );
+}
+
+#[test]
+fn what_connects_is_an_address_or_a_user() {
+    let folder = folder();
+    let text = CONFIGURATION
+        .replace("\"10.1.0.0/16\"", "\"uid:root\"")
+        .replace("[listen]\n", "[listen]\naddress = \"unix:gate.sock\"\n");
+    folder.write("proxy.toml", &text);
+    let said = explain(&folder, &["GET /2.0/files/17", "--app", "intranet", "--from", "uid:root"]);
+    assert_eq!(said.status, Some(0), "{}{}", said.out, said.err);
+    assert!(said.step("listener").contains("uid:0 is in sources of [listen]"), "{}", said.out);
+    assert!(said.step("app").contains("its path /intranet and its sources fit"), "{}", said.out);
+    let other = explain(&folder, &["GET /2.0/files/17", "--app", "intranet", "--from", "uid:1"]);
+    assert!(other.step("app").contains("its sources do not contain uid:1"), "{}", other.out);
+    for (from, why) in [
+        ("uid:no-such-user-here", "no user of this machine is named"),
+        ("lan", "allowed: an IP address, or \"uid:1000\" for a Unix socket"),
+    ] {
+        let said = explain(&folder, &["GET /2.0/files/17", "--from", from]);
+        assert!(said.status == Some(2) && said.err.contains(why), "{}", said.err);
+    }
+    let said = explain(&folder, &["GET /2.0/files/17", "--from", "uid:0", "--certificate", "a.corp"]);
+    assert!(said.status == Some(2) && said.err.contains("over a Unix socket"), "{}", said.err);
 }
 
 /// What does not come to Box is charged to nothing.
