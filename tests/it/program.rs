@@ -2,6 +2,7 @@
 
 pub(crate) mod harness; // the child process and its Box
 mod client; // a plain client
+mod ways; // clients of HTTP/1.1 and HTTP/2, over TLS, Unix sockets and tunnels
 mod command; // flags, files, exit codes
 mod check; // what `boxgate check` finds
 mod certificates; // certificates for tests

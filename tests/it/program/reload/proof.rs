@@ -5,7 +5,6 @@ mod generations; // the configurations
 mod lasting; // uploads, downloads, long polls, tunnels, waiting requests
 mod load; // short requests, and all callers together
 mod resources; // memory, threads, descriptors
-mod ways; // how callers connect
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -19,10 +18,10 @@ use self::generations::{Ask, Served};
 use self::generations::{Generations, Kind, is_slow, keeps_tokens, secret, served};
 use self::load::{Load, Moment, Record, Shared};
 use self::resources::Resources;
-use self::ways::Place;
 use crate::program::certificates::Authority;
 use crate::program::client::request;
 use crate::program::harness::{FakeBox, Folder, Program, boxgate, command, until};
+use crate::program::ways::Place;
 
 /// After so many reloads the program has what it needs.
 const WARM_UP: usize = 20;

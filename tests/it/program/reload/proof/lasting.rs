@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::generations::Ask;
 use super::load::{Moment, Shared, connect, read};
-use super::ways::{Pieces, Way, open_tunnel};
+use crate::program::ways::{Caller, Pieces, Sender, Way, open_tunnel};
 
 /// Over so many reloads each of them goes.
 const RELOADS: usize = 6;
@@ -144,7 +144,7 @@ pub(super) async fn waiting(shared: Arc<Shared>, way: Way) {
 }
 
 /// The list of users: each of them has a login, which says nothing of who asks.
-async fn slow(shared: &Shared, sender: &mut super::ways::Sender, ask: Ask, path: &str) {
+async fn slow(shared: &Shared, sender: &mut Sender, ask: Ask, path: &str) {
     let sent = shared.sends(ask);
     let answer = sender.send(Method::GET, path, &sent.id, Pieces::none()).await;
     let status = answer.status().as_u16();
@@ -159,8 +159,10 @@ pub(super) async fn blind_tunnel(shared: Arc<Shared>, way: Way, echo: TcpListene
     echo.set_nonblocking(true).unwrap();
     let echo = tokio::net::TcpListener::from_std(echo).unwrap();
     let sent = shared.sends(Ask::Connect);
-    let stream = way.stream(&shared.place).await;
-    let (mut near, accepted) = tokio::join!(open_tunnel(stream, &to, &sent.id), echo.accept());
+    let caller = Caller::default();
+    let stream = way.stream(&shared.place, &caller).await;
+    let (near, accepted) = tokio::join!(open_tunnel(stream, &to, &caller, &sent.id), echo.accept());
+    let mut near = near.unwrap();
     shared.answers(sent, 200, "");
     let (mut far, _) = accepted.unwrap();
     let mut said = [0; 5];

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::generations::Ask;
 use super::lasting;
-use super::ways::{KEPT, PLAIN, Pieces, Place, Sender, Way};
+use crate::program::ways::{KEPT, PLAIN, Pieces, Place, Sender, Way};
 
 /// Each of these asks again and again, one request after the other.
 const WAYS: [Way; 12] = [
