@@ -174,3 +174,6 @@ pub(crate) fn decide<'a>(
     };
     Ok(Decision::Box(ForBox { admitted, app, to, request }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,7 @@ mod terminal; // a program on a pseudo-terminal
 mod init; // the first files
 mod downscope; // identities whose tokens have fewer rights
 mod explain; // what a code means, and how a request is decided
+mod decisions; // which app and identity serve a request
 mod code_frames; // problems of a configuration on a terminal
 mod traces; // what a collector that fails costs
 mod kubernetes; // deploy/kubernetes, without a cluster
