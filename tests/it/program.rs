@@ -6,6 +6,7 @@ mod ways; // clients of HTTP/1.1 and HTTP/2, over TLS, Unix sockets and tunnels
 mod command; // flags, files, exit codes
 mod check; // what `boxgate check` finds
 mod certificates; // certificates for tests
+mod volume; // a volume of Kubernetes
 mod fake_admin; // an admin listener that says what a test wants
 mod health; // boxgate health
 mod status_command; // boxgate status
@@ -19,6 +20,7 @@ mod exposed_files; // files that every user can read or replace
 mod exposure; // who may call an open gateway is told
 mod tls; // TLS of the callers' listener
 mod reload; // another configuration meanwhile
+mod rotation; // secrets, certificates and the configuration replaced under load
 mod status; // /status.json over reloads
 mod secrets; // secrets in output
 mod access; // access lines

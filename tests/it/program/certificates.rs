@@ -13,6 +13,7 @@ pub(super) struct Authority {
 }
 
 /// A certificate and its key.
+#[derive(Debug, Clone)]
 pub(super) struct Made {
     pub(super) cert: String,
     pub(super) key: String,

@@ -155,7 +155,7 @@ fn expected(apps: &[Written], asked: &Asked) -> Result<(String, String), &'stati
     let near: Vec<&Written> = apps.iter().filter(|app| app.is_below(path) && app.lists_host(asked)).collect();
     let from_here: Vec<&&Written> = near.iter().filter(|app| app.lists_source(asked)).collect();
     let shows_all = |app: &&&Written| app.takes_key(asked) && app.lists_certificate(asked);
-    if from_here.iter().any(|app| shows_all(app)) {
+    if from_here.iter().any(shows_all) {
         Err("origin_not_allowed")
     } else if !from_here.is_empty() {
         Err("caller_not_allowed")

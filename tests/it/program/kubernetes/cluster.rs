@@ -11,7 +11,8 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use super::super::harness::{FakeBox, Folder, command};
-use super::kubelet::{Files, Pod, Secrets};
+use super::super::volume::Files;
+use super::kubelet::{Pod, Secrets};
 use super::objects::{Objects, text};
 use super::{read, root, tools};
 

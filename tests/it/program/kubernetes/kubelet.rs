@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -11,61 +10,14 @@ use serde_json::Value;
 
 use super::super::client::{Answer, request};
 use super::super::harness::{FakeBox, Folder, Program, command};
+use super::super::volume::{Files, Volume};
 use super::objects::{Objects, list, text};
 use crate::harness::free_port;
 
 const BOXGATE: &str = env!("CARGO_BIN_EXE_boxgate");
 
-/// Files by name.
-pub(super) type Files = BTreeMap<String, String>;
 /// Secrets of a cluster, by name.
 pub(super) type Secrets = BTreeMap<String, Files>;
-
-/// A volume with the files of a ConfigMap or Secret. The kubelet's atomic writer writes each generation into a folder of its own
-/// and swaps one link, `..data`; what a container opens are links through it.
-struct Volume {
-    folder: PathBuf,
-    mode: u32,
-    generation: u32,
-    files: Files,
-}
-
-impl Volume {
-    fn new(folder: PathBuf, mode: u32) -> Self {
-        fs::create_dir_all(&folder).unwrap();
-        Self { folder, mode, generation: 0, files: Files::new() }
-    }
-
-    /// Takes the files over; those that have not changed leave everything as it is.
-    fn write(&mut self, files: Files) {
-        if files == self.files {
-            return;
-        }
-        self.generation += 1;
-        let generation = format!("..2026_11_26_18_31_35.{:09}", self.generation);
-        let folder = self.folder.join(&generation);
-        fs::create_dir(&folder).unwrap();
-        for (name, text) in &files {
-            let file = folder.join(name);
-            fs::write(&file, text).unwrap();
-            fs::set_permissions(&file, fs::Permissions::from_mode(self.mode)).unwrap();
-        }
-        let data = self.folder.join("..data");
-        let old = fs::read_link(&data).ok();
-        symlink(&generation, self.folder.join("..data_tmp")).unwrap();
-        fs::rename(self.folder.join("..data_tmp"), &data).unwrap();
-        for name in files.keys().filter(|name| !self.files.contains_key(*name)) {
-            symlink(format!("..data/{name}"), self.folder.join(name)).unwrap();
-        }
-        for name in self.files.keys().filter(|name| !files.contains_key(*name)) {
-            fs::remove_file(self.folder.join(name)).unwrap();
-        }
-        if let Some(old) = old {
-            fs::remove_dir_all(self.folder.join(old)).unwrap();
-        }
-        self.files = files;
-    }
-}
 
 /// A pod's files: what a process of its container sees.
 pub(super) struct Mounted {

@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use super::super::harness::{FakeBox, Folder, Lines, until, wait};
-use super::kubelet::{Files, Pod, Secrets};
+use super::super::volume::Files;
+use super::kubelet::{Pod, Secrets};
 use super::objects::{Objects, list};
 use super::{guides, rendered};
 use crate::harness::free_port;
