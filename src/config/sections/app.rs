@@ -10,7 +10,7 @@ use super::super::raw::{self, Entry, Table};
 use super::super::values;
 use super::reader::{self, Text};
 use super::secret::{self, Surroundings};
-use super::{A_HOST_LIST, host_list, is_empty_list, names, source_list};
+use super::{A_HOST_LIST, host_list, is_empty_list, names, sources};
 use crate::http::host::HostList;
 use crate::http::origin::{self, OriginList};
 use crate::net::certificate_names::CertificateNames;
@@ -141,9 +141,9 @@ fn app<'d>(
             &reader::list(written.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(),
             notes,
         ),
-        sources: written.sources.as_ref().map(|sources| {
-            source_list(
-                sources,
+        sources: written.sources.as_ref().map(|entry| {
+            sources::list(
+                entry,
                 "no one could call this app; leave the key out to admit all of [listen] sources",
                 &mut pending.users,
                 notes,

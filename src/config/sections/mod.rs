@@ -9,7 +9,6 @@ use std::mem;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
@@ -21,10 +20,8 @@ use super::{frame, syntax, values};
 use crate::access::admission::Listen;
 use crate::http::host::HostList;
 use crate::net::address::Address;
-use crate::net::networks::Networks;
 use crate::net::secret_file;
 use crate::net::tls_server;
-use crate::net::user_id;
 use crate::routing::app::{App, Apps};
 
 use self::identity::Identities;
@@ -42,6 +39,7 @@ pub(super) mod operators;
 mod reader;
 mod secret;
 mod settings;
+mod sources;
 mod state;
 mod trace;
 
@@ -185,15 +183,15 @@ fn assemble(
     let workers = workers(reader::integer(callers.workers.as_ref(), 0..=1024, 0, notes));
     let recent_requests = reader::integer(operators.requests.as_ref(), 0..=10_000, 500, notes);
     let max_connections = reader::integer(callers.max_connections.as_ref(), 0..=10_000_000, 0, notes);
-    let trusted_proxies = proxies(callers.trusted_proxies.as_ref(), notes);
-    let proxy_protocol = proxies(callers.proxy_protocol.as_ref(), notes);
-    warn_of_everybody(
+    let trusted_proxies = sources::proxies(callers.trusted_proxies.as_ref(), notes);
+    let proxy_protocol = sources::proxies(callers.proxy_protocol.as_ref(), notes);
+    sources::warn_of_everybody(
         callers.sources.as_ref(),
         "everyone who can reach the port acts as the account at Box; list the networks of your callers instead",
         notes,
     );
     for proxies in [&callers.trusted_proxies, &callers.proxy_protocol] {
-        warn_of_everybody(
+        sources::warn_of_everybody(
             proxies.as_ref(),
             "every caller can forge its address, so that sources of apps and limits by client have no effect; list the addresses of your proxies instead",
             notes,
@@ -394,7 +392,7 @@ fn listens(
     let listen = Listen {
         addresses: caller_addresses,
         hosts,
-        sources: sources(callers.sources.as_ref(), &mut of_callers, notes),
+        sources: sources::of_listener(callers.sources.as_ref(), &mut of_callers, notes),
     };
     let admin = Listen {
         addresses: operator_addresses,
@@ -402,10 +400,10 @@ fn listens(
             &reader::list(operators.hosts.as_ref(), A_HOST_LIST, notes).unwrap_or_default(),
             notes,
         ),
-        sources: sources(operators.sources.as_ref(), &mut of_operators, notes),
+        sources: sources::of_listener(operators.sources.as_ref(), &mut of_operators, notes),
     };
-    judge_users(&of_callers, "[listen]", &listen, notes);
-    judge_users(&of_operators, "[admin]", &admin, notes);
+    sources::judge_users(&of_callers, "[listen]", &listen, notes);
+    sources::judge_users(&of_operators, "[admin]", &admin, notes);
     (listen, admin)
 }
 
@@ -471,89 +469,4 @@ fn host_list(items: &[Text<'_>], notes: &mut Notes<'_>) -> HostList {
         notes.take(&item.location, hosts.add(item.text));
     }
     hosts
-}
-
-/// An example of a list of networks, for messages.
-const AN_EXAMPLE: &str = "[\"loopback\", \"10.1.0.0/16\"]";
-
-/// Reads the networks of proxies.
-fn proxies(entry: Option<&Entry<'_>>, notes: &mut Notes<'_>) -> Networks {
-    let mut networks = Networks::default();
-    for item in reader::list(entry, AN_EXAMPLE, notes).unwrap_or_default() {
-        let added = match item.text.starts_with(user_id::PREFIX) {
-            false => networks.add(item.text),
-            true => Err(format!("{:?}: only sources list users; a proxy is named by its address", item.text)),
-        };
-        notes.take(&item.location, added);
-    }
-    networks
-}
-
-/// Reads a list of sources that must not be empty; `nobody` describes the effect of an empty list. Adds the locations of
-/// users to `users`.
-fn source_list(
-    entry: &Entry<'_>,
-    nobody: &str,
-    users: &mut Vec<Location>,
-    notes: &mut Notes<'_>,
-) -> Networks {
-    if is_empty_list(entry) {
-        notes.problem(&entry.location, format_args!("an empty list: {nobody}"));
-    }
-    let mut sources = Networks::default();
-    for item in reader::list(Some(entry), AN_EXAMPLE, notes).unwrap_or_default() {
-        let added = match item.text.strip_prefix(user_id::PREFIX) {
-            Some(user) => user_id::parse(user)
-                .map(|uid| {
-                    sources.add_user(uid);
-                    users.push(item.location.clone());
-                })
-                .map_err(|why| format!("{:?}: {why}", item.text)),
-            None => sources
-                .add(item.text)
-                .map_err(|why| format!("{why}; for a Unix socket also a user, such as \"uid:1000\"")),
-        };
-        notes.take(&item.location, added);
-    }
-    sources
-}
-
-/// Warns of users in the sources of a listener that has no Unix socket, over which alone they are known. `table`: its own.
-fn judge_users(users: &[Location], table: &str, listen: &Listen, notes: &mut Notes<'_>) {
-    if listen.addresses.iter().any(|address| matches!(address, Address::Unix(_))) {
-        return;
-    }
-    for location in users {
-        notes.warning(
-            location,
-            format_args!(
-                "it admits no one: a user is known over a Unix socket only, and no address of {table} is one"
-            ),
-        );
-    }
-}
-
-fn sources(entry: Option<&Entry<'_>>, users: &mut Vec<Location>, notes: &mut Notes<'_>) -> Networks {
-    if let Some(entry) = entry {
-        let nobody = "no one could connect; leave the key out for its default, [\"loopback\", \"private\"]";
-        return source_list(entry, nobody, users, notes);
-    }
-    let mut networks = Networks::default();
-    for named in ["loopback", "private"] {
-        notes.take(&Location::unwritten("sources"), networks.add(named));
-    }
-    networks
-}
-
-/// Warns if the networks contain every address: since callers need no credential, anyone who reaches the port could use
-/// the account. `then` describes the consequence.
-fn warn_of_everybody(networks: Option<&Entry<'_>>, then: &str, notes: &mut Notes<'_>) {
-    let Some(Entry { location, value: DeValue::Array(items) }) = networks else { return };
-    let texts = || items.iter().filter_map(|item| item.get_ref().as_str());
-    let written: Vec<IpNet> = texts().filter_map(|text| text.parse().ok()).collect();
-    // Two halves (such as 0.0.0.0/1 and 128.0.0.0/1) cover everything too.
-    let is_everything = |networks: &Vec<IpNet>| networks.iter().any(|network| network.prefix_len() == 0);
-    if texts().any(|text| text == "any") || is_everything(&IpNet::aggregate(&written)) {
-        notes.warning(location, format_args!("it contains every address: {then}"));
-    }
 }

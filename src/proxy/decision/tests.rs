@@ -82,7 +82,7 @@ fn decided(config: &Config, row: &Row) -> Result<(String, String), &'static str>
         fields.extend(forwarded);
     }
     let host = row.host.unwrap_or(if row.in_tunnel { "api.box.com" } else { "localhost" });
-    match decide(config, &caller, &head("GET", &row.path, host, &fields), &mut Nobody).map_err(code)? {
+    match decide(config, None, &caller, &head("GET", &row.path, host, &fields), &mut Nobody).map_err(code)? {
         Decision::Own(_) => panic!("the gateway answers it itself"),
         Decision::Box(ForBox { app, request, .. }) => {
             let identity = &config.identities[request.identity.index()];
