@@ -66,6 +66,8 @@ fn own_user() -> u32 {
 fn a_user_is_known_by_the_process_that_connects() {
     let (at, folder, own) = (FakeBox::start(), Folder::new(), own_user());
     let other = own + 1;
+    // Otherwise the other user would not reach the sockets in it.
+    fs::set_permissions(&*folder, fs::Permissions::from_mode(0o711)).unwrap();
     let (callers, operators) = (folder.join("gate.sock"), folder.join("admin.sock"));
     let text = format!(
         "{}\n[listen]\naddress = [\"127.0.0.1:0\", \"unix:{}?mode=0666\"]\nsources = [\"uid:{own}\", \"uid:{other}\"]\n\
