@@ -1,5 +1,6 @@
 //! What the audit log says of a request: its JSON object, without the chain that `telemetry::audit` adds.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::SystemTime;
 
@@ -16,7 +17,7 @@ use crate::telemetry::words::rfc_3339_millis;
 
 /// The most ids of a line.
 const MOST_TARGETS: usize = 20;
-/// A segment of a path that is longer is left out of the targets.
+/// A longer one is no id, and left out.
 const LONGEST_TARGET: usize = 64;
 /// The most characters of an operation: callers decide how long a path is.
 const LONGEST_OPERATION: usize = 256;
@@ -120,8 +121,8 @@ fn push_targets(line: &mut String, found: Option<&Found>, facts: &AuditFacts<'_>
         _ => Vec::new(),
     };
     let of_answer = facts.answer.map(|answer| answer.ids(MOST_TARGETS + 1)).unwrap_or_default();
-    let mut targets: Vec<&str> = Vec::new();
-    for id in of_path.into_iter().chain(of_answer.iter().map(String::as_str)) {
+    let mut targets: Vec<Cow<'_, str>> = Vec::new();
+    for id in of_path.into_iter().chain(of_answer.into_iter().map(Cow::from)) {
         if id.len() <= LONGEST_TARGET && !targets.contains(&id) {
             targets.push(id);
         }
@@ -223,6 +224,19 @@ mod tests {
         let bounded = value(&facts(Some("/2.0/files/content"), Some(&many)));
         assert_eq!(bounded["targets"].as_array().unwrap().len(), MOST_TARGETS);
         assert_eq!(bounded["more_targets"], true);
+    }
+
+    /// Box would find the id, so whoever searches the log for it must, too.
+    #[test]
+    fn a_target_is_told_as_box_reads_it_in_any_spelling_of_the_path() {
+        for path in
+            ["/2.0/files/%31%37", "/2.0/files/1%37;v=1", "/2.0/FILES/%31%37/", "/2.0/nobody/%31%37/knows"]
+        {
+            assert_eq!(value(&facts(Some(path), None))["targets"], json!(["17"]), "{path}");
+        }
+        // Still one id: neither a field nor a line of its own.
+        let forged = value(&facts(Some("/2.0/files/%22%2C%0A1"), None));
+        assert_eq!(forged["targets"], json!(["\",\n1"]));
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //! the order of their paths, in which a literal segment comes before a placeholder: the first line that fits an operation
 //! is the most specific one.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use http::Method;
 
-use super::operation::{Operation, plain_path, segments_of};
+use super::operation::{Operation, plain, plain_path, segments_of};
 
 const TABLE: &str = include_str!("operation_groups.tsv");
 
@@ -193,12 +194,12 @@ impl Found {
         [self.as_sent, self.in_any_spelling].into_iter().flatten().any(|line| line.groups.contains(group))
     }
 
-    /// The segments of the operation's path that name something of Box: those in place of the placeholders of Box's documents.
-    /// `None`: the documents have no such operation.
-    pub(crate) fn placeholders<'p>(&self, path: &'p str) -> Option<Vec<&'p str>> {
+    /// The segments of the operation's path that name something of Box: those in place of the placeholders of Box's documents,
+    /// as Box reads them. `None`: the documents have no such operation.
+    pub(crate) fn placeholders<'p>(&self, path: &'p str) -> Option<Vec<Cow<'p, str>>> {
         let line = self.as_sent.or(self.in_any_spelling)?;
         let segments = line.segments.iter().zip(segments_of(path).skip(1));
-        Some(segments.filter(|(literal, _)| literal.is_none()).map(|(_, segment)| segment).collect())
+        Some(segments.filter(|(literal, _)| literal.is_none()).map(|(_, segment)| plain(segment)).collect())
     }
 
     /// The names of its groups, as far as they are certain.
@@ -240,9 +241,10 @@ mod tests {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             Found::of(Operation { method: &method, path }).placeholders(path)
         };
-        assert_eq!(of("DELETE", "/2.0/files/17/versions/abc"), Some(vec!["17", "abc"]));
-        assert_eq!(of("DELETE", "/2.0/FILES/17/"), Some(vec!["17"]), "in any spelling");
-        assert_eq!(of("POST", "/2.0/folders"), Some(vec![]));
+        let these = |segments: &[&'static str]| Some(segments.iter().map(|text| Cow::from(*text)).collect());
+        assert_eq!(of("DELETE", "/2.0/files/17/versions/abc"), these(&["17", "abc"]));
+        assert_eq!(of("DELETE", "/2.0/FILES/%31%37;v=1/"), these(&["17"]), "in any spelling");
+        assert_eq!(of("POST", "/2.0/folders"), these(&[]));
         assert_eq!(of("POST", "/2.0/nothing/17"), None);
     }
 

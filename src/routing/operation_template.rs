@@ -1,7 +1,9 @@
 //! Templates of operations: the path with `*` for each thing that it names, so that requests for many things are told
 //! as one.
 
-use crate::routing::operation::plain_path;
+use std::borrow::Cow;
+
+use crate::routing::operation::{plain, plain_path};
 
 /// Segments that are longer than this are ids, tokens or names, not parts of Box's API.
 const LONGEST: usize = 40;
@@ -26,9 +28,9 @@ pub(crate) fn below_version(path: &str) -> String {
     text
 }
 
-/// The segments for which a template has `*`.
-pub(crate) fn named(path: &str) -> impl Iterator<Item = &str> {
-    path.strip_prefix("/2.0").unwrap_or(path).split('/').filter(|segment| is_name(segment))
+/// The segments for which a template has `*`, as Box reads them.
+pub(crate) fn named(path: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    path.strip_prefix("/2.0").unwrap_or(path).split('/').map(plain).filter(|segment| is_name(segment))
 }
 
 /// Each segment with a digit in it, and each long one, names one thing of many.
