@@ -108,7 +108,7 @@ impl AuditFile {
         let mut end = Vec::new();
         (&self.file).take(SEARCHED).read_to_end(&mut end)?;
         let ending = Ending::of(&end);
-        let is_first_line = length <= SEARCHED && end.starts_with(BEGIN) && !end.contains(&b'\n');
+        let is_first_line = length <= SEARCHED && is_beginning(&end);
         if ending.last.is_none() && !end.is_empty() && !is_first_line {
             return Err(io::Error::new(
                 ErrorKind::InvalidData,
@@ -159,6 +159,14 @@ impl AuditFile {
     }
 }
 
+/// Whether it is what a crash or a loss of power leaves of a first line: its beginning, and zeros in place of what was not
+/// written yet.
+fn is_beginning(text: &[u8]) -> bool {
+    let zeros = text.iter().rev().take_while(|byte| **byte == 0).count();
+    let (text, _) = text.split_at(text.len() - zeros);
+    (text.starts_with(BEGIN) || BEGIN.starts_with(text)) && !text.contains(&b'\n')
+}
+
 impl Ending {
     /// Of the last bytes of a file.
     fn of(end: &[u8]) -> Self {
@@ -183,6 +191,26 @@ mod tests {
         let mut text = Vec::new();
         let hash = chain::push(&mut text, object.as_bytes(), Hash::NONE);
         (text, hash)
+    }
+
+    #[test]
+    fn a_first_line_may_be_cut_off_anywhere_and_a_file_of_another_kind_is_refused() {
+        let (whole, _) = line("{\"time\":\"1\"");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let ending = |content: &[u8]| {
+            std::fs::write(&path, content).unwrap();
+            AuditFile::open(&path).unwrap().ending()
+        };
+        for length in 0..whole.len() - 1 {
+            assert_eq!(ending(&whole[..length]).unwrap().cut, length as u64);
+        }
+        for left in [&[0; 40][..], b"{\"ti\0\0\0"] {
+            assert_eq!(ending(left).unwrap().cut, left.len() as u64, "as after a loss of power");
+        }
+        for other in [&b"{\"timid\":1}"[..], b"text\n", b"{\"time\":\"1\"}\n", b"\0text"] {
+            assert_eq!(ending(other).unwrap_err().kind(), ErrorKind::InvalidData);
+        }
     }
 
     #[test]
