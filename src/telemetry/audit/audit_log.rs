@@ -23,8 +23,8 @@ use crate::telemetry::line_writer::is_flushed;
 use crate::telemetry::outages::{Outages, Party};
 use crate::telemetry::words::{grouped, rfc_3339_millis};
 
-/// The most lines that wait for the disk. A line has some 500 bytes.
-const WAITING: u64 = 16_384;
+/// The most bytes of lines that wait for the disk. Most lines have some 500; a caller can make them 20 times as long.
+const WAITING: u64 = 8 * 1024 * 1024;
 /// About how many bytes of lines are written with one call.
 const BATCH: usize = 64 * 1024;
 /// How often writing is tried again while lines are lost and no further ones come.
@@ -61,6 +61,7 @@ struct Shared {
     file: String,
     outages: Arc<Outages>,
     clock: Clock,
+    /// Bytes of lines.
     waiting: AtomicU64,
     /// Lines of requests that were written.
     written: AtomicU64,
@@ -102,21 +103,23 @@ impl AuditLog {
         Ok(Self { queue, shared })
     }
 
-    /// Queues the line of a request, with secrets blanked. If too many lines wait already, it is lost. `object`: JSON
+    /// Queues the line of a request, with secrets blanked. If too much waits already, it is lost. `object`: JSON
     /// without its last brace.
     pub(crate) fn write(&self, object: Vec<u8>) {
         // Blanked here and not when it is written, since a secret may be dropped in between.
         let object = secret_filter::blanked(&object, Audience::Operators).unwrap_or(object);
         let shared = &self.shared;
-        let waiting = shared.waiting.fetch_add(1, Ordering::Relaxed) + 1;
+        let bytes = object.len() as u64;
+        let waiting = shared.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if waiting <= WAITING && self.queue.send(Entry::Object(object)).is_ok() {
             return;
         }
-        shared.waiting.fetch_sub(1, Ordering::Relaxed);
-        let lost = shared.lost.fetch_add(1, Ordering::Relaxed);
-        if lost == shared.told.load(Ordering::Relaxed) {
+        shared.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        if shared.lost.load(Ordering::Relaxed) == shared.told.load(Ordering::Relaxed) {
             shared.fails("the disk accepts lines too slowly, and too many wait");
         }
+        // Only now: the thread ends the outage once it has told of this line, so the outage must have begun by then.
+        shared.lost.fetch_add(1, Ordering::Release);
     }
 
     /// Opens the file again, which may have been moved away. Lines queued before go into the file that is open now.
@@ -249,7 +252,7 @@ impl Writer {
                 }
                 next = if bytes < BATCH { entries.try_recv().ok() } else { None };
             };
-            self.shared.waiting.fetch_sub(objects.len() as u64, Ordering::Relaxed);
+            self.shared.waiting.fetch_sub(bytes as u64, Ordering::Relaxed);
             self.write(&objects);
             match then {
                 Some(Entry::Reopen(done)) => {
@@ -268,7 +271,7 @@ impl Writer {
 
     /// Whether lines are lost that no line in the file tells.
     fn owes(&self) -> bool {
-        self.shared.lost.load(Ordering::Relaxed) > self.shared.told.load(Ordering::Relaxed)
+        self.shared.lost.load(Ordering::Acquire) > self.shared.told.load(Ordering::Relaxed)
     }
 
     /// Takes over the end of a file that was just opened.
@@ -301,7 +304,7 @@ impl Writer {
     /// Writes lines, and before them one that tells of lost ones.
     fn write(&mut self, objects: &[Vec<u8>]) {
         let shared = &self.shared;
-        let owed = shared.lost.load(Ordering::Relaxed) - shared.told.load(Ordering::Relaxed);
+        let owed = shared.lost.load(Ordering::Acquire) - shared.told.load(Ordering::Relaxed);
         let is_told = owed > 0;
         if objects.is_empty() && !is_told {
             return;
