@@ -1,7 +1,8 @@
 //! Secrets, certificates and the configuration are replaced one after the other, each in the way of the guide
-//! (`docs/deployment/rotate-a-secret.md`), while callers go on. No request is lost, refused or sent twice, and nothing secret
-//! shows anywhere.
+//! (`docs/deployment/rotate-a-secret.md`), and the audit log is moved away, while callers go on. No request is lost, refused or
+//! sent twice, each change has its line, and nothing secret shows anywhere.
 
+mod audit_log; // its files
 mod load; // the callers
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,18 +28,22 @@ const ONE_KEY: &str = "key = { file = \"secrets/intranet.key\" }\n";
 const TWO_KEYS: &str =
     "key = [{ file = \"secrets/intranet.key\" }, { file = \"secrets/intranet-new.key\" }]\n";
 const ANOTHER_KEY: &str = "key = { file = \"secrets/intranet-new.key\" }\n";
-const ALWAYS: &str = "[log]\nlevel = \"trace\"\nformat = \"json\"\n[limits]\nbox_defaults = false\n";
+const ALWAYS: &str =
+    "[log]\nlevel = \"trace\"\nformat = \"json\"\naudit = \"audit.jsonl\"\n[limits]\nbox_defaults = false\n";
 
 /// What probes ask for.
 const ME: &str = "/intranet/2.0/users/me";
 
 /// What replaces one after the other. What is new belongs here, and its secrets into `check_leaks`.
-const STEPS: [fn(&mut Rotation); 6] = [
+const STEPS: [fn(&mut Rotation); 9] = [
+    Rotation::move_audit_log,
     Rotation::client_secret,
     Rotation::app_key,
+    Rotation::move_audit_log,
     Rotation::server_certificate,
     Rotation::callers_authority,
     Rotation::configuration,
+    Rotation::move_audit_log,
     Rotation::configuration_back,
 ];
 
@@ -58,6 +63,10 @@ struct Rotation {
     program: Program,
     volume: Volume,
     files: Files,
+    /// The only one that the downscoped identity reaches.
+    narrow: String,
+    /// Files of the audit log that were moved away, the oldest first.
+    moved: Vec<String>,
     servers: [Authority; 2],
     callers: [Authority; 2],
     certificates: [Made; 2],
@@ -84,7 +93,8 @@ impl Rotation {
         let files: Files = files.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
         let mut volume = Volume::new(folder.join("secrets"), 0o600);
         volume.write(files.clone());
-        write(&folder, &at, &format!("{APP}{ONE_KEY}"));
+        let narrow = at.add_folder("0", "Narrow");
+        write(&folder, &at, &narrow, &format!("{APP}{ONE_KEY}"));
         let mut run = command(env!("CARGO_BIN_EXE_boxgate"), &folder);
         run.arg("run");
         let program = Program::spawn(folder, run).ready();
@@ -94,8 +104,8 @@ impl Rotation {
             authority: servers.iter().map(|authority| authority.pem.as_str()).collect(),
             tunnel_authority: String::new(),
         };
-        let load = Load::start(place, OLD_KEY, certificates[0].clone());
-        Self { at, program, volume, files, servers, callers, certificates, load }
+        let load = Load::start(place, narrow.clone(), OLD_KEY, certificates[0].clone());
+        Self { at, program, volume, files, narrow, moved: Vec::new(), servers, callers, certificates, load }
     }
 
     /// Waits until each caller was answered under what holds now.
@@ -110,7 +120,7 @@ impl Rotation {
     }
 
     fn write(&self, tables: &str) {
-        write(&self.program.folder, &self.at, tables);
+        write(&self.program.folder, &self.at, &self.narrow, tables);
     }
 
     /// By `boxgate reload`, which returns when the configuration is taken over.
@@ -141,10 +151,11 @@ impl Rotation {
     fn client_secret(&mut self) {
         self.at.accept_secrets(&[OLD_SECRET, NEW_SECRET]);
         self.swap(&[("box_secret", NEW_SECRET)]);
-        let token = |seen: &Seen| seen.headers.get("authorization").cloned();
-        let before = self.at.last_seen().as_ref().and_then(token);
-        until("the token of the new secret is used", || {
-            self.at.last_seen().as_ref().and_then(token) != before
+        let before = tokens(&self.at.seen());
+        until("tokens of the new secret are used by both identities", || {
+            let mut seen = self.at.seen();
+            seen.retain(|seen| !before.is_superset(&tokens(std::slice::from_ref(seen))));
+            [true, false].iter().all(|narrow| seen.iter().any(|seen| is_narrow(seen) == *narrow))
         });
         // What began with the token of before is answered.
         self.load.change(|_| {});
@@ -154,7 +165,8 @@ impl Rotation {
         self.load.change(|_| {});
         self.goes_on();
         let with_new = |seen: &Seen| String::from_utf8_lossy(&seen.body).contains(NEW_SECRET);
-        assert_eq!(self.at.token_seen().iter().filter(|seen| with_new(seen)).count(), 2);
+        // Twice for each identity; a token is exchanged without the secret.
+        assert_eq!(self.at.token_seen().iter().filter(|seen| with_new(seen)).count(), 2 * 2);
     }
 
     /// The list has both, callers move, and the old one is taken out.
@@ -250,21 +262,28 @@ impl Rotation {
     fn check_answers(&self, records: &[Record]) {
         let lines = self.lines(records);
         let mut seen = BTreeMap::<String, u64>::new();
+        let narrow = |id: &str| records.iter().any(|record| record.id == id && record.ask == Ask::Narrow);
         for request in self.at.seen() {
             if let Some((_, id)) = request.target.split_once("?for=") {
                 *seen.entry(id.to_owned()).or_default() += 1;
+                assert_eq!(is_narrow(&request), narrow(id), "{request:?}");
             }
         }
         for Record { id, ask, status, rule } in records {
             let line = &lines[id];
             let wanted: &[u16] = match (ask, rule) {
                 (Ask::Read, _) | (Ask::Ruled, Some(Rule::Allows)) => &[200],
-                (Ask::Upload, _) => &[201],
+                (Ask::Upload | Ask::Narrow, _) => &[201],
                 (Ask::Ruled, Some(Rule::Denies)) => &[403],
                 (Ask::Ruled, Some(Rule::AllowsOrDenies) | None) => &[200, 403],
             };
             assert!(wanted.contains(status) && line["status"] == *status, "{wanted:?}: {line}");
-            assert_eq!((&line["app"], &line["end"]), (&"intranet".into(), &"complete".into()), "{line}");
+            let (app, identity) = ask.serves();
+            assert_eq!(
+                [&line["app"], &line["identity"], &line["end"]],
+                [app, identity, "complete"],
+                "{line}"
+            );
             let attempts = line["attempts"].as_u64().unwrap();
             assert_eq!(seen.remove(id).unwrap_or_default(), attempts, "{line}");
             let is_denied = line["code"] == "operation_not_allowed";
@@ -289,14 +308,17 @@ impl Rotation {
         assert_eq!(self.program.exited().code(), Some(0));
         shown.push(("standard output", self.program.out.text()));
         shown.push(("standard error", self.program.err.text()));
+        shown.extend(self.audit_files().into_iter().map(|(_, text)| ("the audit log", text)));
         let seen = self.at.seen();
-        let token =
-            |value: &http::HeaderValue| value.to_str().unwrap().strip_prefix("Bearer ").unwrap().to_owned();
-        let tokens: BTreeSet<String> =
-            seen.iter().filter_map(|seen| seen.headers.get("authorization").map(token)).collect();
-        assert!(tokens.len() > 2, "of before, of between, of now");
+        let tokens = tokens(&seen);
+        assert!(tokens.len() > 5, "of before, of between, of now, for each identity");
+        let forms = self.at.token_seen();
+        let fields = forms.iter().flat_map(|seen| url::form_urlencoded::parse(&seen.body));
+        let parents: BTreeSet<String> =
+            fields.filter(|(key, _)| key == "subject_token").map(|(_, token)| token.into_owned()).collect();
+        assert!(parents.len() > 2 && parents.is_disjoint(&tokens), "no parent comes to Box's API");
         let mut secrets = Vec::from([OLD_SECRET, NEW_SECRET, OLD_KEY, NEW_KEY].map(str::to_owned));
-        secrets.extend(tokens);
+        secrets.extend(tokens.into_iter().chain(parents));
         for (place, text) in &shown {
             assert!(!text.is_empty(), "{place}");
             for secret in &secrets {
@@ -313,9 +335,30 @@ impl Rotation {
     }
 }
 
-/// Writes the configuration with these tables.
-fn write(folder: &Folder, at: &FakeBox, tables: &str) {
-    let file = write_file(folder, at, LISTEN, &format!("{ALWAYS}{tables}"));
+/// The tokens that came to Box's API.
+fn tokens(seen: &[Seen]) -> BTreeSet<String> {
+    let token =
+        |value: &http::HeaderValue| value.to_str().unwrap().strip_prefix("Bearer ").unwrap().to_owned();
+    seen.iter().filter_map(|seen| seen.headers.get("authorization").map(token)).collect()
+}
+
+/// Whether a request has a downscoped token.
+fn is_narrow(seen: &Seen) -> bool {
+    seen.token.as_ref().is_some_and(|token| token.downscoped.is_some())
+}
+
+/// Writes the configuration with these tables, and an app whose identity reaches this folder alone.
+fn write(folder: &Folder, at: &FakeBox, narrow: &str, tables: &str) {
+    let narrow = format!(
+        "[identity.narrow]\nclient_id = {:?}\nclient_secret = {{ file = \"secret\" }}\nenterprise_id = {:?}\n\
+         [identity.narrow.downscope]\nscopes = [\"base_upload\"]\nresource = \"{}/2.0/folders/{narrow}\"\n\
+         [[app]]\nname = \"narrow\"\npath = \"/narrow\"\nidentity = \"narrow\"\ncertificates = [\"intranet.corp\"]\n",
+        at.client_id(),
+        at.enterprise_id(),
+        at.api_url(),
+    );
+    let tables = tables.replacen("[[app]]\n", "[[app]]\nidentity = \"service\"\n", 2);
+    let file = write_file(folder, at, LISTEN, &format!("{ALWAYS}{narrow}{tables}"));
     let text = std::fs::read_to_string(&file).unwrap();
     // That of the volume.
     let text = text.replace("{ file = \"secret\" }", "{ file = \"secrets/box_secret\" }");
@@ -333,4 +376,5 @@ fn nothing_is_lost_or_leaks_while_every_secret_is_rotated_under_load() {
     let records = rotation.load.finish();
     rotation.check_answers(&records);
     rotation.check_leaks();
+    rotation.check_audit_log(&records);
 }

@@ -1,5 +1,5 @@
 //! Callers that go on while secrets, certificates and the configuration are replaced: by HTTP/1.1 and HTTP/2, on connections
-//! that stay and on new ones, reads and uploads. No request is sent again: one that is lost fails the test.
+//! that stay and on new ones, reads and uploads, as two apps. No request is sent again: one that is lost fails the test.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -40,11 +40,13 @@ const REQUESTS: usize = 8;
 pub(super) enum Ask {
     Read,
     Upload,
+    /// An upload by the app whose identity is downscoped.
+    Narrow,
     /// Denied while [`Rule::Denies`].
     Ruled,
 }
 
-const ASKS: [Ask; 4] = [Ask::Read, Ask::Upload, Ask::Read, Ask::Ruled];
+const ASKS: [Ask; 5] = [Ask::Read, Ask::Upload, Ask::Narrow, Ask::Read, Ask::Ruled];
 
 /// What the rules of the app say of [`Ask::Ruled`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,8 @@ pub(super) struct Record {
 
 pub(super) struct Shared {
     place: Place,
+    /// Into which [`Ask::Narrow`] uploads.
+    folder: String,
     moment: Mutex<Arc<Moment>>,
     /// How many requests of each caller were answered that it began in this round.
     answered: [AtomicUsize; WAYS.len()],
@@ -109,7 +113,8 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn start(place: Place, key: &str, certificate: Made) -> Self {
+    /// `folder`: the only one that the downscoped identity reaches.
+    pub(super) fn start(place: Place, folder: String, key: &str, certificate: Made) -> Self {
         let moment = Moment {
             key: key.to_owned(),
             certificate,
@@ -120,6 +125,7 @@ impl Load {
         };
         let shared = Arc::new(Shared {
             place,
+            folder,
             moment: Mutex::new(Arc::new(moment)),
             answered: Default::default(),
             records: Mutex::default(),
@@ -194,7 +200,7 @@ async fn call(shared: Arc<Shared>, way: Way, number: usize) {
         };
         let ask = ASKS[(number + count) % ASKS.len()];
         let id = format!("call-{number}-{count}");
-        let status = ask.send(&mut sender, way, &id, &moment.key).await;
+        let status = ask.send(&mut sender, way, &id, &moment.key, &shared.folder).await;
         let rule = Some(moment.rule).filter(|rule| *rule == shared.moment().rule);
         shared.answers(number, &moment, Record { id, ask, status, rule });
         kept = Some((moment.connection, sender));
@@ -202,14 +208,29 @@ async fn call(shared: Arc<Shared>, way: Way, number: usize) {
 }
 
 impl Ask {
+    /// Whether it changes something at Box.
+    pub(super) fn is_change(self) -> bool {
+        matches!(self, Self::Upload | Self::Narrow)
+    }
+
+    /// The app that is asked, and its identity.
+    pub(super) fn serves(self) -> (&'static str, &'static str) {
+        if self == Self::Narrow { ("narrow", "narrow") } else { ("intranet", "service") }
+    }
+
     /// Sends it once, and returns the status of the answer, which is there whole.
-    async fn send(self, sender: &mut Sender, way: Way, id: &str, key: &str) -> u16 {
+    async fn send(self, sender: &mut Sender, way: Way, id: &str, key: &str, folder: &str) -> u16 {
         let fields = [("x-request-id", id), ("x-boxgate-key", key)];
+        // That app has no key, and takes none.
+        let fields = if self == Self::Narrow { &fields[..1] } else { &fields };
         let (method, path, body) = match self {
             Self::Read => (Method::GET, format!("/intranet/2.0/users/me?for={id}"), Vec::new()),
             Self::Ruled => (Method::GET, format!("/intranet/2.0/folders/0?for={id}"), Vec::new()),
             Self::Upload => {
-                (Method::POST, format!("/intranet/2.0/files/content?for={id}"), form(id).into_bytes())
+                (Method::POST, format!("/intranet/2.0/files/content?for={id}"), form(id, "0").into_bytes())
+            }
+            Self::Narrow => {
+                (Method::POST, format!("/narrow/2.0/files/content?for={id}"), form(id, folder).into_bytes())
             }
         };
         let (pieces, pieces_of_body) = Pieces::of(body.len() as u64);
@@ -219,21 +240,21 @@ impl Ask {
                 let _ = pieces.send(Bytes::from(body)).await;
             }
         };
-        let sending = sender.send_with(method, &path, way.host(), &fields, pieces_of_body);
+        let sending = sender.send_with(method, &path, way.host(), fields, pieces_of_body);
         let (answer, ()) = tokio::join!(sending, feeding);
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap_or_else(|error| panic!("{id}: {error:?}"));
         let body: Value = serde_json::from_slice(&body.to_bytes()).unwrap();
-        if self == Self::Upload && status == 201 {
+        if self.is_change() && status == 201 {
             assert_eq!(body["entries"][0]["name"], *id, "{body}");
         }
         status
     }
 }
 
-/// An upload of a file with this name.
-fn form(name: &str) -> String {
-    let attributes = json!({ "name": name, "parent": { "id": "0" } });
+/// An upload of a file with this name into this folder.
+fn form(name: &str, folder: &str) -> String {
+    let attributes = json!({ "name": name, "parent": { "id": folder } });
     format!(
         "--b\r\nContent-Disposition: form-data; name=\"attributes\"\r\n\r\n{attributes}\r\n\
          --b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\ncontent\r\n--b--\r\n"
