@@ -124,3 +124,30 @@ async fn a_url_that_is_its_own_credential_stays_out() {
     assert_eq!(json!([line["operation"], line["method"]]), json!([null, "POST"]));
     assert!(!text(&bench.state).contains("canary"));
 }
+
+/// Its method alone tells what it may have been meant to do.
+#[tokio::test]
+async fn a_request_for_nothing_of_boxs_has_a_line_only_where_it_is_refused() {
+    let key = "a-key-of-some-length";
+    let bench = bench(&format!("[[app]]\nname = \"a\"\nkey = \"{key}\"\n")).await;
+    for (path, with_key, wanted) in [
+        ("/oauth2/token", true, None),
+        ("/oauth2/revoke", true, None),
+        ("/oauth2/token", false, Some("caller_not_allowed")),
+        ("/oauth2/revoke", false, Some("caller_not_allowed")),
+        ("/nowhere", true, Some("not_found")),
+    ] {
+        let mut request = bench.client.post(bench.url(path));
+        if with_key {
+            request = request.header("X-Boxgate-Key", key);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().is_success(), wanted.is_none(), "{path}");
+        if let Some(code) = wanted {
+            assert_eq!(json(answer).await["code"], code, "{path}");
+        }
+    }
+    for line in lines(&bench, 3).await {
+        assert_eq!(json!([line["operation"], line["attempts"]]), json!([null, 0]), "{line}");
+    }
+}
