@@ -91,6 +91,7 @@ impl BoxAccounts {
                     "not checked: {about}. Box has not checked this identity yet; check again once its token endpoint answers"
                 )
             }
+            Fault::NotNarrowed(cause) => cause.clone(),
             Fault::Loop(cause) => format!("the gateway would call itself at {endpoint}: {cause}"),
             Fault::Refused(refused) => {
                 let (error, description) = (&refused.error, &refused.description);

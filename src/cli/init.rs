@@ -286,7 +286,9 @@ async fn token(
     }
     Err(match last {
         Fault::Refused(_) => failure(REFUSED, format!("{words}\nnothing was written")),
-        Fault::Loop(_) => failure(NOT_WRITTEN, format!("{words}\nnothing was written")),
+        Fault::NotNarrowed(_) | Fault::Loop(_) => {
+            failure(NOT_WRITTEN, format!("{words}\nnothing was written"))
+        }
         Fault::Transient { .. } => failure(
             NOT_WRITTEN,
             format!(

@@ -76,8 +76,10 @@ pub(crate) async fn fetch(
     let (scopes, resource) = token_exchange::parameters(downscope);
     let form = token_exchange::form(&parent.token, &scopes, resource.as_deref());
     let exchanged = call.send(GrantType::TokenExchange, &form, &on_sent).await;
-    let outcome =
-        exchanged.and_then(|child| token_exchange::narrower(child, &parent.token)).and_then(granted);
+    let outcome = exchanged
+        .and_then(|child| token_exchange::narrower(child, &parent.token))
+        .and_then(granted)
+        .and_then(|child| token_exchange::within(&child.restricted_to, downscope).map(|()| child));
     let outcome = outcome.map_err(Fault::at_exchange).map(|child| {
         // Box does not say whether a child outlives its parent.
         let lifetime = child.lifetime.min(parent.lifetime);
@@ -138,6 +140,7 @@ impl Fault {
             Self::Transient { cause, retry_after, reached } => {
                 Self::Transient { cause: cause + AT_EXCHANGE, retry_after, reached }
             }
+            Self::NotNarrowed(cause) => Self::NotNarrowed(cause + AT_EXCHANGE),
             Self::Refused(_) | Self::Loop(_) => self,
         }
     }

@@ -86,6 +86,16 @@ pub enum ResourceKind {
     Folder,
 }
 
+impl ResourceKind {
+    /// As Box names it in `type`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Folder => "folder",
+        }
+    }
+}
+
 impl Resource {
     /// As the token endpoint wants it.
     pub(crate) fn url(&self) -> String {
@@ -105,10 +115,6 @@ impl Resource {
 /// As in `folder 42`.
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            ResourceKind::File => "file",
-            ResourceKind::Folder => "folder",
-        };
-        write!(f, "{kind} {}", self.id)
+        write!(f, "{} {}", self.kind.as_str(), self.id)
     }
 }

@@ -19,13 +19,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::http::error::Refusal;
 use crate::net::clock::{Clock, Moment};
 use crate::net::secret::Secret;
 use crate::oauth::grant::{self, Fetched, Granted, Tracing};
-use crate::oauth::identity::Identity;
+use crate::oauth::identity::{Downscope, Identity};
 use crate::oauth::token_endpoint::{Fault, GrantType, Refused, TokenEndpoint};
 use crate::telemetry::outages::Outages;
 use crate::telemetry::repeats::{LeftOut, Repeats};
@@ -313,11 +313,15 @@ impl Tokens {
         (self.obtained.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
+    /// Whether they are exchanged for ones with fewer rights.
+    pub(super) fn are_downscoped(&self) -> bool {
+        self.means.load().identity.downscope.is_some()
+    }
+
     /// The numbers of token exchanges that succeeded and failed; `None` for an identity that is not downscoped.
     pub(crate) fn exchanges(&self) -> Option<(u64, u64)> {
         let (exchanged, failed) = &self.exchanges;
-        self.means.load().identity.downscope.as_ref()?;
-        Some((exchanged.load(Ordering::Relaxed), failed.load(Ordering::Relaxed)))
+        self.are_downscoped().then(|| (exchanged.load(Ordering::Relaxed), failed.load(Ordering::Relaxed)))
     }
 
     /// Obtains the token and renews it in time; never returns. `sent` is called for each request that has reached Box,
@@ -340,6 +344,9 @@ impl Tokens {
             match outcome {
                 Ok(granted) => {
                     failures = Failures::default();
+                    if let Some(asked) = &means.identity.downscope {
+                        self.tell_if_unknown(&granted, asked);
+                    }
                     let renew = self.store(granted, asked);
                     self.call_ended(Ok(self.clock.wall() + self.expires_in().unwrap_or_default()));
                     self.until_due_or_missed(renew).await;
@@ -372,6 +379,18 @@ impl Tokens {
                     });
                 }
             }
+        }
+    }
+
+    /// Warns of a downscoped token of which Box does not say what it reaches.
+    fn tell_if_unknown(&self, granted: &Granted, asked: &Downscope) {
+        if granted.restricted_to.is_empty()
+            && let Some(left_out) = self.repeats.note("unknown reach")
+        {
+            let identity = self.name();
+            warn!(
+                "Box does not say what the token of identity {identity:?} reaches, since restricted_to is empty or missing in its answer; {asked} was asked for, and the token is used{left_out}"
+            );
         }
     }
 

@@ -111,6 +111,9 @@ pub(crate) enum Fault {
         /// The endpoint has answered, though without a token.
         reached: bool,
     },
+    /// The exchange gave a token with more rights than were asked for, in words for the log. It must not be used; the next may be
+    /// another.
+    NotNarrowed(String),
     /// The request would go to this gateway or another boxgate; the text names the setting that leads there.
     Loop(String),
 }
@@ -120,7 +123,7 @@ impl Fault {
     pub(crate) fn code(&self) -> &str {
         match self {
             Self::Refused(refused) => &refused.error,
-            Self::Transient { .. } => "token_unavailable",
+            Self::Transient { .. } | Self::NotNarrowed(_) => "token_unavailable",
             Self::Loop(_) => "loop_detected",
         }
     }

@@ -1,7 +1,9 @@
 //! The token exchange (RFC 8693) by which Box narrows a token to scopes and one file or folder: its form, what the answer says of
-//! the new token, and what to do about refusals.
+//! the new token, whether that is narrow enough, and what to do about refusals.
 //!
 //! Sources: `docs/box-api.md#downscoped-tokens`.
+
+use std::fmt;
 
 use serde_json::Value;
 
@@ -13,9 +15,10 @@ use crate::oauth::token_endpoint::{Fault, Issued, Refused};
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
-/// The most entries of `restricted_to` that are read, and the most characters of a name in them.
-const MOST_RESTRICTIONS: usize = 100;
+/// The most characters of a name in `restricted_to`.
 const LONGEST_NAME: usize = 100;
+/// The most rights that are named to operators where a token has too many.
+const MOST_NAMED: usize = 3;
 
 /// The values of `scope` and `resource`.
 pub(crate) fn parameters(downscope: &Downscope) -> (String, Option<String>) {
@@ -45,9 +48,38 @@ pub(crate) fn form<'a>(
 pub(crate) fn narrower(child: Issued, parent: &Secret) -> Result<Issued, Fault> {
     if child.token == *parent {
         let cause = "the token endpoint answers with the very token that was to be narrowed".to_owned();
-        return Err(Fault::Transient { cause, retry_after: None, reached: true });
+        return Err(Fault::NotNarrowed(cause));
     }
     Ok(child)
+}
+
+/// Compares what Box says that a token reaches with the file or folder that was asked for. Scopes are not compared: Box may name
+/// those that a `base_…` scope consists of. No restrictions say nothing.
+///
+/// # Errors
+/// A right holds for something else or for everything: Box may give such a token where it ignores the resource.
+pub(crate) fn within(granted: &[Restriction], asked: &Downscope) -> Result<(), Fault> {
+    let Some(resource) = &asked.resource else { return Ok(()) };
+    let is_it = |object: &Object| object.kind == resource.kind.as_str() && object.id == resource.id;
+    let (mut wider, mut more): (Vec<String>, &str) = (Vec::new(), "");
+    for right in granted.iter().filter(|right| !right.object.as_ref().is_some_and(is_it)) {
+        let words = right.to_string();
+        if wider.contains(&words) {
+            continue;
+        }
+        if wider.len() == MOST_NAMED {
+            more = " and more";
+            break;
+        }
+        wider.push(words);
+    }
+    if wider.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::NotNarrowed(format!(
+        "the token endpoint answers with a token for more than {resource}, which was asked for: {}{more}",
+        wider.join(", ")
+    )))
 }
 
 /// A right of a token, as Box states it.
@@ -59,6 +91,19 @@ pub(crate) struct Restriction {
     pub object: Option<Object>,
 }
 
+/// As in `item_preview on folder 42`.
+impl fmt::Display for Restriction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.object {
+            Some(object) => write!(f, "{} on {object}", self.scope),
+            None => write!(f, "{} on {EVERYTHING}", self.scope),
+        }
+    }
+}
+
+/// What a token without a file or folder reaches.
+pub(crate) const EVERYTHING: &str = "all that the account reaches";
+
 /// A file or folder of a restriction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Object {
@@ -69,7 +114,19 @@ pub(crate) struct Object {
     pub name: String,
 }
 
+/// As in `folder 42`.
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, id, .. } = self;
+        match (kind.as_str(), id.as_str()) {
+            ("", _) | (_, "") => f.write_str("an object without type or id"),
+            (kind, id) => write!(f, "{kind} {id}"),
+        }
+    }
+}
+
 /// Reads `restricted_to`, a list of `{"scope":…,"object":{"type":…,"id":…,"name":…}}`. Entries without a scope are left out.
+/// The answer's size bounds their number.
 pub(crate) fn restrictions(restricted_to: &Value) -> Vec<Restriction> {
     let text = |value: &Value, key: &str| {
         let text = value.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -85,7 +142,7 @@ pub(crate) fn restrictions(restricted_to: &Value) -> Vec<Restriction> {
         });
         (!scope.is_empty()).then_some(Restriction { scope, object })
     };
-    entries.filter_map(read).take(MOST_RESTRICTIONS).collect()
+    entries.filter_map(read).collect()
 }
 
 /// The known cause of a refusal, and where to fix it.
@@ -173,7 +230,7 @@ mod tests {
         };
         let parent = Secret::new("parent".to_owned());
         assert!(narrower(issued("child"), &parent).is_ok());
-        assert!(matches!(narrower(issued("parent"), &parent), Err(Fault::Transient { .. })));
+        assert!(matches!(narrower(issued("parent"), &parent), Err(Fault::NotNarrowed(_))));
     }
 
     #[test]
@@ -201,7 +258,52 @@ mod tests {
         for none in [Value::Null, json!([]), json!({}), json!("x")] {
             assert!(restrictions(&none).is_empty(), "{none}");
         }
-        assert_eq!(restrictions(&json!(vec![json!({ "scope": "x" }); 1000])).len(), MOST_RESTRICTIONS);
+    }
+
+    #[test]
+    fn each_right_must_be_for_the_object_that_was_asked_for() {
+        let asked = downscope(ResourceKind::Folder);
+        let right =
+            json!({ "scope": "item_preview", "object": { "type": "folder", "id": "42", "name": "Reports" } });
+        let fault = |stated: &Value| match within(&restrictions(stated), &asked) {
+            Ok(()) => None,
+            Err(Fault::NotNarrowed(cause)) => Some(cause),
+            Err(fault) => panic!("{fault:?}"),
+        };
+        for narrow in [Value::Null, json!([]), json!([right]), json!([right, right]), json!(["x", right])] {
+            assert_eq!(fault(&narrow), None, "{narrow}");
+        }
+        for (object, words) in [
+            (Value::Null, "x on all that the account reaches"),
+            (json!("folder 42"), "x on all that the account reaches"),
+            (json!({ "type": "folder", "id": "4" }), "x on folder 4"),
+            (json!({ "type": "folder", "id": "0" }), "x on folder 0"),
+            (json!({ "type": "file", "id": "42" }), "x on file 42"),
+            (json!({ "type": "folder" }), "x on an object without type or id"),
+            (json!({}), "x on an object without type or id"),
+        ] {
+            for stated in [
+                json!([{ "scope": "x", "object": object }]),
+                json!([right, { "scope": "x", "object": object }]),
+                // However many are right before it.
+                Value::from(
+                    [vec![right.clone(); 1000], vec![json!({ "scope": "x", "object": object })]].concat(),
+                ),
+            ] {
+                let cause = fault(&stated).unwrap_or_else(|| panic!("{object}"));
+                assert_eq!(
+                    cause,
+                    format!(
+                        "the token endpoint answers with a token for more than folder 42, which was asked for: {words}"
+                    )
+                );
+            }
+        }
+        let many: Vec<Value> = (0..9).map(|number| json!({ "scope": format!("s{}", number % 5) })).collect();
+        assert!(fault(&Value::from(many)).unwrap().ends_with("s2 on all that the account reaches and more"));
+        // Without a resource, everything was asked for.
+        let scopes_alone = Downscope { resource: None, ..downscope(ResourceKind::File) };
+        assert_eq!(within(&restrictions(&json!([{ "scope": "x" }])), &scopes_alone), Ok(()));
     }
 
     #[test]

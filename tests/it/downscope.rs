@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::harness::{Bench, in_time, json, refusal, until};
 
+mod reach; // what Box says that a token reaches
 mod secrets; // both tokens in answers
 
 const ME: &str = "/2.0/users/me";
@@ -30,9 +31,14 @@ impl Narrow {
 
     /// `prepare`: the sandbox, before the gateway asks for its first token.
     async fn with(prepare: impl FnOnce(&Sandbox)) -> Self {
+        Self::knowing(|sandbox, _| prepare(sandbox)).await
+    }
+
+    /// The same; `prepare` learns the folder, too.
+    async fn knowing(prepare: impl FnOnce(&Sandbox, &str)) -> Self {
         let sandbox = Sandbox::start(Options::default()).await.unwrap();
         let folder = sandbox.add_folder("0", "Reports");
-        prepare(&sandbox);
+        prepare(&sandbox, &folder);
         let downscope = format!(
             "downscope = {{ scopes = {SCOPES:?}, resource = \"{}/2.0/folders/{folder}\" }}\n",
             sandbox.api_url()

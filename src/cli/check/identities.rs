@@ -69,6 +69,13 @@ fn without_token(about: &About, fault: &Fault, identity: &Identity, endpoint: &s
             };
             not_checked(about, &what)
         }
+        Fault::NotNarrowed(cause) => about.failed(
+            cause.clone(),
+            format!(
+                "the gateway uses no such token: see that the account has the file or folder of downscope.resource of [identity.{}]; scopes that are not for files and folders belong in an identity without resource",
+                identity.name
+            ),
+        ),
         Fault::Loop(cause) => about.failed(
             format!("the gateway would call itself at {endpoint}: {cause}"),
             "correct [box] token_url, [upstream] proxy or HTTPS_PROXY, whichever leads back here",

@@ -30,7 +30,7 @@ pub(super) struct Failures {
 pub(super) enum Failing {
     /// The token endpoint.
     Endpoint,
-    /// The exchange for a downscoped token; the endpoint has given the token before it.
+    /// The exchange for a downscoped token, or what it gives; the endpoint has given the token before it.
     Exchange,
     /// The request would come back to a gateway.
     Loop,
@@ -101,6 +101,12 @@ impl Tokens {
                 self.no_token(party, &cause);
                 let until = after(pause);
                 (Phase::Down { until, cause, failing }, until)
+            }
+            Fault::NotNarrowed(cause) => {
+                failures.faults += 1;
+                self.no_token(self.downscope(false), &cause);
+                let until = after(growing(FAULT_PAUSE, failures.faults));
+                (Phase::Down { until, cause, failing: Failing::Exchange }, until)
             }
             Fault::Loop(cause) => {
                 failures.faults += 1;

@@ -23,7 +23,9 @@ impl NotRenewed {
             Fault::Refused(refused) => {
                 Self::Refused(format!("{}: {refused}; {}", refused.what(), refused.advice(identity)))
             }
-            Fault::Transient { cause, .. } | Fault::Loop(cause) => Self::Failed(cause.clone()),
+            Fault::Transient { cause, .. } | Fault::NotNarrowed(cause) | Fault::Loop(cause) => {
+                Self::Failed(cause.clone())
+            }
         }
     }
 }

@@ -180,13 +180,9 @@ fn check_says_what_the_token_may_do_and_where() {
 
     // Box grants less than was asked for, and the token may not even ask whose it is.
     let less = format!(
-        r#"{{"access_token":"a-token-of-this-test","expires_in":3600,"restricted_to":[{{"scope":"item_download","object":{{"type":"folder","id":"{folder}","name":"Reports"}}}}]}}"#
+        r#"[{{"scope":"item_download","object":{{"type":"folder","id":"{folder}","name":"Reports"}}}}]"#
     );
-    at.exchange_script(vec![TokenAnswer::Body {
-        status: 200,
-        body: less,
-        content_type: "application/json".to_owned(),
-    }]);
+    at.exchange_script(vec![stating(&less)]);
     at.script("/2.0/", vec![Fault::status(403), Fault::status(403)]);
     let (status, said) = rows(&at, &table, &["--strict"]);
     assert_eq!(status, Some(0), "{said:#?}");
@@ -198,6 +194,50 @@ fn check_says_what_the_token_may_do_and_where() {
         assert!(parts.iter().all(|part| row.contains(part)), "{parts:?} in {row}");
     }
     assert_eq!(said.len(), 3, "{said:#?}");
+}
+
+/// The child that the token endpoint gives with this `restricted_to`.
+fn stating(restricted_to: &str) -> TokenAnswer {
+    let body = format!(
+        r#"{{"access_token":"a-token-of-this-test","expires_in":3600,"restricted_to":{restricted_to}}}"#
+    );
+    TokenAnswer::Body { status: 200, body, content_type: "application/json".to_owned() }
+}
+
+/// The gateway would not use it either.
+#[test]
+fn check_fails_a_token_that_reaches_more_than_was_asked_for() {
+    let at = FakeBox::start();
+    let folder = at.add_folder("0", "Reports");
+    at.exchange_always(Some(stating(r#"[{"scope":"base_explorer"}]"#)));
+    let (status, said) = rows(&at, &downscope(&at, &["base_explorer"], &folder), &[]);
+    assert_eq!((status, said.len()), (Some(1), 1), "{said:#?}");
+    for part in [
+        "service | failed | the token endpoint",
+        &format!("more than folder {folder}, which was asked for"),
+        "base_explorer on all that the account reaches",
+        "downscope.resource of [identity.service]",
+    ] {
+        assert!(said[0].contains(part), "{part} in {}", said[0]);
+    }
+    let is_sent = at.seen().iter().any(|seen| seen.headers.contains_key("authorization"));
+    assert!(!is_sent, "no request has it");
+}
+
+#[test]
+fn what_a_token_reaches_is_logged_where_it_is_more_or_unknown() {
+    let at = FakeBox::start();
+    let folder = at.add_folder("0", "Reports");
+    at.exchange_always(Some(stating(r#"[{"scope":"base_explorer"}]"#)));
+    let program = Program::start(&at, &downscope(&at, &["base_explorer"], &folder));
+    program
+        .err
+        .wait_for(&["the token exchange fails since ", "base_explorer on all that the account reaches"]);
+    at.exchange_always(Some(stating("[]")));
+    let program = program.ready();
+    let line =
+        program.err.wait_for(&["WARN", "Box does not say what the token of identity \"service\" reaches"]);
+    assert!(line.contains(&format!("base_explorer on folder {folder}")), "{line}");
 }
 
 /// An app that lists users cannot work so, as with any other refused As-User.
