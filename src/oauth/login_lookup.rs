@@ -15,7 +15,7 @@ use crate::http::error::Refusal;
 use crate::net::clock::{Clock, Moment};
 use crate::oauth::token_cache::{Tokens, growing};
 use crate::oauth::user::Login;
-use crate::oauth::users_api::{Fault, Owner, REFUSED_ADVICE, UsersApi};
+use crate::oauth::users_api::{Fault, Owner, UsersApi, refused_advice};
 use crate::telemetry::repeats::Repeats;
 
 /// How many lookups ask Box at the same time.
@@ -271,9 +271,10 @@ impl Asked {
             ),
             Kind::Refused => {
                 if let Some(left_out) = self.lookups.repeats.note(&shared) {
+                    let advice = refused_advice(self.tokens.are_downscoped());
                     warn!(
                         identity,
-                        "the id of the login {login:?} in as_user cannot be looked up: {cause}; requests that name it get 503 token_unavailable. {REFUSED_ADVICE}{left_out}"
+                        "the id of the login {login:?} in as_user cannot be looked up: {cause}; requests that name it get 503 token_unavailable. {advice}{left_out}"
                     );
                 }
             }

@@ -20,8 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_USERS: usize = 100;
 /// Far above what Box sends for so many.
 const LARGEST_ANSWER: usize = 128 * 1024;
-/// What to do where Box refuses.
-pub(crate) const REFUSED_ADVICE: &str = "the app at Box needs the scope Manage users, and a token of the service account or of an admin: Developer Console → the app → Configuration → Application Scopes, then authorize it again in the Admin Console and renew the token; or list the user's id in as_user";
+const REFUSED_ADVICE: &str = "the app at Box needs the scope Manage users, and a token of the service account or of an admin: Developer Console → the app → Configuration → Application Scopes, then authorize it again in the Admin Console and renew the token; or list the user's id in as_user";
+
+const DOWNSCOPED_ADVICE: &str = "the identity has downscope, which leaves the users out, and Box may refuse As-User to such a token, too: give the app an identity without downscope, or take the user out of as_user";
+
+/// What to do where Box refuses to list users.
+pub(crate) fn refused_advice(is_downscoped: bool) -> &'static str {
+    if is_downscoped { DOWNSCOPED_ADVICE } else { REFUSED_ADVICE }
+}
 
 /// The users of Box's API, as one identity sees them.
 #[derive(Debug, Clone)]

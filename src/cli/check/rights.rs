@@ -13,7 +13,7 @@ use super::findings::{About, Row};
 use super::online::Online;
 use crate::oauth::identity::{Identity, IdentityId, Subject};
 use crate::oauth::user::{Login, User};
-use crate::oauth::users_api::{self, Owner, REFUSED_ADVICE};
+use crate::oauth::users_api::{self, Owner};
 use crate::routing::as_user::AsUser;
 
 /// Each is a call at Box. An app may list hundreds.
@@ -90,10 +90,12 @@ impl Tried {
     async fn row(self, online: &Online, identity: &Identity, authorization: &HeaderValue) -> Row {
         let Self { about, what } = self;
         let found = match &what {
-            What::AsUser(User::Login(login)) => match id_of(online, authorization, login, &about).await {
-                Ok(id) => Some(id),
-                Err(row) => return row,
-            },
+            What::AsUser(User::Login(login)) => {
+                match id_of(online, identity, authorization, login, &about).await {
+                    Ok(id) => Some(id),
+                    Err(row) => return row,
+                }
+            }
             What::Resource(_) | What::RootFolder | What::Users | What::AsUser(User::Id(_)) => None,
         };
         let resource;
@@ -141,6 +143,7 @@ impl Tried {
 /// The id of the user with a login, asked for as a gateway does.
 async fn id_of(
     online: &Online,
+    identity: &Identity,
     authorization: &HeaderValue,
     login: &Login,
     about: &About,
@@ -166,7 +169,8 @@ async fn id_of(
         (401 | 403, _) => {
             let reason = answer.reason();
             let space = if reason.is_empty() { "" } else { " " };
-            Err(about.refused(format!("{status}{space}{reason}: its id cannot be looked up"), REFUSED_ADVICE))
+            let words = format!("{status}{space}{reason}: its id cannot be looked up");
+            Err(about.refused(words, users_api::refused_advice(identity.downscope.is_some())))
         }
         (200, None) => Err(about.failed(
             format!("{host} answers GET /2.0/users with what is not Box's list of users"),

@@ -245,12 +245,21 @@ fn what_a_token_reaches_is_logged_where_it_is_more_or_unknown() {
 fn check_tries_as_user_with_the_downscoped_token() {
     let at = FakeBox::start();
     let folder = at.add_folder("0", "Reports");
-    let app = "[[app]]\nname = \"a\"\nas_user = [\"11446498\"]\n";
+    let app = "[[app]]\nname = \"a\"\nas_user = [\"11446498\", \"ann@corp.com\"]\n";
     let table = downscope(&at, &["base_explorer"], &folder) + app;
     let (status, said) = rows(&at, &table, &[]);
     assert_eq!(status, Some(1), "{said:#?}");
     let row = said.iter().find(|row| row.starts_with("as-user 11446498 | refused | 403")).unwrap();
     assert!(row.contains("identity without downscope"), "{row}");
+    let row = said.iter().find(|row| row.starts_with("as-user ann@corp.com | refused | 403")).unwrap();
+    assert!(row.contains("identity without downscope") && !row.contains("Application Scopes"), "{row}");
+
+    let program = Program::start(&at, &table);
+    program.err.wait_for(&[
+        "the id of the login \"ann@corp.com\" in as_user cannot be looked up",
+        "get 503 token_unavailable. the identity has downscope",
+        "identity without downscope",
+    ]);
 }
 
 #[test]
