@@ -185,7 +185,9 @@ impl Outages {
         }
         let may_tell = state.lines.0 > 0;
         let (words, severe) = (party.words(), party.is_severe());
-        let is_new = !state.down.contains_key(&name);
+        let before = state.down.get(&name);
+        // One that turns into an outage for an operator begins anew: only first lines say what to do.
+        let begins = before.is_none_or(|down| severe && !down.severe);
         let down = state.down.entry(name.clone()).or_insert_with(|| Down {
             words,
             severe,
@@ -196,9 +198,12 @@ impl Outages {
             told: false,
         });
         (down.words, down.last) = (words, now.mono);
+        if begins {
+            (down.severe, down.since) = (severe, now);
+        }
         down.cause = secret_filter::shortened(cause.to_owned(), LONGEST_CAUSE);
         down.requests += requests;
-        if is_new && may_tell {
+        if begins && may_tell {
             down.told = true;
             let mut line = down.line(&name, now);
             if !detail.is_empty() {
@@ -441,6 +446,27 @@ mod tests {
             lines.len() == 1 && lines[0].contains("x[secret]") && !lines[0].contains("canary"),
             "{lines:#?}"
         );
+    }
+
+    /// Its advice would be lost otherwise, for only first lines have it.
+    #[test]
+    fn an_outage_that_turns_into_one_for_an_operator_is_logged_again_with_what_to_do() {
+        let (outages, clock) = outages();
+        let downscope = |refused| Party::Downscope { identity: "a", refused };
+        let lines = captured(|| {
+            outages.failed(downscope(false), "answers 500", 0, "wait");
+            clock.advance(Duration::from_secs(5));
+            for _ in 0..20 {
+                outages.failed(downscope(true), "invalid_resource", 0, "invite the account");
+                outages.failed(downscope(false), "answers 500", 0, "wait");
+            }
+            outages.answered(downscope(false), "");
+        });
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        let refused =
+            ["ERROR", "Box refuses the token exchange since ", "(invalid_resource); invite the account"];
+        assert!(refused.iter().all(|part| lines[1].contains(part)), "{lines:#?}");
+        assert!(lines[2].contains("INFO"), "{lines:#?}");
     }
 
     #[test]
