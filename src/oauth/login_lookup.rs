@@ -237,6 +237,8 @@ impl Asked {
                 }
             };
             replayed = false;
+            // A pause may outlast the token, whose memory is wiped once nobody has it.
+            drop(token);
             self.tell(kind, &cause);
             let until = self.lookups.clock.now().after(pause);
             self.missing.store(Arc::new(Missing { kind, cause: Some(cause), next: Some(until) }));
