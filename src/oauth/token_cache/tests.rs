@@ -1,3 +1,4 @@
+use super::rejection::UNHELPFUL_WINDOW;
 use super::*;
 use crate::net::egress_proxy::{Proxy, proxy_matcher};
 use crate::net::own_listeners::OwnListeners;
