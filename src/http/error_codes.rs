@@ -192,7 +192,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 26] = [
         status: 503,
         meaning: "The gateway has no valid access token at the moment: Box's token endpoint cannot be reached or does not answer as it should, or a token was just retired. Or `As-User` needs the id of a login, and Box has not said it yet. The message says which.",
         caller: "Send the request again after `Retry-After` seconds.",
-        operator: "If it lasts, the log names the cause: check network, `[upstream] proxy`, `[box] token_url` and `[box] ca_file`. For a login in `as_user`, `/status.json` has it too: the app at Box may lack the scope Manage users.",
+        operator: "If it lasts, the log names the cause: check network, `[upstream] proxy`, `[box] token_url` and `[box] ca_file`. With `downscope`, Box may have given a token that reaches more than `downscope.resource`, which is not used: `boxgate check` says so. For a login in `as_user`, `/status.json` has it too: the app at Box may lack the scope Manage users.",
     },
     ErrorCode {
         code: "upstream_timeout",
