@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::account::{Account, TOKEN};
+use super::account::Account;
 use super::call::{BudgetSet, Call};
 use super::counts::CallCounts;
 use super::definition::{Budget, Key, Period, WhenSpent};
@@ -283,14 +283,6 @@ impl BudgetLedger {
             self.tell(&page, index, value, used);
         }
         Ok(Spent { call: call.clone(), at, would_refuse, together: false })
-    }
-
-    /// Counts a request to Box's token endpoint, which Box counts as a call. It belongs to no app, and no budget
-    /// applies to it.
-    pub fn count_token_call(&self, identity: IdentityId, now: SystemTime) {
-        let Some(identity) = self.identities.get(identity.index()).cloned() else { return };
-        let account = Account::Calls { app: Arc::default(), identity, class: TOKEN.into() };
-        self.counts.count(self.page(timestamp(now)).day, account).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Undoes the charge of a call that did not reach Box.
