@@ -72,7 +72,7 @@ pub(crate) fn object(facts: &AuditFacts<'_>) -> Vec<u8> {
     let mut line = String::with_capacity(USUAL);
     let _ = write!(line, "{{\"time\":\"{}\"", rfc_3339_millis(facts.time));
     text(&mut line, "app", facts.app);
-    let _ = write!(line, ",\"client\":\"{}\"", facts.client);
+    text(&mut line, "client", Some(&facts.client.as_source()));
     text(&mut line, "identity", facts.identity);
     text(&mut line, "as_user", facts.as_user);
     text(&mut line, "method", Some(facts.method.as_str()));
@@ -205,6 +205,13 @@ mod tests {
             "box_request_id": null
         });
         assert_eq!(value(&facts(None, None)), wanted);
+    }
+
+    #[test]
+    fn a_client_over_a_unix_socket_is_told_by_its_user() {
+        let of = |client| value(&AuditFacts { client, ..facts(None, None) })["client"].clone();
+        assert_eq!(of(ClientAddress::Process { uid: 1000 }), "uid:1000");
+        assert_eq!(of(ClientAddress::Known([10, 1, 2, 3].into())), "10.1.2.3");
     }
 
     #[test]
