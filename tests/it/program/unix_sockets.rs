@@ -11,7 +11,7 @@ use std::process::Command;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::client::request;
-use super::harness::{FakeBox, Folder, Program, boxgate, command, write_file};
+use super::harness::{FakeBox, Folder, Program, boxgate, command, until, write_file};
 
 const ME: &str = "/2.0/users/me";
 
@@ -74,7 +74,7 @@ fn a_user_is_known_by_the_process_that_connects() {
          [admin]\naddress = [\"127.0.0.1:0\", \"unix:{}?mode=0666\"]\nsources = [\"127.0.0.2\", \"uid:{own}\"]\n\
          [[app]]\nname = \"own\"\npath = \"/own\"\nsources = [\"uid:{own}\"]\n\
          [[app]]\nname = \"other\"\npath = \"/other\"\nsources = [\"uid:{other}\"]\ndeny = [\"delete\"]\n\
-         [[app]]\nname = \"all\"\nsources = [\"loopback\"]\npath = \"/all\"\n",
+         [[app]]\nname = \"all\"\nsources = [\"loopback\"]\npath = \"/all\"\n[log]\naudit = \"audit.jsonl\"\n",
         at.tables(&folder),
         callers.display(),
         operators.display(),
@@ -95,6 +95,13 @@ fn a_user_is_known_by_the_process_that_connects() {
     }
     let line = program.out.wait_for(&[" app=own ", " status=200 "]);
     assert!(line.contains(" client=127.0.0.1 "), "{line}");
+    // The audit log tells users apart.
+    let mut curl = command("curl", &program.folder);
+    curl.args(["--silent", "--request", "DELETE", "--unix-socket"]).arg(&callers);
+    assert!(curl.arg("http://localhost/own/2.0/files/17").output().unwrap().status.success());
+    let told = || fs::read_to_string(program.folder.join("audit.jsonl")).unwrap();
+    until("the audit line is written", || told().ends_with('\n'));
+    assert!(told().contains(&format!("\"app\":\"own\",\"client\":\"uid:{own}\"")), "{}", told());
 }
 
 fn identity(of: &Metadata) -> (u64, u64, FileType) {
