@@ -25,8 +25,9 @@ pub enum Command {
     /// Check whether the chain of an audit log is whole
     ///
     /// Lines that were changed, removed, inserted or moved are named with file and number. Lines that were cut off at the
-    /// end show only against a last hash that was noted elsewhere: --last. The exit status is 0 where the chain is whole,
-    /// and 1 where it is not or a file cannot be read.
+    /// end show only against a last hash that was noted elsewhere: --last. Where the first line is not that of a chain, that
+    /// is named, too, and no fault: older files may be gone. The exit status is 0 where the chain is whole, and 1 where it
+    /// is not or a file cannot be read.
     Verify(Options),
 }
 
@@ -154,6 +155,7 @@ fn text(report: &Report<'_>, verification: &Verification) -> String {
     }
     let verdict = match (report.whole, verification.noted.is_some()) {
         (false, _) => "The chain is not whole.",
+        (true, _) if report.lines == 0 => "There is no line, so there is nothing to check.",
         (true, true) => "The chain is whole, and has the noted hash.",
         (true, false) => {
             "The chain is whole. Lines that were cut off at its end show only against a last hash noted elsewhere: --last HASH."

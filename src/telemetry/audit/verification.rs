@@ -10,6 +10,8 @@ use super::chain::{self, Hash, Link};
 
 /// A longer line is no audit line, and is not kept.
 const LONGEST: usize = 1024 * 1024;
+/// How a file begins that is compressed, as logrotate does it.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 /// The most findings that are kept.
 const MOST: usize = 100;
 
@@ -99,9 +101,10 @@ impl Verification {
     /// # Errors
     /// It cannot be read.
     pub(crate) fn read(&mut self, file: &str, mut input: impl BufRead) -> io::Result<()> {
-        let (mut text, mut line) = (Vec::new(), 0);
+        let (mut text, mut line, mut is_compressed) = (Vec::new(), 0, false);
         while let Some(length) = next(&mut input, &mut text)? {
             line += 1;
+            is_compressed |= line == 1 && text.starts_with(GZIP);
             let place = Place { file: file.to_owned(), line };
             let whole = text.strip_suffix(b"\n").unwrap_or(&text);
             match chain::link(whole) {
@@ -110,10 +113,14 @@ impl Verification {
             }
         }
         if let Some((place, bytes)) = self.stray.take() {
-            let words = format!(
-                "{bytes} bytes at the end of the file are no audit line: a line that is being written, that a crash cut off, \
-                 or that was changed"
-            );
+            let words = match is_compressed {
+                true => "the file is compressed: give what zcat prints of it, with - in place of the file"
+                    .to_owned(),
+                false => format!(
+                    "{bytes} bytes at the end of the file are no audit line: a line that is being written, that a crash \
+                     cut off, or that was changed"
+                ),
+            };
             self.problems.add(place, words);
         }
         Ok(())
@@ -154,6 +161,10 @@ impl Verification {
         if !link.fits {
             self.problems.add(place.clone(), "its bytes do not have its hash: it was changed".to_owned());
         }
+        if *self.first_previous.get_or_insert(link.previous) != Hash::NONE && self.lines == 0 {
+            let words = "the chain began before this line: earlier lines are in files that are not given, or were removed";
+            self.notes.add(place.clone(), words.to_owned());
+        }
         match &mut self.noted {
             Some((hash, found @ None)) if *hash == link.hash && link.fits => *found = Some((place, 0)),
             Some((_, Some((_, behind)))) => *behind += 1,
@@ -164,7 +175,6 @@ impl Verification {
             Some((_, last)) => *last = time,
             None => self.times = Some((time.clone(), time)),
         }
-        self.first_previous.get_or_insert(link.previous);
         self.last = Some(link.hash);
         self.lines += 1;
         self.lost = self.lost.saturating_add(fields.lost.unwrap_or(0));
@@ -243,6 +253,25 @@ mod tests {
         let later = read(None, &[lines[2..].to_vec()]);
         assert!(later.is_whole(), "the files before may be elsewhere");
         assert_eq!(later.first_previous, Some(hash_of(&lines[1])));
+    }
+
+    #[test]
+    fn a_first_line_that_is_not_that_of_a_chain_is_told() {
+        let lines = five();
+        let notes = |files: &[Vec<Vec<u8>>]| read(None, files).notes.first;
+        assert_eq!(notes(&[lines[..2].to_vec(), lines[2..].to_vec()]), []);
+        let told = notes(&[lines[2..3].to_vec(), lines[3..].to_vec()]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!((told[0].place.file.as_str(), told[0].place.line), ("file0", 1));
+        assert!(told[0].what.contains("began before this line"), "{told:?}");
+    }
+
+    #[test]
+    fn a_compressed_file_is_told_as_such() {
+        let found = read(None, &[vec![b"\x1f\x8b\x08\0\n".to_vec(), b"more".to_vec()], five()]);
+        assert_eq!((found.problems.count, found.lines), (1, 5), "{found:?}");
+        let Finding { place, what } = &found.problems.first[0];
+        assert!(place.line == 1 && what.contains("zcat"), "{found:?}");
     }
 
     #[test]

@@ -70,6 +70,9 @@ fn a_cut_tail_shows_only_against_a_noted_hash_and_the_output_says_so() {
     );
     let (status, found) = verified(&folder, &["--last", &noted, "cut.jsonl"]);
     assert_eq!((status, &found["noted_found"], &found["whole"]), (1, &false.into(), &false.into()));
+    folder.write("cut.jsonl", "");
+    let said = words(&boxgate(&folder, &["audit", "verify", "cut.jsonl"]));
+    assert!(said.contains("no line") && !said.contains("is whole"), "{said}");
     let output = boxgate(&folder, &["audit", "verify", "--last", &noted, FILE]);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     let (status, found) = verified(&folder, &["--last", &noted, FILE]);
