@@ -12,6 +12,7 @@ use rustix::process::geteuid;
 use super::findings::{About, Row};
 use crate::config::{Config, ProxyCertificate};
 use crate::net::file_exposure::{readable_by_all, writable_by_all};
+use crate::telemetry::audit::audit_file::AuditFile;
 
 /// The group may change the file.
 const CHANGED_BY_GROUP: u32 = 0o020;
@@ -106,6 +107,7 @@ fn audit_log(file: &Path) -> Row {
         Some(format!("{path} is a folder"))
     } else if file.exists() {
         denied(file, Access::READ_OK | Access::WRITE_OK)
+            .or_else(|| AuditFile::judge(file).err().map(|error| format!("{path}: {error}")))
     } else if !folder.is_dir() {
         Some(format!("the folder {} does not exist", folder.display()))
     } else {

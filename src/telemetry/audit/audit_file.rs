@@ -73,6 +73,20 @@ impl AuditFile {
         Ok(Self { file, identity: FileIdentity::of(&found), is_regular: found.is_file() })
     }
 
+    /// Whether a gateway could go on behind what the file has. It is only read, and not locked.
+    ///
+    /// # Errors
+    /// It cannot be read, or has other content than audit lines.
+    pub(crate) fn judge(path: &Path) -> io::Result<()> {
+        let found = std::fs::metadata(path)?;
+        // To open a pipe would disturb those who use it.
+        if found.is_file() {
+            let file = File::open(path)?;
+            Self { file, identity: FileIdentity::of(&found), is_regular: true }.ending()?;
+        }
+        Ok(())
+    }
+
     /// Whether both are the same file.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.identity == other.identity

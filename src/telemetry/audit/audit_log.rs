@@ -81,7 +81,19 @@ impl AuditLog {
     /// The file cannot be opened or used; the message is for operators.
     pub(crate) fn start(path: PathBuf, outages: Arc<Outages>, clock: Clock) -> io::Result<Self> {
         let file = path.display().to_string();
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("[log] audit: {file}: {error}"));
+        let named = |error: io::Error| {
+            let advice = match error.kind() {
+                ErrorKind::NotFound
+                | ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory
+                | ErrorKind::PermissionDenied
+                | ErrorKind::ReadOnlyFilesystem => {
+                    "; name a file in a folder that exists and that this user may write to"
+                }
+                _ => "",
+            };
+            io::Error::new(error.kind(), format!("[log] audit: {file}: {error}{advice}"))
+        };
         let (opened, ending) = open(&path).map_err(named)?;
         let shared = Arc::new(Shared {
             path,
