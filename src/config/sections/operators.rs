@@ -15,9 +15,6 @@ use crate::net::tls_server::{self, Tls};
 use crate::routing::app_key::AppKeys;
 use rustls::pki_types::CertificateDer;
 
-/// A shorter key can be guessed.
-const SHORTEST_KEY: usize = 16;
-
 /// What this listener speaks: its requests are few, and need no HTTP/2.
 const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
 
@@ -32,15 +29,7 @@ pub(super) fn keys(
     around: &Surroundings<'_>,
     notes: &mut Notes<'_>,
 ) -> Option<AppKeys> {
-    let entry = entry?;
-    let keys = secret::keys(entry, "no operator could ask anything but the probes", around, notes);
-    if keys.shortest().is_some_and(|length| length < SHORTEST_KEY) {
-        notes.warning(
-            &entry.location,
-            format_args!("a key of fewer than {SHORTEST_KEY} characters can be guessed; make one with: openssl rand -hex 32"),
-        );
-    }
-    Some(keys)
+    Some(secret::keys(entry?, "no operator could ask anything but the probes", around, notes))
 }
 
 /// Warns of a listener that other machines reach and that asks for no key.

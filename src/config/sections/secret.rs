@@ -39,6 +39,9 @@ pub(super) struct Referred {
 /// The longest secret in bytes. A device or a wrong file may be endless.
 const LONGEST: usize = 64 * 1024;
 
+/// A shorter key can be guessed.
+const SHORTEST_KEY: usize = 16;
+
 /// The folder of a service's credentials (systemd.exec(5), "Credentials").
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
@@ -72,22 +75,31 @@ pub(super) fn keys(
     around: &Surroundings<'_>,
     notes: &mut Notes<'_>,
 ) -> AppKeys {
-    let DeValue::Array(items) = entry.value else {
-        return AppKeys::new(Vec::from_iter(secret(entry, around, notes)));
-    };
-    if items.is_empty() {
-        notes.problem(
+    let mut keys = Vec::new();
+    match entry.value {
+        DeValue::Array(items) => {
+            if items.is_empty() {
+                notes.problem(
+                    &entry.location,
+                    format_args!("an empty list: {nobody}; leave the key out if no key is needed"),
+                );
+            }
+            for item in items {
+                let location =
+                    Location { position: Position::At(item.span().start), key: entry.location.key.clone() };
+                keys.extend(secret(&Entry { location, value: item.get_ref() }, around, notes));
+            }
+        }
+        _ => keys.extend(secret(entry, around, notes)),
+    }
+    let keys = AppKeys::new(keys);
+    if keys.shortest().is_some_and(|length| length < SHORTEST_KEY) {
+        notes.warning(
             &entry.location,
-            format_args!("an empty list: {nobody}; leave the key out if no key is needed"),
+            format_args!("a key of fewer than {SHORTEST_KEY} characters can be guessed; make one with: openssl rand -hex 32"),
         );
     }
-    let mut keys = Vec::new();
-    for item in items {
-        let location =
-            Location { position: Position::At(item.span().start), key: entry.location.key.clone() };
-        keys.extend(secret(&Entry { location, value: item.get_ref() }, around, notes));
-    }
-    AppKeys::new(keys)
+    keys
 }
 
 /// Reads a string, or the text to which `{ env = … }` or `{ file = … }` refers.

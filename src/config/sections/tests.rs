@@ -136,6 +136,21 @@ fn an_admin_listener_beyond_loopback_wants_a_key() {
 }
 
 #[test]
+fn a_key_of_an_app_that_can_be_guessed_is_a_warning() {
+    let of = |key: &str| {
+        let text = format!("{IDENTITY}[[app]]\nname = \"a\"\nkey = {key}\n");
+        let found = read(&text).unwrap().warnings.concat();
+        assert!(!found.contains("hunter2"), "{found}");
+        found
+    };
+    for short in ["\"hunter2\"", "[\"a key that is long enough\", \"hunter2\"]"] {
+        let found = of(short);
+        assert!(found.contains("app.a.key: a key of fewer than 16 characters can be guessed"), "{found}");
+    }
+    assert!(!of("\"a key that is long enough\"").contains("can be guessed"));
+}
+
+#[test]
 fn a_secret_is_never_shown() {
     let forms = [
         format!("client_secret = \"{SECRET} \""),

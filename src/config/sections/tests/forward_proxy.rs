@@ -100,7 +100,7 @@ fn an_app_has_one_key_or_several() {
     assert_eq!(app(""), None);
     assert_eq!(app("key = { env = \"BOX_APP_KEY\" }"), keys(&["a-key"]));
     assert_eq!(app("key = [{ env = \"BOX_APP_KEY\" }, \"old\"]"), keys(&["a-key", "old"]));
-    assert_eq!(of("key = \"literal\"").unwrap().warnings.len(), 1);
+    assert_eq!(of("key = \"a literal of some length\"").unwrap().warnings.len(), 1);
     for (line, part) in [
         ("key = []", "an empty list: no one could call"),
         ("key = 5", "expected a string"),
