@@ -322,13 +322,13 @@ impl Refusal {
                 "The Host {host:?} is not a name of this gateway. If it should be, add it to {key} in the gateway's configuration; localhost and IP addresses always work, except 0.0.0.0, [::] and [::ffff:…], which name no host: write 127.0.0.1 or [::1]."
             ),
             Self::SourceNotAllowed => {
-                "Your address is in none of the networks that may call here ([listen] sources, or sources of the app).".to_owned()
+                "Neither your address nor, over a Unix socket, your user may call here ([listen] sources, or sources of the app).".to_owned()
             }
             Self::CertificateMissing => {
                 "This listener requires a client certificate signed by tls.client_ca of its table in the gateway's configuration; this connection has none.".to_owned()
             }
             Self::CertificateNotAllowed => {
-                "The client certificate of this connection carries none of the names that this app admits (certificates of the app).".to_owned()
+                "Callers of this app must show a client certificate with one of the names that it admits; this connection has shown none such (certificates of the app).".to_owned()
             }
             Self::HeaderMissing(name) => format!(
                 "Requests here must carry the header {name}, with any value (require_header of the app)."

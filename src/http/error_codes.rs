@@ -78,7 +78,7 @@ pub(crate) static ERROR_CODES: [ErrorCode; 26] = [
     ErrorCode {
         code: "source_not_allowed",
         status: 403,
-        meaning: "The caller's network address is not in an allowed network.",
+        meaning: "The caller's network address, or its user on a Unix socket, is none of those that may call.",
         caller: "Call from another network, or ask the operator of the gateway to allow yours.",
         operator: "Add the network, or the user of a Unix socket, to `sources` of `[listen]`, of the app or, for operators, of `[admin]`. Behind a proxy, list the proxy in `trusted_proxies` or `proxy_protocol`; a client whose address the proxy does not send in a valid form is in no network.",
     },
