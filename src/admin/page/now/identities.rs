@@ -46,7 +46,7 @@ fn rows(status: &Status, identity: &Identity) -> Markup {
             th scope="row" {
                 (identity.name)
                 div.under { (identity.subject) }
-                @if let Some(downscope) = &identity.downscope { div.under { "downscoped to " (downscope) } }
+                @if let Some(downscope) = &identity.downscope { div.under.wraps { "downscoped to " (downscope) } }
             }
             td {
                 span.mark.(class) { (word) }
