@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -90,6 +90,11 @@ impl AuditFile {
     /// Whether both are the same file.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.identity == other.identity
+    }
+
+    /// Whether it has no name any more: what is written to it is gone when it is closed.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.is_regular && self.file.metadata().is_ok_and(|found| found.nlink() == 0)
     }
 
     /// Locks it until it is closed, however the process ends. Returns false while another process has it locked.

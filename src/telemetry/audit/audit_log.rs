@@ -313,14 +313,29 @@ impl Writer {
         Ok(())
     }
 
+    /// In place of a file that was removed.
+    fn make_again(&mut self) -> io::Result<()> {
+        self.reopen()?;
+        warn!("[log] audit: {} was removed, with the lines in it; it is made again", self.shared.file);
+        Ok(())
+    }
+
     /// Writes lines, and before them one that tells of lost ones.
     fn write(&mut self, objects: &[Vec<u8>]) {
+        if objects.is_empty() && !self.owes() {
+            return;
+        }
+        if self.file.is_removed()
+            && let Err(error) = self.make_again()
+        {
+            self.shared.lost.fetch_add(objects.len() as u64, Ordering::Relaxed);
+            self.fails = true;
+            self.shared.fails(&format!("the file was removed, and cannot be made again: {error}"));
+            return;
+        }
         let shared = &self.shared;
         let owed = shared.lost.load(Ordering::Acquire) - shared.told.load(Ordering::Relaxed);
         let is_told = owed > 0;
-        if objects.is_empty() && !is_told {
-            return;
-        }
         let (mut text, mut ends, mut hashes) = (Vec::new(), Vec::new(), vec![self.head]);
         if self.is_open {
             text.push(b'\n');

@@ -56,6 +56,34 @@ fn a_configuration_that_is_refused_does_not_keep_the_file_from_being_opened_agai
 }
 
 #[test]
+fn a_file_that_is_removed_is_made_again_with_the_next_line() {
+    let at = FakeBox::start();
+    let program = start(&at);
+    let file = program.folder.join(FILE);
+    deletes(&program, 1..=1);
+    until_written(&program, 1);
+    let before = values(&text(&file));
+    fs::remove_file(&file).unwrap();
+    deletes(&program, 2..=2);
+    until_written(&program, 2);
+    let after = values(&text(&file));
+    assert_eq!(targets(&after), [2]);
+    assert_eq!(after[0]["previous"], before[0]["hash"], "the chain goes on");
+    program.err.wait_for(&["[log] audit: ", "was removed"]);
+    // Where it cannot be made, lines are lost, and counted.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    deletes(&program, 3..=3);
+    until("the line is lost", || program.metric(LOST) == 1);
+    fs::remove_dir(&file).unwrap();
+    until("the file is made", || file.is_file());
+    deletes(&program, 4..=4);
+    until_written(&program, 3);
+    let (status, found) = verified(&program.folder, &[FILE]);
+    assert_eq!((status, &found["lines"], &found["lost"]), (0, &2.into(), &1.into()), "{found}");
+}
+
+#[test]
 fn a_path_that_cannot_be_opened_again_is_told_and_lines_go_on_into_the_open_file() {
     let at = FakeBox::start();
     let folder = Folder::new();
