@@ -108,8 +108,13 @@ impl AuditFile {
         match self.file.try_lock() {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
-            // Some network file systems have no locks.
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(true),
+            // Some network file systems have no locks, or none that answers.
+            Err(TryLockError::Error(error))
+                if error.kind() == ErrorKind::Unsupported
+                    || error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error()) =>
+            {
+                Ok(true)
+            }
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
