@@ -230,7 +230,7 @@ sources = ["10.0.0.0/8"]
         ("nobody", "407", "No app has the name"),
         ("keyed", "407", "not the key of this app"),
         ("keyed:s3cret", "407", "not the key of this app"),
-        ("elsewhere", "403", "Your address"),
+        ("elsewhere", "403", "Neither your address nor"),
     ] {
         let head = tunnel::refused(&bench, "api.box.com:443", &tunnel::basic(user)).await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")) && head.contains(words), "{user} {head}");
