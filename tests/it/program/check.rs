@@ -53,7 +53,8 @@ fn authority(url: &str) -> String {
 /// A folder whose secret only its owner may read.
 fn folder_for(at: &FakeBox, more: &str) -> Folder {
     let folder = Folder::new();
-    write_file(&folder, at, "", more);
+    // The default port may be in use, which is a warning.
+    write_file(&folder, at, "address = \"127.0.0.1:0\"", more);
     only_for_its_owner(&folder, "secret");
     folder
 }

@@ -146,7 +146,8 @@ fn neither_token_is_in_any_output() {
 /// The rows of the identity, in the order in which they stand.
 fn rows(at: &FakeBox, more: &str, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
     let folder = Folder::new();
-    write_file(&folder, at, "", more);
+    // The default port may be in use, which is a warning.
+    write_file(&folder, at, "address = \"127.0.0.1:0\"", more);
     only_for_its_owner(&folder, "secret");
     let output = boxgate(&folder, &[&["check"], arguments].concat());
     let text = String::from_utf8(output.stdout).unwrap();
